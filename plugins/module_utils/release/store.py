@@ -1,0 +1,134 @@
+"""Durable files of an app on a host: state, intent, ledger. Every write is fsync + rename."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Optional
+
+from .model import Intent, State
+
+
+def write_durably(path: Path, text: str, mode: int = 0o644) -> None:
+    """Put `text` under `path` so that a crash leaves the old file or the new one, never a part."""
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fchmod(stream.fileno(), mode)
+            os.fsync(stream.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+    sync_directory(path.parent)
+
+
+def sync_directory(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def read_json(path: Path) -> Optional[dict[str, Any]]:
+    """The object in `path`, None where there is no such file. Raises ValueError that names a damaged file."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged ({error}); move it away and deploy again") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} is damaged (not an object); move it away and deploy again")
+    return content
+
+
+class Busy(Exception):
+    """Another transaction of this app is under way on this host; the text says whose."""
+
+
+class Store:
+    """The directory /opt/slipway/<app> of a host."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.releases = root / "releases"
+        self._state = root / "state.json"
+        self._intent = root / "intent.json"
+        self._ledger = root / "ledger.jsonl"
+
+    @contextmanager
+    def lock(self, holder: str) -> Iterator[None]:
+        """Hold the app on this host for one transaction. The kernel frees it when the process ends, however it ends."""
+        with open(self.root / "lock", "a+", encoding="utf-8") as stream:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                stream.seek(0)
+                raise Busy(stream.read().strip() or "an unnamed transaction") from None
+            stream.truncate(0)
+            stream.write(holder)
+            stream.flush()
+            yield
+
+    def state(self) -> Optional[State]:
+        content = read_json(self._state)
+        return State(**content) if content else None
+
+    def intent(self) -> Optional[Intent]:
+        content = read_json(self._intent)
+        return Intent(**content) if content else None
+
+    def write_state(self, state: State) -> None:
+        write_durably(self._state, json.dumps(asdict(state)) + "\n")
+
+    def write_intent(self, intent: Intent) -> None:
+        write_durably(self._intent, json.dumps(asdict(intent)) + "\n")
+
+    def drop_intent(self) -> None:
+        self._intent.unlink(missing_ok=True)
+        sync_directory(self.root)
+
+    def ledger(self) -> list[dict[str, Any]]:
+        """All records, oldest first."""
+        try:
+            lines = self._ledger.read_text(encoding="utf-8").splitlines()
+        except FileNotFoundError:
+            return []
+        return [json.loads(line) for line in lines if line.strip()]
+
+    def record(self, entry: dict[str, Any]) -> None:
+        """Add one record. The whole file is replaced, so a crash never leaves half a line."""
+        entries = [*self.ledger(), entry]
+        write_durably(self._ledger, "".join(json.dumps(line, sort_keys=True) + "\n" for line in entries))
+
+    def has(self, release: str) -> bool:
+        return (self.releases / release / "compose.yaml").is_file()
+
+    def removable(self, keep: int, live: str) -> list[str]:
+        """All staged releases but `live`, the `keep` newest good ones and those never recorded.
+
+        A release that failed is not good, however new it is: five failures in a row must not push out the good ones.
+        """
+        good: list[str] = []
+        seen: set[str] = set()
+        for entry in reversed(self.ledger()):
+            seen.add(entry["release"])
+            if entry["result"] == "good" and entry["release"] not in good:
+                good.append(entry["release"])
+        pinned = {live, *good[:keep]}
+        return sorted(path.name for path in self.releases.iterdir() if path.name in seen and path.name not in pinned)
+
+    def remove(self, releases: list[str]) -> None:
+        for release in releases:
+            shutil.rmtree(self.releases / release)
