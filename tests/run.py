@@ -1,0 +1,220 @@
+"""Runs every check of the repository and counts: `python3 -m tests.run [PART ...]`, without a part all of them.
+
+A failure does not stop the parts after it. The last line is `N passed, N failed`, and the exit code is 1 when anything
+failed. Every test of pytest counts as one, and so does every linter and every Molecule scenario. A skipped test is one
+that nobody ran, so it counts as failed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import xml.etree.ElementTree as ET
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+# Seconds until a command that hangs is ended and counted as failed.
+LIMIT = 3600
+# Plugins are checked under the name by which Ansible imports them, which is the path through the committed link.
+TYPED = (
+    "app",
+    "gunicorn_conf.py",
+    "lab",
+    "docs",
+    "tests",
+    "molecule",
+    ".collections/ansible_collections/slipway/fleet/plugins",
+)
+
+
+@dataclass(frozen=True)
+class Count:
+    """Results: of one command, of a part, or of the run."""
+
+    passed: int = 0
+    failed: int = 0
+
+    def __add__(self, other: Count) -> Count:
+        return Count(self.passed + other.passed, self.failed + other.failed)
+
+
+def environment() -> dict[str, str]:
+    """The environment of every command: the tools of this interpreter, plain output, Git content with any owner."""
+    return os.environ | {
+        "PATH": os.pathsep.join(
+            dict.fromkeys([str(Path(sys.executable).parent), *os.environ.get("PATH", "").split(os.pathsep)])
+        ),
+        "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
+        "ANSIBLE_NOCOWS": "1",
+        "LC_ALL": os.environ.get("LC_ALL", "C.UTF-8"),
+        "PYTHONUNBUFFERED": "1",
+        "GIT_CONFIG_COUNT": "1",
+        "GIT_CONFIG_KEY_0": "safe.directory",
+        "GIT_CONFIG_VALUE_0": "*",
+    }
+
+
+def run(command: Sequence[str], limit: float = LIMIT) -> int:
+    """Run a command at the top of the repository with nothing on stdin and return its exit code.
+
+    Args:
+        command: program and arguments
+        limit: seconds; after them the whole process group is ended, and the exit code is 124
+    """
+    print(f"$ {' '.join(command)}", flush=True)
+    try:
+        process = subprocess.Popen(
+            command, cwd=ROOT, env=environment(), stdin=subprocess.DEVNULL, start_new_session=True
+        )
+    except FileNotFoundError:
+        print(f"{command[0]} is not installed; run: make setup", flush=True)
+        return 127
+    try:
+        return process.wait(timeout=limit)
+    except subprocess.TimeoutExpired:
+        print(f"ended: it took more than {limit:.0f} s", flush=True)
+        return 124
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def check(command: Sequence[str]) -> Count:
+    """Run a command that counts as one."""
+    return Count(passed=1) if run(command) == 0 else Count(failed=1)
+
+
+def count_junit(report: Path, exit_code: int) -> Count:
+    """Read pytest's own figures; a run that failed without a failed test (a broken conftest) is one failure."""
+    suites = list(ET.parse(report).iter("testsuite")) if report.exists() else []  # noqa: S314 - pytest wrote it just now
+
+    def total(*attributes: str) -> int:
+        return sum(int(suite.get(attribute, "0")) for suite in suites for attribute in attributes)
+
+    failed = total("failures", "errors", "skipped")
+    if exit_code and not failed:
+        failed = 1
+    return Count(max(total("tests") - total("failures", "errors", "skipped"), 0), failed)
+
+
+def pytest(*paths: str) -> Count:
+    """Run the tests below those of the paths that are there."""
+    there = [path for path in paths if (ROOT / path).exists()]
+    if not there:
+        return Count()
+    with tempfile.TemporaryDirectory() as directory:
+        report = Path(directory, "report.xml")
+        return count_junit(report, run(["pytest", "--quiet", f"--junit-xml={report}", *there]))
+
+
+def missing_packages() -> list[str]:
+    """Debian packages that the tests of the app need and that are not there."""
+    postgres = shutil.which("postgres") or list(Path("/usr/lib/postgresql").glob("*/bin/postgres"))
+    return [*([] if postgres else ["postgresql"]), *([] if shutil.which("redis-server") else ["redis-server"])]
+
+
+def rules() -> Count:
+    return pytest("tests/repo")
+
+
+def lint() -> Count:
+    typed = [path for path in TYPED if (ROOT / path).exists()]
+    total = Count()
+    for command in (
+        ["yamllint", "--strict", "."],
+        ["ansible-lint"],
+        ["ruff", "check"],
+        ["ruff", "format", "--check"],
+        ["mypy", *typed],
+    ):
+        total += check(command)
+    return total
+
+
+def unit() -> Count:
+    return pytest("tests/unit", "tests/templates")
+
+
+def app() -> Count:
+    packages = missing_packages()
+    if packages and os.geteuid() == 0 and shutil.which("apt-get"):
+        os.environ["DEBIAN_FRONTEND"] = "noninteractive"
+        run(["apt-get", "update", "-qq"])
+        run(["apt-get", "install", "-y", "-qq", "--no-install-recommends", *packages])
+        packages = missing_packages()
+    if packages:
+        print(
+            "The tests of the app start servers of their own; "
+            f"install them with: sudo apt-get install {' '.join(packages)}"
+        )
+        return Count(failed=1)
+    return pytest("tests/app")
+
+
+def scenarios() -> Iterator[str]:
+    """Names of the Molecule scenarios, `default` first."""
+    names = sorted(path.parent.name for path in ROOT.glob("molecule/*/molecule.yml"))
+    yield from sorted(names, key=lambda name: name != "default")
+
+
+def molecule() -> Count:
+    names = list(scenarios())
+    if not names:
+        return Count()
+    for verb in ("docker", "images"):
+        if run([sys.executable, "-m", "lab", verb]) != 0:
+            print("The scenarios need hosts, and those need Docker and their images: see above.")
+            return Count(failed=len(names))
+    total = Count()
+    for name in names:
+        started = time.monotonic()
+        print(f"\n--- molecule: {name}", flush=True)
+        result = check(["molecule", "test", "--scenario-name", name])
+        print(
+            f"--- molecule: {name}: {'failed' if result.failed else 'passed'} in {time.monotonic() - started:.0f} s",
+            flush=True,
+        )
+        total += result
+    return total
+
+
+PARTS: dict[str, Callable[[], Count]] = {
+    "rules": rules,
+    "lint": lint,
+    "unit": unit,
+    "app": app,
+    "molecule": molecule,
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the parts that are named, in their order, and print a table of them and the sum."""
+    parser = argparse.ArgumentParser(prog="python3 -m tests.run", description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("part", nargs="*", help=f"one or more of: {', '.join(PARTS)}")
+    wanted = parser.parse_args(arguments).part or list(PARTS)
+    if unknown := set(wanted) - set(PARTS):
+        parser.error(f"no such part: {', '.join(sorted(unknown))}; there are: {', '.join(PARTS)}")
+    rows: list[tuple[str, Count, float]] = []
+    for name in (name for name in PARTS if name in wanted):
+        print(f"\n=== {name}", flush=True)
+        started = time.monotonic()
+        rows.append((name, PARTS[name](), time.monotonic() - started))
+    print("\n=== sum")
+    for name, count, seconds in rows:
+        print(f"{name:<10}{count.passed:>5} passed{count.failed:>5} failed{seconds:>8.0f} s")
+    total = sum((count for _, count, _ in rows), Count())
+    print(f"{total.passed} passed, {total.failed} failed")
+    return 1 if total.failed or not total.passed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
