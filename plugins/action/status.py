@@ -1,0 +1,28 @@
+# Copyright: Slipway contributors
+# SPDX-License-Identifier: MIT
+"""Shows what serves on which host; see the module of the same name."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from ansible.plugins.action import ActionBase
+from ansible.utils.display import Display
+from ansible_collections.slipway.fleet.plugins.module_utils.status import row, table, with_fleet_drift
+
+
+class ActionModule(ActionBase):  # type: ignore[misc]
+    """Reads the observations of all hosts; the only place that looks at more than one host's results."""
+
+    def run(self, tmp: Any = None, task_vars: Any = None) -> dict[str, Any]:
+        super().run(tmp, task_vars)
+        observed = {host: task_vars["hostvars"][host].get("fastapi_app_status_result") for host in self._task.args["hosts"]}
+        rows = with_fleet_drift([row(host, result) for host, result in observed.items()])
+        Display().display(f"\n{table(rows)}\n")
+        if not self._task.check_mode:
+            path = Path(self._task.args["file"])
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
+        return {"changed": False, "rows": rows}

@@ -1,0 +1,81 @@
+# Copyright: Slipway contributors
+# SPDX-License-Identifier: MIT
+"""Filters that name a release by its content."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from typing import Any
+
+from ansible.errors import AnsibleFilterError
+
+_ID_LENGTH = 12
+_NAME = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*$")
+_PLACEHOLDERS = {"", "changeme", "change-me", "placeholder", "secret", "password", "todo", "none"}
+
+
+def release_id(image: str, config: str) -> str:
+    """Id of the release made of an image (its content key or id) and its rendered configuration: 12 hexadecimal digits.
+
+    A function of content only: the same on every host and from every controller.
+    """
+    if not image:
+        raise AnsibleFilterError("release_id needs the key of an image; run slipway.fleet.fastapi_image first")
+    return hashlib.sha256(json.dumps([image, config]).encode()).hexdigest()[:_ID_LENGTH]
+
+
+def secrets_digest(secrets: dict[str, Any], salt: str) -> str:
+    """A digest that changes with any secret and does not help to guess one: scrypt, about 50 ms a guess.
+
+    A plain hash of a weak secret, in a ledger that many may read, would be an offline test for guesses. The salt (the
+    app's name) is fixed, because equal secrets must give equal release ids on all hosts.
+    """
+    text = json.dumps({str(name): str(value) for name, value in secrets.items()}, sort_keys=True)
+    return hashlib.scrypt(text.encode(), salt=salt.encode(), n=1 << 14, r=8, p=1, dklen=16).hex()
+
+
+def placeholders(secrets: dict[str, Any]) -> list[str]:
+    """Names of the secrets that are empty or were never replaced after copying an example."""
+    return sorted(
+        str(name)
+        for name, value in secrets.items()
+        if str(value or "").strip().lower() in _PLACEHOLDERS
+    )
+
+
+def secret_files(secrets: dict[str, Any], directory: str, owner: int) -> list[dict[str, Any]]:
+    """Entries for slipway.fleet.tree: the directory, and a file for each secret that only `owner` can read."""
+    user = str(owner)
+    entries: list[dict[str, Any]] = [
+        {"dest": directory, "state": "directory", "owner": user, "group": user, "mode": "0500"}
+    ]
+    for name, value in sorted(secrets.items()):
+        if not _NAME.match(str(name)):
+            raise AnsibleFilterError(
+                f"the secret name {str(name)!r} must be letters, digits and underscores, as in an environment variable"
+            )
+        entries.append(
+            {
+                "dest": f"{directory}/{name}",
+                "content": str(value),
+                "owner": user,
+                "group": user,
+                "mode": "0400",
+                "secret": True,
+            }
+        )
+    return entries
+
+
+class FilterModule:
+    """release_id, secrets_digest, placeholders and secret_files, all of slipway.fleet."""
+
+    def filters(self) -> dict[str, Any]:
+        return {
+            "release_id": release_id,
+            "secrets_digest": secrets_digest,
+            "placeholders": placeholders,
+            "secret_files": secret_files,
+        }

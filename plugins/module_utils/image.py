@@ -1,0 +1,85 @@
+"""Images on a host, through the Docker command line."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Optional
+
+CONTENT_LABEL = "slipway.content"
+ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm"}
+
+
+class ImageError(Exception):
+    """The image could not be put in place; the text says why and what to do."""
+
+
+@dataclass(frozen=True)
+class Image:
+    """An image that a Docker daemon has. `content` is the key of what it was built from, if we built it."""
+
+    id: str
+    tags: list[str]
+    digests: list[str]
+    content: Optional[str]
+    architecture: str
+    size: int
+
+    def as_dict(self) -> dict[str, object]:
+        return asdict(self)
+
+
+def docker(*arguments: str, timeout: float = 600, stdin: Optional[object] = None) -> str:
+    """What a docker command prints. Raises ImageError with Docker's own words."""
+    try:
+        result = subprocess.run(
+            ["docker", *arguments],
+            stdin=stdin or subprocess.DEVNULL,  # type: ignore[call-overload]
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=timeout,
+            check=False,
+        )
+    except FileNotFoundError:
+        raise ImageError("there is no `docker` here; install it, on hosts by the provision playbook") from None
+    except subprocess.TimeoutExpired:
+        raise ImageError(f"`docker {arguments[0]}` did not end within {timeout:.0f} s") from None
+    if result.returncode:
+        raise ImageError(f"`docker {arguments[0]}` failed: {(result.stderr or result.stdout).strip()}")
+    return str(result.stdout)
+
+
+def parse(inspected: str) -> Image:
+    item = json.loads(inspected)[0]
+    return Image(
+        id=item["Id"],
+        tags=item.get("RepoTags") or [],
+        digests=item.get("RepoDigests") or [],
+        content=((item.get("Config") or {}).get("Labels") or {}).get(CONTENT_LABEL),
+        architecture=item["Architecture"],
+        size=item["Size"],
+    )
+
+
+def find(reference: str) -> Optional[Image]:
+    """The image with this name or id, None where the daemon has none."""
+    try:
+        return parse(docker("image", "inspect", reference))
+    except ImageError as error:
+        if "No such image" in str(error):
+            return None
+        raise
+
+
+def load(archive: Path, expected: str, reference: str) -> Image:
+    """Load an archive made by `docker save` and tag it; raises ImageError when it holds another image than `expected`."""
+    docker("load", "--quiet", "--input", str(archive))
+    if find(expected) is None:
+        raise ImageError(f"the archive did not bring image {expected}; it was changed on its way or made by another tool")
+    docker("tag", expected, reference)
+    found = find(reference)
+    assert found is not None
+    return found

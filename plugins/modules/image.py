@@ -1,0 +1,142 @@
+#!/usr/bin/python
+# Copyright: Slipway contributors
+# SPDX-License-Identifier: MIT
+"""Put one image on a host."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: image
+short_description: Put one image on a host, and nothing else
+description:
+  - Whatever the source, the wanted image is on the host afterwards. A host that has it is not touched.
+  - An image that is built is known by a key of what it is built from (context, Dockerfile, build arguments), kept as
+    the label C(slipway.content). An unchanged context builds nothing and sends nothing, from whichever controller.
+options:
+  name:
+    description: Name with tag. For V(pull) and V(ship) the image to take, for the builds the repository to tag in.
+    type: str
+    required: true
+  source:
+    description:
+      - V(pull) takes it from its registry on the host.
+      - V(ship) sends the image that the controller's Docker has.
+      - V(build) builds on the controller, once for all hosts, and sends the result.
+      - V(build_on_host) sends the context and builds on each host.
+    type: str
+    choices: [pull, ship, build, build_on_host]
+    default: pull
+  context: {description: Build context on the controller., type: path}
+  dockerfile: {description: Dockerfile below the context., type: str, default: Dockerfile}
+  build_args: {description: Build arguments., type: dict, default: {}}
+  ca_file: {description: CA bundle on the controller that the build needs behind an inspecting proxy., type: path}
+  pull_again: {description: Ask the registry again for a name that the host already has., type: bool, default: false}
+  operation:
+    description: Set by the action plugin for the part that runs on the host.
+    type: str
+    choices: [find, load, build]
+    default: find
+  archive: {description: Set by the action plugin., type: path}
+  expected: {description: Set by the action plugin., type: str}
+  content: {description: Set by the action plugin., type: str}
+author: [Slipway contributors]
+attributes:
+  check_mode: {description: Builds nothing and moves nothing and tells whether it would., support: full}
+  diff_mode: {description: Has no diff., support: none}
+"""
+
+EXAMPLES = r"""
+- name: Build the app's image once and put it on every host
+  slipway.fleet.image:
+    name: slipway/shortlinks
+    source: build
+    context: "{{ playbook_dir }}/.."
+"""
+
+RETURN = r"""
+id: {description: Image id., returned: when known, type: str}
+reference: {description: Name by which the host knows the image; never used for another content., returned: always, type: str}
+content: {description: Key of the image's content., returned: always, type: str}
+"""
+
+import shutil
+import tarfile
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ..module_utils.image import CONTENT_LABEL, ImageError, docker, find, load
+
+ARGUMENTS: dict[str, Any] = {
+    "name": {"type": "str", "required": True},
+    "source": {"type": "str", "choices": ["pull", "ship", "build", "build_on_host"], "default": "pull"},
+    "context": {"type": "path"},
+    "dockerfile": {"type": "str", "default": "Dockerfile"},
+    "build_args": {"type": "dict", "default": {}},
+    "ca_file": {"type": "path"},
+    "pull_again": {"type": "bool", "default": False},
+    "operation": {"type": "str", "choices": ["find", "load", "build"], "default": "find"},
+    "archive": {"type": "path"},
+    "expected": {"type": "str"},
+    "content": {"type": "str"},
+}
+
+
+def find_or_pull(options: dict[str, Any], check_mode: bool) -> dict[str, Any]:
+    """The image as the host has it; a pull where that is the source and the host lacks it."""
+    name = options["name"]
+    try:
+        found = find(name)
+    except ImageError as error:
+        if check_mode:
+            return {"changed": False, "image": None, "unreachable": str(error)}
+        raise
+    if options["source"] != "pull" or (found and not options["pull_again"]) or check_mode:
+        return {"changed": False, "image": found.as_dict() if found else None}
+    docker("pull", "--quiet", name, timeout=1800)
+    pulled = find(name)
+    if pulled is None:
+        raise ImageError(f"`docker pull {name}` succeeded, but the image is not there")
+    return {"changed": found is None or found.id != pulled.id, "image": pulled.as_dict()}
+
+
+def build(options: dict[str, Any]) -> dict[str, Any]:
+    """Build from a context archive that the controller sent."""
+    directory = Path(tempfile.mkdtemp(prefix="slipway-build-"))
+    try:
+        with tarfile.open(options["archive"]) as archive:
+            archive.extractall(directory)
+        arguments = [part for key, value in options["build_args"].items() for part in ("--build-arg", f"{key}={value}")]
+        docker(
+            "build", "--tag", options["name"], "--file", str(directory / options["dockerfile"]),
+            "--label", f"{CONTENT_LABEL}={options['content']}", *arguments, str(directory),
+            timeout=3600,
+        )  # fmt: skip
+    finally:
+        shutil.rmtree(directory)
+    built = find(options["name"])
+    return {"changed": True, "image": built.as_dict() if built else None}
+
+
+def main() -> None:
+    module = AnsibleModule(ARGUMENTS, supports_check_mode=True)
+    options = module.params
+    try:
+        if options["operation"] == "find":
+            module.exit_json(**find_or_pull(options, module.check_mode))
+        archive = Path(options["archive"])
+        try:
+            if options["operation"] == "build":
+                module.exit_json(**build(options))
+            image = load(archive, options["expected"], options["name"])
+            module.exit_json(changed=True, image=image.as_dict())
+        finally:
+            archive.unlink(missing_ok=True)
+    except ImageError as error:
+        module.fail_json(msg=str(error))
+
+
+if __name__ == "__main__":
+    main()
