@@ -18,13 +18,20 @@ from typing import Any
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible_collections.slipway.fleet.plugins.module_utils.build_context import BuildContext, ContextError
-from ansible_collections.slipway.fleet.plugins.module_utils.image import CONTENT_LABEL, Image, ImageError, docker, find
+from ansible_collections.slipway.fleet.plugins.module_utils.image import (
+    CONTENT_LABEL,
+    Image,
+    ImageError,
+    build_arguments,
+    docker,
+    find,
+)
 
 ARCHIVES_KEPT = 3
 
 
 def _cache() -> Path:
-    home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    home = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
     directory = Path(home) / "slipway" / "images"
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     return directory
@@ -69,7 +76,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         name = options["name"]
         local = find(name)
         if local is None:
-            raise ImageError(f"the controller's Docker has no image {name}; pull or build it there, or set source to pull")
+            raise ImageError(f"the controller's Docker has no image {name}; pull or build it, or set source to pull")
         there = self._on_host(name=name)["image"]
         if there and there["id"] == local.id:
             return self._answer(name, local.id, local.id, changed=False)
@@ -103,7 +110,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         return self._answer(reference, key, image, changed=True)
 
     def _build_here(self, context: BuildContext, key: str, reference: str) -> Image:
-        """Build on the controller unless it has the content already. Raises ImageError with the end of the build's output."""
+        """Build on the controller unless it has the content already. Raises ImageError with the build's output."""
         with _once(f"build-{key[:12]}"):
             found = find(reference)
             if found and found.content == key:
@@ -111,7 +118,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             with tempfile.TemporaryDirectory(prefix="slipway-") as directory:
                 archive = Path(directory) / "context.tar"
                 context.write(archive)
-                arguments = [part for name, value in context.arguments.items() for part in ("--build-arg", f"{name}={value}")]
+                arguments = build_arguments(context.arguments)
                 with open(archive, "rb") as stream:
                     docker(
                         "build", "--tag", reference, "--file", context.dockerfile,

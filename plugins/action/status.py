@@ -18,7 +18,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]
 
     def run(self, tmp: Any = None, task_vars: Any = None) -> dict[str, Any]:
         super().run(tmp, task_vars)
-        observed = {host: task_vars["hostvars"][host].get("fastapi_app_status_result") for host in self._task.args["hosts"]}
+        of_host = task_vars["hostvars"]
+        observed = {host: of_host[host].get("fastapi_app_status_result") for host in self._task.args["hosts"]}
         rows = with_fleet_drift([row(host, result) for host, result in observed.items()])
         Display().display(f"\n{table(rows)}\n")
         if not self._task.check_mode:

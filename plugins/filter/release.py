@@ -38,11 +38,7 @@ def secrets_digest(secrets: dict[str, Any], salt: str) -> str:
 
 def placeholders(secrets: dict[str, Any]) -> list[str]:
     """Names of the secrets that are empty or were never replaced after copying an example."""
-    return sorted(
-        str(name)
-        for name, value in secrets.items()
-        if str(value or "").strip().lower() in _PLACEHOLDERS
-    )
+    return sorted(str(name) for name, value in secrets.items() if str(value or "").strip().lower() in _PLACEHOLDERS)
 
 
 def secret_files(secrets: dict[str, Any], directory: str, owner: int) -> list[dict[str, Any]]:

@@ -34,7 +34,7 @@ class BuildContext:
         if not (self.root / dockerfile).is_file():
             raise ContextError(f"there is no {dockerfile} in the build context {self.root}")
         if ca_file and not ca_file.is_file():
-            raise ContextError(f"the CA file {ca_file} does not exist; set the role's CA file to a PEM bundle or to nothing")
+            raise ContextError(f"the CA file {ca_file} does not exist; name a PEM bundle or nothing")
 
     def files(self) -> list[Path]:
         """Regular files of the context, relative to its root, sorted."""

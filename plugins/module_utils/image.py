@@ -64,6 +64,11 @@ def parse(inspected: str) -> Image:
     )
 
 
+def build_arguments(values: dict[str, str]) -> list[str]:
+    """Command line arguments that give a build its variables."""
+    return [part for name, value in sorted(values.items()) for part in ("--build-arg", f"{name}={value}")]
+
+
 def find(reference: str) -> Optional[Image]:
     """The image with this name or id, None where the daemon has none."""
     try:
@@ -75,10 +80,12 @@ def find(reference: str) -> Optional[Image]:
 
 
 def load(archive: Path, expected: str, reference: str) -> Image:
-    """Load an archive made by `docker save` and tag it; raises ImageError when it holds another image than `expected`."""
+    """Load an archive of `docker save` and tag it; raises ImageError when it holds another image than `expected`."""
     docker("load", "--quiet", "--input", str(archive))
     if find(expected) is None:
-        raise ImageError(f"the archive did not bring image {expected}; it was changed on its way or made by another tool")
+        raise ImageError(
+            f"the archive did not bring image {expected}; it was changed on its way or made by another tool"
+        )
     docker("tag", expected, reference)
     found = find(reference)
     assert found is not None

@@ -126,7 +126,7 @@ def disk_problems(places: list[Path], needed: int, reserve: int) -> list[str]:
         free = shutil.disk_usage(place).free
         if device not in seen and free < needed + reserve:
             problems.append(
-                f"disk: {place} has {free / 2**20:.0f} MiB free, the release needs {(needed + reserve) / 2**20:.0f} MiB "
+                f"disk: {place} has {free / 2**20:.0f} MiB free, a release needs {(needed + reserve) / 2**20:.0f} "
                 "(its size plus fastapi_app_disk_reserve); free some, or lower the reserve"
             )
         seen.add(device)
@@ -167,7 +167,9 @@ def main() -> None:
     module = AnsibleModule(ARGUMENTS, supports_check_mode=True)
     problems = find_problems(module.params)
     if problems and not module.check_mode:
-        module.fail_json(msg="nothing was changed; this host cannot take a release: " + "; ".join(problems), problems=problems)
+        module.fail_json(
+            msg="nothing was changed; this host cannot take a release: " + "; ".join(problems), problems=problems
+        )
     for problem in problems:
         module.warn(f"a release would stop here: {problem}")
     module.exit_json(changed=False, problems=problems)

@@ -55,7 +55,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 id: {description: Image id., returned: when known, type: str}
-reference: {description: Name by which the host knows the image; never used for another content., returned: always, type: str}
+reference: {description: Name of this content on the host., returned: always, type: str}
 content: {description: Key of the image's content., returned: always, type: str}
 """
 
@@ -67,7 +67,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils.image import CONTENT_LABEL, ImageError, docker, find, load
+from ..module_utils.image import CONTENT_LABEL, ImageError, build_arguments, docker, find, load
 
 ARGUMENTS: dict[str, Any] = {
     "name": {"type": "str", "required": True},
@@ -107,8 +107,8 @@ def build(options: dict[str, Any]) -> dict[str, Any]:
     directory = Path(tempfile.mkdtemp(prefix="slipway-build-"))
     try:
         with tarfile.open(options["archive"]) as archive:
-            archive.extractall(directory)
-        arguments = [part for key, value in options["build_args"].items() for part in ("--build-arg", f"{key}={value}")]
+            archive.extractall(directory)  # noqa: S202 - the archive is the controller's own
+        arguments = build_arguments(options["build_args"])
         docker(
             "build", "--tag", options["name"], "--file", str(directory / options["dockerfile"]),
             "--label", f"{CONTENT_LABEL}={options['content']}", *arguments, str(directory),

@@ -77,10 +77,12 @@ def main() -> None:
     if module.check_mode:
         module.exit_json(changed=False, skipped=True, msg=f"{options['purpose']} is not run in check mode")
     runtime = Compose(options["app"], Path(options["root"]) / "releases")
+    result = None
     try:
         result = runtime.run(options["release"], options["command"], options["timeout"])
     except subprocess.TimeoutExpired:
         module.fail_json(msg=f"{options['purpose']} did not end within {options['timeout']:.0f} s and was stopped")
+    assert result is not None
     output = f"{result.stderr.strip()}\n{result.stdout.strip()}".strip()
     if result.returncode:
         module.fail_json(

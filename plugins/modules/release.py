@@ -41,7 +41,7 @@ options:
     default: {}
     options:
       path: {description: Path that must answer 200., type: str, default: /readyz}
-      version_path: {description: Path whose answer must name the release; empty for none., type: str, default: /version}
+      version_path: {description: Path that names the release; empty for none., type: str, default: /version}
       passes: {description: Passes in a row., type: int, default: 3}
       interval: {description: Seconds between passes., type: float, default: 1.0}
       timeout: {description: Seconds for one answer., type: float, default: 5.0}
@@ -98,9 +98,9 @@ release: {description: The release that serves now., returned: always, type: str
 was: {description: The release that served before., returned: always, type: str}
 slot: {description: The slot that serves., returned: always, type: str}
 phases: {description: Phases of the transaction with their seconds., returned: success, type: list, elements: dict}
-recovered: {description: What was done about an earlier transaction that a crash cut short., returned: success, type: str}
+recovered: {description: What was done about an interrupted transaction., returned: success, type: str}
 cause: {description: Why the release was refused., returned: failure, type: str}
-evidence: {description: Log tail and health answer and exit code of the refused release., returned: failure, type: dict}
+evidence: {description: Log tail and health answer of the refused release., returned: failure, type: dict}
 """
 
 import os
@@ -196,10 +196,9 @@ def activate(transaction: Transaction, holder: str) -> dict[str, Any]:
 
 
 def main() -> None:
-    module = AnsibleModule(
-        ARGUMENTS, supports_check_mode=True, required_if=[("operation", "activate", ["release"])]
-    )
+    module = AnsibleModule(ARGUMENTS, supports_check_mode=True, required_if=[("operation", "activate", ["release"])])
     transaction = build(module.params)
+    result: dict[str, Any] = {}
     try:
         if module.params["operation"] == "observe":
             module.exit_json(changed=False, **observe(transaction))

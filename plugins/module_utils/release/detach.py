@@ -49,7 +49,7 @@ def _child(work: Callable[[], dict[str, Any]], reading: int, writing: int, log: 
         except BrokenPipeError:
             pass  # nobody waits any more; the ledger has it
         code = 0
-    except BaseException:
+    except BaseException:  # noqa: BLE001 - the process ends here, what happened goes to its log
         os.write(2, traceback.format_exc().encode())
     finally:
         os._exit(code)

@@ -87,7 +87,7 @@ class Edge:
         return found
 
     def set_state(self, slot: str, state: str) -> None:
-        """Set `slot` to ready or drain and write HAProxy's server states down, so that a reload or a reboot keeps them."""
+        """Set `slot` to ready or drain, and write the states down so that a reload or a reboot keeps them."""
         answer = self.ask(f"set server {self.backend}/{slot} state {state}").strip()
         if answer:
             raise EdgeError(f"HAProxy refused `set server {self.backend}/{slot} state {state}`: {answer}")

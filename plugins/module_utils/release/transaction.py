@@ -1,4 +1,4 @@
-"""The release transaction: start beside, gate, switch, drain, stop, record. A crash at any point is finished or undone."""
+"""The release transaction: start beside, gate, switch, drain, stop, record; a crash is finished or undone."""
 
 from __future__ import annotations
 
@@ -224,7 +224,7 @@ class Transaction:
                     return server.sessions
                 self.clock.sleep(POLL)
 
-        return self._phase("drain", drain)
+        return int(self._phase("drain", drain))
 
     def _abandon(self, intent: Intent, cause: str) -> None:
         """Take the new slot away; the old one was never touched."""

@@ -1,0 +1,386 @@
+"""The release transaction against a host in memory: every crash point, every refusal."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.slipway.fleet.plugins.module_utils.release import store as store_module
+from ansible_collections.slipway.fleet.plugins.module_utils.release.edge import Server
+from ansible_collections.slipway.fleet.plugins.module_utils.release.model import (
+    SLOTS,
+    Probe,
+    Request,
+    SlotStatus,
+    State,
+    TransactionError,
+    other,
+)
+from ansible_collections.slipway.fleet.plugins.module_utils.release.observe import observe
+from ansible_collections.slipway.fleet.plugins.module_utils.release.store import Store
+from ansible_collections.slipway.fleet.plugins.module_utils.release.transaction import Clock, Transaction
+
+
+class Crash(BaseException):
+    """The process was killed here."""
+
+
+@dataclass
+class Host:
+    """A host: slots, edge and clock. Dies at its `crash_at`-th effect, before or after the effect happened."""
+
+    running: dict[str, str | None] = field(default_factory=lambda: dict.fromkeys(SLOTS))
+    enabled: dict[str, bool] = field(default_factory=lambda: dict.fromkeys(SLOTS, True))
+    sessions: int = 0
+    sick: dict[str, Probe] = field(default_factory=dict)
+    log: dict[str, str] = field(default_factory=dict)
+    out_of_memory: set[str] = field(default_factory=set)
+    listens: list[str] = field(default_factory=list)
+    edge_blind: bool = False
+    effects: int = 0
+    crash_at: int = 0
+    crash_after: bool = False
+    seconds: float = 0.0
+    served: set[str | None] = field(default_factory=set)
+
+    def effect(self, do: Callable[[], None]) -> None:
+        self.effects += 1
+        if self.effects == self.crash_at and not self.crash_after:
+            raise Crash
+        do()
+        self.served.add(self.serving())
+        if self.effects == self.crash_at:
+            raise Crash
+
+    def serving(self) -> str | None:
+        """A release that gets requests and answers them, None in an outage."""
+        return next((self.running[s] for s in SLOTS if self.enabled[s] and self.running[s] and self.healthy(s)), None)
+
+    def healthy(self, slot: str) -> bool:
+        return self.running[slot] is not None and self.running[slot] not in self.sick
+
+    # runtime
+    def start(self, slot: str, release: str) -> None:
+        self.effect(lambda: self.running.update({slot: release}))
+
+    def stop(self, slot: str, grace: float) -> None:
+        self.effect(lambda: self.running.update({slot: None}))
+
+    def status(self) -> dict[str, SlotStatus]:
+        return {
+            slot: SlotStatus(
+                release=self.running[slot],
+                running=self.running[slot] is not None,
+                out_of_memory=self.running[slot] in self.out_of_memory,
+            )
+            for slot in SLOTS
+        }
+
+    def logs(self, slot: str, lines: int) -> str:
+        return self.log.get(self.running[slot] or "", "")
+
+    def listening(self, slot: str) -> list[str]:
+        return self.listens
+
+    def discard(self, releases: list[str]) -> None:
+        self.effect(lambda: None)
+
+    def run(self, release: str, command: list[str], timeout: float) -> subprocess.CompletedProcess[str]:
+        raise AssertionError("the transaction runs no one-off commands")
+
+    # edge
+    def servers(self) -> dict[str, Server]:
+        return {
+            slot: Server(self.enabled[slot], self.healthy(slot) and not self.edge_blind, self.sessions)
+            for slot in SLOTS
+        }
+
+    def set_state(self, slot: str, state: str) -> None:
+        self.effect(lambda: self.enabled.update({slot: state == "ready"}))
+
+    # probe
+    def probe(self, slot: str, path: str) -> Probe:
+        release = self.running[slot]
+        if release is None:
+            return Probe(error=f"/run/slipway/links/{slot}.sock does not exist")
+        if release in self.sick:
+            return self.sick[release]
+        return Probe(200, json.dumps({"release": release}))
+
+
+class FakeClock(Clock):
+    def __init__(self, host: Host) -> None:
+        self.host = host
+
+    def monotonic(self) -> float:
+        return self.host.seconds
+
+    def sleep(self, seconds: float) -> None:
+        self.host.seconds += seconds
+
+    def now(self) -> str:
+        return f"2026-01-01T00:00:{self.host.effects:02d}+00:00"
+
+
+class CrashingStore(Store):
+    """A store whose writes are effects of the host as well."""
+
+    def __init__(self, root: Path, host: Host) -> None:
+        super().__init__(root)
+        self.host = host
+
+    def write_state(self, state: State) -> None:
+        self.host.effect(lambda: Store.write_state(self, state))
+
+    def write_intent(self, intent: Any) -> None:
+        self.host.effect(lambda: Store.write_intent(self, intent))
+
+    def drop_intent(self) -> None:
+        self.host.effect(lambda: Store.drop_intent(self))
+
+    def record(self, entry: dict[str, Any]) -> None:
+        self.host.effect(lambda: Store.record(self, entry))
+
+    def remove(self, releases: list[str]) -> None:
+        self.host.effect(lambda: Store.remove(self, releases))
+
+
+def stage(root: Path, *releases: str) -> None:
+    for release in releases:
+        directory = root / "releases" / release
+        directory.mkdir(parents=True, exist_ok=True)
+        (directory / "compose.yaml").write_text("")
+
+
+def transaction(root: Path, host: Host, release: str, **request: Any) -> Transaction:
+    return Transaction(
+        Request("links", release, **request), CrashingStore(root, host), host, host, host.probe, FakeClock(host)
+    )
+
+
+def deploy(root: Path, host: Host, release: str, **request: Any) -> dict[str, Any]:
+    stage(root, release)
+    return transaction(root, host, release, **request).run()
+
+
+def assert_whole(root: Path, host: Host, release: str) -> None:
+    """One release serves, alone, and all records say so."""
+    state = Store(root).state()
+    assert state is not None
+    assert (state.release, host.serving()) == (release, release)
+    assert host.running[other(state.slot)] is None
+    assert not host.enabled[other(state.slot)]
+    assert Store(root).intent() is None
+    assert [entry["release"] for entry in Store(root).ledger() if entry["result"] == "good"][-1] == release
+
+
+def test_first_second_and_same_release(tmp_path: Path) -> None:
+    host = Host()
+    assert deploy(tmp_path, host, "one")["slot"] == "blue"
+    host.served.clear()
+    assert deploy(tmp_path, host, "two") | {"phases": []} == {
+        "changed": True, "release": "two", "was": "one", "slot": "green", "phases": [], "recovered": None,
+    }  # fmt: skip
+    assert_whole(tmp_path, host, "two")
+    assert host.served == {"one", "two"}
+    before = host.effects
+    assert deploy(tmp_path, host, "two")["changed"] is False
+    assert host.effects == before
+
+
+def effects_of_a_release() -> int:
+    with tempfile.TemporaryDirectory() as directory:
+        host = Host()
+        deploy(Path(directory), host, "one")
+        first = host.effects
+        deploy(Path(directory), host, "two")
+        return host.effects - first
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("point", range(1, effects_of_a_release() + 1))
+@pytest.mark.parametrize("then", ["one", "two", "three"])
+def test_a_crash_anywhere_keeps_serving_and_a_rerun_converges(
+    tmp_path: Path, point: int, after: bool, then: str
+) -> None:
+    host = Host()
+    deploy(tmp_path, host, "one")
+    host.served.clear()
+    host.crash_at, host.crash_after = host.effects + point, after
+    with pytest.raises(Crash):
+        deploy(tmp_path, host, "two")
+    assert host.serving() in ("one", "two")
+    host.crash_at = 0
+    deploy(tmp_path, host, then)
+    assert_whole(tmp_path, host, then)
+    assert None not in host.served, "there was a moment in which nothing served"
+    starts = [(entry["release"], entry["start"]) for entry in Store(tmp_path).ledger()]
+    assert len(starts) == len(set(starts)), "a release was recorded twice"
+
+
+@pytest.mark.parametrize("point", range(1, effects_of_a_release() + 1))
+def test_two_crashes_in_a_row_converge(tmp_path: Path, point: int) -> None:
+    host = Host()
+    deploy(tmp_path, host, "one")
+    host.served.clear()
+    for offset in (point, 2):
+        host.crash_at = host.effects + offset
+        try:
+            deploy(tmp_path, host, "two")
+        except Crash:
+            continue
+    host.crash_at = 0
+    deploy(tmp_path, host, "two")
+    assert_whole(tmp_path, host, "two")
+    assert None not in host.served
+
+
+REFUSALS = {
+    "500 on readiness": ({"sick": Probe(500, '{"status":"broken"}')}, 'answered 500: {"status":"broken"}'),
+    "other port": (
+        {"sick": Probe(error="/run/slipway/links/green.sock does not exist"), "listens": ["tcp port 9000"]},
+        "listens on tcp port 9000 and not on the slot's socket",
+    ),
+    "import error": (
+        {"sick": Probe(error="nothing listens"), "log": "Traceback\nImportError: no module 'nope'\n"},
+        "ImportError: no module 'nope'",
+    ),
+    "out of memory": ({"sick": Probe(error="nothing listens"), "oom": True}, "out of memory"),
+    "another release answers": ({"sick": Probe(200, '{"release":"zero"}')}, "does not name release two"),
+    "the edge cannot reach it": ({"edge_blind": True}, "HAProxy's check of it did not pass"),
+}
+
+
+@pytest.mark.parametrize(("fault", "words"), REFUSALS.values(), ids=REFUSALS.keys())
+def test_a_refused_release_is_taken_away_and_its_cause_named(tmp_path: Path, fault: dict[str, Any], words: str) -> None:
+    host = Host()
+    deploy(tmp_path, host, "one")
+    host.served.clear()
+    if "sick" in fault:
+        host.sick["two"] = fault["sick"]
+    host.log["two"] = fault.get("log", "")
+    host.listens = fault.get("listens", [])
+    host.edge_blind = fault.get("edge_blind", False)
+    if "oom" in fault:
+        host.out_of_memory.add("two")
+    with pytest.raises(TransactionError, match=re.escape(words)):
+        deploy(tmp_path, host, "two")
+    assert host.served == {"one"}
+    assert_whole(tmp_path, host, "one")
+    assert Store(tmp_path).ledger()[-1]["result"] == "failed"
+
+
+def test_a_dead_live_slot_is_replaced_by_the_same_release(tmp_path: Path) -> None:
+    host = Host()
+    deploy(tmp_path, host, "one")
+    host.running["blue"] = None
+    assert deploy(tmp_path, host, "one")["slot"] == "green"
+    assert_whole(tmp_path, host, "one")
+
+
+def test_a_release_that_is_not_staged_is_refused(tmp_path: Path) -> None:
+    host = Host()
+    deploy(tmp_path, host, "one")
+    with pytest.raises(TransactionError, match="release two is not on this host"):
+        transaction(tmp_path, host, "two").run()
+    assert_whole(tmp_path, host, "one")
+
+
+def test_requests_in_flight_are_waited_for_until_the_deadline(tmp_path: Path) -> None:
+    host = Host()
+    deploy(tmp_path, host, "one")
+    host.sessions = 3
+    deploy(tmp_path, host, "two", drain=30.0)
+    assert host.seconds >= 30
+    assert Store(tmp_path).ledger()[-1]["cut"] == 3
+
+
+def test_a_reload_of_the_edge_during_the_drain_is_undone(tmp_path: Path) -> None:
+    host = Host()
+    deploy(tmp_path, host, "one")
+    host.sessions = 1
+
+    class Reloading(FakeClock):
+        def sleep(self, seconds: float) -> None:
+            super().sleep(seconds)
+            if host.running == {"blue": "one", "green": "two"} and host.sessions:
+                host.enabled = dict.fromkeys(SLOTS, True)
+                host.sessions = 0
+
+    stage(tmp_path, "two")
+    work = transaction(tmp_path, host, "two", drain=5.0)
+    work.clock = Reloading(host)
+    work.run()
+    assert_whole(tmp_path, host, "two")
+
+
+def test_pruning_keeps_good_releases_whatever_failed_since(tmp_path: Path) -> None:
+    host = Host()
+    for number in range(1, 8):
+        deploy(tmp_path, host, f"good{number}", keep=3)
+    for number in range(1, 6):
+        host.sick[f"bad{number}"] = Probe(500, "")
+        with pytest.raises(TransactionError):
+            deploy(tmp_path, host, f"bad{number}", keep=3)
+    deploy(tmp_path, host, "good8", keep=3)
+    assert sorted(path.name for path in (tmp_path / "releases").iterdir()) == ["good6", "good7", "good8"]
+
+
+def test_plan_changes_nothing(tmp_path: Path) -> None:
+    host = Host()
+    deploy(tmp_path, host, "one")
+    stage(tmp_path, "two")
+    before = host.effects
+    assert transaction(tmp_path, host, "two").plan() == {
+        "changed": True, "release": "two", "was": "one", "slot": "green", "unfinished": False,
+    }  # fmt: skip
+    assert transaction(tmp_path, host, "one").plan()["changed"] is False
+    assert host.effects == before
+
+
+def test_observe_names_each_difference(tmp_path: Path) -> None:
+    host = Host()
+    assert observe(transaction(tmp_path, host, ""))["drift"] == ["nothing was released yet"]
+    deploy(tmp_path, host, "one")
+    assert observe(transaction(tmp_path, host, ""))["drift"] == []
+    host.running["green"] = "zero"
+    host.enabled["blue"] = False
+    assert observe(transaction(tmp_path, host, ""))["drift"] == [
+        "slot green runs too (release zero)",
+        "HAProxy sends nothing to slot blue",
+    ]
+
+
+def test_a_damaged_state_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "state.json").write_text("{")
+    with pytest.raises(ValueError, match=r"state\.json is damaged"):
+        Store(tmp_path).state()
+
+
+def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "state.json"
+    store_module.write_durably(path, "old")
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        store_module.write_durably(path, "new")
+    assert path.read_text() == "old"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["state.json"]
+
+
+def test_the_lock_names_its_holder(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    with store.lock("release two by ci"), pytest.raises(store_module.Busy, match="release two by ci"), store.lock("me"):
+        pass
+    with store.lock("me again"):
+        pass
