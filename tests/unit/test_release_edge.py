@@ -1,0 +1,150 @@
+"""The edge against a real HAProxy on Unix sockets."""
+
+from __future__ import annotations
+
+import http.server
+import shutil
+import socketserver
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from ansible_collections.slipway.fleet.plugins.module_utils.release.edge import Edge, EdgeError, Server, parse_servers
+from ansible_collections.slipway.fleet.plugins.module_utils.release.probe import get
+
+CONFIGURATION = """
+global
+    stats socket {here}/admin.sock mode 600 level admin
+    server-state-file {here}/state
+defaults
+    mode http
+    timeout connect 1s
+    timeout client 5s
+    timeout server 5s
+    load-server-state-from-file global
+frontend web
+    bind unix@{here}/web.sock
+    default_backend app_links
+backend app_links
+    option httpchk GET /readyz
+    default-server check inter 100ms fastinter 100ms downinter 100ms fall 2 rise 1
+    server blue unix@{here}/blue.sock
+    server green unix@{here}/green.sock
+"""
+
+
+class Answer(http.server.BaseHTTPRequestHandler):
+    """Says which slot it is."""
+
+    def do_GET(self) -> None:
+        body = Path(self.server.server_address).stem.encode()  # type: ignore[arg-type]
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def address_string(self) -> str:
+        return "slot"
+
+    def log_message(self, *_: object) -> None:
+        return
+
+
+class Slot(socketserver.ThreadingUnixStreamServer):
+    daemon_threads = True
+
+
+@pytest.fixture
+def here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    directory = tmp_path_factory.mktemp("e")
+    (directory / "state").touch()
+    slots = [Slot(str(directory / f"{name}.sock"), Answer) for name in ("blue", "green")]
+    for slot in slots:
+        threading.Thread(target=slot.serve_forever, daemon=True).start()
+    yield directory
+    for slot in slots:
+        slot.shutdown()
+        slot.server_close()
+
+
+@pytest.fixture
+def haproxy(here: Path) -> Iterator[Callable[[], Edge]]:
+    binary = shutil.which("haproxy") or "/usr/sbin/haproxy"
+    (here / "haproxy.cfg").write_text(CONFIGURATION.format(here=here))
+    processes: list[subprocess.Popen[bytes]] = []
+
+    def stop() -> None:
+        while processes:
+            process = processes.pop()
+            process.terminate()
+            process.wait(timeout=10)
+
+    def start() -> Edge:
+        """Start it, or start it anew as a reboot would."""
+        stop()
+        processes.append(subprocess.Popen([binary, "-db", "-f", str(here / "haproxy.cfg")]))
+        edge = Edge(str(here / "admin.sock"), "app_links", str(here / "state"))
+        until(lambda: (here / "admin.sock").exists() and all(server.answers for server in edge.servers().values()))
+        return edge
+
+    yield start
+    stop()
+
+
+def until(true: Callable[[], bool]) -> None:
+    """Wait for something that must happen; the limit only ends a test that has failed."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        try:
+            if true():
+                return
+        except EdgeError:
+            pass
+        time.sleep(0.05)
+    pytest.fail("it did not happen")
+
+
+def test_drain_and_ready_move_requests_and_survive_a_restart(here: Path, haproxy: Callable[[], Edge]) -> None:
+    edge = haproxy()
+    assert {server.enabled for server in edge.servers().values()} == {True}
+    edge.set_state("blue", "drain")
+    assert {get(str(here / "web.sock"), "/", 5).body for _ in range(6)} == {"green"}
+    assert edge.servers()["blue"] == Server(enabled=False, answers=True, sessions=0)
+    edge = haproxy()
+    assert [edge.servers()[slot].enabled for slot in ("blue", "green")] == [False, True]
+    assert {get(str(here / "web.sock"), "/", 5).body for _ in range(6)} == {"green"}
+    edge.set_state("blue", "ready")
+    edge.set_state("green", "drain")
+    assert {get(str(here / "web.sock"), "/", 5).body for _ in range(6)} == {"blue"}
+
+
+def test_what_is_wrong_is_named(here: Path, haproxy: Callable[[], Edge]) -> None:
+    haproxy()
+    stranger = Edge(str(here / "admin.sock"), "app_other", str(here / "state"))
+    with pytest.raises(EdgeError, match="no backend app_other with the servers blue and green"):
+        stranger.servers()
+    with pytest.raises(EdgeError, match="HAProxy refused"):
+        stranger.set_state("blue", "drain")
+    with pytest.raises(EdgeError, match="does not answer on .*nowhere"):
+        Edge(str(here / "nowhere"), "app_links", str(here / "state")).servers()
+
+
+def test_a_drained_server_that_is_down_is_not_taken_for_enabled() -> None:
+    statistics = "# pxname,svname,scur,status,check_status\napp_a,blue,0,DOWN,L4CON\napp_a,green,2,UP,* L7OK\n"
+    states = (
+        "1\n# be_id be_name srv_id srv_name srv_op_state srv_admin_state\n3 app_a 1 blue 0 8\n3 app_a 2 green 2 0\n"
+    )
+    assert parse_servers(statistics, states, "app_a") == {
+        "blue": Server(enabled=False, answers=False, sessions=0),
+        "green": Server(enabled=True, answers=True, sessions=2),
+    }
+
+
+@pytest.mark.parametrize(("name", "words"), [("gone.sock", "does not exist"), ("dead.sock", "nothing listens")])
+def test_a_probe_names_what_it_met(here: Path, name: str, words: str) -> None:
+    dead = Slot(str(here / "dead.sock"), Answer)
+    dead.server_close()
+    assert words in get(str(here / name), "/", 1).error

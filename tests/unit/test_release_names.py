@@ -1,0 +1,147 @@
+"""Filters that name a release, and what goes into a build context."""
+
+from __future__ import annotations
+
+import tarfile
+from pathlib import Path
+
+import pytest
+from ansible.errors import AnsibleFilterError
+from ansible_collections.slipway.fleet.plugins.filter.release import (
+    placeholders,
+    release_id,
+    secret_files,
+    secrets_digest,
+)
+from ansible_collections.slipway.fleet.plugins.module_utils.build_context import BuildContext, ContextError
+from ansible_collections.slipway.fleet.plugins.module_utils.release.compose import parse_listening
+from ansible_collections.slipway.fleet.plugins.module_utils.release.diagnosis import last_exception
+from ansible_collections.slipway.fleet.plugins.module_utils.status import row, table, with_fleet_drift
+from ansible_collections.slipway.fleet.plugins.modules.doctor import compose_version
+
+
+def test_a_release_is_named_by_its_content() -> None:
+    name = release_id("sha256:1", "config")
+    assert name == release_id("sha256:1", "config")
+    assert len({name, release_id("sha256:2", "config"), release_id("sha256:1", "other")}) == 3
+    assert len(name) == 12
+    with pytest.raises(AnsibleFilterError, match="fastapi_image first"):
+        release_id("", "config")
+
+
+def test_the_digest_changes_with_a_secret_and_not_with_their_order() -> None:
+    one = secrets_digest({"A": "1", "B": "2"}, "links")
+    assert one == secrets_digest({"B": "2", "A": "1"}, "links")
+    assert one != secrets_digest({"A": "1", "B": "3"}, "links")
+    assert one != secrets_digest({"A": "1", "B": "2"}, "other app")
+
+
+def test_placeholders_are_named_without_their_values() -> None:
+    assert placeholders({"A": "", "B": None, "C": " ChangeMe ", "D": "k3v9-real-one"}) == ["A", "B", "C"]
+
+
+def test_secret_files_belong_to_the_app_alone() -> None:
+    directory, file = secret_files({"KEY": 5}, "/r/secrets", 10001)
+    assert (directory["mode"], file["mode"], file["owner"]) == ("0500", "0400", "10001")
+    assert (file["dest"], file["content"], file["secret"]) == ("/r/secrets/KEY", "5", True)
+
+
+@pytest.mark.parametrize("name", ["../x", "a b", "", "1A", "A/B"])
+def test_a_secret_name_cannot_leave_its_directory(name: str) -> None:
+    with pytest.raises(AnsibleFilterError, match="letters, digits and underscores"):
+        secret_files({name: "v"}, "/r", 1)
+
+
+@pytest.fixture
+def context(tmp_path: Path) -> Path:
+    (tmp_path / "Dockerfile").write_text("FROM scratch\n")
+    (tmp_path / "app.py").write_text("1\n")
+    (tmp_path / "notes.md").write_text("n\n")
+    (tmp_path / ".dockerignore").write_text("# what the image does not need\n*.md\n.git\n")
+    (tmp_path / ".git").mkdir()
+    (tmp_path / ".git" / "HEAD").write_text("x")
+    return tmp_path
+
+
+def test_the_key_follows_what_is_built_and_nothing_else(context: Path) -> None:
+    def key(**arguments: str) -> str:
+        return BuildContext(context, "Dockerfile", arguments).key()
+
+    first = key(A="1")
+    (context / "notes.md").write_text("other\n")
+    (context / ".git" / "HEAD").write_text("y")
+    (context / "build-ca.crt").write_text("a certificate")
+    assert key(A="1") == first
+    assert key(A="2") != first
+    (context / "app.py").chmod(0o755)
+    executable = key(A="1")
+    assert executable != first
+    (context / "app.py").write_text("2\n")
+    assert key(A="1") not in (first, executable)
+
+
+def test_the_archive_holds_the_context_and_the_ca_file(context: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    outside = tmp_path_factory.mktemp("outside")
+    (outside / "ca.pem").write_text("pem")
+    BuildContext(context, "Dockerfile", {}, outside / "ca.pem").write(outside / "c.tar")
+    with tarfile.open(outside / "c.tar") as archive:
+        assert sorted(archive.getnames()) == [".dockerignore", "Dockerfile", "app.py", "build-ca.crt"]
+        assert {member.mtime for member in archive} == {0}
+
+
+def test_a_context_that_cannot_be_built_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ContextError, match="there is no Dockerfile in the build context"):
+        BuildContext(tmp_path, "Dockerfile", {})
+    (tmp_path / "Dockerfile").touch()
+    with pytest.raises(ContextError, match="the CA file .* does not exist"):
+        BuildContext(tmp_path, "Dockerfile", {}, tmp_path / "ca.pem")
+
+
+@pytest.mark.parametrize(
+    ("log", "found"),
+    [
+        (
+            "Traceback\n  x\nModuleNotFoundError: No module named 'nope'\n",
+            "ModuleNotFoundError: No module named 'nope'",
+        ),
+        ('{"message": "worker", "exc": "Traceback\\nValueError: bad port\\n"}', "ValueError: bad port"),
+        ("a.b.FirstError: 1\nc.LastError: 2", "c.LastError: 2"),
+        ("all is well", ""),
+    ],
+)
+def test_the_last_exception_of_a_log(log: str, found: str) -> None:
+    assert last_exception(log) == found
+
+
+def test_listening_addresses_from_the_kernel_tables() -> None:
+    tables = (
+        "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n"
+        "   0: 00000000:2328 00000000:0000 0A 00000000:00000000 00:00000000 00000000 10001 0 1 1 0 100 0 0 10 0\n"
+        "   1: 0100007F:8000 0100007F:1234 01 00000000:00000000 00:00000000 00000000 10001 0 1 1 0 100 0 0 10 0\n"
+        "Num       RefCount Protocol Flags    Type St Inode Path\n"
+        "0000: 00000002 00000000 00010000 0001 01 30 /run/slipway/links/blue.sock\n"
+    )
+    assert parse_listening(tables) == ["socket /run/slipway/links/blue.sock", "tcp port 9000"]
+
+
+@pytest.mark.parametrize(("text", "version"), [("2.26.1-4", (2, 26)), ("v2.9", (2, 9)), ("5.0.0", (5, 0))])
+def test_compose_versions(text: str, version: tuple[int, ...]) -> None:
+    assert compose_version(text) == version
+
+
+def observed(release: str, *drift: str) -> dict[str, object]:
+    return {"state": {"release": release, "slot": "blue", "since": "now"}, "health": "200", "drift": list(drift)}
+
+
+def test_the_status_table_shows_every_difference() -> None:
+    rows = with_fleet_drift(
+        [row("web1", observed("aaa")), row("web2", observed("aaa", "one", "two")), row("web3", observed("bbb")), row("web4", None)]
+    )  # fmt: skip
+    assert table(rows).splitlines() == [
+        "host  release  slot  health  since  drift",
+        "web1  aaa      blue  ok      now    none",
+        "web2  aaa      blue  ok      now    one",
+        "                                    two",
+        "web3  bbb      blue  ok      now    the fleet runs aaa",
+        "web4  -        -     -       -      unreachable",
+    ]
