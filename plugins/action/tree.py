@@ -93,6 +93,4 @@ def _text(where: str, what: str, value: Any) -> str:
         return str(value)
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         return str(value)
-    raise AnsibleActionFail(
-        f"{where}: {what} is a {type(value).__name__}, but must be text; a filter like to_nice_json makes it one"
-    )
+    raise AnsibleActionFail(f"{where}: {what} is not text; a filter like to_nice_json makes it text")

@@ -160,6 +160,8 @@ def plan(items: Sequence[Item], check: bool) -> list[Change]:
             raise TreeError(
                 f"{error.filename or item.dest} may not be read by this user; the play needs become"
             ) from None
+        except OSError as error:
+            raise TreeError(f"{item.dest}: {error.strerror}") from error
         if item.state == "directory":
             expected.update((item.dest, *item.dest.parents))
         if change:

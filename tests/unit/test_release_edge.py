@@ -128,7 +128,7 @@ def test_what_is_wrong_is_named(here: Path, haproxy: Callable[[], Edge]) -> None
         stranger.servers()
     with pytest.raises(EdgeError, match="HAProxy refused"):
         stranger.set_state("blue", "drain")
-    with pytest.raises(EdgeError, match="does not answer on .*nowhere"):
+    with pytest.raises(EdgeError, match=r"does not answer on .*nowhere"):
         Edge(str(here / "nowhere"), "app_links", str(here / "state")).servers()
 
 

@@ -93,7 +93,7 @@ def test_a_context_that_cannot_be_built_is_named(tmp_path: Path) -> None:
     with pytest.raises(ContextError, match="there is no Dockerfile in the build context"):
         BuildContext(tmp_path, "Dockerfile", {})
     (tmp_path / "Dockerfile").touch()
-    with pytest.raises(ContextError, match="the CA file .* does not exist"):
+    with pytest.raises(ContextError, match=r"the CA file .* does not exist"):
         BuildContext(tmp_path, "Dockerfile", {}, tmp_path / "ca.pem")
 
 
@@ -135,8 +135,13 @@ def observed(release: str, *drift: str) -> dict[str, object]:
 
 def test_the_status_table_shows_every_difference() -> None:
     rows = with_fleet_drift(
-        [row("web1", observed("aaa")), row("web2", observed("aaa", "one", "two")), row("web3", observed("bbb")), row("web4", None)]
-    )  # fmt: skip
+        [
+            row("web1", observed("aaa")),
+            row("web2", observed("aaa", "one", "two")),
+            row("web3", observed("bbb")),
+            row("web4", None),
+        ]
+    )
     assert table(rows).splitlines() == [
         "host  release  slot  health  since  drift",
         "web1  aaa      blue  ok      now    none",

@@ -14,7 +14,7 @@ _KILLED = 137  # 128 + SIGKILL, how Docker reports it
 
 def last_exception(log: str) -> str:
     """The last `SomeError: text` of a log, plain or inside JSON; empty when there is none."""
-    found = _EXCEPTION.findall(log)
+    found = _EXCEPTION.findall(log.replace("\\n", "\n"))
     return f"{found[-1][0]}: {found[-1][1].strip()}" if found else ""
 
 
