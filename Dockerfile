@@ -1,0 +1,33 @@
+# The reference application. Builds with BuildKit and with Docker's older builder, so there is no RUN --mount here.
+ARG BASE_IMAGE=python:3.13-slim
+
+FROM ${BASE_IMAGE} AS build
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore UV_LINK_MODE=copy UV_NO_CACHE=1
+WORKDIR /build
+# build-ca.crt is optional: the CA bundle of a proxy that inspects TLS. It stays in this stage.
+COPY requirements/app.lock build-ca.crt* ./
+RUN if [ -f build-ca.crt ]; then export PIP_CERT=/build/build-ca.crt SSL_CERT_FILE=/build/build-ca.crt; fi \
+ && python -m venv /opt/uv && /opt/uv/bin/pip install --quiet "uv>=0.9" \
+ && python -m venv --without-pip /opt/venv \
+ && /opt/uv/bin/uv pip install --quiet --python /opt/venv/bin/python --native-tls \
+      --require-hashes --only-binary :all: --compile-bytecode -r app.lock
+
+FROM ${BASE_IMAGE}
+LABEL org.opencontainers.image.title="shortlinks" \
+      org.opencontainers.image.description="Short links, the reference application of Slipway" \
+      org.opencontainers.image.licenses="MIT"
+ENV PATH=/opt/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
+RUN echo 'app:x:10001:10001::/srv:/usr/sbin/nologin' >> /etc/passwd && echo 'app:x:10001:' >> /etc/group
+COPY --from=build /opt/venv /opt/venv
+WORKDIR /srv
+COPY gunicorn_conf.py ./
+COPY app ./app
+# The modules' bytecode, since the container cannot write it. Unchecked: the files in an image never change.
+RUN python -m compileall -q --invalidation-mode unchecked-hash app gunicorn_conf.py
+ARG APP_REVISION=""
+LABEL org.opencontainers.image.revision="${APP_REVISION}"
+ENV RELEASE_REVISION="${APP_REVISION}"
+USER 10001:10001
+EXPOSE 8000
+HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 CMD ["python", "-m", "app.healthcheck"]
+CMD ["gunicorn", "--config", "/srv/gunicorn_conf.py", "app.main:app"]

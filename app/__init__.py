@@ -1,0 +1,1 @@
+"""Short links: the reference application that Slipway deploys."""
