@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lab import engine, images
+from lab.hosts import MOST, Host, Lab
 from lab.report import say
 from lab.shell import LabError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+SUITES = ("trixie", "bookworm")
 STATE = Path(__file__).parent.parent / ".lab"
 
 
@@ -39,18 +41,41 @@ def _parser() -> argparse.ArgumentParser:
     verbs.add_parser("docker", help="make sure that Docker answers (installs and starts it when root on Debian)")
     make = verbs.add_parser("images", help="pull or build the images that are missing or out of date")
     make.add_argument("--refresh", action="store_true", help="ask the registry again and make all of them anew")
+    up = verbs.add_parser("up", help="start hosts and wait until ssh answers; those that run are left as they are")
+    up.add_argument("--hosts", type=_count, default=1, metavar="N", help="how many: web1 to webN (default: 1)")
+    up.add_argument("--suite", choices=SUITES, default=SUITES[0], help="their Debian (default: %(default)s)")
+    verbs.add_parser("down", help="remove all hosts with their disks")
+    verbs.add_parser("status", help="show the hosts and their ports")
     return parser
+
+
+def _count(text: str) -> int:
+    if not text.isdigit() or not 1 <= int(text) <= MOST:
+        raise argparse.ArgumentTypeError(f"a number from 1 to {MOST} is needed, not {text!r}")
+    return int(text)
 
 
 def _run(options: argparse.Namespace) -> None:
     STATE.mkdir(mode=0o700, exist_ok=True)
-    with _alone():
-        if options.verb == "docker":
-            engine.ensure()
-            return
+    lab = Lab(STATE)
+    if options.verb == "status":
         engine.require()
-        if options.verb == "images":
-            images.ensure(STATE / "logs", refresh=options.refresh)
+        lab.status()
+        return
+    with _alone():
+        match options.verb:
+            case "docker":
+                engine.ensure()
+            case "images":
+                engine.require()
+                images.ensure(STATE / "logs", refresh=options.refresh)
+            case "up":
+                engine.require()
+                hosts = [Host(number) for number in range(1, options.hosts + 1)]
+                lab.up(hosts, f"slipway.lab/host:{options.suite}")
+            case "down":
+                engine.require()
+                lab.down()
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -60,8 +61,7 @@ def require() -> None:
 
 def is_new_enough(version: str) -> bool:
     """Tell whether a version like ``20.10.24+dfsg1`` has private cgroup namespaces (20.10 and later)."""
-    numbers = version.split("+")[0].split("-")[0].split(".")
-    return tuple(int(number) for number in numbers[:2] if number.isdigit()) >= OLDEST
+    return tuple(int(number) for number in re.findall(r"\d+", version)[:2]) >= OLDEST
 
 
 def _fault() -> str | None:

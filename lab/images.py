@@ -138,7 +138,8 @@ def _require_debootstrap(recipe: Recipe, registry_fault: str | None) -> None:
         if not (shutil.which("debootstrap") and Path(sources.KEYRING).is_file()):
             with step("debootstrap", "installing it, to make a Debian base without a registry"):
                 run("apt-get", "update", "-qq")
-                run("apt-get", "install", "-y", "-qq", "--no-install-recommends", "debootstrap", "debian-archive-keyring")
+                packages = ("debootstrap", "debian-archive-keyring")
+                run("apt-get", "install", "-y", "-qq", "--no-install-recommends", *packages)
 
 
 _installing = Lock()

@@ -47,6 +47,16 @@ def _debian(suite: str) -> Recipe:
     )
 
 
+def _service(name: str, purpose: str, *, official: str) -> Recipe:
+    return Recipe(
+        tag=f"slipway.lab/{name}",
+        purpose=purpose,
+        context=name.partition(":")[0],
+        official=official,
+        base="slipway.lab/debian:trixie",
+    )
+
+
 def _host(suite: str) -> Recipe:
     return Recipe(
         tag=f"slipway.lab/host:{suite}",
@@ -60,9 +70,9 @@ def _host(suite: str) -> Recipe:
 # Each after its base.
 RECIPES = (
     _debian("trixie"),
-    Recipe("slipway.lab/python:3.13", "base of the app's image", "python", "python:3.13-slim", "slipway.lab/debian:trixie"),
-    Recipe("slipway.lab/postgres:17", "the database", "postgres", "postgres:17", "slipway.lab/debian:trixie"),
-    Recipe("slipway.lab/redis:8", "the cache", "redis", "redis:8", "slipway.lab/debian:trixie"),
+    _service("python:3.13", "base of the app's image", official="python:3.13-slim"),
+    _service("postgres:17", "the database", official="postgres:17"),
+    _service("redis:8", "the cache", official="redis:8"),
     _host("trixie"),
     _debian("bookworm"),
     _host("bookworm"),

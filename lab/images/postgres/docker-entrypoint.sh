@@ -57,16 +57,14 @@ make_cluster() {
 }
 
 run_sql() {
-  PGHOST='' PGHOSTADDR='' psql -v ON_ERROR_STOP=1 --no-psqlrc --no-password --username "$POSTGRES_USER" \
-    --dbname "$POSTGRES_DB" "$@"
+  PGHOST='' PGHOSTADDR='' psql -v ON_ERROR_STOP=1 --no-psqlrc --no-password --username "$POSTGRES_USER" "$@"
 }
 
 make_database() {
   local exists
-  exists=$(POSTGRES_DB='' run_sql --dbname postgres --set db="$POSTGRES_DB" --tuples-only \
-    <<<"SELECT 1 FROM pg_database WHERE datname = :'db';")
+  exists=$(run_sql --dbname postgres --set db="$POSTGRES_DB" --tuples-only <<<"SELECT 1 FROM pg_database WHERE datname = :'db';")
   if [ -z "$exists" ]; then
-    POSTGRES_DB='' run_sql --dbname postgres --set db="$POSTGRES_DB" <<<'CREATE DATABASE :"db";'
+    run_sql --dbname postgres --set db="$POSTGRES_DB" <<<'CREATE DATABASE :"db";'
   fi
 }
 
@@ -83,8 +81,8 @@ process_init_files() {
           . "$file"
         fi
         ;;
-      *.sql) run_sql -f "$file" ;;
-      *.sql.gz) gunzip -c "$file" | run_sql ;;
+      *.sql) run_sql --dbname "$POSTGRES_DB" --file "$file" ;;
+      *.sql.gz) gunzip -c "$file" | run_sql --dbname "$POSTGRES_DB" ;;
       *) echo "$0: ignoring $file" ;;
     esac
   done
@@ -119,6 +117,12 @@ if [ "${1:0:1}" = - ]; then
   set -- postgres "$@"
 fi
 if [ "$1" = postgres ] && ! only_asks "$@"; then
+  # Before the change of user, so that files with secrets may belong to root.
+  file_env POSTGRES_PASSWORD
+  file_env POSTGRES_USER postgres
+  file_env POSTGRES_DB "$POSTGRES_USER"
+  file_env POSTGRES_INITDB_ARGS
+  : "${POSTGRES_HOST_AUTH_METHOD:=scram-sha-256}"
   prepare_directories
   if [ "$(id -u)" = 0 ]; then
     exec setpriv --reuid=postgres --regid=postgres --init-groups --inh-caps=-all "${BASH_SOURCE[0]}" "$@"
@@ -128,11 +132,6 @@ if [ "$1" = postgres ] && ! only_asks "$@"; then
     echo 'PostgreSQL Database directory appears to contain a database; Skipping initialization'
     echo
   else
-    file_env POSTGRES_PASSWORD
-    file_env POSTGRES_USER postgres
-    file_env POSTGRES_DB "$POSTGRES_USER"
-    file_env POSTGRES_INITDB_ARGS
-    : "${POSTGRES_HOST_AUTH_METHOD:=scram-sha-256}"
     require_password
     initialize "${@:2}"
   fi
