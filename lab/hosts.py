@@ -25,11 +25,13 @@ _SSH_LIMIT = 30.0  # seconds
 # What systemd and a Docker inside need, in place of --privileged.
 _CAPABILITIES = ("SYS_ADMIN", "NET_ADMIN", "SYS_PTRACE", "DAC_READ_SEARCH")
 
-# With a key on standard input and a user as argument.
+# With a user and a public key as arguments. Keys of other checkouts that use the same hosts stay.
 _AUTHORIZE = """
 cd "/home/$1"
 install -d -m 0700 -o "$1" -g "$1" .ssh
-install -m 0600 -o "$1" -g "$1" /dev/stdin .ssh/authorized_keys
+grep -qsxF "$2" .ssh/authorized_keys || echo "$2" >>.ssh/authorized_keys
+chown "$1:$1" .ssh/authorized_keys
+chmod 0600 .ssh/authorized_keys
 """
 
 
@@ -67,6 +69,8 @@ class Host:
         for profile in ("seccomp", "apparmor"):
             arguments += ["--security-opt", f"{profile}=unconfined"]
         arguments += ["--cgroupns", "private", "--tmpfs", "/run", "--tmpfs", "/run/lock"]
+        # `reboot` inside ends the container; as on a real machine it comes back by itself.
+        arguments += ["--restart", "unless-stopped"]
         # On overlayfs of its own Docker inside would fall back to copying whole layers.
         arguments += ["--volume", "/var/lib/docker"]
         for outside, inside in ((self.ssh_port, 22), (self.http_port, 80), (self.https_port, 443)):
@@ -140,7 +144,7 @@ class Lab:
         if not (self._key.is_file() and public.is_file()):
             self._key.unlink(missing_ok=True)
             run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "slipway-lab", "-f", str(self._key))
-        return public.read_text()
+        return public.read_text().strip()
 
     def _start(self, host: Host, image_name: str, image: docker.Image, public_key: str) -> str:
         """Bring one host to the end of its boot and return its public host key."""
@@ -149,6 +153,7 @@ class Lab:
             say(host.name, "was made from an older image; to renew it: python3 -m lab down")
         if found and found["State"]["Running"]:
             say(host.name, "runs already, left as it is")
+            _await_boot(host)
         else:
             with step(host.name, f"starting {image_name}" + (" again" if found else "")):
                 _start_container(host, image_name, exists=found is not None)
@@ -156,7 +161,7 @@ class Lab:
         state = _describe(host.container)
         if state != "running":
             say(host.name, state)
-        docker.execute(host.container, "sh", "-euc", _AUTHORIZE, "authorize", USER, stdin=public_key)
+        docker.execute(host.container, "sh", "-euc", _AUTHORIZE, "authorize", USER, public_key)
         return docker.execute(host.container, "cat", "/etc/ssh/ssh_host_ed25519_key.pub")
 
     def _remember(self, host_keys: dict[Host, str]) -> None:
@@ -214,15 +219,18 @@ def _await_boot(host: Host) -> None:
         LabError: The container ended, or the time was up.
     """
     deadline = time.monotonic() + _BOOT_LIMIT
+    restarts = None
     while True:
         state = _system_state(host.container)
         if state in {"running", "degraded"}:
             return
         found = docker.find_container(host.container)
-        if not (found and found["State"]["Running"]):
+        if restarts is None and found:
+            restarts = found["RestartCount"]
+        if not (found and found["State"]["Running"] and found["RestartCount"] == restarts):
             raise LabError(
                 f"{host.name} ended while it booted. Its last words:\n{docker.logs(host.container)}\n"
-                f"Remove it with: python3 -m lab down"
+                "Remove it with: python3 -m lab down"
             )
         if time.monotonic() > deadline:
             jobs = docker.execute(host.container, "systemctl", "list-jobs", "--no-legend")

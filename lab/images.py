@@ -58,15 +58,16 @@ class _Maker:
     def make(self, recipe: Recipe, base: Future[docker.Image] | None) -> docker.Image:
         """Return the image, made first if that is needed."""
         base_image = base.result() if base else None
-        image = None if self._refresh else docker.find_image(recipe.tag)
-        if recipe.official and (_is_pulled(image) or (image is None and self._pull(recipe, recipe.official))):
+        image = docker.find_image(recipe.tag)
+        ask = image is None or self._refresh
+        if recipe.official and ((ask and self._pull(recipe, recipe.official)) or _is_pulled(image)):
             image = _found(recipe)
             say(recipe.tag, f"{recipe.purpose}: official {recipe.official}, {_megabytes(image)}")
             return image
         mirrors = None if base_image else sources.of_this_machine()
         base_identity = _identity(base_image) if base_image else repr(mirrors)
         inputs = inputs_digest(recipe, base_identity, *self._authorities)
-        if image is None or image.labels.get(docker.LABEL_INPUTS) != inputs:
+        if image is None or self._refresh or image.labels.get(docker.LABEL_INPUTS) != inputs:
             with self._build_slots:
                 self._produce(recipe, inputs, mirrors)
             image = _found(recipe)
@@ -86,7 +87,10 @@ class _Maker:
             except LabError as error:
                 self._registry_fault = str(error)
                 say("registry", f"gives no images: {error}")
-                say("", "They are made of this machine's Debian packages instead, which takes a few minutes once.")
+                say(
+                    "",
+                    "What is missing is made of this machine's Debian packages instead, which takes two minutes once.",
+                )
                 return False
         return True
 
