@@ -33,11 +33,41 @@ FORBIDDEN_IN_ROLES = {
 }
 # What a role's table of contents may hold: nothing that changes a host.
 CONTENTS = {"import_tasks", "include_tasks", "import_role", "include_role", "assert", "meta", "validate_argument_spec"}
-KEYWORDS = frozenset(
-    "always any_errors_fatal args async become become_user block changed_when check_mode delay delegate_to diff environment"
-    " failed_when ignore_unreachable listen loop loop_control name no_log notify poll register rescue retries run_once tags"
-    " throttle timeout until vars when".split()
-)
+# What is no module in a task.
+KEYWORDS = {
+    "always",
+    "any_errors_fatal",
+    "args",
+    "async",
+    "become",
+    "become_user",
+    "block",
+    "changed_when",
+    "check_mode",
+    "delay",
+    "delegate_to",
+    "diff",
+    "environment",
+    "failed_when",
+    "ignore_unreachable",
+    "listen",
+    "loop",
+    "loop_control",
+    "name",
+    "no_log",
+    "notify",
+    "poll",
+    "register",
+    "rescue",
+    "retries",
+    "run_once",
+    "tags",
+    "throttle",
+    "timeout",
+    "until",
+    "vars",
+    "when",
+}
 
 
 def lines(text: str, pattern: re.Pattern[str], message: str) -> list[str]:
@@ -82,15 +112,15 @@ def inputs(points: Spec) -> dict[str, Spec]:
 
 
 def spec_and_defaults(points: Spec, defaults: Mapping[str, Any], defaults_text: str) -> list[str]:
-    """Every input once in the spec and once in defaults with the same value; a required one only as a comment."""
+    """Every input once in the spec and once in defaults with the same value; one without a default as a comment."""
     found = []
     options = inputs(points)
     for name, option in options.items():
-        if option.get("required"):
-            if name in defaults:
-                found.append(f"{name} is required in the spec and has a default; decide")
+        if option.get("required") and name in defaults:
+            found.append(f"{name} is required in the spec and has a default; decide")
+        elif option.get("required") or ("default" not in option and name not in defaults):
             if not re.search(rf"^# ?{name}:", defaults_text, re.MULTILINE):
-                found.append(f"{name} is required; show it in defaults/main.yml as a comment: `# {name}: ...`")
+                found.append(f"{name} has no default; show it in defaults/main.yml as a comment: `# {name}: ...`")
         elif name not in defaults:
             found.append(f"{name} is in the spec and not in defaults/main.yml")
         elif not _computed(defaults[name]) and option.get("default") != defaults[name]:

@@ -198,6 +198,8 @@ def test_role_readme_is_generated(role: Path) -> None:
     [
         ({"type": "int", "default": 1}, "web_x: 2\n", "the spec says 1"),
         ({"type": "int", "default": 1}, "", "not in defaults"),
+        ({"type": "int"}, "", "as a comment"),
+        ({"type": "int"}, "# web_x: 2\n", ""),
         ({"type": "int"}, "web_x: 2\n", "the spec says None"),
         ({"type": "int", "required": True}, "web_x: 2\n", "decide"),
         ({"type": "int", "required": True}, "", "as a comment"),
