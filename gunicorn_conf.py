@@ -71,14 +71,14 @@ class JsonFormatter(logging.Formatter):
 _load_secrets()
 
 # --- Where it listens -------------------------------------------------------------------------------------------------
-bind = _text("BIND", "0.0.0.0:8000").split(",")  # noqa: S104 - inside a container; the slots use Unix sockets
+bind = _text("BIND", "0.0.0.0:8000").split(",")
 backlog = _number("BACKLOG", 2048, least=64)
 umask = 0o007 if all(address.startswith("unix:") for address in bind) else 0
 reuse_port = _flag("REUSE_PORT", False)
 forwarded_allow_ips = _text("FORWARDED_ALLOW_IPS", "*" if umask else "127.0.0.1")
 
 # --- Workers ----------------------------------------------------------------------------------------------------------
-# Async workers: one for each processor. Sync workers wait for the database and the network: 2n + 1 is the rule for them.
+# Async workers: one for each processor. Sync ones wait for the database and the network, 2n + 1 is the rule for them.
 worker_class = _text("WORKER_CLASS", "uvicorn_worker.UvicornWorker")
 _cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 workers = _number("WORKERS", 2 * _cpus + 1 if worker_class in ("sync", "gthread") else _cpus, least=1)
@@ -187,7 +187,9 @@ def worker_int(worker: Any) -> None:
 
 def worker_abort(worker: Any) -> None:
     _count(_ABORTS)
-    worker.log.error("worker aborted: silent for longer than the timeout", extra={"worker": worker.pid, "timeout": timeout})
+    worker.log.error(
+        "worker aborted: silent for longer than the timeout", extra={"worker": worker.pid, "timeout": timeout}
+    )
 
 
 def worker_exit(server: Any, worker: Any) -> None:
@@ -199,7 +201,7 @@ def child_exit(server: Any, worker: Any) -> None:
     if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
         from prometheus_client import multiprocess  # noqa: PLC0415 - only where metrics are on
 
-        multiprocess.mark_process_dead(worker.pid)
+        multiprocess.mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]
 
 
 def on_exit(server: Any) -> None:

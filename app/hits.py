@@ -41,7 +41,7 @@ class HitCounter:
             return
         try:
             await self._write(taken)
-        except Exception:
+        except Exception:  # noqa: BLE001 - whatever it was, the hits must not be lost
             self._pending.update(taken)
             _log.exception("hits not written, kept for the next try", extra={"links": len(taken)})
 

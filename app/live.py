@@ -49,7 +49,7 @@ class Live:
                 for link in await self._after(last):
                     last = link.id
                     self._tell(link)
-            except Exception:
+            except Exception:  # noqa: BLE001 - whatever it was, listeners wait for the next try
                 _log.warning("the database cannot be read, listeners wait", exc_info=True)
             await asyncio.sleep(_EVERY)
 

@@ -1,6 +1,7 @@
 """`python -m app.migrate` brings the database to this release's schema; `--plan` tells what that would do.
 
-Prints one line of JSON. Any number of these may run at the same time: one migrates, the others wait and find nothing to do.
+Prints one line of JSON. Any number of these may run at the same time: one migrates, the others wait and find nothing
+to do.
 """
 
 from __future__ import annotations
@@ -81,12 +82,14 @@ async def migrate(plan_only: bool) -> dict[str, Any]:
 async def _apply(worker: Any, config: Config) -> None:
     for attempt in range(1, _TRIES + 1):
         try:
-            return await worker.run_sync(upgrade, config)
+            await worker.run_sync(upgrade, config)
         except DBAPIError as error:
             await worker.rollback()
             if getattr(error.orig, "sqlstate", None) != _LOCK_NOT_AVAILABLE or attempt == _TRIES:
                 raise
             await asyncio.sleep(0.1 * attempt)
+        else:
+            return
 
 
 def main() -> int:

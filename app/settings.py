@@ -66,7 +66,7 @@ def load_settings(**overrides: Any) -> Settings:
     """Read the settings. Raises SettingsError that names every setting that is missing or wrong."""
     directory = secrets_directory()
     try:
-        return Settings(_secrets_dir=directory if directory.is_dir() else None, **overrides)
+        return Settings(_secrets_dir=directory if directory.is_dir() else None, **overrides)  # type: ignore[call-arg]
     except ValidationError as error:
         raise SettingsError("; ".join(_explain(item, directory) for item in error.errors())) from None
 
