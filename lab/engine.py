@@ -67,7 +67,8 @@ def is_new_enough(version: str) -> bool:
 def _fault() -> str | None:
     """Return why no daemon answers, or None when one does."""
     try:
-        run("docker", "info", "--format", "{{.ServerVersion}}", timeout=20)
+        # Not `docker info`: with a format some clients call a daemon that is not there a success.
+        run("docker", "version", "--format", "{{.Server.Version}}", timeout=20)
     except CommandError as error:
         return error.output.splitlines()[-1] if error.output else f"status {error.status}"
     except LabError as error:
