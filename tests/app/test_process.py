@@ -1,0 +1,256 @@
+"""The application as a process: Gunicorn on a Unix socket, signals, health, secrets, migrations."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from app.healthcheck import connection
+from app.migrations import HEAD
+
+ROOT = Path(__file__).resolve().parents[2]
+CLASSES = ["uvicorn_worker.UvicornWorker", "asgi"]
+
+
+@contextmanager
+def server(environment: dict[str, str], **more: str) -> Iterator[tuple[httpx.Client, subprocess.Popen[str]]]:
+    """Gunicorn with two workers, ready; its output is in `process.stdout`."""
+    with tempfile.TemporaryDirectory(prefix="gunicorn") as directory:
+        path = f"{directory}/app.sock"
+        values = {
+            "GUNICORN_BIND": f"unix:{path}",
+            "GUNICORN_WORKERS": "2",
+            "GUNICORN_METRICS_DIR": f"{directory}/metrics",
+        }
+        process = subprocess.Popen(
+            ["gunicorn", "--config", "gunicorn_conf.py", "app.main:app"],
+            env={**environment, **values, **more},
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        transport = httpx.HTTPTransport(uds=path)
+        try:
+            with httpx.Client(transport=transport, base_url="http://app", timeout=30) as client:
+                wait_until_it_listens(path, process)
+                yield client, process
+        finally:
+            if process.poll() is None:
+                process.terminate()
+            process.communicate(timeout=60)
+
+
+def wait_until_it_listens(path: str, process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        assert process.poll() is None, f"gunicorn ended: {process.communicate()[0]}"
+        with socket.socket(socket.AF_UNIX) as probe, contextlib.suppress(OSError):
+            probe.connect(path)
+            return
+        time.sleep(0.1)
+    pytest.fail("gunicorn did not listen")
+
+
+def socket_of(client: httpx.Client) -> str:
+    return str(client._transport._pool._uds)  # type: ignore[attr-defined]
+
+
+def new_connection(client: httpx.Client) -> httpx.Client:
+    """A client with a connection of its own to the same server."""
+    return httpx.Client(transport=httpx.HTTPTransport(uds=socket_of(client)), base_url="http://app", timeout=30)
+
+
+@pytest.mark.parametrize("worker_class", CLASSES)
+def test_a_stop_lets_requests_end_and_writes_the_hits(migrated: dict[str, str], worker_class: str) -> None:
+    patient = {"GUNICORN_WORKER_CLASS": worker_class, "HITS_FLUSH_INTERVAL": "60"}
+    with server(migrated, **patient) as (client, process):
+        slug = client.post("/links", json={"url": "https://example.org/"}).json()["slug"]
+        for _ in range(10):
+            client.get(f"/{slug}")
+        with ThreadPoolExecutor() as pool:
+            slow = pool.submit(client.get, "/slow?seconds=2")
+            time.sleep(0.5)
+            process.terminate()
+            assert slow.result().status_code == 200
+        assert process.wait(timeout=60) == 0
+    with server(migrated) as (client, _):
+        assert client.get(f"/links/{slug}").json()["hits"] == 10
+
+
+@pytest.mark.parametrize("worker_class", CLASSES)
+def test_readiness_goes_first(migrated: dict[str, str], worker_class: str) -> None:
+    """A connection that is open when SIGTERM comes is told that the process stops."""
+    with server(migrated, GUNICORN_WORKER_CLASS=worker_class, GUNICORN_WORKERS="1") as (client, process):
+        assert client.get("/readyz").status_code == 200
+        worker = int(subprocess.check_output(["pgrep", "-P", str(process.pid)], text=True).split()[0])
+        seen: list[int] = []
+        address = f"unix:{socket_of(client)}"
+
+        def ask() -> None:
+            with contextlib.closing(connection(address)) as own:
+                while True:
+                    try:
+                        own.request("GET", "/readyz")
+                        answer = own.getresponse()
+                        answer.read()
+                    except (OSError, http.client.HTTPException):
+                        return
+                    seen.append(answer.status)
+
+        askers = [threading.Thread(target=ask) for _ in range(4)]
+        for asker in askers:
+            asker.start()
+        time.sleep(0.3)
+        os.kill(worker, signal.SIGTERM)
+        process.terminate()
+        for asker in askers:
+            asker.join(timeout=60)
+    assert 200 in seen
+    assert set(seen) <= {200, 503}
+
+
+def test_metrics_of_all_workers_are_summed(migrated: dict[str, str]) -> None:
+    with server(migrated) as (client, process):
+        for _ in range(40):
+            with httpx.Client(
+                transport=httpx.HTTPTransport(uds=client._transport._pool._uds), base_url="http://app"
+            ) as own:  # type: ignore[attr-defined]
+                own.get("/version")
+        text = client.get("/metrics").text
+        counted = re.search(r'http_requests_total\{method="GET",route="/version",status="200"\} (\d+)', text)
+        assert counted
+        assert int(counted[1]) == 40
+        assert "gunicorn_worker_starts_total 2.0" in text
+        for worker in subprocess.check_output(["pgrep", "-P", str(process.pid)], text=True).split():
+            os.kill(int(worker), signal.SIGKILL)
+            break
+        deadline = time.monotonic() + 60
+        while "gunicorn_worker_starts_total 3.0" not in client.get("/metrics").text:
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+
+
+def test_readiness_names_what_is_missing(environment: dict[str, str], postgres: str) -> None:
+    nowhere = {"DATABASE_URL": "postgresql+asyncpg://shortlinks@127.0.0.1:1/postgres"}
+    with server({**environment, **nowhere}) as (client, _):
+        answer = client.get("/readyz")
+        assert answer.status_code == 503
+        assert "database" in answer.json()["checks"]
+        assert client.get("/livez").status_code == 200
+
+
+def gunicorn_check(environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    command = ["gunicorn", "--check-config", "--config", "gunicorn_conf.py", "app.main:app"]
+    return subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+def test_the_check_needs_no_database_and_secrets_come_from_files(environment: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "SECRET_KEY").write_text("a-key-from-a-file-of-its-own\n")
+    (tmp_path / "DATABASE_PASSWORD").write_text("from a file\n")
+    without = {name: value for name, value in environment.items() if name not in ("SECRET_KEY", "DATABASE_PASSWORD")}
+    result = gunicorn_check({**without, "SECRETS_DIR": str(tmp_path)})
+    assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"SECRET_KEY": ""}, "SECRET_KEY is empty or a placeholder"),
+        ({"SECRET_KEY": "changeme"}, "SECRET_KEY is empty or a placeholder"),
+        ({"SECRET_KEY": "too-short"}, "SECRET_KEY needs at least 16 characters"),
+        (
+            {"SECRET_KEY": None},
+            "SECRET_KEY is missing: set the variable SECRET_KEY or write the file /nowhere/SECRET_KEY",
+        ),
+        ({"DATABASE_PASSWORD": "password"}, "DATABASE_PASSWORD is empty or a placeholder"),
+        ({"DATABASE_URL": None}, "DATABASE_URL is missing"),
+        ({"GUNICORN_WORKERS": "many"}, "GUNICORN_WORKERS is 'many'; it must be a whole number, at least 1"),
+        ({"GUNICORN_WORKERS": "0"}, "GUNICORN_WORKERS is '0'"),
+        ({"GUNICORN_PRELOAD": "perhaps"}, "GUNICORN_PRELOAD is 'perhaps'; it must be true or false"),
+    ],
+)
+def test_wrong_settings_are_named_and_secrets_not_shown(
+    environment: dict[str, str], change: dict[str, str | None], words: str
+) -> None:
+    changed = {name: value for name, value in ({**environment, **change}).items() if value is not None}
+    result = gunicorn_check(changed)
+    assert result.returncode != 0
+    assert words in result.stderr
+    assert "a-password-for-these-tests" not in result.stderr
+    assert "too-short" not in result.stderr
+
+
+def migrate(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = ["python", "-m", "app.migrate", *arguments]
+    return subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture
+def empty_database(environment: dict[str, str], postgres: str) -> dict[str, str]:
+    name = "fresh"
+    directory = postgres.rpartition("=")[2]
+    shell = {**os.environ, "PGPASSWORD": environment["DATABASE_PASSWORD"]}
+    for statement in (f"DROP DATABASE IF EXISTS {name}", f"CREATE DATABASE {name}"):
+        command = ["psql", "-h", directory, "-U", "shortlinks", "-d", "postgres", "-qc", statement]
+        subprocess.run(command, env=shell, check=True, capture_output=True)
+    return {**environment, "DATABASE_URL": postgres.replace("/postgres?", f"/{name}?")}
+
+
+def test_six_at_once_migrate_once(empty_database: dict[str, str]) -> None:
+    plan = json.loads(migrate(empty_database, "--plan").stdout)
+    assert plan == {"migration": {"from": None, "pending": ["0001", "0002"]}}
+    with ThreadPoolExecutor(6) as pool:
+        results = list(pool.map(lambda _: migrate(empty_database), range(6)))
+    assert [result.returncode for result in results] == [0] * 6
+    applied = [json.loads(result.stdout)["migration"]["applied"] for result in results]
+    assert sorted(map(len, applied)) == [0] * 5 + [2]
+    assert json.loads(migrate(empty_database, "--plan").stdout)["migration"]["pending"] == []
+
+
+def test_before_the_migration_it_is_not_ready(empty_database: dict[str, str]) -> None:
+    with server(empty_database) as (client, _):
+        answer = client.get("/readyz")
+        assert answer.status_code == 503
+        assert answer.json()["checks"] == {"migrations": f"none applied, {HEAD} is needed; run python -m app.migrate"}
+
+
+def test_the_head_is_the_newest_file() -> None:
+    revisions = sorted(path.name.partition("_")[0] for path in (ROOT / "app/migrations/versions").glob("[0-9]*.py"))
+    assert revisions[-1] == HEAD
+
+
+def test_the_health_check_works_on_socket_and_port(migrated: dict[str, str]) -> None:
+    for bind in ("unix:{}/own.sock", "127.0.0.1:18427"):
+        with tempfile.TemporaryDirectory() as directory:
+            address = {"GUNICORN_BIND": bind.format(directory)}
+            command = ["python", "-m", "app.healthcheck"]
+            check = {**migrated, **address}
+            assert subprocess.run(command, env=check, cwd=ROOT, capture_output=True, check=False).returncode == 1
+            process = subprocess.Popen(
+                ["gunicorn", "--config", "gunicorn_conf.py", "app.main:app"],
+                env={**check, "GUNICORN_METRICS_DIR": f"{directory}/metrics"},
+                cwd=ROOT,
+                stdout=subprocess.DEVNULL,
+            )
+            deadline = time.monotonic() + 60
+            while subprocess.run(command, env=check, cwd=ROOT, capture_output=True, check=False).returncode:
+                assert time.monotonic() < deadline
+            process.terminate()
+            assert process.wait(timeout=60) == 0
