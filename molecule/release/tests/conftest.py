@@ -1,0 +1,40 @@
+"""One deployment for all tests of the scenario: they are a story, and run in the order of the files."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from contract import Promise, inventory_file, promise_of, variables
+from deployment import Deployment
+
+
+@pytest.fixture(scope="session")
+def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("release")
+
+
+@pytest.fixture(scope="session")
+def deployment(scratch: Path) -> Deployment:
+    return Deployment(
+        inventory=inventory_file(),
+        url=os.environ["SLIPWAY_URL"],
+        scratch=scratch,
+        # Long enough for the load's requests of five seconds, short enough for websockets that stay to be cut.
+        usual={"fastapi_app_drain": 8, "fastapi_app_gate_deadline": 20},
+    )
+
+
+@pytest.fixture(scope="module")
+def promise(host: Any) -> Promise:
+    return promise_of(host.check_output("hostname"))
+
+
+@pytest.fixture(scope="session")
+def environment() -> dict[str, str]:
+    """The app's environment as the inventory has it."""
+    name = os.environ.get("SLIPWAY_HOST", "slipway-release")
+    found: dict[str, str] = variables(name)["fastapi_app_environment"]
+    return found

@@ -1,0 +1,90 @@
+"""What is wrong with a host is said before anything on it changes: the place, and the next step. The app serves on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from contract import Promise
+from deployment import Deployment, Outcome
+
+
+def refused(deployment: Deployment, host: Any, promise: Promise, playbook: str = "deploy", **variables: Any) -> Outcome:
+    """Run a playbook that must fail, and see that it left everything as it was."""
+    before = deployment.version()
+    files = f"find {promise.root} /etc -printf '%p %m %s %T@\\n' | sort"
+    there = host.check_output(files)
+    outcome = deployment.play(playbook, **variables)
+    assert outcome.code != 0, outcome.output
+    assert outcome.changed == 0, outcome.output
+    assert host.check_output(files) == there
+    assert deployment.version() == before
+    return outcome
+
+
+@contextmanager
+def replaced(host: Any, path: str, command: str) -> Iterator[None]:
+    """Keep a copy of a file, change it by a command, and put it back with its time."""
+    host.check_output(f"cp -a --dereference {path} /run/kept && {command}")
+    try:
+        yield
+    finally:
+        host.check_output(f"cp -a --remove-destination /run/kept {path} && rm /run/kept")
+
+
+@contextmanager
+def stopped_docker(host: Any) -> Iterator[None]:
+    host.check_output("systemctl stop docker.socket docker.service")
+    try:
+        yield
+    finally:
+        host.check_output("systemctl start docker.socket docker.service")
+
+
+def test_too_little_room(deployment: Deployment, host: Any, promise: Promise) -> None:
+    message = refused(deployment, host, promise, fastapi_app_disk_reserve=1 << 30).failure()
+    assert "MiB free" in message
+    assert "fastapi_app_disk_reserve" in message
+
+
+def test_a_full_disk(deployment: Deployment, host: Any, promise: Promise) -> None:
+    """A file system of 2 MB where the app's files go, full."""
+    host.check_output(f"mount -t tmpfs -o size=2m tmpfs {promise.root}")
+    try:
+        message = refused(deployment, host, promise).failure()
+    finally:
+        host.check_output(f"umount {promise.root}")
+    assert "MiB free" in message
+    assert promise.root in message
+
+
+def test_docker_is_stopped(deployment: Deployment, host: Any, promise: Promise) -> None:
+    """Containers go on running without their engine, so the app serves; a release needs it."""
+    with stopped_docker(host):
+        message = refused(deployment, host, promise).failure()
+    assert "Docker is installed but does not answer" in message
+    assert "systemctl status docker" in message
+
+
+def test_a_distribution_that_is_not_supported(deployment: Deployment, host: Any, promise: Promise) -> None:
+    change = 'sed -i \'s/^ID=.*/ID=slackware/; s/^NAME=.*/NAME=Slackware/; s/^VERSION_ID=.*/VERSION_ID="15.0"/;'
+    with replaced(host, "/etc/os-release", f"{change} s/^VERSION_CODENAME=.*//' /etc/os-release"):
+        outcome = deployment.play("provision")
+    assert outcome.code != 0, outcome.output
+    assert outcome.changed == 0, outcome.output
+    message = outcome.failure()
+    assert "Slackware" in message
+    assert "Debian" in message, "and which ones are"
+
+
+def test_a_stopped_edge(deployment: Deployment, host: Any, promise: Promise) -> None:
+    host.check_output("systemctl stop haproxy")
+    try:
+        outcome = deployment.deploy()
+    finally:
+        host.check_output("systemctl start haproxy")
+    deployment.wait_until_serving(20)
+    assert outcome.code != 0, outcome.output
+    assert outcome.changed == 0, outcome.output
+    assert "/run/haproxy/admin.sock" in outcome.failure()

@@ -1,0 +1,173 @@
+"""Releases under load, good ones and broken ones. Each test starts from what the one before it left serving."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from typing import Any
+
+import pytest
+from contract import Promise, assert_no_secret, read_json
+from deployment import Deployment, assert_nothing_lost
+
+ENOUGH = 5000  # requests over the two good releases
+# References, not values: what is planted is decrypted on the controller only, as in a real inventory.
+SECRETS = {
+    "DATABASE_PASSWORD": "{{ vault_postgres_password }}",
+    "REDIS_PASSWORD": "{{ vault_redis_password }}",
+    "SECRET_KEY": "{{ vault_secret_key }}",
+}
+# Put at the end of app/main.py: the app with one thing that goes wrong.
+IMPORT_ERROR = "\nimport a_module_that_nobody_has  # noqa\n"
+UNREADY = """
+
+_whole = app
+
+
+async def app(scope, receive, send):  # noqa
+    if scope["type"] == "http" and scope["path"] == "/readyz":
+        raise RuntimeError("readiness is broken on purpose")
+    await _whole(scope, receive, send)
+"""
+GREEDY = """
+
+_whole = app
+_eaten = []
+
+
+async def app(scope, receive, send):  # noqa
+    if scope["type"] == "lifespan":
+        _eaten.append(b"x" * (1 << 30))
+    await _whole(scope, receive, send)
+"""
+
+
+def test_two_releases_lose_nothing(deployment: Deployment) -> None:
+    first = deployment.version()["release"]
+    served = [first]
+    with deployment.load("good", "--at-least", str(ENOUGH)) as report:
+        for name in ("v2", "v3"):
+            source = deployment.source(name, {"app/__init__.py": f"\n# {name}\n"})
+            outcome = deployment.deploy(fastapi_image_context=source, fastapi_app_revision=name)
+            assert outcome.code == 0, outcome.output
+            version = deployment.version()
+            assert version["revision"] == name
+            served.append(version["release"])
+    assert len(set(served)) == 3, "each is a release of its own"
+    assert_nothing_lost(report)
+    assert report["total"] >= ENOUGH
+    assert [seen["release"] for seen in report["releases"]] == served, "and each was seen serving, in this order"
+    assert {seen["slot"] for seen in report["releases"]} == {"blue", "green"}
+
+
+def test_the_same_deploy_again_changes_nothing(deployment: Deployment, host: Any, promise: Promise) -> None:
+    before = deployment.version()
+    started = host.check_output("docker ps --format '{{.Names}} {{.CreatedAt}}' --no-trunc")
+    source = str(deployment.scratch / "v3")
+    outcome = deployment.deploy(fastapi_image_context=source, fastapi_app_revision="v3")
+    assert outcome.code == 0, outcome.output
+    assert outcome.changed == 0, outcome.output
+    assert deployment.version() == before
+    assert host.check_output("docker ps --format '{{.Names}} {{.CreatedAt}}' --no-trunc") == started
+
+
+def broken(name: str, deployment: Deployment, environment: dict[str, str]) -> dict[str, Any]:
+    """The variables of a release with one fault; everything else is as in what serves."""
+    good = {"fastapi_image_context": str(deployment.scratch / "v3"), "fastapi_app_revision": name}
+    faults: dict[str, dict[str, Any]] = {
+        "import error": {"fastapi_image_context": ("app/main.py", IMPORT_ERROR)},
+        "wrong port": {"fastapi_app_environment": environment | {"GUNICORN_BIND": "0.0.0.0:9999"}},
+        "500 on readiness": {"fastapi_image_context": ("app/main.py", UNREADY)},
+        "out of memory": {"fastapi_image_context": ("app/main.py", GREEDY)},
+        "missing secret": {"fastapi_app_secrets": {key: SECRETS[key] for key in SECRETS if key != "SECRET_KEY"}},
+    }
+    fault = faults[name]
+    if "fastapi_image_context" in fault:
+        path, text = fault["fastapi_image_context"]
+        fault = {"fastapi_image_context": deployment.source(name.replace(" ", "-"), {path: text})}
+    return good | fault
+
+
+@pytest.fixture(scope="module")
+def load_over_the_broken(deployment: Deployment) -> Any:
+    """One load over all broken releases; what it saw is judged when the last has been refused."""
+    serving = deployment.version()["release"]
+    with deployment.load("broken") as report:
+        yield
+    assert_nothing_lost(report)
+    assert [seen["release"] for seen in report["releases"]] == [serving], "no broken release ever served"
+
+
+@pytest.mark.usefixtures("load_over_the_broken")
+@pytest.mark.parametrize(
+    ("name", "causes"),
+    [
+        ("import error", ["a_module_that_nobody_has"]),
+        ("wrong port", ["listens on tcp port 9999"]),
+        ("500 on readiness", ["/readyz", "500"]),
+        ("out of memory", ["out of memory"]),
+        ("missing secret", ["SECRET_KEY is missing"]),
+    ],
+)
+def test_a_broken_release_is_refused_and_its_cause_named(
+    name: str, causes: list[str], deployment: Deployment, environment: dict[str, str], host: Any, promise: Promise
+) -> None:
+    before = deployment.version()
+    outcome = deployment.deploy(**broken(name, deployment, environment))
+    assert outcome.code != 0, outcome.output
+    for cause in causes:
+        assert cause in outcome.failure(), outcome.output
+    assert deployment.version() == before
+    assert read_json(host, f"{promise.root}/state.json")["release"] == before["release"]
+    assert not host.file(f"{promise.root}/intent.json").exists
+    running = host.check_output(f"docker ps --all --quiet --filter label=slipway.app={promise.app}").split()
+    assert len(running) == 1, "nothing of the refused release is left"
+
+
+def test_a_changed_configuration_is_a_release(deployment: Deployment, environment: dict[str, str]) -> None:
+    before = deployment.version()
+    source = str(deployment.scratch / "v3")
+    with deployment.load("configuration") as report:
+        outcome = deployment.deploy(
+            fastapi_image_context=source,
+            fastapi_app_revision="v3",
+            fastapi_app_environment=environment | {"HITS_FLUSH_INTERVAL": "0.5"},
+        )
+    assert outcome.code == 0, outcome.output
+    assert deployment.version()["release"] != before["release"]
+    assert_nothing_lost(report)
+
+
+def test_a_changed_secret_is_a_release_and_stays_secret(deployment: Deployment, host: Any) -> None:
+    before = deployment.version()
+    canary = "canary-9bY2kQ-of-the-release-scenario"
+    outcome = deployment.deploy(
+        "--diff",
+        "-vvv",
+        fastapi_image_context=str(deployment.scratch / "v3"),
+        fastapi_app_revision="v3",
+        fastapi_app_secrets=SECRETS | {"SECRET_KEY": canary},
+    )
+    assert outcome.code == 0, outcome.output
+    assert deployment.version()["release"] != before["release"]
+    assert canary not in outcome.output, "not even with --diff -vvv"
+    assert_no_secret(host, {"canary": canary})
+
+
+def test_the_ledger_tells_all_of_it(host: Any, promise: Promise) -> None:
+    lines = host.file(f"{promise.root}/ledger.jsonl").content_string.splitlines()
+    entries = [json.loads(line) for line in lines]
+    assert [entry["result"] for entry in entries].count("good") == 5
+    failed = [entry for entry in entries if entry["result"] == "failed"]
+    assert {"wrong port", "500 on readiness", "out of memory"} <= {entry["revision"] for entry in failed}
+    assert all(entry["cause"] for entry in failed)
+
+
+def test_a_reboot_brings_back_the_same_release(deployment: Deployment) -> None:
+    before = deployment.version()
+    container = os.environ.get("SLIPWAY_HOST", "slipway-release")
+    subprocess.run(["docker", "restart", container], check=True, capture_output=True, timeout=120)
+    took = deployment.wait_until_serving(60)
+    print(f"serving {took:.0f} s after the host was back")
+    assert deployment.version() == before

@@ -1,0 +1,184 @@
+"""What a provisioned host has promised, read from its inventory, and ways to look whether it holds."""
+
+from __future__ import annotations
+
+import base64
+import fnmatch
+import json
+import os
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+SHARED = Path(__file__).resolve().parent
+
+# Where a secret could have been left. /proc stands for the arguments and the environment of every process.
+SEARCHED = (
+    *("/etc", "/opt", "/root", "/home", "/run", "/tmp", "/var/tmp", "/var/log", "/var/lib/haproxy", "/dev/shm"),
+    *("/var/lib/docker/containers", "/var/lib/docker/image", "/var/spool", "/proc"),
+)
+SAID = (
+    "journalctl --no-pager --all",
+    "ps axeww",
+    "systemctl show '*'",
+    "docker ps --all --quiet | xargs --no-run-if-empty docker inspect",
+    "docker ps --all --quiet | xargs --no-run-if-empty --max-args=1 docker logs",
+    "docker image ls --quiet | xargs --no-run-if-empty --max-args=1 docker history --no-trunc",
+    "ls /opt/slipway/*/compose*.y*ml /opt/slipway/*/releases/*/compose*.y*ml | xargs -I@ docker compose -f @ config",
+)
+# The one place of a secret: a file that only its reader can open.
+SECRET_FILES = (
+    "/opt/slipway/*/releases/*/secrets/*",
+    "/opt/slipway/*/secrets/*",
+    "/etc/haproxy/tls/*",
+)
+
+
+@dataclass(frozen=True)
+class Promise:
+    """What the inventory says of one host, with the roles' defaults."""
+
+    app: str
+    runtime: str
+    uid: int
+    memory_mib: int
+    pids: int
+    secrets: Mapping[str, str] = field(repr=False)
+
+    @property
+    def root(self) -> str:
+        return f"/opt/slipway/{self.app}"
+
+    @property
+    def sockets(self) -> str:
+        return f"/run/slipway/{self.app}"
+
+
+def run_ansible(command: Sequence[str], limit: float = 900) -> subprocess.CompletedProcess[str]:
+    """Run one of Ansible's commands at the top of the checkout, with its configuration and without colours."""
+    plain = {"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1", "ANSIBLE_FORCE_COLOR": "0"}
+    return subprocess.run(
+        command,
+        cwd=ROOT,
+        env=os.environ | plain,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=limit,
+        check=False,
+    )
+
+
+def inventory_file() -> str:
+    """The inventory under test: Molecule's, or SLIPWAY_INVENTORY."""
+    found = os.environ.get("SLIPWAY_INVENTORY") or os.environ.get("MOLECULE_INVENTORY_FILE")
+    if not found:
+        raise LookupError("set SLIPWAY_INVENTORY to the inventory of the hosts to test")
+    return found
+
+
+def variables(name: str) -> dict[str, Any]:
+    """The variables of a host, secrets included, over the defaults of the roles."""
+    values: dict[str, Any] = {}
+    for defaults in sorted((ROOT / "roles").glob("*/defaults/main.yml")):
+        values |= yaml.safe_load(defaults.read_text(encoding="utf-8")) or {}
+    result = run_ansible(["ansible-inventory", "-i", inventory_file(), "--host", name])
+    if result.returncode:
+        raise LookupError(result.stdout)
+    values |= json.loads(result.stdout[result.stdout.index("{") :])
+    return values
+
+
+def promise_of(name: str) -> Promise:
+    values = variables(name)
+    return Promise(
+        app=values["fastapi_app_name"],
+        runtime=values["fastapi_app_runtime"],
+        uid=int(values["fastapi_app_uid"]),
+        memory_mib=int(values["fastapi_app_memory_mib"]),
+        pids=int(values["fastapi_app_pids"]),
+        secrets={key: str(value) for key, value in values.items() if key.startswith("vault_")},
+    )
+
+
+def read_json(host: Any, path: str) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(host.file(path).content_string)
+    return content
+
+
+def get(host: Any, path: str) -> tuple[int, str]:
+    """Status and body of GET through the edge, asked on the host itself."""
+    script = (
+        "import sys, http.client; c = http.client.HTTPConnection('127.0.0.1', 80, timeout=10);"
+        f" c.request('GET', {path!r}); r = c.getresponse(); print(r.status); sys.stdout.write(r.read().decode())"
+    )
+    status, _, body = host.check_output(f"python3 -c {quoted(script)}").partition("\n")
+    return int(status), body
+
+
+def app_processes(host: Any, promise: Promise) -> list[int]:
+    """Process ids of the app, as the host sees them."""
+    if promise.runtime == "compose":
+        found = host.check_output(
+            f"docker ps --quiet --filter label=slipway.app={promise.app} | xargs --max-args=1 -I@ docker top @ -o pid"
+        )
+    else:
+        found = host.check_output(f"cat /sys/fs/cgroup/system.slice/slipway-{promise.app}@*.service/cgroup.procs")
+    return [int(word) for word in found.split() if word.isdigit()]
+
+
+def process_status(host: Any, pid: int) -> dict[str, str]:
+    """/proc/PID/status."""
+    lines = host.file(f"/proc/{pid}/status").content_string.splitlines()
+    return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
+
+
+def quoted(script: str) -> str:
+    """A Python expression for the shell that runs `script`, without a character that a shell or `ps` would show."""
+    return f"\"import base64; exec(base64.b64decode('{base64.b64encode(script.encode()).decode()}'))\""
+
+
+def find_secrets(host: Any, values: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Every place on the host where one of the values stands: name of the value, place, and mode where it is a file."""
+    script = (SHARED / "find_secrets.py").read_text(encoding="utf-8")
+    call = f"\nmain({dict(values)!r}, {SEARCHED!r}, {SAID!r})\n"
+    found: list[dict[str, Any]] = json.loads(host.check_output(f"python3 -c {quoted(script + call)}"))
+    return found
+
+
+def assert_no_secret(host: Any, values: Mapping[str, str], allowed_paths: Sequence[str] = SECRET_FILES) -> None:
+    """Fail with the place of each value that stands anywhere but in a file that only its owner can read.
+
+    Args:
+        host: testinfra's host
+        values: name and text of the secrets; the texts never appear in a message
+        allowed_paths: shell patterns of the files that hold secrets
+    """
+    assert values, "no secret to look for: that would prove nothing"
+    assert all(len(value) >= 12 for value in values.values()), "too short: it would be found by chance"
+    found = find_secrets(host, values)
+    in_place = [hit for hit in found if any(fnmatch.fnmatch(hit["place"], pattern) for pattern in allowed_paths)]
+    elsewhere = [f"{hit['name']} in {hit['place']}" for hit in found if hit not in in_place]
+    assert not elsewhere, elsewhere
+    open_to_others = [hit for hit in in_place if int(hit["mode"], 8) & 0o277]
+    assert not open_to_others, open_to_others
+
+
+def scan_from_neighbour(address: str) -> list[int]:
+    """TCP ports of an address that accept a connection from another container, of all 65535."""
+    result = subprocess.run(
+        ["docker", "run", "--rm", "--interactive", "slipway.lab/python:3.13", "python3", "-", address],
+        input=(SHARED / "scan_ports.py").read_text(encoding="utf-8"),
+        capture_output=True,
+        text=True,
+        timeout=180,
+        check=True,
+    )
+    ports: list[int] = json.loads(result.stdout)
+    return ports

@@ -1,0 +1,130 @@
+"""Deploys in a test as an operator does, with a load on the edge meanwhile."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from contract import ROOT, SHARED, run_ansible
+
+# Not part of a build, and large or private.
+NOT_COPIED = shutil.ignore_patterns(
+    ".*cache*", ".git", ".venv", ".lab", ".collections", "__pycache__", "reports", "molecule"
+)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a playbook ended."""
+
+    code: int
+    output: str = field(repr=False)
+    seconds: float
+
+    @property
+    def changed(self) -> int:
+        """Changed tasks over all hosts, as the recap tells."""
+        return sum(int(number) for number in re.findall(r"\bchanged=(\d+)", self.output))
+
+    def failure(self) -> str:
+        """The message of the failed task, on one line."""
+        _, _, rest = self.output.partition("[ERROR]")
+        return " ".join((rest or self.output).split())
+
+
+@dataclass
+class Deployment:
+    """The playbooks against one inventory, and the edge of its host."""
+
+    inventory: str
+    url: str
+    scratch: Path
+    usual: dict[str, Any] = field(default_factory=dict)
+
+    def play(self, playbook: str, *arguments: str, **variables: Any) -> Outcome:
+        """Run a playbook of the collection with extra variables, over the usual ones."""
+        extra = self.scratch / "variables.json"
+        extra.write_text(json.dumps(self.usual | variables), encoding="utf-8")
+        extra.chmod(0o600)
+        began = time.monotonic()
+        command = ["ansible-playbook", "-i", self.inventory, f"slipway.fleet.{playbook}", "-e", f"@{extra}", *arguments]
+        result = run_ansible(command)
+        outcome = Outcome(result.returncode, result.stdout, time.monotonic() - began)
+        print(f"{playbook}: exit code {outcome.code}, changed={outcome.changed}, {outcome.seconds:.0f} s")
+        return outcome
+
+    def deploy(self, *arguments: str, **variables: Any) -> Outcome:
+        return self.play("deploy", *arguments, **variables)
+
+    def get(self, path: str) -> tuple[int, str]:
+        """Status and body, from outside the host; 0 where nobody answers."""
+        try:
+            with urllib.request.urlopen(self.url + path, timeout=10) as answer:  # noqa: S310 - http, ours
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
+        except OSError as error:
+            return 0, str(error)
+
+    def version(self) -> dict[str, Any]:
+        status, body = self.get("/version")
+        assert status == 200, body
+        version: dict[str, Any] = json.loads(body)
+        return version
+
+    def wait_until_serving(self, seconds: float) -> float:
+        """Wait until the app is ready behind the edge; returns how long it took."""
+        began = time.monotonic()
+        while self.get("/readyz")[0] != 200:
+            waited = time.monotonic() - began
+            assert waited < seconds, f"not serving after {seconds:.0f} s: {self.get('/readyz')}"
+            time.sleep(0.5)
+        return time.monotonic() - began
+
+    def source(self, name: str, changes: dict[str, str] | None = None) -> str:
+        """A copy of the app's source to build from, with text added at the end of some files."""
+        directory = self.scratch / name
+        shutil.copytree(ROOT, directory, ignore=NOT_COPIED)
+        for path, text in (changes or {}).items():
+            with (directory / path).open("a", encoding="utf-8") as stream:
+                stream.write(text)
+        return str(directory)
+
+    @contextmanager
+    def load(self, name: str, *arguments: str) -> Iterator[dict[str, Any]]:
+        """Send load while the block runs; the report is in the dictionary afterwards."""
+        report: dict[str, Any] = {}
+        path = self.scratch / f"load-{name}.json"
+        command = [sys.executable, str(SHARED / "load.py"), "--url", self.url, "--report", str(path), *arguments]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            try:
+                time.sleep(2)  # the load before a deploy is part of the measurement
+                yield report
+                time.sleep(2)
+                process.send_signal(signal.SIGTERM)
+                output, _ = process.communicate(timeout=300)
+            finally:
+                process.kill()
+        print(output)
+        report.update(json.loads(path.read_text(encoding="utf-8")))
+
+
+def assert_nothing_lost(report: dict[str, Any]) -> None:
+    """No request failed, and every acknowledged POST is there exactly once."""
+    assert report["failed"] == 0, report["failures"]
+    ledger = report["ledger"]
+    assert ledger["acknowledged"] > 0
+    wrong = {key: value for key, value in ledger.items() if key != "acknowledged" and value}
+    assert not wrong, wrong

@@ -1,0 +1,81 @@
+"""What holds on every host whose app runs by Compose."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from contract import Promise, promise_of
+
+ENGINES = (
+    "docker.io",
+    "docker-ce",
+    "docker-cli",
+    "docker-ce-cli",
+    "docker-compose",
+    "docker-compose-plugin",
+    "containerd",
+)
+
+
+@pytest.fixture(scope="module")
+def promise(host: Any) -> Promise:
+    return promise_of(host.check_output("hostname"))
+
+
+@pytest.fixture(scope="module")
+def containers(host: Any) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(host.check_output("docker ps --quiet | xargs docker inspect"))
+    return found
+
+
+@pytest.fixture(scope="module")
+def slots(promise: Promise, containers: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [item for item in containers if item["Config"]["Labels"].get("slipway.app") == promise.app]
+
+
+def test_one_slot_runs(slots: list[dict[str, Any]]) -> None:
+    assert len(slots) == 1
+
+
+def test_the_slot_has_limits(promise: Promise, slots: list[dict[str, Any]]) -> None:
+    settings = slots[0]["HostConfig"]
+    assert settings["Memory"] == settings["MemorySwap"] == promise.memory_mib << 20
+    assert settings["PidsLimit"] == promise.pids
+    assert settings["NanoCpus"] > 0
+
+
+def test_the_slot_is_locked_down(slots: list[dict[str, Any]]) -> None:
+    settings = slots[0]["HostConfig"]
+    assert settings["ReadonlyRootfs"] is True
+    assert settings["CapDrop"] == ["ALL"]
+    assert not settings["CapAdd"]
+    assert not settings["Privileged"]
+    assert any("no-new-privileges" in option for option in settings["SecurityOpt"])
+    assert not any("docker.sock" in mount["Source"] for mount in slots[0]["Mounts"])
+
+
+def test_every_container_comes_back_after_a_reboot(containers: list[dict[str, Any]]) -> None:
+    assert containers
+    for item in containers:
+        assert item["HostConfig"]["RestartPolicy"]["Name"] in ("always", "unless-stopped"), item["Name"]
+
+
+def test_no_log_grows_without_end(containers: list[dict[str, Any]]) -> None:
+    for item in containers:
+        assert item["HostConfig"]["LogConfig"]["Config"].get("max-size"), item["Name"]
+
+
+def test_nothing_is_published(containers: list[dict[str, Any]]) -> None:
+    """The database and the cache included: a published port passes by the firewall."""
+    for item in containers:
+        assert not item["HostConfig"]["PortBindings"], item["Name"]
+        assert item["HostConfig"]["NetworkMode"] != "host", item["Name"]
+
+
+def test_the_engine_is_held_against_surprise_upgrades(host: Any) -> None:
+    held = host.check_output("apt-mark showhold").split()
+    installed = [name for name in ENGINES if host.package(name).is_installed]
+    assert installed
+    assert set(installed) <= set(held)
