@@ -73,9 +73,10 @@ _load_secrets()
 # --- Where it listens -------------------------------------------------------------------------------------------------
 bind = _text("BIND", "0.0.0.0:8000").split(",")
 backlog = _number("BACKLOG", 2048, least=64)
-umask = 0o007 if all(address.startswith("unix:") for address in bind) else 0
 reuse_port = _flag("REUSE_PORT", False)
-forwarded_allow_ips = _text("FORWARDED_ALLOW_IPS", "*" if umask else "127.0.0.1")
+# Who may connect to a Unix socket is decided by its directory, and whoever may is the edge.
+_only_sockets = all(address.startswith("unix:") for address in bind)
+forwarded_allow_ips = _text("FORWARDED_ALLOW_IPS", "*" if _only_sockets else "127.0.0.1")
 
 # --- Workers ----------------------------------------------------------------------------------------------------------
 # Async workers: one for each processor. Sync ones wait for the database and the network, 2n + 1 is the rule for them.

@@ -65,7 +65,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         raise AnsibleActionFail(f"source is {source!r}, but must be one of pull, ship, build, build_on_host")
 
     def _pull(self, options: dict[str, Any]) -> dict[str, Any]:
-        result = self._on_host(name=options["name"], source="pull", pull_again=options.get("pull_again", False))
+        result = self._on_host(operation="pull", name=options["name"], pull_again=options.get("pull_again", False))
         image = result.get("image")
         if image is None:
             return self._answer(options["name"], options["name"], None, changed=True)

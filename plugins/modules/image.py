@@ -34,7 +34,7 @@ options:
   operation:
     description: Set by the action plugin for the part that runs on the host.
     type: str
-    choices: [find, load, build]
+    choices: [find, pull, load, build]
     default: find
   archive: {description: Set by the action plugin., type: path}
   expected: {description: Set by the action plugin., type: str}
@@ -77,7 +77,7 @@ ARGUMENTS: dict[str, Any] = {
     "build_args": {"type": "dict", "default": {}},
     "ca_file": {"type": "path"},
     "pull_again": {"type": "bool", "default": False},
-    "operation": {"type": "str", "choices": ["find", "load", "build"], "default": "find"},
+    "operation": {"type": "str", "choices": ["find", "pull", "load", "build"], "default": "find"},
     "archive": {"type": "path"},
     "expected": {"type": "str"},
     "content": {"type": "str"},
@@ -85,7 +85,7 @@ ARGUMENTS: dict[str, Any] = {
 
 
 def find_or_pull(options: dict[str, Any], check_mode: bool) -> dict[str, Any]:
-    """The image as the host has it; a pull where that is the source and the host lacks it."""
+    """The image as the host has it; for a pull, as it has it afterwards."""
     name = options["name"]
     try:
         found = find(name)
@@ -93,7 +93,7 @@ def find_or_pull(options: dict[str, Any], check_mode: bool) -> dict[str, Any]:
         if check_mode:
             return {"changed": False, "image": None, "unreachable": str(error)}
         raise
-    if options["source"] != "pull" or (found and not options["pull_again"]) or check_mode:
+    if options["operation"] != "pull" or (found and not options["pull_again"]) or check_mode:
         return {"changed": False, "image": found.as_dict() if found else None}
     docker("pull", "--quiet", name, timeout=1800)
     pulled = find(name)
@@ -124,7 +124,7 @@ def main() -> None:
     module = AnsibleModule(ARGUMENTS, supports_check_mode=True)
     options = module.params
     try:
-        if options["operation"] == "find":
+        if options["operation"] in ("find", "pull"):
             module.exit_json(**find_or_pull(options, module.check_mode))
         archive = Path(options["archive"])
         try:

@@ -100,7 +100,7 @@ slot: {description: The slot that serves., returned: always, type: str}
 phases: {description: Phases of the transaction with their seconds., returned: success, type: list, elements: dict}
 recovered: {description: What was done about an interrupted transaction., returned: success, type: str}
 cause: {description: Why the release was refused., returned: failure, type: str}
-evidence: {description: Log tail and health answer of the refused release., returned: failure, type: dict}
+evidence: {description: Health answer and exit code of the refused release; its log is part of the message., returned: failure, type: dict}
 """
 
 import os
@@ -188,7 +188,7 @@ def activate(transaction: Transaction, holder: str) -> dict[str, Any]:
             "failed": True,
             "msg": f"release {transaction.request.release} was refused: {error.cause}; {serving}{seen}{tail}",
             "cause": error.cause,
-            "evidence": error.evidence,
+            "evidence": {name: value for name, value in error.evidence.items() if name != "log"},
             "phases": transaction.phases,
         }
     except (EdgeError, RuntimeFailed, ValueError) as error:

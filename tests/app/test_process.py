@@ -129,9 +129,7 @@ def test_readiness_goes_first(migrated: dict[str, str], worker_class: str) -> No
 def test_metrics_of_all_workers_are_summed(migrated: dict[str, str]) -> None:
     with server(migrated) as (client, process):
         for _ in range(40):
-            with httpx.Client(
-                transport=httpx.HTTPTransport(uds=client._transport._pool._uds), base_url="http://app"
-            ) as own:  # type: ignore[attr-defined]
+            with new_connection(client) as own:
                 own.get("/version")
         text = client.get("/metrics").text
         counted = re.search(r'http_requests_total\{method="GET",route="/version",status="200"\} (\d+)', text)
