@@ -13,6 +13,11 @@ from ansible.utils.display import Display
 from ansible_collections.slipway.fleet.plugins.module_utils.status import row, table, with_fleet_drift
 
 
+def default_file(inventory_sources: list[str]) -> str:
+    """Where the JSON goes: below reports/, by the name of the inventory."""
+    return f"reports/{Path(inventory_sources[0]).name}/status.json"
+
+
 class ActionModule(ActionBase):  # type: ignore[misc]
     """Reads the observations of all hosts; the only place that looks at more than one host's results."""
 
@@ -23,7 +28,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         rows = with_fleet_drift([row(host, result) for host, result in observed.items()])
         Display().display(f"\n{table(rows)}\n")
         if not self._task.check_mode:
-            path = Path(self._task.args["file"])
+            path = Path(self._task.args.get("file") or default_file(task_vars["ansible_inventory_sources"]))
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
         return {"changed": False, "rows": rows}

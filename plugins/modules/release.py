@@ -100,7 +100,7 @@ slot: {description: The slot that serves., returned: always, type: str}
 phases: {description: Phases of the transaction with their seconds., returned: success, type: list, elements: dict}
 recovered: {description: What was done about an interrupted transaction., returned: success, type: str}
 cause: {description: Why the release was refused., returned: failure, type: str}
-evidence: {description: Health answer and exit code of the refused release; its log is part of the message., returned: failure, type: dict}
+evidence: {description: Health answer and exit code; the log is in the message., returned: failure, type: dict}
 """
 
 import os

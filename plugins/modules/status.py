@@ -12,7 +12,7 @@ description:
   - Reads what M(slipway.fleet.release) observed on the hosts earlier in the same run. Runs on the controller.
 options:
   hosts: {description: Hosts to show., type: list, elements: str, required: true}
-  file: {description: Where to write the JSON., type: path, required: true}
+  file: {description: Where to write the JSON; without it to C(reports/INVENTORY/status.json)., type: path}
 author: [Slipway contributors]
 attributes:
   check_mode: {description: Shows the table and writes no file., support: full}
