@@ -179,8 +179,10 @@ def test_role_variables_and_templates() -> None:
 
 
 def test_templates_say_who_manages_the_file() -> None:
-    # JSON and raw HTTP have no comments.
-    templates = [path for path in role_files("templates") if not path.name.endswith((".json.j2", ".http.j2"))]
+    # JSON and raw HTTP have no comments, and a page is for its visitors.
+    templates = [
+        path for path in role_files("templates") if not path.name.endswith((".json.j2", ".http.j2", ".html.j2"))
+    ]
     header = ["the header {{ ansible_managed | comment }} is missing"]
     all_hold(lambda path: [] if "ansible_managed" in read(path) else header, templates)
 
