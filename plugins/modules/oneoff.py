@@ -18,6 +18,9 @@ options:
   command: {description: Command with its arguments., type: list, elements: str, required: true}
   purpose: {description: What the command is for; begins the error message., type: str, required: true}
   timeout: {description: Seconds the command may take., type: float, default: 300.0}
+  once:
+    description: Name of a mark that the release gets when the command succeeds; a release that has it is left alone.
+    type: str
   changed_when_output:
     description: A regular expression; the task is changed when the output matches. Without it the task never is.
     type: str
@@ -60,6 +63,7 @@ ARGUMENTS: dict[str, Any] = {
     "command": {"type": "list", "elements": "str", "required": True},
     "purpose": {"type": "str", "required": True},
     "timeout": {"type": "float", "default": 300.0},
+    "once": {"type": "str"},
     "changed_when_output": {"type": "str"},
 }
 
@@ -77,6 +81,9 @@ def main() -> None:
     if module.check_mode:
         module.exit_json(changed=False, skipped=True, msg=f"{options['purpose']} is not run in check mode")
     runtime = Compose(options["app"], Path(options["root"]) / "releases")
+    mark = Path(options["root"]) / "releases" / options["release"] / f".{options['once']}"
+    if options["once"] and mark.exists():
+        module.exit_json(changed=False, rc=0, stdout="", stderr="", msg=f"{options['purpose']} was done before")
     result = None
     try:
         result = runtime.run(options["release"], options["command"], options["timeout"])
@@ -92,6 +99,8 @@ def main() -> None:
             stdout=result.stdout,
             stderr=result.stderr,
         )
+    if options["once"]:
+        mark.touch()
     pattern = options["changed_when_output"]
     module.exit_json(
         changed=bool(pattern and re.search(pattern, result.stdout)),
