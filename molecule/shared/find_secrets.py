@@ -47,8 +47,8 @@ def files(directory: str) -> Iterator[Path]:
 
 
 def read(path: Path) -> bytes:
-    """The content; nothing where the file or the process is gone."""
+    """The content; nothing where the file or the process is gone, or has none to give."""
     try:
         return path.read_bytes()
-    except (FileNotFoundError, ProcessLookupError, PermissionError):
+    except OSError:
         return b""

@@ -19,13 +19,13 @@ SECRETS = {
     "SECRET_KEY": "{{ vault_secret_key }}",
 }
 # Put at the end of app/main.py: the app with one thing that goes wrong.
-IMPORT_ERROR = "\nimport a_module_that_nobody_has  # noqa\n"
+IMPORT_ERROR = "\nimport a_module_that_nobody_has  # noqa: F401 - it is there to fail\n"
 UNREADY = """
 
 _whole = app
 
 
-async def app(scope, receive, send):  # noqa
+async def app(scope, receive, send):  # noqa: F811 - in place of the whole one
     if scope["type"] == "http" and scope["path"] == "/readyz":
         raise RuntimeError("readiness is broken on purpose")
     await _whole(scope, receive, send)
@@ -36,7 +36,7 @@ _whole = app
 _eaten = []
 
 
-async def app(scope, receive, send):  # noqa
+async def app(scope, receive, send):  # noqa: F811 - in place of the whole one
     if scope["type"] == "lifespan":
         _eaten.append(b"x" * (1 << 30))
     await _whole(scope, receive, send)
