@@ -27,14 +27,20 @@ def deployment(scratch: Path) -> Deployment:
     )
 
 
+@pytest.fixture(scope="module", autouse=True)
+def name(host: Any) -> str:
+    """Name of the host, in the inventory and as a container. Every test asks for it, or pytest would reorder them."""
+    found: str = host.check_output("hostname")
+    return found
+
+
 @pytest.fixture(scope="module")
-def promise(host: Any) -> Promise:
-    return promise_of(host.check_output("hostname"))
+def promise(name: str) -> Promise:
+    return promise_of(name)
 
 
-@pytest.fixture(scope="session")
-def environment() -> dict[str, str]:
+@pytest.fixture(scope="module")
+def environment(name: str) -> dict[str, str]:
     """The app's environment as the inventory has it."""
-    name = os.environ.get("SLIPWAY_HOST", "slipway-release")
     found: dict[str, str] = variables(name)["fastapi_app_environment"]
     return found

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 from typing import Any
 
@@ -72,9 +71,9 @@ def test_the_same_deploy_again_changes_nothing(deployment: Deployment, host: Any
     assert host.check_output("docker ps --format '{{.Names}} {{.CreatedAt}}' --no-trunc") == started
 
 
-def broken(name: str, deployment: Deployment, environment: dict[str, str]) -> dict[str, Any]:
+def broken(fault: str, deployment: Deployment, environment: dict[str, str]) -> dict[str, Any]:
     """The variables of a release with one fault; everything else is as in what serves."""
-    good = {"fastapi_image_context": str(deployment.scratch / "v3"), "fastapi_app_revision": name}
+    good = {"fastapi_image_context": str(deployment.scratch / "v3"), "fastapi_app_revision": fault}
     faults: dict[str, dict[str, Any]] = {
         "import error": {"fastapi_image_context": ("app/main.py", IMPORT_ERROR)},
         "wrong port": {"fastapi_app_environment": environment | {"GUNICORN_BIND": "0.0.0.0:9999"}},
@@ -82,11 +81,11 @@ def broken(name: str, deployment: Deployment, environment: dict[str, str]) -> di
         "out of memory": {"fastapi_image_context": ("app/main.py", GREEDY)},
         "missing secret": {"fastapi_app_secrets": {key: SECRETS[key] for key in SECRETS if key != "SECRET_KEY"}},
     }
-    fault = faults[name]
-    if "fastapi_image_context" in fault:
-        path, text = fault["fastapi_image_context"]
-        fault = {"fastapi_image_context": deployment.source(name.replace(" ", "-"), {path: text})}
-    return good | fault
+    changes = faults[fault]
+    if "fastapi_image_context" in changes:
+        path, text = changes["fastapi_image_context"]
+        changes = {"fastapi_image_context": deployment.source(fault.replace(" ", "-"), {path: text})}
+    return good | changes
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +100,7 @@ def load_over_the_broken(deployment: Deployment) -> Any:
 
 @pytest.mark.usefixtures("load_over_the_broken")
 @pytest.mark.parametrize(
-    ("name", "causes"),
+    ("fault", "causes"),
     [
         ("import error", ["a_module_that_nobody_has"]),
         ("wrong port", ["listens on tcp port 9999"]),
@@ -111,10 +110,10 @@ def load_over_the_broken(deployment: Deployment) -> Any:
     ],
 )
 def test_a_broken_release_is_refused_and_its_cause_named(
-    name: str, causes: list[str], deployment: Deployment, environment: dict[str, str], host: Any, promise: Promise
+    fault: str, causes: list[str], deployment: Deployment, environment: dict[str, str], host: Any, promise: Promise
 ) -> None:
     before = deployment.version()
-    outcome = deployment.deploy(**broken(name, deployment, environment))
+    outcome = deployment.deploy(**broken(fault, deployment, environment))
     assert outcome.code != 0, outcome.output
     for cause in causes:
         assert cause in outcome.failure(), outcome.output
@@ -164,10 +163,9 @@ def test_the_ledger_tells_all_of_it(host: Any, promise: Promise) -> None:
     assert all(entry["cause"] for entry in failed)
 
 
-def test_a_reboot_brings_back_the_same_release(deployment: Deployment) -> None:
+def test_a_reboot_brings_back_the_same_release(deployment: Deployment, name: str) -> None:
     before = deployment.version()
-    container = os.environ.get("SLIPWAY_HOST", "slipway-release")
-    subprocess.run(["docker", "restart", container], check=True, capture_output=True, timeout=120)
+    subprocess.run(["docker", "restart", name], check=True, capture_output=True, timeout=120)
     took = deployment.wait_until_serving(60)
     print(f"serving {took:.0f} s after the host was back")
     assert deployment.version() == before
