@@ -117,6 +117,7 @@ def test_listening_addresses_from_the_kernel_tables() -> None:
     tables = (
         "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n"
         "   0: 00000000:2328 00000000:0000 0A 00000000:00000000 00:00000000 00000000 10001 0 1 1 0 100 0 0 10 0\n"
+        "   2: 0B00007F:9ED9 00000000:0000 0A 00000000:00000000 00:00000000 00000000 0 0 1 1 0 100 0 0 10 0\n"
         "   1: 0100007F:8000 0100007F:1234 01 00000000:00000000 00:00000000 00000000 10001 0 1 1 0 100 0 0 10 0\n"
         "Num       RefCount Protocol Flags    Type St Inode Path\n"
         "0000: 00000002 00000000 00010000 0001 01 30 /run/slipway/links/blue.sock\n"

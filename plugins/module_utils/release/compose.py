@@ -12,6 +12,8 @@ from .model import SLOTS, SlotStatus
 from .runtime import RuntimeFailed
 
 RELEASE_LABEL = "slipway.release"
+# 127.0.0.11, where Docker answers name look-ups inside every container; not the app's.
+DOCKER_DNS = "0B00007F:"
 
 
 class Compose:
@@ -152,7 +154,7 @@ def parse_listening(tables: str) -> list[str]:
     found = []
     for line in tables.splitlines():
         fields = line.split()
-        if len(fields) > 9 and fields[3] == "0A" and ":" in fields[1]:
+        if len(fields) > 9 and fields[3] == "0A" and not fields[1].startswith(DOCKER_DNS):
             found.append(f"tcp port {int(fields[1].rpartition(':')[2], 16)}")
         elif len(fields) == 8 and fields[3] == "00010000":
             found.append(f"socket {fields[7]}")
