@@ -117,9 +117,25 @@ def pytest(*paths: str) -> Count:
 
 
 def missing_packages() -> list[str]:
-    """Debian packages that the tests of the app need and that are not there."""
+    """Debian packages of the servers that tests start, where they are not there."""
     postgres = shutil.which("postgres") or list(Path("/usr/lib/postgresql").glob("*/bin/postgres"))
-    return [*([] if postgres else ["postgresql"]), *([] if shutil.which("redis-server") else ["redis-server"])]
+    path = f"{os.environ.get('PATH', '')}:/usr/sbin"
+    programs = {"redis-server": "redis-server", "haproxy": "haproxy", "pgrep": "procps"}
+    missing = [package for program, package in programs.items() if not shutil.which(program, path=path)]
+    return missing if postgres else ["postgresql", *missing]
+
+
+def install_servers() -> bool:
+    """Have what the tests start on this machine; says what is missing where it cannot be installed."""
+    packages = missing_packages()
+    if packages and os.geteuid() == 0 and shutil.which("apt-get"):
+        os.environ["DEBIAN_FRONTEND"] = "noninteractive"
+        run(["apt-get", "update", "-qq"])
+        run(["apt-get", "install", "-y", "-qq", "--no-install-recommends", *packages])
+        packages = missing_packages()
+    if packages:
+        print(f"The tests start servers of their own; install them with: sudo apt-get install {' '.join(packages)}")
+    return not packages
 
 
 def rules() -> Count:
@@ -145,23 +161,13 @@ def unit() -> Count:
     folders = sorted(
         {path.parent for path in ROOT.glob("tests/*/test_*.py")} - {ROOT / "tests/repo", ROOT / "tests/app"}
     )
+    if not install_servers():
+        return Count(failed=1)
     return pytest(*(str(folder.relative_to(ROOT)) for folder in folders))
 
 
 def app() -> Count:
-    packages = missing_packages()
-    if packages and os.geteuid() == 0 and shutil.which("apt-get"):
-        os.environ["DEBIAN_FRONTEND"] = "noninteractive"
-        run(["apt-get", "update", "-qq"])
-        run(["apt-get", "install", "-y", "-qq", "--no-install-recommends", *packages])
-        packages = missing_packages()
-    if packages:
-        print(
-            "The tests of the app start servers of their own; "
-            f"install them with: sudo apt-get install {' '.join(packages)}"
-        )
-        return Count(failed=1)
-    return pytest("tests/app")
+    return pytest("tests/app") if install_servers() else Count(failed=1)
 
 
 def scenarios() -> Iterator[str]:
