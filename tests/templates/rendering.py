@@ -1,4 +1,4 @@
-"""Renders a template of a role as a playbook would: with the role's defaults and vars, and what a test sets beside them."""
+"""Renders a template of a role as a playbook would: with the role's defaults and vars, and what a test sets."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ class Role:
         self._loader.set_basedir(str(self.directory))
         self._variables: dict[str, Any] = {
             "ansible_managed": "Ansible managed",
+            "ansible_search_path": [str(self.directory)],
             "ansible_facts": {"distribution": "Debian", "distribution_major_version": "13", "memtotal_mb": 4096},
             **self._file("defaults"),
             **self._file("vars"),

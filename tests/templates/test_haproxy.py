@@ -1,0 +1,386 @@
+"""The configuration of the edge, read and run by a real HAProxy."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import shutil
+import socket
+import socketserver
+import ssl
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.templates.rendering import Role
+
+FILES = {
+    "pages/502.http": "502.http.j2",
+    "pages/503.http": "503.http.j2",
+    "pages/504.http": "504.http.j2",
+    "pages/maintenance.html": "maintenance.html.j2",
+    "maintenance.map": "maintenance.map.j2",
+    "haproxy.cfg": "haproxy.cfg.j2",
+}
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def app(directory: Path, name: str = "links", **more: Any) -> dict[str, Any]:
+    slots = {slot: str(directory / f"{name}-{slot}.sock") for slot in ("blue", "green")}
+    return {"name": name, "slots": slots, **more}
+
+
+class Slot:
+    """A slot of an app: answers 200 and says what it was asked."""
+
+    def __init__(self, path: str, name: str) -> None:
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self) -> None:
+                body = json.dumps({"slot": name, "path": self.path, "headers": dict(self.headers)}).encode()
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(body)))
+                self.send_header("Referrer-Policy", "no-referrer")
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, format: str, *arguments: Any) -> None:  # noqa: A002 - the name of the base class
+                pass
+
+        class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
+            daemon_threads = True
+            block_on_close = False
+
+            def handle_error(self, *_: Any) -> None:
+                """HAProxy's check has its answer and is gone."""
+
+            def get_request(self) -> tuple[socket.socket, Any]:
+                connection, _ = super().get_request()
+                return connection, (name, 0)
+
+        self.server = Server(path, Handler)
+        threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+
+    def stop(self) -> None:
+        self.server.shutdown()
+        self.server.server_close()
+        Path(str(self.server.server_address)).unlink()
+
+
+class Edge:
+    """A HAProxy with the role's configuration, on a port of its own."""
+
+    def __init__(self, directory: Path, **variables: Any) -> None:
+        self.directory = directory
+        self.port = free_port()
+        self.tls_port = free_port()
+        self.log = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.log.bind(str(directory / "log"))
+        self.log.settimeout(5)
+        self.process: subprocess.Popen[bytes] | None = None
+        role = Role(
+            "haproxy",
+            **{
+                "haproxy_apps": [app(directory)],
+                "haproxy_addresses": ["127.0.0.1"],
+                "__haproxy_pages": str(directory / "pages"),
+                "__haproxy_maintenance_map": str(directory / "maintenance.map"),
+                "__haproxy_certificate": str(directory / "site.pem"),
+                "__haproxy_runtime": str(directory),
+                "__haproxy_state_file": str(directory / "server-state"),
+                "__haproxy_log": str(directory / "log"),
+                "__haproxy_http_port": self.port,
+                "__haproxy_https_port": self.tls_port,
+                **variables,
+            },
+        )
+        (directory / "pages").mkdir()
+        (directory / "server-state").touch()
+        (directory / "site.pem").write_text(str(variables.get("haproxy_tls_certificate", "")))
+        for name, template in FILES.items():
+            (directory / name).write_text(role.render(template))
+
+    def check(self) -> subprocess.CompletedProcess[str]:
+        """What `haproxy -c` says."""
+        return subprocess.run(
+            [haproxy(), "-c", "-f", str(self.directory / "haproxy.cfg")], capture_output=True, text=True, check=False
+        )
+
+    def start(self) -> None:
+        self.process = subprocess.Popen([haproxy(), "-db", "-f", str(self.directory / "haproxy.cfg")])
+        wait_for(self._listens)
+
+    def _listens(self) -> bool:
+        with socket.create_connection(("127.0.0.1", self.port), 1):
+            return True
+
+    def stop(self) -> None:
+        if self.process:
+            self.process.terminate()
+            self.process.wait(10)
+        self.log.close()
+
+    def get(self, path: str, **headers: str) -> tuple[http.client.HTTPResponse, str]:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        try:
+            connection.request("GET", path, headers={name.replace("_", "-"): value for name, value in headers.items()})
+            response = connection.getresponse()
+            return response, response.read().decode()
+        finally:
+            connection.close()
+
+    def ask(self, command: str) -> str:
+        with socket.socket(socket.AF_UNIX) as admin:
+            admin.connect(str(self.directory / "admin.sock"))
+            admin.sendall(f"{command}\n".encode())
+            return admin.makefile().read()
+
+    def logged(self) -> dict[str, Any]:
+        """The next line of the access log; the process's own messages are passed over."""
+        while True:
+            line = self.log.recv(16384).decode()
+            if "{" in line:
+                found: dict[str, Any] = json.loads(line[line.index("{") :])
+                return found
+
+
+def haproxy() -> str:
+    found = shutil.which("haproxy") or shutil.which("haproxy", path="/usr/sbin:/usr/local/sbin")
+    assert found, "these tests need HAProxy; install it with: sudo apt-get install haproxy"
+    return found
+
+
+def wait_for(attempt: Callable[[], bool], seconds: float = 10) -> None:
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            if attempt():
+                return
+        except OSError:
+            pass
+        assert time.monotonic() < deadline, f"not within {seconds} s"
+        time.sleep(0.05)
+
+
+@pytest.fixture
+def edge(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Edge]:
+    found = Edge(tmp_path, **getattr(request, "param", {}))
+    found.start()
+    yield found
+    found.stop()
+
+
+@pytest.fixture
+def slots(tmp_path: Path) -> Iterator[dict[str, Slot]]:
+    """Both slots of the app, there before HAProxy starts when named before `edge`."""
+    found = {name: Slot(str(tmp_path / f"links-{name}.sock"), name) for name in ("blue", "green")}
+    yield found
+    for slot in found.values():
+        slot.server.shutdown()
+        slot.server.server_close()
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> str:
+    directory = tmp_path_factory.mktemp("certificate")
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "1",
+         "-subj", "/CN=links.example.test", "-keyout", "key.pem", "-out", "chain.pem"],
+        cwd=directory, check=True, capture_output=True,
+    )  # fmt: skip
+    return (directory / "chain.pem").read_text() + (directory / "key.pem").read_text()
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {},
+        {"haproxy_apps": []},
+        {"haproxy_private_paths": []},
+        {"haproxy_addresses": ["*", "[::]"]},
+        {"haproxy_trusted_proxies": ["10.0.0.0/8", "fd00::/8"]},
+        {"haproxy_response_headers": {"Content-Security-Policy": "default-src 'self'; report-uri /csp?a=100%"}},
+        {"haproxy_maintenance": ["links"]},
+        {
+            "haproxy_apps": [
+                app(Path("/run/slipway"), "links", host_names=["links.example.test", "l.example.test"]),
+                app(Path("/run/slipway"), "shop", health_path="/livez", server_timeout=20),
+            ]
+        },
+    ],
+)
+def test_haproxy_accepts_the_configuration(variables: dict[str, Any], tmp_path: Path) -> None:
+    found = Edge(tmp_path, **variables)
+    said = found.check()
+    found.stop()
+    assert said.returncode == 0, said.stderr
+
+
+def test_the_runtime_interface_is_where_releases_look_for_it(tmp_path: Path) -> None:
+    text = Role("haproxy", haproxy_apps=[app(tmp_path)]).render("haproxy.cfg.j2")
+    assert "stats socket /run/haproxy/admin.sock mode 660 level admin" in text
+    assert "server-state-file /var/lib/haproxy/server-state" in text
+    assert "chroot" not in text.replace("without chroot", "")
+    assert "backend app_links" in text
+
+
+def test_requests_go_to_the_slot_that_is_not_drained(slots: dict[str, Slot], edge: Edge) -> None:
+    assert edge.ask("set server app_links/blue state drain").strip() == ""
+    assert {json.loads(edge.get("/x")[1])["slot"] for _ in range(4)} == {"green"}
+    edge.ask("set server app_links/blue state ready")
+    edge.ask("set server app_links/green state drain")
+    assert {json.loads(edge.get("/x")[1])["slot"] for _ in range(4)} == {"blue"}
+
+
+def test_a_slot_that_dies_costs_no_get(slots: dict[str, Slot], edge: Edge) -> None:
+    slots["blue"].stop()
+    assert [edge.get("/x")[0].status for _ in range(20)] == [200] * 20
+    slots["blue"] = Slot(str(edge.directory / "links-blue.sock"), "blue")
+
+
+def test_the_drained_slot_is_drained_after_a_restart(slots: dict[str, Slot], edge: Edge) -> None:
+    edge.ask("set server app_links/blue state drain")
+    (edge.directory / "server-state").write_text(edge.ask("show servers state").lstrip("\n"))
+    assert edge.process is not None
+    edge.process.terminate()
+    edge.process.wait(10)
+    edge.start()
+    assert {json.loads(edge.get("/x")[1])["slot"] for _ in range(4)} == {"green"}
+
+
+def test_no_slot_is_a_page_for_people_and_json_for_programs(edge: Edge) -> None:
+    response, body = edge.get("/")
+    wait_for(lambda: "no server" not in edge.get("/")[1] and edge.get("/")[0].status == 503)
+    response, body = edge.get("/", Accept="text/html")
+    assert (response.status, response.headers["Retry-After"]) == (503, "5")
+    assert "<!doctype html>" in body
+    assert "http" not in body.replace("http-equiv", ""), "a page without assets from elsewhere"
+    wait_for(lambda: edge.get("/", Accept="application/json")[1] == '{"status":"unavailable"}')
+
+
+def test_the_request_id_is_the_edge_s_own(slots: dict[str, Slot], edge: Edge) -> None:
+    response, body = edge.get("/x", X_Request_ID="from-the-client", X_Forwarded_For="192.0.2.1")
+    told = {name.lower(): value for name, value in json.loads(body)["headers"].items()}
+    assert response.headers["X-Request-ID"] == told["x-request-id"] != "from-the-client"
+    assert told["x-forwarded-for"] == "127.0.0.1"
+    assert told["x-forwarded-proto"] == "http"
+
+
+@pytest.mark.parametrize("edge", [{"haproxy_trusted_proxies": ["127.0.0.0/8"]}], indirect=True)
+def test_a_trusted_proxy_is_believed(slots: dict[str, Slot], edge: Edge) -> None:
+    response, body = edge.get(
+        "/x", X_Request_ID="from-the-proxy", X_Forwarded_For="192.0.2.1", X_Forwarded_Proto="https"
+    )
+    told = {name.lower(): value for name, value in json.loads(body)["headers"].items()}
+    assert response.headers["X-Request-ID"] == told["x-request-id"] == "from-the-proxy"
+    assert told["x-forwarded-proto"] == "https"
+
+
+def test_headers_are_added_where_the_app_has_none(slots: dict[str, Slot], edge: Edge) -> None:
+    response, _ = edge.get("/x")
+    assert response.headers["X-Content-Type-Options"] == "nosniff"
+    assert response.headers.get_all("Referrer-Policy") == ["no-referrer"], "the app's own value stays, alone"
+    assert "Server" not in response.headers
+
+
+@pytest.mark.parametrize("edge", [{"haproxy_private_networks": ["192.0.2.0/24"]}], indirect=True)
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/metrics", 403),
+        ("/metrics/x", 403),
+        ("/%6detrics", 403),
+        ("/metrics?x=1", 403),
+        ("/metricsx", 200),
+        ("/x/metrics", 200),
+    ],
+)
+def test_private_paths(slots: dict[str, Slot], edge: Edge, path: str, status: int) -> None:
+    assert edge.get(path)[0].status == status
+
+
+def test_private_paths_are_open_to_the_networks_that_may(slots: dict[str, Slot], edge: Edge) -> None:
+    assert edge.get("/metrics")[0].status == 200
+
+
+@pytest.mark.parametrize("edge", [{"haproxy_maintenance_passes": ["192.0.2.0/24"]}], indirect=True)
+def test_maintenance_is_switched_while_it_runs(slots: dict[str, Slot], edge: Edge) -> None:
+    assert edge.get("/x")[0].status == 200
+    edge.ask(f"set map {edge.directory}/maintenance.map links on")
+    response, body = edge.get("/x")
+    assert (response.status, response.headers["Retry-After"]) == (503, "120")
+    assert "maintenance" in body
+    assert edge.get("/x", Accept="application/json")[1] == '{"status":"maintenance"}'
+    edge.ask(f"set map {edge.directory}/maintenance.map links off")
+    assert edge.get("/x")[0].status == 200
+
+
+@pytest.mark.parametrize(
+    "edge", [{"haproxy_maintenance": ["links"], "haproxy_maintenance_passes": ["192.0.2.0/24"]}], indirect=True
+)
+def test_maintenance_is_on_from_the_start_where_it_is_set(slots: dict[str, Slot], edge: Edge) -> None:
+    assert edge.get("/x")[0].status == 503
+
+
+def test_each_request_is_one_json_object_whatever_it_holds(slots: dict[str, Slot], edge: Edge) -> None:
+    response, _ = edge.get('/q"\\?token=not-for-the-log', User_Agent='a"b\\c]')
+    found = edge.logged()
+    assert found["path"] == '/q"\\'
+    assert found["agent"] == 'a"b\\c]'
+    assert found["status"] == 200
+    assert found["app"] == "app_links"
+    assert found["slot"] in ("blue", "green")
+    assert found["request_id"] == response.headers["X-Request-ID"]
+    assert "not-for-the-log" not in json.dumps(found)
+
+
+def test_names_lead_to_their_apps(slots: dict[str, Slot], tmp_path: Path) -> None:
+    only = Edge(tmp_path, haproxy_apps=[app(tmp_path, host_names=["links.example.test"])])
+    only.start()
+    try:
+        assert only.get("/x", Host="LINKS.example.test:8080")[0].status == 200
+        assert only.get("/x", Host="other.example.test")[0].status == 421
+    finally:
+        only.stop()
+
+
+def test_with_a_certificate_everything_is_https(slots: dict[str, Slot], certificate: str, tmp_path: Path) -> None:
+    secure = Edge(tmp_path, haproxy_tls_certificate=certificate)
+    secure.start()
+    try:
+        response, _ = secure.get("/x?y=1", Host="links.example.test")
+        assert (response.status, response.headers["Location"]) == (308, "https://links.example.test/x?y=1")
+        trust = ssl.create_default_context(cadata=certificate.partition("-----BEGIN PRIVATE KEY-----")[0])
+        trust.check_hostname = False
+        connection = http.client.HTTPSConnection("127.0.0.1", secure.tls_port, timeout=10, context=trust)
+        connection.request("GET", "/x")
+        answer = connection.getresponse()
+        assert json.loads(answer.read())["path"] == "/x"
+        assert answer.headers["Strict-Transport-Security"] == "max-age=31536000"
+        connection.close()
+    finally:
+        secure.stop()
+
+
+@pytest.mark.parametrize(("key", "accepted"), [("own", True), ("none", False)])
+def test_a_certificate_is_read_before_it_is_used(key: str, accepted: bool, certificate: str, tmp_path: Path) -> None:
+    text = certificate if key == "own" else certificate.partition("-----BEGIN PRIVATE KEY-----")[0]
+    (tmp_path / "new.pem").write_text(text)
+    (tmp_path / "check.cfg").write_text(Role("haproxy", haproxy_apps=[]).render("certificate-check.cfg.j2"))
+    said = subprocess.run(
+        [haproxy(), "-c", "-f", str(tmp_path / "check.cfg")],
+        env={"SLIPWAY_CERTIFICATE": str(tmp_path / "new.pem")}, capture_output=True, check=False,
+    )  # fmt: skip
+    assert (said.returncode == 0) is accepted

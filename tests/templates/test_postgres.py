@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import subprocess
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.templates.rendering import Role
+
+PASSWORD = "planted-secret-0123456789"
+
+
+def role(**variables: Any) -> Role:
+    return Role(
+        "postgres",
+        **{
+            "postgres_database": "links",
+            "postgres_user": "links_owner",
+            "postgres_password": PASSWORD,
+            "postgres_memory_mib": 1024,
+            **variables,
+        },
+    )
+
+
+def service(**variables: Any) -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load(role(**variables).render("compose.yaml.j2"))["services"]["postgres"]
+    return found
+
+
+def settings(**variables: Any) -> dict[str, str]:
+    text = role(**variables).render("postgresql.conf.j2")
+    return dict(line.split(" = ", 1) for line in text.splitlines() if not line.startswith("#"))
+
+
+def test_the_container_can_do_as_little_as_possible() -> None:
+    found = service()
+    assert found["user"] == "999:999"
+    assert found["cap_drop"] == ["ALL"]
+    assert "cap_add" not in found
+    assert found["read_only"] is True
+    assert found["security_opt"] == ["no-new-privileges:true"]
+    assert found["restart"] == "unless-stopped"
+    assert found["mem_limit"] == "1024m"
+
+
+def test_it_is_published_only_when_that_is_wanted() -> None:
+    assert "ports" not in service()
+    assert service(postgres_publish="10.0.0.5:5432")["ports"] == ["10.0.0.5:5432:5432"]
+
+
+@pytest.mark.parametrize("template", ["compose.yaml.j2", "postgresql.conf.j2", "pg_hba.conf.j2", "ensure.sh.j2"])
+def test_the_password_is_in_no_file_that_others_can_read(template: str) -> None:
+    assert PASSWORD not in role().render(template)
+
+
+def test_the_password_is_one_file_of_the_container_s_user() -> None:
+    holding = [item for item in role().value("__postgres_files") if PASSWORD in str(item.get("content"))]
+    assert [item["dest"] for item in holding] == ["/opt/slipway/postgres/secrets/POSTGRES_PASSWORD"]
+    assert holding[0]["mode"] == "0400"
+    assert holding[0]["owner"] == "999"
+    assert holding[0]["secret"] is True
+
+
+@pytest.mark.parametrize(
+    ("memory", "connections", "shared_buffers", "work_mem"),
+    [
+        (128, 100, "32MB", "4MB"),
+        (1024, 100, "256MB", "4MB"),
+        (16384, 100, "4096MB", "40MB"),
+        (16384, 400, "4096MB", "10MB"),
+    ],
+)
+def test_settings_follow_the_memory(memory: int, connections: int, shared_buffers: str, work_mem: str) -> None:
+    found = settings(postgres_memory_mib=memory, postgres_max_connections=connections)
+    assert found["shared_buffers"] == f"'{shared_buffers}'"
+    assert found["work_mem"] == f"'{work_mem}'"
+    assert found["max_connections"] == f"'{connections}'"
+
+
+def test_memory_is_two_fifths_of_the_host_s() -> None:
+    assert int(Role("postgres", ansible_facts={"memtotal_mb": 4096}).value("postgres_memory_mib")) == 1638
+    assert int(Role("postgres", ansible_facts={}).value("postgres_memory_mib")) == 409
+
+
+def test_own_settings_come_last() -> None:
+    found = settings(postgres_settings={"work_mem": "64MB", "jit": False, "timezone": None, "application_name": "it's"})
+    assert found["work_mem"] == "'64MB'"
+    assert found["jit"] == "'off'"
+    assert found["application_name"] == "'it''s'"
+    assert "timezone" not in found
+
+
+def test_new_settings_are_a_new_container_and_a_new_password_is_not() -> None:
+    assert service()["labels"] != service(postgres_settings={"jit": False})["labels"]
+    assert service() == service(postgres_password="another-secret-0123456789")
+
+
+def test_only_the_app_comes_over_the_network() -> None:
+    lines = [line for line in role().render("pg_hba.conf.j2").splitlines() if not line.startswith("#")]
+    assert lines == ["local all postgres peer", "host links links_owner all scram-sha-256"]
+
+
+def test_the_script_that_runs_in_the_container_is_plain_shell() -> None:
+    subprocess.run(["sh", "-n"], input=role().render("ensure.sh.j2"), text=True, check=True)
+
+
+@pytest.mark.parametrize(
+    ("password", "usable"),
+    [
+        (PASSWORD, True),
+        ("'\"\\:%$`-0123456789", True),
+        ("fifteen-letters", False),
+        ("", False),
+        ("changeme", False),
+        ("with a space 0123456789", False),
+        ("with-a-line\n0123456789", False),
+        ("pässword-0123456789", False),
+    ],
+)
+def test_which_passwords_are_taken(password: str, usable: bool) -> None:
+    assert role(postgres_password=password).value("__postgres_password_is_usable") is usable

@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.templates.rendering import Role
+
+PASSWORD = "planted-secret-0123456789"
+
+
+def role(**variables: Any) -> Role:
+    return Role("redis", **{"redis_password": PASSWORD, "redis_memory_mib": 128, **variables})
+
+
+def service(**variables: Any) -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load(role(**variables).render("compose.yaml.j2"))["services"]["redis"]
+    return found
+
+
+def settings(**variables: Any) -> dict[str, str]:
+    text = role(**variables).render("redis.conf.j2")
+    return dict(line.split(" ", 1) for line in text.splitlines() if not line.startswith("#"))
+
+
+def test_the_container_can_do_as_little_as_possible() -> None:
+    found = service()
+    assert found["user"] == "999:999"
+    assert found["cap_drop"] == ["ALL"]
+    assert "cap_add" not in found
+    assert found["read_only"] is True
+    assert found["security_opt"] == ["no-new-privileges:true"]
+    assert found["restart"] == "unless-stopped"
+    assert "environment" not in found
+
+
+def test_it_is_published_only_when_that_is_wanted() -> None:
+    assert "ports" not in service()
+    assert service(redis_publish="10.0.0.5:6379")["ports"] == ["10.0.0.5:6379:6379"]
+
+
+@pytest.mark.parametrize("template", ["compose.yaml.j2", "redis.conf.j2", "users.acl.j2"])
+def test_the_password_is_in_no_file_at_all(template: str) -> None:
+    assert PASSWORD not in role().render(template)
+
+
+def test_users() -> None:
+    digest = hashlib.sha256(PASSWORD.encode()).hexdigest()
+    apps, health = role().render("users.acl.j2").splitlines()
+    assert apps == f"user default on #{digest} ~* &* +@all -@admin -@dangerous +info"
+    assert health == "user health on nopass resetkeys resetchannels -@all +ping"
+    listed = next(item for item in role().value("__redis_files") if item["dest"].endswith("users.acl"))
+    assert listed["mode"] == "0400"
+    assert listed["secret"] is True
+
+
+def test_a_new_password_is_a_new_container() -> None:
+    assert service()["labels"] == service()["labels"]
+    assert service()["labels"] != service(redis_password="another-secret-0123456789")["labels"]
+
+
+def test_settings() -> None:
+    assert settings()["maxmemory"] == "96mb"
+    assert settings()["appendonly"] == "yes"
+    assert settings()["save"] == '""'
+    assert settings(redis_persistence=False)["appendonly"] == "no"
+    changed = settings(redis_settings={"appendfsync": "always", "timeout": None, "activedefrag": True})
+    assert changed["appendfsync"] == "always"
+    assert changed["activedefrag"] == "yes"
+    assert "timeout" not in changed
+
+
+@pytest.mark.parametrize(
+    ("password", "usable"), [(PASSWORD, True), ("fifteen-letters", False), ("changeme", False), ("a b" * 9, False)]
+)
+def test_which_passwords_are_taken(password: str, usable: bool) -> None:
+    assert role(redis_password=password).value("__redis_password_is_usable") is usable
