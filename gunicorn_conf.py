@@ -13,13 +13,16 @@ import json
 import logging
 import os
 import shutil
+import signal
 import sys
 import time
+import traceback
 from pathlib import Path
 from typing import Any
 
 _TRUE = {"1", "true", "yes", "on"}
 _FALSE = {"0", "false", "no", "off", ""}
+_MEMORY = Path("/dev/shm")  # noqa: S108 - a file system in memory, where there is one
 
 
 def _text(name: str, default: str) -> str:
@@ -40,13 +43,26 @@ def _flag(name: str, default: bool) -> bool:
     return value in _TRUE
 
 
+def _choice(name: str, default: str, *others: str) -> str:
+    value = _text(name, default).lower()
+    if value not in (default, *others):
+        sys.exit(f"GUNICORN_{name} is {value!r}; it must be one of: {', '.join((default, *others))}")
+    return value
+
+
 def _load_secrets() -> None:
     """A variable named like a file loses to the file."""
     directory = Path(os.environ.get("SECRETS_DIR") or os.environ.get("CREDENTIALS_DIRECTORY") or "/run/secrets")
-    if directory.is_dir():
+    if not directory.is_dir():
+        return
+    try:
         for path in directory.iterdir():
             if path.is_file():
                 os.environ[path.name] = path.read_text(encoding="utf-8").rstrip("\n")
+    except OSError as error:
+        sys.exit(
+            f"the secret file {error.filename} cannot be read: {error.strerror}; it must belong to uid {os.getuid()}"
+        )
 
 
 class JsonFormatter(logging.Formatter):
@@ -73,10 +89,11 @@ _load_secrets()
 # --- Where it listens -------------------------------------------------------------------------------------------------
 bind = _text("BIND", "0.0.0.0:8000").split(",")
 backlog = _number("BACKLOG", 2048, least=64)
+# Anybody may write to a Unix socket; the directory in which it lies says who comes near it.
+umask = 0
 reuse_port = _flag("REUSE_PORT", False)
-# Who may connect to a Unix socket is decided by its directory, and whoever may is the edge.
-_only_sockets = all(address.startswith("unix:") for address in bind)
-forwarded_allow_ips = _text("FORWARDED_ALLOW_IPS", "*" if _only_sockets else "127.0.0.1")
+_sockets_only = all(address.startswith("unix:") for address in bind)
+forwarded_allow_ips = _text("FORWARDED_ALLOW_IPS", "*" if _sockets_only else "127.0.0.1")
 
 # --- Workers ----------------------------------------------------------------------------------------------------------
 # Async workers: one for each processor. Sync ones wait for the database and the network, 2n + 1 is the rule for them.
@@ -86,28 +103,34 @@ workers = _number("WORKERS", 2 * _cpus + 1 if worker_class in ("sync", "gthread"
 threads = _number("THREADS", 1, least=1)
 worker_connections = _number("WORKER_CONNECTIONS", 1000, least=1)
 preload_app = _flag("PRELOAD", False)
+reload = _flag("RELOAD", False)
 # 0: never. A worker that is replaced can lose requests, so a leak is to be mended, not hidden.
 max_requests = _number("MAX_REQUESTS", 0)
 max_requests_jitter = _number("MAX_REQUESTS_JITTER", max_requests // 10)
 
 # --- Times, in seconds ------------------------------------------------------------------------------------------------
 timeout = _number("TIMEOUT", 30)
-graceful_timeout = _number("GRACEFUL_TIMEOUT", 30)
+graceful_timeout = _number("GRACEFUL_TIMEOUT", 30, least=1)
+# From SIGTERM to the end of listening: the application is told and answers on its readiness path that it stops, so that
+# who asks there goes elsewhere; requests that still come are served.
+_stop_delay = _number("STOP_DELAY", 1)
+# What a worker keeps of the graceful timeout for itself, so that it can write what it holds before it is killed.
+_LAST_WORK = 2
 # Longer than the edge keeps an idle connection to the application, so that it is never closed under a request.
 keepalive = _number("KEEPALIVE", 75)
 
 # --- Process ----------------------------------------------------------------------------------------------------------
 proc_name = _text("PROC_NAME", os.environ.get("RELEASE_APP", "gunicorn"))
 # Workers touch a file there to show that they live: in memory, since a slow disk would look like a dead worker.
-worker_tmp_dir = _text("WORKER_TMP_DIR", "/dev/shm" if Path("/dev/shm").is_dir() else "") or None  # noqa: S108 - as said
+worker_tmp_dir = _text("WORKER_TMP_DIR", str(_MEMORY) if _MEMORY.is_dir() else "") or None
 control_socket_disable = True  # it would be a file to write in a read-only container, and nothing here uses it
 
 # --- Logs -------------------------------------------------------------------------------------------------------------
-loglevel = _text("LOG_LEVEL", "info").lower()
+loglevel = _choice("LOG_LEVEL", "info", "debug", "warning", "error", "critical")
 # The edge writes the access log; a second one costs a third of the processor time of a small request.
 accesslog = "-" if _flag("ACCESS_LOG", False) else None
-access_log_format = _text("ACCESS_LOG_FORMAT", '%(h)s "%(r)s" %(s)s %(b)s %(M)sms')
-_style = _text("LOG_FORMAT", "json")
+access_log_format = _text("ACCESS_LOG_FORMAT", '%(h)s "%(r)s" %(s)s %(b)s %(M)sms %({x-request-id}o)s')
+_style = _choice("LOG_FORMAT", "json", "text")
 _output: dict[str, Any] = {"class": "logging.StreamHandler", "stream": "ext://sys.stdout", "formatter": _style}
 logconfig_dict = {
     "version": 1,
@@ -125,15 +148,48 @@ logconfig_dict = {
 }
 
 # --- Metrics ----------------------------------------------------------------------------------------------------------
-# Each process writes its own file there; /metrics adds them up. Set before the application imports prometheus_client.
-_metrics = Path(_text("METRICS_DIR", "/dev/shm/prometheus" if worker_tmp_dir else ""))  # noqa: S108 - memory
-_STARTS, _ABORTS, _EXITS = "starts", "aborts", "exits"
+_STARTS, _EXITS, _TIMEOUTS, _ABORTS = "starts", "exits", "timeouts", "aborts"
 _HELP = {
     _STARTS: "Workers started",
-    _ABORTS: "Workers that were silent for longer than the timeout and were aborted",
-    _EXITS: "Workers that ended",
+    _EXITS: "Workers that ended, for whatever reason",
+    _TIMEOUTS: "Workers that were silent for longer than the timeout and were ended for it",
+    _ABORTS: "Workers that could still say where they hung when they were ended",
 }
 _counters: dict[str, Any] = {}
+
+
+def _prepare_metrics() -> None:
+    """Give this master a directory in which each of its processes counts; the application adds them up.
+
+    It must be known before anything imports prometheus_client. Each master has its own, or the two slots of a host
+    would read and remove each other's.
+    """
+    if not (base := _text("METRICS_DIR", str(_MEMORY / "prometheus") if _MEMORY.is_dir() else "")):
+        return
+    own = Path(base, str(os.getpid()))
+    if os.environ.get("PROMETHEUS_MULTIPROC_DIR") == str(own):
+        return  # this file is read again at a reload
+    try:
+        own.mkdir(parents=True, exist_ok=True)
+        for other in Path(base).iterdir():
+            if other == own:
+                for left in own.iterdir():  # by an earlier master with the same number
+                    left.unlink()
+            elif other.name.isdigit() and not _lives(int(other.name)):
+                shutil.rmtree(other, ignore_errors=True)
+    except OSError as error:
+        sys.exit(f"GUNICORN_METRICS_DIR is {base!r}, which cannot be used: {error}; name another or set it empty")
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(own)
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def _count(event: str) -> None:
@@ -147,22 +203,32 @@ def _count(event: str) -> None:
     _counters[event].inc()
 
 
-def _prepare_metrics() -> None:
-    if not _metrics.name:
-        return
-    shutil.rmtree(_metrics, ignore_errors=True)  # what an earlier master left
-    _metrics.mkdir(parents=True, exist_ok=True)
-    os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(_metrics)
+_prepare_metrics()
 
 
 # --- Life of the server and its workers -------------------------------------------------------------------------------
 def on_starting(server: Any) -> None:
-    _prepare_metrics()
     server.log.info("starting", extra={"workers": workers, "worker_class": worker_class, "bind": bind})
 
 
 def when_ready(server: Any) -> None:
+    # Gunicorn looks its handler up by name when the signal comes.
+    server.handle_term = lambda: _stop(server)
     server.log.info("listening", extra={"bind": bind})
+
+
+def _stop(server: Any) -> None:
+    """Tell the workers that the end comes, wait, and then do what Gunicorn does at SIGTERM.
+
+    SIGURG is ignored by processes that do not know it. SIGINT or SIGQUIT in the meantime ends the wait.
+    """
+    server.log.info("stopping", extra={"delay": _stop_delay, "graceful_timeout": graceful_timeout})
+    server.kill_workers(signal.SIGURG)
+    end = time.monotonic() + _stop_delay
+    while (left := end - time.monotonic()) > 0:
+        if {signal.SIGINT, signal.SIGQUIT} & set(server.wait_for_signals(timeout=left)):
+            break
+    raise StopIteration
 
 
 def on_reload(server: Any) -> None:
@@ -170,7 +236,7 @@ def on_reload(server: Any) -> None:
 
 
 def pre_fork(server: Any, worker: Any) -> None:
-    del worker
+    del server, worker
     _count(_STARTS)
 
 
@@ -179,6 +245,16 @@ def post_fork(server: Any, worker: Any) -> None:
 
 
 def post_worker_init(worker: Any) -> None:
+    """Requests get the graceful timeout less what the worker needs afterwards; the master kills at its end."""
+    own = max(graceful_timeout - _LAST_WORK, 1)
+    if hasattr(worker, "config"):  # Uvicorn's worker: without a limit of its own it would wait until it is killed
+        worker.config.timeout_graceful_shutdown = own
+        if "GUNICORN_WORKER_CONNECTIONS" in os.environ:
+            worker.config.limit_concurrency = worker_connections
+        # It takes Gunicorn's handler away, and with it worker_abort.
+        signal.signal(signal.SIGABRT, worker.handle_abort)
+    else:
+        worker.cfg.set("graceful_timeout", own)  # this process's copy
     worker.log.info("worker ready", extra={"worker": worker.pid})
 
 
@@ -187,9 +263,11 @@ def worker_int(worker: Any) -> None:
 
 
 def worker_abort(worker: Any) -> None:
+    """Say where the worker hung. One that hangs outside Python never gets here and is killed a second later."""
     _count(_ABORTS)
+    where = "".join(traceback.format_stack()[:-2])
     worker.log.error(
-        "worker aborted: silent for longer than the timeout", extra={"worker": worker.pid, "timeout": timeout}
+        "worker was silent for too long and ends", extra={"worker": worker.pid, "timeout": timeout, "stack": where}
     )
 
 
@@ -198,7 +276,10 @@ def worker_exit(server: Any, worker: Any) -> None:
 
 
 def child_exit(server: Any, worker: Any) -> None:
+    del server
     _count(_EXITS)
+    if worker.aborted:
+        _count(_TIMEOUTS)
     if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
         from prometheus_client import multiprocess  # noqa: PLC0415 - only where metrics are on
 
@@ -206,4 +287,6 @@ def child_exit(server: Any, worker: Any) -> None:
 
 
 def on_exit(server: Any) -> None:
+    if own := os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
+        shutil.rmtree(own, ignore_errors=True)
     server.log.info("stopped")

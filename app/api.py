@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hmac
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, HTTPException, Query, Request, WebSocket, WebSocketDisconnect
+from fastapi import APIRouter, Header, HTTPException, Request, WebSocket, WebSocketDisconnect
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, StreamingResponse
 from fastapi.templating import Jinja2Templates
 from pydantic import AfterValidator, AnyHttpUrl, BaseModel
@@ -20,7 +21,15 @@ from app.service import Use
 
 _TEMPLATES = Jinja2Templates(Path(__file__).with_name("templates"))
 _LONGEST_URL = 2048
-_EXPORT_LIMIT = 10_000
+_SHOWN = 10
+# The page loads nothing from elsewhere and nobody may frame it.
+_PAGE_HEADERS = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'self'; img-src data:; base-uri 'none'; frame-ancestors 'none'",
+}
+_COME_AGAIN = 1012  # the close code that tells a websocket client to reconnect
+
+IdempotencyKey = Annotated[str | None, Header(pattern=r"^[\x21-\x7e]{1,128}$")]
 
 router = APIRouter(tags=["links"])
 
@@ -48,15 +57,13 @@ def public(link: Link, pending_hits: int = 0) -> dict[str, Any]:
 
 @router.get("/", response_class=HTMLResponse, include_in_schema=False)
 async def page(request: Request, service: Use) -> HTMLResponse:
-    latest = [public(link, service.hits.pending(link.slug)) for link in await service.links.latest(10)]
+    latest = [public(link, service.hits.pending(link.slug)) for link in await service.links.latest(_SHOWN)]
     context = {"links": latest, "settings": service.settings}
-    return _TEMPLATES.TemplateResponse(request, "index.html", context)
+    return _TEMPLATES.TemplateResponse(request, "index.html", context, headers=_PAGE_HEADERS)
 
 
 @router.post("/links")
-async def create(
-    new: NewLink, service: Use, idempotency_key: Annotated[str | None, Header(max_length=128)] = None
-) -> JSONResponse:
+async def create(new: NewLink, service: Use, idempotency_key: IdempotencyKey = None) -> JSONResponse:
     """Make a short link; a request repeated with its Idempotency-Key gets the link made the first time."""
     try:
         link, created = await service.links.create(str(new.url), idempotency_key)
@@ -67,17 +74,12 @@ async def create(
 
 
 @router.get("/links/export")
-async def export(
-    service: Use, limit: Annotated[int, Query(ge=1, le=_EXPORT_LIMIT)] = _EXPORT_LIMIT
-) -> StreamingResponse:
-    """The newest links, one JSON object a line, sent as they are read; the last line counts them."""
+async def export(service: Use) -> StreamingResponse:
+    """All links, newest first, one JSON object a line, sent as they are read."""
 
     async def lines() -> AsyncIterator[str]:
-        count = 0
-        async for link in service.links.export(limit):
-            count += 1
+        async for link in service.links.export():
             yield json.dumps(public(link)) + "\n"
-        yield json.dumps({"end": True, "count": count}) + "\n"
 
     return StreamingResponse(lines(), media_type="application/x-ndjson")
 
@@ -103,20 +105,21 @@ async def delete(slug: str, service: Use, authorization: Annotated[str, Header()
 
 @router.websocket("/live")
 async def live(socket: WebSocket, service: Use) -> None:
-    """New links as they are made."""
+    """New links as they are made. At a stop of the server the client is told to come again."""
     await socket.accept()
-    queue = service.live.join()
-    told = asyncio.create_task(_tell(socket, queue))
-    try:
-        while True:
-            await socket.receive_text()
-    except WebSocketDisconnect:
-        pass
-    finally:
-        told.cancel()
-        service.live.leave(queue)
+    with service.live.listen() as queue:
+        tasks = [asyncio.create_task(work) for work in (_tell(socket, queue), _left(socket), service.stopping.begun())]
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+    with contextlib.suppress(RuntimeError, WebSocketDisconnect):  # it may be closed already
+        await socket.close(_COME_AGAIN if service.stopping else 1000)
 
 
+@router.head("/{slug}", include_in_schema=False)
 @router.get("/{slug}")
 async def follow(slug: str, service: Use) -> RedirectResponse:
     """Redirect to a link's URL."""
@@ -134,3 +137,10 @@ async def follow(slug: str, service: Use) -> RedirectResponse:
 async def _tell(socket: WebSocket, queue: asyncio.Queue[Link]) -> None:
     while True:
         await socket.send_json(public(await queue.get()))
+
+
+async def _left(socket: WebSocket) -> None:
+    """Return when the client has gone; what it says does not matter."""
+    with contextlib.suppress(WebSocketDisconnect):
+        while True:
+            await socket.receive_text()

@@ -11,10 +11,11 @@ from redis.exceptions import RedisError
 from app.settings import Settings
 
 _log = logging.getLogger(__name__)
-# Seconds: how long Redis may take, how long it is left alone after a failure, how long a target is kept.
+# Seconds: how long Redis may take, how long it is left alone after a failure, how long a target is kept. The last is
+# also how long a link that was deleted while Redis was away may still redirect.
 _TIMEOUT = 0.25
 _PAUSE = 5.0
-_KEEP = 3600
+_KEEP = 300
 
 
 class Cache:
@@ -70,7 +71,8 @@ class Cache:
             self._gone(error)
 
     async def forget(self, slug: str) -> None:
-        if self._redis is None or self._away():
+        """Remove a target; tried even when Redis was away a moment ago."""
+        if self._redis is None:
             return
         try:
             await self._redis.delete(f"link:{slug}")

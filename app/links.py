@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 import string
 from collections.abc import AsyncIterator, Mapping
@@ -14,6 +15,7 @@ from app.models import Link
 
 _ALPHABET = string.ascii_letters + string.digits
 _SLUG_LENGTH = 7
+_SLUG = re.compile("[A-Za-z0-9]{1,16}")
 
 
 class KeyReusedError(Exception):
@@ -45,6 +47,8 @@ class Links:
                     return known, False
 
     async def find(self, slug: str) -> Link | None:
+        if not _SLUG.fullmatch(slug):
+            return None
         async with self._sessions() as session:
             return await session.scalar(select(Link).where(Link.slug == slug))
 
@@ -56,15 +60,11 @@ class Links:
         async with self._sessions() as session:
             return list(await session.scalars(select(Link).order_by(Link.id.desc()).limit(count)))
 
-    async def after(self, identity: int, count: int = 50) -> list[Link]:
-        """Links made after the one with this id, oldest first."""
+    async def export(self) -> AsyncIterator[Link]:
+        """All links, newest first, one after the other as they are read."""
         async with self._sessions() as session:
-            return list(await session.scalars(select(Link).where(Link.id > identity).order_by(Link.id).limit(count)))
-
-    async def export(self, limit: int) -> AsyncIterator[Link]:
-        """The newest `limit` links, one after the other as they are read."""
-        async with self._sessions() as session:
-            async for link in await session.stream_scalars(select(Link).order_by(Link.id.desc()).limit(limit)):
+            async for link in await session.stream_scalars(select(Link).order_by(Link.id.desc())):
+                session.expunge(link)  # or the session would remember all of them
                 yield link
 
     async def add_hits(self, hits: Mapping[str, int]) -> None:

@@ -16,6 +16,7 @@ LATENCY = Histogram("http_request_duration_seconds", "Seconds until the response
 
 _HEADER = b"x-request-id"
 _LONGEST_ID = 128
+_METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 
 
 class RequestContext:
@@ -38,14 +39,14 @@ class RequestContext:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 message["headers"] = [*message["headers"], (_HEADER, identity.encode())]
-                LATENCY.labels(scope["method"], _route(scope)).observe(time.perf_counter() - begin)
+                LATENCY.labels(_method(scope), _route(scope)).observe(time.perf_counter() - begin)
             await send(message)
 
         try:
             await self.app(scope, receive, send_with_id)
         finally:
             if scope["type"] == "http":
-                REQUESTS.labels(scope["method"], _route(scope), str(status)).inc()
+                REQUESTS.labels(_method(scope), _route(scope), str(status)).inc()
             request_id.reset(token)
 
 
@@ -55,6 +56,12 @@ def _given_id(scope: Scope) -> str | None:
         if name == _HEADER and len(text) <= _LONGEST_ID and text.isprintable():
             return text
     return None
+
+
+def _method(scope: Scope) -> str:
+    """The method, where it is a usual one: a client may invent any number of others."""
+    method = str(scope["method"])
+    return method if method in _METHODS else "other"
 
 
 def _route(scope: Scope) -> str:

@@ -32,7 +32,8 @@ async def readyz(service: Use) -> JSONResponse:
     found, cache = await asyncio.gather(health.problems(service.engine), service.cache.check())
     if found:
         return JSONResponse({"status": "unready", "checks": found, "cache": cache}, 503)
-    return JSONResponse({"status": "ready" if cache != "unavailable" else "degraded", "cache": cache})
+    degraded = ["cache"] if cache == "unavailable" else []
+    return JSONResponse({"status": "ready", "degraded": degraded, "cache": cache})
 
 
 @router.get("/version")

@@ -17,6 +17,9 @@ from app.links import Links
 from app.live import Live
 from app.settings import Settings
 
+# Seconds: until a connection stands, until a statement has its answer, until a connection of the pool is free.
+_CONNECT, _ANSWER, _FREE = 3, 20, 10
+
 
 class Service:
     """Settings, database, cache, and what a worker remembers."""
@@ -25,15 +28,20 @@ class Service:
         self.settings = settings
         self.engine = create_async_engine(
             settings.database(),
+            connect_args={
+                "timeout": _CONNECT,
+                "command_timeout": _ANSWER,
+                "server_settings": {"application_name": f"{settings.release_app} {settings.release_slot}".strip()},
+            },
             pool_size=settings.database_pool_size,
             max_overflow=5,
             pool_pre_ping=True,
-            pool_timeout=10,
+            pool_timeout=_FREE,
         )
         self.links = Links(self.engine)
         self.cache = Cache(settings)
         self.hits = HitCounter(self.links.add_hits, settings.hits_flush_interval)
-        self.live = Live(self.links.latest, self.links.after)
+        self.live = Live(self.links.latest)
         self.stopping = Stopping()
 
     def token(self, slug: str) -> str:

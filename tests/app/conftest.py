@@ -118,7 +118,7 @@ async def client(migrated: dict[str, str]) -> AsyncIterator[httpx.AsyncClient]:
     """The application in this process, started and stopped as a server does."""
     del migrated
     from app.main import create_app  # noqa: PLC0415 - app.main reads its settings when imported
-    from app.settings import load_settings  # noqa: PLC0415
+    from app.settings import load_settings  # noqa: PLC0415 - as above
 
     application = create_app(load_settings())
     async with application.router.lifespan_context(application):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import http.client
 import json
 import os
 import re
@@ -11,7 +10,6 @@ import signal
 import socket
 import subprocess
 import tempfile
-import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -20,8 +18,9 @@ from pathlib import Path
 
 import httpx
 import pytest
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import unix_connect
 
-from app.healthcheck import connection
 from app.migrations import HEAD
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -96,34 +95,85 @@ def test_a_stop_lets_requests_end_and_writes_the_hits(migrated: dict[str, str], 
 
 @pytest.mark.parametrize("worker_class", CLASSES)
 def test_readiness_goes_first(migrated: dict[str, str], worker_class: str) -> None:
-    """A connection that is open when SIGTERM comes is told that the process stops."""
-    with server(migrated, GUNICORN_WORKER_CLASS=worker_class, GUNICORN_WORKERS="1") as (client, process):
+    """From SIGTERM on, for the delay, new connections are served and readiness says no; then a request ends."""
+    settings = {"GUNICORN_WORKER_CLASS": worker_class, "GUNICORN_STOP_DELAY": "8"}
+    with server(migrated, **settings) as (client, process), ThreadPoolExecutor() as pool:
         assert client.get("/readyz").status_code == 200
-        worker = int(subprocess.check_output(["pgrep", "-P", str(process.pid)], text=True).split()[0])
-        seen: list[int] = []
-        address = f"unix:{socket_of(client)}"
-
-        def ask() -> None:
-            with contextlib.closing(connection(address)) as own:
-                while True:
-                    try:
-                        own.request("GET", "/readyz")
-                        answer = own.getresponse()
-                        answer.read()
-                    except (OSError, http.client.HTTPException):
-                        return
-                    seen.append(answer.status)
-
-        askers = [threading.Thread(target=ask) for _ in range(4)]
-        for asker in askers:
-            asker.start()
-        time.sleep(0.3)
-        os.kill(worker, signal.SIGTERM)
+        slow = pool.submit(new_connection(client).get, "/slow?seconds=10")
+        time.sleep(0.5)
         process.terminate()
-        for asker in askers:
-            asker.join(timeout=60)
-    assert 200 in seen
-    assert set(seen) <= {200, 503}
+        refused = 0
+        while refused < 8:  # whichever worker answers; new connections are served until the delay is over
+            with new_connection(client) as own:
+                answer = own.get("/readyz")
+                refused = refused + 1 if answer.status_code == 503 else 0
+                assert own.get("/version").status_code == 200
+        client.close()  # Gunicorn's own worker waits for idle connections too
+        assert slow.result().status_code == 200
+        assert process.wait(timeout=60) == 0
+
+
+@pytest.mark.parametrize("worker_class", CLASSES)
+def test_websockets_get_new_links_and_are_told_to_come_again(migrated: dict[str, str], worker_class: str) -> None:
+    with server(migrated, GUNICORN_WORKER_CLASS=worker_class) as (client, process):
+        path = client._transport._pool._uds  # type: ignore[attr-defined]
+        with unix_connect(path, "ws://app/live", open_timeout=60) as listener:
+            time.sleep(1.5)  # until it has seen what was there before
+            made = client.post("/links", json={"url": "https://example.org/live"}).json()
+            assert json.loads(listener.recv(timeout=10))["slug"] == made["slug"]
+            process.terminate()
+            with pytest.raises(ConnectionClosed) as closed:
+                listener.recv(timeout=20)
+            assert closed.value.rcvd
+            assert closed.value.rcvd.code == 1012
+        client.close()
+        assert process.wait(timeout=20) == 0
+
+
+@pytest.mark.parametrize("worker_class", CLASSES)
+def test_hits_survive_a_request_that_outlives_the_stop(migrated: dict[str, str], worker_class: str) -> None:
+    patient = {"GUNICORN_WORKER_CLASS": worker_class, "GUNICORN_WORKERS": "1", "HITS_FLUSH_INTERVAL": "60"}
+    with (
+        server(migrated, **patient, GUNICORN_GRACEFUL_TIMEOUT="4") as (client, process),
+        ThreadPoolExecutor() as pool,
+    ):
+        slug = client.post("/links", json={"url": "https://example.org/"}).json()["slug"]
+        client.get(f"/{slug}")
+        endless = pool.submit(new_connection(client).get, "/slow?seconds=50")
+        time.sleep(0.5)
+        process.terminate()
+        with contextlib.suppress(httpx.HTTPError):
+            endless.result()
+        assert process.wait(timeout=30) == 0
+    with server(migrated) as (client, _):
+        assert client.get(f"/links/{slug}").json()["hits"] == 1
+
+
+@pytest.mark.parametrize("worker_class", CLASSES)
+def test_a_worker_that_hangs_is_ended_and_counted(migrated: dict[str, str], worker_class: str) -> None:
+    settings = {"GUNICORN_WORKER_CLASS": worker_class, "GUNICORN_TIMEOUT": "2", "GUNICORN_WORKERS": "1"}
+    with server(migrated, **settings) as (client, process):
+        client.get("/livez")
+        worker = int(subprocess.check_output(["pgrep", "-P", str(process.pid)], text=True).split()[0])
+        os.kill(worker, signal.SIGSTOP)
+        deadline = time.monotonic() + 30
+        while "gunicorn_worker_timeouts_total 1.0" not in metrics(client):
+            assert time.monotonic() < deadline
+            time.sleep(0.5)
+
+
+def metrics(client: httpx.Client) -> str:
+    """What a new connection gets, and nothing while no worker answers."""
+    with new_connection(client) as own, contextlib.suppress(httpx.HTTPError):
+        return own.get("/metrics", timeout=1).text
+    return ""
+
+
+def test_without_the_database_a_request_is_told_so(migrated: dict[str, str]) -> None:
+    nowhere = {"DATABASE_URL": "postgresql+asyncpg://shortlinks@127.0.0.1:1/postgres"}
+    with server({**migrated, **nowhere}) as (client, _):
+        answer = client.post("/links", json={"url": "https://example.org/"})
+        assert (answer.status_code, answer.json()) == (503, {"detail": "the database does not answer"})
 
 
 def test_metrics_of_all_workers_are_summed(migrated: dict[str, str]) -> None:
