@@ -146,6 +146,7 @@ def quoted(script: str) -> str:
 
 def find_secrets(host: Any, values: Mapping[str, str]) -> list[dict[str, Any]]:
     """Every place on the host where one of the values stands: name of the value, place, and mode where it is a file."""
+    __tracebackhide__ = True
     script = (SHARED / "find_secrets.py").read_text(encoding="utf-8")
     call = f"\nmain({dict(values)!r}, {SEARCHED!r}, {SAID!r})\n"
     found: list[dict[str, Any]] = json.loads(host.check_output(f"python3 -c {quoted(script + call)}"))
@@ -160,6 +161,7 @@ def assert_no_secret(host: Any, values: Mapping[str, str], allowed_paths: Sequen
         values: name and text of the secrets; the texts never appear in a message
         allowed_paths: shell patterns of the files that hold secrets
     """
+    __tracebackhide__ = True  # pytest would show the arguments
     assert values, "no secret to look for: that would prove nothing"
     assert all(len(value) >= 12 for value in values.values()), "too short: it would be found by chance"
     found = find_secrets(host, values)

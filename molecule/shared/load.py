@@ -50,7 +50,7 @@ class Mix:
     rate: float = 120.0  # requests per second of the keepalive, fresh and post clients together
     think: float = 0.02
     slow_seconds: float = 5.0
-    stream_pause: float = 1.0
+    stream_pause: float = 2.0
     websocket_seconds: float = 20.0  # then the client leaves and comes again
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -73,7 +74,11 @@ def test_the_same_deploy_again_changes_nothing(deployment: Deployment, host: Any
 
 def broken(fault: str, deployment: Deployment, environment: dict[str, str]) -> dict[str, Any]:
     """The variables of a release with one fault; everything else is as in what serves."""
-    good = {"fastapi_image_context": str(deployment.scratch / "v3"), "fastapi_app_revision": fault}
+    good = {
+        "fastapi_image_context": str(deployment.scratch / "v3"),
+        "fastapi_app_revision": fault,
+        "fastapi_app_gate_deadline": 15,
+    }
     faults: dict[str, dict[str, Any]] = {
         "import error": {"fastapi_image_context": ("app/main.py", IMPORT_ERROR)},
         "wrong port": {"fastapi_app_environment": environment | {"GUNICORN_BIND": "0.0.0.0:9999"}},
@@ -88,40 +93,45 @@ def broken(fault: str, deployment: Deployment, environment: dict[str, str]) -> d
     return good | changes
 
 
-@pytest.fixture(scope="module")
-def load_over_the_broken(deployment: Deployment) -> Any:
-    """One load over all broken releases; what it saw is judged when the last has been refused."""
-    serving = deployment.version()["release"]
-    with deployment.load("broken") as report:
-        yield
-    assert_nothing_lost(report)
-    assert [seen["release"] for seen in report["releases"]] == [serving], "no broken release ever served"
+class TestBrokenReleases:
+    @pytest.fixture(scope="class", autouse=True)
+    def load(self, deployment: Deployment) -> Iterator[None]:
+        """One load over all of them; what it saw is judged when the last has been refused."""
+        serving = deployment.version()["release"]
+        with deployment.load("broken", "--rate", "60") as report:
+            yield
+        assert_nothing_lost(report)
+        assert [seen["release"] for seen in report["releases"]] == [serving], "no broken release ever served"
 
-
-@pytest.mark.usefixtures("load_over_the_broken")
-@pytest.mark.parametrize(
-    ("fault", "causes"),
-    [
-        ("import error", ["a_module_that_nobody_has"]),
-        ("wrong port", ["listens on tcp port 9999"]),
-        ("500 on readiness", ["/readyz", "500"]),
-        ("out of memory", ["out of memory"]),
-        ("missing secret", ["SECRET_KEY is missing"]),
-    ],
-)
-def test_a_broken_release_is_refused_and_its_cause_named(
-    fault: str, causes: list[str], deployment: Deployment, environment: dict[str, str], host: Any, promise: Promise
-) -> None:
-    before = deployment.version()
-    outcome = deployment.deploy(**broken(fault, deployment, environment))
-    assert outcome.code != 0, outcome.output
-    for cause in causes:
-        assert cause in outcome.failure(), outcome.output
-    assert deployment.version() == before
-    assert read_json(host, f"{promise.root}/state.json")["release"] == before["release"]
-    assert not host.file(f"{promise.root}/intent.json").exists
-    running = host.check_output(f"docker ps --all --quiet --filter label=slipway.app={promise.app}").split()
-    assert len(running) == 1, "nothing of the refused release is left"
+    @pytest.mark.parametrize(
+        ("fault", "causes"),
+        [
+            ("import error", ["a_module_that_nobody_has"]),
+            ("wrong port", ["listens on tcp port 9999"]),
+            ("500 on readiness", ["/readyz", "500"]),
+            ("out of memory", ["out of memory"]),
+            ("missing secret", ["SECRET_KEY is missing"]),
+        ],
+    )
+    def test_it_is_refused_and_its_cause_named(
+        self,
+        fault: str,
+        causes: list[str],
+        deployment: Deployment,
+        environment: dict[str, str],
+        host: Any,
+        promise: Promise,
+    ) -> None:
+        before = deployment.version()
+        outcome = deployment.deploy(**broken(fault, deployment, environment))
+        assert outcome.code != 0, outcome.output
+        for cause in causes:
+            assert cause in outcome.failure(), outcome.output
+        assert deployment.version() == before
+        assert read_json(host, f"{promise.root}/state.json")["release"] == before["release"]
+        assert not host.file(f"{promise.root}/intent.json").exists
+        running = host.check_output(f"docker ps --all --quiet --filter label=slipway.app={promise.app}").split()
+        assert len(running) == 1, "nothing of the refused release is left"
 
 
 def test_a_changed_configuration_is_a_release(deployment: Deployment, environment: dict[str, str]) -> None:
