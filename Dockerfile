@@ -7,10 +7,21 @@ WORKDIR /build
 # build-ca.crt is optional: the CA bundle of a proxy that inspects TLS. It stays in this stage.
 COPY requirements/app.lock build-ca.crt* ./
 RUN if [ -f build-ca.crt ]; then export PIP_CERT=/build/build-ca.crt SSL_CERT_FILE=/build/build-ca.crt; fi \
- && python -m venv /opt/uv && /opt/uv/bin/pip install --quiet "uv>=0.9" \
+ && python -m venv /opt/uv && /opt/uv/bin/pip install --quiet uv==0.13.9 \
  && python -m venv --without-pip /opt/venv \
  && /opt/uv/bin/uv pip install --quiet --python /opt/venv/bin/python --native-tls \
-      --require-hashes --only-binary :all: --compile-bytecode -r app.lock
+      --require-hashes --only-binary :all: --compile-bytecode -r app.lock \
+ # What only developers of the packages need.
+ && find /opt/venv -type d \( -name tests -o -path '*/sqlalchemy/testing' -o -path '*/alembic/testing' \) -prune \
+      -exec rm -r {} + \
+ && find /opt/venv \( -name '*.c' -o -name '*.h' -o -name '*.pyx' -o -name '*.pxd' -o -name '*.pyi' \) -delete
+
+FROM ${BASE_IMAGE} AS code
+WORKDIR /srv
+COPY gunicorn_conf.py ./
+COPY app ./app
+# The modules' bytecode, since the container cannot write it. Unchecked: the files in an image never change.
+RUN python -m compileall -q --invalidation-mode unchecked-hash app gunicorn_conf.py
 
 FROM ${BASE_IMAGE}
 LABEL org.opencontainers.image.title="shortlinks" \
@@ -20,10 +31,8 @@ ENV PATH=/opt/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 RUN echo 'app:x:10001:10001::/srv:/usr/sbin/nologin' >> /etc/passwd && echo 'app:x:10001:' >> /etc/group
 COPY --from=build /opt/venv /opt/venv
 WORKDIR /srv
-COPY gunicorn_conf.py ./
-COPY app ./app
-# The modules' bytecode, since the container cannot write it. Unchecked: the files in an image never change.
-RUN python -m compileall -q --invalidation-mode unchecked-hash app gunicorn_conf.py
+# One layer, the last one with content: a change of code moves it and nothing else.
+COPY --from=code /srv /srv
 ARG APP_REVISION=""
 LABEL org.opencontainers.image.revision="${APP_REVISION}"
 ENV RELEASE_REVISION="${APP_REVISION}"

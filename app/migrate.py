@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
@@ -100,6 +101,9 @@ def main() -> int:
         result = asyncio.run(migrate(arguments.plan))
     except SettingsError as error:
         print(f"SettingsError: {error}", file=sys.stderr)
+        return 1
+    except (OSError, asyncpg.PostgresError) as error:  # while connecting the driver raises its own
+        print(f"the database does not answer, nothing was migrated: {type(error).__name__}: {error}", file=sys.stderr)
         return 1
     print(json.dumps({"migration": result}))
     return 0
