@@ -31,6 +31,5 @@ def test_the_dry_run_changes_nothing(host: Any) -> None:
     assert result.returncode == 0, result.stdout
     changes = fingerprint(host) ^ before
     assert not changes, sorted(changes)
-    told = re.search(r"changed=(\d+)", result.stdout)
-    assert told
-    assert int(told[1]) > 5, f"it would install everything, and says so:\n{result.stdout}"
+    told = sum(int(number) for number in re.findall(r"\bchanged=(\d+)", result.stdout))
+    assert told > 5, f"it would install everything, and says so:\n{result.stdout}"
