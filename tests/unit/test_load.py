@@ -113,7 +113,7 @@ async def run_load(port: int, directory: Path, *arguments: str) -> tuple[int, di
 async def against(server: Shortener, directory: Path, *arguments: str) -> tuple[int, dict[str, Any], str]:
     async with await asyncio.start_server(server, "127.0.0.1", 0) as listening:
         port = listening.sockets[0].getsockname()[1]
-        usual = ["--websocket", "0", "--slow-seconds", "0.1", "--stream-pause", "0.1", "--seconds", "0.7"]
+        usual = ["--websocket", "0", "--slow-seconds", "0.1", "--stream-pause", "0.1", "--seconds", "2"]
         return await run_load(port, directory, *usual, *arguments)
 
 
