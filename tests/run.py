@@ -27,6 +27,7 @@ LIMIT = 3600
 TYPED = (
     "app",
     "gunicorn_conf.py",
+    "bench",
     "lab",
     "docs",
     "tests",
