@@ -57,22 +57,14 @@ from typing import Any, Optional
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils.release.edge import Edge, EdgeError
+from ..module_utils.release.edge import EDGE_ARGUMENT, Edge, EdgeError
 
 COMPOSE_AT_LEAST = (2, 20)
 
 ARGUMENTS: dict[str, Any] = {
     "app": {"type": "str", "required": True},
     "root": {"type": "path", "required": True},
-    "edge": {
-        "type": "dict",
-        "required": True,
-        "options": {
-            "socket": {"type": "path", "required": True},
-            "backend": {"type": "str", "required": True},
-            "state_file": {"type": "path", "required": True},
-        },
-    },
+    "edge": EDGE_ARGUMENT,
     "disk_needed": {"type": "int", "default": 0},
     "disk_reserve": {"type": "int", "default": 1 << 30},
     "controller_time": {"type": "float", "default": 0},

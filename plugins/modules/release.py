@@ -111,7 +111,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.release.compose import Compose
 from ..module_utils.release.detach import Lost, run_detached
-from ..module_utils.release.edge import Edge, EdgeError
+from ..module_utils.release.edge import EDGE_ARGUMENT, Edge, EdgeError
 from ..module_utils.release.model import Gate, Request, TransactionError
 from ..module_utils.release.observe import observe
 from ..module_utils.release.probe import get
@@ -141,15 +141,7 @@ ARGUMENTS: dict[str, Any] = {
     "stop_grace": {"type": "float", "default": 45.0},
     "keep": {"type": "int", "default": 5},
     "log_lines": {"type": "int", "default": 200},
-    "edge": {
-        "type": "dict",
-        "required": True,
-        "options": {
-            "socket": {"type": "path", "required": True},
-            "backend": {"type": "str", "required": True},
-            "state_file": {"type": "path", "required": True},
-        },
-    },
+    "edge": EDGE_ARGUMENT,
     "about": {"type": "dict", "default": {}},
 }
 

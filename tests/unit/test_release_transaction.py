@@ -333,6 +333,22 @@ def test_pruning_keeps_good_releases_whatever_failed_since(tmp_path: Path) -> No
     assert sorted(path.name for path in (tmp_path / "releases").iterdir()) == ["good6", "good7", "good8"]
 
 
+@pytest.mark.parametrize("keep", [0, 1])
+def test_finishing_an_interrupted_release_prunes_neither_it_nor_the_wanted_one(tmp_path: Path, keep: int) -> None:
+    host = Host()
+    deploy(tmp_path, host, "one", keep=5)
+    host.crash_at, host.crash_after = host.effects + 5, True  # the edge has just switched to two
+    with pytest.raises(Crash):
+        deploy(tmp_path, host, "two", keep=5)
+    assert host.enabled["green"]
+    host.crash_at = 0
+    work = transaction(tmp_path, host, "one", keep=keep)
+    work.reconcile()
+    assert sorted(path.name for path in (tmp_path / "releases").iterdir()) == ["one", "two"]
+    work.run()
+    assert_whole(tmp_path, host, "one")
+
+
 def test_plan_changes_nothing(tmp_path: Path) -> None:
     host = Host()
     deploy(tmp_path, host, "one")

@@ -7,8 +7,20 @@ import io
 import socket
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from .store import write_durably
+
+# How a module is told where the edge is; the fields are the arguments of Edge.
+EDGE_ARGUMENT: dict[str, Any] = {
+    "type": "dict",
+    "required": True,
+    "options": {
+        "socket": {"type": "path", "required": True},
+        "backend": {"type": "str", "required": True},
+        "state_file": {"type": "path", "required": True},
+    },
+}
 
 
 class EdgeError(Exception):

@@ -115,8 +115,8 @@ class Store:
     def has(self, release: str) -> bool:
         return (self.releases / release / "compose.yaml").is_file()
 
-    def removable(self, keep: int, live: str) -> list[str]:
-        """All staged releases but `live`, the `keep` newest good ones and those never recorded.
+    def removable(self, keep: int, needed: set[str]) -> list[str]:
+        """All staged releases but those `needed`, the `keep` newest good ones and those never recorded.
 
         A release that failed is not good, however new it is: five failures in a row must not push out the good ones.
         """
@@ -126,7 +126,7 @@ class Store:
             seen.add(entry["release"])
             if entry["result"] == "good" and entry["release"] not in good:
                 good.append(entry["release"])
-        pinned = {live, *good[:keep]}
+        pinned = needed | set(good[:keep])
         return sorted(path.name for path in self.releases.iterdir() if path.name in seen and path.name not in pinned)
 
     def remove(self, releases: list[str]) -> None:

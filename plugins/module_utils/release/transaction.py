@@ -200,11 +200,12 @@ class Transaction:
         self._record(intent, "good", cut=cut)
         self.store.write_state(state)
         self.store.drop_intent()
-        self._prune()
+        self._prune(intent.release)
         return state
 
-    def _prune(self) -> None:
-        removable = self.store.removable(self.request.keep, self.request.release)
+    def _prune(self, live: str) -> None:
+        """`live` is not the requested one while an interrupted transaction is finished; both are needed then."""
+        removable = self.store.removable(self.request.keep, {live, self.request.release})
         self.runtime.discard(removable)
         self.store.remove(removable)
 
