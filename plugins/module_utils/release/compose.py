@@ -8,12 +8,11 @@ import subprocess
 from pathlib import Path
 from typing import Any, Optional
 
+from .listening import parse_listening
 from .model import SLOTS, SlotStatus
 from .runtime import RuntimeFailed
 
 RELEASE_LABEL = "slipway.release"
-# 127.0.0.11, where Docker answers name look-ups inside every container; not the app's.
-DOCKER_DNS = "0B00007F:"
 
 
 class Compose:
@@ -147,15 +146,3 @@ def _checked(command: list[str], timeout: float, environment: Any = None, merge:
     if result.returncode:
         raise RuntimeFailed((result.stderr or result.stdout or f"exit code {result.returncode}").strip())
     return result.stdout
-
-
-def parse_listening(tables: str) -> list[str]:
-    """Listening TCP ports and named Unix sockets, from /proc/net/tcp (state 0A) and /proc/net/unix (flag 00010000)."""
-    found = []
-    for line in tables.splitlines():
-        fields = line.split()
-        if len(fields) > 9 and fields[3] == "0A" and not fields[1].startswith(DOCKER_DNS):
-            found.append(f"tcp port {int(fields[1].rpartition(':')[2], 16)}")
-        elif len(fields) == 8 and fields[3] == "00010000":
-            found.append(f"socket {fields[7]}")
-    return sorted(set(found))

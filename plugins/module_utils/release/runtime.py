@@ -7,6 +7,9 @@ from typing import Protocol
 
 from .model import SlotStatus
 
+# By which file of a staged release its runtime is known.
+STAGED_BY = {"compose": "compose.yaml", "systemd": "unit.service"}
+
 
 class RuntimeFailed(Exception):
     """A command of the runtime failed; the text is what it said."""

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 from .model import Intent, State
+from .runtime import STAGED_BY
 
 
 def write_durably(path: Path, text: str, mode: int = 0o644) -> None:
@@ -113,7 +114,8 @@ class Store:
         write_durably(self._ledger, "".join(json.dumps(line, sort_keys=True) + "\n" for line in entries))
 
     def has(self, release: str) -> bool:
-        return (self.releases / release / "compose.yaml").is_file()
+        """Whether the release is staged, for whichever runtime."""
+        return any((self.releases / release / name).is_file() for name in STAGED_BY.values())
 
     def removable(self, keep: int, needed: set[str]) -> list[str]:
         """All staged releases but those `needed`, the `keep` newest good ones and those never recorded.

@@ -1,0 +1,88 @@
+# Copyright: Slipway contributors
+# SPDX-License-Identifier: MIT
+"""Controller part of slipway.fleet.package: fetches wheels once for all hosts and sends what a host lacks."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from ansible.errors import AnsibleActionFail
+from ansible.plugins.action import ActionBase
+from ansible_collections.slipway.fleet.plugins.module_utils.package import PackageError, Packages, Target
+from ansible_collections.slipway.fleet.plugins.plugin_utils.package_source import PackageSource, Wheel, fetch
+
+
+def _cache() -> Path:
+    home = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    directory = Path(home) / "slipway" / "wheels"
+    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return directory
+
+
+class ActionModule(ActionBase):  # type: ignore[misc]
+    """See the module of the same name for the options."""
+
+    def run(self, tmp: Any = None, task_vars: Any = None) -> dict[str, Any]:
+        super().run(tmp, task_vars)
+        self._task_vars = task_vars
+        self.validate_argument_spec(
+            {name: {"required": True} for name in ("app", "root", "source", "files", "lock")}
+            | {"python": {}, "wheels": {}, "ca_file": {}}
+        )
+        options = dict(self._task.args)
+        try:
+            return self._put(options)
+        except PackageError as error:
+            raise AnsibleActionFail(str(error)) from error
+
+    def _put(self, options: dict[str, Any]) -> dict[str, Any]:
+        source = PackageSource(Path(options["source"]), list(options["files"]), options["lock"])
+        place = {name: options[name] for name in ("app", "root", "python") if options.get(name)}
+        place["content"] = key = source.key()
+        found = self._on_host(operation="find", **place)
+        sent = 0
+        if not found["present"] and not self._task.check_mode:
+            target = Target(**found["target"])
+            requirements = source.requirements(target)
+            wheels = self._wheels(requirements, target, options)
+            sent = self._send(source, requirements, wheels, set(found["wheels"]), place)
+        return {
+            "changed": not found["present"],
+            "reference": str(Packages(Path(options["root"])).path(key)),
+            "content": key,
+            "python": found["target"]["version"],
+            "sent": sent,
+        }
+
+    def _wheels(self, requirements: str, target: Target, options: dict[str, Any]) -> list[Wheel]:
+        """Fetched by one of Ansible's parallel workers, while the others wait for its result."""
+        own, ca_file = (Path(options[name]) if options.get(name) else None for name in ("wheels", "ca_file"))
+        with open(_cache() / "lock", "w", encoding="utf-8") as stream:
+            fcntl.flock(stream, fcntl.LOCK_EX)
+            return fetch(requirements, target, _cache(), own, ca_file)
+
+    def _send(
+        self, source: PackageSource, requirements: str, wheels: list[Wheel], present: set[str], place: dict[str, Any]
+    ) -> int:
+        with tempfile.TemporaryDirectory(prefix="slipway-") as directory:
+            archive = Path(directory) / "package.tar"
+            source.write(archive, requirements, wheels, present)
+            self._make_tmp_path()
+            try:
+                remote = self._connection._shell.join_path(self._connection._shell.tmpdir, archive.name)
+                self._transfer_file(str(archive), remote)
+                self._fixup_perms2([self._connection._shell.tmpdir, remote])
+                self._on_host(operation="install", archive=remote, **place)
+            finally:
+                self._remove_tmp_path(self._connection._shell.tmpdir)
+            return archive.stat().st_size
+
+    def _on_host(self, **arguments: Any) -> dict[str, Any]:
+        result: dict[str, Any] = self._execute_module("slipway.fleet.package", arguments, task_vars=self._task_vars)
+        if result.get("failed"):
+            raise PackageError(str(result.get("msg", result)))
+        return result

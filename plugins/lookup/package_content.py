@@ -1,0 +1,51 @@
+# Copyright: Slipway contributors
+# SPDX-License-Identifier: MIT
+"""The content key of a package, without a host."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: package_content
+short_description: The content key that slipway.fleet.package gives to a package
+description:
+  - A hash of the lock and of the code, the same on every controller. No host is asked.
+options:
+  _terms: {description: Directory with the code., required: true}
+  files:
+    description: Files and directories below it that the app sees below C(/srv).
+    type: list
+    elements: str
+    required: true
+  lock: {description: Lock below the directory., type: str, required: true}
+author: [Slipway contributors]
+"""
+
+EXAMPLES = r"""
+- name: Tell what would be released
+  ansible.builtin.debug:
+    msg: "{{ lookup('slipway.fleet.package_content', '/srv/code', files=['app'], lock='requirements/app.lock') }}"
+"""
+
+RETURN = r"""
+_raw: {description: One key for each directory., type: list, elements: str}
+"""
+
+from pathlib import Path
+from typing import Any
+
+from ansible.errors import AnsibleLookupError
+from ansible.plugins.lookup import LookupBase
+from ansible_collections.slipway.fleet.plugins.module_utils.package import PackageError
+from ansible_collections.slipway.fleet.plugins.plugin_utils.package_source import PackageSource
+
+
+class LookupModule(LookupBase):  # type: ignore[misc]
+    """See DOCUMENTATION."""
+
+    def run(self, terms: list[str], variables: Any = None, **kwargs: Any) -> list[str]:
+        self.set_options(var_options=variables, direct=kwargs)
+        files, lock = self.get_option("files"), self.get_option("lock")
+        try:
+            return [PackageSource(Path(term), list(files), lock).key() for term in terms]
+        except PackageError as error:
+            raise AnsibleLookupError(str(error)) from error

@@ -1,0 +1,81 @@
+"""Whichever runtime a release was staged for.
+
+A release on a host carries its runtime with it: its directory holds compose.yaml or unit.service. Taking a host from
+one runtime to the other is therefore a release like any other, and so is a rollback over the change.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Optional
+
+from .compose import Compose
+from .model import SLOTS, SlotStatus
+from .runtime import STAGED_BY, Runtime, RuntimeFailed
+from .systemd import Systemd
+
+TOOLS = {"compose": "docker", "systemd": "systemctl"}
+
+
+class Runtimes:
+    """Both adapters as one. One whose tool the host lacks, or that no staged release needs, is not asked."""
+
+    def __init__(self, app: str, releases: Path, adapters: Optional[dict[str, Runtime]] = None) -> None:
+        self.releases = releases
+        self.adapters = adapters or {
+            "compose": Compose(app, releases),
+            "systemd": Systemd(app, releases),
+        }
+
+    def kind(self, release: str) -> str:
+        """The runtime that a release was staged for. Raises RuntimeFailed when there is no such release."""
+        for kind, name in STAGED_BY.items():
+            if (self.releases / release / name).is_file():
+                return kind
+        raise RuntimeFailed(f"release {release} is not staged on this host (no files in {self.releases / release})")
+
+    def start(self, slot: str, release: str) -> None:
+        """Start `release` in `slot`, by its own runtime."""
+        self.adapters[self.kind(release)].start(slot, release)
+
+    def stop(self, slot: str, grace: float) -> None:
+        for adapter in self._used().values():
+            adapter.stop(slot, grace)
+
+    def status(self) -> dict[str, SlotStatus]:
+        """Both slots. Of two runtimes that know a slot the one that runs it counts, then the one with a release."""
+        found = {slot: SlotStatus() for slot in SLOTS}
+        for adapter in self._used().values():
+            for slot, status in adapter.status().items():
+                if _weight(status) > _weight(found[slot]):
+                    found[slot] = status
+        return found
+
+    def logs(self, slot: str, lines: int) -> str:
+        """What the slot printed, by whichever runtime has something of it."""
+        said = (adapter.logs(slot, lines) for adapter in self._used().values())
+        return "\n".join(text for text in said if text)
+
+    def listening(self, slot: str) -> list[str]:
+        return sorted({address for adapter in self._used().values() for address in adapter.listening(slot)})
+
+    def discard(self, releases: list[str]) -> None:
+        for adapter in self._used().values():
+            adapter.discard(releases)
+
+    def run(self, release: str, command: list[str], timeout: float) -> subprocess.CompletedProcess[str]:
+        """Run a one-off command in `release`, by its own runtime."""
+        return self.adapters[self.kind(release)].run(release, command, timeout)
+
+    def _used(self) -> dict[str, Runtime]:
+        return {
+            kind: adapter
+            for kind, adapter in self.adapters.items()
+            if any(self.releases.glob(f"*/{STAGED_BY[kind]}")) and shutil.which(TOOLS[kind])
+        }
+
+
+def _weight(status: SlotStatus) -> int:
+    return 2 * status.running + (status.release is not None)

@@ -1,0 +1,317 @@
+"""The systemd runtime of a slot: one unit `slipway-<app>@<slot>.service`, with the text that its release brings.
+
+A release is staged with the whole text of its unit, so an old release comes back with the limits and the hardening that
+it had. Starting it writes that text below /etc/systemd/system and enables the unit: after a reboot systemd starts the
+same release in the same slot, and nobody has to remember it.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import re
+import shutil
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from typing import Any, Callable, Optional
+
+from ..package import Packages
+from .listening import parse_listening, sockets_of
+from .model import SLOTS, SlotStatus
+from .runtime import STAGED_BY, RuntimeFailed
+from .store import sync_directory, write_durably
+from .words import unit_word
+
+UNIT = STAGED_BY["systemd"]
+USERS = "sysusers.conf"
+# What the text of a unit says in place of the release and of the slot.
+RELEASE_MARK, SLOT_MARK = "@RELEASE@", "@SLOT@"
+
+_CREDENTIAL = re.compile(r"^LoadCredential=([^:\n]+):(.+)$", re.MULTILINE)
+_DESCRIBED = re.compile(r"\brelease (\S+)")
+_PACKAGE = re.compile(r"/packages/([0-9a-f]+)\b")
+_USER = re.compile(r"^u (\S+) (\d+)\b", re.MULTILINE)
+_PROPERTIES = (
+    *("Description", "ActiveState", "NRestarts", "Result", "ExecMainCode", "ExecMainStatus"),
+    *("ExecMainStartTimestamp", "InvocationID", "ControlGroup"),
+)
+_RUNNING = ("active", "reloading", "refreshing")
+_EXITED = "1"  # CLD_EXITED; the others are ways to be killed
+_TIMED_OUT = 124
+
+Execute = Callable[[list[str], float], "subprocess.CompletedProcess[str]"]
+
+
+class Systemd:
+    """Starts, stops and looks at the slots of one app through systemctl and journalctl."""
+
+    def __init__(
+        self,
+        app: str,
+        releases: Path,
+        execute: Optional[Execute] = None,
+        units: Path = Path("/etc/systemd/system"),
+        transient: Path = Path("/run/systemd/system"),
+        control_groups: Path = Path("/sys/fs/cgroup"),
+    ) -> None:
+        self.app = app
+        self.releases = releases
+        self.execute = execute or _execute
+        self.units = units
+        self.transient = transient
+        self.control_groups = control_groups
+
+    def unit(self, slot: str) -> str:
+        return f"slipway-{self.app}@{slot}.service"
+
+    def start(self, slot: str, release: str) -> None:
+        """Start `release` in `slot`, now and at every boot. Raises RuntimeFailed with what stood in the way.
+
+        That it is ready is for the transaction to find out: systemd knows only that the process was started.
+        """
+        unit = self.unit(slot)
+        text = self._text(release, slot)
+        self._require_user(release)
+        _require_secrets(text)
+        write_durably(self.units / unit, text)
+        self._systemctl("daemon-reload")
+        self._systemctl("reset-failed", unit, check=False)
+        self._systemctl("enable", "--quiet", unit)
+        result = self._systemctl("start", unit, timeout=120, check=False)
+        if result.returncode:
+            raise RuntimeFailed(self._why(unit, self._since(slot)) or _said(result))
+
+    def stop(self, slot: str, grace: float) -> None:
+        """Stop `slot` and forget its unit: SIGTERM, the unit's TimeoutStopSec=, SIGKILL. Nothing to do is fine."""
+        unit = self.unit(slot)
+        if not (self.units / unit).is_file() and not self.status()[slot].running:
+            return
+        self._systemctl("stop", unit, timeout=grace + 60)
+        self._systemctl("disable", "--quiet", unit, check=False)
+        (self.units / unit).unlink(missing_ok=True)
+        sync_directory(self.units)
+        self._systemctl("daemon-reload")
+        self._systemctl("reset-failed", unit, check=False)
+
+    def status(self) -> dict[str, SlotStatus]:
+        """Both slots, in one call to systemd."""
+        shown = self._systemctl("show", f"--property={','.join(_PROPERTIES)}", *map(self.unit, SLOTS)).stdout
+        blocks = [parse_properties(block) for block in shown.strip().split("\n\n")]
+        return {slot: self._status(values) for slot, values in zip(SLOTS, blocks)}
+
+    def logs(self, slot: str, lines: int) -> str:
+        """The last lines since the slot was started with what it has now, those of systemd about it included."""
+        if not (self.units / self.unit(slot)).is_file():
+            return ""
+        return self._checked(
+            *("journalctl", "--quiet", "--no-pager", "--output=cat", f"--lines={lines}"),
+            *(f"--unit={self.unit(slot)}", f"--since=@{self._since(slot)}"),
+        )
+
+    def listening(self, slot: str) -> list[str]:
+        """Addresses on which the slot's processes listen, for the diagnosis of a slot that never answered."""
+        shown = self._systemctl("show", "--property=ControlGroup", self.unit(slot)).stdout
+        group = parse_properties(shown).get("ControlGroup")
+        return sorted({address for process in self._processes(group) for address in _listening_of(process)})
+
+    def discard(self, releases: list[str]) -> None:
+        """Remove the packages that only `releases` name, and the wheels that no package needs any more."""
+        others = {path.name for path in self.releases.iterdir()} - set(releases)
+        wanted = {self.package_of(release) for release in others}
+        unwanted = {self.package_of(release) for release in releases} - wanted
+        Packages(self.releases.parent).remove([package for package in unwanted if package])
+
+    def package_of(self, release: str) -> Optional[str]:
+        """The package that a staged release runs from."""
+        path = self.releases / release / UNIT
+        found = _PACKAGE.search(path.read_text(encoding="utf-8")) if path.is_file() else None
+        return found.group(1) if found else None
+
+    def run(self, release: str, command: list[str], timeout: float) -> subprocess.CompletedProcess[str]:
+        """Run a one-off command in `release`, with its user, environment, secrets, hardening and limits.
+
+        The command is the release's own unit with another ExecStart=, started once, so that nothing it gets can
+        differ from what a slot gets. Raises subprocess.TimeoutExpired.
+        """
+        slot = f"oneoff-{os.getpid()}"
+        unit, since = self.unit(slot), int(time.time())
+        text = self._text(release, slot)
+        self._require_user(release)
+        _require_secrets(text)
+        output = Path(tempfile.mkdtemp(prefix="slipway-oneoff-", dir=self.transient.parent))
+        drop_in = self.transient / f"{unit}.d"
+        try:
+            drop_in.mkdir(parents=True)
+            (self.transient / unit).write_text(text, encoding="utf-8")
+            (drop_in / "oneoff.conf").write_text(once(command, timeout, output), encoding="utf-8")
+            self._systemctl("daemon-reload")
+            started = self._systemctl("start", unit, timeout=timeout + 60, check=False)
+            values = parse_properties(self._systemctl("show", f"--property={','.join(_PROPERTIES)}", unit).stdout)
+            if values.get("Result") == "timeout":
+                raise subprocess.TimeoutExpired(command, timeout)
+            code = self._status(values).exit_code
+            said, complained = (_read(output / name) for name in ("stdout", "stderr"))
+            if started.returncode and not code:  # it never came to the command
+                code, complained = 1, complained + (self._why(unit, since) or _said(started))
+            return subprocess.CompletedProcess(command, code or 0, said, complained)
+        finally:
+            shutil.rmtree(drop_in, ignore_errors=True)
+            (self.transient / unit).unlink(missing_ok=True)
+            shutil.rmtree(output, ignore_errors=True)
+            self._systemctl("stop", unit, check=False)
+            self._systemctl("daemon-reload", check=False)
+            self._systemctl("reset-failed", unit, check=False)
+
+    def _text(self, release: str, slot: str) -> str:
+        path = self.releases / release / UNIT
+        try:
+            text = path.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            raise RuntimeFailed(f"release {release} has no {path}; stage it again") from None
+        return text.replace(RELEASE_MARK, release).replace(SLOT_MARK, slot)
+
+    def _require_user(self, release: str) -> None:
+        """Have the release's user on the host, by the uid that owns its secrets and its sockets."""
+        path = self.releases / release / USERS
+        found = _USER.search(path.read_text(encoding="utf-8")) if path.is_file() else None
+        if found is None:
+            return
+        name, uid = found.group(1), int(found.group(2))
+        if (owner := user_of(uid)) is None:
+            self._checked("systemd-sysusers", str(path))
+        elif owner != name:
+            raise RuntimeFailed(
+                f"uid {uid} belongs to {owner} on this host, not to {name}; give fastapi_app_uid another number"
+            )
+
+    def _status(self, values: dict[str, str]) -> SlotStatus:
+        described = _DESCRIBED.search(values.get("Description", ""))
+        code, status = values.get("ExecMainCode", "0"), int(values.get("ExecMainStatus") or 0)
+        return SlotStatus(
+            release=described.group(1) if described else None,
+            running=values.get("ActiveState") in _RUNNING,
+            restarts=int(values.get("NRestarts") or 0),
+            exit_code=None if code == "0" else status if code == _EXITED else 128 + status,
+            out_of_memory=values.get("Result") == "oom-kill" or self._killed_for_memory(values.get("ControlGroup")),
+            started=values.get("ExecMainStartTimestamp") or None,
+            container=values.get("InvocationID") or None,
+        )
+
+    def _killed_for_memory(self, group: Optional[str]) -> bool:
+        """Whether the kernel killed a process of the unit at its limit, a worker whose master lives on included."""
+        for name in ("memory.events", "memory.oom_control"):  # cgroup v2, v1
+            for line in self._group_file(group, name).splitlines():
+                if line.startswith("oom_kill ") and line.split()[1] != "0":
+                    return True
+        return False
+
+    def _processes(self, group: Optional[str]) -> list[Path]:
+        return [Path("/proc", pid) for pid in self._group_file(group, "cgroup.procs").split()]
+
+    def _group_file(self, group: Optional[str], name: str) -> str:
+        """A file of a control group; cgroup v1 keeps a tree for each controller."""
+        for tree in ("", "memory", "systemd") if group else ():
+            if found := _read(self.control_groups / tree / str(group).lstrip("/") / name):
+                return found
+        return ""
+
+    def _since(self, slot: str) -> int:
+        """When the slot was started with what it has now, in seconds since the epoch."""
+        return int((self.units / self.unit(slot)).stat().st_mtime)
+
+    def _why(self, unit: str, since: int) -> str:
+        """The last thing that the unit's own processes said."""
+        command = ["journalctl", "--quiet", "--no-pager", "--output=cat", "--lines=1", f"--since=@{since}"]
+        result = self.execute([*command, f"_SYSTEMD_UNIT={unit}"], 30)
+        return result.stdout.strip() if result.returncode == 0 else ""
+
+    def _systemctl(self, *arguments: str, timeout: float = 60, check: bool = True) -> subprocess.CompletedProcess[str]:
+        result = self.execute(["systemctl", *arguments], timeout)
+        if check and result.returncode:
+            raise RuntimeFailed(f"`systemctl {' '.join(arguments[:2])}`: {_said(result)}")
+        return result
+
+    def _checked(self, *command: str) -> str:
+        result = self.execute(list(command), 60)
+        if result.returncode:
+            raise RuntimeFailed(f"`{command[0]}`: {_said(result)}")
+        return result.stdout
+
+
+def once(command: list[str], timeout: float, output: Path) -> str:
+    """The drop-in that makes one run of a command out of the unit of a release."""
+    return "\n".join(
+        (
+            "[Unit]",
+            "StartLimitIntervalSec=0",
+            "[Service]",
+            "Type=oneshot",
+            "Restart=no",
+            f"TimeoutStartSec={timeout:.0f}",
+            "ExecStart=",
+            f"ExecStart={' '.join(map(unit_word, command))}",
+            f"StandardOutput=truncate:{output / 'stdout'}",
+            f"StandardError=truncate:{output / 'stderr'}",
+            "",
+        )
+    )
+
+
+def parse_properties(shown: str) -> dict[str, str]:
+    """What `systemctl show` prints about one unit."""
+    return {name: value for name, _, value in (line.partition("=") for line in shown.splitlines() if "=" in line)}
+
+
+def user_of(uid: int) -> Optional[str]:
+    """The name that this host has for a uid."""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return None
+
+
+def _require_secrets(text: str) -> None:
+    """Name the secrets whose files are missing; systemd only says that credentials could not be set up."""
+    missing = [(name, path) for name, path in _CREDENTIAL.findall(text) if not Path(path).is_file()]
+    if missing:
+        names = ", ".join(name for name, _ in missing)
+        raise RuntimeFailed(f"the secret {names} is missing: there is no {missing[0][1]}; deploy again")
+
+
+def _listening_of(process: Path) -> list[str]:
+    """Where one process listens; its network's tables list the sockets of all, so its own are picked out."""
+    own = sockets_of(process)
+    tables = "".join(_read(process / "net" / name) for name in ("tcp", "tcp6", "unix"))
+    return parse_listening(tables, own)
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
+def _said(result: Any) -> str:
+    return str(result.stderr or result.stdout or f"exit code {result.returncode}").strip()
+
+
+def _execute(command: list[str], timeout: float) -> subprocess.CompletedProcess[str]:
+    try:
+        return subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=timeout,
+            check=False,
+        )
+    except FileNotFoundError:
+        raise RuntimeFailed(f"there is no `{command[0]}` on this host; the runtime systemd needs it") from None
+    except subprocess.TimeoutExpired:
+        return subprocess.CompletedProcess(
+            command, _TIMED_OUT, "", f"`{' '.join(command[:3])}` did not end in {timeout:.0f} s"
+        )

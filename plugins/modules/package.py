@@ -1,0 +1,108 @@
+#!/usr/bin/python
+# Copyright: Slipway contributors
+# SPDX-License-Identifier: MIT
+"""Put one package of an app on a host."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: package
+short_description: Put the code of an app and its virtual environment on a host, without an image
+description:
+  - The controller fetches the wheels that the lock names, once for each Python, processor and C library that the hosts
+    have, and sends each host what it lacks. The host makes the virtual environment offline, every hash checked.
+  - A package is known by a key of what it is made from (the lock and the code). An unchanged one is neither fetched nor
+    sent nor made again, from whichever controller.
+  - Source distributions are refused. What a wheel was built from is nobody's business on a host that serves.
+options:
+  app: {description: Name of the app., type: str, required: true}
+  root: {description: Directory of the app on the host., type: path, required: true}
+  source: {description: Directory with the code on the controller., type: path}
+  files:
+    description: Files and directories below O(source) that the app sees below C(/srv).
+    type: list
+    elements: str
+  lock: {description: Lock below O(source); pip's requirements with a version and hashes for each., type: str}
+  python: {description: Python on the host., type: path, default: /usr/bin/python3}
+  wheels: {description: Directory on the controller with wheels of one's own that no index has., type: path}
+  ca_file: {description: CA bundle on the controller for an index behind an inspecting proxy., type: path}
+  operation:
+    description: Set by the action plugin for the part that runs on the host.
+    type: str
+    choices: [find, install]
+    default: find
+  archive: {description: Set by the action plugin., type: path}
+  content: {description: Set by the action plugin., type: str}
+author: [Slipway contributors]
+attributes:
+  check_mode: {description: Fetches, sends and makes nothing and tells whether it would., support: full}
+  diff_mode: {description: Has no diff., support: none}
+"""
+
+EXAMPLES = r"""
+- name: Have the code and what it needs on every host
+  slipway.fleet.package:
+    app: shortlinks
+    root: /opt/slipway/shortlinks
+    source: "{{ playbook_dir }}/.."
+    files: [app, gunicorn_conf.py]
+    lock: requirements/app.lock
+"""
+
+RETURN = r"""
+reference: {description: Directory of the package on the host., returned: always, type: str}
+content: {description: Key of the package's content., returned: always, type: str}
+python: {description: Version of the host's Python., returned: always, type: str}
+sent: {description: Bytes sent to this host., returned: always, type: int}
+"""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ..module_utils.package import PackageError, Packages, target_of
+
+ARGUMENTS: dict[str, Any] = {
+    "app": {"type": "str", "required": True},
+    "root": {"type": "path", "required": True},
+    "source": {"type": "path"},
+    "files": {"type": "list", "elements": "str"},
+    "lock": {"type": "str"},
+    "python": {"type": "path", "default": "/usr/bin/python3"},
+    "wheels": {"type": "path"},
+    "ca_file": {"type": "path"},
+    "operation": {"type": "str", "choices": ["find", "install"], "default": "find"},
+    "archive": {"type": "path"},
+    "content": {"type": "str"},
+}
+
+
+def main() -> None:
+    module = AnsibleModule(ARGUMENTS, supports_check_mode=True)
+    options = module.params
+    os.umask(0o022)
+    packages = Packages(Path(options["root"]))
+    try:
+        if options["operation"] == "find":
+            target = target_of(options["python"])
+            present = packages.has(options["content"], target)
+            module.exit_json(
+                changed=False,
+                present=present,
+                target=target.as_dict(),
+                wheels=[] if present else packages.wheels_here(),
+            )
+        archive = Path(options["archive"])
+        try:
+            packages.install(archive, options["content"], options["python"])
+        finally:
+            archive.unlink(missing_ok=True)
+    except (PackageError, ValueError) as error:
+        module.fail_json(msg=str(error))
+    module.exit_json(changed=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,344 @@
+"""The systemd adapter and the choice between runtimes, with a systemd in memory."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from ansible_collections.slipway.fleet.plugins.module_utils.release import systemd as systemd_module
+from ansible_collections.slipway.fleet.plugins.module_utils.release.listening import parse_listening, sockets_of
+from ansible_collections.slipway.fleet.plugins.module_utils.release.model import SLOTS, SlotStatus
+from ansible_collections.slipway.fleet.plugins.module_utils.release.runtime import RuntimeFailed
+from ansible_collections.slipway.fleet.plugins.module_utils.release.runtimes import Runtimes
+from ansible_collections.slipway.fleet.plugins.module_utils.release.systemd import Systemd, once, parse_properties
+from ansible_collections.slipway.fleet.plugins.module_utils.release.words import unit_assignment, unit_word
+
+RELEASE = "0123456789ab"
+UNIT = """\
+[Unit]
+Description=links, release @RELEASE@
+[Service]
+ExecStart=gunicorn --bind unix:/run/slipway/links/@SLOT@.sock
+BindReadOnlyPaths=/opt/slipway/links/packages/aaaaaaaaaaaa/srv:/srv
+LoadCredential=SECRET_KEY:{secrets}/SECRET_KEY
+"""
+
+
+@dataclass
+class Manager:
+    """What systemctl and journalctl answer, and what they were asked."""
+
+    properties: dict[str, dict[str, str]] = field(default_factory=dict)
+    failing: dict[str, str] = field(default_factory=dict)  # the first argument: what it says
+    journal: str = ""
+    asked: list[list[str]] = field(default_factory=list)
+
+    def __call__(self, command: list[str], timeout: float) -> subprocess.CompletedProcess[str]:
+        assert timeout > 0
+        self.asked.append(command)
+        if command[0] == "journalctl":
+            return subprocess.CompletedProcess(command, 0, self.journal, "")
+        if command[1] == "show":
+            blocks = [self.properties.get(unit, {"ActiveState": "inactive"}) for unit in command[3:]]
+            text = "\n\n".join("\n".join(f"{name}={value}" for name, value in block.items()) for block in blocks)
+            return subprocess.CompletedProcess(command, 0, text + "\n", "")
+        said = self.failing.get(command[1], "")
+        return subprocess.CompletedProcess(command, 1 if said else 0, "", said)
+
+    def verbs(self) -> list[str]:
+        return [command[1] for command in self.asked if command[0] == "systemctl" and command[1] != "show"]
+
+
+@pytest.fixture
+def manager() -> Manager:
+    return Manager()
+
+
+@pytest.fixture
+def systemd(tmp_path: Path, manager: Manager) -> Systemd:
+    releases = tmp_path / "links/releases"
+    secrets = releases / RELEASE / "secrets"
+    secrets.mkdir(parents=True)
+    (secrets / "SECRET_KEY").write_text("x")
+    (releases / RELEASE / "unit.service").write_text(UNIT.format(secrets=secrets))
+    for name in ("etc", "run/system", "cgroup"):
+        (tmp_path / name).mkdir(parents=True)
+    return Systemd("links", releases, manager, tmp_path / "etc", tmp_path / "run/system", tmp_path / "cgroup")
+
+
+def test_a_start_installs_the_unit_of_the_release_for_now_and_for_every_boot(
+    systemd: Systemd, manager: Manager
+) -> None:
+    systemd.start("blue", RELEASE)
+    text = (systemd.units / "slipway-links@blue.service").read_text()
+    assert f"Description=links, release {RELEASE}\n" in text
+    assert "unix:/run/slipway/links/blue.sock" in text
+    assert "@" not in text
+    assert manager.verbs() == ["daemon-reload", "reset-failed", "enable", "start"]
+
+
+def test_a_start_says_what_the_process_said_last(systemd: Systemd, manager: Manager) -> None:
+    manager.failing = {"start": "Job for slipway-links@blue.service failed."}
+    manager.journal = "the credential SECRET_KEY did not reach the service\n"
+    with pytest.raises(RuntimeFailed, match="the credential SECRET_KEY did not reach the service"):
+        systemd.start("blue", RELEASE)
+    manager.journal = ""
+    with pytest.raises(RuntimeFailed, match="Job for"):
+        systemd.start("blue", RELEASE)
+
+
+def test_a_missing_secret_stops_the_start_by_its_name(systemd: Systemd, manager: Manager) -> None:
+    (systemd.releases / RELEASE / "secrets/SECRET_KEY").unlink()
+    with pytest.raises(RuntimeFailed, match="the secret SECRET_KEY is missing"):
+        systemd.start("blue", RELEASE)
+    with pytest.raises(RuntimeFailed, match="the secret SECRET_KEY is missing"):
+        systemd.run(RELEASE, ["true"], 5)
+    assert not manager.asked, "nothing was touched"
+
+
+def test_a_release_without_a_unit_is_refused(systemd: Systemd) -> None:
+    with pytest.raises(RuntimeFailed, match="stage it again"):
+        systemd.start("blue", "ffffffffffff")
+
+
+@pytest.mark.parametrize(
+    ("owner", "made"), [(None, ["systemd-sysusers"]), ("slipway-links", []), ("somebody", "uid 10001 belongs to")]
+)
+def test_the_user_is_made_or_refused(
+    owner: str | None, made: list[str] | str, systemd: Systemd, manager: Manager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (systemd.releases / RELEASE / "sysusers.conf").write_text('# managed\nu slipway-links 10001 "links" / -\n')
+    monkeypatch.setattr(systemd_module, "user_of", lambda _uid: owner)
+    if isinstance(made, str):
+        with pytest.raises(RuntimeFailed, match=made):
+            systemd.start("blue", RELEASE)
+        return
+    systemd.start("blue", RELEASE)
+    assert [command[0] for command in manager.asked if command[0] != "systemctl"] == made
+
+
+def test_a_stop_takes_the_unit_away_and_may_be_repeated(systemd: Systemd, manager: Manager) -> None:
+    systemd.start("green", RELEASE)
+    manager.asked.clear()
+    systemd.stop("green", 45)
+    assert manager.verbs() == ["stop", "disable", "daemon-reload", "reset-failed"]
+    assert list(systemd.units.iterdir()) == []
+    manager.asked.clear()
+    systemd.stop("green", 45)
+    assert manager.verbs() == []
+
+
+def test_the_status_of_both_slots_in_one_call(systemd: Systemd, manager: Manager) -> None:
+    manager.properties = {
+        "slipway-links@blue.service": {
+            "Description": f"links, release {RELEASE}",
+            "ActiveState": "active",
+            "NRestarts": "2",
+            "ExecMainCode": "0",
+            "ExecMainStatus": "0",
+            "InvocationID": "f00",
+        },
+        "slipway-links@green.service": {
+            "Description": "slipway-links@green.service",
+            "ActiveState": "failed",
+            "Result": "oom-kill",
+            "ExecMainCode": "2",
+            "ExecMainStatus": "9",
+        },
+    }
+    found = systemd.status()
+    assert found["blue"] == SlotStatus(release=RELEASE, running=True, restarts=2, container="f00")
+    assert found["green"] == SlotStatus(exit_code=137, out_of_memory=True)
+    assert len(manager.asked) == 1
+
+
+@pytest.mark.parametrize("place", ["memory.events", "memory/{}/memory.oom_control"])
+def test_a_worker_killed_for_memory_is_seen_in_either_kind_of_control_group(
+    place: str, systemd: Systemd, manager: Manager
+) -> None:
+    group = "system.slice/links"
+    path = systemd.control_groups / (place.format(group) if "{}" in place else f"{group}/{place}")
+    path.parent.mkdir(parents=True)
+    path.write_text("low 0\noom 3\noom_kill 1\n")
+    manager.properties = {
+        "slipway-links@blue.service": {"ActiveState": "active", "Result": "success", "ControlGroup": f"/{group}"}
+    }
+    assert systemd.status()["blue"].out_of_memory
+    path.write_text("oom_kill 0\n")
+    assert not systemd.status()["blue"].out_of_memory
+
+
+def test_a_one_off_is_the_unit_with_another_command(systemd: Systemd, manager: Manager) -> None:
+    seen: dict[str, str] = {}
+    answer = manager.__call__
+
+    def watch(command: list[str], timeout: float) -> subprocess.CompletedProcess[str]:
+        if command[1] == "start":
+            seen["unit"] = (systemd.transient / command[2]).read_text()
+            seen["drop-in"] = (systemd.transient / f"{command[2]}.d/oneoff.conf").read_text()
+            output = seen["drop-in"].split("StandardOutput=truncate:")[1].splitlines()[0]
+            Path(output).write_text("migrated\n")
+            manager.properties = {command[2]: {"ExecMainCode": "1", "ExecMainStatus": "3", "Result": "exit-code"}}
+        return answer(command, timeout)
+
+    systemd.execute = watch
+    result = systemd.run(RELEASE, ["python", "-c", "print('$HOME 100%')"], 30)
+    assert (result.returncode, result.stdout) == (3, "migrated\n")
+    assert "oneoff-" in seen["unit"]
+    assert 'ExecStart=\nExecStart="python" "-c" "print(\'$$HOME 100%%\')"\n' in seen["drop-in"]
+    assert list(systemd.transient.iterdir()) == [], "nothing is left"
+    assert list(systemd.transient.parent.glob("slipway-oneoff-*")) == []
+
+
+def test_a_one_off_that_takes_too_long(systemd: Systemd, manager: Manager) -> None:
+    class Slow(Manager):
+        def __call__(self, command: list[str], timeout: float) -> subprocess.CompletedProcess[str]:
+            if command[1] == "show":
+                return subprocess.CompletedProcess(command, 0, "Result=timeout\n", "")
+            return subprocess.CompletedProcess(command, 1 if command[1] == "start" else 0, "", "")
+
+    systemd.execute = Slow()
+    with pytest.raises(subprocess.TimeoutExpired):
+        systemd.run(RELEASE, ["sleep", "60"], 5)
+    assert list(systemd.transient.iterdir()) == []
+
+
+def test_the_drop_in_of_a_one_off_ends_with_the_command() -> None:
+    text = once(["a b"], 5, Path("/run/x"))
+    assert "Type=oneshot\nRestart=no\nTimeoutStartSec=5\n" in text
+    assert 'ExecStart="a b"\n' in text
+
+
+def test_packages_go_with_their_last_release(systemd: Systemd) -> None:
+    other = systemd.releases / "ffffffffffff"
+    other.mkdir()
+    (other / "unit.service").write_text("ReadOnlyPaths=/opt/slipway/links/packages/aaaaaaaaaaaa/srv\n")
+    package = systemd.releases.parent / "packages/aaaaaaaaaaaa"
+    package.mkdir(parents=True)
+    (systemd.releases.parent / "wheels/unneeded").mkdir(parents=True)
+    systemd.discard([RELEASE])
+    assert package.is_dir(), "another release needs it"
+    systemd.discard([RELEASE, "ffffffffffff"])
+    assert not package.exists()
+    assert list((systemd.releases.parent / "wheels").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("word", "quoted"),
+    [
+        ("plain", '"plain"'),
+        ('a "b" \\', '"a \\"b\\" \\\\"'),
+        ("100% of $HOME", '"100%% of $$HOME"'),
+        ("two\nlines", '"two\\nlines"'),
+    ],
+)
+def test_words_reach_the_process_as_they_are(word: str, quoted: str) -> None:
+    assert unit_word(word) == quoted
+
+
+def test_an_assignment_keeps_its_dollar() -> None:
+    assert unit_assignment("PRICE", "$5 100%") == '"PRICE=$5 100%%"'
+
+
+def test_properties_may_hold_an_equals_sign() -> None:
+    assert parse_properties("A=b=c\nnothing\n") == {"A": "b=c"}
+
+
+def test_only_the_sockets_of_the_process_count(tmp_path: Path) -> None:
+    tables = (
+        "   0: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000  1000 0 4711 1\n"
+        "   1: 0100007F:0016 00000000:0000 0A 00000000:00000000 00:00000000 00000000  1000 0 4712 1\n"
+        "0000: 00000002 00000000 00010000 0001 01 4713 /run/slipway/links/blue.sock\n"
+    )
+    (tmp_path / "fd").mkdir()
+    for number, inode in enumerate(("4711", "4713")):
+        (tmp_path / f"fd/{number}").symlink_to(f"socket:[{inode}]")
+    assert parse_listening(tables, sockets_of(tmp_path)) == ["socket /run/slipway/links/blue.sock", "tcp port 8080"]
+    assert "tcp port 22" in parse_listening(tables)
+    assert sockets_of(tmp_path / "gone") == set()
+
+
+@dataclass
+class Adapter:
+    """A runtime that remembers what it was told."""
+
+    release: dict[str, str] = field(default_factory=dict)
+    told: list[str] = field(default_factory=list)
+
+    def start(self, slot: str, release: str) -> None:
+        self.release[slot] = release
+
+    def stop(self, slot: str, grace: float) -> None:
+        self.told.append(f"stop {slot} {grace:.0f}")
+        self.release.pop(slot, None)
+
+    def status(self) -> dict[str, SlotStatus]:
+        return {slot: SlotStatus(release=self.release.get(slot), running=slot in self.release) for slot in SLOTS}
+
+    def logs(self, slot: str, lines: int) -> str:
+        return f"{lines} lines" if slot in self.release else ""
+
+    def listening(self, slot: str) -> list[str]:
+        return [f"socket {slot}"] if slot in self.release else []
+
+    def discard(self, releases: list[str]) -> None:
+        self.told.append(f"discard {releases}")
+
+    def run(self, release: str, command: list[str], timeout: float) -> subprocess.CompletedProcess[str]:
+        return subprocess.CompletedProcess(command, 0, f"{release} {timeout}", "")
+
+
+@pytest.fixture
+def both(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Runtimes, Adapter, Adapter]:
+    monkeypatch.setattr(shutil, "which", lambda tool: f"/usr/bin/{tool}")
+    for release, name in (("c", "compose.yaml"), ("s", "unit.service")):
+        (tmp_path / release).mkdir()
+        (tmp_path / release / name).touch()
+    compose, systemd = Adapter(), Adapter()
+    return Runtimes("links", tmp_path, {"compose": compose, "systemd": systemd}), compose, systemd
+
+
+def test_each_release_is_started_by_its_own_runtime(both: tuple[Runtimes, Adapter, Adapter]) -> None:
+    runtimes, compose, systemd = both
+    runtimes.start("blue", "c")
+    runtimes.start("green", "s")
+    assert (compose.release, systemd.release) == ({"blue": "c"}, {"green": "s"})
+    found = runtimes.status()
+    assert [(slot, found[slot].release, found[slot].running) for slot in SLOTS] == [
+        ("blue", "c", True),
+        ("green", "s", True),
+    ]
+    assert runtimes.logs("green", 9) == "9 lines"
+    assert runtimes.listening("blue") == ["socket blue"]
+    assert runtimes.run("s", ["true"], 5).stdout == "s 5"
+
+
+def test_a_slot_is_emptied_whichever_runtime_filled_it(both: tuple[Runtimes, Adapter, Adapter]) -> None:
+    runtimes, compose, systemd = both
+    runtimes.start("blue", "c")
+    runtimes.stop("blue", 45)
+    assert compose.told == systemd.told == ["stop blue 45"]
+    assert not runtimes.status()["blue"].running
+
+
+def test_a_runtime_that_the_host_lacks_is_not_asked(
+    both: tuple[Runtimes, Adapter, Adapter], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runtimes, compose, systemd = both
+    monkeypatch.setattr(shutil, "which", lambda tool: None if tool == "docker" else tool)
+    runtimes.stop("blue", 1)
+    runtimes.discard([])
+    assert compose.told == []
+    assert len(systemd.told) == 2
+
+
+def test_a_runtime_that_no_release_needs_is_not_asked(both: tuple[Runtimes, Adapter, Adapter]) -> None:
+    runtimes, compose, _ = both
+    (runtimes.releases / "c/compose.yaml").unlink()
+    runtimes.stop("blue", 1)
+    assert compose.told == []
+    with pytest.raises(RuntimeFailed, match="not staged"):
+        runtimes.start("blue", "c")
