@@ -97,7 +97,7 @@ def test_conditions_are_decided_by_the_host_and_not_by_the_controller(root: Path
     [
         ("anyio==4.0", "anyio has no exact version with a sha256 hash"),
         (f"anyio>=4.0 --hash={HASH}", "anyio has no exact version"),
-        ("--extra-index-url somewhere", "is no requirement"),
+        ("--find-links wheels", "is no requirement"),
         ("-e .", "is no requirement"),
     ],
 )
