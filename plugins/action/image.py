@@ -37,6 +37,11 @@ def _cache() -> Path:
     return directory
 
 
+def digest_of(name: str) -> str:
+    """The digest in an image name, empty where it has none: sha256:... of registry.example/app@sha256:..."""
+    return name.partition("@")[2]
+
+
 @contextmanager
 def _once(name: str) -> Iterator[None]:
     """Let one of Ansible's parallel workers do the work while the others wait for its result."""
@@ -54,6 +59,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         options = dict(self._task.args)
         source = options.get("source", "pull")
         try:
+            if options.get("operation") == "identify":
+                return self._identify(options, source)
             if source == "pull":
                 return self._pull(options)
             if source == "ship":
@@ -64,13 +71,28 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             raise AnsibleActionFail(str(error)) from error
         raise AnsibleActionFail(f"source is {source!r}, but must be one of pull, ship, build, build_on_host")
 
+    def _identify(self, options: dict[str, Any], source: str) -> dict[str, Any]:
+        """Name and content of the wanted image as far as the controller knows them, without a look at the host.
+
+        The content is empty for a tag that only the registry can resolve.
+        """
+        name = str(options["name"])
+        if source in ("build", "build_on_host"):
+            key = self._context(options).key()
+            return self._answer(f"{name}:{key[:12]}", key, None, changed=False)
+        if source == "ship":
+            local = find(name)
+            return self._answer(name, local.id if local else "", None, changed=False)
+        return self._answer(name, digest_of(name), None, changed=False)
+
     def _pull(self, options: dict[str, Any]) -> dict[str, Any]:
         result = self._on_host(operation="pull", name=options["name"], pull_again=options.get("pull_again", False))
         image = result.get("image")
         if image is None:
             return self._answer(options["name"], options["name"], None, changed=True)
         digest = next(iter(image["digests"]), options["name"])
-        return self._answer(digest, image["id"], image["id"], changed=result["changed"])
+        content = digest_of(options["name"]) or image["id"]
+        return self._answer(digest, content, image["id"], changed=result["changed"])
 
     def _ship(self, options: dict[str, Any]) -> dict[str, Any]:
         name = options["name"]
@@ -85,15 +107,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         return self._answer(name, local.id, local.id, changed=True)
 
     def _build(self, options: dict[str, Any], on_host: bool) -> dict[str, Any]:
-        if not options.get("context"):
-            raise ContextError("a build needs `context`, the directory with the Dockerfile")
-        ca_file = options.get("ca_file")
-        context = BuildContext(
-            Path(options["context"]),
-            options.get("dockerfile", "Dockerfile"),
-            {key: str(value) for key, value in (options.get("build_args") or {}).items()},
-            Path(ca_file) if ca_file else None,
-        )
+        context = self._context(options)
         key = context.key()
         reference = f"{options['name']}:{key[:12]}"
         there = self._on_host(name=reference)["image"]
@@ -108,6 +122,17 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             self._send(local, reference)
             image = local.id
         return self._answer(reference, key, image, changed=True)
+
+    def _context(self, options: dict[str, Any]) -> BuildContext:
+        if not options.get("context"):
+            raise ContextError("a build needs `context`, the directory with the Dockerfile")
+        ca_file = options.get("ca_file")
+        return BuildContext(
+            Path(options["context"]),
+            options.get("dockerfile", "Dockerfile"),
+            {key: str(value) for key, value in (options.get("build_args") or {}).items()},
+            Path(ca_file) if ca_file else None,
+        )
 
     def _build_here(self, context: BuildContext, key: str, reference: str) -> Image:
         """Build on the controller unless it has the content already. Raises ImageError with the build's output."""

@@ -65,8 +65,18 @@ def secret_files(secrets: dict[str, Any], directory: str, owner: int) -> list[di
     return entries
 
 
+def schema_revision(output: str) -> str:
+    """The revision in which a migration left the database, from what its command printed: its last line as JSON
+    {"migration": {"to": REVISION}}. Empty for a command that prints something else.
+    """
+    try:
+        return str(json.loads(output.strip().splitlines()[-1])["migration"]["to"] or "")
+    except (IndexError, KeyError, TypeError, ValueError):
+        return ""
+
+
 class FilterModule:
-    """release_id, secrets_digest, placeholders and secret_files, all of slipway.fleet."""
+    """release_id, secrets_digest, placeholders, secret_files and schema_revision, all of slipway.fleet."""
 
     def filters(self) -> dict[str, Any]:
         return {
@@ -74,4 +84,5 @@ class FilterModule:
             "secrets_digest": secrets_digest,
             "placeholders": placeholders,
             "secret_files": secret_files,
+            "schema_revision": schema_revision,
         }

@@ -10,6 +10,7 @@ module: doctor
 short_description: Look for what would stop a deploy on this host, before anything is changed
 description:
   - Finds all problems in one call and names each with its place and the next step. Changes nothing.
+  - Tells what serves, and whether that is the wanted release already, so that the rest of a deploy can be left out.
   - In check mode problems are warnings, since a run that would first provision the host would mend some of them.
 options:
   app: {description: Name of the app., type: str, required: true}
@@ -22,6 +23,19 @@ options:
       socket: {description: Admin socket., type: path, required: true}
       backend: {description: Backend of the app., type: str, required: true}
       state_file: {description: File of server states., type: path, required: true}
+  socket_directory: {description: Directory with the slots' sockets., type: path, required: true}
+  gate: {description: How health is asked for; see M(slipway.fleet.release)., type: dict, default: {}}
+  release: {description: Id of the wanted release; empty when it is not known yet., type: str, default: ""}
+  purpose:
+    description:
+      - What the run wants. V(deploy) wants O(release). V(rollback) returns to it, or without one to the last good release
+        before the one that serves. V(restart) keeps the release that serves.
+    type: str
+    choices: [deploy, rollback, restart]
+    default: deploy
+  certificate: {description: Certificate of the edge; one that is missing is not looked at., type: path}
+  certificate_days: {description: Days before its end from when a certificate counts as drift., type: int, default: 14}
+  run: {description: Set by the action plugin., type: str, default: ""}
   disk_needed: {description: Bytes that the release needs., type: int, default: 0}
   disk_reserve: {description: Bytes that must stay free., type: int, default: 1073741824}
   controller_time: {description: Seconds since the epoch on the controller; 0 checks no clock., type: float, default: 0}
@@ -45,9 +59,16 @@ EXAMPLES = r"""
 
 RETURN = r"""
 problems: {description: One sentence for each problem., returned: always, type: list, elements: str}
+release: {description: The wanted release; empty when it is not known yet., returned: always, type: str}
+migration: {description: Schema revision of the release that serves; empty when unknown., returned: always, type: str}
+release_migration: {description: The same of the wanted release., returned: always, type: str}
+settled: {description: The wanted release serves and nothing differs from the records., returned: always, type: bool}
+state: {description: What is recorded as serving., returned: always, type: dict}
+drift: {description: One sentence for each difference from the records., returned: always, type: list, elements: str}
+free_mib: {description: Free disk space in MiB., returned: always, type: int}
+certificate_days: {description: Days until the certificate of the edge ends; none without one., returned: always, type: int}
 """
 
-import fcntl
 import os
 import shutil
 import subprocess
@@ -57,14 +78,23 @@ from typing import Any, Optional
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils.release.edge import EDGE_ARGUMENT, Edge, EdgeError
+from ..module_utils.lease import Lease
+from ..module_utils.release.edge import EdgeError
+from ..module_utils.release.observe import certificate_days, free_mib, observe
+from ..module_utils.release.model import State
+from ..module_utils.release.store import Busy, Store
+from ..module_utils.release.transaction import Transaction
+from ..module_utils.release.wiring import PLACE_ARGUMENTS, transaction_of
 
 COMPOSE_AT_LEAST = (2, 20)
 
 ARGUMENTS: dict[str, Any] = {
-    "app": {"type": "str", "required": True},
-    "root": {"type": "path", "required": True},
-    "edge": EDGE_ARGUMENT,
+    **PLACE_ARGUMENTS,
+    "release": {"type": "str", "default": ""},
+    "purpose": {"type": "str", "choices": ["deploy", "rollback", "restart"], "default": "deploy"},
+    "certificate": {"type": "path"},
+    "certificate_days": {"type": "int", "default": 14},
+    "run": {"type": "str", "default": ""},
     "disk_needed": {"type": "int", "default": 0},
     "disk_reserve": {"type": "int", "default": 1 << 30},
     "controller_time": {"type": "float", "default": 0},
@@ -125,27 +155,27 @@ def disk_problems(places: list[Path], needed: int, reserve: int) -> list[str]:
     return problems
 
 
-def lock_problem(root: Path) -> Optional[str]:
-    path = root / "lock"
-    if not path.exists():
+def lock_problem(transaction: Transaction, run: str) -> Optional[str]:
+    """Why nobody else may release now: a freeze, another run, or a transaction that outlived its run."""
+    if problem := Lease(transaction.request.app, transaction.store.root).problem(run):
+        return problem
+    if not (transaction.store.root / "lock").exists():
         return None
-    with open(path, encoding="utf-8") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return f"another release of this app is under way here ({stream.read().strip()}); wait until it has ended"
-    return None
+    try:
+        with transaction.store.lock("a look at what is under way"):
+            return None
+    except Busy as error:
+        return f"another release of this app is under way here ({error}); wait until it has ended"
 
 
-def find_problems(options: dict[str, Any]) -> list[str]:
+def find_problems(options: dict[str, Any], transaction: Transaction) -> list[str]:
     """All that would stop a deploy, most basic first."""
     if os.geteuid() != 0:
         return ["the tasks do not run as root here; set become: true, and give the remote user sudo"]
-    root = Path(options["root"])
-    problems = [problem for problem in (docker_problem(), lock_problem(root)) if problem]
-    edge = options["edge"]
+    root = transaction.store.root
+    problems = [problem for problem in (docker_problem(), lock_problem(transaction, options["run"])) if problem]
     try:
-        Edge(edge["socket"], edge["backend"], edge["state_file"]).servers()
+        transaction.edge.servers()
     except EdgeError as error:
         problems.append(str(error))
     problems += disk_problems([root, Path("/var/lib/docker")], options["disk_needed"], options["disk_reserve"])
@@ -155,16 +185,62 @@ def find_problems(options: dict[str, Any]) -> list[str]:
     return problems
 
 
+def target(purpose: str, store: Store, state: Optional[State], wanted: str) -> str:
+    """The release that the run is about. Raises ValueError that says why there is none."""
+    if purpose == "deploy":
+        return wanted
+    if state is None:
+        raise ValueError("nothing was released here yet; run the deploy playbook")
+    if purpose == "restart":
+        return state.release
+    good = store.good()
+    if wanted:
+        if store.has(wanted) and store.last_record(wanted):
+            return wanted
+        there = ", ".join(release for release in good if store.has(release)) or "none"
+        raise ValueError(f"release {wanted} is no good release of this host; there are: {there} (oldest first)")
+    before = [release for release in good if release != state.release and store.has(release)]
+    if not before:
+        raise ValueError(f"there is no good release before {state.release} on this host to return to")
+    return before[-1]
+
+
+def look(options: dict[str, Any], transaction: Transaction) -> dict[str, Any]:
+    """What serves, and whether that is the wanted release. Raises ValueError that names a damaged record."""
+    seen = observe(transaction)
+    state = seen["state"] or {}
+    store, purpose = transaction.store, options["purpose"]
+    release = target(purpose, store, store.state(), options["release"])
+    serves = bool(release) and state.get("release") == release and not seen["drift"]
+    return {
+        "release": release,
+        "settled": serves and purpose != "restart",
+        "migration": store.last_record(state.get("release", "")).get("migration") or "",
+        "release_migration": store.last_record(release).get("migration") or "",
+        "state": state,
+        "drift": seen["drift"],
+        "free_mib": free_mib(transaction.store.root),
+        "certificate_days": certificate_days(options["certificate"]),
+    }
+
+
 def main() -> None:
     module = AnsibleModule(ARGUMENTS, supports_check_mode=True)
-    problems = find_problems(module.params)
+    options = module.params
+    transaction = transaction_of(options)
+    problems = find_problems(options, transaction)
     if problems and not module.check_mode:
         module.fail_json(
             msg="nothing was changed; this host cannot take a release: " + "; ".join(problems), problems=problems
         )
     for problem in problems:
         module.warn(f"a release would stop here: {problem}")
-    module.exit_json(changed=False, problems=problems)
+    seen: dict[str, Any] = {}
+    try:
+        seen = look(options, transaction)
+    except ValueError as error:
+        module.fail_json(msg=f"nothing was changed; {error}")
+    module.exit_json(changed=False, problems=problems, **seen)
 
 
 if __name__ == "__main__":

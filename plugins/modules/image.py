@@ -32,9 +32,11 @@ options:
   ca_file: {description: CA bundle on the controller that the build needs behind an inspecting proxy., type: path}
   pull_again: {description: Ask the registry again for a name that the host already has., type: bool, default: false}
   operation:
-    description: Set by the action plugin for the part that runs on the host.
+    description:
+      - V(identify) only tells name and content of the wanted image, and asks no host.
+      - The others are set by the action plugin for the part that runs on the host.
     type: str
-    choices: [find, pull, load, build]
+    choices: [identify, find, pull, load, build]
     default: find
   archive: {description: Set by the action plugin., type: path}
   expected: {description: Set by the action plugin., type: str}
@@ -77,7 +79,7 @@ ARGUMENTS: dict[str, Any] = {
     "build_args": {"type": "dict", "default": {}},
     "ca_file": {"type": "path"},
     "pull_again": {"type": "bool", "default": False},
-    "operation": {"type": "str", "choices": ["find", "pull", "load", "build"], "default": "find"},
+    "operation": {"type": "str", "choices": ["identify", "find", "pull", "load", "build"], "default": "find"},
     "archive": {"type": "path"},
     "expected": {"type": "str"},
     "content": {"type": "str"},

@@ -23,10 +23,27 @@ options:
     description: Id of a release that is staged below C(root)/releases. Not needed with O(operation=observe).
     type: str
   operation:
-    description: V(activate) makes the release serve, V(observe) only tells what serves.
+    description:
+      - V(activate) makes the release serve. V(settle) ends a run on this host. It returns to O(return_to) where another
+        release serves, tells what serves, and gives the lease of the run back.
+      - V(observe), V(history) and V(logs) only tell. V(remove) takes the app off the host.
     type: str
-    choices: [activate, observe]
+    choices: [activate, settle, observe, history, logs, remove]
     default: activate
+  return_to: {description: The release that must serve when a run is settled; without it what serves stays., type: str}
+  restart: {description: Start the release anew in the other slot although it serves., type: bool, default: false}
+  soak:
+    description: Seconds after the switch in which the release must stay well before the old slot is stopped.
+    type: float
+    default: 0.0
+  defer_failure:
+    description:
+      - A refused release or a host that cannot be reached is no failure of the task but its C(outcome), for a later
+        play of the same run to settle; hosts that come after it are left alone.
+    type: bool
+    default: false
+  on_failure: {description: What V(settle) does after a failure., type: str, choices: [revert, hold], default: revert}
+  run: {description: Set by the action plugin., type: str}
   root:
     description: Directory of the app on the host.
     type: path
@@ -59,7 +76,7 @@ options:
     type: int
     default: 5
   log_lines:
-    description: Lines of the app's log shown when a release is refused.
+    description: Lines of the app's log shown when a release is refused; lines or records that are asked for.
     type: int
     default: 200
   edge:
@@ -94,78 +111,61 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-release: {description: The release that serves now., returned: always, type: str}
+release: {description: The release that serves now., returned: activate, type: str}
 was: {description: The release that served before., returned: always, type: str}
 slot: {description: The slot that serves., returned: always, type: str}
 phases: {description: Phases of the transaction with their seconds., returned: success, type: list, elements: dict}
 recovered: {description: What was done about an interrupted transaction., returned: success, type: str}
 cause: {description: Why the release was refused., returned: failure, type: str}
+outcome: {description: What became of this host., returned: activate and settle, type: str}
+now: {description: What serves., returned: settle, type: dict}
+records: {description: Records of the ledger with the oldest first., returned: history, type: list, elements: dict}
+log: {description: Last lines of the slot that serves., returned: logs, type: str}
 evidence: {description: Health answer and exit code; the log is in the message., returned: failure, type: dict}
 """
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Callable
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils.release.compose import Compose
+from ..module_utils.lease import Lease
 from ..module_utils.release.detach import Lost, run_detached
-from ..module_utils.release.edge import EDGE_ARGUMENT, Edge, EdgeError
-from ..module_utils.release.model import Gate, Request, TransactionError
+from ..module_utils.release.edge import EdgeError
+from ..module_utils.release.model import TransactionError
 from ..module_utils.release.observe import observe
-from ..module_utils.release.probe import get
 from ..module_utils.release.runtime import RuntimeFailed
-from ..module_utils.release.store import Busy, Store
+from ..module_utils.release.store import Busy
 from ..module_utils.release.transaction import Transaction
+from ..module_utils.release.wiring import PLACE_ARGUMENTS, transaction_of
 
 ARGUMENTS: dict[str, Any] = {
-    "app": {"type": "str", "required": True},
-    "release": {"type": "str"},
-    "operation": {"type": "str", "choices": ["activate", "observe"], "default": "activate"},
-    "root": {"type": "path", "required": True},
-    "socket_directory": {"type": "path", "required": True},
-    "gate": {
-        "type": "dict",
-        "default": {},
-        "options": {
-            "path": {"type": "str", "default": "/readyz"},
-            "version_path": {"type": "str", "default": "/version"},
-            "passes": {"type": "int", "default": 3},
-            "interval": {"type": "float", "default": 1.0},
-            "timeout": {"type": "float", "default": 5.0},
-            "deadline": {"type": "float", "default": 60.0},
-        },
+    **PLACE_ARGUMENTS,
+    "operation": {
+        "type": "str",
+        "choices": ["activate", "settle", "observe", "history", "logs", "remove"],
+        "default": "activate",
     },
+    "release": {"type": "str"},
+    "return_to": {"type": "str"},
+    "restart": {"type": "bool", "default": False},
+    "soak": {"type": "float", "default": 0.0},
     "drain": {"type": "float", "default": 30.0},
     "stop_grace": {"type": "float", "default": 45.0},
     "keep": {"type": "int", "default": 5},
     "log_lines": {"type": "int", "default": 200},
-    "edge": EDGE_ARGUMENT,
     "about": {"type": "dict", "default": {}},
+    "defer_failure": {"type": "bool", "default": False},
+    "on_failure": {"type": "str", "choices": ["revert", "hold"], "default": "revert"},
+    "run": {"type": "str"},
 }
 
 
-def build(parameters: dict[str, Any]) -> Transaction:
-    """The transaction that the module's parameters describe."""
-    gate = Gate(**(parameters["gate"] or {}))
-    names = ("app", "release", "drain", "stop_grace", "keep", "log_lines", "about")
-    store = Store(Path(parameters["root"]))
-    edge = parameters["edge"]
-    sockets = Path(parameters["socket_directory"])
-    return Transaction(
-        Request(gate=gate, **{name: parameters[name] for name in names}),
-        store,
-        Compose(parameters["app"], store.releases),
-        Edge(edge["socket"], edge["backend"], edge["state_file"]),
-        lambda slot, path: get(str(sockets / f"{slot}.sock"), path, gate.timeout),
-    )
-
-
-def activate(transaction: Transaction, holder: str) -> dict[str, Any]:
+def activate(transaction: Transaction, holder: str, wait: float = 0) -> dict[str, Any]:
     """The result of the transaction, a refusal included."""
     try:
-        with transaction.store.lock(holder):
+        with transaction.store.lock(holder, wait):
             return transaction.run()
     except Busy as error:
         return {"failed": True, "msg": f"another release of this app is under way on this host: {error}"}
@@ -187,26 +187,92 @@ def activate(transaction: Transaction, holder: str) -> dict[str, Any]:
         return {"failed": True, "msg": str(error), "phases": transaction.phases}
 
 
+def limit(transaction: Transaction) -> float:
+    """Seconds after which a transaction of this kind has ended, whatever happened to it."""
+    request = transaction.request
+    return 60 + request.gate.deadline + 2 * request.drain + request.soak + 2 * request.stop_grace
+
+
+def settle(parameters: dict[str, Any], holder: str) -> dict[str, Any]:
+    """Return to `return_to` where `release` serves instead, whichever way it came to that; then tell what serves.
+
+    A host that could not be reached has finished its transaction by itself meanwhile, so what is recorded counts and
+    not what was reported.
+    """
+    back = parameters["return_to"]
+    transaction = transaction_of(parameters, release=back or parameters["release"], soak=0.0)
+    with transaction.store.lock(holder, limit(transaction)):
+        transaction.reconcile()
+    state = transaction.store.state()
+    result: dict[str, Any] = {"changed": False, "phases": []}
+    if back and state and state.release != back:
+        result = activate(transaction, holder, limit(transaction))
+    return {**result, "now": observe(transaction)}
+
+
+def history(parameters: dict[str, Any]) -> dict[str, Any]:
+    return {"records": transaction_of(parameters).store.ledger()[-parameters["log_lines"] :]}
+
+
+def logs(parameters: dict[str, Any]) -> dict[str, Any]:
+    """The last lines of the slot that serves."""
+    transaction = transaction_of(parameters)
+    state = transaction.store.state()
+    text = transaction.runtime.logs(state.slot, parameters["log_lines"]) if state else ""
+    return {"log": text, "slot": state.slot if state else None}
+
+
+def remove(parameters: dict[str, Any], check_mode: bool) -> dict[str, Any]:
+    """Take the app off this host: its slots, releases, images and records."""
+    transaction = transaction_of(parameters)
+    if not transaction.store.root.exists():
+        return {"changed": False}
+    if not check_mode:
+        with transaction.store.lock("a removal"):
+            transaction.remove()
+    return {"changed": True}
+
+
+def detached(module: AnsibleModule, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    return run_detached(work, Path(module.params["root"]) / "transaction.log")
+
+
+def perform(module: AnsibleModule) -> dict[str, Any]:
+    """The result of the operation. Raises Lost, EdgeError, RuntimeFailed, Busy and ValueError."""
+    parameters = module.params
+    operation = parameters["operation"]
+    if operation == "observe":
+        return {"changed": False, **observe(transaction_of(parameters))}
+    if operation == "history":
+        return {"changed": False, **history(parameters)}
+    if operation == "logs":
+        return {"changed": False, **logs(parameters)}
+    if operation == "remove":
+        return remove(parameters, module.check_mode)
+    transaction = transaction_of(parameters)
+    if module.check_mode:
+        return transaction.plan()
+    holder = f"release {parameters['release']} by {parameters['about'].get('who', 'somebody')}, pid {os.getpid()}"
+    if operation == "activate":
+        return detached(module, lambda: activate(transaction, holder))
+    result = detached(module, lambda: settle(parameters, holder))
+    if parameters["run"]:
+        Lease(parameters["app"], transaction.store.root).give_back(parameters["run"])
+    return result
+
+
 def main() -> None:
     module = AnsibleModule(ARGUMENTS, supports_check_mode=True, required_if=[("operation", "activate", ["release"])])
-    transaction = build(module.params)
     result: dict[str, Any] = {}
     try:
-        if module.params["operation"] == "observe":
-            module.exit_json(changed=False, **observe(transaction))
-        if module.check_mode:
-            plan = transaction.plan()
-            difference = {"before": f"release {plan['was']}\n", "after": f"release {plan['release']}\n"}
-            module.exit_json(**plan, diff=difference if plan["changed"] else {})
-        about = module.params["about"]
-        holder = f"release {module.params['release']} by {about.get('who', 'somebody')}, pid {os.getpid()}"
-        result = run_detached(lambda: activate(transaction, holder), Path(module.params["root"]) / "transaction.log")
-    except (Lost, EdgeError, RuntimeFailed, ValueError) as error:
+        result = perform(module)
+    except (Lost, EdgeError, RuntimeFailed, Busy, ValueError) as error:
         module.fail_json(msg=str(error))
     if result.get("failed"):
         module.fail_json(**result)
-    difference = {"before": f"release {result['was']}\n", "after": f"release {result['release']}\n"}
-    module.exit_json(**result, diff=difference if result["changed"] else {})
+    if result["changed"] and "was" in result:
+        result["diff"] = {"before": f"release {result['was']}\n", "after": f"release {result['release']}\n"}
+    module.exit_json(**result)
 
 
 if __name__ == "__main__":

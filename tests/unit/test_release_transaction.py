@@ -44,6 +44,7 @@ class Host:
     out_of_memory: set[str] = field(default_factory=set)
     listens: list[str] = field(default_factory=list)
     edge_blind: bool = False
+    sick_after: dict[str, float] = field(default_factory=dict)  # release: seconds on the clock from when it is sick
     effects: int = 0
     crash_at: int = 0
     crash_after: bool = False
@@ -64,7 +65,11 @@ class Host:
         return next((self.running[s] for s in SLOTS if self.enabled[s] and self.running[s] and self.healthy(s)), None)
 
     def healthy(self, slot: str) -> bool:
-        return self.running[slot] is not None and self.running[slot] not in self.sick
+        release = self.running[slot]
+        return release is not None and release not in self.sick and not self.turned_sick(release)
+
+    def turned_sick(self, release: str) -> bool:
+        return self.seconds >= self.sick_after.get(release, self.seconds + 1)
 
     # runtime
     def start(self, slot: str, release: str) -> None:
@@ -112,6 +117,8 @@ class Host:
             return Probe(error=f"/run/slipway/links/{slot}.sock does not exist")
         if release in self.sick:
             return self.sick[release]
+        if self.turned_sick(release):
+            return Probe(500, "sick")
         return Probe(200, json.dumps({"release": release}))
 
 
@@ -277,6 +284,88 @@ def test_a_refused_release_is_taken_away_and_its_cause_named(tmp_path: Path, fau
     assert Store(tmp_path).ledger()[-1]["result"] == "failed"
 
 
+def soaked_and_sick(root: Path, host: Host) -> None:
+    """A release that passes the gate and gets sick 10 s later, while it soaks for 30 s."""
+    host.sick_after["two"] = host.seconds + 10
+    deploy(root, host, "two", soak=30.0)
+
+
+def test_a_release_that_gets_sick_while_it_soaks_is_taken_back(tmp_path: Path) -> None:
+    host = Host()
+    deploy(tmp_path, host, "one")
+    host.served.clear()
+    with pytest.raises(TransactionError, match=r"got sick soon after the switch: GET /readyz answered 500: sick"):
+        soaked_and_sick(tmp_path, host)
+    assert_whole(tmp_path, host, "one")
+    assert host.served >= {"one", "two"}
+    assert Store(tmp_path).ledger()[-1]["result"] == "failed"
+
+
+def test_a_release_that_stays_well_is_kept_and_the_old_one_stopped_after_the_soak(tmp_path: Path) -> None:
+    host = Host()
+    deploy(tmp_path, host, "one")
+    result = deploy(tmp_path, host, "two", soak=30.0)
+    assert [phase["phase"] for phase in result["phases"]] == ["start", "gate", "edge", "switch", "drain", "soak", "stop"]
+    assert host.seconds >= 30
+    assert_whole(tmp_path, host, "two")
+
+
+def test_a_release_that_is_judged_worse_is_taken_back(tmp_path: Path) -> None:
+    host = Host()
+    deploy(tmp_path, host, "one")
+    stage(tmp_path, "two")
+    work = transaction(tmp_path, host, "two", soak=5.0)
+    work.judge = lambda new, old, since: f"{new} answers more errors than {old}"
+    with pytest.raises(TransactionError, match="green answers more errors than blue"):
+        work.run()
+    assert_whole(tmp_path, host, "one")
+
+
+def effects_of_a_return() -> int:
+    with tempfile.TemporaryDirectory() as directory:
+        host = Host()
+        deploy(Path(directory), host, "one")
+        first = host.effects
+        with pytest.raises(TransactionError):
+            soaked_and_sick(Path(directory), host)
+        return host.effects - first
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("point", range(1, effects_of_a_return() + 1))
+@pytest.mark.parametrize("then", ["one", "three"])
+def test_a_crash_anywhere_in_a_return_converges(tmp_path: Path, point: int, after: bool, then: str) -> None:
+    host = Host()
+    deploy(tmp_path, host, "one")
+    host.crash_at, host.crash_after = host.effects + point, after
+    with pytest.raises(Crash):
+        soaked_and_sick(tmp_path, host)
+    host.crash_at = 0
+    deploy(tmp_path, host, then)
+    assert_whole(tmp_path, host, then)
+    starts = [(entry["release"], entry["start"]) for entry in Store(tmp_path).ledger()]
+    assert len(starts) == len(set(starts)), "a release was recorded twice"
+
+
+@pytest.mark.parametrize("point", [0, *range(1, effects_of_a_release() + 1)])
+def test_a_restart_serves_the_same_release_from_the_other_slot(tmp_path: Path, point: int) -> None:
+    host = Host()
+    deploy(tmp_path, host, "zero")
+    deploy(tmp_path, host, "one")
+    host.served.clear()
+    host.crash_at = host.effects + point if point else 0
+    try:
+        assert transaction(tmp_path, host, "one", restart=True).run()["changed"]
+    except Crash:
+        host.crash_at = 0
+        transaction(tmp_path, host, "one").run()
+    assert_whole(tmp_path, host, "one")
+    assert host.served <= {"one"}, "at no moment nothing"
+    state = Store(tmp_path).state()
+    assert state is not None
+    assert state.previous == "zero", "a restart is no release"
+
+
 def test_a_dead_live_slot_is_replaced_by_the_same_release(tmp_path: Path) -> None:
     host = Host()
     deploy(tmp_path, host, "one")
@@ -400,3 +489,53 @@ def test_the_lock_names_its_holder(tmp_path: Path) -> None:
         pass
     with store.lock("me again"):
         pass
+
+
+def record(store: Store, release: str, result: str = "good", **more: Any) -> None:
+    store.record({"release": release, "result": result, "start": f"{len(store.ledger())}", **more})
+
+
+def test_what_was_rolled_back_from_is_no_place_to_go_back_to(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    for release in ("one", "two", "three"):
+        record(store, release)
+    record(store, "four", result="failed")
+    store.record({"event": "the lock was broken", "start": "now"})
+    assert store.good() == ["one", "two", "three"]
+    record(store, "two", operation="rollback")
+    assert store.good() == ["one", "two"]
+    record(store, "three", operation="deploy")
+    record(store, "three", operation="restart")
+    assert store.good() == ["one", "two", "three"]
+    record(store, "five")
+    record(store, "three", operation="revert")
+    assert store.good() == ["one", "two", "three"]
+
+
+def test_a_return_keeps_what_the_release_is_made_of(tmp_path: Path) -> None:
+    host = Host()
+    deploy(tmp_path, host, "one", about={"image": "app:one", "migration": "0001", "operation": "deploy"})
+    deploy(tmp_path, host, "two", about={"image": "app:two", "migration": "0002", "operation": "deploy"})
+    transaction(tmp_path, host, "one", about={"operation": "rollback", "who": "ann"}).run()
+    last = Store(tmp_path).ledger()[-1]
+    assert (last["image"], last["migration"], last["operation"], last["who"]) == ("app:one", "0001", "rollback", "ann")
+
+
+def test_a_file_changed_by_hand_is_drift(tmp_path: Path) -> None:
+    host = Host()
+    deploy(tmp_path, host, "one")
+    (tmp_path / "releases/one/compose.yaml").write_text("something else")
+    assert observe(transaction(tmp_path, host, ""))["drift"] == ["compose.yaml of release one was changed by hand"]
+    (tmp_path / "releases/one/compose.yaml").write_text("")
+    assert observe(transaction(tmp_path, host, ""))["drift"] == []
+
+
+def test_a_removed_app_leaves_nothing(tmp_path: Path) -> None:
+    host = Host()
+    root = tmp_path / "links"
+    root.mkdir()
+    deploy(root, host, "one")
+    transaction(root, host, "").remove()
+    assert host.serving() is None
+    assert host.running == dict.fromkeys(SLOTS)
+    assert not root.exists()

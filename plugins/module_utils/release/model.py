@@ -27,13 +27,19 @@ class Gate:
 
 @dataclass(frozen=True)
 class Request:
-    """What the caller wants of this host. Times in seconds."""
+    """What the caller wants of this host. Times in seconds.
+
+    `soak` is how long the new release must stay well after the switch, with the old one still running beside it.
+    `restart` starts the release anew although it serves already.
+    """
 
     app: str
-    release: str
+    release: str = ""
     gate: Gate = field(default_factory=Gate)
     drain: float = 30.0
+    soak: float = 0.0
     stop_grace: float = 45.0
+    restart: bool = False
     keep: int = 5
     log_lines: int = 200
     about: dict[str, Any] = field(default_factory=dict)
@@ -51,13 +57,17 @@ class State:
 
 @dataclass(frozen=True)
 class Intent:
-    """A transaction under way. `switched` is written only after the edge sends requests to `slot`."""
+    """A transaction under way.
+
+    `switched` is written only after the edge sends requests to `slot`; `returning` before they go back to the old one.
+    """
 
     release: str
     slot: str
     was: Optional[str]
     started: str
     switched: bool = False
+    returning: bool = False
 
 
 @dataclass(frozen=True)

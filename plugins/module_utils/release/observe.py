@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
+import ssl
+import subprocess
+import time
 from dataclasses import asdict
-from typing import Any
+from pathlib import Path
+from typing import Any, Optional
 
 from .edge import EdgeError, Server
 from .model import SlotStatus, State, other
@@ -35,6 +40,7 @@ def observe(transaction: Transaction) -> dict[str, Any]:
             drift.append(f"HAProxy sends nothing to slot {state.slot}")
     except EdgeError as error:
         drift.append(str(error))
+    drift += [f"{path} of release {state.release} was changed by hand" for path in changed_files(transaction, state)]
     health = transaction.probe(state.slot, transaction.request.gate.path)
     if health.error or health.status != OK:
         drift.append(f"unhealthy: {health.error or f'{health.status} {health.body[:200]}'}")
@@ -45,6 +51,34 @@ def observe(transaction: Transaction) -> dict[str, Any]:
         "health": health.error or str(health.status),
         "drift": drift,
     }
+
+
+def free_mib(root: Path) -> int:
+    """Free space of the file system with the app's directory, in MiB."""
+    while not root.exists():
+        root = root.parent
+    return shutil.disk_usage(root).free >> 20
+
+
+def certificate_days(path: Optional[str]) -> Optional[int]:
+    """Days until a certificate (PEM) ends, None where there is none or it cannot be read."""
+    if not path or not Path(path).is_file():
+        return None
+    try:
+        command = ["openssl", "x509", "-noout", "-enddate", "-in", path]
+        said = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout
+    except (OSError, subprocess.SubprocessError):
+        return None
+    end = ssl.cert_time_to_seconds(said.strip().partition("=")[2])
+    return int((end - time.time()) // 86400)
+
+
+def changed_files(transaction: Transaction, state: State) -> list[str]:
+    """Rendered files of the live release that are not what was released; an unreadable record counts as one."""
+    try:
+        return transaction.store.changed_files(state.release)
+    except ValueError as error:
+        return [str(error)]
 
 
 def slot_drift(state: State, slots: dict[str, SlotStatus]) -> list[str]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -15,6 +17,8 @@ from typing import Any, Optional
 
 from .model import Intent, State
 from .runtime import STAGED_BY
+
+MANIFEST = ".manifest.json"
 
 
 def write_durably(path: Path, text: str, mode: int = 0o644) -> None:
@@ -69,14 +73,22 @@ class Store:
         self._ledger = root / "ledger.jsonl"
 
     @contextmanager
-    def lock(self, holder: str) -> Iterator[None]:
-        """Hold the app on this host for one transaction. The kernel frees it when the process ends, however it ends."""
+    def lock(self, holder: str, wait: float = 0) -> Iterator[None]:
+        """Hold the app on this host for one transaction. The kernel frees it when the process ends, however it ends.
+
+        Raises Busy when another one holds it for longer than `wait` seconds.
+        """
+        deadline = time.monotonic() + wait
         with open(self.root / "lock", "a+", encoding="utf-8") as stream:
-            try:
-                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                stream.seek(0)
-                raise Busy(stream.read().strip() or "an unnamed transaction") from None
+            while True:
+                try:
+                    fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    if time.monotonic() >= deadline:
+                        stream.seek(0)
+                        raise Busy(stream.read().strip() or "an unnamed transaction") from None
+                    time.sleep(0.5)
             stream.truncate(0)
             stream.write(holder)
             stream.flush()
@@ -108,6 +120,31 @@ class Store:
             return []
         return [json.loads(line) for line in lines if line.strip()]
 
+    def releases_recorded(self) -> list[dict[str, Any]]:
+        """The records of releases alone, oldest first; others tell of locks."""
+        return [entry for entry in self.ledger() if "release" in entry]
+
+    def good(self) -> list[str]:
+        """Releases to which this host can go back, oldest first, the one that serves last.
+
+        A release that was rolled back from is none of them, until it is deployed again.
+        """
+        found: list[str] = []
+        for entry in self.releases_recorded():
+            release = entry["release"]
+            if entry["result"] != "good":
+                continue
+            if entry.get("operation") in ("rollback", "revert") and release in found:
+                del found[found.index(release) + 1 :]
+                continue
+            found = [other for other in found if other != release] + [release]
+        return found
+
+    def last_record(self, release: str) -> dict[str, Any]:
+        """The newest record of a good release; empty where there is none."""
+        records = [entry for entry in self.releases_recorded() if entry["release"] == release and entry["result"] == "good"]
+        return records[-1] if records else {}
+
     def record(self, entry: dict[str, Any]) -> None:
         """Add one record. The whole file is replaced, so a crash never leaves half a line."""
         entries = [*self.ledger(), entry]
@@ -117,6 +154,31 @@ class Store:
         """Whether the release is staged, for whichever runtime."""
         return any((self.releases / release / name).is_file() for name in STAGED_BY.values())
 
+    def seal(self, release: str) -> None:
+        """Write down what the release's files are, once, so that a later change by hand is seen."""
+        manifest = self.releases / release / MANIFEST
+        if not manifest.exists():
+            write_durably(manifest, json.dumps(self._digests(release), indent=1) + "\n", mode=0o600)
+
+    def changed_files(self, release: str) -> list[str]:
+        """Files of a sealed release that are not what they were, as paths below its directory."""
+        before = read_json(self.releases / release / MANIFEST)
+        if before is None:
+            return []
+        now = self._digests(release)
+        return sorted(path for path in before.keys() | now.keys() if before.get(path) != now.get(path))
+
+    def _digests(self, release: str) -> dict[str, str]:
+        """SHA-256 of the rendered files. What is installed beside them (a virtual environment) is not rendered."""
+        directory = self.releases / release
+        places = [directory, directory / "secrets"]
+        files = [path for place in places if place.is_dir() for path in place.iterdir() if path.is_file()]
+        return {
+            str(path.relative_to(directory)): hashlib.sha256(path.read_bytes()).hexdigest()
+            for path in sorted(files)
+            if not path.name.startswith(".")
+        }
+
     def removable(self, keep: int, needed: set[str]) -> list[str]:
         """All staged releases but those `needed`, the `keep` newest good ones and those never recorded.
 
@@ -124,7 +186,7 @@ class Store:
         """
         good: list[str] = []
         seen: set[str] = set()
-        for entry in reversed(self.ledger()):
+        for entry in reversed(self.releases_recorded()):
             seen.add(entry["release"])
             if entry["result"] == "good" and entry["release"] not in good:
                 good.append(entry["release"])
@@ -134,3 +196,7 @@ class Store:
     def remove(self, releases: list[str]) -> None:
         for release in releases:
             shutil.rmtree(self.releases / release)
+
+    def destroy(self) -> None:
+        """Remove everything that is kept of the app."""
+        shutil.rmtree(self.root)

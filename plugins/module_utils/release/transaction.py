@@ -9,10 +9,11 @@ from typing import Any, Callable, Optional, Protocol
 
 from .diagnosis import explain
 from .edge import EdgeError, Server
-from .model import Intent, Probe, Request, SlotStatus, State, TransactionError, other
+from .model import SLOTS, Intent, Probe, Request, SlotStatus, State, TransactionError, other
 from .runtime import Runtime, RuntimeFailed
 from .store import Store
 
+MADE_OF = ("image", "config", "revision", "migration")
 EDGE_SEES_SLOT_WITHIN = 20.0
 POLL = 0.25
 
@@ -22,6 +23,10 @@ class EdgeLike(Protocol):
 
     def servers(self) -> dict[str, Server]: ...
     def set_state(self, slot: str, state: str) -> None: ...
+
+
+# Compares what the new slot answered since the switch with what the old one answered before: empty, or what is worse.
+Judge = Callable[[str, str, float], str]
 
 
 class Clock:
@@ -48,6 +53,7 @@ class Transaction:
         edge: EdgeLike,
         probe: Callable[[str, str], Probe],
         clock: Optional[Clock] = None,
+        judge: Optional[Judge] = None,
     ) -> None:
         self.request = request
         self.store = store
@@ -55,14 +61,16 @@ class Transaction:
         self.edge = edge
         self.probe = probe
         self.clock = clock or Clock()
+        self.judge = judge
         self.phases: list[dict[str, Any]] = []
+        self._began = self.clock.monotonic()
 
     def plan(self) -> dict[str, Any]:
         """What `run` would do, without doing it."""
         state = self.store.state()
         settled = self._settled(state)
         return {
-            "changed": not settled,
+            "changed": not settled or self.request.restart,
             "release": self.request.release,
             "was": state.release if state else None,
             "slot": state.slot if state and settled else self._target(state),
@@ -73,13 +81,14 @@ class Transaction:
         """Make the requested release serve. Raises TransactionError, with the earlier release serving as before."""
         recovered = self.reconcile()
         state = self.store.state()
-        if self._settled(state):
+        if self._settled(state) and not self.request.restart:
             assert state is not None
             return self._result(state, changed=recovered is not None, recovered=recovered)
         if not self.store.has(self.request.release):
             raise TransactionError(
                 f"release {self.request.release} is not on this host (no files in {self.store.releases})"
             )
+        self.store.seal(self.request.release)
         slot = self._target(state)
         intent = Intent(
             release=self.request.release,
@@ -96,8 +105,22 @@ class Transaction:
             failure = self._refusal(slot, error)
             self._abandon(intent, failure.cause)
             raise failure from error
-        self._phase("switch", lambda: self.edge.set_state(slot, "ready"))
-        return self._result(self._finish(intent), changed=True, recovered=recovered)
+        try:
+            self._switch(intent)
+            cut = self._drain_and_soak(slot)
+        except TransactionError as error:
+            failure = self._refusal(slot, error)
+            self._return(intent, failure.cause)
+            raise failure from error
+        return self._result(self._finish(intent, cut), changed=True, recovered=recovered)
+
+    def remove(self) -> None:
+        """Take the app away: nothing of it gets requests, runs or is kept afterwards."""
+        for slot in SLOTS:
+            self.edge.set_state(slot, "drain")
+            self.runtime.stop(slot, self.request.stop_grace)
+        self.runtime.discard([path.name for path in self.store.releases.iterdir()])
+        self.store.destroy()
 
     def reconcile(self) -> Optional[str]:
         """Finish or undo what a crashed transaction left; returns what was done, None where nothing was left.
@@ -108,11 +131,15 @@ class Transaction:
         intent = self.store.intent()
         if intent is None:
             return None
+        if intent.returning:
+            self._return(intent, "interrupted while it was taken back")
+            return f"took back {intent.release}"
         status = self.runtime.status()[intent.slot]
         started = status.running and status.release == intent.release
         reached = started and self.edge.servers()[intent.slot].enabled
         if intent.switched or reached:
-            self._finish(intent)
+            self._switch(intent)
+            self._finish(intent, self._drain(other(intent.slot)))
             return f"finished the interrupted switch to {intent.release}"
         self._abandon(intent, "interrupted before the switch")
         return f"undid the interrupted start of {intent.release}"
@@ -188,20 +215,43 @@ class Transaction:
 
         self._phase("edge", wait)
 
-    def _finish(self, intent: Intent) -> State:
-        """From the switch on: drain and stop the old slot, then write down that it is done."""
-        old = other(intent.slot)
-        if not intent.switched:
-            self.store.write_intent(replace(intent, switched=True))
-        self.edge.set_state(intent.slot, "ready")
-        cut = self._drain(old)
-        self._phase("stop", lambda: self.runtime.stop(old, self.request.stop_grace))
-        state = State(release=intent.release, slot=intent.slot, since=self.clock.now(), previous=intent.was)
+    def _switch(self, intent: Intent) -> None:
+        """Send requests to the new slot, and nothing new to the old one."""
+
+        def switch() -> None:
+            self.edge.set_state(intent.slot, "ready")
+            if not intent.switched:
+                self.store.write_intent(replace(intent, switched=True))
+            self.edge.set_state(other(intent.slot), "drain")
+
+        self._phase("switch", switch)
+
+    def _finish(self, intent: Intent, cut: int) -> State:
+        """Stop the drained old slot, then write down that it is done. `cut` requests of it were still in flight."""
+        self._phase("stop", lambda: self.runtime.stop(other(intent.slot), self.request.stop_grace))
+        state = State(release=intent.release, slot=intent.slot, since=self.clock.now(), previous=self._previous(intent))
         self._record(intent, "good", cut=cut)
         self.store.write_state(state)
         self.store.drop_intent()
         self._prune(intent.release)
         return state
+
+    def _previous(self, intent: Intent) -> Optional[str]:
+        """What served before; a restart has not changed that."""
+        state = self.store.state()
+        return state.previous if state and intent.was == intent.release else intent.was
+
+    def _return(self, intent: Intent, cause: str) -> None:
+        """Send requests to the old slot again, which still runs, and take the new one away."""
+        old = other(intent.slot)
+        if not self.runtime.status()[old].running:
+            self._abandon(intent, cause)
+            return
+        if not intent.returning:
+            self.store.write_intent(replace(intent, switched=True, returning=True))
+        self.edge.set_state(old, "ready")
+        self._drain(intent.slot, name="return")
+        self._abandon(intent, cause)
 
     def _prune(self, live: str) -> None:
         """`live` is not the requested one while an interrupted transaction is finished; both are needed then."""
@@ -209,7 +259,7 @@ class Transaction:
         self.runtime.discard(removable)
         self.store.remove(removable)
 
-    def _drain(self, old: str) -> int:
+    def _drain(self, old: str, name: str = "drain") -> int:
         """Send nothing new to `old` and wait for its requests to end; returns how many were left at the deadline."""
 
         def drain() -> int:
@@ -217,15 +267,58 @@ class Transaction:
             if not self.runtime.status()[old].running:
                 return 0
             deadline = self.clock.monotonic() + self.request.drain
-            while True:
-                server = self.edge.servers()[old]
-                if server.enabled:  # somebody reloaded HAProxy in between
-                    self.edge.set_state(old, "drain")
-                elif not server.sessions or self.clock.monotonic() >= deadline:
-                    return server.sessions
+            while (left := self._in_flight(old)) and self.clock.monotonic() < deadline:
                 self.clock.sleep(POLL)
+            return left
 
-        return int(self._phase("drain", drain))
+        return int(self._phase(name, drain))
+
+    def _in_flight(self, old: str) -> int:
+        """Requests that a drained slot still answers. A reload of HAProxy in between is noticed and undone."""
+        server = self.edge.servers()[old]
+        if server.enabled:
+            self.edge.set_state(old, "drain")
+        return server.sessions
+
+    def _drain_and_soak(self, slot: str) -> int:
+        """Drain the old slot while the new one is watched, then watch it on until `soak` seconds are over.
+
+        Returns how many requests the old slot still answers. Raises TransactionError when the new release gets worse.
+        """
+        old = other(slot)
+        if not self.runtime.status()[old].running:
+            return 0  # the first release: there is nothing to return to
+        begin = self.clock.monotonic()
+        cut = int(self._phase("drain", lambda: self._watch(slot, 0, lambda: self._in_flight(old))))
+        left = self.request.soak - (self.clock.monotonic() - begin)
+        if left > 0:
+            self._phase("soak", lambda: self._watch(slot, left, lambda: 0))
+        if worse := self.judge(slot, old, begin) if self.judge else "":
+            raise TransactionError(worse)
+        return cut
+
+    def _watch(self, slot: str, seconds: float, in_flight: Callable[[], int]) -> int:
+        """Look at `slot` for `seconds`, and until nothing is in flight any more or the drain time is over."""
+        begin = self.clock.monotonic()
+        looked, failures = begin, 0
+        while True:
+            left, now = in_flight(), self.clock.monotonic()
+            if now - begin >= seconds and (not left or now - begin >= self.request.drain):
+                return left
+            if now - looked >= self.request.gate.interval:
+                looked = now
+                failures = self._look(slot, failures)
+            self.clock.sleep(POLL)
+
+    def _look(self, slot: str, failures: int) -> int:
+        """Failures in a row of a slot that serves. Raises TransactionError when it ended or there are too many."""
+        status = self.runtime.status()[slot]
+        if not status.running or status.restarts:
+            raise TransactionError("the new release ended soon after the switch")
+        problem = self._ready(slot)
+        if problem and failures + 1 >= self.request.gate.passes:
+            raise TransactionError(f"the new release got sick soon after the switch: {problem}")
+        return failures + 1 if problem else 0
 
     def _abandon(self, intent: Intent, cause: str) -> None:
         """Take the new slot away; the old one was never touched."""
@@ -234,10 +327,12 @@ class Transaction:
         self.store.drop_intent()
 
     def _record(self, intent: Intent, result: str, **more: Any) -> None:
-        last = self.store.ledger()[-1:]
+        last = self.store.releases_recorded()[-1:]
         if last and last[0]["release"] == intent.release and last[0]["start"] == intent.started:
             return  # written just before a crash
         about = self.request.about if intent.release == self.request.release else {}
+        # What it is made of is told by the record of its first time here, not by the run that returned to it.
+        about = {**{name: self.store.last_record(intent.release).get(name) for name in MADE_OF}, **about}
         self.store.record(
             {
                 **about,
@@ -274,7 +369,8 @@ class Transaction:
         try:
             return work()
         finally:
-            self.phases.append({"phase": name, "seconds": round(self.clock.monotonic() - begin, 2)})
+            spent = self.clock.monotonic() - begin
+            self.phases.append({"phase": name, "at": round(begin - self._began, 2), "seconds": round(spent, 2)})
 
     def _result(self, state: State, changed: bool, recovered: Optional[str]) -> dict[str, Any]:
         return {

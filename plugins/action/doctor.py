@@ -1,0 +1,28 @@
+# Copyright: Slipway contributors
+# SPDX-License-Identifier: MIT
+"""Controller part of slipway.fleet.doctor: a host that cannot be reached is a problem like any other."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from ansible.plugins.action import ActionBase
+from ansible_collections.slipway.fleet.plugins.plugin_utils.controller import Unreachable, on_host, run_id
+
+
+class ActionModule(ActionBase):  # type: ignore[misc]
+    """See the module of the same name for the options."""
+
+    def run(self, tmp: Any = None, task_vars: Any = None) -> dict[str, Any]:
+        super().run(tmp, task_vars)
+        options = {"controller_time": time.time(), "run": run_id(), **self._task.args}
+        try:
+            return on_host(self, "slipway.fleet.doctor", options, task_vars)
+        except Unreachable as error:
+            host = task_vars["inventory_hostname"]
+            return {
+                "failed": True,
+                "msg": f"nothing was changed; {host} cannot be reached: {error}. Mend its connection, or leave it out "
+                f"of this run with --limit 'all:!{host}'",
+            }

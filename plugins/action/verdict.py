@@ -1,0 +1,95 @@
+# Copyright: Slipway contributors
+# SPDX-License-Identifier: MIT
+"""Tells what became of a run over the fleet; see the module of the same name."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+from ansible.plugins.action import ActionBase
+from ansible.utils.display import Display
+from ansible_collections.slipway.fleet.plugins.plugin_utils import fleet, report
+from ansible_collections.slipway.fleet.plugins.plugin_utils.controller import main_process, started_at, whence, who
+
+BEFORE, ROLLED, SETTLED = "fastapi_app_doctor_result", "fastapi_app_release_result", "fastapi_app_settle_result"
+
+
+class ActionModule(ActionBase):  # type: ignore[misc]
+    """Reads the results of all hosts of the play; only this plugin and the gate of the roll do."""
+
+    def run(self, tmp: Any = None, task_vars: Any = None) -> dict[str, Any]:
+        super().run(tmp, task_vars)
+        options = self._task.args
+        rows = self._rows(task_vars, options.get("batches") or [1, "25%", "100%"])
+        release = fleet.wanted(rows)
+        if self._task.check_mode:
+            Display().display("\n" + fleet.plan(rows, release) + "\n")
+            return {"changed": False, "verdict": "planned", "message": "", "wrong": {}, "report": ""}
+        word = fleet.verdict(rows)
+        message = fleet.sentence(word, rows, release)
+        run = {
+            "app": options["app"],
+            "inventory": inventory_name(task_vars),
+            "operation": options.get("operation", "deploy"),
+            "release": release,
+            "who": who(),
+            "from": whence(),
+            "started": started_at(main_process()),
+            "ended": time.time(),
+            "verdict": word,
+            "message": message,
+            "plays": [],
+            "hosts": rows,
+        }
+        show(run, rows)
+        path = "" if word == "nothing" else self._write(run, options, task_vars)
+        probe = options.get("probe") or {}
+        return {
+            "changed": False,
+            "failed": bool(options.get("probe_must_pass") and probe.get("failed")),
+            "msg": f"{probe.get('failed', 0)} of {probe.get('requests', 0)} requests of the probe failed; see {path}",
+            "verdict": word,
+            "message": message,
+            "wrong": fleet.wrong(rows, message, release),
+            "report": path,
+        }
+
+    def _rows(self, task_vars: dict[str, Any], batches: list[Any]) -> list[dict[str, Any]]:
+        of_host = task_vars["hostvars"]
+        hosts = task_vars["ansible_play_hosts_all"]
+        rolling = [host for host in hosts if not (of_host[host].get(BEFORE) or {}).get("settled")]
+        found = {host: [of_host[host].get(name) for name in (BEFORE, ROLLED, SETTLED)] for host in hosts}
+        stopped = bool(fleet.trouble({host: results[1] for host, results in found.items()}))
+        return [
+            fleet.host_row(
+                host, fleet.batch_of(host, rolling, batches) if host in rolling else 0, *found[host], stopped
+            )
+            for host in hosts
+        ]
+
+    def _write(self, run: dict[str, Any], options: dict[str, Any], task_vars: dict[str, Any]) -> str:
+        """Write the report as a page and as JSON; returns the path of the page."""
+        probe = options.get("probe") or {}
+        directory = Path(options.get("directory") or f"reports/{inventory_name(task_vars)}")
+        directory.mkdir(parents=True, exist_ok=True)
+        name = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(run["started"])) + f"-{run['release']}"
+        page = report.write(report.build(run, report.read_samples(probe.get("samples"))), directory, name)
+        Display().display(f"The report is {page}\n")
+        return str(page)
+
+
+def inventory_name(task_vars: dict[str, Any]) -> str:
+    """The last part of the inventory's path: what reports are sorted by."""
+    sources = task_vars.get("ansible_inventory_sources") or ["inventory"]
+    return Path(str(sources[0])).stem or "inventory"
+
+
+def show(run: dict[str, Any], rows: list[dict[str, Any]]) -> None:
+    """The table, and what is known of each host that failed."""
+    screen = Display()
+    screen.display(f"\n{report.table(run)}\n\n{run['message']}\n")
+    for row in rows:
+        if row["diagnosis"]:
+            screen.display(f"--- {row['host']} ---\n{row['diagnosis']}\n", color="red")

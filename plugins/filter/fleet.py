@@ -1,0 +1,29 @@
+# Copyright: Slipway contributors
+# SPDX-License-Identifier: MIT
+"""Filters that look over all hosts of a fleet, for playbooks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+
+def edge_urls(hostvars: Mapping[str, Any], groups: Mapping[str, Sequence[str]]) -> list[str]:
+    """Where requests from the controller reach the app: the balancers, else the web hosts.
+
+    A host's `slipway_url` says it; without it http and its address.
+    """
+    hosts = groups.get("load_balancer") or groups.get("web") or ()
+    return [hostvars[host].get("slipway_url") or f"http://{hostvars[host].get('ansible_host') or host}" for host in hosts]
+
+
+def all_settled(hosts: Sequence[str], hostvars: Mapping[str, Any]) -> bool:
+    """Every host serves the wanted release already, as its preflight found."""
+    return all((hostvars[host].get("fastapi_app_doctor_result") or {}).get("settled", False) for host in hosts)
+
+
+class FilterModule:
+    """edge_urls and all_settled, both of slipway.fleet."""
+
+    def filters(self) -> dict[str, Any]:
+        return {"edge_urls": edge_urls, "all_settled": all_settled}

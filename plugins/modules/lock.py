@@ -1,0 +1,136 @@
+#!/usr/bin/python
+# Copyright: Slipway contributors
+# SPDX-License-Identifier: MIT
+"""Hold an app on a host for one run, freeze it, or let it go."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: lock
+short_description: Hold an app on a host for one run, freeze it, or let it go
+description:
+  - A lease belongs to one run of ansible-playbook. The controller renews it while the run lives and frees it soon
+    after it ended, however it ended. When the controller itself is gone, it runs out 120 seconds later.
+  - A freeze stays, over reboots too, until somebody lifts it.
+  - A lease that was taken over from a dead holder or broken, and every freeze, is written into the ledger.
+options:
+  app: {description: Name of the app., type: str, required: true}
+  root: {description: Directory of the app on the host., type: path, required: true}
+  state:
+    description:
+      - V(held) takes the lease for this run, and fails when another run or a freeze holds the app.
+      - V(frozen) lets nobody deploy until it is freed. V(free) breaks the lease and lifts the freeze.
+      - V(shown) only tells.
+    type: str
+    choices: [held, frozen, free, shown]
+    default: held
+  what: {description: What this run is about, for the message that others get., type: str, default: a run}
+  reason: {description: Why the app is frozen., type: str}
+  run: {description: Set by the action plugin., type: str}
+  who: {description: Set by the action plugin., type: str}
+  from: {description: Set by the action plugin., type: str}
+author: [Slipway contributors]
+attributes:
+  check_mode: {description: Tells whether the app is held and takes nothing., support: full}
+  diff_mode: {description: Has no diff., support: none}
+"""
+
+EXAMPLES = r"""
+- name: Hold the app while it is deployed
+  slipway.fleet.lock:
+    app: shortlinks
+    root: /opt/slipway/shortlinks
+    what: a deploy
+
+- name: Let nobody deploy over the weekend
+  slipway.fleet.lock:
+    app: shortlinks
+    root: /opt/slipway/shortlinks
+    state: frozen
+    reason: the sale runs until Monday
+"""
+
+RETURN = r"""
+holder: {description: The run that holds the app; empty when none does., returned: always, type: dict}
+freeze: {description: The freeze with its reason; empty when there is none., returned: always, type: dict}
+lease_file: {description: The file that the controller renews., returned: when held, type: str}
+taken_over: {description: The dead holder whose lease this run took., returned: when held, type: dict}
+"""
+
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ..module_utils.lease import Held, Lease
+from ..module_utils.release.store import Store
+
+ARGUMENTS: dict[str, Any] = {
+    "app": {"type": "str", "required": True},
+    "root": {"type": "path", "required": True},
+    "state": {"type": "str", "choices": ["held", "frozen", "free", "shown"], "default": "held"},
+    "what": {"type": "str", "default": "a run"},
+    "reason": {"type": "str"},
+    "run": {"type": "str"},
+    "who": {"type": "str"},
+    "from": {"type": "str"},
+}
+
+
+def take(lease: Lease, store: Store, holder: dict[str, Any]) -> dict[str, Any]:
+    """Hold the app. A lease is no change of the host: it is gone when the run is."""
+    dead = lease.acquire(holder)
+    if dead:
+        note(store, "the lock was taken over from a run that is gone", holder, dead)
+    return {"changed": False, "lease_file": str(lease.path), "taken_over": dead or {}}
+
+
+def freeze(lease: Lease, store: Store, holder: dict[str, Any], reason: str) -> dict[str, Any]:
+    before = lease.frozen()
+    if before and before["reason"] == reason:
+        return {"changed": False}
+    lease.freeze(reason, {name: holder[name] for name in ("who", "from", "since")})
+    note(store, f"frozen: {reason}", holder, before)
+    return {"changed": True}
+
+
+def free(lease: Lease, store: Store, holder: dict[str, Any]) -> dict[str, Any]:
+    found = lease.free()
+    for before in found:
+        note(store, "the freeze was lifted" if "reason" in before else "the lock was broken", holder, before)
+    return {"changed": bool(found)}
+
+
+def note(store: Store, event: str, by: dict[str, Any], before: Any) -> None:
+    store.root.mkdir(parents=True, exist_ok=True)
+    store.record({"event": event, "who": by["who"], "from": by["from"], "start": by["since"], "before": before})
+
+
+def main() -> None:
+    module = AnsibleModule(
+        ARGUMENTS, supports_check_mode=True, required_if=[("state", "frozen", ["reason"])]
+    )
+    options = module.params
+    store = Store(Path(options["root"]))
+    lease = Lease(options["app"], store.root)
+    holder = {name: options[name] for name in ("run", "who", "from", "what")}
+    holder["since"] = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    result: dict[str, Any] = {"changed": False}
+    try:
+        if options["state"] == "held":
+            if module.check_mode and (problem := lease.problem(str(options["run"]))):
+                module.warn(f"a run would stop here: {problem}")
+            elif not module.check_mode:
+                result = take(lease, store, holder)
+        elif options["state"] == "frozen" and not module.check_mode:
+            result = freeze(lease, store, holder, options["reason"])
+        elif options["state"] == "free" and not module.check_mode:
+            result = free(lease, store, holder)
+    except Held as error:
+        module.fail_json(msg=f"nothing was changed; {error}")
+    module.exit_json(**result, holder=lease.holder() or {}, freeze=lease.frozen() or {})
+
+
+if __name__ == "__main__":
+    main()

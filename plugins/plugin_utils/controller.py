@@ -1,0 +1,146 @@
+# Copyright: Slipway contributors
+# SPDX-License-Identifier: MIT
+"""What the action plugins share: who this run is, a host that cannot be reached, a lease that is kept alive."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import shlex
+import socket
+import time
+from pathlib import Path
+from typing import Any
+
+from ansible.errors import AnsibleConnectionFailure
+from ansible.plugins.action import ActionBase
+from ansible.utils.display import Display
+from ansible_collections.slipway.fleet.plugins.module_utils.lease import HEARTBEAT
+
+# Links to the job that runs this, as the CI systems name it.
+CI_JOBS = ("CI_JOB_URL", "BUILD_URL", "CIRCLE_BUILD_URL")
+
+
+def main_process() -> int:
+    """The process id of ansible-playbook; an action plugin runs in one of its workers."""
+    return os.getppid()
+
+
+def started(pid: int) -> str:
+    """When a process started, in clock ticks since boot: with the id it names a process for good. Linux only, else empty."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[19]
+    except OSError:
+        return ""
+
+
+def started_at(pid: int) -> float:
+    """When a process started, in seconds since the epoch; now where that is not to be seen."""
+    ticks = started(pid)
+    if not ticks:
+        return time.time()
+    uptime = float(Path("/proc/uptime").read_text(encoding="utf-8").split()[0])
+    return time.time() - uptime + int(ticks) / os.sysconf("SC_CLK_TCK")
+
+
+def alive(pid: int, since: str) -> bool:
+    """Whether the process with this id and start is still there."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return started(pid) == since
+
+
+def who() -> str:
+    """The person or job behind this run: SLIPWAY_WHO, else the user."""
+    try:
+        return os.environ.get("SLIPWAY_WHO") or getpass.getuser()
+    except (KeyError, OSError):
+        return f"uid {os.getuid()}"
+
+
+def whence() -> str:
+    """The machine, with a link to the CI job where there is one."""
+    job = next((os.environ[name] for name in CI_JOBS if os.environ.get(name)), "")
+    if os.environ.get("GITHUB_RUN_ID"):
+        job = "/".join(
+            (os.environ["GITHUB_SERVER_URL"], os.environ["GITHUB_REPOSITORY"], "actions/runs", os.environ["GITHUB_RUN_ID"])
+        )
+    return f"{socket.gethostname()} ({job})" if job else socket.gethostname()
+
+
+def run_id() -> str:
+    """Names this run of ansible-playbook, the same for all hosts and tasks."""
+    pid = main_process()
+    return f"{socket.gethostname()}-{pid}-{started(pid)}"
+
+
+class Unreachable(Exception):
+    """The host did not answer; the text is what the connection said."""
+
+
+def on_host(action: ActionBase, module: str, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
+    """Run a module on the action's host. Raises Unreachable, so that the caller decides what that means for the fleet.
+
+    Ansible itself would take the host out of the run and go on with the next batch (ansible issue 56265).
+    """
+    try:
+        result: dict[str, Any] = action._execute_module(module_name=module, module_args=arguments, task_vars=task_vars)
+    except AnsibleConnectionFailure as error:
+        raise Unreachable(" ".join(str(error).split())) from error
+    if result.get("unreachable"):
+        raise Unreachable(" ".join(str(result.get("msg", "no answer")).split()))
+    return result
+
+
+def keep_alive(action: ActionBase, lease: str, run: str) -> None:
+    """Renew a lease on the action's host for as long as ansible-playbook lives, and free it soon after it ended.
+
+    Neither `always` nor `rescue` runs when ansible-playbook is interrupted or killed (ansible proposal 120), so a
+    process of its own does this, with the connection that the task has. When the whole controller is gone, the lease
+    runs out by itself.
+    """
+    pid = main_process()
+    since = started(pid)
+    child = os.fork()
+    if child:
+        os.waitpid(child, 0)
+        return
+    try:
+        os.setsid()
+        if os.fork():
+            os._exit(0)
+        _be_quiet()
+        file, mine = shlex.quote(lease), shlex.quote(f'"run": "{run}"')
+        renew = f"grep -qsF {mine} {file} && touch -c {file}"
+        _renew_until_gone(action, renew, pid, since)
+        action._low_level_execute_command(f"grep -qsF {mine} {file} && rm -f {file}")
+    finally:
+        os._exit(0)
+
+
+def _renew_until_gone(action: ActionBase, renew: str, pid: int, since: str) -> None:
+    """Ends when the main process has, or the lease was given back."""
+    beat = time.monotonic()
+    while alive(pid, since):
+        time.sleep(0.5)
+        if time.monotonic() - beat < HEARTBEAT:
+            continue
+        beat = time.monotonic()
+        try:
+            if action._low_level_execute_command(renew)["rc"] == 1:
+                os._exit(0)
+        except AnsibleConnectionFailure:
+            continue  # the host may come back; until then its lease grows old
+
+
+def _be_quiet() -> None:
+    """Nothing of the task that forked us is ours: neither its output nor its pipes to ansible-playbook."""
+    Display().verbosity = 0
+    null = os.open(os.devnull, os.O_RDWR)
+    for descriptor in range(3):
+        os.dup2(null, descriptor)
+    os.closerange(3, 4096)

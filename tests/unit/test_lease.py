@@ -1,0 +1,81 @@
+"""A lease is one run's, frees itself, and says whose it is."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.slipway.fleet.plugins.module_utils.lease import LIFETIME, Held, Lease
+
+
+def holder(run: str, **more: Any) -> dict[str, Any]:
+    return {"run": run, "who": run, "from": "ci", "what": "a deploy", "since": "2026-01-01T00:00:00+00:00", **more}
+
+
+@pytest.fixture
+def lease(tmp_path: Path) -> Lease:
+    return Lease("links", tmp_path / "app", tmp_path / "locks")
+
+
+def grow_old(lease: Lease, seconds: float) -> None:
+    then = time.time() - seconds
+    os.utime(lease.path, (then, then))
+
+
+def test_the_second_run_learns_who_holds_it(lease: Lease) -> None:
+    assert lease.acquire(holder("ann")) is None
+    with pytest.raises(Held, match=r"a deploy by ann from ci is under way since 2026-01-01.*wait until it has ended"):
+        lease.acquire(holder("bob"))
+    assert lease.holder()["run"] == "ann"  # type: ignore[index]
+
+
+def test_the_same_run_may_ask_again(lease: Lease) -> None:
+    lease.acquire(holder("ann"))
+    assert lease.acquire(holder("ann")) is None
+
+
+def test_a_holder_that_is_gone_is_taken_over_from(lease: Lease) -> None:
+    lease.acquire(holder("ann"))
+    grow_old(lease, LIFETIME + 1)
+    assert lease.holder() is None
+    dead = lease.acquire(holder("bob"))
+    assert dead is not None
+    assert dead["run"] == "ann"
+
+
+def test_a_holder_just_within_its_lifetime_is_not(lease: Lease) -> None:
+    lease.acquire(holder("ann"))
+    grow_old(lease, LIFETIME - 5)
+    with pytest.raises(Held):
+        lease.acquire(holder("bob"))
+
+
+def test_only_the_holder_gives_it_back(lease: Lease) -> None:
+    lease.acquire(holder("ann"))
+    assert not lease.give_back("bob")
+    assert lease.give_back("ann")
+    assert lease.acquire(holder("bob")) is None
+
+
+def test_a_holder_that_died_while_it_wrote_holds_nothing(lease: Lease) -> None:
+    lease.path.parent.mkdir()
+    lease.path.write_text('{"run": "an')
+    assert lease.acquire(holder("bob")) is None
+
+
+def test_a_freeze_stays_until_it_is_lifted(lease: Lease) -> None:
+    lease.freeze("the sale runs", {"who": "ann", "from": "desk", "since": "today"})
+    with pytest.raises(Held, match=r"frozen by ann from desk since today: the sale runs; lift it with"):
+        lease.acquire(holder("bob"))
+    assert [entry["reason"] for entry in lease.free()] == ["the sale runs"]
+    assert lease.acquire(holder("bob")) is None
+
+
+def test_to_free_breaks_the_lease_of_a_run_too(lease: Lease) -> None:
+    lease.acquire(holder("ann"))
+    assert [entry["run"] for entry in lease.free()] == ["ann"]
+    assert lease.holder() is None
+    assert lease.free() == []
