@@ -90,6 +90,11 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {rest:02} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"
 
 
+def moment(seconds: float) -> str:
+    """A time since the start of the run, finer than on the axis."""
+    return f"{seconds:.1f} s" if abs(seconds) < 100 else clock(seconds)
+
+
 def utc(at: float, form: str = "%Y-%m-%d %H:%M:%S UTC") -> str:
     return time.strftime(form, time.gmtime(at))
 
@@ -147,7 +152,7 @@ def _latency(report: Report) -> str:
         )
         asked = figure(report, f"latency.{part}.requests", count(there["requests"]))
         rows += f'<tr><th scope="row">{part}</th>{cells}<td class="count">{asked}</td></tr>'
-    caption = "<caption>Latency before, during and after the roll, in milliseconds</caption>"
+    caption = "<caption>Latency around the roll, in milliseconds</caption>"
     return (
         f'<table class="latency">{caption}<thead><tr><td></td>{head}<th scope="col" class="count">requests</th></tr>'
         f"</thead><tbody>{rows}</tbody></table>"
@@ -158,7 +163,8 @@ def _timeline(report: Report) -> str:
     if not report["hosts"] and not report["requests"]["measured"]:
         return ""
     took = figure(report, "roll.seconds", duration(report["roll"]["seconds"]))
-    return f"<section><h2>Timeline <small>the roll took {took}</small></h2>{picture(report)}</section>"
+    told = f"<small>the roll took {took}; the axis counts from the start of the run</small>"
+    return f"<section><h2>Timeline {told}</h2>{picture(report)}</section>"
 
 
 def _hosts(report: Report) -> str:
@@ -183,11 +189,12 @@ def _host(report: Report, position: int) -> str:
         for name in ("was", "tried", "now")
     )
     seconds = figure(report, f"{at}.seconds", f"{host['seconds']:.1f}" if host["steps"] else NONE)
+    unit = "<small> s</small>" if host["steps"] else ""
     return (
         f'<tr role="row"><th role="rowheader" scope="row" class="host">{figure(report, f"{at}.host")}</th>'
         f'<td role="cell" class="batch">{figure(report, f"{at}.batch", str(host["batch"] or NONE))}</td>'
         f'{ids}<td role="cell" class="outcome">{outcome}</td>'
-        f'<td role="cell" class="seconds">{seconds}</td></tr>'
+        f'<td role="cell" class="seconds">{seconds}{unit}</td></tr>'
     )
 
 
@@ -216,7 +223,7 @@ def _failures(report: Report) -> str:
     if not failures:
         return ""
     rows = "".join(
-        f'<tr><td class="when" title="{utc(entry["time"])}">{clock(entry["time"] - report["started"])}</td>'
+        f'<tr><td class="when" title="{utc(entry["time"])}">{moment(entry["time"] - report["started"])}</td>'
         f"<td>{figure(report, f'requests.failures.{position}.error')}</td>"
         f"<td>{escape(', '.join(entry['under_way']) or NONE)}</td></tr>"
         for position, entry in enumerate(failures)

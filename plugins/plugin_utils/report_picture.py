@@ -27,6 +27,7 @@ PHASES = {
 STEPS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400)
 MOST_TICKS = 7
 CAPTION, GAP, LANE, PANEL, AXIS = 20, 26, 16, 132, 26  # pixels
+NICE = [float(f"{step}e{power}") for power in range(-2, 8) for step in (1, 2, 5)]  # milliseconds
 CROSS = "M-4.5-4.5 4.5 4.5M4.5-4.5-4.5 4.5"
 NARROWEST = 0.25  # percent of the width, for what took no time
 
@@ -101,8 +102,10 @@ def picture(report: Report) -> str:
     bottom = view.y + 6
     _axis(view, window, bottom)
     title = f"Timeline of release {report['release']} on {len(report['hosts'])} hosts"
+    names = max([7, *(len(host["host"]) for host in report["hosts"])])
     return (
-        f'<div class="picture" style="height:{bottom + AXIS:g}px"><div class="labels" aria-hidden="true">'
+        f'<div class="picture" style="height:{bottom + AXIS:g}px;--names:{names}ch">'
+        '<div class="labels" aria-hidden="true">'
         f"{''.join(view.labels)}</div>"
         f'<svg role="img" aria-labelledby="picture-title picture-told" width="100%" height="{bottom + AXIS:g}">'
         f'<title id="picture-title">{escape(title)}</title><desc id="picture-told">{escape(told(report))}</desc>'
@@ -149,6 +152,8 @@ def _row(window: Window, host: Mapping[str, Any], y: float, height: float) -> li
     thick = round(height * 0.57)
     top = y + (height - thick) / 2
     middle = y + height / 2
+    if not host["steps"]:
+        return [f'<text class="idle" x="4" y="{middle:g}" dy=".35em">{escape(host["outcome"])}</text>']
     drawn = [f'<line class="track" x1="0" x2="100%" y1="{middle:g}" y2="{middle:g}"/>']
     moments = []
     for step in host["steps"]:
@@ -156,8 +161,6 @@ def _row(window: Window, host: Mapping[str, Any], y: float, height: float) -> li
             moments.append(_moment(window, host, step, y, height))
         else:
             drawn.append(_bar(window, host, step, top, thick))
-    if not host["steps"]:
-        drawn.append(f'<text class="idle" x="4" y="{middle:g}" dy=".35em">{escape(host["outcome"])}</text>')
     failed = [step for step in host["steps"] if not step["revert"]]
     if host["outcome"] in {"failed", "unreachable"} and failed:
         at = window.x(max(step["start"] + step["seconds"] for step in failed))
@@ -196,25 +199,28 @@ def kind(phase: str) -> str:
 class Scale:
     """Latencies on a logarithmic axis, because a stall of a second and an answer in 3 ms must both be seen."""
 
-    low: int  # powers of ten of milliseconds
-    high: int
+    low: float  # milliseconds
+    high: float
     top: float
 
     @classmethod
     def of(cls, values: Sequence[float], top: float) -> Scale:
-        low = math.floor(math.log10(max(min(values, default=1.0), 0.1)))
-        high = math.ceil(math.log10(max(max(values, default=10.0), 0.1)) + 0.02)
-        return cls(low, max(high, low + 1), top)
+        smallest, largest = max(min(values, default=1.0), 0.05), max(max(values, default=10.0), 0.1)
+        low = max(value for value in NICE if value <= smallest)
+        high = min((value for value in NICE if value > max(largest, 5 * low)), default=largest)
+        return cls(low, high, top)
 
     def y(self, ms: float) -> float:
-        share = (math.log10(max(ms, 10.0**self.low)) - self.low) / (self.high - self.low)
+        share = math.log(max(ms, self.low) / self.low) / math.log(self.high / self.low)
         return self.top + PANEL * (1 - share)
 
     def ticks(self) -> list[tuple[float, str]]:
-        powers = range(self.low, self.high + 1)
+        """Powers of ten, and where those are few the steps between them."""
+        within = [value for value in NICE if self.low <= value <= self.high]
+        powers = [value for value in within if math.log10(value).is_integer()]
         return [
-            (self.y(10.0**power), f"{10 ** (power - 3):g} s" if power >= 3 else f"{10.0**power:g} ms")
-            for power in powers
+            (self.y(value), f"{value / 1000:g} s" if value >= 1000 else f"{value:g} ms")
+            for value in (powers if len(powers) > 2 else within)
         ]
 
 

@@ -59,13 +59,14 @@ caption { text-align: left; color: var(--soft); font-size: .88rem; padding-botto
 .latency .count { color: var(--soft); }
 .picture { display: grid; grid-template-columns: minmax(52px, auto) minmax(0, 1fr); column-gap: 14px; padding-right:
   10px; }
-.labels { position: relative; width: clamp(56px, 15vw, 150px); font-size: 13px; }
+.labels { position: relative; width: min(var(--names) + 1ch, 27vw, 220px); font-size: 13px; }
 .label { position: absolute; left: 0; right: 0; overflow: hidden; white-space: nowrap; text-overflow: ellipsis; }
 .label.caption { color: var(--soft); font-size: 12px; }
 .label.tick { color: var(--soft); font-size: 12px; text-align: right; }
 .label.failed, .label.unreachable { color: var(--bad); font-weight: 650; }
 svg { display: block; overflow: visible; }
 svg text { font-size: 12px; fill: var(--soft); }
+.idle { stroke: var(--card); stroke-width: 4px; paint-order: stroke; }
 svg .time { text-anchor: middle; font-variant-numeric: tabular-nums; }
 .grid { stroke: var(--grid); }
 .rule { stroke: var(--line); }
@@ -109,6 +110,7 @@ svg .failure { stroke: var(--bad); stroke-width: 2.6; }
 .hosts tbody tr, .failures tbody tr { border-top: 1px solid var(--line); }
 .hosts tbody .host { font-weight: 600; }
 .hosts .seconds { text-align: right; padding-right: 0; }
+.hosts .seconds small { display: none; }
 span.outcome { display: inline-block; padding: 1px 10px; border-radius: 99px; font-size: .88rem; font-weight: 550; }
 .failures .when { white-space: nowrap; color: var(--soft); }
 details { border-top: 1px solid var(--line); padding-top: 14px; margin-top: 14px; }
@@ -141,7 +143,7 @@ footer { color: var(--soft); font-size: .88rem; padding: 8px 4px; overflow-wrap:
   .hosts td.batch { grid-area: 3 / 1 / 4 / 3; color: var(--soft); font-size: .88rem; }
   .hosts td.seconds { grid-area: 3 / 3; color: var(--soft); font-size: .88rem; }
   .hosts .batch::before { content: "batch "; }
-  .hosts .seconds::after { content: " s"; }
+  .hosts .seconds small { display: inline; font-size: inherit; }
   .hosts .was, .hosts .tried, .hosts .now { grid-row: 2; line-height: 1.35; }
   .hosts .was::before, .hosts .tried::before, .hosts .now::before { content: attr(data-name); display: block; color:
     var(--soft); font-size: 12px; }
