@@ -1,6 +1,6 @@
 # Copyright: Slipway contributors
 # SPDX-License-Identifier: MIT
-"""Controller part of slipway.fleet.doctor: a host that cannot be reached is a problem like any other."""
+"""Controller part of slipway.fleet.doctor: finds the hosts that cannot be reached, and groups those to be changed."""
 
 from __future__ import annotations
 
@@ -11,6 +11,10 @@ from ansible.plugins.action import ActionBase
 from ansible_collections.slipway.fleet.plugins.plugin_utils.controller import Unreachable, on_host, run_id
 
 
+# The group of the hosts that do not serve yet what they should; the plays that change something are over it.
+CHANGING = "slipway_changing"
+
+
 class ActionModule(ActionBase):  # type: ignore[misc]
     """See the module of the same name for the options."""
 
@@ -18,7 +22,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         super().run(tmp, task_vars)
         options = {"controller_time": time.time(), "run": run_id(), **self._task.args}
         try:
-            return on_host(self, "slipway.fleet.doctor", options, task_vars)
+            result = on_host(self, "slipway.fleet.doctor", options, task_vars)
         except Unreachable as error:
             host = task_vars["inventory_hostname"]
             return {
@@ -26,3 +30,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
                 "msg": f"nothing was changed; {host} cannot be reached: {error}. Mend its connection, or leave it out "
                 f"of this run with --limit 'all:!{host}'",
             }
+        if not result.get("failed") and not result["settled"]:
+            # As ansible.builtin.group_by does; a task of its own would cost every host one more process here.
+            result |= {"add_group": CHANGING, "parent_groups": ["all"]}
+        return result

@@ -17,13 +17,8 @@ def edge_urls(hostvars: Mapping[str, Any], groups: Mapping[str, Sequence[str]]) 
     return [hostvars[host].get("slipway_url") or f"http://{hostvars[host].get('ansible_host') or host}" for host in hosts]
 
 
-def all_settled(hosts: Sequence[str], hostvars: Mapping[str, Any]) -> bool:
-    """Every host serves the wanted release already, as its preflight found."""
-    return all((hostvars[host].get("fastapi_app_doctor_result") or {}).get("settled", False) for host in hosts)
-
-
 class FilterModule:
-    """edge_urls and all_settled, both of slipway.fleet."""
+    """slipway.fleet.edge_urls."""
 
     def filters(self) -> dict[str, Any]:
-        return {"edge_urls": edge_urls, "all_settled": all_settled}
+        return {"edge_urls": edge_urls}

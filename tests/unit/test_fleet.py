@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.slipway.fleet.plugins.filter.fleet import all_settled, edge_urls
+from ansible_collections.slipway.fleet.plugins.filter.fleet import edge_urls
 from ansible_collections.slipway.fleet.plugins.plugin_utils import fleet
 
 HOSTS = ["web1", "web2", "web3", "web4"]
@@ -122,9 +122,3 @@ def test_edges_are_the_balancers_where_there_are_some() -> None:
     hostvars = {"web1": {"ansible_host": "10.0.0.1"}, "lb1": {"slipway_url": "https://app.example"}}
     assert edge_urls(hostvars, {"web": ["web1"]}) == ["http://10.0.0.1"]
     assert edge_urls(hostvars, {"web": ["web1"], "load_balancer": ["lb1"]}) == ["https://app.example"]
-
-
-def test_all_settled_needs_every_host() -> None:
-    hostvars: dict[str, Any] = {"a": {"fastapi_app_doctor_result": {"settled": True}}, "b": {}}
-    assert all_settled(["a"], hostvars)
-    assert not all_settled(["a", "b"], hostvars)
