@@ -118,10 +118,10 @@ def pytest(*paths: str) -> Count:
 
 
 def missing_packages() -> list[str]:
-    """Debian packages of the servers that tests start, where they are not there."""
+    """Debian packages of the servers and the browser that tests start, where they are not there."""
     postgres = shutil.which("postgres") or list(Path("/usr/lib/postgresql").glob("*/bin/postgres"))
     path = f"{os.environ.get('PATH', '')}:/usr/sbin"
-    programs = {"redis-server": "redis-server", "haproxy": "haproxy", "pgrep": "procps"}
+    programs = {"redis-server": "redis-server", "haproxy": "haproxy", "pgrep": "procps", "chromium": "chromium"}
     missing = [package for program, package in programs.items() if not shutil.which(program, path=path)]
     return missing if postgres else ["postgresql", *missing]
 
@@ -135,7 +135,7 @@ def install_servers() -> bool:
         run(["apt-get", "install", "-y", "-qq", "--no-install-recommends", *packages])
         packages = missing_packages()
     if packages:
-        print(f"The tests start servers of their own; install them with: sudo apt-get install {' '.join(packages)}")
+        print(f"The tests start programs of their own; install them with: sudo apt-get install {' '.join(packages)}")
     return not packages
 
 

@@ -17,10 +17,11 @@ from typing import Any
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible_collections.slipway.fleet.plugins.plugin_utils import probe
+from ansible_collections.slipway.fleet.plugins.plugin_utils.controller import main_process, run_id
 
 OPTIONS: dict[str, Any] = {
     "state": {"type": "str", "choices": ["started", "stopped"], "required": True},
-    "run": {"type": "str", "required": True},
+    "run": {"type": "str"},
     "directory": {"type": "str"},
     "urls": {"type": "list", "elements": "str", "default": []},
     "path": {"type": "str", "default": "/version"},
@@ -81,7 +82,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
     def run(self, tmp: Any = None, task_vars: Any = None) -> dict[str, Any]:
         super().run(tmp, task_vars)
         _, options = self.validate_argument_spec(OPTIONS)
-        name = "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in options["run"])
+        name = "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in options["run"] or run_id())
         directory = Path(options["directory"] or reports(task_vars["ansible_inventory_sources"]))
         samples, note = directory / f".probe-{name}.jsonl", directory / f".probe-{name}.json"
         if options["state"] == "started":
@@ -91,7 +92,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
     def _started(self, options: dict[str, Any], samples: Path, note: Path) -> dict[str, Any]:
         if options["rate"] == 0:
             return {"changed": False, "msg": "the probe is off (rate 0)"}
-        watched = os.getppid()
+        watched = main_process()
         settings = {
             **{option: options[option] for option in SENT},
             "samples": str(samples.absolute()),

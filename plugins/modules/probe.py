@@ -17,7 +17,9 @@ description:
   - Requests before the first good answer are counted apart, since nothing was deployed yet.
 options:
   state: {description: Whether to start or to stop it., type: str, choices: [started, stopped], required: true}
-  run: {description: Names the run. The one that was started is stopped by the same name., type: str, required: true}
+  run:
+    description: The one that was started is stopped by the same name; without it the run of ansible-playbook.
+    type: str
   urls:
     description: Edges to ask in turn, each as C(http://HOST:PORT) or C(https://HOST:PORT).
     type: list
@@ -47,14 +49,12 @@ EXAMPLES = r"""
 - name: Ask both balancers from now on
   slipway.fleet.probe:
     state: started
-    run: "{{ fleet_run }}"
     urls: [https://lb1.example.com, https://lb2.example.com]
     host_header: links.example.com
 
 - name: Have the figures
   slipway.fleet.probe:
     state: stopped
-    run: "{{ fleet_run }}"
   register: fleet_probe_result
 """
 

@@ -55,8 +55,8 @@ def name_of(run: Run) -> str:
 
 def build(run: Run, samples: Iterable[probe.Sample] = ()) -> dict[str, Any]:
     """The report as JSON. Times are seconds since the epoch, durations seconds, latencies milliseconds."""
-    hosts = [_host(host) for host in run.get("hosts") or () if isinstance(host, Mapping)]
-    asked = sorted((sample for sample in samples if number(sample.get("start")) is not None), key=_start)
+    hosts = [_host(host) for host in _entries(run, "hosts")]
+    asked = sorted((found for sample in samples if (found := _sample(sample))), key=_start)
     counting = probe.counted(asked)[1]
     started, ended = _span(run, hosts, asked)
     roll = _roll(hosts) or (started, ended)
@@ -74,7 +74,7 @@ def build(run: Run, samples: Iterable[probe.Sample] = ()) -> dict[str, Any]:
             "during": _part(sample for sample in counting if roll[0] <= _start(sample) <= roll[1]),
             "after": _part(sample for sample in counting if _start(sample) > roll[1]),
         },
-        "plays": [_play(play) for play in run.get("plays") or () if isinstance(play, Mapping)],
+        "plays": [_play(play) for play in _entries(run, "plays")],
         "hosts": hosts,
         "marks": marks(counting, text(run.get("release"))),
     }
@@ -83,7 +83,7 @@ def build(run: Run, samples: Iterable[probe.Sample] = ()) -> dict[str, Any]:
 def table(run: Run) -> str:
     """Host by host what it was, what was tried, and what it is now, for the terminal."""
     lines = [list(COLUMNS)]
-    for host in map(_host, run.get("hosts") or ()):
+    for host in map(_host, _entries(run, "hosts")):
         seconds = f"{host['seconds']:.1f}" if host["steps"] else "-"
         lines.append([(str(host[name] or "-"))[:40] for name in COLUMNS[:-1]] + [seconds])
     widths = [max(len(line[column]) for line in lines) for column in range(len(COLUMNS))]
@@ -123,7 +123,7 @@ def marks(samples: Sequence[probe.Sample], release: str) -> list[dict[str, Any]]
         {"start": _start(sample), "ms": _ms(sample), "failed": 0, "new": _is_new(sample, release)} for sample in kept
     ]
     found += [
-        {"start": _start(group[0]), "ms": _ms(_slowest(group)), "failed": len(group), "error": text(group[0]["error"])}
+        {"start": _start(group[0]), "ms": _ms(_slowest(group)), "failed": len(group), "error": group[0]["error"]}
         for group in _bins(bad, FAILED_BINS)
     ]
     return sorted(found, key=_start)
@@ -154,12 +154,12 @@ def _start(sample: Mapping[str, Any]) -> float:
 
 
 def _ms(sample: probe.Sample) -> float:
-    return max(number(sample.get("ms")) or 0.0, 0.0)
+    return number(sample.get("ms")) or 0.0
 
 
 def _is_new(sample: probe.Sample, release: str) -> Optional[bool]:
     """Whether the wanted release answered; None where the answer does not name one."""
-    answered = text(sample.get("release"))
+    answered = sample.get("release")
     if not answered or not release:
         return None
     return answered.startswith(release) or release.startswith(answered)
@@ -176,20 +176,34 @@ def _requests(samples: Sequence[probe.Sample], hosts: Sequence[Mapping[str, Any]
     figures = probe.summarize(samples)
     for failure in figures["failures"]:
         at = number(failure["time"]) or 0.0
-        failure["error"] = text(failure["error"])
         failure["under_way"] = [
             f"{host['host']} {step['phase']}"
             for host in hosts
             for step in host["steps"]
             if step["start"] <= at <= step["start"] + step["seconds"]
         ]
-    errors = [text(sample["error"]) for sample in samples if sample.get("error")]
+    errors = [sample["error"] for sample in samples if sample.get("error")]
     figures["first_error"] = errors[0] if errors else ""
     return {"measured": bool(samples), **figures}
 
 
+def _entries(value: Mapping[str, Any], key: str) -> list[Mapping[str, Any]]:
+    """The dictionaries of a list; nothing where there is no list."""
+    found = value.get(key)
+    return [entry for entry in found if isinstance(entry, Mapping)] if isinstance(found, (list, tuple)) else []
+
+
+def _sample(sample: probe.Sample) -> Optional[dict[str, Any]]:
+    """A request as the probe wrote it down, without what cannot be reckoned with."""
+    start = number(sample.get("start"))
+    if start is None:
+        return None
+    found = {"start": start, "ms": max(number(sample.get("ms")) or 0.0, 0.0), "url": number(sample.get("url"))}
+    return {**found, **{key: text(sample[key]) for key in ("error", "release", "slot") if sample.get(key)}}
+
+
 def _host(host: Mapping[str, Any]) -> dict[str, Any]:
-    steps = [found for step in host.get("steps") or () if isinstance(step, Mapping) and (found := _step(step))]
+    steps = [found for step in _entries(host, "steps") if (found := _step(step))]
     log = text(host.get("diagnosis")).strip("\n").splitlines()
     return {
         "host": text(host.get("host")) or "?",
@@ -226,9 +240,9 @@ def _roll(hosts: Sequence[Mapping[str, Any]]) -> Optional[tuple[float, float]]:
     return min(step["start"] for step in steps), max(step["start"] + step["seconds"] for step in steps)
 
 
-def _span(run: Run, hosts: Sequence[Mapping[str, Any]], samples: list[probe.Sample]) -> tuple[float, float]:
+def _span(run: Run, hosts: Sequence[Mapping[str, Any]], samples: Sequence[probe.Sample]) -> tuple[float, float]:
     """When the run began and ended; where it does not say, what is known of it."""
-    known = [*(_roll(hosts) or ()), *(_start(sample) for sample in samples[:1] + samples[-1:])]
+    known = [*(_roll(hosts) or ()), *(_start(sample) for sample in (*samples[:1], *samples[-1:]))]
     started = number(run.get("started"))
     ended = number(run.get("ended"))
     started = started if started is not None else min(known, default=ended or 0.0)

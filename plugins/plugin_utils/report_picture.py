@@ -62,7 +62,8 @@ class Window:
     def ticks(self) -> list[tuple[float, str]]:
         """Where the axis has a line, with its label."""
         span = self.end - self.start
-        step = next((step for step in STEPS if span / step <= MOST_TICKS), STEPS[-1] * math.ceil(span / STEPS[-1]))
+        longest = STEPS[-1] * math.ceil(span / STEPS[-1] / MOST_TICKS)
+        step = next((step for step in STEPS if span / step <= MOST_TICKS), longest)
         first = math.ceil((self.start - self.zero) / step)
         last = math.floor((self.end - self.zero) / step)
         return [(self.x(self.zero + count * step), clock(count * step, step)) for count in range(first, last + 1)]
@@ -153,7 +154,7 @@ def _row(window: Window, host: Mapping[str, Any], y: float, height: float) -> li
     top = y + (height - thick) / 2
     middle = y + height / 2
     if not host["steps"]:
-        return [f'<text class="idle" x="4" y="{middle:g}" dy=".35em">{escape(host["outcome"])}</text>']
+        return [f'<text class="idle" x="4" y="{middle:g}" dy=".35em">{escape(host["outcome"][:24])}</text>']
     drawn = [f'<line class="track" x1="0" x2="100%" y1="{middle:g}" y2="{middle:g}"/>']
     moments = []
     for step in host["steps"]:

@@ -17,22 +17,21 @@ STYLE = """
     --drain: #edae3c; --soak: #b4c559; --stop: #93a0ae; --return: #ff9160; --old: #8fa1b6; --new: #3dc1bb; }
 }
 * { box-sizing: border-box; }
-body { margin: 0; background: var(--paper); color: var(--ink); font: 16px/1.5 system-ui, -apple-system, "Segoe UI",
-  Roboto, "Noto Sans", "Liberation Sans", sans-serif; -webkit-text-size-adjust: 100%; }
+body { margin: 0; overflow-wrap: anywhere; background: var(--paper); color: var(--ink); font: 16px/1.5 system-ui,
+  -apple-system, "Segoe UI", Roboto, "Noto Sans", "Liberation Sans", sans-serif; -webkit-text-size-adjust: 100%; }
 main { max-width: 1080px; margin: 0 auto; padding: 40px 28px 56px; }
 code, pre { font-family: ui-monospace, SFMono-Regular, Menlo, Consolas, "Liberation Mono", monospace; font-size:
   .86em; }
 h1, h2, p { margin: 0; }
-h1 { font-size: clamp(1.6rem, 5vw, 2.3rem); line-height: 1.2; font-weight: 680; letter-spacing: -.02em; overflow-wrap:
-  anywhere; }
+h1 { font-size: clamp(1.6rem, 5vw, 2.3rem); line-height: 1.2; font-weight: 680; letter-spacing: -.02em; }
 h1 code { font-size: .8em; font-weight: 500; letter-spacing: 0; color: var(--soft); margin-left: .2em; }
 h2 { font-size: 1.02rem; font-weight: 650; margin-bottom: 18px; }
 h2 small { font-size: .88rem; font-weight: 400; color: var(--soft); margin-left: .5em; }
 header { margin-bottom: 28px; }
-.over { color: var(--soft); font-size: .9rem; margin-bottom: 6px; overflow-wrap: anywhere; }
+.over { color: var(--soft); font-size: .9rem; margin-bottom: 6px; }
 .verdict { display: inline-block; margin: 14px 0 0; padding: 3px 13px; border-radius: 99px; font-weight: 650;
   font-size: .95rem; }
-.lead { margin-top: 12px; max-width: 46em; overflow-wrap: anywhere; }
+.lead { margin-top: 12px; max-width: 46em; }
 .is-good { color: var(--good); background: var(--good-back); }
 .is-reverted, .is-held { color: var(--warn); background: var(--warn-back); }
 .is-failed, .is-unreachable { color: var(--bad); background: var(--bad-back); }
@@ -106,7 +105,7 @@ svg .failure { stroke: var(--bad); stroke-width: 2.6; }
 .hosts, .failures { width: 100%; }
 .hosts thead, .failures thead { color: var(--soft); font-size: .88rem; }
 .hosts th, .hosts td, .failures th, .failures td { text-align: left; font-weight: 400; padding: 8px 16px 8px 0;
-  vertical-align: baseline; overflow-wrap: anywhere; }
+  vertical-align: baseline; }
 .hosts tbody tr, .failures tbody tr { border-top: 1px solid var(--line); }
 .hosts tbody .host { font-weight: 600; }
 .hosts .seconds { text-align: right; padding-right: 0; }
@@ -115,19 +114,17 @@ span.outcome { display: inline-block; padding: 1px 10px; border-radius: 99px; fo
 .failures .when { white-space: nowrap; color: var(--soft); }
 details { border-top: 1px solid var(--line); padding-top: 14px; margin-top: 14px; }
 h2 + details { border: 0; padding: 0; margin: 0; }
-summary { cursor: pointer; overflow-wrap: anywhere; }
+summary { cursor: pointer; }
 summary b { color: var(--bad); margin-right: .4em; }
 pre { margin: 14px 0 0; padding: 14px 16px; background: var(--paper); border: 1px solid var(--line); border-radius:
-  9px; font-size: 12.5px; line-height: 1.55; max-height: 26rem; overflow: auto; white-space: pre-wrap; overflow-wrap:
-  anywhere; }
+  9px; font-size: 12.5px; line-height: 1.55; max-height: 26rem; overflow: auto; white-space: pre-wrap; }
 .plays { list-style: none; margin: 0; padding: 0; font-size: .92rem; }
 .plays li { display: grid; grid-template-columns: minmax(0, 16em) 1fr 6.2em; align-items: center; gap: 16px; padding:
   3px 0; }
-.plays .name { overflow-wrap: anywhere; }
 .plays li > :last-child { text-align: right; font-variant-numeric: tabular-nums; color: var(--soft); }
 .plays .bar { background: var(--grid); height: 9px; border-radius: 5px; overflow: hidden; }
 .plays i { display: block; height: 100%; min-width: 2px; background: var(--old); border-radius: 5px; }
-footer { color: var(--soft); font-size: .88rem; padding: 8px 4px; overflow-wrap: anywhere; }
+footer { color: var(--soft); font-size: .88rem; padding: 8px 4px; }
 :focus-visible { outline: 2px solid var(--start); outline-offset: 2px; }
 @media (max-width: 640px) {
   main { padding: 24px 14px 36px; }
