@@ -30,17 +30,24 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         super().run(tmp, task_vars)
         self._task_vars = task_vars
         self.validate_argument_spec(
-            {name: {"required": True} for name in ("app", "root", "source", "files", "lock")}
-            | {"python": {}, "wheels": {}, "ca_file": {}}
+            {name: {"required": True} for name in ("app", "root")}
+            | {name: {} for name in ("operation", "source", "files", "lock", "python", "wheels", "ca_file")}
         )
         options = dict(self._task.args)
         try:
-            return self._put(options)
+            if options.get("operation") == "inspect":
+                return self._on_host(**options)
+            source = PackageSource(Path(options["source"]), list(options["files"]), options["lock"])
+            if options.get("operation") == "identify":
+                return {"changed": False, **self._named(options, source.key())}
+            return self._put(options, source)
         except PackageError as error:
             raise AnsibleActionFail(str(error)) from error
 
-    def _put(self, options: dict[str, Any]) -> dict[str, Any]:
-        source = PackageSource(Path(options["source"]), list(options["files"]), options["lock"])
+    def _named(self, options: dict[str, Any], key: str) -> dict[str, Any]:
+        return {"reference": str(Packages(Path(options["root"])).path(key)), "content": key}
+
+    def _put(self, options: dict[str, Any], source: PackageSource) -> dict[str, Any]:
         place = {name: options[name] for name in ("app", "root", "python") if options.get(name)}
         place["content"] = key = source.key()
         found = self._on_host(operation="find", **place)
@@ -52,8 +59,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             sent = self._send(source, requirements, wheels, set(found["wheels"]), place)
         return {
             "changed": not found["present"],
-            "reference": str(Packages(Path(options["root"])).path(key)),
-            "content": key,
+            **self._named(options, key),
             "python": found["target"]["version"],
             "sent": sent,
         }

@@ -41,7 +41,7 @@ def placeholders(secrets: dict[str, Any]) -> list[str]:
     return sorted(str(name) for name, value in secrets.items() if str(value or "").strip().lower() in _PLACEHOLDERS)
 
 
-def secret_files(secrets: dict[str, Any], directory: str, owner: int) -> list[dict[str, Any]]:
+def secret_files(secrets: dict[str, Any], directory: str, owner: int | str) -> list[dict[str, Any]]:
     """Entries for slipway.fleet.tree: the directory, and a file for each secret that only `owner` can read."""
     user = str(owner)
     entries: list[dict[str, Any]] = [

@@ -37,6 +37,14 @@ options:
   certificate: {description: Certificate of the edge; one that is missing is not looked at., type: path}
   certificate_days: {description: Days before its end from when a certificate counts as drift., type: int, default: 14}
   run: {description: Set by the action plugin., type: str, default: ""}
+  runtime:
+    description:
+      - What a release needs that is not on the host yet, V(compose) Docker and V(systemd) a Python with virtual
+        environments. One that is there tells by itself.
+    type: str
+    choices: [compose, systemd]
+    default: compose
+  python: {description: That Python., type: path, default: /usr/bin/python3}
   disk_needed: {description: Bytes that the release needs., type: int, default: 0}
   disk_reserve: {description: Bytes that must stay free., type: int, default: 1073741824}
   controller_time: {description: Seconds since the epoch on the controller; 0 checks no clock., type: float, default: 0}
@@ -80,9 +88,11 @@ from typing import Any, Optional
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.lease import Lease
+from ..module_utils.package import PackageError, target_of
 from ..module_utils.release.edge import EdgeError
 from ..module_utils.release.observe import certificate_days, free_mib, observe
 from ..module_utils.release.model import State
+from ..module_utils.release.runtimes import staged_for
 from ..module_utils.release.store import Busy, Store
 from ..module_utils.release.transaction import Transaction
 from ..module_utils.release.wiring import PLACE_ARGUMENTS, transaction_of
@@ -96,6 +106,8 @@ ARGUMENTS: dict[str, Any] = {
     "certificate": {"type": "path"},
     "certificate_days": {"type": "int", "default": 14},
     "run": {"type": "str", "default": ""},
+    "runtime": {"type": "str", "choices": ["compose", "systemd"], "default": "compose"},
+    "python": {"type": "path", "default": "/usr/bin/python3"},
     "disk_needed": {"type": "int", "default": 0},
     "disk_reserve": {"type": "int", "default": 1 << 30},
     "controller_time": {"type": "float", "default": 0},
@@ -128,6 +140,14 @@ def docker_problem() -> Optional[str]:
     return None
 
 
+def python_problem(python: str) -> Optional[str]:
+    try:
+        target_of(python)
+    except PackageError as error:
+        return str(error)
+    return None
+
+
 def compose_version(text: str) -> tuple[int, ...]:
     """(2, 26) of `2.26.1-4`."""
     numbers = text.lstrip("v").split("-")[0].split(".")[:2]
@@ -138,6 +158,11 @@ def nearest_existing(path: Path) -> Path:
     while not path.exists():
         path = path.parent
     return path
+
+
+def places(runtime: str, root: Path) -> list[Path]:
+    """Where a release takes room."""
+    return [root, Path("/var/lib/docker")] if runtime == "compose" else [root]
 
 
 def disk_problems(places: list[Path], needed: int, reserve: int) -> list[str]:
@@ -174,12 +199,14 @@ def find_problems(options: dict[str, Any], transaction: Transaction) -> list[str
     if os.geteuid() != 0:
         return ["the tasks do not run as root here; set become: true, and give the remote user sudo"]
     root = transaction.store.root
-    problems = [problem for problem in (docker_problem(), lock_problem(transaction, options["run"])) if problem]
+    runtime = runtime_of(options, transaction.store)
+    tool = docker_problem() if runtime == "compose" else python_problem(options["python"])
+    problems = [problem for problem in (tool, lock_problem(transaction, options["run"])) if problem]
     try:
         transaction.edge.servers()
     except EdgeError as error:
         problems.append(str(error))
-    problems += disk_problems([root, Path("/var/lib/docker")], options["disk_needed"], options["disk_reserve"])
+    problems += disk_problems(places(runtime, root), options["disk_needed"], options["disk_reserve"])
     skew = abs(time.time() - options["controller_time"])
     if options["controller_time"] and skew > options["clock_tolerance"]:
         problems.append(f"the clock differs by {skew:.0f} s from the controller's; start a time service on both")
@@ -204,6 +231,15 @@ def target(purpose: str, store: Store, state: Optional[State], wanted: str) -> s
     if not before:
         raise ValueError(f"there is no good release before {state.release} on this host to return to")
     return before[-1]
+
+
+def runtime_of(options: dict[str, Any], store: Store) -> str:
+    """The runtime that the wanted release needs."""
+    try:
+        release = target(options["purpose"], store, store.state(), options["release"])
+    except ValueError:
+        release = ""
+    return (staged_for(store.releases, release) if release else None) or str(options["runtime"])
 
 
 def look(options: dict[str, Any], transaction: Transaction) -> dict[str, Any]:

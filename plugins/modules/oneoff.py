@@ -53,8 +53,9 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils.release.compose import Compose
 from ..module_utils.release.diagnosis import last_exception
+from ..module_utils.release.runtime import RuntimeFailed
+from ..module_utils.release.runtimes import Runtimes
 
 ARGUMENTS: dict[str, Any] = {
     "app": {"type": "str", "required": True},
@@ -80,7 +81,7 @@ def main() -> None:
     options = module.params
     if module.check_mode:
         module.exit_json(changed=False, skipped=True, msg=f"{options['purpose']} is not run in check mode")
-    runtime = Compose(options["app"], Path(options["root"]) / "releases")
+    runtime = Runtimes(options["app"], Path(options["root"]) / "releases")
     mark = Path(options["root"]) / "releases" / options["release"] / f".{options['once']}"
     if options["once"] and mark.exists():
         module.exit_json(changed=False, rc=0, stdout="", stderr="", msg=f"{options['purpose']} was done before")
@@ -89,6 +90,8 @@ def main() -> None:
         result = runtime.run(options["release"], options["command"], options["timeout"])
     except subprocess.TimeoutExpired:
         module.fail_json(msg=f"{options['purpose']} did not end within {options['timeout']:.0f} s and was stopped")
+    except RuntimeFailed as error:
+        module.fail_json(msg=f"{options['purpose']} of release {options['release']} could not be run: {error}")
     assert result is not None
     output = f"{result.stderr.strip()}\n{result.stdout.strip()}".strip()
     if result.returncode:

@@ -17,7 +17,7 @@ description:
 options:
   app: {description: Name of the app., type: str, required: true}
   root: {description: Directory of the app on the host., type: path, required: true}
-  source: {description: Directory with the code on the controller., type: path}
+  source: {description: Directory with the code on the controller; not needed with V(inspect)., type: path}
   files:
     description: Files and directories below O(source) that the app sees below C(/srv).
     type: list
@@ -27,10 +27,12 @@ options:
   wheels: {description: Directory on the controller with wheels of one's own that no index has., type: path}
   ca_file: {description: CA bundle on the controller for an index behind an inspecting proxy., type: path}
   operation:
-    description: Set by the action plugin for the part that runs on the host.
+    description:
+      - V(put) has the package on the host, V(identify) only tells its content and asks no host, V(inspect) only looks
+        whether the host's Python suits. The others are set by the action plugin for the part that runs on the host.
     type: str
-    choices: [find, install]
-    default: find
+    choices: [put, identify, inspect, find, install]
+    default: put
   archive: {description: Set by the action plugin., type: path}
   content: {description: Set by the action plugin., type: str}
 author: [Slipway contributors]
@@ -73,7 +75,7 @@ ARGUMENTS: dict[str, Any] = {
     "python": {"type": "path", "default": "/usr/bin/python3"},
     "wheels": {"type": "path"},
     "ca_file": {"type": "path"},
-    "operation": {"type": "str", "choices": ["find", "install"], "default": "find"},
+    "operation": {"type": "str", "choices": ["put", "identify", "inspect", "find", "install"], "default": "put"},
     "archive": {"type": "path"},
     "content": {"type": "str"},
 }
@@ -85,6 +87,8 @@ def main() -> None:
     os.umask(0o022)
     packages = Packages(Path(options["root"]))
     try:
+        if options["operation"] == "inspect":
+            module.exit_json(changed=False, python=target_of(options["python"]).version)
         if options["operation"] == "find":
             target = target_of(options["python"])
             present = packages.has(options["content"], target)

@@ -19,6 +19,11 @@ from .systemd import Systemd
 TOOLS = {"compose": "docker", "systemd": "systemctl"}
 
 
+def staged_for(releases: Path, release: str) -> Optional[str]:
+    """The runtime that a release was staged for, None where it is not staged."""
+    return next((kind for kind, name in STAGED_BY.items() if (releases / release / name).is_file()), None)
+
+
 class Runtimes:
     """Both adapters as one. One whose tool the host lacks, or that no staged release needs, is not asked."""
 
@@ -31,9 +36,8 @@ class Runtimes:
 
     def kind(self, release: str) -> str:
         """The runtime that a release was staged for. Raises RuntimeFailed when there is no such release."""
-        for kind, name in STAGED_BY.items():
-            if (self.releases / release / name).is_file():
-                return kind
+        if kind := staged_for(self.releases, release):
+            return kind
         raise RuntimeFailed(f"release {release} is not staged on this host (no files in {self.releases / release})")
 
     def start(self, slot: str, release: str) -> None:
