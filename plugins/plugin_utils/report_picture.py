@@ -77,9 +77,10 @@ class Picture:
     drawn: list[str] = field(default_factory=list)
     labels: list[str] = field(default_factory=list)
 
-    def label(self, text: str, y: float, height: float, kind: str = "") -> None:
+    def label(self, text: str, y: float, height: float, kind: str = "", title: str = "") -> None:
         style = f"top:{y:g}px;height:{height:g}px;line-height:{height:g}px"
-        self.labels.append(f'<div class="label {kind}" style="{style}" title="{escape(text)}">{escape(text)}</div>')
+        hint = f' title="{escape(title)}"' if title else ""
+        self.labels.append(f'<div class="label {kind}" style="{style}"{hint}>{escape(text)}</div>')
 
 
 def clock(seconds: float, step: float = 1) -> str:
@@ -103,7 +104,7 @@ def picture(report: Report) -> str:
     bottom = view.y + 6
     _axis(view, window, bottom)
     title = f"Timeline of release {report['release']} on {len(report['hosts'])} hosts"
-    names = max([7, *(len(host["host"]) for host in report["hosts"])])
+    names = max([7, *(len(name) for name in short_names(report["hosts"]).values())])
     return (
         f'<div class="picture" style="height:{bottom + AXIS:g}px;--names:{names}ch">'
         '<div class="labels" aria-hidden="true">'
@@ -133,17 +134,27 @@ def told(report: Report) -> str:
     return f"{hosts}. {requests['failed']} of {requests['requests']} requests failed."
 
 
+def short_names(hosts: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Names of hosts without the domain, where all have the same."""
+    names = [host["host"] for host in hosts]
+    domains = {name.partition(".")[2] for name in names}
+    if len(domains) != 1 or any(name.replace(".", "").isdigit() for name in names):
+        return {name: name for name in names}
+    return {name: name.partition(".")[0] for name in names}
+
+
 def _hosts(view: Picture, window: Window, hosts: Sequence[Mapping[str, Any]]) -> None:
     height = 28 if len(hosts) <= 12 else 20 if len(hosts) <= 30 else 15
     ordered = sorted(hosts, key=lambda host: host["batch"])
     batches = sorted({host["batch"] for host in hosts})
+    names = short_names(hosts)
     for position, host in enumerate(ordered):
         if len(batches) > 1 and (position == 0 or ordered[position - 1]["batch"] != host["batch"]):
             view.y += 4 if position else 0
             view.label(f"batch {host['batch']}" if host["batch"] else "no batch", view.y, CAPTION, "caption")
             view.drawn.append(f'<line class="rule" x1="0" x2="100%" y1="{view.y + 0.5:g}" y2="{view.y + 0.5:g}"/>')
             view.y += CAPTION
-        view.label(host["host"], view.y, height, f"host {escape(host['outcome'])}")
+        view.label(names[host["host"]], view.y, height, f"host {escape(host['outcome'])}", host["host"])
         view.drawn += _row(window, host, view.y, height)
         view.y += height
 

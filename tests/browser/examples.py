@@ -1,10 +1,19 @@
-"""Two rolls over four hosts, as the playbooks would report them: one that went well, one that was taken back."""
+"""Two rolls over four hosts, as the playbooks would report them: one that went well, one that was taken back.
+
+    PYTHONPATH=.collections python3 -m tests.browser.examples > docs/report.svg
+
+draws the second one for the documentation; a test holds the two equal.
+"""
 
 from __future__ import annotations
 
 import math
 import random
+import sys
 from typing import Any
+
+from ansible_collections.slipway.fleet.plugins.plugin_utils import report
+from ansible_collections.slipway.fleet.plugins.plugin_utils.report_style import STYLE
 
 BEGAN = 1_760_000_000.0
 WAS, TRIED = "3f1c09d2a7be", "77aa01bc9d10"
@@ -120,3 +129,25 @@ def reverted() -> tuple[dict[str, Any], list[dict[str, Any]]]:
     new = [(26.5, 0.25), (40.0, 0.5), (55.0, 0.0)]
     failed = (40.2, 40.45, 40.5, 55.35)
     return run("reverted", message, 66.0, hosts), samples(18.0, 65.5, new, failed)
+
+
+def drawing() -> str:
+    """The head of the report of a roll that was taken back, as a picture for the documentation."""
+    made = report.build(*reverted())
+    page = report.render(made)
+    start, end = page.index("<header>"), page.index("</section>", page.index("<h2>Timeline")) + len("</section>")
+    style = STYLE.replace("main { max-width: 1080px", "main { max-width: 1000px")
+    return (
+        (
+            '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 1000 1050" width="1000" height="1050" role="img">'
+            f"<title>{made['app']} {made['release']}: {made['verdict']}</title>"
+            '<foreignObject width="1000" height="1050"><body xmlns="http://www.w3.org/1999/xhtml">'
+            f"<style>{style}</style><main>{page[start:end]}</main></body></foreignObject></svg>\n"
+        )
+        .replace("<svg role", '<svg xmlns="http://www.w3.org/2000/svg" role')
+        .replace('<svg class="cross"', '<svg xmlns="http://www.w3.org/2000/svg" class="cross"')
+    )
+
+
+if __name__ == "__main__":
+    sys.stdout.write(drawing())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from ansible_collections.slipway.fleet.plugins.plugin_utils import report
 from tests.browser import examples
 from tests.browser.chromium import Browser
 
+ROOT = Path(__file__).resolve().parents[2]
 HOSTILE = "<script>console.error('run')</script><img src=x onerror=console.error('run')>\u202e\x1b[31m" + "w" * 300
 FIGURES = """
 [...document.querySelectorAll("[data-figure]")].map(element => ({
@@ -153,3 +155,10 @@ def test_the_browser_notices_what_it_must(browser: Browser, tmp_path: Path) -> N
     assert any('"oh"' in complaint for complaint in browser.complaints)
     assert any("nothing is not defined" in complaint for complaint in browser.complaints)
     assert (tmp_path / "gone.png").as_uri() in browser.requested
+
+
+def test_the_picture_in_the_documentation_is_what_the_code_draws() -> None:
+    drawn = examples.drawing()
+    ET.fromstring(drawn)  # noqa: S314 - our own
+    assert (ROOT / "docs/report.svg").read_text() == drawn, "write it anew: see tests/browser/examples.py"
+    assert len(drawn) < 60_000

@@ -15,7 +15,13 @@ from typing import Any
 import pytest
 from ansible_collections.slipway.fleet.plugins.plugin_utils import report
 from ansible_collections.slipway.fleet.plugins.plugin_utils.report_page import duration, milliseconds, share
-from ansible_collections.slipway.fleet.plugins.plugin_utils.report_picture import PANEL, Scale, Window, clock
+from ansible_collections.slipway.fleet.plugins.plugin_utils.report_picture import (
+    PANEL,
+    Scale,
+    Window,
+    clock,
+    short_names,
+)
 from ansible_collections.slipway.fleet.plugins.plugin_utils.report_style import STYLE
 
 HOSTILE = "</title><script>alert(1)</script><img src=x onerror=alert(1)>\x1b[31m\x00\u202e'\"&{}%s"
@@ -257,6 +263,20 @@ def test_each_host_has_a_row(count: int) -> None:
     ends = [(float(top), float(top) + float(height)) for top, height in rows]
     assert all(end <= top for (_, end), (top, _) in itertools.pairwise(ends))
     assert html.count('<rect class="phase phase-gate"') == count
+
+
+@pytest.mark.parametrize(
+    ("names", "shown"),
+    [
+        (["web1.example.com", "web2.example.com"], ["web1", "web2"]),
+        (["web1.example.com", "web2.example.org"], ["web1.example.com", "web2.example.org"]),
+        (["web1", "web2"], ["web1", "web2"]),
+        (["10.0.0.1"], ["10.0.0.1"]),
+        ([], []),
+    ],
+)
+def test_a_domain_that_all_have_is_left_out(names: list[str], shown: list[str]) -> None:
+    assert list(short_names([{"host": name} for name in names]).values()) == shown
 
 
 def test_what_was_taken_back_looks_different() -> None:
