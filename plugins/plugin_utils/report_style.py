@@ -10,7 +10,7 @@ STYLE = """
   --bad: #b3231b; --bad-back: #fce6e3; --calm-back: #eceff1; --roll: #f3f1e9; --start: #3f7fd4; --gate: #12908b;
   --edge: #8a63c9; --drain: #cc8400; --soak: #84962a; --stop: #8793a0; --return: #c2501c; --old: #6f8197; --new:
   #12908b; }
-@media (prefers-color-scheme: dark) {
+@media screen and (prefers-color-scheme: dark) {
   :root { --paper: #11151a; --card: #191f26; --ink: #e5e9ee; --soft: #9eaab7; --line: #2f3842; --grid: #252d36;
     --track: #2c353f; --good: #6ad797; --good-back: #143524; --warn: #f3bb58; --warn-back: #3a2a0c; --bad: #ff8b80;
     --bad-back: #431a18; --calm-back: #28313a; --roll: #1f262b; --start: #6ba4f2; --gate: #3dc1bb; --edge: #b497ea;
@@ -149,7 +149,7 @@ footer { color: var(--soft); font-size: .88rem; padding: 8px 4px; }
   .plays .bar { grid-row: 2; grid-column: 1 / 3; }
 }
 @media print {
-  :root { --paper: #fff; }
+  :root { color-scheme: light; --paper: #fff; }
   body { font-size: 11pt; print-color-adjust: exact; -webkit-print-color-adjust: exact; }
   main { max-width: none; padding: 0; }
   section { break-inside: avoid; border-color: #ccc; }

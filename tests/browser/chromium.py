@@ -102,7 +102,7 @@ class Browser:
         """Show a file, with the width of a screen in pixels."""
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
-        self.call("Emulation.setEmulatedMedia", features=[scheme])
+        self.call("Emulation.setEmulatedMedia", media="", features=[scheme])
         self.call("Page.navigate", url=page.absolute().as_uri())
         deadline = time.monotonic() + LIMIT
         while self.evaluate("document.readyState + location.href") != f"complete{page.absolute().as_uri()}":

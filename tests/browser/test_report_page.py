@@ -143,6 +143,17 @@ def test_the_picture_shows_every_phase_and_every_failure(browser: Browser, tmp_p
     assert begins < gate[0] < begins + width
 
 
+def test_paper_is_white(browser: Browser, tmp_path: Path) -> None:
+    page = report.write(report.build(*examples.reverted()), tmp_path, "reverted")
+    browser.open(page, 720, dark=True)
+    browser.call(
+        "Emulation.setEmulatedMedia", media="print", features=[{"name": "prefers-color-scheme", "value": "dark"}]
+    )
+    colors = "(style => [style.color, style.backgroundColor])(getComputedStyle(document.querySelector('pre')))"
+    assert browser.evaluate(colors) == ["rgb(27, 35, 45)", "rgb(255, 255, 255)"]
+    assert browser.evaluate("document.documentElement.scrollWidth") == 720
+
+
 def test_the_browser_notices_what_it_must(browser: Browser, tmp_path: Path) -> None:
     """The driver itself: a page that complains, asks for more and is too wide."""
     page = tmp_path / "bad.html"
