@@ -1,4 +1,4 @@
-"""Alembic's entry: runs on the connection that app.migrate hands over."""
+"""Alembic's entry: runs on the connection that app.migrate hands over, or writes SQL without one."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ from alembic import context
 
 from app.models import Base
 
-context.configure(
-    connection=context.config.attributes["connection"],
-    target_metadata=Base.metadata,
-    transaction_per_migration=True,
-)
+if context.is_offline_mode():
+    context.configure(dialect_name="postgresql", target_metadata=Base.metadata, literal_binds=True)
+else:
+    context.configure(
+        connection=context.config.attributes["connection"],
+        target_metadata=Base.metadata,
+        transaction_per_migration=True,
+    )
 with context.begin_transaction():
     context.run_migrations()
