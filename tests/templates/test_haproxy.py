@@ -17,6 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.slipway.fleet.plugins.module_utils.release.edge import Edge as RuntimeEdge
+from ansible_collections.slipway.fleet.plugins.module_utils.release.edge import EdgeError
+from ansible_collections.slipway.fleet.plugins.modules.balancer import change
 
 from tests.templates.rendering import Role
 
@@ -384,3 +387,67 @@ def test_a_certificate_is_read_before_it_is_used(key: str, accepted: bool, certi
         env={"SLIPWAY_CERTIFICATE": str(tmp_path / "new.pem")}, capture_output=True, check=False,
     )  # fmt: skip
     assert (said.returncode == 0) is accepted
+
+
+@pytest.fixture
+def balanced(tmp_path: Path) -> Iterator[tuple[Edge, dict[str, Edge]]]:
+    """A load balancer before the edges of two hosts."""
+    hosts = {}
+    for name in ("web1", "web2"):
+        directory = tmp_path / name
+        directory.mkdir()
+        Slot(str(directory / "links-blue.sock"), f"blue of {name}")
+        hosts[name] = Edge(directory, haproxy_trusted_proxies=["127.0.0.1"])
+        hosts[name].start()
+    directory = tmp_path / "lb"
+    directory.mkdir()
+    servers = {name: f"127.0.0.1:{edge.port}" for name, edge in hosts.items()}
+    balancer = Edge(directory, haproxy_apps=[{"name": "links", "servers": servers}])
+    balancer.start()
+    wait_for(lambda: statuses(balancer) == {"web1": "UP", "web2": "UP"})
+    yield balancer, hosts
+    for edge in (balancer, *hosts.values()):
+        edge.stop()
+
+
+def statuses(balancer: Edge) -> dict[str, str]:
+    rows = [line.split(",") for line in balancer.ask("show stat").splitlines() if line.startswith("app_links,web")]
+    return {row[1]: row[17] for row in rows}
+
+
+def answered_by(balancer: Edge, count: int = 8) -> set[str]:
+    return {json.loads(balancer.get("/")[1])["slot"] for _ in range(count)}
+
+
+def test_a_load_balancer_shares_requests_and_leaves_out_a_host_that_is_gone(
+    balanced: tuple[Edge, dict[str, Edge]],
+) -> None:
+    balancer, hosts = balanced
+    assert answered_by(balancer) == {"blue of web1", "blue of web2"}
+    hosts["web1"].stop()
+    assert answered_by(balancer) == {"blue of web2"}, "the first requests too: they are asked again at the other host"
+    hosts["web1"].log = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+
+
+def test_the_app_learns_who_asked_the_load_balancer(balanced: tuple[Edge, dict[str, Edge]]) -> None:
+    balancer, _ = balanced
+    response, body = balancer.get("/")
+    headers = {name.lower(): value for name, value in json.loads(body)["headers"].items()}
+    assert headers["x-request-id"] == response.headers["X-Request-ID"], "one id over both edges"
+    assert headers["x-forwarded-for"] == "127.0.0.1"
+
+
+def test_a_drained_host_gets_nothing_new_and_the_last_one_stays_in(balanced: tuple[Edge, dict[str, Edge]]) -> None:
+    balancer, _ = balanced
+    edge = RuntimeEdge(
+        str(balancer.directory / "admin.sock"),
+        "app_links",
+        str(balancer.directory / "server-state"),
+        expected=["web1", "web2"],
+    )
+    assert change(edge, "web1", "drain", wait=5) == 0
+    assert answered_by(balancer) == {"blue of web2"}
+    with pytest.raises(EdgeError, match="web2 is the last host of app_links that answers"):
+        change(edge, "web2", "drain", wait=5)
+    change(edge, "web1", "ready", wait=5)
+    assert answered_by(balancer) == {"blue of web1", "blue of web2"}

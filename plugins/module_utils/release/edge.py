@@ -5,10 +5,12 @@ from __future__ import annotations
 import csv
 import io
 import socket
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from .model import SLOTS
 from .store import write_durably
 
 # How a module is told where the edge is; the fields are the arguments of Edge.
@@ -65,11 +67,19 @@ def parse_servers(statistics: str, states: str, backend: str) -> dict[str, Serve
 class Edge:
     """One backend behind HAProxy's admin socket."""
 
-    def __init__(self, admin_socket: str, backend: str, state_file: str, timeout: float = 5.0) -> None:
+    def __init__(
+        self,
+        admin_socket: str,
+        backend: str,
+        state_file: str,
+        timeout: float = 5.0,
+        expected: Sequence[str] = SLOTS,
+    ) -> None:
         self.admin_socket = admin_socket
         self.backend = backend
         self.state_file = Path(state_file)
         self.timeout = timeout
+        self.expected = set(expected)
 
     def ask(self, command: str) -> str:
         """HAProxy's answer to one command. Raises EdgeError when nothing answers."""
@@ -89,12 +99,15 @@ class Edge:
         return answer.decode()
 
     def servers(self) -> dict[str, Server]:
-        """Both slots as HAProxy sees them. Raises EdgeError when the configuration does not know the app."""
+        """The servers (on a host that serves, both slots) as HAProxy sees them.
+
+        Raises EdgeError when the configuration does not know the app.
+        """
         found = parse_servers(self.ask("show stat"), self.ask("show servers state"), self.backend)
-        if not {"blue", "green"} <= set(found):
+        if not self.expected <= set(found):
             raise EdgeError(
-                f"HAProxy has no backend {self.backend} with the servers blue and green; "
-                "list the app in haproxy_apps and run the provision playbook"
+                f"HAProxy has no backend {self.backend} with the servers {' and '.join(sorted(self.expected))}; "
+                "list them in haproxy_apps and run the provision playbook"
             )
         return found
 
