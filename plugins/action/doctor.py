@@ -10,7 +10,6 @@ from typing import Any
 from ansible.plugins.action import ActionBase
 from ansible_collections.slipway.fleet.plugins.plugin_utils.controller import Unreachable, on_host, run_id
 
-
 # The group of the hosts that do not serve yet what they should; the plays that change something are over it.
 CHANGING = "slipway_changing"
 

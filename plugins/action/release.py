@@ -21,6 +21,8 @@ MODULE = "slipway.fleet.release"
 # The results of this plugin on other hosts, under the names that role fastapi_app registers.
 ROLLED = "fastapi_app_release_result"
 BEFORE = "fastapi_app_doctor_result"
+# Operations that only tell. A host that does not answer is part of what is told, and not the end of the run for it.
+TELLING = ("observe", "history", "logs")
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]
@@ -29,7 +31,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
     def run(self, tmp: Any = None, task_vars: Any = None) -> dict[str, Any]:
         super().run(tmp, task_vars)
         options = dict(self._task.args)
-        options["about"] = {"who": who(), "from": whence(), **(options.get("about") or {})}
+        options["about"] = {"who": who(), "from": whence(), "run": run_id(), **(options.get("about") or {})}
         operation = options.get("operation", "activate")
         if operation == "settle":
             return self._settle(options, task_vars)
@@ -38,7 +40,11 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         try:
             result = on_host(self, MODULE, options, task_vars)
         except Unreachable as error:
+            if operation in TELLING:
+                return {"changed": False, "outcome": fleet.UNREACHABLE, "cause": f"it cannot be reached: {error}"}
             return {"unreachable": True, "msg": str(error)}
+        if operation in TELLING:
+            return reported(result)
         if operation == "activate" and not self._task.check_mode:
             result["outcome"] = fleet.outcome_of(result)
         return result
@@ -72,7 +78,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         if not stopped or options.get("on_failure") == "hold":
             back = None
         if back:
-            options["about"] = {"operation": "revert", "who": who(), "from": whence()}
+            options["about"] = {"operation": "revert", "who": who(), "from": whence(), "run": run_id()}
         began = time.time()
         try:
             result = on_host(self, MODULE, {"run": run_id(), **options, "return_to": back}, task_vars)

@@ -61,13 +61,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         hosts = task_vars["ansible_play_hosts_all"]
         rolling = [host for host in hosts if not (of_host[host].get(BEFORE) or {}).get("settled")]
         found = {host: [of_host[host].get(name) for name in (BEFORE, ROLLED, SETTLED)] for host in hosts}
-        stopped = bool(fleet.trouble({host: results[1] for host, results in found.items()}))
-        return [
-            fleet.host_row(
-                host, fleet.batch_of(host, rolling, batches) if host in rolling else 0, *found[host], stopped
-            )
-            for host in hosts
-        ]
+        stopped = bool(fleet.trouble({host: reports[1] for host, reports in found.items()}))
+        batch = {host: fleet.batch_of(host, rolling, batches) for host in rolling}
+        return [fleet.host_row(host, batch.get(host, 0), found[host], stopped) for host in hosts]
 
     def _write(self, run: dict[str, Any], options: dict[str, Any], task_vars: dict[str, Any]) -> str:
         """Write the report as a page and as JSON; returns the path of the page."""

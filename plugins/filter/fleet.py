@@ -14,7 +14,8 @@ def edge_urls(hostvars: Mapping[str, Any], groups: Mapping[str, Sequence[str]]) 
     A host's `slipway_url` says it; without it http and its address.
     """
     hosts = groups.get("load_balancer") or groups.get("web") or ()
-    return [hostvars[host].get("slipway_url") or f"http://{hostvars[host].get('ansible_host') or host}" for host in hosts]
+    variables = ((host, hostvars[host]) for host in hosts)
+    return [known.get("slipway_url") or f"http://{known.get('ansible_host') or host}" for host, known in variables]
 
 
 class FilterModule:

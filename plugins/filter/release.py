@@ -66,8 +66,9 @@ def secret_files(secrets: dict[str, Any], directory: str, owner: int | str) -> l
 
 
 def schema_revision(output: str) -> str:
-    """The revision in which a migration left the database, from what its command printed: its last line as JSON
-    {"migration": {"to": REVISION}}. Empty for a command that prints something else.
+    """The revision in which a migration left the database, from what its command printed.
+
+    Its last line is JSON, {"migration": {"to": REVISION}}; empty for a command that prints something else.
     """
     try:
         return str(json.loads(output.strip().splitlines()[-1])["migration"]["to"] or "")

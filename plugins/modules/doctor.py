@@ -29,8 +29,8 @@ options:
   release: {description: Id of the wanted release; empty when it is not known yet., type: str, default: ""}
   purpose:
     description:
-      - What the run wants. V(deploy) wants O(release). V(rollback) returns to it, or without one to the last good release
-        before the one that serves. V(restart) keeps the release that serves.
+      - What the run wants. V(deploy) wants O(release). V(rollback) returns to it, or without one to the last good
+        release before the one that serves. V(restart) keeps the release that serves.
     type: str
     choices: [deploy, rollback, restart]
     default: deploy
@@ -75,7 +75,7 @@ settled: {description: The wanted release serves and nothing differs from the re
 state: {description: What is recorded as serving., returned: always, type: dict}
 drift: {description: One sentence for each difference from the records., returned: always, type: list, elements: str}
 free_mib: {description: Free disk space in MiB., returned: always, type: int}
-certificate_days: {description: Days until the certificate of the edge ends; none without one., returned: always, type: int}
+certificate_days: {description: Days until the edge's certificate ends; none without one., returned: always, type: int}
 """
 
 import os
@@ -90,8 +90,8 @@ from ansible.module_utils.basic import AnsibleModule
 from ..module_utils.lease import Lease
 from ..module_utils.package import PackageError, target_of
 from ..module_utils.release.edge import EdgeError
-from ..module_utils.release.observe import certificate_days, free_mib, observe
 from ..module_utils.release.model import State
+from ..module_utils.release.observe import certificate_days, free_mib, observe
 from ..module_utils.release.runtimes import staged_for
 from ..module_utils.release.store import Busy, Store
 from ..module_utils.release.transaction import Transaction

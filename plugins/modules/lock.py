@@ -108,9 +108,7 @@ def note(store: Store, event: str, by: dict[str, Any], before: Any) -> None:
 
 
 def main() -> None:
-    module = AnsibleModule(
-        ARGUMENTS, supports_check_mode=True, required_if=[("state", "frozen", ["reason"])]
-    )
+    module = AnsibleModule(ARGUMENTS, supports_check_mode=True, required_if=[("state", "frozen", ["reason"])])
     options = module.params
     store = Store(Path(options["root"]))
     lease = Lease(options["app"], store.root)

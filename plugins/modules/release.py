@@ -75,6 +75,9 @@ options:
     description: Good releases kept for a rollback.
     type: int
     default: 5
+  certificate: {description: Certificate of the edge that V(observe) looks at; one that is missing is none., type: path}
+  certificate_days: {description: Days before its end from when a certificate counts as drift., type: int, default: 14}
+  disk_reserve: {description: Bytes that must stay free; fewer are drift., type: int, default: 0}
   log_lines:
     description: Lines of the app's log shown when a release is refused; lines or records that are asked for.
     type: int
@@ -119,6 +122,11 @@ recovered: {description: What was done about an interrupted transaction., return
 cause: {description: Why the release was refused., returned: failure, type: str}
 outcome: {description: What became of this host., returned: activate and settle, type: str}
 now: {description: What serves., returned: settle, type: dict}
+drift: {description: One sentence for each difference from the records., returned: observe, type: list, elements: str}
+free_mib: {description: Free disk space in MiB., returned: observe, type: int}
+certificate_days: {description: Days until the certificate of the edge ends., returned: observe, type: int}
+freeze: {description: The freeze of the app., returned: observe, type: dict}
+holder: {description: The run that holds the app., returned: observe, type: dict}
 records: {description: Records of the ledger with the oldest first., returned: history, type: list, elements: dict}
 log: {description: Last lines of the slot that serves., returned: logs, type: str}
 evidence: {description: Health answer and exit code; the log is in the message., returned: failure, type: dict}
@@ -134,7 +142,7 @@ from ..module_utils.lease import Lease
 from ..module_utils.release.detach import Lost, run_detached
 from ..module_utils.release.edge import EdgeError
 from ..module_utils.release.model import TransactionError
-from ..module_utils.release.observe import observe
+from ..module_utils.release.observe import observe, surroundings
 from ..module_utils.release.runtime import RuntimeFailed
 from ..module_utils.release.store import Busy
 from ..module_utils.release.transaction import Transaction
@@ -155,6 +163,9 @@ ARGUMENTS: dict[str, Any] = {
     "stop_grace": {"type": "float", "default": 45.0},
     "keep": {"type": "int", "default": 5},
     "log_lines": {"type": "int", "default": 200},
+    "certificate": {"type": "path"},
+    "certificate_days": {"type": "int", "default": 14},
+    "disk_reserve": {"type": "int", "default": 0},
     "about": {"type": "dict", "default": {}},
     "defer_failure": {"type": "bool", "default": False},
     "on_failure": {"type": "str", "choices": ["revert", "hold"], "default": "revert"},
@@ -210,6 +221,16 @@ def settle(parameters: dict[str, Any], holder: str) -> dict[str, Any]:
     return {**result, "now": observe(transaction)}
 
 
+def look(parameters: dict[str, Any]) -> dict[str, Any]:
+    """What serves, what is around it, and every difference from what should be."""
+    transaction = transaction_of(parameters)
+    seen = observe(transaction)
+    around = surroundings(
+        transaction, parameters["certificate"], parameters["certificate_days"], parameters["disk_reserve"]
+    )
+    return {**seen, **around, "drift": seen["drift"] + around["drift"]}
+
+
 def history(parameters: dict[str, Any]) -> dict[str, Any]:
     return {"records": transaction_of(parameters).store.ledger()[-parameters["log_lines"] :]}
 
@@ -233,6 +254,9 @@ def remove(parameters: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     return {"changed": True}
 
 
+TELLERS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {"observe": look, "history": history, "logs": logs}
+
+
 def detached(module: AnsibleModule, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     return run_detached(work, Path(module.params["root"]) / "transaction.log")
 
@@ -241,12 +265,8 @@ def perform(module: AnsibleModule) -> dict[str, Any]:
     """The result of the operation. Raises Lost, EdgeError, RuntimeFailed, Busy and ValueError."""
     parameters = module.params
     operation = parameters["operation"]
-    if operation == "observe":
-        return {"changed": False, **observe(transaction_of(parameters))}
-    if operation == "history":
-        return {"changed": False, **history(parameters)}
-    if operation == "logs":
-        return {"changed": False, **logs(parameters)}
+    if operation in TELLERS:
+        return {"changed": False, **TELLERS[operation](parameters)}
     if operation == "remove":
         return remove(parameters, module.check_mode)
     transaction = transaction_of(parameters)

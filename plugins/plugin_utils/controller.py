@@ -19,6 +19,7 @@ from ansible_collections.slipway.fleet.plugins.module_utils.lease import HEARTBE
 
 # Links to the job that runs this, as the CI systems name it.
 CI_JOBS = ("CI_JOB_URL", "BUILD_URL", "CIRCLE_BUILD_URL")
+GITHUB = ("SERVER_URL", "REPOSITORY", "RUN_ID")
 
 
 def main_process() -> int:
@@ -27,7 +28,7 @@ def main_process() -> int:
 
 
 def started(pid: int) -> str:
-    """When a process started, in clock ticks since boot: with the id it names a process for good. Linux only, else empty."""
+    """When a process started, in ticks since boot: with its id it names a process for good. Empty but on Linux."""
     try:
         return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[19]
     except OSError:
@@ -66,9 +67,7 @@ def whence() -> str:
     """The machine, with a link to the CI job where there is one."""
     job = next((os.environ[name] for name in CI_JOBS if os.environ.get(name)), "")
     if os.environ.get("GITHUB_RUN_ID"):
-        job = "/".join(
-            (os.environ["GITHUB_SERVER_URL"], os.environ["GITHUB_REPOSITORY"], "actions/runs", os.environ["GITHUB_RUN_ID"])
-        )
+        job = "{}/{}/actions/runs/{}".format(*(os.environ[f"GITHUB_{name}"] for name in GITHUB))
     return f"{socket.gethostname()} ({job})" if job else socket.gethostname()
 
 

@@ -48,22 +48,15 @@ def batch_of(host: str, hosts: Sequence[str], batches: Sequence[Any]) -> int:
 
 def settled_outcome(rolled: Optional[Report], settled: Optional[Report], stopped: bool) -> str:
     """What became of one host. `stopped` tells that the roll failed somewhere."""
-    first = (rolled or {}).get("outcome", UNCHANGED)
-    if settled is None:
-        return str(first if first != HELD else UNTOUCHED)
-    if settled.get("outcome") == UNREACHABLE:
-        return UNREACHABLE
-    if settled.get("outcome") == FAILED:
-        return FAILED
-    if first in (FAILED, UNREACHABLE):
-        return str(first)
+    first = str((rolled or {}).get("outcome", UNCHANGED))
+    last = (settled or {}).get("outcome")
+    if last in (FAILED, UNREACHABLE):
+        return str(last)
     if first == HELD:
         return UNTOUCHED
-    if stopped and settled.get("changed"):
-        return REVERTED
-    if stopped and first == GOOD:
-        return HELD
-    return str(first)
+    if stopped and first == GOOD and settled is not None:
+        return REVERTED if settled.get("changed") else HELD
+    return first
 
 
 def steps(report: Optional[Report], revert: bool = False) -> list[dict[str, Any]]:
@@ -82,10 +75,12 @@ def steps(report: Optional[Report], revert: bool = False) -> list[dict[str, Any]
     ]
 
 
-def host_row(
-    host: str, batch: int, before: Optional[Report], rolled: Optional[Report], settled: Optional[Report], stopped: bool
-) -> dict[str, Any]:
-    """One host for the report: what it was, what was tried, what it is now."""
+def host_row(host: str, batch: int, reports: Sequence[Optional[Report]], stopped: bool) -> dict[str, Any]:
+    """One host for the report: what it was, what was tried, what it is now.
+
+    `reports` are those of its preflight, its transaction and its settlement.
+    """
+    before, rolled, settled = reports
     state = (before or {}).get("state") or {}
     now = ((settled or {}).get("now") or {}).get("state") or {}
     first = rolled or {}

@@ -25,7 +25,7 @@ def rows(*reports: tuple[dict[str, Any] | None, dict[str, Any] | None]) -> list[
     hosts = HOSTS[: len(reports)]
     stopped = bool(fleet.trouble({host: report[0] for host, report in zip(hosts, reports, strict=True)}))
     return [
-        fleet.host_row(host, fleet.batch_of(host, hosts, BATCHES), BEFORE, rolled, last, stopped)
+        fleet.host_row(host, fleet.batch_of(host, hosts, BATCHES), (BEFORE, rolled, last), stopped)
         for host, (rolled, last) in zip(hosts, reports, strict=True)
     ]
 

@@ -305,7 +305,15 @@ def test_a_release_that_stays_well_is_kept_and_the_old_one_stopped_after_the_soa
     host = Host()
     deploy(tmp_path, host, "one")
     result = deploy(tmp_path, host, "two", soak=30.0)
-    assert [phase["phase"] for phase in result["phases"]] == ["start", "gate", "edge", "switch", "drain", "soak", "stop"]
+    assert [phase["phase"] for phase in result["phases"]] == [
+        "start",
+        "gate",
+        "edge",
+        "switch",
+        "drain",
+        "soak",
+        "stop",
+    ]
     assert host.seconds >= 30
     assert_whole(tmp_path, host, "two")
 

@@ -142,8 +142,11 @@ class Store:
 
     def last_record(self, release: str) -> dict[str, Any]:
         """The newest record of a good release; empty where there is none."""
-        records = [entry for entry in self.releases_recorded() if entry["release"] == release and entry["result"] == "good"]
-        return records[-1] if records else {}
+        found: dict[str, Any] = {}
+        for entry in self.releases_recorded():
+            if entry["release"] == release and entry["result"] == "good":
+                found = entry
+        return found
 
     def record(self, entry: dict[str, Any]) -> None:
         """Add one record. The whole file is replaced, so a crash never leaves half a line."""
