@@ -35,6 +35,7 @@ def server(environment: dict[str, str], **more: str) -> Iterator[tuple[httpx.Cli
         values = {
             "GUNICORN_BIND": f"unix:{path}",
             "GUNICORN_WORKERS": "2",
+            "GUNICORN_PRELOAD": "true",  # as the image does
             "GUNICORN_METRICS_DIR": f"{directory}/metrics",
         }
         process = subprocess.Popen(
@@ -176,8 +177,9 @@ def test_without_the_database_a_request_is_told_so(migrated: dict[str, str]) -> 
         assert (answer.status_code, answer.json()) == (503, {"detail": "the database does not answer"})
 
 
-def test_metrics_of_all_workers_are_summed(migrated: dict[str, str]) -> None:
-    with server(migrated) as (client, process):
+@pytest.mark.parametrize("preload", ["true", "false"])
+def test_metrics_of_all_workers_are_summed(migrated: dict[str, str], preload: str) -> None:
+    with server(migrated, GUNICORN_PRELOAD=preload) as (client, process):
         for _ in range(40):
             with new_connection(client) as own:
                 own.get("/version")
@@ -190,7 +192,7 @@ def test_metrics_of_all_workers_are_summed(migrated: dict[str, str]) -> None:
             os.kill(int(worker), signal.SIGKILL)
             break
         deadline = time.monotonic() + 60
-        while "gunicorn_worker_starts_total 3.0" not in client.get("/metrics").text:
+        while "gunicorn_worker_starts_total 3.0" not in metrics(client):
             assert time.monotonic() < deadline
             time.sleep(0.2)
 
@@ -243,6 +245,31 @@ def test_wrong_settings_are_named_and_secrets_not_shown(
     assert words in result.stderr
     assert "a-password-for-these-tests" not in result.stderr
     assert "too-short" not in result.stderr
+
+
+def test_a_preloaded_application_that_cannot_be_imported_says_why_in_one_line(environment: dict[str, str]) -> None:
+    command = ["gunicorn", "--config", "gunicorn_conf.py", "app.main:app"]
+    wrong = {**environment, "GUNICORN_PRELOAD": "true", "SECRET_KEY": "changeme"}
+    result = subprocess.run(command, env=wrong, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert result.returncode == 1
+    line = json.loads(result.stdout)
+    assert line["message"] == "ended by an error"
+    assert "SettingsError: SECRET_KEY is empty or a placeholder" in line["exception"]
+    assert result.stderr == ""
+
+
+def test_the_import_opens_nothing(environment: dict[str, str]) -> None:
+    """So that it can be preloaded: a socket or a thread would not survive the fork of the workers."""
+    code = """if True:
+        import pathlib, threading
+        import app.main
+        opened = [path.readlink().name for path in pathlib.Path("/proc/self/fd").iterdir() if path.exists()]
+        print(threading.active_count(), sum(name.startswith("socket:") for name in opened))
+    """
+    result = subprocess.run(
+        ["python", "-c", code], env=environment, cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert result.stdout.split() == ["1", "0"]
 
 
 def migrate(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
