@@ -120,10 +120,12 @@ async def test_all_is_well(tmp_path: Path) -> None:
     assert samples[0]["start"] == pytest.approx(time.time(), abs=30)
     assert 0 < samples[0]["ms"] < 1000
     assert {sample["kept"] for sample in samples} == {True, False}
-    # one connection is kept, and every second request has one of its own
-    assert edge.connections == 1 + sum(not sample["kept"] for sample in samples)
+    # every second request has a connection of its own; the others share one, or a few where answers are slow
+    fresh = sum(not sample["kept"] for sample in samples)
+    assert fresh == 10
+    assert fresh < edge.connections < 20
     assert all("\r\nHost: links.example.com\r\n" in head for head in edge.requests)
-    assert sum("Connection: close" in head for head in edge.requests) == edge.connections - 1
+    assert sum("Connection: close" in head for head in edge.requests) == fresh
 
 
 async def test_urls_take_turns_in_both_ways(tmp_path: Path) -> None:
