@@ -16,7 +16,6 @@ from ansible_collections.slipway.fleet.plugins.filter.release import (
 from ansible_collections.slipway.fleet.plugins.module_utils.build_context import BuildContext, ContextError
 from ansible_collections.slipway.fleet.plugins.module_utils.release.compose import parse_listening
 from ansible_collections.slipway.fleet.plugins.module_utils.release.diagnosis import last_exception
-from ansible_collections.slipway.fleet.plugins.module_utils.status import row, table, with_fleet_drift
 from ansible_collections.slipway.fleet.plugins.modules.doctor import compose_version
 
 
@@ -128,26 +127,3 @@ def test_listening_addresses_from_the_kernel_tables() -> None:
 @pytest.mark.parametrize(("text", "version"), [("2.26.1-4", (2, 26)), ("v2.9", (2, 9)), ("5.0.0", (5, 0))])
 def test_compose_versions(text: str, version: tuple[int, ...]) -> None:
     assert compose_version(text) == version
-
-
-def observed(release: str, *drift: str) -> dict[str, object]:
-    return {"state": {"release": release, "slot": "blue", "since": "now"}, "health": "200", "drift": list(drift)}
-
-
-def test_the_status_table_shows_every_difference() -> None:
-    rows = with_fleet_drift(
-        [
-            row("web1", observed("aaa")),
-            row("web2", observed("aaa", "one", "two")),
-            row("web3", observed("bbb")),
-            row("web4", None),
-        ]
-    )
-    assert table(rows).splitlines() == [
-        "host  release  slot  health  since  drift",
-        "web1  aaa      blue  ok      now    none",
-        "web2  aaa      blue  ok      now    one",
-        "                                    two",
-        "web3  bbb      blue  ok      now    the fleet runs aaa",
-        "web4  -        -     -       -      unreachable",
-    ]

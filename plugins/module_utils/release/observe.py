@@ -10,12 +10,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Optional
 
+from ..lease import Lease
 from .edge import EdgeError, Server
 from .model import SlotStatus, State, other
 from .runtime import RuntimeFailed
 from .transaction import Transaction
 
 OK = 200
+DOCKER = Path("/var/lib/docker")
 
 
 def observe(transaction: Transaction) -> dict[str, Any]:
@@ -49,6 +51,30 @@ def observe(transaction: Transaction) -> dict[str, Any]:
         "slots": {name: asdict(slot) for name, slot in slots.items()},
         "servers": {name: asdict(server) for name, server in servers.items()},
         "health": health.error or str(health.status),
+        "drift": drift,
+    }
+
+
+def surroundings(transaction: Transaction, certificate: Optional[str], days: int, reserve: int) -> dict[str, Any]:
+    """What a release depends on and does not change: disk, certificate, lock. Low disk and an old certificate are drift.
+
+    `reserve` is in bytes, `days` are those before its end from when a certificate is old.
+    """
+    root = transaction.store.root
+    free = min(free_mib(root), free_mib(DOCKER))
+    left = certificate_days(certificate)
+    drift = []
+    if free < reserve >> 20:
+        drift.append(f"only {free} MiB of the disk are free; fastapi_app_disk_reserve wants {reserve >> 20}")
+    if left is not None and left < days:
+        ends = f"ends in {left} days" if left >= 0 else f"ended {-left} days ago"
+        drift.append(f"the certificate {certificate} {ends}; renew it in haproxy_tls_certificate and provision")
+    lease = Lease(transaction.request.app, root)
+    return {
+        "free_mib": free,
+        "certificate_days": left,
+        "freeze": lease.frozen() or {},
+        "holder": lease.holder() or {},
         "drift": drift,
     }
 

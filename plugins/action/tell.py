@@ -1,0 +1,44 @@
+# Copyright: Slipway contributors
+# SPDX-License-Identifier: MIT
+"""Shows what the hosts of a play told; see the module of the same name."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ansible.plugins.action import ActionBase
+from ansible.utils.display import Display
+from ansible_collections.slipway.fleet.plugins.plugin_utils import told_status
+from ansible_collections.slipway.fleet.plugins.plugin_utils.told import Results, Told, inventory_name
+
+TELLERS: dict[str, Callable[[Results], Told]] = {
+    "status": told_status.tell,
+}
+WRITTEN = ("status", "history")
+
+
+class ActionModule(ActionBase):  # type: ignore[misc]
+    """Reads the results of all hosts of the play; what is made of them is pure."""
+
+    def run(self, tmp: Any = None, task_vars: Any = None) -> dict[str, Any]:
+        super().run(tmp, task_vars)
+        options = self._task.args
+        what, of_host = options["what"], task_vars["hostvars"]
+        told = TELLERS[what](
+            {host: of_host[host].get(options["results"]) for host in task_vars["ansible_play_hosts_all"]}
+        )
+        Display().display(f"\n{told.text}\n")
+        result: dict[str, Any] = {"changed": False, "rows": told.rows}
+        if what in WRITTEN and not self._task.check_mode:
+            name = inventory_name(task_vars.get("ansible_inventory_sources") or [])
+            path = Path(options.get("file") or f"reports/{name}/{what}.json")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps(told.rows, indent=2) + "\n", encoding="utf-8")
+            result["file"] = str(path)
+        if told.code:  # the table was shown, so the failure says no more than why it is one
+            result |= {"failed": True, "exit_code": told.code, "msg": told.message}
+            del result["rows"]
+        return result

@@ -1,0 +1,45 @@
+#!/usr/bin/python
+# Copyright: Slipway contributors
+# SPDX-License-Identifier: MIT
+"""Documentation of the action plugin of the same name."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: tell
+short_description: Show what the hosts of a play told, put together for the fleet
+description:
+  - Reads what the tasks before it registered on every host of the play, and shows it. Runs on the controller, once.
+  - V(status) and V(history) are tables, and JSON for programs. V(lock) and V(problems) are tables. V(logs) are the lines of
+    all hosts in the order of time. V(output) is what a command printed.
+  - A host that could not be asked is shown like the others, and the run does not end with 0.
+options:
+  what:
+    description: What is shown.
+    type: str
+    choices: [status, history, lock, logs, problems, output]
+    required: true
+  results: {description: Name of the variable that the hosts registered., type: str, required: true}
+  file: {description: Where the JSON goes; without it to C(reports/INVENTORY/WHAT.json)., type: path}
+author: [Slipway contributors]
+attributes:
+  check_mode: {description: Shows the same and writes no file., support: full}
+  diff_mode: {description: Has no diff., support: none}
+notes:
+  - A run of Ansible cannot choose its exit code. The callback P(slipway.fleet.exit_code#callback) ends it with the
+    C(exit_code) of this result; without that callback the failed task ends it with 2.
+"""
+
+EXAMPLES = r"""
+- name: Show what serves where
+  slipway.fleet.tell:
+    what: status
+    results: fastapi_app_status_result
+  run_once: true
+"""
+
+RETURN = r"""
+rows: {description: The same for programs., returned: when the exit code is 0, type: list, elements: dict}
+exit_code: {description: 3 for drift and 4 for hosts that did not answer., returned: when not 0, type: int}
+file: {description: Path of the JSON., returned: when it was written, type: str}
+"""
