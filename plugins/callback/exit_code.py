@@ -9,8 +9,8 @@ name: exit_code
 type: notification
 short_description: End a run with the exit code that a task asked for
 description:
-  - A run of Ansible ends with 0, or with 2 or 4 for hosts that failed or did not answer. The playbooks that look at a fleet
-    have more to say, such as 3 for drift. A task says so with C(exit_code) in its result, the highest one counts.
+  - A run of Ansible ends with 0, or with 2 or 4 for hosts that failed or did not answer. The playbooks that look at a
+    fleet have more to say, such as 3 for drift. A task says so with C(exit_code) in its result, the highest one counts.
   - It ends the run after the recap. A run in which a host failed for another reason ends as Ansible says.
 requirements:
   - Enable it as the last one with C(callbacks_enabled = slipway.fleet.progress, slipway.fleet.exit_code) in the section

@@ -10,8 +10,8 @@ module: tell
 short_description: Show what the hosts of a play told, put together for the fleet
 description:
   - Reads what the tasks before it registered on every host of the play, and shows it. Runs on the controller, once.
-  - V(status) and V(history) are tables, and JSON for programs. V(lock) and V(problems) are tables. V(logs) are the lines of
-    all hosts in the order of time. V(output) is what a command printed.
+  - V(status) and V(history) are tables, and JSON for programs. V(lock) and V(problems) are tables. V(logs) are the
+    lines of all hosts in the order of time. V(output) is what a command printed.
   - A host that could not be asked is shown like the others, and the run does not end with 0.
 options:
   what:

@@ -56,7 +56,7 @@ def observe(transaction: Transaction) -> dict[str, Any]:
 
 
 def surroundings(transaction: Transaction, certificate: Optional[str], days: int, reserve: int) -> dict[str, Any]:
-    """What a release depends on and does not change: disk, certificate, lock. Low disk and an old certificate are drift.
+    """What is around a release: disk, certificate, lock. Low disk and an old certificate are drift.
 
     `reserve` is in bytes, `days` are those before its end from when a certificate is old.
     """
