@@ -17,7 +17,7 @@ from typing import Any
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible_collections.slipway.fleet.plugins.plugin_utils import probe
-from ansible_collections.slipway.fleet.plugins.plugin_utils.controller import main_process, run_id
+from ansible_collections.slipway.fleet.plugins.plugin_utils.controller import main_process, reports, run_id
 
 OPTIONS: dict[str, Any] = {
     "state": {"type": "str", "choices": ["started", "stopped"], "required": True},
@@ -33,11 +33,6 @@ OPTIONS: dict[str, Any] = {
     "limit": {"type": "float", "default": 3600.0},
 }
 SENT = ("urls", "path", "host_header", "ca_file", "verify", "rate", "timeout", "limit")
-
-
-def reports(inventory_sources: list[str]) -> Path:
-    """Where what is measured goes: below reports/, by the name of the inventory."""
-    return Path("reports", Path(inventory_sources[0]).name)
 
 
 def start(settings: dict[str, Any], note: Path) -> int:
@@ -83,7 +78,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         super().run(tmp, task_vars)
         _, options = self.validate_argument_spec(OPTIONS)
         name = "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in options["run"] or run_id())
-        directory = Path(options["directory"] or reports(task_vars["ansible_inventory_sources"]))
+        directory = Path(options["directory"] or reports(task_vars))
         samples, note = directory / f".probe-{name}.jsonl", directory / f".probe-{name}.json"
         if options["state"] == "started":
             return self._started(options, samples, note)

@@ -11,7 +11,13 @@ from typing import Any
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 from ansible_collections.slipway.fleet.plugins.plugin_utils import fleet, report
-from ansible_collections.slipway.fleet.plugins.plugin_utils.controller import main_process, started_at, whence, who
+from ansible_collections.slipway.fleet.plugins.plugin_utils.controller import (
+    main_process,
+    reports,
+    started_at,
+    whence,
+    who,
+)
 
 BEFORE, ROLLED, SETTLED = "fastapi_app_doctor_result", "fastapi_app_release_result", "fastapi_app_settle_result"
 
@@ -31,7 +37,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         message = fleet.sentence(word, rows, release)
         run = {
             "app": options["app"],
-            "inventory": inventory_name(task_vars),
+            "inventory": reports(task_vars).name,
             "operation": options.get("operation", "deploy"),
             "release": release,
             "who": who(),
@@ -43,9 +49,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             "plays": [],
             "hosts": rows,
         }
-        show(run, rows)
+        show(run, rows, (options.get("probe") or {}).get("summary") or {})
         path = "" if word == "nothing" else self._write(run, options, task_vars)
-        probe = options.get("probe") or {}
+        probe = (options.get("probe") or {}).get("summary") or {}
         return {
             "changed": False,
             "failed": bool(options.get("probe_must_pass") and probe.get("failed")),
@@ -68,24 +74,24 @@ class ActionModule(ActionBase):  # type: ignore[misc]
     def _write(self, run: dict[str, Any], options: dict[str, Any], task_vars: dict[str, Any]) -> str:
         """Write the report as a page and as JSON; returns the path of the page."""
         probe = options.get("probe") or {}
-        directory = Path(options.get("directory") or f"reports/{inventory_name(task_vars)}")
+        directory = Path(options.get("directory") or reports(task_vars))
         directory.mkdir(parents=True, exist_ok=True)
         name = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(run["started"])) + f"-{run['release']}"
-        page = report.write(report.build(run, report.read_samples(probe.get("samples"))), directory, name)
+        samples = probe.get("samples")
+        page = report.write(report.build(run, report.read_samples(samples)), directory, name)
+        if samples:  # the report has what they tell
+            Path(samples).unlink(missing_ok=True)
         Display().display(f"The report is {page}\n")
         return str(page)
 
 
-def inventory_name(task_vars: dict[str, Any]) -> str:
-    """The last part of the inventory's path: what reports are sorted by."""
-    sources = task_vars.get("ansible_inventory_sources") or ["inventory"]
-    return Path(str(sources[0])).stem or "inventory"
-
-
-def show(run: dict[str, Any], rows: list[dict[str, Any]]) -> None:
-    """The table, and what is known of each host that failed."""
+def show(run: dict[str, Any], rows: list[dict[str, Any]], probe: dict[str, Any]) -> None:
+    """The table, what the probe saw, and what is known of each host that failed."""
     screen = Display()
-    screen.display(f"\n{report.table(run)}\n\n{run['message']}\n")
+    screen.display(f"\n{report.table(run)}\n\n{run['message']}")
+    if probe.get("requests"):
+        screen.display(f"{probe['failed']} of {probe['requests']} requests through the edge failed meanwhile")
+    screen.display("")
     for row in rows:
         if row["diagnosis"]:
             screen.display(f"--- {row['host']} ---\n{row['diagnosis']}\n", color="red")

@@ -16,6 +16,8 @@ from ansible.errors import AnsibleConnectionFailure
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 from ansible_collections.slipway.fleet.plugins.module_utils.lease import HEARTBEAT
+from ansible_collections.slipway.fleet.plugins.plugin_utils.probe import alive, started
+from ansible_collections.slipway.fleet.plugins.plugin_utils.told import inventory_name
 
 # Links to the job that runs this, as the CI systems name it.
 CI_JOBS = ("CI_JOB_URL", "BUILD_URL", "CIRCLE_BUILD_URL")
@@ -27,14 +29,6 @@ def main_process() -> int:
     return os.getppid()
 
 
-def started(pid: int) -> str:
-    """When a process started, in ticks since boot: with its id it names a process for good. Empty but on Linux."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[19]
-    except OSError:
-        return ""
-
-
 def started_at(pid: int) -> float:
     """When a process started, in seconds since the epoch; now where that is not to be seen."""
     ticks = started(pid)
@@ -42,17 +36,6 @@ def started_at(pid: int) -> float:
         return time.time()
     uptime = float(Path("/proc/uptime").read_text(encoding="utf-8").split()[0])
     return time.time() - uptime + int(ticks) / os.sysconf("SC_CLK_TCK")
-
-
-def alive(pid: int, since: str) -> bool:
-    """Whether the process with this id and start is still there."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return started(pid) == since
 
 
 def who() -> str:
@@ -75,6 +58,11 @@ def run_id() -> str:
     """Names this run of ansible-playbook, the same for all hosts and tasks."""
     pid = main_process()
     return f"{socket.gethostname()}-{pid}-{started(pid)}"
+
+
+def reports(task_vars: dict[str, Any]) -> Path:
+    """Where what is measured and told goes."""
+    return Path("reports", inventory_name(task_vars.get("ansible_inventory_sources") or []))
 
 
 class Unreachable(Exception):
