@@ -139,14 +139,22 @@ def memory(name: str) -> float:
     raise SystemExit("the memory of the processes cannot be read: the kernel has no smaps_rollup")
 
 
-def load(name: str, url: str, seconds: int) -> tuple[float, float]:
-    """Requests per second, and µs of the container's processor time for each."""
+def wrk(url: str, seconds: int) -> str:
+    """What wrk says after a load."""
     command = ["wrk", "--threads", "1", "--connections", str(_CONNECTIONS), "--duration", f"{seconds}s", url]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def load(name: str, url: str, seconds: int) -> tuple[float, float]:
+    """Requests per second, and µs of the container's processor time for each.
+
+    Raises SystemExit with what wrk says when a request failed or none was answered.
+    """
     before = processor(name)
-    output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    output = wrk(url, seconds)
     used = processor(name) - before
     requests, rate = _REQUESTS.search(output), _RATE.search(output)
-    if not requests or not rate or _FAULTS.search(output):
+    if not requests or not rate or _FAULTS.search(output) or not int(requests[1]):
         raise SystemExit(f"the load on {url} failed:\n{output}")
     return float(rate[1]), used / int(requests[1]) * 1e6
 
@@ -169,7 +177,7 @@ def measure(configuration: Configuration, seconds: int) -> Sample:
         start = first_answer(f"{base}/livez", name, begin)
         link = new_link(base)
         for url in (f"{base}/livez", link):  # so that every worker has its connections and caches
-            load(name, url, 1)
+            wrk(url, 1)
         small, small_cpu = load(name, f"{base}/livez", seconds)
         query, query_cpu = load(name, link, seconds)
         return Sample(start, memory(name), small, small_cpu, query, query_cpu)
