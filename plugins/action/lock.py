@@ -26,6 +26,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         try:
             result = on_host(self, "slipway.fleet.lock", options, task_vars)
         except Unreachable as error:
+            if options.get("state", "held") != "held":
+                return {"changed": False, "outcome": "unreachable", "cause": f"it cannot be reached: {error}"}
             return {"failed": True, "msg": f"this host cannot be reached, so the fleet is not held: {error}"}
         if options.get("state", "held") == "held" and result.get("lease_file") and not self._task.check_mode:
             keep_alive(self, result["lease_file"], options["run"])

@@ -4,8 +4,11 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+from ansible.errors import AnsibleFilterError
 
 
 def edge_urls(hostvars: Mapping[str, Any], groups: Mapping[str, Sequence[str]]) -> list[str]:
@@ -18,8 +21,19 @@ def edge_urls(hostvars: Mapping[str, Any], groups: Mapping[str, Sequence[str]]) 
     return [known.get("slipway_url") or f"http://{known.get('ansible_host') or host}" for host, known in variables]
 
 
+def command_words(line: str, name: str = "the command") -> list[str]:
+    """The words of a command line as a shell splits them; nothing else of a shell is done to them.
+
+    Raises AnsibleFilterError for an unclosed quotation mark; `name` is the variable that has it.
+    """
+    try:
+        return shlex.split(str(line))
+    except ValueError as error:
+        raise AnsibleFilterError(f"{name} ({line!r}) cannot be split into words: {error}; close its quotes") from error
+
+
 class FilterModule:
-    """slipway.fleet.edge_urls."""
+    """edge_urls and command_words, both of slipway.fleet."""
 
     def filters(self) -> dict[str, Any]:
-        return {"edge_urls": edge_urls}
+        return {"edge_urls": edge_urls, "command_words": command_words}

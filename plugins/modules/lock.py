@@ -104,7 +104,9 @@ def free(lease: Lease, store: Store, holder: dict[str, Any]) -> dict[str, Any]:
 
 def note(store: Store, event: str, by: dict[str, Any], before: Any) -> None:
     store.root.mkdir(parents=True, exist_ok=True)
-    store.record({"event": event, "who": by["who"], "from": by["from"], "start": by["since"], "before": before})
+    store.record(
+        {"event": event, "who": by["who"], "from": by["from"], "start": by["since"], "run": by["run"], "before": before}
+    )
 
 
 def main() -> None:

@@ -13,7 +13,7 @@ description:
   - Used for the check of a release before it starts, for migrations, and for commands of operators.
 options:
   app: {description: Name of the app., type: str, required: true}
-  release: {description: Id of a staged release., type: str, required: true}
+  release: {description: Id of a staged release; without it the one that serves., type: str, default: ""}
   root: {description: Directory of the app on the host., type: path, required: true}
   command: {description: Command with its arguments., type: list, elements: str, required: true}
   purpose: {description: What the command is for; begins the error message., type: str, required: true}
@@ -44,6 +44,7 @@ RETURN = r"""
 stdout: {description: What the command printed., returned: always, type: str}
 stderr: {description: What the command printed to its standard error., returned: always, type: str}
 rc: {description: Exit code., returned: always, type: int}
+release: {description: The release in which it ran., returned: when it ran, type: str}
 """
 
 import re
@@ -56,10 +57,11 @@ from ansible.module_utils.basic import AnsibleModule
 from ..module_utils.release.diagnosis import last_exception
 from ..module_utils.release.runtime import RuntimeFailed
 from ..module_utils.release.runtimes import Runtimes
+from ..module_utils.release.store import Store
 
 ARGUMENTS: dict[str, Any] = {
     "app": {"type": "str", "required": True},
-    "release": {"type": "str", "required": True},
+    "release": {"type": "str", "default": ""},
     "root": {"type": "path", "required": True},
     "command": {"type": "list", "elements": "str", "required": True},
     "purpose": {"type": "str", "required": True},
@@ -76,29 +78,39 @@ def cause(code: int, output: str) -> str:
     return last_exception(output) or f"exit code {code}"
 
 
+def serving(store: Store) -> str:
+    """The release that serves; empty where there is none."""
+    state = store.state()
+    return state.release if state else ""
+
+
 def main() -> None:
     module = AnsibleModule(ARGUMENTS, supports_check_mode=True)
     options = module.params
     if module.check_mode:
         module.exit_json(changed=False, skipped=True, msg=f"{options['purpose']} is not run in check mode")
-    runtime = Runtimes(options["app"], Path(options["root"]) / "releases")
-    mark = Path(options["root"]) / "releases" / options["release"] / f".{options['once']}"
+    store = Store(Path(options["root"]))
+    release = options["release"] or serving(store)
+    if not release:
+        module.fail_json(msg=f"{options['purpose']} needs a release, and none was deployed to this host yet")
+    mark = store.releases / release / f".{options['once']}"
     if options["once"] and mark.exists():
         module.exit_json(changed=False, rc=0, stdout="", stderr="", msg=f"{options['purpose']} was done before")
     result = None
     try:
-        result = runtime.run(options["release"], options["command"], options["timeout"])
+        result = Runtimes(options["app"], store.releases).run(release, options["command"], options["timeout"])
     except subprocess.TimeoutExpired:
         module.fail_json(msg=f"{options['purpose']} did not end within {options['timeout']:.0f} s and was stopped")
     except RuntimeFailed as error:
-        module.fail_json(msg=f"{options['purpose']} of release {options['release']} could not be run: {error}")
+        module.fail_json(msg=f"{options['purpose']} of release {release} could not be run: {error}")
     assert result is not None
     output = f"{result.stderr.strip()}\n{result.stdout.strip()}".strip()
     if result.returncode:
         module.fail_json(
-            msg=f"{options['purpose']} of release {options['release']} failed: {cause(result.returncode, output)}; "
-            f"the release that served before goes on serving\n{output}",
+            msg=f"{options['purpose']} of release {release} failed: {cause(result.returncode, output)}; "
+            f"the release that serves was not touched\n{output}",
             rc=result.returncode,
+            release=release,
             stdout=result.stdout,
             stderr=result.stderr,
         )
@@ -108,6 +120,7 @@ def main() -> None:
     module.exit_json(
         changed=bool(pattern and re.search(pattern, result.stdout)),
         rc=0,
+        release=release,
         stdout=result.stdout,
         stderr=result.stderr,
     )

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from ansible.errors import AnsibleFilterError
 from ansible_collections.slipway.fleet.plugins.callback.exit_code import wanted
-from ansible_collections.slipway.fleet.plugins.plugin_utils import told_status
+from ansible_collections.slipway.fleet.plugins.filter.fleet import command_words
+from ansible_collections.slipway.fleet.plugins.plugin_utils import told_history, told_lock, told_logs, told_status
 from ansible_collections.slipway.fleet.plugins.plugin_utils.told import inventory_name, silence, silent, table
 
 GONE = {"outcome": "unreachable", "cause": "it cannot be reached: no route to host"}
@@ -89,3 +91,132 @@ def test_drift_and_silence_end_the_run(results: dict[str, Any], code: int) -> No
 )
 def test_another_failure_counts_more_than_an_exit_code_of_ours(asked: list[int], others: int, code: int) -> None:
     assert wanted(asked, others) == code
+
+
+def released(release: str, run: str, start: str, **more: Any) -> dict[str, Any]:
+    about = {"who": "ada", "from": "laptop", "image": "slipway/app:1", "config": "c" * 64, "migration": "0002"}
+    times = {"start": f"2026-01-02T10:00:{start}+00:00", "end": f"2026-01-02T10:01:{start}+00:00"}
+    return {**about, **times, "operation": "deploy", "release": release, "result": "good", "run": run, **more}
+
+
+def test_what_a_run_did_alike_to_several_hosts_is_one_line() -> None:
+    by = {"who": "ada", "from": "laptop", "run": "2"}
+    frozen = {**by, "event": "frozen: the sale", "start": "2026-01-02T11:00:00+00:00"}
+    told = told_history.tell(
+        {
+            "web1": {"records": [released("aaa", "1", "00"), frozen]},
+            "web2": {"records": [released("aaa", "1", "20"), frozen]},
+            "web3": {"records": [released("aaa", "1", "40", result="failed", cause="it ended"), frozen]},
+        }
+    )
+    when, what = "2026-01-02", "slipway/app:1  cccccccc  0002       "
+    assert told.text.splitlines() == [
+        (
+            "when                 operation  release  result  hosts      seconds  who  from    "
+            "image          config    migration  cause"
+        ),
+        f"{when} 10:00:00  deploy     aaa      good    web1,web2  80       ada  laptop  {what}-",
+        f"{when} 10:00:40  deploy     aaa      failed  web3       60       ada  laptop  {what}it ended",
+        (
+            f"{when} 11:00:00  lock       -        -       all 3      -        ada  laptop  "
+            "-              -         -          frozen: the sale"
+        ),
+    ]
+    assert [row["hosts"] for row in told.rows] == [["web1", "web2"], ["web3"], ["web1", "web2", "web3"]]
+    assert told.code == 0
+
+
+def test_a_record_without_its_run_is_merged_with_nothing_but_its_own_moment() -> None:
+    first, second = released("aaa", "", "00"), released("aaa", "", "20")
+    told = told_history.tell({"web1": {"records": [first]}, "web2": {"records": [second]}, "web3": GONE})
+    assert [row["hosts"] for row in told.rows] == [["web1"], ["web2"]]
+    assert (told.code, "web3" in told.message) == (4, True)
+
+
+def test_a_history_without_releases() -> None:
+    assert told_history.tell({"web1": {"records": []}}).text == "Nothing was released yet."
+
+
+def test_the_lock_of_every_host() -> None:
+    by = {"who": "ada", "from": "laptop", "since": "ten"}
+    told = told_lock.tell(
+        {
+            "web1": {"freeze": {**by, "reason": "the sale"}, "holder": {}},
+            "web2": {"freeze": {}, "holder": {**by, "what": "a deploy", "age": 2.4}},
+            "web3": {"freeze": {}, "holder": {}},
+            "web4": GONE,
+        }
+    )
+    assert told.text.splitlines() == [
+        "host  lock     who  from    since  why",
+        "web1  frozen   ada  laptop  ten    the sale",
+        "web2  held     ada  laptop  ten    a deploy (last seen 2 s ago)",
+        "web3  free     -    -       -      -",
+        f"web4  unknown  -    -       -      {GONE['cause']}",
+    ]
+    assert told.code == 4
+
+
+def test_every_problem_of_every_host() -> None:
+    told = told_lock.tell_problems(
+        {
+            "web1": None,
+            "web2": {"msg": ["one", "two"]},
+            "web3": {"msg": ["nothing was changed; web3 cannot be reached"]},
+        }
+    )
+    assert told.text.splitlines() == [
+        "host  problem",
+        "web1  none",
+        "web2  one",
+        "      two",
+        "web3  cannot be reached",
+    ]
+    assert (told.code, told.message) == (2, "a deploy would stop before any change, because of web2, web3")
+    assert told_lock.tell_problems({"web1": None}).code == 0
+
+
+@pytest.mark.parametrize(
+    ("line", "seconds"),
+    [
+        ('{"time": "1970-01-01T00:00:05.250Z", "message": "x"}', 5.25),
+        ('{"timestamp": "1970-01-01T01:00:05+01:00"}', 5.0),
+        ('{"ts": 5}', 5.0),
+        ('{"ts": 1700000000000}', 1.7e9),
+        ("[1970-01-01 00:00:05 +0000] [7] [INFO] Booting", 5.0),
+        ("1970-01-01 00:00:05,500 INFO x", 5.5),
+        ("1970-13-01 00:00:05 no month", None),
+        ("Traceback (most recent call last):", None),
+        ('{"message": "no time"}', None),
+        ("{not json", None),
+        ("", None),
+    ],
+)
+def test_the_time_of_a_line(line: str, seconds: float | None) -> None:
+    assert told_logs.moment(line) == (None if seconds is None else pytest.approx(seconds))
+
+
+def test_logs_are_in_the_order_of_time_and_keep_what_belongs_together() -> None:
+    first = "2026-01-01 10:00:00 a\n2026-01-01 10:00:02 b\n  File x\n2026-01-01 10:00:01 late"
+    told = told_logs.tell({"web1": {"log": first}, "web10": {"log": "2026-01-01 10:00:01 c\n"}, "web2": {"log": ""}})
+    assert told.text.splitlines() == [
+        "web1  | 2026-01-01 10:00:00 a",
+        "web10 | 2026-01-01 10:00:01 c",
+        "web1  | 2026-01-01 10:00:02 b",
+        "web1  |   File x",
+        "web1  | 2026-01-01 10:00:01 late",
+        "web2  | (it has printed nothing)",
+    ]
+    assert told_logs.tell({"web1": GONE}).code == 4
+
+
+def test_the_output_of_a_command_is_shown_once() -> None:
+    ran = {"rc": 0, "release": "aaa", "stdout": "one\n", "stderr": "two\n"}
+    assert told_logs.tell_output({"web1": ran, "web2": ran}).text == "--- web1, release aaa ---\none\ntwo"
+    assert told_logs.tell_output({"web1": {"skipped": True}}).text == "Nothing was run."
+
+
+def test_a_command_is_split_as_a_shell_does() -> None:
+    assert command_words("python -c 'print(1); x'  $HOME") == ["python", "-c", "print(1); x", "$HOME"]
+    with pytest.raises(AnsibleFilterError, match=r"slipway_command .*close its quotes"):
+        command_words("echo 'x", "slipway_command")
