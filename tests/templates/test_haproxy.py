@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.slipway.fleet.plugins.module_utils.maintenance import Page, outcome
 from ansible_collections.slipway.fleet.plugins.module_utils.release.edge import Edge as RuntimeEdge
 from ansible_collections.slipway.fleet.plugins.module_utils.release.edge import EdgeError
 from ansible_collections.slipway.fleet.plugins.modules.balancer import change
@@ -100,6 +101,7 @@ class Edge:
                 "haproxy_addresses": ["127.0.0.1"],
                 "__haproxy_pages": str(directory / "pages"),
                 "__haproxy_maintenance_map": str(directory / "maintenance.map"),
+                "__haproxy_switched_map": str(directory / "switched.map"),
                 "__haproxy_certificate": str(directory / "site.pem"),
                 "__haproxy_runtime": str(directory),
                 "__haproxy_state_file": str(directory / "server-state"),
@@ -111,6 +113,7 @@ class Edge:
         )
         (directory / "pages").mkdir()
         (directory / "server-state").touch()
+        (directory / "switched.map").touch()
         (directory / "site.pem").write_text(str(variables.get("haproxy_tls_certificate", "")))
         for name, template in FILES.items():
             (directory / name).write_text(role.render(template))
@@ -134,6 +137,13 @@ class Edge:
             self.process.terminate()
             self.process.wait(10)
         self.log.close()
+
+    def restart(self) -> None:
+        """As a reboot would: what only the old process knew is gone."""
+        assert self.process
+        self.process.terminate()
+        self.process.wait(10)
+        self.start()
 
     def get(self, path: str, **headers: str) -> tuple[http.client.HTTPResponse, str]:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
@@ -318,16 +328,53 @@ def test_private_paths_are_open_to_the_networks_that_may(slots: dict[str, Slot],
     assert edge.get("/metrics")[0].status == 200
 
 
+def page(edge: Edge, app_name: str = "links") -> Page:
+    admin = RuntimeEdge(str(edge.directory / "admin.sock"), f"app_{app_name}", str(edge.directory / "server-state"))
+    return Page(admin, app_name, edge.directory / "maintenance.map", edge.directory / "switched.map")
+
+
 @pytest.mark.parametrize("edge", [{"haproxy_maintenance_passes": ["192.0.2.0/24"]}], indirect=True)
 def test_maintenance_is_switched_while_it_runs(slots: dict[str, Slot], edge: Edge) -> None:
     assert edge.get("/x")[0].status == 200
-    edge.ask(f"set map {edge.directory}/maintenance.map links on")
+    assert outcome(page(edge), "on", check_mode=True) == {"changed": True, "shown": True}
+    assert edge.get("/x")[0].status == 200
+    assert outcome(page(edge), "on", check_mode=False)["changed"]
+    assert not outcome(page(edge), "on", check_mode=False)["changed"]
     response, body = edge.get("/x")
     assert (response.status, response.headers["Retry-After"]) == (503, "120")
     assert "maintenance" in body
     assert edge.get("/x", Accept="application/json")[1] == '{"status":"maintenance"}'
-    edge.ask(f"set map {edge.directory}/maintenance.map links off")
-    assert edge.get("/x")[0].status == 200
+    assert edge.get("/readyz")[0].status == 200, "a balancer would take the host out"
+    edge.restart()
+    wait_for(lambda: edge.get("/x")[0].status == 503)
+    assert outcome(page(edge), "off", check_mode=False)["changed"]
+    wait_for(lambda: edge.get("/x")[0].status == 200)
+    assert (edge.directory / "switched.map").read_text().endswith("links off\n")
+
+
+@pytest.mark.parametrize("edge", [{"haproxy_maintenance": ["links"]}], indirect=True)
+def test_a_page_that_the_variables_want_is_not_switched_off(slots: dict[str, Slot], edge: Edge) -> None:
+    with pytest.raises(EdgeError, match="nothing was changed; haproxy_maintenance names links"):
+        outcome(page(edge), "off", check_mode=False)
+    with pytest.raises(EdgeError, match="knows no app other"):
+        outcome(page(edge, "other"), "on", check_mode=False)
+
+
+@pytest.mark.parametrize(
+    "edge",
+    [
+        {
+            "haproxy_maintenance": ["links"],
+            "haproxy_maintenance_passes": ["192.0.2.0/24"],
+            "haproxy_trusted_proxies": ["127.0.0.1"],
+        }
+    ],
+    indirect=True,
+)
+def test_behind_a_balancer_it_counts_who_asked_the_balancer(slots: dict[str, Slot], edge: Edge) -> None:
+    assert edge.get("/x", X_Forwarded_For="192.0.2.7")[0].status == 200
+    assert edge.get("/x", X_Forwarded_For="192.0.2.7, 198.51.100.1")[0].status == 503
+    assert edge.get("/x")[0].status == 503
 
 
 @pytest.mark.parametrize(
