@@ -36,6 +36,8 @@ SECRET_FILES = (
     "/opt/slipway/*/releases/*/secrets/*",
     "/opt/slipway/*/secrets/*",
     "/etc/haproxy/tls/*",
+    # Where systemd gives a service its credentials, in memory.
+    "/run/credentials/slipway-*/*",
 )
 
 
@@ -129,8 +131,38 @@ def app_processes(host: Any, promise: Promise) -> list[int]:
             f"docker ps --quiet --filter label=slipway.app={promise.app} | xargs --max-args=1 -I@ docker top @ -o pid"
         )
     else:
-        found = host.check_output(f"cat /sys/fs/cgroup/system.slice/slipway-{promise.app}@*.service/cgroup.procs")
-    return [int(word) for word in found.split() if word.isdigit()]
+        group = shown(host, live_unit(host, promise), "ControlGroup")
+        found = host.check_output(
+            f"cd /sys/fs/cgroup; cat '.{group}/cgroup.procs' 'systemd{group}/cgroup.procs' 2>/dev/null || true"
+        )
+    return sorted({int(word) for word in found.split() if word.isdigit()})
+
+
+def live_slot(host: Any, promise: Promise) -> str:
+    """The slot that serves, as recorded."""
+    return str(read_json(host, f"{promise.root}/state.json")["slot"])
+
+
+def live_unit(host: Any, promise: Promise) -> str:
+    """The unit that serves, where the app runs under systemd."""
+    return f"slipway-{promise.app}@{live_slot(host, promise)}.service"
+
+
+def shown(host: Any, unit: str, name: str) -> str:
+    """A property of a unit, as systemd shows it."""
+    found: str = host.check_output(f"systemctl show --value --property={name} {unit}")
+    return found
+
+
+def running_slots(host: Any, promise: Promise) -> list[str]:
+    """A line for each slot that runs or was left behind; another line for one that was restarted."""
+    if promise.runtime == "compose":
+        one_line = "--format '{{.ID}} {{.CreatedAt}}'"
+        found = host.check_output(f"docker ps --all --filter label=slipway.app={promise.app} {one_line}")
+        return list(found.splitlines())
+    units = host.check_output(f"systemctl list-units --all --plain --no-legend 'slipway-{promise.app}@*'")
+    names = [line.split()[0] for line in units.splitlines()]
+    return [f"{unit} {shown(host, unit, 'InvocationID')} {shown(host, unit, 'NRestarts')}" for unit in names]
 
 
 def process_status(host: Any, pid: int) -> dict[str, str]:
@@ -168,8 +200,13 @@ def assert_no_secret(host: Any, values: Mapping[str, str], allowed_paths: Sequen
     in_place = [hit for hit in found if any(fnmatch.fnmatch(hit["place"], pattern) for pattern in allowed_paths)]
     elsewhere = [f"{hit['name']} in {hit['place']}" for hit in found if hit not in in_place]
     assert not elsewhere, elsewhere
-    open_to_others = [hit for hit in in_place if int(hit["mode"], 8) & 0o277]
+    open_to_others = [hit for hit in in_place if int(hit["mode"], 8) & _forbidden(hit["place"])]
     assert not open_to_others, open_to_others
+
+
+def _forbidden(place: str) -> int:
+    """Mode bits that no secret may have. Of a credential, the group's are the mask of the service's own access list."""
+    return 0o237 if place.startswith("/run/credentials/") else 0o277
 
 
 def scan_from_neighbour(address: str) -> list[int]:

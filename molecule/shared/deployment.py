@@ -46,11 +46,12 @@ class Outcome:
 
 @dataclass
 class Deployment:
-    """The playbooks against one inventory, and the edge of its host."""
+    """The playbooks against one host of an inventory, and its edge."""
 
     inventory: str
     url: str
     scratch: Path
+    limit: str = "all"
     usual: dict[str, Any] = field(default_factory=dict)
 
     def play(self, playbook: str, *arguments: str, **variables: Any) -> Outcome:
@@ -59,8 +60,8 @@ class Deployment:
         extra.write_text(json.dumps(self.usual | variables), encoding="utf-8")
         extra.chmod(0o600)
         began = time.monotonic()
-        command = ["ansible-playbook", "-i", self.inventory, f"slipway.fleet.{playbook}", "-e", f"@{extra}", *arguments]
-        result = run_ansible(command)
+        command = ["ansible-playbook", "-i", self.inventory, f"slipway.fleet.{playbook}", "-e", f"@{extra}"]
+        result = run_ansible([*command, "--limit", f"localhost,{self.limit}", *arguments])
         outcome = Outcome(result.returncode, result.stdout, time.monotonic() - began)
         print(f"{playbook}: exit code {outcome.code}, changed={outcome.changed}, {outcome.seconds:.0f} s")
         return outcome
@@ -101,6 +102,11 @@ class Deployment:
             with (directory / path).open("a", encoding="utf-8") as stream:
                 stream.write(text)
         return str(directory)
+
+    @staticmethod
+    def made_from(source: str) -> dict[str, str]:
+        """The variables that name the source of a release, be it made as an image or as a package."""
+        return {"fastapi_image_context": source, "fastapi_package_source": source}
 
     @contextmanager
     def load(self, name: str, *arguments: str) -> Iterator[dict[str, Any]]:

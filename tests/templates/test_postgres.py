@@ -121,3 +121,35 @@ def test_the_script_that_runs_in_the_container_is_plain_shell() -> None:
 )
 def test_which_passwords_are_taken(password: str, usable: bool) -> None:
     assert role(postgres_password=password).value("__postgres_password_is_usable") is usable
+
+
+def native(**variables: Any) -> Role:
+    return role(postgres_provider="native", **variables)
+
+
+def test_the_packaged_server_listens_on_its_socket_alone() -> None:
+    text = native().render("postgresql.conf.j2")
+    assert "listen_addresses = ''" in text
+    assert "hba_file = '/opt/slipway/postgres/config/pg_hba.conf'" in text
+    access = native().render("pg_hba.conf.j2")
+    assert "local links links_owner scram-sha-256" in access
+    assert "\nhost " not in access
+    published = native(postgres_publish="10.0.0.5:5433")
+    assert "listen_addresses = '10.0.0.5'\nport = '5433'" in published.render("postgresql.conf.j2")
+    assert "host links links_owner all scram-sha-256" in published.render("pg_hba.conf.j2")
+
+
+def test_the_packaged_server_is_tuned_like_the_one_in_a_container() -> None:
+    own = ("listen_addresses", "hba_file")
+    packaged = dict(line.split(" = ", 1) for line in native().render("postgresql.conf.j2").splitlines()[1:])
+    assert {k: v for k, v in packaged.items() if k not in own} == {k: v for k, v in settings().items() if k not in own}
+
+
+def test_the_packaged_server_has_its_password_in_one_file() -> None:
+    for template in ("postgresql.conf.j2", "pg_hba.conf.j2", "ensure.sh.j2", "createcluster.conf.j2"):
+        assert PASSWORD not in native().render(template)
+    assert "/opt/slipway/postgres/secrets/POSTGRES_PASSWORD" in native().render("ensure.sh.j2")
+    files = native().value("__postgres_native_files")
+    secret = next(item for item in files if item["dest"].endswith("POSTGRES_PASSWORD"))
+    assert (secret["owner"], secret["mode"]) == ("postgres", "0400")
+    assert "/etc/postgresql/17/main/conf.d/slipway.conf" in [item["dest"] for item in files]

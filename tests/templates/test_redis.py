@@ -77,3 +77,22 @@ def test_settings() -> None:
 )
 def test_which_passwords_are_taken(password: str, usable: bool) -> None:
     assert role(redis_password=password).value("__redis_password_is_usable") is usable
+
+
+def test_the_packaged_server_listens_on_its_socket_alone() -> None:
+    found = settings(redis_provider="native")
+    assert found["port"] == "0"
+    assert found["unixsocket"] == "/run/redis/redis.sock"
+    assert found["aclfile"] == "/opt/slipway/redis/secrets/users.acl"
+    assert found["maxmemory"] == settings()["maxmemory"]
+    assert "unixsocket" not in settings()
+    published = settings(redis_provider="native", redis_publish="10.0.0.5:6380")
+    assert (published["bind"], published["port"]) == ("10.0.0.5", "6380")
+
+
+def test_the_packaged_server_reads_our_configuration() -> None:
+    native = role(redis_provider="native")
+    assert "/opt/slipway/redis/config/redis.conf --supervised systemd" in native.render("unit.conf.j2")
+    files = native.value("__redis_native_files")
+    assert "/etc/systemd/system/redis-server.service.d/slipway.conf" in [item["dest"] for item in files]
+    assert next(item for item in files if item["dest"].endswith("users.acl"))["owner"] == "redis"

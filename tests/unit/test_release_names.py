@@ -14,8 +14,8 @@ from ansible_collections.slipway.fleet.plugins.filter.release import (
     secrets_digest,
 )
 from ansible_collections.slipway.fleet.plugins.module_utils.build_context import BuildContext, ContextError
-from ansible_collections.slipway.fleet.plugins.module_utils.release.compose import parse_listening
 from ansible_collections.slipway.fleet.plugins.module_utils.release.diagnosis import last_exception
+from ansible_collections.slipway.fleet.plugins.module_utils.release.listening import parse_listening
 from ansible_collections.slipway.fleet.plugins.modules.doctor import compose_version
 
 

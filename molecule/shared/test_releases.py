@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from contract import Promise, assert_no_secret, read_json
+from contract import Promise, assert_no_secret, read_json, running_slots
 from deployment import Deployment, assert_nothing_lost
 
 ENOUGH = 5000  # requests over the two good releases
@@ -49,7 +49,7 @@ def test_two_releases_lose_nothing(deployment: Deployment) -> None:
     with deployment.load("good", "--at-least", str(ENOUGH)) as report:
         for name in ("v2", "v3"):
             source = deployment.source(name, {"app/__init__.py": f"\n# {name}\n"})
-            outcome = deployment.deploy(fastapi_image_context=source, fastapi_app_revision=name)
+            outcome = deployment.deploy(**deployment.made_from(source), fastapi_app_revision=name)
             assert outcome.code == 0, outcome.output
             version = deployment.version()
             assert version["revision"] == name
@@ -63,34 +63,27 @@ def test_two_releases_lose_nothing(deployment: Deployment) -> None:
 
 def test_the_same_deploy_again_changes_nothing(deployment: Deployment, host: Any, promise: Promise) -> None:
     before = deployment.version()
-    started = host.check_output("docker ps --format '{{.Names}} {{.CreatedAt}}' --no-trunc")
+    started = running_slots(host, promise)
     source = str(deployment.scratch / "v3")
-    outcome = deployment.deploy(fastapi_image_context=source, fastapi_app_revision="v3")
+    outcome = deployment.deploy(**deployment.made_from(source), fastapi_app_revision="v3")
     assert outcome.code == 0, outcome.output
     assert outcome.changed == 0, outcome.output
     assert deployment.version() == before
-    assert host.check_output("docker ps --format '{{.Names}} {{.CreatedAt}}' --no-trunc") == started
+    assert running_slots(host, promise) == started, "not even restarted"
 
 
 def broken(fault: str, deployment: Deployment, environment: dict[str, str]) -> dict[str, Any]:
     """The variables of a release with one fault; everything else is as in what serves."""
-    good = {
-        "fastapi_image_context": str(deployment.scratch / "v3"),
-        "fastapi_app_revision": fault,
-        "fastapi_app_gate_deadline": 15,
-    }
-    faults: dict[str, dict[str, Any]] = {
-        "import error": {"fastapi_image_context": ("app/main.py", IMPORT_ERROR)},
+    good = {"fastapi_app_revision": fault, "fastapi_app_gate_deadline": 15}
+    in_code = {"import error": IMPORT_ERROR, "500 on readiness": UNREADY, "out of memory": GREEDY}
+    in_variables: dict[str, dict[str, Any]] = {
         "wrong port": {"fastapi_app_environment": environment | {"GUNICORN_BIND": "0.0.0.0:9999"}},
-        "500 on readiness": {"fastapi_image_context": ("app/main.py", UNREADY)},
-        "out of memory": {"fastapi_image_context": ("app/main.py", GREEDY)},
         "missing secret": {"fastapi_app_secrets": {key: SECRETS[key] for key in SECRETS if key != "SECRET_KEY"}},
     }
-    changes = faults[fault]
-    if "fastapi_image_context" in changes:
-        path, text = changes["fastapi_image_context"]
-        changes = {"fastapi_image_context": deployment.source(fault.replace(" ", "-"), {path: text})}
-    return good | changes
+    source = str(deployment.scratch / "v3")
+    if fault in in_code:
+        source = deployment.source(fault.replace(" ", "-"), {"app/main.py": in_code[fault]})
+    return good | in_variables.get(fault, {}) | deployment.made_from(source)
 
 
 @pytest.fixture(scope="class")
@@ -132,8 +125,7 @@ class TestBrokenReleases:
         assert deployment.version() == before
         assert read_json(host, f"{promise.root}/state.json")["release"] == before["release"]
         assert not host.file(f"{promise.root}/intent.json").exists
-        running = host.check_output(f"docker ps --all --quiet --filter label=slipway.app={promise.app}").split()
-        assert len(running) == 1, "nothing of the refused release is left"
+        assert len(running_slots(host, promise)) == 1, "nothing of the refused release is left"
 
 
 def test_a_changed_configuration_is_a_release(deployment: Deployment, environment: dict[str, str]) -> None:
@@ -141,7 +133,7 @@ def test_a_changed_configuration_is_a_release(deployment: Deployment, environmen
     source = str(deployment.scratch / "v3")
     with deployment.load("configuration") as report:
         outcome = deployment.deploy(
-            fastapi_image_context=source,
+            **deployment.made_from(source),
             fastapi_app_revision="v3",
             fastapi_app_environment=environment | {"HITS_FLUSH_INTERVAL": "0.5"},
         )
@@ -156,7 +148,7 @@ def test_a_changed_secret_is_a_release_and_stays_secret(deployment: Deployment, 
     outcome = deployment.deploy(
         "--diff",
         "-vvv",
-        fastapi_image_context=str(deployment.scratch / "v3"),
+        **deployment.made_from(str(deployment.scratch / "v3")),
         fastapi_app_revision="v3",
         fastapi_app_secrets=SECRETS | {"SECRET_KEY": canary},
     )

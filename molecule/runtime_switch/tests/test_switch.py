@@ -1,0 +1,58 @@
+"""A host changes its runtime by releases, there and back and there again, and nobody notices."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from contract import ROOT, Promise, read_json
+from deployment import Deployment, assert_nothing_lost
+
+ENOUGH = 10_000  # requests over all changes
+UNDER_SYSTEMD = {
+    "fastapi_app_runtime": "systemd",
+    "fastapi_app_environment": {
+        "DATABASE_URL": "postgresql+asyncpg://shortlinks@127.0.0.1:5432/shortlinks",
+        "REDIS_URL": "redis://127.0.0.1:6379/0",
+    },
+}
+
+
+def slots(host: Any, promise: Promise) -> tuple[list[str], list[str]]:
+    """Containers and units of the app that are there."""
+    containers = host.check_output(f"docker ps --all --quiet --filter label=slipway.app={promise.app}")
+    units = host.check_output(f"ls /etc/systemd/system | grep '^slipway-{promise.app}@' || true")
+    return containers.split(), units.split()
+
+
+def test_there_and_back_and_there_again(deployment: Deployment, host: Any, promise: Promise) -> None:
+    first = deployment.version()["release"]
+    source = deployment.made_from(str(ROOT))
+    with deployment.load("switch", "--at-least", str(ENOUGH)) as report:
+        prepared = deployment.play("provision", **UNDER_SYSTEMD)
+        assert prepared.code == 0, prepared.output
+        there = deployment.deploy(**source, **UNDER_SYSTEMD)
+        assert there.code == 0, there.output
+        second = deployment.version()["release"]
+        containers, units = slots(host, promise)
+        assert (len(containers), len(units)) == (0, 1)
+
+        back = deployment.play("rollback")
+        assert back.code == 0, back.output
+        assert deployment.version()["release"] == first, "the same release as before, by its own runtime"
+        containers, units = slots(host, promise)
+        assert (len(containers), len(units)) == (1, 0)
+
+        again = deployment.deploy(**source, **UNDER_SYSTEMD)
+        assert again.code == 0, again.output
+    assert_nothing_lost(report)
+    assert report["total"] >= ENOUGH
+    assert [(seen["release"], seen["slot"]) for seen in report["releases"]] == [(first, "blue"), (second, "green")]
+
+
+def test_the_records_and_the_database_are_one(deployment: Deployment, host: Any, promise: Promise) -> None:
+    state = read_json(host, f"{promise.root}/state.json")
+    assert state["release"] == deployment.version()["release"]
+    observed = deployment.play("status")
+    assert observed.code == 0, observed.output
+    volumes = host.check_output("docker volume ls --quiet").split()
+    assert {"slipway-postgres-data", "slipway-redis-data"} <= set(volumes), "left where they were"

@@ -1,0 +1,57 @@
+"""Fixtures of tests that deploy, loaded by PYTEST_PLUGINS: one deployment for all tests of a module and a host.
+
+They are a story, and run in the order of the file.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from typing import Any
+
+import pytest
+from contract import ROOT, Promise, inventory_file, promise_of, variables
+from deployment import Deployment
+
+
+def edge_of(name: str) -> str:
+    """Where the edge of a host is reached from here."""
+    if url := os.environ.get("SLIPWAY_URL"):
+        return url
+    result = subprocess.run(["docker", "port", name, "80/tcp"], capture_output=True, text=True, check=True)
+    return f"http://{result.stdout.split()[0]}"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def name(host: Any) -> str:
+    """Name of the host, in the inventory and as a container. Every test asks for it, or pytest would reorder them."""
+    found: str = host.check_output("hostname")
+    return found
+
+
+@pytest.fixture(scope="module")
+def promise(name: str) -> Promise:
+    return promise_of(name)
+
+
+@pytest.fixture(scope="module")
+def environment(name: str) -> dict[str, str]:
+    """The app's environment as the inventory has it."""
+    found: dict[str, str] = variables(name)["fastapi_app_environment"]
+    return found
+
+
+@pytest.fixture(scope="module")
+def deployment(name: str, tmp_path_factory: pytest.TempPathFactory) -> Deployment:
+    found = Deployment(
+        inventory=inventory_file(),
+        url=edge_of(name),
+        scratch=tmp_path_factory.mktemp(name),
+        limit=name,
+        # Long enough for the load's requests of five seconds, short enough for websockets that stay to be cut.
+        usual={"fastapi_app_drain": 8, "fastapi_app_gate_deadline": 20},
+    )
+    if found.get("/version")[0] != 200:
+        first = found.deploy(**found.made_from(str(ROOT)))
+        assert first.code == 0, first.output
+    return found

@@ -1,0 +1,141 @@
+"""What the rendered files of a release say, for both runtimes."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.templates.rendering import Role
+
+PASSWORD = "planted-secret-0123456789"
+KEY = "0123456789abcdef" * 4
+
+
+def role(runtime: str = "systemd", **variables: Any) -> Role:
+    return Role(
+        "fastapi_app",
+        **{
+            "fastapi_app_name": "links",
+            "fastapi_app_runtime": runtime,
+            "fastapi_app_image": "slipway/links:0123456789ab",
+            "fastapi_app_image_content": KEY,
+            "fastapi_app_package_content": KEY,
+            "fastapi_app_secrets": {"SECRET_KEY": PASSWORD, "DATABASE_PASSWORD": PASSWORD},
+            "fastapi_app_environment": {"PRICE": '5 % of "$9"'},
+            **variables,
+        },
+    )
+
+
+def unit(**variables: Any) -> dict[str, list[str]]:
+    """The directives of the unit, each with its lines."""
+    found: dict[str, list[str]] = {}
+    for line in role(**variables).render("unit.service.j2").splitlines():
+        name, separator, value = line.partition("=")
+        if separator and not line.startswith("#"):
+            found.setdefault(name, []).append(value)
+    return found
+
+
+def one(name: str, **variables: Any) -> str:
+    (value,) = unit(**variables)[name]
+    return value
+
+
+def test_the_unit_runs_the_package_as_the_image_would() -> None:
+    assert one("ExecStart") == '"gunicorn" "--config" "/srv/gunicorn_conf.py" "app.main:app"'
+    assert one("WorkingDirectory") == "/srv"
+    assert one("BindReadOnlyPaths") == "/opt/slipway/links/packages/0123456789ab/srv:/srv"
+    assert one("ExecSearchPath").startswith("/opt/slipway/links/packages/0123456789ab/venv/bin:")
+
+
+def test_what_the_environment_says_reaches_the_app_as_it_is() -> None:
+    environment = unit()["Environment"]
+    assert '"PRICE=5 %% of \\"$9\\""' in environment
+    assert '"RELEASE_ID=@RELEASE@"' in environment
+    assert '"GUNICORN_BIND=unix:/run/slipway/links/@SLOT@.sock"' in environment
+
+
+def test_secrets_are_credentials() -> None:
+    assert unit()["LoadCredential"] == [
+        "DATABASE_PASSWORD:/opt/slipway/links/releases/@RELEASE@/secrets/DATABASE_PASSWORD",
+        "SECRET_KEY:/opt/slipway/links/releases/@RELEASE@/secrets/SECRET_KEY",
+    ]
+    assert PASSWORD not in role().render("unit.service.j2")
+    assert "LoadCredential" not in unit(fastapi_app_secrets={})
+    assert "ExecStartPre" not in unit(fastapi_app_secrets={})
+
+
+def test_the_limits() -> None:
+    limits = unit(fastapi_app_memory_mib=300, fastapi_app_cpus=1.5, fastapi_app_pids=99, fastapi_app_stop_grace=50)
+    assert limits["MemoryMax"] == ["300M"]
+    assert limits["CPUQuota"] == ["150%"]
+    assert limits["TasksMax"] == ["99"]
+    assert limits["TimeoutStopSec"] == ["50"]
+    assert limits["OOMPolicy"] == ["continue"]
+
+
+def test_the_filter_of_system_calls_begins_with_what_is_allowed() -> None:
+    assert unit()["SystemCallFilter"][0] == "@system-service"
+
+
+def test_each_directive_has_a_switch() -> None:
+    assert one("MemoryDenyWriteExecute") == "yes"
+    found = unit(
+        fastapi_app_hardening={"MemoryDenyWriteExecute": False, "ProcSubset": None, "ProtectHome": "read-only"}
+    )
+    assert found["MemoryDenyWriteExecute"] == ["no"]
+    assert "ProcSubset" not in found
+    assert found["ProtectHome"] == ["read-only"]
+    assert found["NoNewPrivileges"] == ["yes"], "the others stay"
+
+
+def test_without_addresses_there_is_no_network() -> None:
+    assert "PrivateNetwork" not in unit()
+    assert "10.0.0.0/8" in one("IPAddressAllow")
+    found = unit(fastapi_app_addresses=[])
+    assert found["PrivateNetwork"] == ["yes"]
+    assert found["RestrictAddressFamilies"] == ["AF_UNIX"]
+    assert "IPAddressAllow" not in found
+
+
+def test_systemd_takes_the_unit(tmp_path: Path) -> None:
+    """Where this machine has systemd's own check; a line that it does not know is a warning there."""
+    text = role(fastapi_app_command=["/bin/true"]).render("unit.service.j2")
+    path = tmp_path / "slipway-links@blue.service"
+    path.write_text(
+        text.replace("@RELEASE@", "0123456789ab")
+        .replace("@SLOT@", "blue")
+        .replace("ExecStartPre=sh", "ExecStartPre=/bin/sh")
+    )
+    try:
+        result = subprocess.run(["systemd-analyze", "verify", str(path)], capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return
+    assert not [line for line in result.stderr.splitlines() if path.name in line and "Unknown" in line]
+
+
+def test_the_user_is_named_after_the_app() -> None:
+    assert 'u slipway-links 10001 "links" / /usr/sbin/nologin' in role().render("sysusers.conf.j2")
+
+
+@pytest.mark.parametrize(("runtime", "rendered"), [("compose", "compose.yaml"), ("systemd", "unit.service")])
+def test_a_release_is_staged_for_its_runtime(runtime: str, rendered: str) -> None:
+    """By the rendered file the host knows the runtime of a release."""
+    files = [
+        Path(item["dest"]).name
+        for item in role(runtime, fastapi_app_release="0123456789ab").value("__fastapi_app_files")
+        if "dest" in item
+    ]
+    assert rendered in files
+    assert ("unit.service" in files) != ("compose.yaml" in files)
+
+
+def test_a_container_sees_the_sockets_that_are_named() -> None:
+    text = role("compose", fastapi_app_socket_directories=["/run/postgresql"]).render("compose.yaml.j2")
+    volumes = yaml.safe_load(text)["services"]["web"]["volumes"]
+    assert {"type": "bind", "source": "/run/postgresql", "target": "/run/postgresql", "read_only": True} in volumes
