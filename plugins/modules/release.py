@@ -36,6 +36,21 @@ options:
     description: Seconds after the switch in which the release must stay well before the old slot is stopped.
     type: float
     default: 0.0
+  canary:
+    description:
+      - When a release that soaks counts as worse than the one before, by the access log of the host's edge. It is worse
+        when both the ratio and the difference are exceeded.
+    type: dict
+    default: {}
+    options:
+      judged: {description: Whether it is judged at all., type: bool, default: true}
+      before: {description: Seconds before the switch that the old release is looked at., type: float, default: 300.0}
+      requests: {description: Fewer on either side decide nothing., type: int, default: 50}
+      errors: {description: Fewer errors (5xx) decide nothing., type: int, default: 3}
+      error_ratio: {description: How many times the old error rate is worse., type: float, default: 2.0}
+      error_difference: {description: How much above the old error rate is worse., type: float, default: 0.01}
+      ms_ratio: {description: How many times the old p95 is worse., type: float, default: 3.0}
+      ms_difference: {description: How many milliseconds above the old p95 are worse., type: float, default: 200.0}
   defer_failure:
     description:
       - A refused release or a host that cannot be reached is no failure of the task but its C(outcome), for a later
@@ -146,7 +161,7 @@ from ..module_utils.release.observe import observe, surroundings
 from ..module_utils.release.runtime import RuntimeFailed
 from ..module_utils.release.store import Busy
 from ..module_utils.release.transaction import Transaction
-from ..module_utils.release.wiring import PLACE_ARGUMENTS, transaction_of
+from ..module_utils.release.wiring import CANARY_ARGUMENT, PLACE_ARGUMENTS, transaction_of
 
 ARGUMENTS: dict[str, Any] = {
     **PLACE_ARGUMENTS,
@@ -159,6 +174,7 @@ ARGUMENTS: dict[str, Any] = {
     "return_to": {"type": "str"},
     "restart": {"type": "bool", "default": False},
     "soak": {"type": "float", "default": 0.0},
+    "canary": CANARY_ARGUMENT,
     "drain": {"type": "float", "default": 30.0},
     "stop_grace": {"type": "float", "default": 45.0},
     "keep": {"type": "int", "default": 5},

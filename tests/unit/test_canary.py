@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
-from ansible_collections.slipway.fleet.plugins.plugin_utils.canary import Counters, Thresholds, judge
+from ansible_collections.slipway.fleet.plugins.module_utils.release.canary import Counters, Thresholds, counted, judge
 
 OLD = [Counters("web2", 1000, 1, 20.0), Counters("web3", 1000, 1, 22.0)]
 
@@ -29,6 +31,9 @@ OLD = [Counters("web2", 1000, 1, 20.0), Counters("web3", 1000, 1, 22.0)]
         ([Counters("web1", 500, 0, 39.0)], OLD, "good", "39 ms"),
         ([Counters("web1", 500, 0, 900.0)], [Counters("web2", 500, 0, 700.0)], "good", "900 ms"),
         ([Counters("web1", 900, 0, 20.0), Counters("web4", 100, 0, 90.0)], OLD, "good", "27 ms"),
+        # p95 jumps where slow requests are about a twentieth; then the median decides
+        ([Counters("web1", 500, 0, 9000.0, 20.0)], [Counters("web2", 500, 0, 90.0, 20.0)], "good", "9000 ms"),
+        ([Counters("web1", 500, 0, 9000.0, 90.0)], [Counters("web2", 500, 0, 90.0, 20.0)], "worse", "9000 ms"),
         # nothing measured is nothing against it
         ([Counters("web1", 500, 0)], OLD, "good", "of 500 requests failed, on the old release 0.1%"),
         ([Counters("web1", 500, 0, 900.0)], [Counters("web2", 500, 0)], "good", "0.0%"),
@@ -45,3 +50,22 @@ def test_thresholds_are_the_callers() -> None:
     assert judge(new, OLD, Thresholds(requests=10, errors=1)).word == "worse"
     assert judge(new, OLD, Thresholds(requests=10, ms_difference=5.0, ms_ratio=1.1)).word == "worse"
     assert judge(new, OLD, Thresholds(requests=10)).word == "good"
+
+
+def line(slot: str, status: int, ms: float, at: float, app: str = "app_links") -> str:
+    return json.dumps({"time": at, "app": app, "slot": slot, "status": status, "ms": {"total": str(ms)}})
+
+
+def test_the_access_log_is_counted_by_slot_and_time() -> None:
+    lines = [
+        "Proxy edge started.",
+        line("green", 200, 10, at=99),
+        line("green", 200, 20, at=101),
+        line("green", 503, 30, at=102),
+        line("green", 101, 60_000, at=103),
+        line("blue", 200, 40, at=101),
+        line("green", 200, 50, at=101, app="app_other"),
+        '{"time": "torn',
+    ]
+    assert counted(lines, "app_links", "green", (100, 200)) == Counters("green", 2, 1, 30.0, 30.0)
+    assert counted(lines, "app_links", "blue", (200, 300)) == Counters("blue", 0, 0, None)

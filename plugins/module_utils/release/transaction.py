@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timezone
 from typing import Any, Callable, Optional, Protocol
@@ -25,7 +26,8 @@ class EdgeLike(Protocol):
     def set_state(self, slot: str, state: str) -> None: ...
 
 
-# Compares what the new slot answered since the switch with what the old one answered before: empty, or what is worse.
+# Compares what the new slot answered in the seconds since the switch with what the old one answered before: empty, or
+# what is worse.
 Judge = Callable[[str, str, float], str]
 
 
@@ -117,9 +119,11 @@ class Transaction:
     def remove(self) -> None:
         """Take the app away: nothing of it gets requests, runs or is kept afterwards."""
         for slot in SLOTS:
-            self.edge.set_state(slot, "drain")
+            with suppress(EdgeError):  # the backend may be gone already, or HAProxy with it
+                self.edge.set_state(slot, "drain")
             self.runtime.stop(slot, self.request.stop_grace)
-        self.runtime.discard([path.name for path in self.store.releases.iterdir()])
+        if self.store.releases.is_dir():
+            self.runtime.discard([path.name for path in self.store.releases.iterdir()])
         self.store.destroy()
 
     def reconcile(self) -> Optional[str]:
@@ -293,7 +297,7 @@ class Transaction:
         left = self.request.soak - (self.clock.monotonic() - begin)
         if left > 0:
             self._phase("soak", lambda: self._watch(slot, left, lambda: 0))
-        if worse := self.judge(slot, old, begin) if self.judge else "":
+        if worse := self.judge(slot, old, self.clock.monotonic() - begin) if self.judge else "":
             raise TransactionError(worse)
         return cut
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
+from .canary import Canary, Thresholds
 from .edge import EDGE_ARGUMENT, Edge
 from .model import Gate, Request
 from .probe import get
@@ -34,6 +35,32 @@ PLACE_ARGUMENTS: dict[str, Any] = {
 }
 
 
+# When a release counts as worse than the one before; see Thresholds in canary.py.
+CANARY_ARGUMENT: dict[str, Any] = {
+    "type": "dict",
+    "default": {},
+    "options": {
+        "judged": {"type": "bool", "default": True},
+        "before": {"type": "float", "default": 300.0},
+        "requests": {"type": "int", "default": 50},
+        "errors": {"type": "int", "default": 3},
+        "error_ratio": {"type": "float", "default": 2.0},
+        "error_difference": {"type": "float", "default": 0.01},
+        "ms_ratio": {"type": "float", "default": 3.0},
+        "ms_difference": {"type": "float", "default": 200.0},
+    },
+}
+
+
+def judge_of(parameters: dict[str, Any]) -> Optional[Canary]:
+    """The judge of a release that soaks; None where it is not to be judged."""
+    limits = dict(parameters.get("canary") or {})
+    if not limits.pop("judged", False) or not parameters.get("soak"):
+        return None
+    before = limits.pop("before")
+    return Canary(parameters["edge"]["backend"], Thresholds(**limits), before)
+
+
 def transaction_of(parameters: dict[str, Any], **changes: Any) -> Transaction:
     """The transaction that a module's parameters describe; those that Request does not know are left out."""
     known = {field.name for field in fields(Request)} - {"gate"}
@@ -51,4 +78,5 @@ def transaction_of(parameters: dict[str, Any], **changes: Any) -> Transaction:
         Runtimes(parameters["app"], store.releases),
         Edge(edge["socket"], edge["backend"], edge["state_file"]),
         lambda slot, path: get(str(sockets / f"{slot}.sock"), path, gate.timeout),
+        judge=judge_of(given),
     )
