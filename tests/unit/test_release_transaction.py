@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.slipway.fleet.plugins.module_utils.release import store as store_module
-from ansible_collections.slipway.fleet.plugins.module_utils.release.edge import Server
+from ansible_collections.slipway.fleet.plugins.module_utils.release.edge import EdgeError, Server
 from ansible_collections.slipway.fleet.plugins.module_utils.release.model import (
     SLOTS,
     Probe,
@@ -536,6 +537,25 @@ def test_a_file_changed_by_hand_is_drift(tmp_path: Path) -> None:
     assert observe(transaction(tmp_path, host, ""))["drift"] == ["compose.yaml of release one was changed by hand"]
     (tmp_path / "releases/one/compose.yaml").write_text("")
     assert observe(transaction(tmp_path, host, ""))["drift"] == []
+
+
+@pytest.mark.parametrize("gone", ["the backend", "every release"])
+def test_an_app_can_be_removed_although_a_part_of_it_is_gone(tmp_path: Path, gone: str) -> None:
+    class WithoutBackend(Host):
+        def set_state(self, slot: str, state: str) -> None:
+            raise EdgeError("no such backend")
+
+    host = Host()
+    root = tmp_path / "links"
+    root.mkdir()
+    deploy(root, host, "one")
+    if gone == "every release":
+        shutil.rmtree(root / "releases")
+    else:
+        host = WithoutBackend(running=host.running)
+    transaction(root, host, "").remove()
+    assert not root.exists()
+    assert host.running == {"blue": None, "green": None}
 
 
 def test_a_removed_app_leaves_nothing(tmp_path: Path) -> None:
