@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -22,6 +23,10 @@ _NO_WHEEL = re.compile(r"No matching distribution found for ([^\s=]+)==(\S+)")
 # The oldest C library that a wheel may ask for, by the processor; older tags have names of their own.
 _OLDEST_GLIBC = {"x86_64": 5, "aarch64": 17}
 _NAMED_GLIBC = {5: "manylinux1", 12: "manylinux2010", 17: "manylinux2014"}
+
+
+# How many lists of wheels the controller keeps; each is one lock for one kind of host.
+FETCHED_KEPT = 12
 
 
 @dataclass(frozen=True)
@@ -138,6 +143,9 @@ def fetch(requirements: str, target: Target, cache: Path, own: Path | None, ca_f
             fetched.mkdir()
             _download(listed, fetched, target, own, ca_file)
             fetched.rename(place)
+    os.utime(place)
+    for old in sorted(cache.glob("[0-9a-f]*"), key=lambda path: path.stat().st_mtime)[:-FETCHED_KEPT]:
+        shutil.rmtree(old)
     return [
         Wheel(path, hashlib.sha256(path.read_bytes()).hexdigest()) for path in sorted(place.iterdir()) if path.is_file()
     ]

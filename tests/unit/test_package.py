@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from ansible_collections.slipway.fleet.plugins.module_utils import package as package_module
 from ansible_collections.slipway.fleet.plugins.module_utils.package import PackageError, Packages, Target, target_of
+from ansible_collections.slipway.fleet.plugins.plugin_utils import package_source
 from ansible_collections.slipway.fleet.plugins.plugin_utils.package_source import (
     PackageSource,
     Wheel,
@@ -140,6 +141,9 @@ def test_wheels_are_fetched_once_for_a_target(tmp_path: Path, monkeypatch: pytes
     fetch("anyio==4.0\n", BOOKWORM, tmp_path, None, None)
     fetch("anyio==4.0\n", TRIXIE, tmp_path, None, None)
     assert len([call for call in calls if "download" in call]) == 2
+    for number in range(20):
+        fetch(f"anyio==4.{number}\n", BOOKWORM, tmp_path, None, None)
+    assert len(list(tmp_path.iterdir())) == package_source.FETCHED_KEPT
 
 
 def test_a_source_distribution_is_refused_with_the_mend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
