@@ -133,7 +133,7 @@ control_socket_disable = True  # it would be a file to write in a read-only cont
 
 # --- Logs -------------------------------------------------------------------------------------------------------------
 loglevel = _choice("LOG_LEVEL", "info", "debug", "warning", "error", "critical")
-# The edge writes the access log; a second one costs a third of the processor time of a small request.
+# The edge writes the access log; a second one costs more than half as much processor time as a small request.
 accesslog = "-" if _flag("ACCESS_LOG", False) else None
 access_log_format = _text("ACCESS_LOG_FORMAT", '%(h)s "%(r)s" %(s)s %(b)s %(M)sms %({x-request-id}o)s')
 _style = _choice("LOG_FORMAT", "json", "text")
