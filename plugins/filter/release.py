@@ -41,6 +41,25 @@ def placeholders(secrets: dict[str, Any]) -> list[str]:
     return sorted(str(name) for name, value in secrets.items() if str(value or "").strip().lower() in _PLACEHOLDERS)
 
 
+def wrong_values(rules: list[dict[str, Any]]) -> list[str]:
+    """A sentence for each value that breaks its rule.
+
+    A rule has the variable's `name`, what it `is` (for a list each item counts), and either the `least` that a number
+    may be, or what a text must be `like` (a regular expression) with what to `use` instead.
+    """
+    found = []
+    for rule in rules:
+        values = rule["is"] if isinstance(rule["is"], list) else [rule["is"]]
+        if "least" in rule:
+            wrong = [value for value in values if float(value) < rule["least"]]
+            advice = f"at least {rule['least']}"
+        else:
+            wrong = [value for value in values if not re.match(rule["like"], str(value))]
+            advice = rule["use"]
+        found += [f"{rule['name']} is {json.dumps(value)}; use {advice}" for value in wrong]
+    return found
+
+
 def secret_files(secrets: dict[str, Any], directory: str, owner: int | str) -> list[dict[str, Any]]:
     """Entries for slipway.fleet.tree: the directory, and a file for each secret that only `owner` can read."""
     user = str(owner)
@@ -77,7 +96,7 @@ def schema_revision(output: str) -> str:
 
 
 class FilterModule:
-    """release_id, secrets_digest, placeholders, secret_files and schema_revision, all of slipway.fleet."""
+    """Filters of slipway.fleet about one release and its inputs."""
 
     def filters(self) -> dict[str, Any]:
         return {
@@ -85,5 +104,6 @@ class FilterModule:
             "secrets_digest": secrets_digest,
             "placeholders": placeholders,
             "secret_files": secret_files,
+            "wrong_values": wrong_values,
             "schema_revision": schema_revision,
         }

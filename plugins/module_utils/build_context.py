@@ -32,7 +32,10 @@ class BuildContext:
         self.arguments = dict(sorted(arguments.items()))
         self.ca_file = ca_file
         if not (self.root / dockerfile).is_file():
-            raise ContextError(f"there is no {dockerfile} in the build context {self.root}")
+            raise ContextError(
+                f"there is no {dockerfile} in the build context {self.root}; name the directory of the app's source "
+                "with fastapi_image_context, and its Dockerfile with fastapi_image_dockerfile"
+            )
         if ca_file and not ca_file.is_file():
             raise ContextError(f"the CA file {ca_file} does not exist; name a PEM bundle or nothing")
 

@@ -1,6 +1,6 @@
-"""Wrong input is refused before a host is contacted: the host of these tests does not exist.
+"""Wrong input to the playbooks is refused before a host is changed: the host of these tests does not exist.
 
-Each case says which variable is wrong and what to do, within seconds. What depends on a host is in molecule/release.
+Each case says what is wrong and what to do. Wrong variables of the roles are in test_roles.py.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import os
 import re
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,50 @@ GROUP_VARS = ROOT / "inventories" / "lab" / "group_vars" / "web"
 # Nobody listens on port 1, so a task that reaches out fails with "unreachable" instead of the message wanted here.
 NOWHERE = {"ansible_host": "127.0.0.1", "ansible_port": 1, "ansible_ssh_common_args": "-o ControlMaster=no"}
 VAULT = {f"vault_{name}": f"for-tests-only-{name}" for name in ("postgres_password", "redis_password", "secret_key")}
+CLIMBS = "../../etc"
+
+# Playbook, what is wrong on the command line, and what the message has to say.
+Case = tuple[str, dict[str, Any], tuple[str, ...]]
+WRONG: dict[str, Case] = {
+    "a freeze without a reason": ("lock", {"slipway_lock": "frozen"}, ("slipway_lock_reason", "needs a reason")),
+    "a freeze with a blank reason": (
+        "lock",
+        {"slipway_lock": "frozen", "slipway_lock_reason": "  "},
+        ("slipway_lock_reason", "needs a reason"),
+    ),
+    "an unknown state of a lock": ("lock", {"slipway_lock": "stuck"}, ("slipway_lock", "shown, free, or frozen")),
+    "no command": ("run", {}, ("slipway_command is empty", "-e slipway_command=")),
+    "a command with an open quote": (
+        "run",
+        {"slipway_command": "python -c 'print(1)"},
+        ("slipway_command", "No closing quotation", "close its quotes"),
+    ),
+    "neither on nor off": ("maintenance", {"slipway_maintenance": "maybe"}, ("slipway_maintenance", "=on or", "=off")),
+    "a removal without the name": ("remove", {}, ("slipway_remove", "say -e slipway_remove=shortlinks")),
+    "a removal with another name": (
+        "remove",
+        {"slipway_remove": "shortlink"},
+        ("slipway_remove", "say -e slipway_remove=shortlinks"),
+    ),
+    "a removal of a name that climbs": (
+        "remove",
+        {"fastapi_app_name": CLIMBS, "slipway_remove": CLIMBS},
+        ("fastapi_app_name", "lower case letters"),
+    ),
+    "a rollback to a release that climbs": (
+        "rollback",
+        {"fastapi_app_release": CLIMBS},
+        ("fastapi_app_release", "history playbook"),
+    ),
+    "a rollback that waits a negative time": ("rollback", {"fastapi_app_drain": -5}, ("fastapi_app_drain", "at least")),
+    "a restart of a name with a space": (
+        "restart",
+        {"fastapi_app_name": "short links"},
+        ("fastapi_app_name", "lower case letters"),
+    ),
+    "a deploy to a host that is not there": ("deploy", {}, ("cannot be reached", "Mend its connection", "--limit")),
+    "a doctor of a host that is not there": ("doctor", {}, ("cannot be reached", "Mend its connection", "nowhere")),
+}
 
 
 def inventory(directory: Path, *, without: tuple[str, ...] = (), hosts: dict[str, Any] | None = None) -> Path:
@@ -36,11 +81,11 @@ def inventory(directory: Path, *, without: tuple[str, ...] = (), hosts: dict[str
     return file
 
 
-def deploy(file: Path, *arguments: str, **variables: Any) -> tuple[int, str]:
-    """Exit code and output of the deploy playbook."""
+def play(playbook: str, file: Path, *arguments: str, **variables: Any) -> tuple[int, str]:
+    """Exit code and output of a playbook."""
     result = subprocess.run(
         [
-            *(str(Path(sys.executable).parent / "ansible-playbook"), "-i", str(file), "slipway.fleet.deploy"),
+            *(str(Path(sys.executable).parent / "ansible-playbook"), "-i", str(file), f"slipway.fleet.{playbook}"),
             *("-e", json.dumps(variables), *arguments),
         ],
         cwd=ROOT,
@@ -64,54 +109,25 @@ def refused(code: int, output: str, *words: str) -> None:
         assert word in flat, output
 
 
-WRONG: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
-    "the name has a space": ({"fastapi_app_name": "short links"}, ("fastapi_app_name", "lower case letters, digits")),
-    "the name climbs": ({"fastapi_app_name": "../etc"}, ("fastapi_app_name", "lower case letters, digits")),
-    "the name is too long": ({"fastapi_app_name": "a" * 40}, ("fastapi_app_name", "at most 31")),
-    "the name is empty": ({"fastapi_app_name": ""}, ("fastapi_app_name",)),
-    "an unknown runtime": ({"fastapi_app_runtime": "podman"}, ("fastapi_app_runtime", "compose")),
-    "a number that is none": ({"fastapi_app_workers": "many"}, ("fastapi_app_workers", "int")),
-    "a list for a dictionary": ({"fastapi_app_environment": ["A=1"]}, ("fastapi_app_environment", "dict")),
-    "a text for the secrets": ({"fastapi_app_secrets": "hunter2hunter2"}, ("fastapi_app_secrets", "dict")),
-    "an empty secret": (
-        {"fastapi_app_secrets": {"SECRET_KEY": ""}},
-        ("fastapi_app_secrets", "SECRET_KEY", "ansible-vault"),
-    ),
-    "a placeholder": (
-        {"fastapi_app_secrets": {"SECRET_KEY": "changeme"}},
-        ("SECRET_KEY", "placeholder", "ansible-vault"),
-    ),
-    "a secret in the environment": (
-        {"fastapi_app_environment": {"SECRET_KEY": "no-secret-here"}},
-        ("SECRET_KEY", "fastapi_app_environment", "remove it"),
-    ),
-    "the worker outlives the edge's patience": (
-        {"fastapi_app_timeout": 90},
-        ("fastapi_app_timeout (90)", "smaller than fastapi_app_edge_timeout (75)"),
-    ),
-    "killed while it lets requests end": (
-        {"fastapi_app_stop_grace": 10},
-        ("fastapi_app_graceful_timeout (30)", "smaller than fastapi_app_stop_grace (10)"),
-    ),
-}
+@pytest.fixture(scope="session")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[int, str]]:
+    """Exit code and output of every case, a few of them at a time."""
+    file = inventory(tmp_path_factory.mktemp("inputs"))
+    with ThreadPoolExecutor(3) as pool:
+        started = {case: pool.submit(play, playbook, file, **wrong) for case, (playbook, wrong, _) in WRONG.items()}
+        return {case: run.result() for case, run in started.items()}
 
 
 @pytest.mark.parametrize("case", WRONG)
-def test_a_wrong_value_is_named(case: str, tmp_path: Path) -> None:
-    variables, words = WRONG[case]
-    code, output = deploy(inventory(tmp_path), **variables)
-    refused(code, output, *words)
-    assert "hunter2hunter2" not in output
-    assert "no-secret-here" not in output
-
-
-def test_a_missing_variable_is_named(tmp_path: Path) -> None:
-    code, output = deploy(inventory(tmp_path, without=("fastapi_app_name",)))
-    refused(code, output, "fastapi_app_name")
+def test_wrong_input_is_named_with_its_mend(runs: dict[str, tuple[int, str]], case: str) -> None:
+    playbook, _, words = WRONG[case]
+    refused(*runs[case], *words)
+    if playbook not in {"deploy", "doctor"}:
+        assert "cannot be reached" not in runs[case][1]
 
 
 def test_a_secret_that_the_vault_lacks_is_named(tmp_path: Path) -> None:
-    code, output = deploy(inventory(tmp_path, without=("vault_secret_key",)))
+    code, output = play("deploy", inventory(tmp_path, without=("vault_secret_key",)))
     refused(code, output, "vault_secret_key")
 
 
@@ -135,15 +151,15 @@ def test_a_wrong_vault_password(tmp_path: Path) -> None:
     plain.touch()
     environment = os.environ | {"ANSIBLE_CONFIG": str(plain)}
     subprocess.run(encrypt, env=environment, check=True, capture_output=True, timeout=60)
-    code, output = deploy(inventory(tmp_path, without=tuple(VAULT)), "--vault-password-file", str(wrong))
+    code, output = play("deploy", inventory(tmp_path, without=tuple(VAULT)), "--vault-password-file", str(wrong))
     refused(code, output, "Decryption failed", "--vault-password-file", "vault.yml")
 
 
 def test_an_inventory_without_hosts(tmp_path: Path) -> None:
-    code, output = deploy(inventory(tmp_path, hosts={}))
-    refused(code, output, "web")
+    code, output = play("deploy", inventory(tmp_path, hosts={}))
+    refused(code, output, "web", "hosts.yml")
 
 
 def test_an_inventory_that_is_not_there(tmp_path: Path) -> None:
-    code, output = deploy(tmp_path / "no-such-inventory")
+    code, output = play("deploy", tmp_path / "no-such-inventory")
     refused(code, output, "no-such-inventory")

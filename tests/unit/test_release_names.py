@@ -12,6 +12,7 @@ from ansible_collections.slipway.fleet.plugins.filter.release import (
     release_id,
     secret_files,
     secrets_digest,
+    wrong_values,
 )
 from ansible_collections.slipway.fleet.plugins.module_utils.build_context import BuildContext, ContextError
 from ansible_collections.slipway.fleet.plugins.module_utils.release.diagnosis import last_exception
@@ -127,3 +128,19 @@ def test_listening_addresses_from_the_kernel_tables() -> None:
 @pytest.mark.parametrize(("text", "version"), [("2.26.1-4", (2, 26)), ("v2.9", (2, 9)), ("5.0.0", (5, 0))])
 def test_compose_versions(text: str, version: tuple[int, ...]) -> None:
     assert compose_version(text) == version
+
+
+@pytest.mark.parametrize(
+    ("rule", "said"),
+    [
+        ({"name": "n", "is": 1, "least": 1}, []),
+        ({"name": "n", "is": "0", "least": 1}, ['n is "0"; use at least 1']),
+        ({"name": "n", "is": 0.5, "least": 1}, ["n is 0.5; use at least 1"]),
+        ({"name": "n", "is": "/a", "like": "^/", "use": "a slash"}, []),
+        ({"name": "n", "is": "a", "like": "^/", "use": "a slash"}, ['n is "a"; use a slash']),
+        ({"name": "n", "is": ["/a", "b", "c"], "like": "^/", "use": "it"}, ['n is "b"; use it', 'n is "c"; use it']),
+        ({"name": "n", "is": [], "like": "^/", "use": "it"}, []),
+    ],
+)
+def test_values_that_break_their_rule_are_named(rule: dict[str, object], said: list[str]) -> None:
+    assert wrong_values([rule]) == said
