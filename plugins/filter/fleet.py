@@ -8,6 +8,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ansible import context
 from ansible.errors import AnsibleFilterError
 
 
@@ -32,8 +33,22 @@ def command_words(line: str, name: str = "the command") -> list[str]:
         raise AnsibleFilterError(f"{name} ({line!r}) cannot be split into words: {error}; close its quotes") from error
 
 
+def whole_text(value: str, name: str) -> str:
+    """The value of an extra variable with all its words.
+
+    Of `-e name="two words"` the shell leaves `name=two words`, which Ansible reads as several variables and cuts at the
+    first blank. An item that begins with the name and is not quoted once more is therefore taken as it was written.
+    """
+    for item in reversed(context.CLIARGS.get("extra_vars") or ()):
+        said = str(item).strip()
+        if said.startswith(f"{name}="):
+            text = said[len(name) + 1 :]
+            return value if text[:1] in {"'", '"'} else text
+    return value
+
+
 class FilterModule:
-    """edge_urls and command_words, both of slipway.fleet."""
+    """edge_urls, command_words and whole_text, all of slipway.fleet."""
 
     def filters(self) -> dict[str, Any]:
-        return {"edge_urls": edge_urls, "command_words": command_words}
+        return {"edge_urls": edge_urls, "command_words": command_words, "whole_text": whole_text}

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from ansible import context
 from ansible.errors import AnsibleFilterError
 from ansible_collections.slipway.fleet.plugins.callback.exit_code import wanted
-from ansible_collections.slipway.fleet.plugins.filter.fleet import command_words
+from ansible_collections.slipway.fleet.plugins.filter.fleet import command_words, whole_text
 from ansible_collections.slipway.fleet.plugins.plugin_utils import told_history, told_lock, told_logs, told_status
 from ansible_collections.slipway.fleet.plugins.plugin_utils.told import inventory_name, silence, silent, table
 
@@ -220,3 +221,21 @@ def test_a_command_is_split_as_a_shell_does() -> None:
     assert command_words("python -c 'print(1); x'  $HOME") == ["python", "-c", "print(1); x", "$HOME"]
     with pytest.raises(AnsibleFilterError, match=r"slipway_command .*close its quotes"):
         command_words("echo 'x", "slipway_command")
+
+
+@pytest.mark.parametrize(
+    ("said", "cut", "whole"),
+    [
+        (["x=python -c 'print(1)' --lines=5"], "python", "python -c 'print(1)' --lines=5"),
+        (["x='two words' y=1"], "two words", "two words"),
+        (["x=first word", "x=second word"], "second", "second word"),
+        (['{"x": "two words"}'], "two words", "two words"),
+        (["@file.yml", "xy=1"], "two words", "two words"),
+        ([], "word", "word"),
+    ],
+)
+def test_a_text_on_the_command_line_is_whole(
+    monkeypatch: pytest.MonkeyPatch, said: list[str], cut: str, whole: str
+) -> None:
+    monkeypatch.setattr(context, "CLIARGS", {"extra_vars": said})
+    assert whole_text(cut, "x") == whole
