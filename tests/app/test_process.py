@@ -290,7 +290,7 @@ def empty_database(environment: dict[str, str], postgres: str) -> dict[str, str]
 
 def test_six_at_once_migrate_once(empty_database: dict[str, str]) -> None:
     plan = json.loads(migrate(empty_database, "--plan").stdout)
-    assert plan == {"migration": {"from": None, "pending": ["0001", "0002"]}}
+    assert plan == {"migration": {"from": None, "pending": ["0001", "0002"], "destructive": {}}}
     with ThreadPoolExecutor(6) as pool:
         results = list(pool.map(lambda _: migrate(empty_database), range(6)))
     assert [result.returncode for result in results] == [0] * 6
