@@ -1,0 +1,49 @@
+"""One fleet for all tests of the scenario: they are a story, and run in the order of the files."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from deployment import assert_nothing_lost
+from fleet import Fleet, over_ssh
+
+
+@pytest.fixture(scope="session")
+def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("rolling")
+
+
+@pytest.fixture(scope="session")
+def fleet(scratch: Path) -> Fleet:
+    return Fleet(
+        inventory=over_ssh(scratch),
+        url=os.environ["SLIPWAY_URL"],
+        scratch=scratch,
+        usual={
+            "fastapi_image_context": str(scratch / "source"),
+            # Long enough for the load's long requests, short enough for websockets that stay to be cut.
+            "fastapi_app_drain": 12,
+            "fastapi_app_soak": 0,
+            "fastapi_app_gate_deadline": 30,
+        },
+    )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def first(fleet: Fleet) -> str:
+    """A source of the scenario's own, since the checkout may change while it runs; returns the release made of it."""
+    fleet.source("source")
+    outcome = fleet.deploy(**fleet.release("first"))
+    assert outcome.code == 0, outcome.output
+    return fleet.version()["release"]  # type: ignore[no-any-return]
+
+
+@pytest.fixture(scope="module")
+def loaded(fleet: Fleet, request: pytest.FixtureRequest) -> Iterator[None]:
+    """One modest load over a whole file of tests; what it saw is judged after the last of them."""
+    with fleet.load(request.module.__name__, "--rate", "40", "--stream-pause", "10", "--seconds", "3000") as report:
+        yield
+    assert_nothing_lost(report)

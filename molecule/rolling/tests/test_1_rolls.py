@@ -1,0 +1,105 @@
+"""Good releases, rollbacks and restarts under a heavy load: nothing is lost, and a second deploy does nothing."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from pathlib import Path
+
+import pytest
+from contract import ROOT
+from deployment import assert_nothing_lost
+from fleet import HOME, WEB, Fleet, on, outcomes
+
+ENOUGH = 50_000
+ROLLS = 10
+
+
+@pytest.mark.parametrize("_", ["ten rolls"])
+def test_ten_rolls_lose_nothing(fleet: Fleet, _: str) -> None:
+    """Configuration, code, rollbacks and a restart; requests of 1 s and 10 s, streams and websockets among the rest."""
+    numbers = itertools.count(1)
+    seen = [fleet.version()["release"]]
+    code = fleet.source("changed", {"app/__init__.py": "\n# another\n"})
+    heavy = ("--rate", "250", "--keepalive", "6", "--fresh", "4", "--post", "4", "--slow", "3", "--slow-seconds", "10",
+             "--stream-pause", "15", "--at-least", str(ENOUGH), "--seconds", "1500")  # fmt: skip
+    with fleet.load("rolls", *heavy) as report:
+        for kind in ("deploy", "deploy", "code", "rollback", "deploy", "restart", "deploy", "deploy", "rollback", "deploy"):
+            variables = fleet.release(f"r{next(numbers)}") if kind in ("deploy", "code") else {}
+            if kind == "code":
+                variables["fastapi_image_context"] = code
+            outcome = fleet.play("deploy" if kind == "code" else kind, **variables)
+            assert outcome.code == 0, outcome.output
+            assert outcomes(outcome.output) == ["good"] * len(WEB)
+            assert len(set(fleet.states().values())) == 1
+            seen.append(fleet.version()["release"])
+    assert len(seen) == ROLLS + 1
+    assert report["total"] >= ENOUGH
+    assert_nothing_lost(report)
+
+
+def test_the_same_release_again_changes_nothing(fleet: Fleet) -> None:
+    fleet.deploy(**fleet.release("same"))
+    before = fleet.pids()
+    outcome = fleet.deploy(**fleet.release("same"))
+    assert outcome.code == 0, outcome.output
+    assert outcome.changed == 0, outcome.output
+    assert fleet.pids() == before, "no process was started anew"
+    assert "nothing was changed" in outcome.output
+
+
+def test_a_deploy_asks_a_host_eight_times_at_most(fleet: Fleet) -> None:
+    """Modules executed on a host, as `sshd` counts commands: each module is one, with pipelining."""
+    counted = {}
+    for name in ("counted", "counted"):
+        outcome = fleet.deploy("-vvv", **fleet.release(name))
+        assert outcome.code == 0, outcome.output
+        modules = [line for line in outcome.output.splitlines() if "Using module file" in line]
+        counted[outcome.changed > 0] = len(modules)
+    changing, idle = counted[True] / len(WEB), counted[False] / len(WEB)
+    print(f"modules per host: deploy {changing:.1f}, nothing to do {idle:.1f}")
+    assert changing <= 8
+    assert idle <= 4
+
+
+def test_a_rollback_returns_to_the_last_good_release_with_its_configuration(fleet: Fleet) -> None:
+    environment = {"DATABASE_URL": "postgresql+asyncpg://shortlinks@172.29.86.20:5432/shortlinks",
+                   "REDIS_URL": "redis://172.29.86.20:6379/0"}  # fmt: skip
+    good = fleet.deploy(**fleet.release("good"), fastapi_app_environment=environment | {"HITS_FLUSH_INTERVAL": "0.7"})
+    assert good.code == 0, good.output
+    wanted = fleet.version()["release"]
+    assert fleet.deploy(**fleet.release("bad")).code == 0
+    outcome = fleet.play("rollback")
+    assert outcome.code == 0, outcome.output
+    assert set(fleet.states().values()) == {wanted}
+    for host in WEB:
+        assert "0.7" in on(host, f"docker inspect $(docker ps -q --filter label=slipway.app=shortlinks)")
+    records = [json.loads(line) for line in on(next(iter(WEB)), f"cat {HOME}/ledger.jsonl").splitlines()]
+    assert (records[-1]["operation"], records[-1]["release"]) == ("rollback", wanted)
+    phases = {phase["phase"]: phase["seconds"] for phase in records[-1]["phases"]}
+    print(f"a rollback on one host: {phases}")
+
+
+def test_a_rollback_to_what_is_not_there_is_refused(fleet: Fleet) -> None:
+    before = fleet.states()
+    outcome = fleet.play("rollback", fastapi_app_release="0123456789ab")
+    assert outcome.code != 0
+    assert "release 0123456789ab is no good release of this host; there are:" in outcome.failure()
+    assert fleet.states() == before
+
+
+def test_requests_of_thirty_seconds_are_waited_for(fleet: Fleet) -> None:
+    slow = ("--slow", "6", "--slow-seconds", "30", "--rate", "20", "--websocket", "0", "--stream", "0")
+    with fleet.load("thirty", *slow) as report:
+        outcome = fleet.deploy(**fleet.release("thirty"), fastapi_app_drain=60)
+        assert outcome.code == 0, outcome.output
+    assert_nothing_lost(report)
+    assert report["kinds"]["slow"]["total"] >= 6
+
+
+def test_the_report_is_there(fleet: Fleet) -> None:
+    page = sorted((ROOT / "reports" / Path(fleet.inventory).parent.name).glob("*.html"))[-1]
+    report = json.loads(page.with_suffix(".json").read_text())
+    assert report["verdict"] == "good"
+    assert len(report["hosts"]) == len(WEB)
+    assert page.read_text().startswith("<!doctype html>")

@@ -1,0 +1,361 @@
+"""What breaks in the middle of a roll: the fleet is back on the old release, later hosts were never touched, and the
+run says why. One load runs over all of it."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import time
+from typing import Any
+
+import pytest
+from fleet import APP, BALANCER, HOME, WEB, Fleet, Run, on, outcomes, table, unreachable
+
+pytestmark = pytest.mark.usefixtures("loaded")
+
+A, B, C = WEB
+ENVIRONMENT = {
+    "DATABASE_URL": "postgresql+asyncpg://shortlinks@172.29.86.20:5432/shortlinks",
+    "REDIS_URL": "redis://172.29.86.20:6379/0",
+}
+# Put at the end of app/main.py: readiness that breaks a while after the start.
+SICK_LATER = """
+
+import time as _time
+
+_whole, _began = app, _time.monotonic()
+
+
+async def app(scope, receive, send):  # noqa: F811 - in place of the whole one
+    if scope["type"] == "http" and scope["path"] == "/readyz" and _time.monotonic() - _began > 20:
+        raise RuntimeError("it got sick")
+    await _whole(scope, receive, send)
+"""
+
+
+def broken_on(host: str, **more: Any) -> dict[str, Any]:
+    """A release that cannot start on one host of the fleet."""
+    workers = f"{{{{ 'many' if inventory_hostname == '{host}' else 2 }}}}"
+    return {
+        "fastapi_app_revision": f"broken on {host}",
+        "fastapi_app_environment": ENVIRONMENT | {"GUNICORN_WORKERS": workers},
+        "fastapi_app_check_command": [],
+        **more,
+    }
+
+
+def test_a_host_in_the_middle_fails_and_all_are_back(fleet: Fleet) -> None:
+    before = fleet.states()
+    outcome = fleet.deploy(**broken_on(B))
+    assert outcome.code == 2, outcome.output
+    rows = table(outcome.output)
+    assert [rows[host]["outcome"] for host in WEB] == ["reverted", "failed", "untouched"]
+    assert all(row["now"] == row["was"] for row in rows.values())
+    assert "GUNICORN_WORKERS is 'many'" in outcome.output
+    assert fleet.states() == before
+    fleet.whole()
+
+
+def test_hold_leaves_it_and_says_so(fleet: Fleet) -> None:
+    before = fleet.states()
+    outcome = fleet.deploy(**broken_on(B, fastapi_app_on_failure="hold"))
+    assert outcome.code == 2, outcome.output
+    assert outcomes(outcome.output) == ["held", "failed", "untouched"]
+    assert "fastapi_app_on_failure" in outcome.output
+    after = fleet.states()
+    assert after[A] != before[A]
+    assert (after[B], after[C]) == (before[B], before[C])
+    healed = fleet.deploy(**fleet.release("after hold"))
+    assert healed.code == 0, healed.output
+
+
+def test_a_release_that_gets_sick_while_it_soaks_is_back(fleet: Fleet) -> None:
+    before = fleet.states()
+    source = fleet.source("sick", {"app/main.py": SICK_LATER})
+    outcome = fleet.deploy(**fleet.release("sick"), fastapi_image_context=source, fastapi_app_soak=40)
+    assert outcome.code == 2, outcome.output
+    assert "got sick soon after the switch" in outcome.output
+    assert outcomes(outcome.output) == ["failed", "untouched", "untouched"]
+    assert fleet.states() == before
+    fleet.whole()
+
+
+def test_an_image_that_nobody_has_stops_before_any_switch(fleet: Fleet) -> None:
+    before = fleet.pids()
+    outcome = fleet.deploy(
+        **fleet.release("nobody"), fastapi_image_source="pull", fastapi_image_name="127.0.0.1:1/nobody:has-it"
+    )
+    assert outcome.code != 0
+    assert "127.0.0.1:1/nobody:has-it" in outcome.output
+    assert fleet.pids() == before
+    fleet.unlocked()
+
+
+class TestUnreachable:
+    def test_before_the_run(self, fleet: Fleet) -> None:
+        before = fleet.pids()
+        with unreachable(B):
+            outcome = fleet.deploy(**fleet.release("unreachable before"))
+        assert outcome.code != 0
+        assert f"nothing was changed; {B} cannot be reached" in outcome.output.replace("\n        ", " ")
+        assert f"--limit 'all:!{B}'" in outcome.failure().replace("''", "'")
+        assert fleet.pids() == before
+
+    def test_before_its_batch(self, fleet: Fleet) -> None:
+        before = fleet.states()
+        run = fleet.begin("deploy", **fleet.release("unreachable at its turn"))
+        run.reached("Roll, host by host")
+        with unreachable(B):
+            assert run.wait() == 2, run.output()
+        assert outcomes(run.output()) == ["reverted", "unreachable", "untouched"]
+        assert fleet.states() == before
+
+    def test_in_the_middle_of_its_own_transaction(self, fleet: Fleet) -> None:
+        """Its transaction goes on by itself, so it ends on the new release; a rerun heals the fleet."""
+        before = fleet.states()
+        variables = fleet.release("unreachable in its turn")
+        run = fleet.begin("deploy", **variables)
+        run.reached(f"changed: [{A}]\n{A}")
+        time.sleep(3)
+        with unreachable(B):
+            assert run.wait() == 2, run.output()
+        rows = table(run.output())
+        assert rows[B]["outcome"] == "unreachable", run.output()
+        assert (rows[A]["now"], rows[C]["now"]) == (before[A], before[C])
+        assert f"{B}" in run.output().partition("was refused")[2]
+        fleet.whole()
+        healed = fleet.deploy(**variables)
+        assert healed.code == 0, healed.output
+        assert len(set(fleet.states().values())) == 1
+
+
+def test_of_two_controllers_one_proceeds_and_the_other_names_it(fleet: Fleet) -> None:
+    runs = [fleet.begin("deploy", **fleet.release(f"controller {number}")) for number in (1, 2)]
+    codes = [run.wait() for run in runs]
+    assert sorted(codes)[0] == 0, "\n".join(run.output()[-3000:] for run in runs)
+    assert sorted(codes)[1] != 0
+    loser = runs[codes.index(max(codes))].output()
+    assert "is under way since" in loser
+    assert "a deploy by" in loser
+    assert len(set(fleet.states().values())) == 1
+
+
+def test_a_freeze_stops_a_deploy_and_says_why(fleet: Fleet) -> None:
+    before = fleet.pids()
+    frozen = fleet.play("lock", slipway_lock="frozen", slipway_lock_reason="the sale runs until Monday")
+    assert frozen.code == 0, frozen.output
+    try:
+        outcome = fleet.deploy(**fleet.release("frozen"))
+        assert outcome.code != 0
+        assert "the sale runs until Monday" in outcome.failure()
+        assert fleet.pids() == before
+    finally:
+        assert fleet.play("lock", slipway_lock="free").code == 0
+
+
+# Where the controller is killed: words that the run prints just before, and how long to wait then.
+POINTS = [
+    ("Preflight, changes nothing", 1.0, signal.SIGINT),
+    ("Hold the fleet", 1.0, signal.SIGKILL),
+    ("Image and release files", 1.5, signal.SIGTERM),
+    ("Put the release's files on the host", 0.2, signal.SIGKILL),
+    ("Let the release check itself", 0.5, signal.SIGINT),
+    ("Migrate, once for all hosts", 1.0, signal.SIGKILL),
+    ("Start the probe", 0.3, signal.SIGTERM),
+    ("Roll, host by host", 1.5, signal.SIGKILL),
+    ("Roll, host by host", 3.0, signal.SIGINT),
+    ("Roll, host by host", 6.0, signal.SIGTERM),
+    (f"changed: [{A}]", 2.0, signal.SIGKILL),
+    (f"changed: [{B}]", 1.0, signal.SIGTERM),
+    ("Settle the fleet", 0.5, signal.SIGKILL),
+    ("PLAY [Tell]", 0.1, signal.SIGKILL),
+]
+
+
+@pytest.mark.parametrize("point", range(len(POINTS)), ids=[f"{where} {number.name}" for where, _, number in POINTS])
+def test_a_killed_controller_leaves_whole_hosts_and_a_free_lock(fleet: Fleet, point: int) -> None:
+    """Each run is the rerun of the one before: nothing is cleaned up by hand in between."""
+    words, pause, number = POINTS[point]
+    run: Run = fleet.begin("deploy", **fleet.release(f"killed at {point}"))
+    run.reached(words)
+    time.sleep(pause)
+    code = run.kill(number)
+    assert code != 0, "the run had ended before"
+    freed = fleet.unlocked()
+    fleet.whole()
+    print(f"killed at {words!r} with {number.name}: exit code {code}, lock free after {freed:.1f} s")
+
+
+def test_after_all_those_kills_a_deploy_converges(fleet: Fleet) -> None:
+    outcome = fleet.deploy(**fleet.release("after the kills"))
+    assert outcome.code == 0, outcome.output
+    assert fleet.whole()
+    for host in WEB:
+        good = [json.loads(line) for line in on(host, f"cat {HOME}/ledger.jsonl").splitlines()]
+        assert good[-1]["result"] == "good"
+
+
+class TestMigrations:
+    ADDITIVE = (
+        "from alembic import op\nimport sqlalchemy as sa\n\nrevision = '0003'\ndown_revision = '0002'\n\n\n"
+        "def upgrade():\n    op.add_column('links', sa.Column('note', sa.Text))\n"
+    )
+    FAILING = "def upgrade():\n    op.execute('SELECT 1 / 0')\n"
+    CONTRACT = "def upgrade():\n    op.drop_column('links', 'note')\n"
+
+    def source(self, fleet: Fleet, name: str, revisions: dict[str, str]) -> str:
+        directory = fleet.source(name)
+        for file, text in revisions.items():
+            with open(f"{directory}/app/migrations/versions/{file}.py", "w", encoding="utf-8") as stream:
+                stream.write(text)
+        return directory
+
+    def after(self, revision: str, before: str, body: str) -> str:
+        return f"from alembic import op\n\nrevision = '{revision}'\ndown_revision = '{before}'\n\n\n{body}"
+
+    def test_it_runs_once_and_the_release_before_serves_on_the_new_schema(self, fleet: Fleet) -> None:
+        """The load goes on over the roll, so the old release answers on the new schema until its host's turn."""
+        source = self.source(fleet, "additive", {"0003_note": self.ADDITIVE})
+        outcome = fleet.deploy(**fleet.release("additive"), fastapi_image_context=source)
+        assert outcome.code == 0, outcome.output
+        applied = [
+            json.loads(line).get("migration")
+            for line in on(A, f"cat {HOME}/ledger.jsonl").splitlines()
+            if "additive" in line
+        ]
+        assert applied == ["0003"]
+        again = fleet.play("rollback")
+        assert again.code == 0, again.output
+
+    def test_one_that_fails_changes_no_host(self, fleet: Fleet) -> None:
+        before = fleet.pids()
+        source = self.source(
+            fleet, "failing", {"0003_note": self.ADDITIVE, "0004_bad": self.after("0004", "0003", self.FAILING)}
+        )
+        outcome = fleet.deploy(**fleet.release("failing"), fastapi_image_context=source)
+        assert outcome.code != 0
+        assert "division by zero" in outcome.output
+        assert fleet.pids() == before
+        fleet.unlocked()
+
+    def test_one_that_takes_something_away_is_refused_and_so_is_a_rollback_past_it(self, fleet: Fleet) -> None:
+        before = fleet.pids()
+        revisions = {"0003_note": self.ADDITIVE, "0004_contract": self.after("0004", "0003", self.CONTRACT)}
+        source = self.source(fleet, "contract", revisions)
+        variables = {**fleet.release("contract"), "fastapi_image_context": source}
+        outcome = fleet.deploy(**variables)
+        assert outcome.code != 0
+        assert "revision 0004: ALTER TABLE links DROP COLUMN note" in outcome.output
+        assert fleet.pids() == before
+        additive = str(fleet.scratch / "additive")
+        assert fleet.deploy(**fleet.release("additive"), fastapi_image_context=additive).code == 0
+        assert fleet.deploy(**variables, fastapi_app_allow_destructive=True).code == 0
+        states = fleet.states()
+        refused = fleet.play("rollback")
+        assert refused.code != 0
+        assert "revision 0004" in refused.output
+        assert "cannot be rolled back to" in refused.output
+        assert fleet.states() == states
+
+
+def test_restarts_of_docker_and_reloads_of_haproxy_lose_nothing(fleet: Fleet) -> None:
+    """Judged by the load over this file."""
+    before = fleet.states()
+    for host in WEB:
+        on(host, "systemctl restart docker")
+        on(host, "systemctl reload haproxy")
+    on(BALANCER, "systemctl reload haproxy")
+    time.sleep(3)
+    assert fleet.serving() == before
+
+
+def test_a_balancer_remembers_a_drained_host_over_a_reload(fleet: Fleet) -> None:
+    assert fleet.play("drain", haproxy_server=C).code == 0
+    on(BALANCER, "systemctl reload haproxy")
+    time.sleep(1)
+    assert drained() == {C}
+    assert fleet.play("drain", haproxy_server=C, haproxy_server_state="ready").code == 0
+    assert drained() == set()
+
+
+def drained() -> set[str]:
+    said = on(BALANCER, f"python3 -c \"{ASK}\"").splitlines()
+    names = next(line for line in said if line.startswith("# ")).split()[1:]
+    rows = [dict(zip(names, line.split(), strict=False)) for line in said if "app_shortlinks" in line]
+    return {row["srv_name"] for row in rows if row["srv_admin_state"] != "0"}
+
+
+ASK = (
+    "import socket; s = socket.socket(socket.AF_UNIX); s.connect('/run/haproxy/admin.sock');"
+    " s.sendall(b'show servers state\\n'); print(s.makefile().read())"
+)
+
+
+def test_drift_ends_status_with_3(fleet: Fleet) -> None:
+    release = fleet.states()[B]
+    path = f"{HOME}/releases/{release}/compose.yaml"
+    assert fleet.play("status").code == 0
+    on(B, f"cp -a {path} /run/kept && echo '# by hand' >> {path}")
+    try:
+        outcome = fleet.play("status")
+    finally:
+        on(B, f"cp -a /run/kept {path}")
+    assert outcome.code == 3, outcome.output
+    assert f"compose.yaml of release {release} was changed by hand" in outcome.output
+    assert fleet.play("history").code == 0
+
+
+def container(host: str) -> str:
+    return on(host, f"docker ps --quiet --filter label=slipway.app={APP}").strip()
+
+
+class TestHosts:
+    """Faults that cost what is in flight on that host; the load over the file has ended then."""
+
+    def test_a_killed_slot_is_back(self, fleet: Fleet) -> None:
+        on(A, f"docker kill --signal KILL {container(A)} || true")
+        assert fleet.wait_until_serving(10) < 5, "the other hosts serve"
+        deadline = time.monotonic() + 30
+        while fleet.serving_or_none(A) is None:
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+
+    def test_a_stalled_slot_leaves_the_pool_and_returns_by_itself(self, fleet: Fleet) -> None:
+        stalled = container(C)
+        on(C, f"docker pause {stalled}")
+        began = time.monotonic()
+        try:
+            while f"{C},UP" in pool() or C not in pool():
+                assert time.monotonic() - began < 30, pool()
+                time.sleep(0.2)
+            print(f"out of the pool after {time.monotonic() - began:.0f} s")
+        finally:
+            on(C, f"docker unpause {stalled}")
+        while f"{C},UP" not in pool():
+            assert time.monotonic() - began < 90, pool()
+            time.sleep(0.2)
+
+    def test_a_reboot_in_the_middle_of_a_swap_keeps_one_whole_release(self, fleet: Fleet) -> None:
+        before = fleet.states()
+        run = fleet.begin("deploy", **fleet.release("rebooted"))
+        run.reached("Roll, host by host")
+        time.sleep(4)
+        subprocess.run(["docker", "restart", "--time", "1", A], check=True, capture_output=True, timeout=120)
+        assert run.wait() != 0, run.output()
+        fleet.wait_until_serving(60)
+        deadline = time.monotonic() + 60
+        while fleet.serving_or_none(A) is None:
+            assert time.monotonic() < deadline, "not serving 60 s after the reboot"
+            time.sleep(0.5)
+        healed = fleet.deploy(**fleet.release("rebooted"))
+        assert healed.code == 0, healed.output
+        assert len(set(fleet.states().values())) == 1
+        assert fleet.states() != before
+        fleet.whole()
+
+
+def pool() -> str:
+    said = on(BALANCER, f'python3 -c "{ASK.replace("servers state", "stat")}"').splitlines()
+    rows = [line.split(",") for line in said if line.startswith("app_shortlinks")]
+    return " ".join(f"{row[1]},{row[17]}" for row in rows)

@@ -1,0 +1,211 @@
+"""The fleet under test: over SSH, as an operator reaches it, with ways to break its hosts and runs."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from contract import ROOT
+from deployment import Deployment
+
+WEB = {"slipway-web-a": "172.29.86.11", "slipway-web-b": "172.29.86.12", "slipway-web-c": "172.29.86.13"}
+DATA, BALANCER = "slipway-data", "slipway-lb"
+APP = "shortlinks"
+HOME = f"/opt/slipway/{APP}"
+# Seconds until a run notices that a host does not answer; in real use it is more patient.
+IMPATIENT = "-o ControlMaster=auto -o ControlPersist=30s -o ConnectTimeout=5 -o ServerAliveInterval=2 -o ServerAliveCountMax=2"
+
+
+def on(host: str, command: str) -> str:
+    """Run a shell command on a host, as its console would; returns what it printed."""
+    result = subprocess.run(
+        ["docker", "exec", host, "sh", "-c", command], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert result.returncode == 0, f"{host}: {command}: {result.stdout}{result.stderr}"
+    return result.stdout
+
+
+def over_ssh(directory: Path) -> str:
+    """Let a new key into every host, and write an inventory that uses it; returns its path."""
+    key = directory / "id_ed25519"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
+    public = key.with_suffix(".pub").read_text().strip()
+    known = directory / "known_hosts"
+    addresses = WEB | {DATA: "172.29.86.20", BALANCER: "172.29.86.10"}
+    for host, address in addresses.items():
+        on(
+            host,
+            f"install -d -m 0700 -o deploy -g deploy /home/deploy/.ssh && echo '{public}' >/home/deploy/.ssh/authorized_keys"
+            " && chown deploy: /home/deploy/.ssh/authorized_keys && chmod 0600 /home/deploy/.ssh/authorized_keys",
+        )
+        host_key = " ".join(on(host, "cat /etc/ssh/ssh_host_ed25519_key.pub").split()[:2])
+        with known.open("a") as stream:
+            stream.write(f"{address} {host_key}\n")
+    (directory / "group_vars").symlink_to(ROOT / "molecule/rolling/group_vars")
+    inventory = directory / "hosts.yml"
+    inventory.write_text(
+        yaml.safe_dump(
+            {
+                "all": {
+                    "hosts": {host: {"ansible_host": address} for host, address in addresses.items()},
+                    "vars": {
+                        "ansible_user": "deploy",
+                        "ansible_ssh_private_key_file": str(key),
+                        "ansible_ssh_common_args": f"-o UserKnownHostsFile={known}",
+                        "ansible_ssh_args": IMPATIENT,
+                    },
+                },
+                "web": {"hosts": dict.fromkeys(WEB)},
+                "data": {"hosts": {DATA: None}},
+                "load_balancer": {"hosts": {BALANCER: None}},
+            }
+        )
+    )
+    return str(inventory)
+
+
+@dataclass
+class Run:
+    """A playbook that runs meanwhile."""
+
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    def output(self) -> str:
+        return self.log.read_text(errors="replace")
+
+    def reached(self, words: str, seconds: float = 120) -> None:
+        """Wait until the output has these words."""
+        deadline = time.monotonic() + seconds
+        while words not in self.output():
+            assert self.process.poll() is None, f"it ended before {words!r}:\n{self.output()[-4000:]}"
+            assert time.monotonic() < deadline, f"no {words!r} within {seconds:.0f} s:\n{self.output()[-4000:]}"
+            time.sleep(0.05)
+
+    def kill(self, number: signal.Signals) -> int:
+        """Send a signal to ansible-playbook as a terminal or an operator does; returns its exit code."""
+        if number is signal.SIGINT:
+            os.killpg(self.process.pid, number)
+        else:
+            self.process.send_signal(number)
+        return self.process.wait(60)
+
+    def wait(self, seconds: float = 300) -> int:
+        return self.process.wait(seconds)
+
+
+@dataclass
+class Fleet(Deployment):
+    """The playbooks against the whole fleet, and what its hosts record."""
+
+    def begin(self, playbook: str, *arguments: str, **variables: Any) -> Run:
+        """Start a playbook without waiting for its end, in a process group of its own."""
+        number = len(list(self.scratch.glob("run-*.log")))
+        extra, log = self.scratch / f"run-{number}.json", self.scratch / f"run-{number}.log"
+        extra.write_text(json.dumps(self.usual | variables), encoding="utf-8")
+        command = ["ansible-playbook", "-i", self.inventory, f"slipway.fleet.{playbook}", "-e", f"@{extra}", *arguments]
+        environment = os.environ | {"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"}
+        with log.open("wb") as stream:
+            process = subprocess.Popen(
+                command,
+                cwd=ROOT,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=stream,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        return Run(process, log)
+
+    def release(self, name: str, **variables: Any) -> dict[str, Any]:
+        """Variables of a release that differs from others by its configuration."""
+        return {"fastapi_app_revision": name, **variables}
+
+    def states(self) -> dict[str, str]:
+        """The release that each host has recorded as serving."""
+        return {host: json.loads(on(host, f"cat {HOME}/state.json"))["release"] for host in WEB}
+
+    def serving(self) -> dict[str, str]:
+        """The release that each host's edge answers with."""
+        return {host: self.serving_on(host) for host in WEB}
+
+    def serving_on(self, host: str) -> str:
+        ask = "import urllib.request as u; print(u.urlopen('http://127.0.0.1/version', timeout=10).read().decode())"
+        return str(json.loads(on(host, f'python3 -c "{ask}"'))["release"])
+
+    def whole(self, seconds: float = 90) -> str:
+        """Wait until every transaction has ended by itself, and each host serves, alone, what it has recorded."""
+        deadline = time.monotonic() + seconds
+        while busy := [host for host in WEB if not self._idle(host)]:
+            assert time.monotonic() < deadline, f"still under way after {seconds:.0f} s: {busy}"
+            time.sleep(0.5)
+        states = self.states()
+        assert self.serving() == states
+        for host in WEB:
+            running = on(host, f"docker ps --quiet --filter label=slipway.app={APP}").split()
+            assert len(running) == 1, f"{host}: one slot runs"
+        return next(iter(set(states.values()))) if len(set(states.values())) == 1 else ""
+
+    def _idle(self, host: str) -> bool:
+        """No transaction holds the app on the host, and none was left half done that a rerun would have to finish."""
+        on(host, f"flock --nonblock --conflict-exit-code 0 {HOME}/lock true")
+        held = subprocess.run(["docker", "exec", host, "flock", "--nonblock", f"{HOME}/lock", "true"], check=False)
+        return held.returncode == 0
+
+    def unlocked(self, seconds: float = 20) -> float:
+        """Wait until no host is held by a run; returns how long it took."""
+        began = time.monotonic()
+        while any("run" in on(host, f"cat /run/slipway/locks/{APP}.json 2>/dev/null || true") for host in WEB):
+            assert time.monotonic() - began < seconds, "the lock of a dead run is still there"
+            time.sleep(0.2)
+        return time.monotonic() - began
+
+    def serving_or_none(self, host: str) -> str | None:
+        """The release that a host's edge answers with, None where nobody answers."""
+        try:
+            return self.serving_on(host)
+        except AssertionError:
+            return None
+
+    def pids(self) -> dict[str, list[str]]:
+        """Processes of the app on each host, as the host numbers them."""
+        return {host: sorted(on(host, "pgrep -f '[g]unicorn --config'").split()) for host in WEB}
+
+
+@contextmanager
+def unreachable(host: str) -> Iterator[None]:
+    """The host answers its users, and not the operator: nothing of SSH gets in."""
+    rule = "INPUT -p tcp --dport 22 -j DROP"
+    on(host, f"iptables -I {rule}")
+    try:
+        yield
+    finally:
+        on(host, f"iptables -D {rule}")
+
+
+def table(output: str) -> dict[str, dict[str, str]]:
+    """The table host / was / tried / now / outcome that a run prints, by host."""
+    found: dict[str, dict[str, str]] = {}
+    names: list[str] = []
+    for line in output.splitlines():
+        cells = re.split(r"\s{2,}", line.strip())
+        if cells[:2] == ["host", "was"]:
+            names = cells
+        elif names and cells[0] in WEB:
+            found[cells[0]] = dict(zip(names, cells, strict=False))
+    assert set(found) == set(WEB), output
+    return found
+
+
+def outcomes(output: str) -> list[str]:
+    return [row["outcome"] for row in table(output).values()]
