@@ -48,8 +48,9 @@ def deployment(name: str, tmp_path_factory: pytest.TempPathFactory) -> Deploymen
         url=edge_of(name),
         scratch=tmp_path_factory.mktemp(name),
         limit=name,
-        # Long enough for the load's requests of five seconds, short enough for websockets that stay to be cut.
-        usual={"fastapi_app_drain": 8, "fastapi_app_gate_deadline": 20},
+        # Long enough for the load's requests of five seconds, short enough for websockets that stay to be cut; what
+        # a soak is for has tests of its own.
+        usual={"fastapi_app_drain": 8, "fastapi_app_soak": 2, "fastapi_app_gate_deadline": 20},
     )
     if found.get("/version")[0] != 200:
         first = found.deploy(**found.made_from(str(ROOT)))

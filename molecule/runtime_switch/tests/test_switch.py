@@ -56,3 +56,28 @@ def test_the_records_and_the_database_are_one(deployment: Deployment, host: Any,
     assert observed.code == 0, observed.output
     volumes = host.check_output("docker volume ls --quiet").split()
     assert {"slipway-postgres-data", "slipway-redis-data"} <= set(volumes), "left where they were"
+
+
+def test_the_database_moves_when_asked_to(deployment: Deployment, host: Any) -> None:
+    """Into the distribution's package, with every row; the app then reaches it over its socket."""
+    links = deployment.get("/links/export")
+    assert links[0] == 200
+    # Its port on the host belongs to the container, which still runs.
+    native = {"postgres_provider": "native", "postgres_publish": ""}
+    for playbook in ("provision", "adopt_database"):
+        outcome = deployment.play(playbook, **UNDER_SYSTEMD, **native)
+        assert outcome.code == 0, outcome.output
+    again = deployment.play("adopt_database", **UNDER_SYSTEMD, **native)
+    assert (again.code, again.changed) == (0, 0), again.output
+
+    on_socket = {"DATABASE_URL": "postgresql+asyncpg://shortlinks@/shortlinks?host=/run/postgresql"}
+    environment = UNDER_SYSTEMD["fastapi_app_environment"]
+    assert isinstance(environment, dict)
+    outcome = deployment.deploy(
+        **deployment.made_from(str(ROOT)),
+        **UNDER_SYSTEMD | native | {"fastapi_app_environment": environment | on_socket},
+    )
+    assert outcome.code == 0, outcome.output
+    host.check_output("docker stop slipway-postgres-postgres-1")
+    assert deployment.get("/readyz")[0] == 200
+    assert deployment.get("/links/export") == links
