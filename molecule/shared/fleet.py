@@ -23,7 +23,13 @@ DATA, BALANCER = "slipway-data", "slipway-lb"
 APP = "shortlinks"
 HOME = f"/opt/slipway/{APP}"
 # Seconds until a run notices that a host does not answer; in real use it is more patient.
-IMPATIENT = "-o ControlMaster=auto -o ControlPersist=30s -o ConnectTimeout=5 -o ServerAliveInterval=2 -o ServerAliveCountMax=2"
+IMPATIENT = " ".join(
+    f"-o {option}"
+    for option in (
+        *("ControlMaster=auto", "ControlPersist=30s"),
+        *("ConnectTimeout=5", "ServerAliveInterval=2", "ServerAliveCountMax=2"),
+    )
+)
 
 
 def on(host: str, command: str) -> str:
@@ -45,8 +51,9 @@ def over_ssh(directory: Path) -> str:
     for host, address in addresses.items():
         on(
             host,
-            f"install -d -m 0700 -o deploy -g deploy /home/deploy/.ssh && echo '{public}' >/home/deploy/.ssh/authorized_keys"
-            " && chown deploy: /home/deploy/.ssh/authorized_keys && chmod 0600 /home/deploy/.ssh/authorized_keys",
+            "cd /home/deploy && install -d -m 0700 -o deploy -g deploy .ssh"
+            f" && echo '{public}' >.ssh/authorized_keys && chmod 0600 .ssh/authorized_keys"
+            " && chown deploy: .ssh/authorized_keys",
         )
         host_key = " ".join(on(host, "cat /etc/ssh/ssh_host_ed25519_key.pub").split()[:2])
         with known.open("a") as stream:
@@ -201,6 +208,8 @@ def table(output: str) -> dict[str, dict[str, str]]:
         cells = re.split(r"\s{2,}", line.strip())
         if cells[:2] == ["host", "was"]:
             names = cells
+        elif not line.strip():
+            names = []
         elif names and cells[0] in WEB:
             found[cells[0]] = dict(zip(names, cells, strict=False))
     assert set(found) == set(WEB), output

@@ -12,7 +12,7 @@ from deployment import assert_nothing_lost
 from fleet import HOME, WEB, Fleet, on, outcomes
 
 ENOUGH = 50_000
-ROLLS = 10
+ROLLS = ["deploy", "deploy", "code", "rollback", "deploy", "restart", "deploy", "deploy", "rollback", "deploy"]
 
 
 @pytest.mark.parametrize("_", ["ten rolls"])
@@ -24,7 +24,7 @@ def test_ten_rolls_lose_nothing(fleet: Fleet, _: str) -> None:
     heavy = ("--rate", "250", "--keepalive", "6", "--fresh", "4", "--post", "4", "--slow", "3", "--slow-seconds", "10",
              "--stream-pause", "15", "--at-least", str(ENOUGH), "--seconds", "1500")  # fmt: skip
     with fleet.load("rolls", *heavy) as report:
-        for kind in ("deploy", "deploy", "code", "rollback", "deploy", "restart", "deploy", "deploy", "rollback", "deploy"):
+        for kind in ROLLS:
             variables = fleet.release(f"r{next(numbers)}") if kind in ("deploy", "code") else {}
             if kind == "code":
                 variables["fastapi_image_context"] = code
@@ -33,7 +33,7 @@ def test_ten_rolls_lose_nothing(fleet: Fleet, _: str) -> None:
             assert outcomes(outcome.output) == ["good"] * len(WEB)
             assert len(set(fleet.states().values())) == 1
             seen.append(fleet.version()["release"])
-    assert len(seen) == ROLLS + 1
+    assert len(seen) == len(ROLLS) + 1
     assert report["total"] >= ENOUGH
     assert_nothing_lost(report)
 
@@ -73,7 +73,7 @@ def test_a_rollback_returns_to_the_last_good_release_with_its_configuration(flee
     assert outcome.code == 0, outcome.output
     assert set(fleet.states().values()) == {wanted}
     for host in WEB:
-        assert "0.7" in on(host, f"docker inspect $(docker ps -q --filter label=slipway.app=shortlinks)")
+        assert "0.7" in on(host, "docker inspect $(docker ps -q --filter label=slipway.app=shortlinks)")
     records = [json.loads(line) for line in on(next(iter(WEB)), f"cat {HOME}/ledger.jsonl").splitlines()]
     assert (records[-1]["operation"], records[-1]["release"]) == ("rollback", wanted)
     phases = {phase["phase"]: phase["seconds"] for phase in records[-1]["phases"]}
@@ -98,7 +98,7 @@ def test_requests_of_thirty_seconds_are_waited_for(fleet: Fleet) -> None:
 
 
 def test_the_report_is_there(fleet: Fleet) -> None:
-    page = sorted((ROOT / "reports" / Path(fleet.inventory).parent.name).glob("*.html"))[-1]
+    page = max((ROOT / "reports" / Path(fleet.inventory).parent.name).glob("*.html"))
     report = json.loads(page.with_suffix(".json").read_text())
     assert report["verdict"] == "good"
     assert len(report["hosts"]) == len(WEB)
