@@ -18,6 +18,7 @@ from ansible_collections.slipway.fleet.plugins.plugin_utils.controller import (
     whence,
     who,
 )
+from ansible_collections.slipway.fleet.plugins.plugin_utils.migrations import pending
 
 BEFORE, ROLLED, SETTLED = "fastapi_app_doctor_result", "fastapi_app_release_result", "fastapi_app_settle_result"
 
@@ -31,7 +32,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         rows = self._rows(task_vars, options.get("batches") or [1, "25%", "100%"])
         release = fleet.wanted(rows)
         if self._task.check_mode:
-            Display().display("\n" + fleet.plan(rows, release) + "\n")
+            Display().display("\n" + self._plan(rows, release, task_vars) + "\n")
             return {"changed": False, "verdict": "planned", "message": "", "wrong": {}, "report": ""}
         word = fleet.verdict(rows)
         message = fleet.sentence(word, rows, release)
@@ -70,6 +71,15 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         stopped = bool(fleet.trouble({host: reports[1] for host, reports in found.items()}))
         batch = {host: fleet.batch_of(host, rolling, batches) for host in rolling}
         return [fleet.host_row(host, batch.get(host, 0), found[host], stopped) for host in hosts]
+
+    def _plan(self, rows: list[dict[str, Any]], release: str, task_vars: dict[str, Any]) -> str:
+        of_host = task_vars["hostvars"]
+        before = {row["host"]: of_host[row["host"]].get(BEFORE) or {} for row in rows if row["batch"]}
+        directory = self._task.args.get("migrations")
+        since = next((report["migration"] for report in before.values() if report.get("migration")), "")
+        steps = pending(Path(directory), since) if directory and before else []
+        free = {host: report["free_mib"] for host, report in before.items() if "free_mib" in report}
+        return fleet.plan(rows, release, steps, free)
 
     def _write(self, run: dict[str, Any], options: dict[str, Any], task_vars: dict[str, Any]) -> str:
         """Write the report as a page and as JSON; returns the path of the page."""

@@ -16,6 +16,7 @@ options:
   app: {description: Name of the app., type: str, required: true}
   operation: {description: What the run was., type: str, choices: [deploy, rollback, restart], default: deploy}
   batches: {description: Sizes of the batches as in C(serial)., type: list, elements: raw, default: [1, "25%", "100%"]}
+  migrations: {description: Directory of Alembic revisions on the controller, for the plan., type: path}
   probe: {description: Result of M(slipway.fleet.probe) when it was stopped., type: dict, default: {}}
   probe_must_pass: {description: Whether a failed request of the probe fails the run., type: bool, default: false}
   directory: {description: Where reports go; without it C(reports/INVENTORY)., type: path}

@@ -148,8 +148,13 @@ def wanted(rows: Sequence[Mapping[str, Any]]) -> str:
     return str(next((row["tried"] for row in rows if row["tried"]), "") or "unknown")
 
 
-def plan(rows: Sequence[Mapping[str, Any]], release: str) -> str:
-    """What a run would do, as lines for people."""
+def plan(
+    rows: Sequence[Mapping[str, Any]],
+    release: str,
+    migrations: Sequence[str] = (),
+    free: Optional[Mapping[str, int]] = None,
+) -> str:
+    """What a run would do, as lines for people. `free` is the disk space of each host in MiB."""
     waiting = [row for row in rows if row["batch"]]
     if not waiting:
         return f"Plan: nothing; every host serves release {release} already."
@@ -157,4 +162,9 @@ def plan(rows: Sequence[Mapping[str, Any]], release: str) -> str:
     for number in sorted({row["batch"] for row in waiting}):
         hosts = [f"{row['host']} ({row['was'] or 'nothing'})" for row in waiting if row["batch"] == number]
         lines.append(f"  batch {number}: {', '.join(hosts)}")
+    if migrations:
+        lines.append(f"Migrations before the first host: {', '.join(migrations)}")
+    if free:
+        host = min(free, key=lambda name: free[name])
+        lines.append(f"Least free disk: {free[host]} MiB on {host}")
     return "\n".join(lines)
