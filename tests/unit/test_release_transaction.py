@@ -44,6 +44,7 @@ class Host:
     log: dict[str, str] = field(default_factory=dict)
     out_of_memory: set[str] = field(default_factory=set)
     listens: list[str] = field(default_factory=list)
+    ended: set[str] = field(default_factory=set)
     edge_blind: bool = False
     sick_after: dict[str, float] = field(default_factory=dict)  # release: seconds on the clock from when it is sick
     effects: int = 0
@@ -83,7 +84,7 @@ class Host:
         return {
             slot: SlotStatus(
                 release=self.running[slot],
-                running=self.running[slot] is not None,
+                running=self.running[slot] is not None and self.running[slot] not in self.ended,
                 out_of_memory=self.running[slot] in self.out_of_memory,
             )
             for slot in SLOTS
@@ -260,6 +261,14 @@ REFUSALS = {
         {"sick": Probe(error="nothing listens"), "log": "Traceback\nImportError: no module 'nope'\n"},
         "ImportError: no module 'nope'",
     ),
+    "it says why and ends": (
+        {"sick": Probe(error="nothing listens"), "log": "starting\nGUNICORN_WORKERS is 'many'\n", "ends": True},
+        "GUNICORN_WORKERS is 'many' (the new release ended",
+    ),
+    "it says why in JSON": (
+        {"sick": Probe(error="nothing listens"), "log": '{"level": "critical", "message": "no way"}\n', "ends": True},
+        "no way (the new release ended",
+    ),
     "out of memory": ({"sick": Probe(error="nothing listens"), "oom": True}, "out of memory"),
     "another release answers": ({"sick": Probe(200, '{"release":"zero"}')}, "does not name release two"),
     "the edge cannot reach it": ({"edge_blind": True}, "HAProxy's check of it did not pass"),
@@ -276,6 +285,8 @@ def test_a_refused_release_is_taken_away_and_its_cause_named(tmp_path: Path, fau
     host.log["two"] = fault.get("log", "")
     host.listens = fault.get("listens", [])
     host.edge_blind = fault.get("edge_blind", False)
+    if fault.get("ends"):
+        host.ended.add("two")
     if "oom" in fault:
         host.out_of_memory.add("two")
     with pytest.raises(TransactionError, match=re.escape(words)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
@@ -18,6 +19,18 @@ def last_exception(log: str) -> str:
     return f"{found[-1][0]}: {found[-1][1].strip()}" if found else ""
 
 
+def last_words(log: str) -> str:
+    """What a process said last: the message of a JSON line, else the line; empty when it said nothing."""
+    lines = [line.strip() for line in log.splitlines() if line.strip()]
+    if not lines:
+        return ""
+    try:
+        entry = json.loads(lines[-1])
+        return str(entry.get("message") or entry.get("msg") or lines[-1])
+    except (AttributeError, ValueError):
+        return lines[-1]
+
+
 def explain(cause: str, status: SlotStatus, health: Probe, evidence: dict[str, Any]) -> str:
     """One sentence that says why the slot never got ready.
 
@@ -32,4 +45,6 @@ def explain(cause: str, status: SlotStatus, health: Probe, evidence: dict[str, A
     listening = [address for address in evidence.get("listening", []) if address.startswith("tcp")]
     if health.error and listening:
         return f"it listens on {', '.join(listening)} and not on the slot's socket ({cause})"
+    if not status.running and health.error and (words := last_words(log)):
+        return f"{words[:200]} ({cause})"
     return cause
