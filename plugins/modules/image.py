@@ -97,7 +97,13 @@ def find_or_pull(options: dict[str, Any], check_mode: bool) -> dict[str, Any]:
         raise
     if options["operation"] != "pull" or (found and not options["pull_again"]) or check_mode:
         return {"changed": False, "image": found.as_dict() if found else None}
-    docker("pull", "--quiet", name, timeout=1800)
+    try:
+        docker("pull", "--quiet", name, timeout=1800)
+    except ImageError as error:
+        raise ImageError(
+            f"{name} could not be pulled, so nothing was switched: {error}; look whether the name is right, and whether "
+            "this host reaches the registry and is logged in there"
+        ) from error
     pulled = find(name)
     if pulled is None:
         raise ImageError(f"`docker pull {name}` succeeded, but the image is not there")
