@@ -101,8 +101,8 @@ def find_or_pull(options: dict[str, Any], check_mode: bool) -> dict[str, Any]:
         docker("pull", "--quiet", name, timeout=1800)
     except ImageError as error:
         raise ImageError(
-            f"{name} could not be pulled, so nothing was switched: {error}; look whether the name is right, and whether "
-            "this host reaches the registry and is logged in there"
+            f"{name} could not be pulled, so nothing was switched: {error}; look whether the name is right, and "
+            "whether this host reaches the registry and is logged in there"
         ) from error
     pulled = find(name)
     if pulled is None:
