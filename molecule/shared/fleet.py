@@ -200,6 +200,26 @@ def unreachable(host: str) -> Iterator[None]:
         on(host, f"iptables -D {rule}")
 
 
+ASK = (
+    "import socket; s = socket.socket(socket.AF_UNIX); s.connect('/run/haproxy/admin.sock');"
+    " s.sendall(b'show {}\\n'); print(s.makefile().read())"
+)
+
+
+def drained() -> set[str]:
+    """Hosts to which the load balancer was told to send nothing."""
+    said = on(BALANCER, f'python3 -c "{ASK.format("servers state")}"').splitlines()
+    names = next(line for line in said if line.startswith("# ")).split()[1:]
+    rows = [dict(zip(names, line.split(), strict=False)) for line in said if f"app_{APP}" in line]
+    return {row["srv_name"] for row in rows if row["srv_admin_state"] != "0"}
+
+
+def in_pool(host: str) -> bool:
+    """Whether the load balancer's own checks let a host get requests."""
+    said = on(BALANCER, f'python3 -c "{ASK.format("stat")}"').splitlines()
+    return any(line.startswith(f"app_{APP},{host},") and line.split(",")[17] == "UP" for line in said)
+
+
 def table(output: str) -> dict[str, dict[str, str]]:
     """The table host / was / tried / now / outcome that a run prints, by host."""
     found: dict[str, dict[str, str]] = {}

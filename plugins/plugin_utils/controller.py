@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import getpass
+import multiprocessing
 import os
 import shlex
 import socket
@@ -25,8 +26,12 @@ GITHUB = ("SERVER_URL", "REPOSITORY", "RUN_ID")
 
 
 def main_process() -> int:
-    """The process id of ansible-playbook; an action plugin runs in one of its workers."""
-    return os.getppid()
+    """The process id of ansible-playbook; an action plugin runs in one of its workers.
+
+    Not the parent of now: a worker whose ansible-playbook was killed has another one, which lives for ever.
+    """
+    parent = multiprocessing.parent_process()
+    return int(parent.pid or 0) if parent else os.getppid()
 
 
 def started_at(pid: int) -> float:

@@ -5,12 +5,11 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
 import time
 from typing import Any
 
 import pytest
-from fleet import APP, BALANCER, HOME, WEB, Fleet, Run, on, outcomes, table, unreachable
+from fleet import BALANCER, HOME, WEB, Fleet, Run, drained, on, outcomes, table, unreachable
 
 pytestmark = pytest.mark.usefixtures("loaded")
 
@@ -279,19 +278,6 @@ def test_a_balancer_remembers_a_drained_host_over_a_reload(fleet: Fleet) -> None
     assert drained() == set()
 
 
-def drained() -> set[str]:
-    said = on(BALANCER, f'python3 -c "{ASK}"').splitlines()
-    names = next(line for line in said if line.startswith("# ")).split()[1:]
-    rows = [dict(zip(names, line.split(), strict=False)) for line in said if "app_shortlinks" in line]
-    return {row["srv_name"] for row in rows if row["srv_admin_state"] != "0"}
-
-
-ASK = (
-    "import socket; s = socket.socket(socket.AF_UNIX); s.connect('/run/haproxy/admin.sock');"
-    " s.sendall(b'show servers state\\n'); print(s.makefile().read())"
-)
-
-
 def test_drift_ends_status_with_3(fleet: Fleet) -> None:
     release = fleet.states()[B]
     path = f"{HOME}/releases/{release}/compose.yaml"
@@ -304,58 +290,3 @@ def test_drift_ends_status_with_3(fleet: Fleet) -> None:
     assert outcome.code == 3, outcome.output
     assert f"compose.yaml of release {release} was changed by hand" in outcome.output
     assert fleet.play("history").code == 0
-
-
-def container(host: str) -> str:
-    return on(host, f"docker ps --quiet --filter label=slipway.app={APP}").strip()
-
-
-class TestHosts:
-    """Faults that cost what is in flight on that host; the load over the file has ended then."""
-
-    def test_a_killed_slot_is_back(self, fleet: Fleet) -> None:
-        on(A, f"docker kill --signal KILL {container(A)} || true")
-        assert fleet.wait_until_serving(10) < 5, "the other hosts serve"
-        deadline = time.monotonic() + 30
-        while fleet.serving_or_none(A) is None:
-            assert time.monotonic() < deadline
-            time.sleep(0.2)
-
-    def test_a_stalled_slot_leaves_the_pool_and_returns_by_itself(self, fleet: Fleet) -> None:
-        stalled = container(C)
-        on(C, f"docker pause {stalled}")
-        began = time.monotonic()
-        try:
-            while f"{C},UP" in pool() or C not in pool():
-                assert time.monotonic() - began < 30, pool()
-                time.sleep(0.2)
-            print(f"out of the pool after {time.monotonic() - began:.0f} s")
-        finally:
-            on(C, f"docker unpause {stalled}")
-        while f"{C},UP" not in pool():
-            assert time.monotonic() - began < 90, pool()
-            time.sleep(0.2)
-
-    def test_a_reboot_in_the_middle_of_a_swap_keeps_one_whole_release(self, fleet: Fleet) -> None:
-        before = fleet.states()
-        run = fleet.begin("deploy", **fleet.release("rebooted"))
-        run.reached("Roll, host by host")
-        time.sleep(4)
-        subprocess.run(["docker", "restart", "--time", "1", A], check=True, capture_output=True, timeout=120)
-        assert run.wait() != 0, run.output()
-        fleet.wait_until_serving(60)
-        deadline = time.monotonic() + 60
-        while fleet.serving_or_none(A) is None:
-            assert time.monotonic() < deadline, "not serving 60 s after the reboot"
-            time.sleep(0.5)
-        healed = fleet.deploy(**fleet.release("rebooted"))
-        assert healed.code == 0, healed.output
-        assert len(set(fleet.states().values())) == 1
-        assert fleet.states() != before
-        fleet.whole()
-
-
-def pool() -> str:
-    said = on(BALANCER, f'python3 -c "{ASK.replace("servers state", "stat")}"').splitlines()
-    rows = [line.split(",") for line in said if line.startswith("app_shortlinks")]
-    return " ".join(f"{row[1]},{row[17]}" for row in rows)
