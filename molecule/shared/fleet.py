@@ -22,6 +22,8 @@ WEB = {"slipway-web-a": "172.29.86.11", "slipway-web-b": "172.29.86.12", "slipwa
 DATA, BALANCER = "slipway-data", "slipway-lb"
 APP = "shortlinks"
 HOME = f"/opt/slipway/{APP}"
+# Containers of slots, without those of one-off commands, which end by themselves.
+SLOTS = f"--filter label=slipway.app={APP} --filter label=com.docker.compose.oneoff=False"
 # Seconds until a run notices that a host does not answer; in real use it is more patient.
 IMPATIENT = " ".join(
     f"-o {option}"
@@ -159,7 +161,7 @@ class Fleet(Deployment):
         states = self.states()
         assert self.serving() == states
         for host in WEB:
-            running = on(host, f"docker ps --quiet --filter label=slipway.app={APP}").split()
+            running = on(host, f"docker ps --quiet {SLOTS}").split()
             assert len(running) == 1, f"{host}: one slot runs"
         return next(iter(set(states.values()))) if len(set(states.values())) == 1 else ""
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import subprocess
 import time
 
-from fleet import APP, WEB, Fleet, in_pool, on
+from fleet import SLOTS, WEB, Fleet, in_pool, on
 
 A, B, C = WEB
 
 
 def container(host: str) -> str:
-    return on(host, f"docker ps --quiet --filter label=slipway.app={APP}").strip()
+    return on(host, f"docker ps --quiet {SLOTS}").strip()
 
 
 def until(what: str, ready: bool, host: str, seconds: float) -> float:
