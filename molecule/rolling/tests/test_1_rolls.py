@@ -21,7 +21,7 @@ def test_ten_rolls_lose_nothing(fleet: Fleet, _: str) -> None:
     numbers = itertools.count(1)
     seen = [fleet.version()["release"]]
     code = fleet.source("changed", {"app/__init__.py": "\n# another\n"})
-    heavy = ("--rate", "250", "--keepalive", "8", "--fresh", "4", "--post", "2", "--slow", "3", "--slow-seconds", "10",
+    heavy = ("--rate", "120", "--keepalive", "8", "--fresh", "4", "--post", "2", "--slow", "3", "--slow-seconds", "10",
              "--stream-pause", "15", "--at-least", str(ENOUGH), "--seconds", "1500")  # fmt: skip
     with fleet.load("rolls", *heavy) as report:
         for kind in ROLLS:
