@@ -50,9 +50,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             "plays": [],
             "hosts": rows,
         }
-        show(run, rows, (options.get("probe") or {}).get("summary") or {})
-        path = "" if word == "nothing" else self._write(run, options, task_vars)
         probe = (options.get("probe") or {}).get("summary") or {}
+        show(run, rows, probe)
+        path = "" if word == "nothing" else self._write(run, options, task_vars)
         return {
             "changed": False,
             "failed": bool(options.get("probe_must_pass") and probe.get("failed")),
@@ -68,7 +68,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         hosts = task_vars["ansible_play_hosts_all"]
         rolling = [host for host in hosts if not (of_host[host].get(BEFORE) or {}).get("settled")]
         found = {host: [of_host[host].get(name) for name in (BEFORE, ROLLED, SETTLED)] for host in hosts}
-        stopped = bool(fleet.trouble({host: reports[1] for host, reports in found.items()}))
+        stopped = bool(fleet.trouble({host: results[1] for host, results in found.items()}))
         batch = {host: fleet.batch_of(host, rolling, batches) for host in rolling}
         return [fleet.host_row(host, batch.get(host, 0), found[host], stopped) for host in hosts]
 
@@ -83,12 +83,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]
 
     def _write(self, run: dict[str, Any], options: dict[str, Any], task_vars: dict[str, Any]) -> str:
         """Write the report as a page and as JSON; returns the path of the page."""
-        probe = options.get("probe") or {}
         directory = Path(options.get("directory") or reports(task_vars))
-        directory.mkdir(parents=True, exist_ok=True)
-        name = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(run["started"])) + f"-{run['release']}"
-        samples = probe.get("samples")
-        page = report.write(report.build(run, report.read_samples(samples)), directory, name)
+        samples = (options.get("probe") or {}).get("samples")
+        page = report.write(report.build(run, report.read_samples(samples)), directory, report.name_of(run))
         if samples:  # the report has what they tell
             Path(samples).unlink(missing_ok=True)
         Display().display(f"The report is {page}\n")
