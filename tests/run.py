@@ -1,8 +1,8 @@
 """Runs every check of the repository and counts: `python3 -m tests.run [PART ...]`, without a part all of them.
 
-A failure does not stop the parts after it. The last line is `N passed, N failed`, and the exit code is 1 when anything
-failed. Every test of pytest counts as one, and so does every linter and every Molecule scenario. A skipped test is one
-that nobody ran, so it counts as failed.
+A failure does not stop the parts after it. What failed is named once more at the end; the last line is `N passed, N
+failed`, and the exit code is 1 when anything failed. Every test of pytest counts as one, those of Molecule's scenarios
+too, and so does every linter. A skipped test is one that nobody ran, so it counts as failed.
 """
 
 from __future__ import annotations
@@ -41,15 +41,22 @@ class Count:
     """Results: of one command, of a part, or of the run."""
 
     passed: int = 0
-    failed: int = 0
+    # A line for each: what failed, and the beginning of why.
+    failures: tuple[str, ...] = ()
+
+    @property
+    def failed(self) -> int:
+        return len(self.failures)
 
     def __add__(self, other: Count) -> Count:
-        return Count(self.passed + other.passed, self.failed + other.failed)
+        return Count(self.passed + other.passed, self.failures + other.failures)
 
 
-def environment() -> dict[str, str]:
+def environment(**more: str) -> dict[str, str]:
     """The environment of every command: the tools of this interpreter, plain output, Git content with any owner."""
-    return os.environ | {
+    return {
+        **os.environ,
+        **more,
         "PATH": os.pathsep.join(
             dict.fromkeys([str(Path(sys.executable).parent), *os.environ.get("PATH", "").split(os.pathsep)])
         ),
@@ -63,17 +70,18 @@ def environment() -> dict[str, str]:
     }
 
 
-def run(command: Sequence[str], limit: float = LIMIT) -> int:
+def run(command: Sequence[str], limit: float = LIMIT, **variables: str) -> int:
     """Run a command at the top of the repository with nothing on stdin and return its exit code.
 
     Args:
         command: program and arguments
         limit: seconds; after them the whole process group is ended, and the exit code is 124
+        variables: of its environment, besides those of every command
     """
     print(f"$ {' '.join(command)}", flush=True)
     try:
         process = subprocess.Popen(
-            command, cwd=ROOT, env=environment(), stdin=subprocess.DEVNULL, start_new_session=True
+            command, cwd=ROOT, env=environment(**variables), stdin=subprocess.DEVNULL, start_new_session=True
         )
     except FileNotFoundError:
         print(f"{command[0]} is not installed; run: make setup", flush=True)
@@ -91,20 +99,24 @@ def run(command: Sequence[str], limit: float = LIMIT) -> int:
 
 def check(command: Sequence[str]) -> Count:
     """Run a command that counts as one."""
-    return Count(passed=1) if run(command) == 0 else Count(failed=1)
+    return Count(passed=1) if run(command) == 0 else Count(failures=(" ".join(command),))
 
 
-def count_junit(report: Path, exit_code: int) -> Count:
+def count_junit(report: Path, exit_code: int, what: str) -> Count:
     """Read pytest's own figures; a run that failed without a failed test (a broken conftest) is one failure."""
-    suites = list(ET.parse(report).iter("testsuite")) if report.exists() else []  # noqa: S314 - pytest wrote it just now
-
-    def total(*attributes: str) -> int:
-        return sum(int(suite.get(attribute, "0")) for suite in suites for attribute in attributes)
-
-    failed = total("failures", "errors", "skipped")
-    if exit_code and not failed:
-        failed = 1
-    return Count(max(total("tests") - total("failures", "errors", "skipped"), 0), failed)
+    cases = list(ET.parse(report).iter("testcase")) if report.exists() else []  # noqa: S314 - pytest wrote it just now
+    failures = []
+    for case in cases:
+        for kind in ("failure", "error", "skipped"):
+            # A test can fail and its teardown as well: that is still one test.
+            if (found := case.find(kind)) is not None:
+                why = (found.get("message") or kind).strip().splitlines() or [kind]
+                failures.append(f"{what}: {case.get('classname')}::{case.get('name')}: {why[0][:160]}")
+                break
+    passed = len(cases) - len(failures)
+    if exit_code and not failures:
+        failures = [f"{what}: ended with exit code {exit_code} and without a failed test"]
+    return Count(passed, tuple(failures))
 
 
 def pytest(*paths: str) -> Count:
@@ -114,7 +126,15 @@ def pytest(*paths: str) -> Count:
         return Count()
     with tempfile.TemporaryDirectory() as directory:
         report = Path(directory, "report.xml")
-        return count_junit(report, run(["pytest", "--quiet", f"--junit-xml={report}", *there]))
+        return count_junit(report, run(["pytest", "--quiet", f"--junit-xml={report}", *there]), "pytest")
+
+
+def scenario(name: str) -> Count:
+    """Run a Molecule scenario; its verifier is pytest, which counts."""
+    with tempfile.TemporaryDirectory() as directory:
+        report = Path(directory, "report.xml")
+        code = run(["molecule", "test", "--scenario-name", name], PYTEST_ADDOPTS=f"--junit-xml={report}")
+        return count_junit(report, code, f"molecule {name}")
 
 
 def missing_packages() -> list[str]:
@@ -163,12 +183,14 @@ def unit() -> Count:
         {path.parent for path in ROOT.glob("tests/*/test_*.py")} - {ROOT / "tests/repo", ROOT / "tests/app"}
     )
     if not install_servers():
-        return Count(failed=1)
+        return Count(failures=("the programs that tests start are not there",))
     return pytest(*(str(folder.relative_to(ROOT)) for folder in folders))
 
 
 def app() -> Count:
-    return pytest("tests/app") if install_servers() else Count(failed=1)
+    if not install_servers():
+        return Count(failures=("the programs that tests start are not there",))
+    return pytest("tests/app")
 
 
 def scenarios() -> Iterator[str]:
@@ -184,12 +206,12 @@ def molecule() -> Count:
     for verb in ("docker", "images"):
         if run([sys.executable, "-m", "lab", verb]) != 0:
             print("The scenarios need hosts, and those need Docker and their images: see above.")
-            return Count(failed=len(names))
+            return Count(failures=tuple(f"molecule {name}: no hosts" for name in names))
     total = Count()
     for name in names:
         started = time.monotonic()
         print(f"\n--- molecule: {name}", flush=True)
-        result = check(["molecule", "test", "--scenario-name", name])
+        result = scenario(name)
         print(
             f"--- molecule: {name}: {'failed' if result.failed else 'passed'} in {time.monotonic() - started:.0f} s",
             flush=True,
@@ -223,6 +245,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name, count, seconds in rows:
         print(f"{name:<10}{count.passed:>5} passed{count.failed:>5} failed{seconds:>8.0f} s")
     total = sum((count for _, count, _ in rows), Count())
+    for failure in total.failures:
+        print(f"failed: {failure}")
     print(f"{total.passed} passed, {total.failed} failed")
     return 1 if total.failed or not total.passed else 0
 
