@@ -10,7 +10,7 @@ from typing import Any
 
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
-from ansible_collections.slipway.fleet.plugins.plugin_utils import fleet, report
+from ansible_collections.slipway.fleet.plugins.plugin_utils import fleet, plays, report
 from ansible_collections.slipway.fleet.plugins.plugin_utils.controller import (
     main_process,
     reports,
@@ -47,7 +47,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             "ended": time.time(),
             "verdict": word,
             "message": message,
-            "plays": [],
+            "plays": plays.timed(plays.begun, time.time()),
             "hosts": rows,
         }
         probe = (options.get("probe") or {}).get("summary") or {}

@@ -12,6 +12,7 @@ description:
   - While hosts are taken to a release, one line on the terminal names them with the seconds gone and the batch. When a
     host is done, a plain line tells from which release to which it went and how long each phase took.
   - Where the output is no terminal there are only the plain lines. It shows nothing else, beside the usual output.
+  - It also notes when each play began, which the report of a run tells.
 requirements:
   - Enable it with C(callbacks_enabled = slipway.fleet.progress) in the section C(defaults) of C(ansible.cfg).
 author: [Slipway contributors]
@@ -26,6 +27,7 @@ from typing import Any, Optional
 
 from ansible.plugins.callback import CallbackBase
 from ansible.utils.display import Display
+from ansible_collections.slipway.fleet.plugins.plugin_utils import plays
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet import batch_of
 
 ACTION = "slipway.fleet.release"
@@ -184,6 +186,7 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
 
     def _new_play(self, play: Any) -> None:
         """Which of how many batches this is: Ansible starts the play anew for each."""
+        plays.begun.append((play.get_name(), time.time()))
         self._end_line()
         self._batch = ""
         batches = play.serial

@@ -103,4 +103,7 @@ def test_the_report_is_there(fleet: Fleet) -> None:
     report = json.loads(page.with_suffix(".json").read_text())
     assert report["verdict"] == "good"
     assert len(report["hosts"]) == len(WEB)
+    names = [play["name"] for play in report["plays"]]
+    assert names.index("Preflight, changes nothing") < names.index("Roll, host by host") < names.index("Tell")
+    assert all(play["seconds"] >= 0 for play in report["plays"])
     assert page.read_text().startswith("<!doctype html>")
