@@ -39,6 +39,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
                 return self._on_host(**options)
             source = PackageSource(Path(options["source"]), list(options["files"]), options["lock"])
             if options.get("operation") == "identify":
+                source.check(*self._named_paths(options))
                 return {"changed": False, **self._named(options, source.key())}
             return self._put(options, source)
         except PackageError as error:
@@ -66,10 +67,14 @@ class ActionModule(ActionBase):  # type: ignore[misc]
 
     def _wheels(self, requirements: str, target: Target, options: dict[str, Any]) -> list[Wheel]:
         """Fetched by one of Ansible's parallel workers, while the others wait for its result."""
-        own, ca_file = (Path(options[name]) if options.get(name) else None for name in ("wheels", "ca_file"))
+        own, ca_file = self._named_paths(options)
         with open(_cache() / "lock", "w", encoding="utf-8") as stream:
             fcntl.flock(stream, fcntl.LOCK_EX)
             return fetch(requirements, target, _cache(), own, ca_file)
+
+    def _named_paths(self, options: dict[str, Any]) -> tuple[Path | None, Path | None]:
+        own, ca_file = (Path(options[name]) if options.get(name) else None for name in ("wheels", "ca_file"))
+        return own, ca_file
 
     def _send(
         self, source: PackageSource, requirements: str, wheels: list[Wheel], present: set[str], place: dict[str, Any]

@@ -55,6 +55,16 @@ class PackageSource:
         if not self.lock.is_file():
             raise PackageError(f"there is no lock {self.lock}; name it with fastapi_package_lock, below the source")
 
+    def check(self, own: Path | None, ca_file: Path | None) -> None:
+        """Raise PackageError for what would stop the package later, when hosts are being changed already."""
+        parse_lock(self.lock.read_text(encoding="utf-8"), self.lock)
+        if own and not own.is_dir():
+            raise PackageError(
+                f"fastapi_package_wheels is {own}, which is no directory; name one with wheels, or nothing"
+            )
+        if ca_file and not ca_file.is_file():
+            raise PackageError(f"fastapi_package_ca_file is {ca_file}, which is no file; name a PEM bundle, or nothing")
+
     def files(self) -> list[Path]:
         """Regular files of the code, relative to the root, sorted; no bytecode and nothing hidden."""
         found = []

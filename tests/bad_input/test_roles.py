@@ -24,6 +24,7 @@ SLOTS = {"blue": "/run/slipway/links/blue.sock", "green": "/run/slipway/links/gr
 LINKS = {"name": "links", "slots": SLOTS}
 DEBIAN = {"distribution": "Debian", "distribution_major_version": "13", "memtotal_mb": 2048}
 SECRET = "hunter2hunter2hunter2"
+SYSTEMD = {"fastapi_app_runtime": "systemd"}
 
 # What is right, by role; each case changes one thing of it.
 RIGHT: dict[str, dict[str, Any]] = {
@@ -33,6 +34,7 @@ RIGHT: dict[str, dict[str, Any]] = {
         "fastapi_app_secrets": {"SECRET_KEY": "for-tests-only-and-long-enough"},
     },
     "fastapi_image": {"fastapi_app_name": "links"},
+    "fastapi_package": {"fastapi_app_name": "links"},
     "haproxy": {"haproxy_apps": [LINKS]},
     "postgres": {"postgres_database": "links", "postgres_user": "links", "postgres_password": "a" * 24},
     "redis": {"redis_password": "a" * 24},
@@ -88,10 +90,37 @@ WRONG: dict[str, dict[str, Case]] = {
             {"fastapi_app_timeout": 90},
             ("fastapi_app_timeout (90)", "smaller than fastapi_app_edge_timeout (75)"),
         ),
+        "a name that is too long for its user": (
+            SYSTEMD | {"fastapi_app_name": "a" * 24},
+            ("fastapi_app_name", "24 characters", "at most 23"),
+        ),
+        "a hardening that is no directive": (
+            SYSTEMD | {"fastapi_app_hardening": {"no new privileges": True}},
+            ("fastapi_app_hardening", "no new privileges", "systemd.exec"),
+        ),
+        "a host name for an address": (
+            SYSTEMD | {"fastapi_app_addresses": ["db.example.com"]},
+            ("fastapi_app_addresses", "db.example.com", "10.0.0.0/8"),
+        ),
+        "no command": (SYSTEMD | {"fastapi_app_command": []}, ("fastapi_app_command", "program and its arguments")),
+        "a directory of sockets that is relative": (
+            {"fastapi_app_socket_directories": ["run/postgresql"]},
+            ("fastapi_app_socket_directories", "run/postgresql", "absolute"),
+        ),
         "killed while it lets requests end": (
             {"fastapi_app_stop_grace": 10},
             ("fastapi_app_graceful_timeout (30)", "smaller than fastapi_app_stop_grace (10)"),
         ),
+    },
+    "fastapi_package": {
+        "a directory that is not there": ({"fastapi_package_source": "/no/such"}, ("/no/such", "fastapi_package_lock")),
+        "no lock": ({"fastapi_package_lock": "no.lock"}, ("no.lock", "fastapi_package_lock")),
+        "a lock without hashes": ({"fastapi_package_lock": "loose.lock"}, ("fastapi", "no exact version", "hash")),
+        "a lock with an option": ({"fastapi_package_lock": "option.lock"}, ("--no-binary", "no requirement")),
+        "a file that is not there": ({"fastapi_package_files": ["nothing"]}, ("fastapi_package_files", "nothing")),
+        "wheels that are not there": ({"fastapi_package_wheels": "/no/such"}, ("fastapi_package_wheels", "/no/such")),
+        "a CA that is not there": ({"fastapi_package_ca_file": "/no.pem"}, ("fastapi_package_ca_file", "/no.pem")),
+        "a text for the files": ({"fastapi_package_files": {"app": 1}}, ("fastapi_package_files", "list")),
     },
     "fastapi_image": {
         "an unknown source": ({"fastapi_image_source": "scp"}, ("fastapi_image_source", "build, build_on_host, pull")),
@@ -200,6 +229,7 @@ def playbook(role: str) -> list[dict[str, Any]]:
     steps = {
         "fastapi_app": [part("fastapi_image", "identify"), part("fastapi_app", "preflight")],
         "fastapi_image": [part("fastapi_image", "identify")],
+        "fastapi_package": [part("fastapi_package", "identify")],
         "docker_engine": [{**facts, "when": "facts | length > 0"}, part("docker_engine")],
     }
     return [{"hosts": role, "gather_facts": False, "tasks": steps.get(role, [part(role)])}]
@@ -209,7 +239,7 @@ def inventory(context: Path) -> dict[str, Any]:
     """A group for each role, and in it a host for each case and one with nothing wrong."""
     found: dict[str, Any] = {}
     for role, values in RIGHT.items():
-        right = NOWHERE | {"fastapi_image_context": str(context)} | values
+        right = NOWHERE | {"fastapi_image_context": str(context), "fastapi_package_source": str(context)} | values
         hosts = {host_of(role, case): right | wrong for case, (wrong, _) in WRONG[role].items()}
         found[role] = {"hosts": {host: only_set(given) for host, given in {f"{role}-right": right, **hosts}.items()}}
     return found
@@ -244,6 +274,11 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, dict[str, A
     directory = tmp_path_factory.mktemp("bad-input")
     (directory / "context").mkdir()
     (directory / "context" / "Dockerfile").write_text("FROM scratch\n")
+    for path in ("requirements/app.lock", "gunicorn_conf.py", "app/main.py"):
+        (directory / "context" / path).parent.mkdir(exist_ok=True)
+        (directory / "context" / path).touch()
+    (directory / "context" / "loose.lock").write_text("fastapi>=0.1\n")
+    (directory / "context" / "option.lock").write_text("--no-binary :all:\n")
     (directory / "hosts.yml").write_text(yaml.safe_dump(inventory(directory / "context")))
     with ThreadPoolExecutor(3) as pool:
         runs = list(pool.map(lambda role: results(directory, role), RIGHT))
@@ -263,7 +298,7 @@ def test_a_wrong_variable_is_named_with_its_mend(
         assert word in message, message
 
 
-@pytest.mark.parametrize("role", [role for role in RIGHT if role != "fastapi_image"])
+@pytest.mark.parametrize("role", [role for role in RIGHT if role not in ("fastapi_image", "fastapi_package")])
 def test_right_variables_are_not_refused(run: tuple[dict[str, dict[str, Any]], str], role: str) -> None:
     """The host is asked then, and is not there."""
     result = run[0][f"{role}-right"]
