@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Optional
+from typing import Any, Optional
 
 CONTENT_LABEL = "slipway.content"
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm"}
@@ -79,14 +78,12 @@ def find(reference: str) -> Optional[Image]:
         raise
 
 
-def load(archive: Path, expected: str, reference: str) -> Image:
-    """Load an archive of `docker save` and tag it; raises ImageError when it holds another image than `expected`."""
-    docker("load", "--quiet", "--input", str(archive))
-    if find(expected) is None:
-        raise ImageError(
-            f"the archive did not bring image {expected}; it was changed on its way or made by another tool"
-        )
-    docker("tag", expected, reference)
-    found = find(reference)
-    assert found is not None
-    return found
+def look(reference: str, check_mode: bool) -> dict[str, Any]:
+    """The image as the host has it, as a module's result. A dry run before Docker is installed sees none."""
+    try:
+        found = find(reference)
+    except ImageError as error:
+        if check_mode:
+            return {"changed": False, "image": None, "unreachable": str(error)}
+        raise
+    return {"changed": False, "image": found.as_dict() if found else None}

@@ -61,15 +61,14 @@ reference: {description: Name of this content on the host., returned: always, ty
 content: {description: Key of the image's content., returned: always, type: str}
 """
 
-import shutil
-import tarfile
-import tempfile
 from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils.image import CONTENT_LABEL, ImageError, build_arguments, docker, find, load
+from ..module_utils.image import ImageError, look
+from ..module_utils.image_load import build, load
+from ..module_utils.image_pull import pull
 
 ARGUMENTS: dict[str, Any] = {
     "name": {"type": "str", "required": True},
@@ -86,60 +85,17 @@ ARGUMENTS: dict[str, Any] = {
 }
 
 
-def find_or_pull(options: dict[str, Any], check_mode: bool) -> dict[str, Any]:
-    """The image as the host has it; for a pull, as it has it afterwards."""
-    name = options["name"]
-    try:
-        found = find(name)
-    except ImageError as error:
-        if check_mode:
-            return {"changed": False, "image": None, "unreachable": str(error)}
-        raise
-    if options["operation"] != "pull" or (found and not options["pull_again"]) or check_mode:
-        return {"changed": False, "image": found.as_dict() if found else None}
-    try:
-        docker("pull", "--quiet", name, timeout=1800)
-    except ImageError as error:
-        raise ImageError(
-            f"{name} could not be pulled, so nothing was switched: {error}; look whether the name is right, and "
-            "whether this host reaches the registry and is logged in there"
-        ) from error
-    pulled = find(name)
-    if pulled is None:
-        raise ImageError(f"`docker pull {name}` succeeded, but the image is not there")
-    return {"changed": found is None or found.id != pulled.id, "image": pulled.as_dict()}
-
-
-def build(options: dict[str, Any]) -> dict[str, Any]:
-    """Build from a context archive that the controller sent."""
-    directory = Path(tempfile.mkdtemp(prefix="slipway-build-"))
-    try:
-        with tarfile.open(options["archive"]) as archive:
-            archive.extractall(directory)  # noqa: S202 - the archive is the controller's own
-        arguments = build_arguments(options["build_args"])
-        docker(
-            "build", "--tag", options["name"], "--file", str(directory / options["dockerfile"]),
-            "--label", f"{CONTENT_LABEL}={options['content']}", *arguments, str(directory),
-            timeout=3600,
-        )  # fmt: skip
-    finally:
-        shutil.rmtree(directory)
-    built = find(options["name"])
-    return {"changed": True, "image": built.as_dict() if built else None}
-
-
 def main() -> None:
     module = AnsibleModule(ARGUMENTS, supports_check_mode=True)
     options = module.params
     try:
-        if options["operation"] in ("find", "pull"):
-            module.exit_json(**find_or_pull(options, module.check_mode))
+        if options["operation"] == "find":
+            module.exit_json(**look(options["name"], module.check_mode))
+        if options["operation"] == "pull":
+            module.exit_json(**pull(options, module.check_mode))
         archive = Path(options["archive"])
         try:
-            if options["operation"] == "build":
-                module.exit_json(**build(options))
-            image = load(archive, options["expected"], options["name"])
-            module.exit_json(changed=True, image=image.as_dict())
+            module.exit_json(**(build if options["operation"] == "build" else load)(options))
         finally:
             archive.unlink(missing_ok=True)
     except ImageError as error:
