@@ -17,6 +17,8 @@ import yaml
 ROOT = Path(__file__).resolve().parents[2]
 SHARED = Path(__file__).resolve().parent
 
+# Environment of Ansible's commands; Molecule would have them in colours.
+PLAIN = {"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1", "ANSIBLE_FORCE_COLOR": "0"}
 # Where a secret could have been left. /proc stands for the arguments and the environment of every process.
 SEARCHED = (
     *("/etc", "/opt", "/root", "/home", "/run", "/tmp", "/var/tmp", "/var/log", "/var/lib/haproxy", "/dev/shm"),
@@ -63,11 +65,10 @@ class Promise:
 
 def run_ansible(command: Sequence[str], limit: float = 900) -> subprocess.CompletedProcess[str]:
     """Run one of Ansible's commands at the top of the checkout, with its configuration and without colours."""
-    plain = {"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1", "ANSIBLE_FORCE_COLOR": "0"}
     return subprocess.run(
         command,
         cwd=ROOT,
-        env=os.environ | plain,
+        env=os.environ | PLAIN,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from contract import ROOT
+from contract import PLAIN, ROOT
 from deployment import Deployment
 
 WEB = {"slipway-web-a": "172.29.86.11", "slipway-web-b": "172.29.86.12", "slipway-web-c": "172.29.86.13"}
@@ -123,12 +123,11 @@ class Fleet(Deployment):
         extra, log = self.scratch / f"run-{number}.json", self.scratch / f"run-{number}.log"
         extra.write_text(json.dumps(self.usual | variables), encoding="utf-8")
         command = ["ansible-playbook", "-i", self.inventory, f"slipway.fleet.{playbook}", "-e", f"@{extra}", *arguments]
-        environment = os.environ | {"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"}
         with log.open("wb") as stream:
             process = subprocess.Popen(
                 command,
                 cwd=ROOT,
-                env=environment,
+                env=os.environ | PLAIN,
                 stdin=subprocess.DEVNULL,
                 stdout=stream,
                 stderr=subprocess.STDOUT,
