@@ -45,10 +45,14 @@ def wrong_values(rules: list[dict[str, Any]]) -> list[str]:
     """A sentence for each value that breaks its rule.
 
     A rule has the variable's `name`, what it `is` (for a list each item counts), and either the `least` that a number
-    may be, or what a text must be `like` (a regular expression) with what to `use` instead.
+    may be, or what a text must be `like` (a regular expression) with what to `use` instead. A rule across several
+    values says whether it is `broken`, and what to `say` then.
     """
     found = []
     for rule in rules:
+        if "broken" in rule:
+            found += [" ".join(rule["say"].split())] if rule["broken"] else []
+            continue
         values = rule["is"] if isinstance(rule["is"], list) else [rule["is"]]
         if "least" in rule:
             wrong = [value for value in values if float(value) < rule["least"]]
@@ -56,7 +60,7 @@ def wrong_values(rules: list[dict[str, Any]]) -> list[str]:
         else:
             wrong = [value for value in values if not re.match(rule["like"], str(value))]
             advice = rule["use"]
-        found += [f"{rule['name']} is {json.dumps(value)}; use {advice}" for value in wrong]
+        found += [f"{rule['name']} is {json.dumps(value)}; use {advice}." for value in wrong]
     return found
 
 

@@ -134,12 +134,14 @@ def test_compose_versions(text: str, version: tuple[int, ...]) -> None:
     ("rule", "said"),
     [
         ({"name": "n", "is": 1, "least": 1}, []),
-        ({"name": "n", "is": "0", "least": 1}, ['n is "0"; use at least 1']),
-        ({"name": "n", "is": 0.5, "least": 1}, ["n is 0.5; use at least 1"]),
+        ({"name": "n", "is": "0", "least": 1}, ['n is "0"; use at least 1.']),
+        ({"name": "n", "is": 0.5, "least": 1}, ["n is 0.5; use at least 1."]),
         ({"name": "n", "is": "/a", "like": "^/", "use": "a slash"}, []),
-        ({"name": "n", "is": "a", "like": "^/", "use": "a slash"}, ['n is "a"; use a slash']),
-        ({"name": "n", "is": ["/a", "b", "c"], "like": "^/", "use": "it"}, ['n is "b"; use it', 'n is "c"; use it']),
+        ({"name": "n", "is": "a", "like": "^/", "use": "a slash"}, ['n is "a"; use a slash.']),
+        ({"name": "n", "is": ["/a", "b", "c"], "like": "^/", "use": "it"}, ['n is "b"; use it.', 'n is "c"; use it.']),
         ({"name": "n", "is": [], "like": "^/", "use": "it"}, []),
+        ({"broken": False, "say": "a and b do not fit."}, []),
+        ({"broken": True, "say": "a and b\n do not fit. "}, ["a and b do not fit."]),
     ],
 )
 def test_values_that_break_their_rule_are_named(rule: dict[str, object], said: list[str]) -> None:
