@@ -4,12 +4,15 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import re
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
+from jinja2 import pass_context
 
 _ID_LENGTH = 12
 _NAME = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*$")
@@ -32,7 +35,12 @@ def secrets_digest(secrets: dict[str, Any], salt: str) -> str:
     A plain hash of a weak secret, in a ledger that many may read, would be an offline test for guesses. The salt (the
     app's name) is fixed, because equal secrets must give equal release ids on all hosts.
     """
-    text = json.dumps({str(name): str(value) for name, value in secrets.items()}, sort_keys=True)
+    return _scrypt(json.dumps({str(name): str(value) for name, value in secrets.items()}, sort_keys=True), salt)
+
+
+@functools.lru_cache(maxsize=4)
+def _scrypt(text: str, salt: str) -> str:
+    """Kept in memory, because Ansible renders a variable anew wherever it is used."""
     return hashlib.scrypt(text.encode(), salt=salt.encode(), n=1 << 14, r=8, p=1, dklen=16).hex()
 
 
@@ -41,27 +49,42 @@ def placeholders(secrets: dict[str, Any]) -> list[str]:
     return sorted(str(name) for name, value in secrets.items() if str(value or "").strip().lower() in _PLACEHOLDERS)
 
 
-def wrong_values(rules: list[dict[str, Any]]) -> list[str]:
+def broken_rules(rules: Iterable[Mapping[str, Any]], value_of: Callable[[str], Any]) -> list[str]:
     """A sentence for each value that breaks its rule.
 
-    A rule has the variable's `name`, what it `is` (for a list each item counts), and either the `least` that a number
-    may be, or what a text must be `like` (a regular expression) with what to `use` instead. A rule across several
-    values says whether it is `broken`, and what to `say` then.
+    A rule has the `name` of a variable and either the `least` that a number may be, the `least_items` that a list must
+    have, or what a text must be `like` (a regular expression); `use` says what to put there instead. Each item of a
+    list counts by itself, and each key of a dictionary. A rule across several variables says whether it is `broken`,
+    and what to `say` then.
     """
     found = []
     for rule in rules:
         if "broken" in rule:
             found += [" ".join(rule["say"].split())] if rule["broken"] else []
             continue
-        values = rule["is"] if isinstance(rule["is"], list) else [rule["is"]]
-        if "least" in rule:
-            wrong = [value for value in values if float(value) < rule["least"]]
+        name, value = rule["name"], value_of(rule["name"])
+        what = f"a key of {name}" if isinstance(value, Mapping) else name
+        if "least_items" in rule:
+            wrong = [value] if len(value) < rule["least_items"] else []
+            advice = rule["use"]
+        elif "least" in rule:
+            wrong = [value] if float(value) < rule["least"] else []
             advice = f"at least {rule['least']}"
         else:
-            wrong = [value for value in values if not re.match(rule["like"], str(value))]
+            items = [value] if isinstance(value, str) or not isinstance(value, Iterable) else value
+            wrong = [item for item in items if not re.match(rule["like"], str(item))]
             advice = rule["use"]
-        found += [f"{rule['name']} is {json.dumps(value)}; use {advice}." for value in wrong]
+        found += [f"{what} is {json.dumps(item)}; use {advice}." for item in wrong]
     return found
+
+
+@pass_context
+def wrong_values(context: Any, rules: list[dict[str, Any]]) -> list[str]:
+    """What `broken_rules` finds with the variables of the host.
+
+    They are read here, because a template for each would be compiled anew for every host of the fleet.
+    """
+    return broken_rules(rules, context.resolve)
 
 
 def secret_files(secrets: dict[str, Any], directory: str, owner: int | str) -> list[dict[str, Any]]:

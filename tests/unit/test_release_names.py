@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from ansible.errors import AnsibleFilterError
 from ansible_collections.slipway.fleet.plugins.filter.release import (
+    broken_rules,
     placeholders,
     release_id,
     secret_files,
     secrets_digest,
-    wrong_values,
 )
 from ansible_collections.slipway.fleet.plugins.module_utils.build_context import BuildContext, ContextError
 from ansible_collections.slipway.fleet.plugins.module_utils.release.diagnosis import last_exception
@@ -130,19 +130,34 @@ def test_compose_versions(text: str, version: tuple[int, ...]) -> None:
     assert compose_version(text) == version
 
 
+VALUES: dict[str, object] = {
+    "one": 1,
+    "text": "1",
+    "half": 0.5,
+    "path": "/a",
+    "word": "a",
+    "words": ["/a", "b", "c"],
+    "table": {"a": 1, "B": 2},
+    "none": [],
+}
+
+
 @pytest.mark.parametrize(
     ("rule", "said"),
     [
-        ({"name": "n", "is": 1, "least": 1}, []),
-        ({"name": "n", "is": "0", "least": 1}, ['n is "0"; use at least 1.']),
-        ({"name": "n", "is": 0.5, "least": 1}, ["n is 0.5; use at least 1."]),
-        ({"name": "n", "is": "/a", "like": "^/", "use": "a slash"}, []),
-        ({"name": "n", "is": "a", "like": "^/", "use": "a slash"}, ['n is "a"; use a slash.']),
-        ({"name": "n", "is": ["/a", "b", "c"], "like": "^/", "use": "it"}, ['n is "b"; use it.', 'n is "c"; use it.']),
-        ({"name": "n", "is": [], "like": "^/", "use": "it"}, []),
+        ({"name": "one", "least": 1}, []),
+        ({"name": "text", "least": 2}, ['text is "1"; use at least 2.']),
+        ({"name": "half", "least": 1}, ["half is 0.5; use at least 1."]),
+        ({"name": "path", "like": "^/", "use": "a slash"}, []),
+        ({"name": "word", "like": "^/", "use": "a slash"}, ['word is "a"; use a slash.']),
+        ({"name": "words", "like": "^/", "use": "it"}, ['words is "b"; use it.', 'words is "c"; use it.']),
+        ({"name": "table", "like": "^[a-z]+$", "use": "it"}, ['a key of table is "B"; use it.']),
+        ({"name": "none", "like": "^/", "use": "it"}, []),
+        ({"name": "none", "least_items": 1, "use": "a word"}, ["none is []; use a word."]),
+        ({"name": "words", "least_items": 3, "use": "a word"}, []),
         ({"broken": False, "say": "a and b do not fit."}, []),
         ({"broken": True, "say": "a and b\n do not fit. "}, ["a and b do not fit."]),
     ],
 )
 def test_values_that_break_their_rule_are_named(rule: dict[str, object], said: list[str]) -> None:
-    assert wrong_values([rule]) == said
+    assert broken_rules([rule], VALUES.__getitem__) == said
