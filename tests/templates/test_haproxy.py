@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import shutil
+import signal
 import socket
 import socketserver
 import ssl
@@ -130,6 +131,12 @@ class Edge:
 
     def _listens(self) -> bool:
         with socket.create_connection(("127.0.0.1", self.port), 1):
+            return True
+
+    def refuses(self) -> bool:
+        try:
+            return not self._listens()
+        except ConnectionRefusedError:
             return True
 
     def stop(self) -> None:
@@ -261,6 +268,19 @@ def test_a_slot_that_dies_costs_no_get(slots: dict[str, Slot], edge: Edge) -> No
     slots["blue"].stop()
     assert [edge.get("/x")[0].status for _ in range(20)] == [200] * 20
     slots["blue"] = Slot(str(edge.directory / "links-blue.sock"), "blue")
+
+
+def test_an_idle_connection_may_ask_once_more_after_a_reload(slots: dict[str, Slot], edge: Edge) -> None:
+    """A load balancer that sends a POST over it just then could not send it again."""
+    assert edge.process
+    connection = http.client.HTTPConnection("127.0.0.1", edge.port, timeout=10)
+    connection.request("GET", "/before")
+    connection.getresponse().read()
+    edge.process.send_signal(signal.SIGUSR1)  # what a reload sends to the old process
+    wait_for(edge.refuses)
+    connection.request("GET", "/after")
+    answer = connection.getresponse()
+    assert (answer.status, answer.headers["Connection"]) == (200, "close")
 
 
 def test_the_drained_slot_is_drained_after_a_restart(slots: dict[str, Slot], edge: Edge) -> None:
