@@ -14,9 +14,11 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import xml.etree.ElementTree as ET
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,31 +72,50 @@ def environment(**more: str) -> dict[str, str]:
     }
 
 
-def run(command: Sequence[str], limit: float = LIMIT, **variables: str) -> int:
+def run(command: Sequence[str], limit: float = LIMIT, name: str = "", **variables: str) -> int:
     """Run a command at the top of the repository with nothing on stdin and return its exit code.
 
     Args:
         command: program and arguments
         limit: seconds; after them the whole process group is ended, and the exit code is 124
+        name: put before each line that it prints, for commands that run side by side
         variables: of its environment, besides those of every command
     """
     print(f"$ {' '.join(command)}", flush=True)
     try:
         process = subprocess.Popen(
-            command, cwd=ROOT, env=environment(**variables), stdin=subprocess.DEVNULL, start_new_session=True
+            command,
+            cwd=ROOT,
+            env=environment(**variables),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE if name else None,
+            stderr=subprocess.STDOUT if name else None,
+            start_new_session=True,
         )
     except FileNotFoundError:
         print(f"{command[0]} is not installed; run: make setup", flush=True)
         return 127
+    late = threading.Event()
+
+    def end() -> None:
+        late.set()
+        os.killpg(process.pid, signal.SIGKILL)
+
+    timer = threading.Timer(limit, end)
+    timer.start()
     try:
-        return process.wait(timeout=limit)
-    except subprocess.TimeoutExpired:
-        print(f"ended: it took more than {limit:.0f} s", flush=True)
-        return 124
+        for line in process.stdout or ():
+            print(f"{name:<15}| {line.decode(errors='replace').rstrip()}", flush=True)
+        code = process.wait()
     finally:
+        timer.cancel()
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
+    if late.is_set():
+        print(f"ended: it took more than {limit:.0f} s", flush=True)
+        return 124
+    return code
 
 
 def check(command: Sequence[str]) -> Count:
@@ -131,10 +152,15 @@ def pytest(*paths: str) -> Count:
 
 def scenario(name: str) -> Count:
     """Run a Molecule scenario; its verifier is pytest, which counts."""
+    started = time.monotonic()
     with tempfile.TemporaryDirectory() as directory:
         report = Path(directory, "report.xml")
-        code = run(["molecule", "test", "--scenario-name", name], PYTEST_ADDOPTS=f"--junit-xml={report}")
-        return count_junit(report, code, f"molecule {name}")
+        command = ["molecule", "test", "--scenario-name", name]
+        code = run(command, name=name, PYTEST_ADDOPTS=f"--junit-xml={report}")
+        result = count_junit(report, code, f"molecule {name}")
+    word = "failed" if result.failed else "passed"
+    print(f"--- molecule: {name}: {word} in {time.monotonic() - started:.0f} s", flush=True)
+    return result
 
 
 def missing_packages() -> list[str]:
@@ -193,31 +219,21 @@ def app() -> Count:
     return pytest("tests/app")
 
 
-def scenarios() -> Iterator[str]:
-    """Names of the Molecule scenarios, `default` first."""
+def scenarios() -> list[str]:
+    """Names of the Molecule scenarios, the longest first, so that the others fit beside it."""
     names = sorted(path.parent.name for path in ROOT.glob("molecule/*/molecule.yml"))
-    yield from sorted(names, key=lambda name: name != "default")
+    return sorted(names, key=lambda name: name != "rolling")
 
 
 def molecule() -> Count:
-    names = list(scenarios())
-    if not names:
-        return Count()
+    names = scenarios()
     for verb in ("docker", "images"):
         if run([sys.executable, "-m", "lab", verb]) != 0:
             print("The scenarios need hosts, and those need Docker and their images: see above.")
             return Count(failures=tuple(f"molecule {name}: no hosts" for name in names))
-    total = Count()
-    for name in names:
-        started = time.monotonic()
-        print(f"\n--- molecule: {name}", flush=True)
-        result = scenario(name)
-        print(
-            f"--- molecule: {name}: {'failed' if result.failed else 'passed'} in {time.monotonic() - started:.0f} s",
-            flush=True,
-        )
-        total += result
-    return total
+    # Much of a release is waiting, so two at a time keep two processors busy.
+    with ThreadPoolExecutor(2) as pool:
+        return sum(pool.map(scenario, names), Count())
 
 
 PARTS: dict[str, Callable[[], Count]] = {

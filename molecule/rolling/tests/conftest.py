@@ -10,6 +10,20 @@ import pytest
 from deployment import assert_nothing_lost
 from fleet import Fleet, over_ssh
 
+# A host waits for its websockets and long requests before it stops a slot, so these are short here.
+MODEST = [
+    "--rate",
+    "40",
+    "--stream-pause",
+    "10",
+    "--slow-seconds",
+    "2",
+    "--websocket-seconds",
+    "3",
+    "--seconds",
+    "3000",
+]
+
 
 @pytest.fixture(scope="session")
 def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -44,6 +58,6 @@ def first(fleet: Fleet) -> str:
 @pytest.fixture(scope="module")
 def loaded(fleet: Fleet, request: pytest.FixtureRequest) -> Iterator[None]:
     """One modest load over a whole file of tests; what it saw is judged after the last of them."""
-    with fleet.load(request.module.__name__, "--rate", "40", "--stream-pause", "10", "--seconds", "3000") as report:
+    with fleet.load(request.module.__name__, *MODEST) as report:
         yield
     assert_nothing_lost(report)
