@@ -167,7 +167,13 @@ def missing_packages() -> list[str]:
     """Debian packages of the servers and the browser that tests start, where they are not there."""
     postgres = shutil.which("postgres") or list(Path("/usr/lib/postgresql").glob("*/bin/postgres"))
     path = f"{os.environ.get('PATH', '')}:/usr/sbin"
-    programs = {"redis-server": "redis-server", "haproxy": "haproxy", "pgrep": "procps", "chromium": "chromium"}
+    programs = {
+        "redis-server": "redis-server",
+        "haproxy": "haproxy",
+        "pgrep": "procps",
+        "chromium": "chromium",
+        "docker-registry": "docker-registry",
+    }
     missing = [package for program, package in programs.items() if not shutil.which(program, path=path)]
     return missing if postgres else ["postgresql", *missing]
 

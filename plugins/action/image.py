@@ -13,7 +13,7 @@ from ansible_collections.slipway.fleet.plugins.module_utils.image import ImageEr
 from ansible_collections.slipway.fleet.plugins.plugin_utils import image_build, image_pull, image_ship
 from ansible_collections.slipway.fleet.plugins.plugin_utils.image_host import Host
 
-# Each has `identify(options)`, which asks no host, and `put(host, options)`.
+# Each has `identify(host, options)`, which changes nothing, and `put(host, options)`.
 WAYS: dict[str, Any] = {
     "pull": image_pull,
     "ship": image_ship,
@@ -33,7 +33,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             raise AnsibleActionFail(f"source is {options['source']!r}, but must be one of {', '.join(WAYS)}")
         try:
             if options.get("operation") == "identify":
-                result: dict[str, Any] = way.identify(options)
+                result: dict[str, Any] = way.identify(Host(self, task_vars), options)
             else:
                 result = way.put(Host(self, task_vars), options)
         except (ImageError, ContextError) as error:

@@ -79,7 +79,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         since = next((report["migration"] for report in before.values() if report.get("migration")), "")
         steps = pending(Path(directory), since) if directory and before else []
         free = {host: report["free_mib"] for host, report in before.items() if "free_mib" in report}
-        return fleet.plan(rows, release, steps, free)
+        images = [(report.get("image", ""), report.get("release_image", "")) for report in before.values()]
+        return fleet.plan(rows, release, steps, free, images)
 
     def _write(self, run: dict[str, Any], options: dict[str, Any], task_vars: dict[str, Any]) -> str:
         """Write the report as a page and as JSON; returns the path of the page."""

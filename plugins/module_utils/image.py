@@ -8,7 +8,15 @@ from dataclasses import asdict, dataclass
 from typing import Any, Optional
 
 CONTENT_LABEL = "slipway.content"
-ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm"}
+# Docker's words for what runs on a machine, by what `uname -m` says there; the first is its own.
+ARCHITECTURES = {
+    "x86_64": ("amd64", "386"),
+    "aarch64": ("arm64", "arm"),
+    "armv7l": ("arm",),
+    "ppc64le": ("ppc64le",),
+    "riscv64": ("riscv64",),
+    "s390x": ("s390x",),
+}
 
 
 class ImageError(Exception):

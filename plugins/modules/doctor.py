@@ -45,6 +45,12 @@ options:
     choices: [compose, systemd]
     default: compose
   python: {description: That Python., type: path, default: /usr/bin/python3}
+  image: {description: Name of the wanted image., type: str, default: ""}
+  architectures:
+    description: What the wanted image is made for, in Docker's words (amd64, arm64); empty when unknown.
+    type: list
+    elements: str
+    default: []
   disk_needed: {description: Bytes that the release needs., type: int, default: 0}
   disk_reserve: {description: Bytes that must stay free., type: int, default: 1073741824}
   controller_time: {description: Seconds since the epoch on the controller; 0 checks no clock., type: float, default: 0}
@@ -71,6 +77,8 @@ problems: {description: One sentence for each problem., returned: always, type: 
 release: {description: The wanted release; empty when it is not known yet., returned: always, type: str}
 migration: {description: Schema revision of the release that serves; empty when unknown., returned: always, type: str}
 release_migration: {description: The same of the wanted release., returned: always, type: str}
+image: {description: Image of the release that serves; empty when unknown., returned: always, type: str}
+release_image: {description: The same of the wanted release., returned: always, type: str}
 settled: {description: The wanted release serves and nothing differs from the records., returned: always, type: bool}
 state: {description: What is recorded as serving., returned: always, type: dict}
 drift: {description: One sentence for each difference from the records., returned: always, type: list, elements: str}
@@ -79,6 +87,7 @@ certificate_days: {description: Days until the edge's certificate ends; none wit
 """
 
 import os
+import platform
 import shutil
 import subprocess
 import time
@@ -87,6 +96,7 @@ from typing import Any, Optional
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ..module_utils.image import ARCHITECTURES
 from ..module_utils.lease import Lease
 from ..module_utils.package import PackageError, target_of
 from ..module_utils.release.edge import EdgeError
@@ -108,6 +118,8 @@ ARGUMENTS: dict[str, Any] = {
     "run": {"type": "str", "default": ""},
     "runtime": {"type": "str", "choices": ["compose", "systemd"], "default": "compose"},
     "python": {"type": "path", "default": "/usr/bin/python3"},
+    "image": {"type": "str", "default": ""},
+    "architectures": {"type": "list", "elements": "str", "default": []},
     "disk_needed": {"type": "int", "default": 0},
     "disk_reserve": {"type": "int", "default": 1 << 30},
     "controller_time": {"type": "float", "default": 0},
@@ -152,6 +164,18 @@ def compose_version(text: str) -> tuple[int, ...]:
     """(2, 26) of `2.26.1-4`."""
     numbers = text.lstrip("v").split("-")[0].split(".")[:2]
     return tuple(int(number) for number in numbers if number.isdigit())
+
+
+def architecture_problem(image: str, architectures: list[str], machine: str) -> Optional[str]:
+    """Why the image cannot run on this machine, as far as is known what both are."""
+    fitting = ARCHITECTURES.get(machine)
+    if not architectures or not fitting or set(fitting) & set(architectures):
+        return None
+    mine = fitting[0]
+    return (
+        f"architecture: this host is {mine} ({machine}), the image {image} is made for "
+        f"{' and '.join(architectures)} alone; build it for linux/{mine} too, or leave this host out"
+    )
 
 
 def nearest_existing(path: Path) -> Path:
@@ -201,7 +225,9 @@ def find_problems(options: dict[str, Any], transaction: Transaction) -> list[str
     root = transaction.store.root
     runtime = runtime_of(options, transaction.store)
     tool = docker_problem() if runtime == "compose" else python_problem(options["python"])
-    problems = [problem for problem in (tool, lock_problem(transaction, options["run"])) if problem]
+    wrong_image = architecture_problem(options["image"], options["architectures"], platform.machine())
+    found = (tool, wrong_image, lock_problem(transaction, options["run"]))
+    problems = [problem for problem in found if problem]
     try:
         transaction.edge.servers()
     except EdgeError as error:
@@ -254,6 +280,8 @@ def look(options: dict[str, Any], transaction: Transaction) -> dict[str, Any]:
         "settled": serves and purpose != "restart",
         "migration": store.last_record(state.get("release", "")).get("migration") or "",
         "release_migration": store.last_record(release).get("migration") or "",
+        "image": store.last_record(state.get("release", "")).get("image") or "",
+        "release_image": options["image"] if purpose == "deploy" else store.last_record(release).get("image") or "",
         "state": state,
         "drift": seen["drift"],
         "free_mib": free_mib(transaction.store.root),

@@ -14,7 +14,9 @@ description:
     the label C(slipway.content). An unchanged context builds nothing and sends nothing, from whichever controller.
 options:
   name:
-    description: Name with tag. For V(pull) and V(ship) the image to take, for the builds the repository to tag in.
+    description:
+      - Name with tag. For V(pull) and V(ship) the image to take, for the builds the repository to tag in.
+      - For V(pull) a tag is resolved to a digest once in a run, and that digest is what every host gets.
     type: str
     required: true
   source:
@@ -30,17 +32,36 @@ options:
   dockerfile: {description: Dockerfile below the context., type: str, default: Dockerfile}
   build_args: {description: Build arguments., type: dict, default: {}}
   ca_file: {description: CA bundle on the controller that the build needs behind an inspecting proxy., type: path}
-  pull_again: {description: Ask the registry again for a name that the host already has., type: bool, default: false}
+  registry_user: {description: User of the registry. Without one nobody logs in., type: str}
+  registry_password:
+    description: Its password. It is on no command line, and in no file that another process could see.
+    type: str
+  registry_ca_file:
+    description: Authorities to trust for this registry besides the system's, as a PEM file on the controller.
+    type: path
+  registry_resolve:
+    description:
+      - Who asks the registry what a name stands for. V(host) is for a controller that does not reach it.
+      - With V(nobody) a host that has the name keeps what it has. Another gets what the tag stands for when it pulls.
+    type: str
+    choices: [controller, host, nobody]
+    default: controller
+  cosign_key: {description: Public key on the controller with which the image must be signed., type: path}
+  cosign_log:
+    description: The signature must be in the public transparency log too. This takes the internet.
+    type: bool
+    default: false
   operation:
     description:
-      - V(identify) only tells name and content of the wanted image, and asks no host.
+      - V(identify) only tells name and content of the wanted image, and changes nothing.
       - The others are set by the action plugin for the part that runs on the host.
     type: str
-    choices: [identify, find, pull, load, build]
+    choices: [identify, find, ask, pull, load, build]
     default: find
   archive: {description: Set by the action plugin., type: path}
   expected: {description: Set by the action plugin., type: str}
   content: {description: Set by the action plugin., type: str}
+  registry_authorities: {description: Set by the action plugin., type: str}
 author: [Slipway contributors]
 attributes:
   check_mode: {description: Builds nothing and moves nothing and tells whether it would., support: full}
@@ -53,12 +74,26 @@ EXAMPLES = r"""
     name: slipway/shortlinks
     source: build
     context: "{{ playbook_dir }}/.."
+
+- name: Take it from a registry, the same content on every host
+  slipway.fleet.image:
+    name: registry.example.com/shortlinks:2026-11-25
+    registry_user: deploy
+    registry_password: "{{ vault_registry_password }}"
 """
 
 RETURN = r"""
 id: {description: Image id., returned: when known, type: str}
 reference: {description: Name of this content on the host., returned: always, type: str}
 content: {description: Key of the image's content., returned: always, type: str}
+digest: {description: Digest in the registry; of a list of images that of the list., returned: pull, type: str}
+architectures:
+  description: What the image is made for, in Docker's words (amd64, arm64); empty when unknown.
+  returned: always
+  type: list
+  elements: str
+size: {description: Bytes of the layers; packed when RV(packed)., returned: when known, type: int}
+packed: {description: The size is that of the layers as they travel., returned: pull, type: bool}
 """
 
 from pathlib import Path
@@ -68,7 +103,8 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.image import ImageError, look
 from ..module_utils.image_load import build, load
-from ..module_utils.image_pull import pull
+from ..module_utils.image_pull import ask, pull
+from ..module_utils.registry import RegistryError
 
 ARGUMENTS: dict[str, Any] = {
     "name": {"type": "str", "required": True},
@@ -77,11 +113,17 @@ ARGUMENTS: dict[str, Any] = {
     "dockerfile": {"type": "str", "default": "Dockerfile"},
     "build_args": {"type": "dict", "default": {}},
     "ca_file": {"type": "path"},
-    "pull_again": {"type": "bool", "default": False},
-    "operation": {"type": "str", "choices": ["identify", "find", "pull", "load", "build"], "default": "find"},
+    "registry_user": {"type": "str"},
+    "registry_password": {"type": "str", "no_log": True},
+    "registry_ca_file": {"type": "path"},
+    "registry_resolve": {"type": "str", "choices": ["controller", "host", "nobody"], "default": "controller"},
+    "cosign_key": {"type": "path"},
+    "cosign_log": {"type": "bool", "default": False},
+    "operation": {"type": "str", "choices": ["identify", "find", "ask", "pull", "load", "build"], "default": "find"},
     "archive": {"type": "path"},
     "expected": {"type": "str"},
     "content": {"type": "str"},
+    "registry_authorities": {"type": "str"},
 }
 
 
@@ -93,12 +135,14 @@ def main() -> None:
             module.exit_json(**look(options["name"], module.check_mode))
         if options["operation"] == "pull":
             module.exit_json(**pull(options, module.check_mode))
+        if options["operation"] == "ask":
+            module.exit_json(**ask(options))
         archive = Path(options["archive"])
         try:
             module.exit_json(**(build if options["operation"] == "build" else load)(options))
         finally:
             archive.unlink(missing_ok=True)
-    except ImageError as error:
+    except (ImageError, RegistryError) as error:
         module.fail_json(msg=str(error))
 
 

@@ -153,8 +153,17 @@ def plan(
     release: str,
     migrations: Sequence[str] = (),
     free: Optional[Mapping[str, int]] = None,
+    images: Sequence[tuple[str, str]] = (),
 ) -> str:
-    """What a run would do, as lines for people. `free` is the disk space of each host in MiB."""
+    """What a run would do, as lines for people.
+
+    Args:
+        rows: the hosts
+        release: the wanted one
+        migrations: what the database needs before
+        free: disk space of each host in MiB
+        images: for each host that changes, the image of the release that serves and of the wanted one
+    """
     waiting = [row for row in rows if row["batch"]]
     if not waiting:
         return f"Plan: nothing; every host serves release {release} already."
@@ -162,6 +171,7 @@ def plan(
     for number in sorted({row["batch"] for row in waiting}):
         hosts = [f"{row['host']} ({row['was'] or 'nothing'})" for row in waiting if row["batch"] == number]
         lines.append(f"  batch {number}: {', '.join(hosts)}")
+    lines += [f"Image: {was or 'none'} -> {to}" for was, to in dict.fromkeys(images) if to not in ("", was)]
     if migrations:
         lines.append(f"Migrations before the first host: {', '.join(migrations)}")
     if free:

@@ -21,7 +21,7 @@ from ansible_collections.slipway.fleet.plugins.plugin_utils import layers
 from ansible_collections.slipway.fleet.plugins.plugin_utils.image_host import Host, answer, once
 
 
-def identify(options: dict[str, Any]) -> dict[str, Any]:
+def identify(host: Host, options: dict[str, Any]) -> dict[str, Any]:
     """Name and content of what the build will make."""
     key = _context(options).key()
     return answer(_reference(options, key), key, None, changed=False)

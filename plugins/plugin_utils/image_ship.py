@@ -11,7 +11,7 @@ from ansible_collections.slipway.fleet.plugins.plugin_utils import layers
 from ansible_collections.slipway.fleet.plugins.plugin_utils.image_host import Host, answer
 
 
-def identify(options: dict[str, Any]) -> dict[str, Any]:
+def identify(host: Host, options: dict[str, Any]) -> dict[str, Any]:
     """Name and content of what the controller has."""
     name = str(options["name"])
     local = find(name)

@@ -24,6 +24,7 @@ SLOTS = {"blue": "/run/slipway/links/blue.sock", "green": "/run/slipway/links/gr
 LINKS = {"name": "links", "slots": SLOTS}
 DEBIAN = {"distribution": "Debian", "distribution_major_version": "13", "memtotal_mb": 2048}
 SECRET = "hunter2hunter2hunter2"
+PULL = {"fastapi_image_source": "pull", "fastapi_image_name": "r.invalid/app:1"}
 SYSTEMD = {"fastapi_app_runtime": "systemd"}
 
 # What is right, by role; each case changes one thing of it.
@@ -129,6 +130,22 @@ WRONG: dict[str, dict[str, Case]] = {
             {"fastapi_image_context": "/no/such/directory"},
             ("fastapi_image_context", "/no/such/directory"),
         ),
+        "a name without a tag": (PULL | {"fastapi_image_name": "r.invalid/app"}, ("r.invalid/app", "a tag nor")),
+        "a name with a scheme": (PULL | {"fastapi_image_name": "https://r/app:1"}, ("https://r", "no image name")),
+        "half a login": (PULL | {"fastapi_image_registry_user": "me"}, ("fastapi_image_registry_password", "both")),
+        "a password alone": (PULL | {"fastapi_image_registry_password": SECRET}, ("_registry_user", "vault_*")),
+        "authorities that are not there": (
+            PULL | {"fastapi_image_registry_ca_file": "/no.pem"},
+            ("fastapi_image_registry_ca_file", "/no.pem"),
+        ),
+        "somebody who cannot ask": (PULL | {"fastapi_image_registry_resolve": "dns"}, ("controller, host",)),
+        "a key that is not there": (PULL | {"fastapi_image_cosign_key": "/no.pub"}, ("_cosign_key", "/no.pub")),
+        "a key for what is built": ({"fastapi_image_cosign_key": "/no.pub"}, ("_cosign_key", "source: build")),
+        "a key where a host asks": (
+            PULL | {"fastapi_image_cosign_key": "/no.pub", "fastapi_image_registry_resolve": "host"},
+            ("fastapi_image_cosign_key", "resolve: host"),
+        ),
+        "a registry that nobody has": (PULL, ("cannot reach the registry", "r.invalid", "proxy")),
         "no Dockerfile": ({"fastapi_image_dockerfile": "Nofile"}, ("fastapi_image_dockerfile", "Nofile")),
     },
     "haproxy": {
