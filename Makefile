@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: .venv help setup lock demo test lint docs lab down
+.PHONY: .venv help setup lock base demo test lint docs lab down
 
 PYTHON ?= python3
 LC_ALL ?= C.UTF-8
@@ -39,6 +39,9 @@ lock: setup ## resolve pyproject.toml again into requirements/*.lock (newest ver
 	@compile="uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-annotate --no-header --python-version 3.11 $(UPGRADE)"; \
 	$$compile pyproject.toml --output-file requirements/app.lock >/dev/null; \
 	$$compile pyproject.toml --group ops --group dev --constraint requirements/app.lock --output-file requirements/dev.lock >/dev/null
+
+base: setup ## pin the base images to what their tags stand for now
+	@python3 -m tools.base_images
 
 demo: setup ## a lab host, provisioned and serving the reference app
 	@python3 -m lab docker

@@ -33,6 +33,7 @@ TYPED = (
     "lab",
     "docs",
     "tests",
+    "tools",
     "molecule",
     ".collections/ansible_collections/slipway/fleet/plugins",
 )

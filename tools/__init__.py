@@ -1,0 +1,1 @@
+"""What maintainers run by hand: `python3 -m tools.NAME`."""
