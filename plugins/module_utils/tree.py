@@ -55,6 +55,7 @@ class Item:
     mode: Optional[int] = None
     validate: Optional[str] = None
     secret: bool = False
+    replaces: str = ""
 
 
 @dataclass(frozen=True)
@@ -126,6 +127,7 @@ def _parse_item(options: Mapping[str, Any], content: str | None) -> Item:
         mode=_parse_mode(state, options.get("mode")),
         validate=validate,
         secret=bool(options.get("secret")),
+        replaces=str(options.get("replaces") or ""),
     )
 
 
@@ -209,8 +211,8 @@ def _compare(item: Item, attributes: Attributes) -> Change | None:
     if item.state == "link":
         return _compare_link(item, attributes, status)
     if status is None:
-        what = _content_diff(item, None) if item.state != "directory" else _state_diff(item, "absent", "directory")
-        return Change(item, attributes, True, True, (what,))
+        new = _state_diff(item, "absent", "directory") if item.state == "directory" else _new_diff(item)
+        return Change(item, attributes, True, True, (new,))
     if item.state == "touch-once":
         return None
     if stat.S_ISDIR(status.st_mode) != (item.state == "directory"):
@@ -251,6 +253,14 @@ def _status(path: Path, follow: bool) -> os.stat_result | None:
 def _state_diff(item: Item, before: str, after: str) -> dict[str, Any]:
     header = str(item.dest)
     return {"before_header": header, "after_header": header, "before": f"{before}\n", "after": f"{after}\n"}
+
+
+def _new_diff(item: Item) -> dict[str, Any]:
+    """A new file against nothing, or against the one that it takes the place of."""
+    old = Path(item.replaces)
+    if item.secret or not item.replaces or not old.is_file():
+        return _content_diff(item, None)
+    return {**_content_diff(item, old.read_bytes()), "before_header": str(old)}
 
 
 def _content_diff(item: Item, before: bytes | None) -> dict[str, Any]:

@@ -58,6 +58,9 @@ options:
         description: The content is shown nowhere, neither in a diff nor in what the validator says.
         type: bool
         default: false
+      replaces:
+        description: Path of a file on the host that a new one takes the place of; a diff shows what differs from that.
+        type: str
   contents:
     description: Filled by the action plugin with what it rendered. Not for tasks.
     type: str
@@ -117,6 +120,7 @@ ARGUMENTS = {
             "mode": {"type": "str"},
             "validate": {"type": "str"},
             "secret": {"type": "bool", "default": False, "no_log": False},
+            "replaces": {"type": "str"},
         },
     },
     "contents": {"type": "str", "no_log": True},

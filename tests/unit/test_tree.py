@@ -279,6 +279,17 @@ def test_a_secret_is_not_in_the_diff(tmp_path: Path, before: str | None, shown: 
     assert not any(text in json.dumps(change.diff) for change in changes for text in (SECRET, "old-one"))
 
 
+def test_a_new_file_is_shown_as_a_change_of_the_one_that_it_replaces(tmp_path: Path) -> None:
+    (tmp_path / "old").write_text("a\nb\n")
+    file = {"dest": f"{tmp_path}/new", "mode": "0644", "replaces": f"{tmp_path}/old"}
+    (change,) = tree.plan(tree.parse([file], {"0": "a\nc\n"}), check=True)
+    diff = change.diff[0]
+    assert (diff["before_header"], diff["after_header"]) == (f"{tmp_path}/old", f"{tmp_path}/new")
+    assert (diff["before"], diff["after"]) == ("a\nb\n", "a\nc\n")
+    nothing = {**file, "replaces": f"{tmp_path}/none"}
+    assert tree.plan(tree.parse([nothing], {"0": "a\n"}), check=True)[0].diff[0]["before"] == ""
+
+
 def test_a_secret_is_not_in_what_the_validator_says(tmp_path: Path) -> None:
     file = {"dest": f"{tmp_path}/x", "mode": "0400", "secret": True, "content": SECRET}
     with pytest.raises(tree.TreeError) as caught:
