@@ -89,6 +89,34 @@ def test_a_rollback_to_what_is_not_there_is_refused(fleet: Fleet) -> None:
     assert fleet.states() == before
 
 
+def test_a_plan_tells_everything_and_changes_nothing(fleet: Fleet) -> None:
+    before, pids = fleet.states(), fleet.pids()
+    files = {host: on(host, f"find {HOME} /var/lib/docker/image -type f | sort | md5sum") for host in WEB}
+    outcome = fleet.deploy("--check", "--diff", **fleet.release("planned"), fastapi_app_workers=3)
+    assert outcome.code == 0, outcome.output
+    plan = outcome.output[outcome.output.index("Plan: release") :]
+    assert "on 3 of 3 hosts, in this order:" in plan
+    for number, host in enumerate(WEB, 1):
+        assert f"batch {number}: {host} ({before[host]})" in plan
+    assert "Least free disk:" in plan
+    # The file of the release that serves against the new one.
+    assert '-      GUNICORN_WORKERS: "2"' in outcome.output
+    assert '+      GUNICORN_WORKERS: "3"' in outcome.output
+    assert (fleet.states(), fleet.pids()) == (before, pids)
+    assert files == {host: on(host, f"find {HOME} /var/lib/docker/image -type f | sort | md5sum") for host in WEB}
+
+
+def test_maintenance_is_shown_by_the_whole_fleet_and_ends(fleet: Fleet) -> None:
+    assert fleet.play("maintenance", slipway_maintenance="on").code == 0
+    try:
+        status, page = fleet.get("/")
+        assert (status, "maintenance" in page) == (503, True)
+        assert fleet.get("/readyz")[0] == 200
+    finally:
+        assert fleet.play("maintenance", slipway_maintenance="off").code == 0
+    assert {fleet.get("/")[0] for _ in range(6)} == {200}
+
+
 def test_requests_of_thirty_seconds_are_waited_for(fleet: Fleet) -> None:
     slow = ("--slow", "6", "--slow-seconds", "30", "--rate", "20", "--websocket", "0", "--stream", "0")
     with fleet.load("thirty", *slow) as report:
