@@ -41,8 +41,9 @@ def environment(name: str) -> dict[str, str]:
     return found
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="module", autouse=True)
 def deployment(name: str, tmp_path_factory: pytest.TempPathFactory) -> Deployment:
+    """The playbooks against the host, on which a release serves: a host that was only provisioned gets its first one."""
     found = Deployment(
         inventory=inventory_file(),
         url=edge_of(name),
