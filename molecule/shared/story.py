@@ -43,7 +43,7 @@ def environment(name: str) -> dict[str, str]:
 
 @pytest.fixture(scope="module", autouse=True)
 def deployment(name: str, tmp_path_factory: pytest.TempPathFactory) -> Deployment:
-    """The playbooks against the host, on which a release serves: a host that was only provisioned gets its first one."""
+    """The playbooks against the host; one that was only provisioned gets its first release."""
     found = Deployment(
         inventory=inventory_file(),
         url=edge_of(name),

@@ -10,6 +10,7 @@ from typing import Any
 
 from ansible import context
 from ansible.errors import AnsibleFilterError
+from ansible_collections.slipway.fleet.plugins.plugin_utils.spelling import known_variables, misspelled
 
 
 def edge_urls(hostvars: Mapping[str, Any], groups: Mapping[str, Sequence[str]]) -> list[str]:
@@ -47,8 +48,26 @@ def whole_text(value: str, name: str) -> str:
     return value
 
 
+def misspelled_variables(hostvars: Mapping[str, Mapping[str, Any]], own: Sequence[str] = ()) -> list[str]:
+    """A sentence for each variable of any host that is almost one of Slipway's; `own` are names that are meant so."""
+    of_hosts: dict[str, list[str]] = {}
+    for host in hostvars:
+        for name in hostvars[host]:
+            of_hosts.setdefault(str(name), []).append(host)
+    return [
+        f"{name} (of {of_hosts[name][0]}{' and others' if of_hosts[name][1:] else ''}) is no variable of Slipway; "
+        f"did you mean {meant}?"
+        for name, meant in misspelled(set(of_hosts) - set(own), known_variables()).items()
+    ]
+
+
 class FilterModule:
-    """edge_urls, command_words and whole_text, all of slipway.fleet."""
+    """What stands above, all of slipway.fleet."""
 
     def filters(self) -> dict[str, Any]:
-        return {"edge_urls": edge_urls, "command_words": command_words, "whole_text": whole_text}
+        return {
+            "edge_urls": edge_urls,
+            "command_words": command_words,
+            "whole_text": whole_text,
+            "misspelled_variables": misspelled_variables,
+        }

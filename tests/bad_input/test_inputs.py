@@ -63,6 +63,11 @@ WRONG: dict[str, Case] = {
         {"fastapi_app_name": "short links"},
         ("fastapi_app_name", "lower case letters"),
     ),
+    "a variable that is almost one": (
+        "deploy",
+        {"fastapi_app_enviroment": {}},
+        ("fastapi_app_enviroment", "did you mean fastapi_app_environment?", "slipway_own_variables"),
+    ),
     "a deploy to a host that is not there": ("deploy", {}, ("cannot be reached", "Mend its connection", "--limit")),
     "a doctor of a host that is not there": ("doctor", {}, ("cannot be reached", "Mend its connection", "nowhere")),
 }
