@@ -182,6 +182,8 @@ def _asked(ask: Callable[[], tuple[Resolved, str]]) -> dict[str, Any]:
 
 
 def _key(wanted: Wanted, run: str) -> str:
-    """Names an answer by what it depends on, but for the password."""
-    parts = [run, str(wanted.reference), wanted.login.user, wanted.resolve, str(wanted.key), wanted.log]
+    """Names an answer by all that it depends on; of the password by scrypt, which is no help to guess it."""
+    password = hashlib.scrypt(wanted.login.password.encode(), salt=run.encode(), n=1 << 14, r=8, p=1, dklen=16).hex()
+    login = [wanted.login.user, password, wanted.login.authorities]
+    parts = [run, str(wanted.reference), *login, wanted.resolve, str(wanted.key), wanted.log]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]

@@ -46,7 +46,13 @@ def test_one_answer_for_all_hosts_of_a_run() -> None:
 
 @pytest.mark.parametrize(
     "other",
-    [{"name": "r.example:5000/app:2"}, {"registry_user": "me"}, {"registry_resolve": "host"}, {"cosign_log": True}],
+    [
+        {"name": "r.example:5000/app:2"},
+        {"registry_user": "me"},
+        {"registry_password": "another"},
+        {"registry_resolve": "host"},
+        {"cosign_log": True},
+    ],
 )
 def test_another_question_has_another_answer(other: dict[str, Any]) -> None:
     ask = Asker()
