@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: .venv help setup lock base demo test lint docs lab down
+.PHONY: .venv help setup lock base demo test lint docs bundle lab down
 
 PYTHON ?= python3
 LC_ALL ?= C.UTF-8
@@ -58,6 +58,9 @@ lint: setup ## the linters and type checks alone
 
 docs: setup ## write the tables in the roles' READMEs from their argument specs
 	@python3 -m docs.generate
+
+bundle: setup ## one file to deploy from without the internet (make bundle INVENTORY=inventories/fleet)
+	@ansible-playbook -i $(or $(INVENTORY),inventories/lab) playbooks/bundle.yml
 
 lab: setup ## lab hosts without anything on them (how many: make lab HOSTS=2)
 	@python3 -m lab docker

@@ -10,7 +10,7 @@ from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible_collections.slipway.fleet.plugins.module_utils.build_context import ContextError
 from ansible_collections.slipway.fleet.plugins.module_utils.image import ImageError
-from ansible_collections.slipway.fleet.plugins.plugin_utils import image_build, image_pull, image_ship
+from ansible_collections.slipway.fleet.plugins.plugin_utils import image_build, image_bundle, image_pull, image_ship
 from ansible_collections.slipway.fleet.plugins.plugin_utils.image_host import Host
 
 # Each has `identify(host, options)`, which changes nothing, and `put(host, options)`.
@@ -28,7 +28,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
     def run(self, tmp: Any = None, task_vars: Any = None) -> dict[str, Any]:
         super().run(tmp, task_vars)
         options = {"source": "pull", **self._task.args}
-        way = WAYS.get(options["source"])
+        way = image_bundle if options.get("bundle") else WAYS.get(options["source"])
         if way is None:
             raise AnsibleActionFail(f"source is {options['source']!r}, but must be one of {', '.join(WAYS)}")
         try:

@@ -4,8 +4,6 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -13,14 +11,8 @@ from typing import Any
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible_collections.slipway.fleet.plugins.module_utils.package import PackageError, Packages, Target
-from ansible_collections.slipway.fleet.plugins.plugin_utils.package_source import PackageSource, Wheel, fetch
-
-
-def _cache() -> Path:
-    home = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    directory = Path(home) / "slipway" / "wheels"
-    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-    return directory
+from ansible_collections.slipway.fleet.plugins.plugin_utils.bundle import BundleError, wheels_of
+from ansible_collections.slipway.fleet.plugins.plugin_utils.package_source import PackageSource, Wheel, cached_wheels
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]
@@ -31,7 +23,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         self._task_vars = task_vars
         self.validate_argument_spec(
             {name: {"required": True} for name in ("app", "root")}
-            | {name: {} for name in ("operation", "source", "files", "lock", "python", "wheels", "ca_file")}
+            | {name: {} for name in ("operation", "source", "files", "lock", "python", "wheels", "ca_file", "bundle")}
         )
         options = dict(self._task.args)
         try:
@@ -66,11 +58,13 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         }
 
     def _wheels(self, requirements: str, target: Target, options: dict[str, Any]) -> list[Wheel]:
-        """Fetched by one of Ansible's parallel workers, while the others wait for its result."""
         own, ca_file = self._named_paths(options)
-        with open(_cache() / "lock", "w", encoding="utf-8") as stream:
-            fcntl.flock(stream, fcntl.LOCK_EX)
-            return fetch(requirements, target, _cache(), own, ca_file)
+        if not options.get("bundle"):
+            return cached_wheels(requirements, target, own, ca_file)
+        try:
+            return cached_wheels(requirements, target, wheels_of(Path(options["bundle"])), None, offline=True)
+        except BundleError as error:
+            raise PackageError(str(error)) from error
 
     def _named_paths(self, options: dict[str, Any]) -> tuple[Path | None, Path | None]:
         own, ca_file = (Path(options[name]) if options.get(name) else None for name in ("wheels", "ca_file"))

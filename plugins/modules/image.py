@@ -51,6 +51,7 @@ options:
     description: The signature must be in the public transparency log too. This takes the internet.
     type: bool
     default: false
+  bundle: {description: A bundle on the controller that has the image; then O(source) is not asked., type: path}
   operation:
     description:
       - V(identify) only tells name and content of the wanted image, and changes nothing.

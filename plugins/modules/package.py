@@ -26,6 +26,7 @@ options:
   python: {description: Python on the host., type: path, default: /usr/bin/python3}
   wheels: {description: Directory on the controller with wheels of one's own that no index has., type: path}
   ca_file: {description: CA bundle on the controller for an index behind an inspecting proxy., type: path}
+  bundle: {description: A bundle on the controller that has the wheels; then no index is asked., type: path}
   operation:
     description:
       - V(put) has the package on the host, V(identify) only tells its content and asks no host, V(inspect) only looks

@@ -46,6 +46,14 @@ def put(host: Host, options: dict[str, Any]) -> dict[str, Any]:
     return answer(reference, key, image, changed=True)
 
 
+def take_here(options: dict[str, Any]) -> tuple[Image, str, str]:
+    """Have the image in the controller's Docker, built there if need be; returns it, its reference and its content."""
+    context = _context(options)
+    key = context.key()
+    reference = _reference(options, key)
+    return _build_here(context, key, reference), reference, key
+
+
 def _reference(options: dict[str, Any], key: str) -> str:
     return f"{options['name']}:{key[:12]}"
 

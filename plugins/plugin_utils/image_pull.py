@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.slipway.fleet.plugins.module_utils.image import ImageError
+from ansible_collections.slipway.fleet.plugins.module_utils.image import Image, ImageError, find
+from ansible_collections.slipway.fleet.plugins.module_utils.image_pull import fetch
 from ansible_collections.slipway.fleet.plugins.module_utils.registry import (
     Login,
     Reference,
@@ -89,6 +90,25 @@ def put(host: Host, options: dict[str, Any]) -> dict[str, Any]:
     if image is None:  # a dry run
         return _answer(wanted, found, None, changed=True) | said
     return _answer(wanted, found, image["id"], changed=result["changed"]) | said
+
+
+def take_here(options: dict[str, Any]) -> tuple[Image, str]:
+    """Have the image in the controller's Docker; returns it, and the digest that its name has now.
+
+    Its signature is verified where a key is set. The Docker here must trust the registry already.
+    """
+    wanted = _wanted({**options, "registry_resolve": "controller"})
+    try:
+        found, _ = _by_controller(wanted)
+    except RegistryError as error:
+        raise ImageError(str(error)) from error
+    name = wanted.reference.at(found.digest)
+    if find(name) is None:
+        fetch(name, wanted.reference, wanted.login)
+    image = find(name)
+    if image is None:
+        raise ImageError(f"`docker pull {name}` succeeded, but the image is not there")
+    return image, found.digest
 
 
 def _put_as_named(host: Host, wanted: Wanted) -> dict[str, Any]:

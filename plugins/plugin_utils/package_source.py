@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
@@ -133,7 +134,21 @@ def parse_lock(text: str, name: Path) -> list[Pin]:
     return pins
 
 
-def fetch(requirements: str, target: Target, cache: Path, own: Path | None, ca_file: Path | None) -> list[Wheel]:
+def cached_wheels(
+    requirements: str, target: Target, own: Path | None, ca_file: Path | None, offline: bool = False
+) -> list[Wheel]:
+    """As `fetch`, into the controller's cache; by one of Ansible's parallel workers, while the others wait for it."""
+    home = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    cache = Path(home) / "slipway" / "wheels"
+    cache.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with open(cache / "lock", "w", encoding="utf-8") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        return fetch(requirements, target, cache, own, ca_file, offline)
+
+
+def fetch(
+    requirements: str, target: Target, cache: Path, own: Path | None, ca_file: Path | None, offline: bool = False
+) -> list[Wheel]:
     """The wheels of the requirements for a target, from the cache or by pip. Raises PackageError.
 
     Args:
@@ -142,6 +157,7 @@ def fetch(requirements: str, target: Target, cache: Path, own: Path | None, ca_f
         cache: Directory that keeps the wheels of one list of requirements for one target.
         own: Directory with wheels of one's own, besides the index that pip is configured for.
         ca_file: CA bundle for that index.
+        offline: No index is asked; `own` has all of them.
     """
     name = hashlib.sha256(f"{target.short} {target.machine} {target.glibc}\n{requirements}".encode()).hexdigest()
     place = cache / name[:24]
@@ -151,7 +167,7 @@ def fetch(requirements: str, target: Target, cache: Path, own: Path | None, ca_f
             listed.write_text(requirements, encoding="utf-8")
             fetched = Path(directory) / "wheels"
             fetched.mkdir()
-            _download(listed, fetched, target, own, ca_file)
+            _download(listed, fetched, target, own, ca_file, offline)
             fetched.rename(place)
     os.utime(place)
     for old in sorted(cache.glob("[0-9a-f]*"), key=lambda path: path.stat().st_mtime)[:-FETCHED_KEPT]:
@@ -161,13 +177,14 @@ def fetch(requirements: str, target: Target, cache: Path, own: Path | None, ca_f
     ]
 
 
-def _download(listed: Path, place: Path, target: Target, own: Path | None, ca_file: Path | None) -> None:
+def _download(listed: Path, place: Path, target: Target, own: Path | None, ca_file: Path | None, offline: bool) -> None:
     version = target.short.replace(".", "")
     command = [*_pip(), "download", "--quiet", "--disable-pip-version-check", "--no-deps", "--require-hashes"]
     command += ["--only-binary", ":all:", "--dest", str(place), "--implementation", "cp"]
     command += ["--python-version", target.short, "--abi", f"cp{version}", "--abi", "abi3", "--abi", "none"]
     command += [part for tag in platform_tags(target) for part in ("--platform", tag)]
     command += ["--find-links", str(own)] if own else []
+    command += ["--no-index"] if offline else []
     command += ["--cert", str(ca_file)] if ca_file else []
     result = subprocess.run(
         [*command, "--requirement", str(listed)],
@@ -181,6 +198,11 @@ def _download(listed: Path, place: Path, target: Target, own: Path | None, ca_fi
     if result.returncode == 0:
         return
     said = result.stderr.strip()
+    if offline:
+        raise PackageError(
+            f"the bundle lacks wheels of the lock for Python {target.short} on {target.machine}: {said[-2000:]}; "
+            "make it again with this lock"
+        )
     if found := _NO_WHEEL.search(said):
         raise PackageError(
             f"{found.group(1)} {found.group(2)} has no wheel for Python {target.short} on {target.machine} with glibc "
