@@ -44,12 +44,18 @@ def on(host: str, command: str) -> str:
 
 
 def over_ssh(directory: Path) -> str:
+    """The fleet's inventory over SSH; returns its path."""
+    addresses = WEB | {DATA: "172.29.86.20", BALANCER: "172.29.86.10"}
+    (directory / "group_vars").symlink_to(ROOT / "molecule/rolling/group_vars")
+    return ssh_inventory(directory, addresses, {"web": list(WEB), "data": [DATA], "load_balancer": [BALANCER]})
+
+
+def ssh_inventory(directory: Path, addresses: dict[str, str], groups: dict[str, list[str]]) -> str:
     """Let a new key into every host, and write an inventory that uses it; returns its path."""
     key = directory / "id_ed25519"
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
     public = key.with_suffix(".pub").read_text().strip()
     known = directory / "known_hosts"
-    addresses = WEB | {DATA: "172.29.86.20", BALANCER: "172.29.86.10"}
     for host, address in addresses.items():
         on(
             host,
@@ -60,7 +66,6 @@ def over_ssh(directory: Path) -> str:
         host_key = " ".join(on(host, "cat /etc/ssh/ssh_host_ed25519_key.pub").split()[:2])
         with known.open("a") as stream:
             stream.write(f"{address} {host_key}\n")
-    (directory / "group_vars").symlink_to(ROOT / "molecule/rolling/group_vars")
     inventory = directory / "hosts.yml"
     inventory.write_text(
         yaml.safe_dump(
@@ -74,9 +79,7 @@ def over_ssh(directory: Path) -> str:
                         "ansible_ssh_args": IMPATIENT,
                     },
                 },
-                "web": {"hosts": dict.fromkeys(WEB)},
-                "data": {"hosts": {DATA: None}},
-                "load_balancer": {"hosts": {BALANCER: None}},
+                **{group: {"hosts": dict.fromkeys(hosts)} for group, hosts in groups.items()},
             }
         )
     )

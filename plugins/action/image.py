@@ -8,18 +8,25 @@ from typing import Any
 
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
+from ansible.utils.display import Display
 from ansible_collections.slipway.fleet.plugins.module_utils.build_context import ContextError
 from ansible_collections.slipway.fleet.plugins.module_utils.image import ImageError
-from ansible_collections.slipway.fleet.plugins.plugin_utils import image_build, image_bundle, image_pull, image_ship
+from ansible_collections.slipway.fleet.plugins.plugin_utils import (
+    image_build,
+    image_bundle,
+    image_move,
+    image_pull,
+    image_ship,
+)
 from ansible_collections.slipway.fleet.plugins.plugin_utils.image_host import Host
 
-# Each has `identify(host, options)`, which changes nothing, and `put(host, options)`.
-WAYS: dict[str, Any] = {
-    "pull": image_pull,
-    "ship": image_ship,
-    "build": image_build,
-    "build_on_host": image_build,
-}
+# MiB
+RESERVE = 1024
+CACHE = 4096
+
+# Each has `identify(host, options)`, which changes nothing. The ways through the controller's cache of layers have
+# `wanted` and `found` for the three steps of `image_move`, the others `put(host, options)`.
+WAYS: dict[str, Any] = {"pull": image_pull, "ship": image_ship, "build": image_build}
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]
@@ -32,10 +39,44 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         if way is None:
             raise AnsibleActionFail(f"source is {options['source']!r}, but must be one of {', '.join(WAYS)}")
         try:
-            if options.get("operation") == "identify":
-                result: dict[str, Any] = way.identify(Host(self, task_vars), options)
-            else:
-                result = way.put(Host(self, task_vars), options)
+            return self._run(way, options, task_vars)
         except (ImageError, ContextError) as error:
-            raise AnsibleActionFail(str(error)) from error
-        return result
+            said = self._without_secrets(str(error), options)
+            if self._task.no_log:  # Ansible will not show it
+                Display().error(said)
+            raise AnsibleActionFail(said) from error
+
+    def _run(self, way: Any, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
+        operation = options.get("operation")
+        host = Host(self, task_vars)
+        if operation == "identify":
+            return way.identify(host, options)  # type: ignore[no-any-return]
+        if not hasattr(way, "wanted"):
+            return way.put(host, options)  # type: ignore[no-any-return]
+        wanted = way.wanted(options)
+        if operation == "look":
+            return image_move.look(host, wanted)
+        if operation == "prepare":
+            name = options["results"]
+            hosts = {one: task_vars["hostvars"][one][name] for one in task_vars["ansible_play_hosts"]}
+            return self._prepare(way, host, options, wanted, hosts)
+        seen = options.get("seen") or image_move.look(host, wanted)
+        prepared = options.get("prepared") or self._prepare(way, host, options, wanted, {host.name: seen})
+        return image_move.put(host, wanted, seen, prepared)
+
+    def _prepare(
+        self, way: Any, host: Host, options: dict[str, Any], wanted: image_move.Wanted, hosts: dict[str, dict[str, Any]]
+    ) -> dict[str, Any]:
+        return image_move.prepare(
+            wanted,
+            hosts,
+            lambda missing: way.found(host, options, wanted, missing),
+            reserve=image_move.megabytes(options, "disk_reserve", RESERVE),
+            cache=image_move.megabytes(options, "ship_cache", CACHE),
+            check_mode=host.check_mode,
+        )
+
+    def _without_secrets(self, text: str, options: dict[str, Any]) -> str:
+        for value in (options.get("build_secrets") or {}).values():
+            text = text.replace(str(value), "********") if value else text
+        return text

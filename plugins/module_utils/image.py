@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, Optional
 
 CONTENT_LABEL = "slipway.content"
@@ -33,16 +35,26 @@ class Image:
     content: Optional[str]
     architecture: str
     size: int
+    layers: list[str]
+    # What it was made as, which is the same under every store; the id is not.
+    made: dict[str, Any]
 
     def as_dict(self) -> dict[str, object]:
         return asdict(self)
 
 
-def docker(*arguments: str, timeout: float = 600, stdin: Optional[object] = None) -> str:
-    """What a docker command prints. Raises ImageError with Docker's own words."""
+def docker(
+    *arguments: str,
+    timeout: float = 600,
+    stdin: Optional[object] = None,
+    accept: str = "",
+    environment: Optional[dict[str, str]] = None,
+) -> str:
+    """What a docker command prints. Raises ImageError with Docker's own words, unless these contain `accept`."""
     try:
         result = subprocess.run(
             ["docker", *arguments],
+            env={**os.environ, **(environment or {})},
             stdin=stdin or subprocess.DEVNULL,  # type: ignore[call-overload]
             capture_output=True,
             text=True,
@@ -54,7 +66,7 @@ def docker(*arguments: str, timeout: float = 600, stdin: Optional[object] = None
         raise ImageError("there is no `docker` here; install it, on hosts by the provision playbook") from None
     except subprocess.TimeoutExpired:
         raise ImageError(f"`docker {arguments[0]}` did not end within {timeout:.0f} s") from None
-    if result.returncode:
+    if result.returncode and not (accept and accept in result.stderr):
         raise ImageError(f"`docker {arguments[0]}` failed: {(result.stderr or result.stdout).strip()}")
     return str(result.stdout)
 
@@ -68,7 +80,15 @@ def parse(inspected: str) -> Image:
         content=((item.get("Config") or {}).get("Labels") or {}).get(CONTENT_LABEL),
         architecture=item["Architecture"],
         size=item["Size"],
+        layers=(item.get("RootFS") or {}).get("Layers") or [],
+        made=made_as(item.get("Created"), item.get("Config")),
     )
+
+
+def made_as(created: Optional[str], config: Optional[dict[str, Any]]) -> dict[str, Any]:
+    """What tells two images with the same layers apart, from an image's configuration or Docker's view of it."""
+    told = {name: (config or {}).get(name) or None for name in ("Env", "Cmd", "Entrypoint", "Labels", "User")}
+    return {"Created": (created or "").partition(".")[0].rstrip("Z"), **told}
 
 
 def build_arguments(values: dict[str, str]) -> list[str]:
@@ -95,3 +115,12 @@ def look(reference: str, check_mode: bool) -> dict[str, Any]:
             return {"changed": False, "image": None, "unreachable": str(error)}
         raise
     return {"changed": False, "image": found.as_dict() if found else None}
+
+
+def image_named_in(compose_file: Path) -> Optional[str]:
+    """The image that a release's Compose file names, None where there is no file."""
+    for line in compose_file.read_text(encoding="utf-8").splitlines() if compose_file.is_file() else ():
+        key, _, value = line.strip().partition(": ")
+        if key == "image":
+            return value.strip("\"'")
+    return None

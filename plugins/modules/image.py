@@ -23,15 +23,30 @@ options:
     description:
       - V(pull) takes it from its registry on the host.
       - V(ship) sends the image that the controller's Docker has.
-      - V(build) builds on the controller, once for all hosts, and sends the result.
-      - V(build_on_host) sends the context and builds on each host.
+      - V(build) builds it once for all hosts, where O(build_on) says, and sends the result.
+      - For V(ship) and V(build) only layers that a host lacks travel, compressed, and an interrupted transfer goes on
+        where it was cut.
     type: str
-    choices: [pull, ship, build, build_on_host]
+    choices: [pull, ship, build]
     default: pull
   context: {description: Build context on the controller., type: path}
   dockerfile: {description: Dockerfile below the context., type: str, default: Dockerfile}
   build_args: {description: Build arguments., type: dict, default: {}}
   ca_file: {description: CA bundle on the controller that the build needs behind an inspecting proxy., type: path}
+  build_on:
+    description:
+      - V(controller), or anything else where the task is delegated to the host that builds.
+    type: str
+    default: controller
+  build_secrets:
+    description:
+      - Secrets of the build by name, for C(RUN --mount=type=secret,id=NAME) in the Dockerfile. Needs BuildKit. They
+        are files in memory for the time of the build, and in no layer.
+    type: dict
+    default: {}
+  build_cache_mib: {description: MiB that BuildKit's cache on a build host may take; none is no limit., type: int}
+  disk_reserve: {description: MiB that stay free on every host when an image is sent., type: int, default: 1024}
+  ship_cache: {description: MiB that the controller's cache of layers may take., type: int, default: 4096}
   registry_user: {description: User of the registry. Without one nobody logs in., type: str}
   registry_password:
     description: Its password. It is on no command line, and in no file that another process could see.
@@ -55,14 +70,25 @@ options:
   operation:
     description:
       - V(identify) only tells name and content of the wanted image, and changes nothing.
+      - V(look) tells what a host lacks of it.
+      - V(prepare) builds the image if any host of the play lacks it, and stops the run when one has no room. It is
+        for C(run_once), between V(look) and the task that sends.
       - The others are set by the action plugin for the part that runs on the host.
     type: str
-    choices: [identify, find, ask, pull, load, build]
+    choices: [identify, look, prepare, find, ask, pull, load, build, export, forget_export]
     default: find
+  results: {description: For V(prepare) the name under which every host registered its V(look)., type: str}
+  seen: {description: What V(look) returned; without it the host is asked., type: dict}
+  prepared: {description: What V(prepare) returned; without it each host prepares for itself., type: dict}
   archive: {description: Set by the action plugin., type: path}
-  expected: {description: Set by the action plugin., type: str}
+  expected: {description: Set by the action plugin., type: str, default: ""}
   content: {description: Set by the action plugin., type: str}
   registry_authorities: {description: Set by the action plugin., type: str}
+  saved: {description: Set by the action plugin., type: dict}
+  incoming: {description: Set by the action plugin., type: path}
+  chunks: {description: Set by the action plugin., type: list, elements: str}
+  packed: {description: Set by the action plugin., type: dict}
+  layers: {description: Set by the action plugin., type: list, elements: str}
 author: [Slipway contributors]
 attributes:
   check_mode: {description: Builds nothing and moves nothing and tells whether it would., support: full}
@@ -95,56 +121,80 @@ architectures:
   elements: str
 size: {description: Bytes of the layers; packed when RV(packed)., returned: when known, type: int}
 packed: {description: The size is that of the layers as they travel., returned: pull, type: bool}
+bytes_moved: {description: Bytes that were sent to the host., returned: for ship and build, type: int}
 """
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Callable
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ..module_utils import image_build, image_load
 from ..module_utils.image import ImageError, look
-from ..module_utils.image_load import build, load
 from ..module_utils.image_pull import ask, pull
 from ..module_utils.registry import RegistryError
 
 ARGUMENTS: dict[str, Any] = {
     "name": {"type": "str", "required": True},
-    "source": {"type": "str", "choices": ["pull", "ship", "build", "build_on_host"], "default": "pull"},
+    "source": {"type": "str", "choices": ["pull", "ship", "build"], "default": "pull"},
     "context": {"type": "path"},
     "dockerfile": {"type": "str", "default": "Dockerfile"},
     "build_args": {"type": "dict", "default": {}},
     "ca_file": {"type": "path"},
+    "build_on": {"type": "str", "default": "controller"},
+    "build_secrets": {"type": "dict", "default": {}, "no_log": True},
+    "build_cache_mib": {"type": "int"},
+    "disk_reserve": {"type": "int", "default": 1024},
+    "ship_cache": {"type": "int", "default": 4096},
     "registry_user": {"type": "str"},
     "registry_password": {"type": "str", "no_log": True},
     "registry_ca_file": {"type": "path"},
     "registry_resolve": {"type": "str", "choices": ["controller", "host", "nobody"], "default": "controller"},
     "cosign_key": {"type": "path"},
     "cosign_log": {"type": "bool", "default": False},
-    "operation": {"type": "str", "choices": ["identify", "find", "ask", "pull", "load", "build"], "default": "find"},
+    "operation": {
+        "type": "str",
+        "choices": ["identify", "look", "prepare", "find", "ask", "pull", "load", "build", "export", "forget_export"],
+        "default": "find",
+    },
+    "results": {"type": "str"},
+    "seen": {"type": "dict"},
+    "prepared": {"type": "dict"},
     "archive": {"type": "path"},
-    "expected": {"type": "str"},
+    "expected": {"type": "str", "default": ""},
     "content": {"type": "str"},
     "registry_authorities": {"type": "str"},
+    "saved": {"type": "dict"},
+    "incoming": {"type": "path"},
+    "chunks": {"type": "list", "elements": "str"},
+    "packed": {"type": "dict"},
+    "layers": {"type": "list", "elements": "str"},
+}
+# Each takes the options and whether it is a dry run, in which the later ones are not asked for.
+OPERATIONS: dict[str, Callable[[dict[str, Any], bool], dict[str, Any]]] = {
+    "find": lambda options, check_mode: look(options["name"], check_mode),
+    "look": lambda options, check_mode: image_load.look(options["name"], options["expected"], check_mode),
+    "pull": pull,
+    "ask": lambda options, _: ask(options),
+    "load": lambda options, _: image_load.load(options),
+    "build": lambda options, _: image_build.build_for_fleet(options),
+    "export": lambda options, _: image_build.export(options),
+    "forget_export": lambda options, _: image_build.forget_export(options),
 }
 
 
 def main() -> None:
     module = AnsibleModule(ARGUMENTS, supports_check_mode=True)
     options = module.params
+    result: dict[str, Any] = {}
     try:
-        if options["operation"] == "find":
-            module.exit_json(**look(options["name"], module.check_mode))
-        if options["operation"] == "pull":
-            module.exit_json(**pull(options, module.check_mode))
-        if options["operation"] == "ask":
-            module.exit_json(**ask(options))
-        archive = Path(options["archive"])
-        try:
-            module.exit_json(**(build if options["operation"] == "build" else load)(options))
-        finally:
-            archive.unlink(missing_ok=True)
+        result = OPERATIONS[options["operation"]](options, module.check_mode)
     except (ImageError, RegistryError) as error:
         module.fail_json(msg=str(error))
+    finally:
+        if options["archive"]:
+            Path(options["archive"]).unlink(missing_ok=True)
+    module.exit_json(**result)
 
 
 if __name__ == "__main__":

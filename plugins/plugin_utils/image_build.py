@@ -1,61 +1,102 @@
 # Copyright: Slipway contributors
 # SPDX-License-Identifier: MIT
-"""An image that is built from a context on the controller, there or on the hosts."""
+"""An image that is built once, from a context on the controller: there or on a host of the inventory."""
 
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.slipway.fleet.plugins.module_utils import image_build
 from ansible_collections.slipway.fleet.plugins.module_utils.build_context import BuildContext, ContextError
-from ansible_collections.slipway.fleet.plugins.module_utils.image import (
-    CONTENT_LABEL,
-    Image,
-    ImageError,
-    build_arguments,
-    docker,
-    find,
-)
-from ansible_collections.slipway.fleet.plugins.plugin_utils import layers
+from ansible_collections.slipway.fleet.plugins.module_utils.image import Image, find
 from ansible_collections.slipway.fleet.plugins.plugin_utils.image_host import Host, answer, once
+from ansible_collections.slipway.fleet.plugins.plugin_utils.image_move import Found, Wanted, union
+from ansible_collections.slipway.fleet.plugins.plugin_utils.image_ship import in_cache
+from ansible_collections.slipway.fleet.plugins.plugin_utils.layers import LayerCache, fetch
+
+CONTROLLER = "controller"
 
 
-def identify(host: Host, options: dict[str, Any]) -> dict[str, Any]:
+def identify(_host: Host, options: dict[str, Any]) -> dict[str, Any]:
     """Name and content of what the build will make."""
+    image = wanted(options)
+    saved = LayerCache().saved(image.record)
+    made_for = [saved.architecture] if saved else []
+    return answer(image.reference, image.content, None, changed=False, architectures=made_for)
+
+
+def wanted(options: dict[str, Any]) -> Wanted:
+    """The image of the context, by its content."""
     key = _context(options).key()
-    return answer(_reference(options, key), key, None, changed=False)
+    return Wanted(f"{options['name']}:{key[:12]}", key, key)
 
 
-def put(host: Host, options: dict[str, Any]) -> dict[str, Any]:
-    """Have the image on the host."""
-    context = _context(options)
-    key = context.key()
-    reference = _reference(options, key)
-    there = host.call(name=reference)["image"]
-    if there:
-        return answer(reference, key, there["id"], changed=False)
-    if host.check_mode:
-        return answer(reference, key, None, changed=True)
-    if options["source"] == "build_on_host":
-        image = _build_there(host, context, key, reference)
-    else:
-        local = _build_here(context, key, reference)
-        layers.send(host, local, reference)
-        image = local.id
-    return answer(reference, key, image, changed=True)
+def found(host: Host, options: dict[str, Any], image: Wanted, hosts: dict[str, dict[str, Any]]) -> Found:
+    """What hosts lack of it, in the cache: from there if it was built before, else from a build on the build host."""
+    layer_cache = LayerCache()
+    if (saved := layer_cache.saved(image.record)) and set(union(hosts, saved.layers)) <= set(layer_cache.layers()):
+        return Found(saved)
+    if options.get("build_on", CONTROLLER) == CONTROLLER:
+        return _built_here(options, image, hosts)
+    return _built_there(host, options, image, hosts)
 
 
 def take_here(options: dict[str, Any]) -> tuple[Image, str, str]:
     """Have the image in the controller's Docker, built there if need be; returns it, its reference and its content."""
+    image = wanted(options)
+    return _image_here(options, image)[0], image.reference, image.content
+
+
+def _built_here(options: dict[str, Any], image: Wanted, hosts: dict[str, dict[str, Any]]) -> Found:
+    local, built = _image_here(options, image)
+    return in_cache(local, hosts, built)
+
+
+def _image_here(options: dict[str, Any], image: Wanted) -> tuple[Image, bool]:
+    """The image in the controller's Docker, and whether it was built now."""
+    with once(f"build-{image.content[:12]}"):
+        local = find(image.reference)
+        if local and local.content == image.content:
+            return local, False
+        with _archive(options) as (archive, context):
+            local = image_build.build(
+                archive, image.reference, image.content, context.dockerfile, context.arguments,
+                options.get("build_secrets") or {},
+            )  # fmt: skip
+        image_build.prune_tags(image.reference)
+    return local, True
+
+
+def _built_there(host: Host, options: dict[str, Any], image: Wanted, hosts: dict[str, dict[str, Any]]) -> Found:
+    with _archive(options) as (archive, context):
+        result = host.call_with(
+            archive,
+            operation="build",
+            name=image.reference,
+            content=image.content,
+            dockerfile=context.dockerfile,
+            build_args=context.arguments,
+            build_secrets=options.get("build_secrets") or {},
+            build_cache_mib=options.get("build_cache_mib"),
+        )
+    built = result["image"]
+    others = {name: seen for name, seen in hosts.items() if name != host.name}
+    saved = fetch(host, image.reference, union(others, built["layers"]))
+    return Found(saved, result["changed"], host.name, built["id"])
+
+
+@contextmanager
+def _archive(options: dict[str, Any]) -> Iterator[tuple[Path, BuildContext]]:
+    """The context as a file that a build reads."""
     context = _context(options)
-    key = context.key()
-    reference = _reference(options, key)
-    return _build_here(context, key, reference), reference, key
-
-
-def _reference(options: dict[str, Any], key: str) -> str:
-    return f"{options['name']}:{key[:12]}"
+    with tempfile.TemporaryDirectory(prefix="slipway-") as directory:
+        archive = Path(directory) / "context.tar"
+        context.write(archive)
+        yield archive, context
 
 
 def _context(options: dict[str, Any]) -> BuildContext:
@@ -68,40 +109,3 @@ def _context(options: dict[str, Any]) -> BuildContext:
         {key: str(value) for key, value in (options.get("build_args") or {}).items()},
         Path(ca_file) if ca_file else None,
     )
-
-
-def _build_here(context: BuildContext, key: str, reference: str) -> Image:
-    """Build on the controller unless it has the content already. Raises ImageError with the build's output."""
-    with once(f"build-{key[:12]}"):
-        found = find(reference)
-        if found and found.content == key:
-            return found
-        with tempfile.TemporaryDirectory(prefix="slipway-") as directory:
-            archive = Path(directory) / "context.tar"
-            context.write(archive)
-            arguments = build_arguments(context.arguments)
-            with open(archive, "rb") as stream:
-                docker(
-                    "build", "--tag", reference, "--file", context.dockerfile,
-                    "--label", f"{CONTENT_LABEL}={key}", *arguments, "-",
-                    timeout=3600, stdin=stream,
-                )  # fmt: skip
-        built = find(reference)
-    if built is None:
-        raise ImageError(f"the build of {reference} succeeded, but the image is not there")
-    return built
-
-
-def _build_there(host: Host, context: BuildContext, key: str, reference: str) -> str:
-    with tempfile.TemporaryDirectory(prefix="slipway-") as directory:
-        archive = Path(directory) / "context.tar"
-        context.write(archive)
-        result = host.call_with(
-            archive,
-            operation="build",
-            name=reference,
-            content=key,
-            dockerfile=context.dockerfile,
-            build_args=context.arguments,
-        )
-    return str(result["image"]["id"])

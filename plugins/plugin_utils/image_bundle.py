@@ -4,42 +4,53 @@
 
 from __future__ import annotations
 
-import os
+import json
+import tempfile
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.slipway.fleet.plugins.module_utils.image import ImageError
+from ansible_collections.slipway.fleet.plugins.module_utils.image import ImageError, made_as
+from ansible_collections.slipway.fleet.plugins.module_utils.layers import Saved
 from ansible_collections.slipway.fleet.plugins.plugin_utils.bundle import Bundle, BundleError
-from ansible_collections.slipway.fleet.plugins.plugin_utils.bundle_images import write_archive
-from ansible_collections.slipway.fleet.plugins.plugin_utils.image_host import Host, answer, cache, once
+from ansible_collections.slipway.fleet.plugins.plugin_utils.image_host import Host, answer
+from ansible_collections.slipway.fleet.plugins.plugin_utils.image_move import Found, Known, Wanted, union
+from ansible_collections.slipway.fleet.plugins.plugin_utils.layers import LayerCache
 
 
-def identify(host: Host, options: dict[str, Any]) -> dict[str, Any]:
+def identify(_host: Host, options: dict[str, Any]) -> dict[str, Any]:
     """Name and content of what the bundle has; both are what another way would have named them."""
     image = _image(options)
     return answer(image["reference"], image["content"], None, changed=False, architectures=[image["architecture"]])
 
 
-def put(host: Host, options: dict[str, Any]) -> dict[str, Any]:
-    """Have the image on the host."""
-    image = _image(options)
-    reference, identity = image["reference"], image["id"]
-    there = host.call(name=reference)["image"]
-    changed = not (there and there["id"] == identity)
-    if changed and not host.check_mode:
-        archive = cache() / f"{identity.partition(':')[2]}.bundle.tar"
-        with once(archive.name):
-            if not archive.exists():
-                part = archive.with_suffix(".part")
-                try:
-                    write_archive(_bundle(options), image, part)
-                except BundleError as error:
-                    part.unlink(missing_ok=True)
-                    raise ImageError(str(error)) from error
-                part.rename(archive)
-        os.utime(archive)
-        host.call_with(archive, operation="load", name=reference, expected=identity)
-    return answer(reference, image["content"], identity, changed, architectures=[image["architecture"]])
+def wanted(options: dict[str, Any]) -> Wanted:
+    """The image of the bundle. Raises ImageError where it has none of that name."""
+    image, saved = _image(options), _saved(options)
+    told = json.loads(saved.config)
+    known = Known(saved.id, saved.layers, made_as(told.get("created"), told.get("config")))
+    return Wanted(image["reference"], image["content"], saved.id, known)
+
+
+def found(_host: Host, options: dict[str, Any], _image_wanted: Wanted, hosts: dict[str, dict[str, Any]]) -> Found:
+    """What hosts lack of it, in the cache."""
+    saved, layer_cache = _saved(options), LayerCache()
+    parts = dict(zip(saved.layers, _image(options)["layers"], strict=True))
+    try:
+        for diff_id in union(hosts, saved.layers):
+            with tempfile.TemporaryFile() as spool:
+                _bundle(options).copy(parts[diff_id], spool)
+                layer_cache.add(spool, diff_id)
+    except BundleError as error:
+        raise ImageError(str(error)) from error
+    return Found(saved)
+
+
+def _saved(options: dict[str, Any]) -> Saved:
+    try:
+        config = _bundle(options).read(_image(options)["config"]).decode()
+    except BundleError as error:
+        raise ImageError(str(error)) from error
+    return Saved(config, json.loads(config)["rootfs"]["diff_ids"])
 
 
 def _bundle(options: dict[str, Any]) -> Bundle:

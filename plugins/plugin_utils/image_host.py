@@ -38,6 +38,7 @@ class Host:
         self._action = action
         self._task_vars = task_vars
         self.check_mode: bool = action._task.check_mode
+        self.name = str(action._task.delegate_to or task_vars["inventory_hostname"])
 
     def call(self, **arguments: Any) -> dict[str, Any]:
         """Run the module there. Raises ImageError with what it said."""
@@ -59,6 +60,14 @@ class Host:
             return self.call(archive=remote, **arguments)
         finally:
             action._remove_tmp_path(action._connection._shell.tmpdir)
+
+    def put(self, local: Path, remote: str) -> None:
+        """Send one file, as the user of the connection."""
+        self._action._transfer_file(str(local), remote)
+
+    def fetch(self, remote: str, local: Path) -> None:
+        """Get one file that the user of the connection can read."""
+        self._action._connection.fetch_file(remote, str(local))
 
 
 def answer(reference: str, content: str, image: str | None, changed: bool, **more: Any) -> dict[str, Any]:

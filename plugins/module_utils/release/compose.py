@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 from typing import Any, Optional
 
+from ..image import CONTENT_LABEL, image_named_in
 from .listening import parse_listening
 from .model import SLOTS, SlotStatus
 from .runtime import RuntimeFailed
@@ -71,23 +72,30 @@ class Compose:
         return parse_listening(tables)
 
     def discard(self, releases: list[str]) -> None:
-        """Untag the images that only `releases` name; layers go with the last tag, an image in use is left."""
+        """Untag the images that only `releases` name, and those built for this app that no release names.
+
+        Layers go with the last tag; an image in use is left.
+        """
         others = {path.name for path in self.releases.iterdir()} - set(releases)
         wanted = {self.image_of(release) for release in others}
-        for reference in {self.image_of(release) for release in releases} - wanted - {None}:
+        unwanted = {self.image_of(release) for release in releases} | set(self._built())
+        for reference in unwanted - wanted - {None}:
             try:
                 self._docker("image", "rm", str(reference))
             except RuntimeFailed:
                 continue
 
+    def _built(self) -> list[str]:
+        """The images that the deploy playbook built for this app, as it names and labels them."""
+        names = self._docker(
+            "image", "ls", "--filter", f"label={CONTENT_LABEL}", "--format", "{{.Repository}}:{{.Tag}}",
+            f"slipway/{self.app}",
+        ).split()  # fmt: skip
+        return [name for name in names if not name.endswith(":<none>")]
+
     def image_of(self, release: str) -> Optional[str]:
         """The image that a staged release names."""
-        path = self.releases / release / "compose.yaml"
-        for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
-            key, _, value = line.strip().partition(": ")
-            if key == "image":
-                return value.strip("\"'")
-        return None
+        return image_named_in(self.releases / release / "compose.yaml")
 
     def run(self, release: str, command: list[str], timeout: float) -> subprocess.CompletedProcess[str]:
         """Run a one-off command in `release`, with its environment, secrets, network and limits, outside any slot."""
