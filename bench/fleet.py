@@ -32,6 +32,7 @@ from bench.docker import ROOT, docker
 NETWORK, SUBNET = "slipway-bench", "172.29.90"
 DATA, MODEL = f"{SUBNET}.2", f"{SUBNET}.3"
 IMAGE = "slipway.bench/host"
+INOTIFY_INSTANCES = 4096
 OPERATIONS = ("no-op deploy", "deploy of a new configuration", "rollback")
 STOCK, FLOOR = "stock play of 40 tasks", "`ssh host sh -s`, all at once"
 # What systemd in a container needs in place of --privileged.
@@ -237,6 +238,24 @@ def hosts(bench: Bench) -> Iterator[None]:
         subprocess.run(["docker", "image", "rm", IMAGE], capture_output=True, check=False)
 
 
+@contextmanager
+def room_for_many() -> Iterator[None]:
+    """Let the kernel have enough of what each systemd takes; without it the twentieth does not boot."""
+    limit = Path("/proc/sys/fs/inotify/max_user_instances")
+    before = limit.read_text()
+    if int(before) < INOTIFY_INSTANCES:
+        try:
+            limit.write_text(str(INOTIFY_INSTANCES))
+        except PermissionError:
+            wanted = f"sudo sysctl fs.inotify.max_user_instances={INOTIFY_INSTANCES}"
+            raise SystemExit(f"{limit} is {before.strip()}, too small for so many hosts; say: {wanted}") from None
+    try:
+        yield
+    finally:
+        if int(before) < INOTIFY_INSTANCES:
+            limit.write_text(before)
+
+
 def measure(bench: Bench, fleet: dict[str, str], rounds: int) -> dict[str, Figures]:
     """All commands in turn, and once more with an eye on the controller's memory."""
     inventory = bench.inventory(fleet)
@@ -300,7 +319,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     results: dict[int, dict[str, Figures]] = {}
     with tempfile.TemporaryDirectory(prefix="slipway-bench-") as directory:
         bench = Bench(Path(directory))
-        with hosts(bench):
+        with room_for_many(), hosts(bench):
             fleet: dict[str, str] = {}
             for count in sorted(options.count):
                 say(f"{count} hosts")
