@@ -19,6 +19,7 @@ from ansible_collections.slipway.fleet.plugins.module_utils.package import Packa
 from ansible_collections.slipway.fleet.plugins.plugin_utils import bundle_make
 from ansible_collections.slipway.fleet.plugins.plugin_utils.bundle import Bundle, BundleError, cache
 from ansible_collections.slipway.fleet.plugins.plugin_utils.controller import run_id
+from ansible_collections.slipway.fleet.plugins.plugin_utils.sbom import SbomError
 
 MODULE = "slipway.fleet.bundle"
 # What the roles register from V(need).
@@ -46,7 +47,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             raise AnsibleActionFail(f"{operation} needs `bundle`, the path of the file")
         try:
             return operations[operation](options)
-        except (BundleError, ImageError, PackageError) as error:
+        except (BundleError, ImageError, PackageError, SbomError) as error:
             raise AnsibleActionFail(str(error)) from error
 
     def _need(self, options: dict[str, Any]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from ansible_collections.slipway.fleet.plugins.plugin_utils import (
     image_bundle,
     image_move,
     image_pull,
+    image_sbom,
     image_ship,
 )
 from ansible_collections.slipway.fleet.plugins.plugin_utils.image_host import Host
@@ -52,7 +53,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         if operation == "identify":
             return way.identify(host, options)  # type: ignore[no-any-return]
         if not hasattr(way, "wanted"):
-            return way.put(host, options)  # type: ignore[no-any-return]
+            return self._with_sbom(host, options, way.put(host, options))
         wanted = way.wanted(options)
         if operation == "look":
             return image_move.look(host, wanted)
@@ -62,7 +63,15 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             return self._prepare(way, host, options, wanted, hosts)
         seen = options.get("seen") or image_move.look(host, wanted)
         prepared = options.get("prepared") or self._prepare(way, host, options, wanted, {host.name: seen})
-        return image_move.put(host, wanted, seen, prepared)
+        return self._with_sbom(host, options, image_move.put(host, wanted, seen, prepared))
+
+    def _with_sbom(self, host: Host, options: dict[str, Any], result: dict[str, Any]) -> dict[str, Any]:
+        """With the path of the image's bill of materials, where one is wanted."""
+        if not options.get("sbom"):
+            return result
+        made = image_sbom.have(host, options, result["id"])
+        warnings = [*result.get("warnings", []), *made.get("warnings", [])]
+        return result | made | ({"warnings": warnings} if warnings else {})
 
     def _prepare(
         self, way: Any, host: Host, options: dict[str, Any], wanted: image_move.Wanted, hosts: dict[str, dict[str, Any]]

@@ -11,6 +11,7 @@ from typing import Any
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible_collections.slipway.fleet.plugins.module_utils.package import PackageError, Packages, Target
+from ansible_collections.slipway.fleet.plugins.plugin_utils import sbom
 from ansible_collections.slipway.fleet.plugins.plugin_utils.bundle import BundleError, wheels_of
 from ansible_collections.slipway.fleet.plugins.plugin_utils.package_source import PackageSource, Wheel, cached_wheels
 
@@ -23,7 +24,10 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         self._task_vars = task_vars
         self.validate_argument_spec(
             {name: {"required": True} for name in ("app", "root")}
-            | {name: {} for name in ("operation", "source", "files", "lock", "python", "wheels", "ca_file", "bundle")}
+            | {
+                name: {}
+                for name in ("operation", "source", "files", "lock", "python", "wheels", "ca_file", "bundle", "sbom")
+            }
         )
         options = dict(self._task.args)
         try:
@@ -51,6 +55,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             wheels = self._wheels(requirements, target, options)
             sent = self._send(source, requirements, wheels, set(found["wheels"]), place)
         return {
+            **self._sbom(options, source, key, found["target"]),
             "changed": not found["present"],
             **self._named(options, key),
             "python": found["target"]["version"],
@@ -65,6 +70,22 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             return cached_wheels(requirements, target, wheels_of(Path(options["bundle"])), None, offline=True)
         except BundleError as error:
             raise PackageError(str(error)) from error
+
+    def _sbom(self, options: dict[str, Any], source: PackageSource, key: str, target: dict[str, Any]) -> dict[str, Any]:
+        """The bill of materials, made once for each content and Python; a deploy does not fail for it."""
+        if not options.get("sbom") or self._task.check_mode:
+            return {}
+        content = f"{key}-{Target(**target).short}"
+        path = sbom.cached(content)
+        if not path.exists():
+            try:
+                wheels = self._wheels(source.requirements(Target(**target)), Target(**target), options)
+                path = sbom.keep(
+                    content, sbom.of_wheels(options["app"], key, [(item.path, item.sha256) for item in wheels])
+                )
+            except (PackageError, sbom.SbomError) as error:
+                return {"warnings": [f"the release has no bill of materials (SBOM): {error}"]}
+        return {"sbom": str(path)}
 
     def _named_paths(self, options: dict[str, Any]) -> tuple[Path | None, Path | None]:
         own, ca_file = (Path(options[name]) if options.get(name) else None for name in ("wheels", "ca_file"))

@@ -67,6 +67,7 @@ options:
     type: bool
     default: false
   bundle: {description: A bundle on the controller that has the image; then O(source) is not asked., type: path}
+  sbom: {description: Have a bill of materials of the image on the controller., type: bool, default: false}
   operation:
     description:
       - V(identify) only tells name and content of the wanted image, and changes nothing.
@@ -75,7 +76,7 @@ options:
         for C(run_once), between V(look) and the task that sends.
       - The others are set by the action plugin for the part that runs on the host.
     type: str
-    choices: [identify, look, prepare, find, ask, pull, load, build, export, forget_export]
+    choices: [identify, look, prepare, find, ask, pull, load, build, export, forget_export, inventory]
     default: find
   results: {description: For V(prepare) the name under which every host registered its V(look)., type: str}
   seen: {description: What V(look) returned; without it the host is asked., type: dict}
@@ -119,6 +120,7 @@ architectures:
   returned: always
   type: list
   elements: str
+sbom: {description: Path of the bill of materials (CycloneDX) on the controller., returned: with O(sbom), type: str}
 size: {description: Bytes of the layers; packed when RV(packed)., returned: when known, type: int}
 packed: {description: The size is that of the layers as they travel., returned: pull, type: bool}
 bytes_moved: {description: Bytes that were sent to the host., returned: for ship and build, type: int}
@@ -129,7 +131,7 @@ from typing import Any, Callable
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils import image_build, image_load
+from ..module_utils import image_build, image_inventory, image_load
 from ..module_utils.image import ImageError, look
 from ..module_utils.image_pull import ask, pull
 from ..module_utils.registry import RegistryError
@@ -154,7 +156,10 @@ ARGUMENTS: dict[str, Any] = {
     "cosign_log": {"type": "bool", "default": False},
     "operation": {
         "type": "str",
-        "choices": ["identify", "look", "prepare", "find", "ask", "pull", "load", "build", "export", "forget_export"],
+        "choices": [
+            *("identify", "look", "prepare"),
+            *("find", "ask", "pull", "load", "build", "export", "forget_export", "inventory"),
+        ],
         "default": "find",
     },
     "results": {"type": "str"},
@@ -180,6 +185,7 @@ OPERATIONS: dict[str, Callable[[dict[str, Any], bool], dict[str, Any]]] = {
     "build": lambda options, _: image_build.build_for_fleet(options),
     "export": lambda options, _: image_build.export(options),
     "forget_export": lambda options, _: image_build.forget_export(options),
+    "inventory": lambda options, _: {"changed": False, "inventory": image_inventory.take(options["name"])},
 }
 
 

@@ -27,6 +27,7 @@ options:
   wheels: {description: Directory on the controller with wheels of one's own that no index has., type: path}
   ca_file: {description: CA bundle on the controller for an index behind an inspecting proxy., type: path}
   bundle: {description: A bundle on the controller that has the wheels; then no index is asked., type: path}
+  sbom: {description: Have a bill of materials of the package on the controller., type: bool, default: false}
   operation:
     description:
       - V(put) has the package on the host, V(identify) only tells its content and asks no host, V(inspect) only looks
@@ -57,6 +58,7 @@ reference: {description: Directory of the package on the host., returned: always
 content: {description: Key of the package's content., returned: always, type: str}
 python: {description: Version of the host's Python., returned: always, type: str}
 sent: {description: Bytes sent to this host., returned: always, type: int}
+sbom: {description: Path of the bill of materials (CycloneDX) on the controller., returned: with O(sbom), type: str}
 """
 
 import os

@@ -13,6 +13,7 @@ from typing import Any
 
 import yaml
 from ansible_collections.slipway.fleet.plugins.module_utils.image import Image, find
+from ansible_collections.slipway.fleet.plugins.module_utils.image_inventory import take
 from ansible_collections.slipway.fleet.plugins.module_utils.package import Target
 from ansible_collections.slipway.fleet.plugins.plugin_utils import (
     bundle_debian,
@@ -20,6 +21,7 @@ from ansible_collections.slipway.fleet.plugins.plugin_utils import (
     bundle_project,
     image_build,
     image_pull,
+    sbom,
 )
 from ansible_collections.slipway.fleet.plugins.plugin_utils.bundle import BLOCK, BundleError, Writer
 from ansible_collections.slipway.fleet.plugins.plugin_utils.package_source import PackageSource, cached_wheels
@@ -117,7 +119,14 @@ def _image(writer: Writer, options: dict[str, Any], told: Told) -> dict[str, Any
     else:
         image, reference = _present(name), name
         content = image.id
-    return {"name": name, "reference": reference, "content": content, **bundle_images.add(writer, image)}
+    added = bundle_images.add(writer, image)
+    document = sbom.cached(image.id)
+    if not document.exists():
+        document = sbom.keep(image.id, sbom.of_image(name, take(image.id)))
+    added["sbom"] = f"sbom/{image.id.partition(':')[2]}.cdx.json"
+    if added["sbom"] not in writer:
+        writer.add_file(added["sbom"], document)
+    return {"name": name, "reference": reference, "content": content, **added}
 
 
 def _present(name: str) -> Image:

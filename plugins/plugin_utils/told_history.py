@@ -36,7 +36,10 @@ def entry(host: str, record: Mapping[str, Any]) -> dict[str, Any]:
         "release": record.get("release"),
         "result": None if lock else record.get("result"),
         "cause": record.get("event") or record.get("cause") or "",
-        **{name: record.get(name) for name in ("who", "from", "image", "config", "revision", "migration", "run")},
+        **{
+            name: record.get(name)
+            for name in ("who", "from", "image", "config", "revision", "migration", "sbom", "run")
+        },
         "hosts": [host],
     }
 

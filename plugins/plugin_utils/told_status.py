@@ -26,6 +26,7 @@ def row(host: str, result: Optional[Mapping[str, Any]]) -> dict[str, Any]:
         "slot": state.get("slot"),
         "health": "ok" if health == "200" else health,
         "since": state.get("since"),
+        "sbom": seen.get("sbom"),
         "free_mib": seen.get("free_mib"),
         "certificate_days": seen.get("certificate_days"),
         "freeze": seen.get("freeze") or None,

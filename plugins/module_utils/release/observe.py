@@ -51,6 +51,7 @@ def observe(transaction: Transaction) -> dict[str, Any]:
         "slots": {name: asdict(slot) for name, slot in slots.items()},
         "servers": {name: asdict(server) for name, server in servers.items()},
         "health": health.error or str(health.status),
+        "sbom": transaction.store.sbom(state.release),
         "drift": drift,
     }
 

@@ -19,6 +19,8 @@ from .model import Intent, State
 from .runtime import STAGED_BY
 
 MANIFEST = ".manifest.json"
+# What a release is made of. One that was sealed before there were such files may get one later.
+SBOM = "sbom.cdx.json"
 
 
 def write_durably(path: Path, text: str, mode: int = 0o644) -> None:
@@ -169,6 +171,8 @@ class Store:
         if before is None:
             return []
         now = self._digests(release)
+        if SBOM not in before:
+            now.pop(SBOM, None)
         return sorted(path for path in before.keys() | now.keys() if before.get(path) != now.get(path))
 
     def _digests(self, release: str) -> dict[str, str]:
@@ -181,6 +185,11 @@ class Store:
             for path in sorted(files)
             if not path.name.startswith(".")
         }
+
+    def sbom(self, release: str) -> Optional[str]:
+        """The path of a release's bill of materials, None where it has none."""
+        path = self.releases / release / SBOM
+        return str(path) if path.is_file() else None
 
     def removable(self, keep: int, needed: set[str]) -> list[str]:
         """All staged releases but those `needed`, the `keep` newest good ones and those never recorded.

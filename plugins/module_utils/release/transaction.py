@@ -14,7 +14,7 @@ from .model import SLOTS, Intent, Probe, Request, SlotStatus, State, Transaction
 from .runtime import Runtime, RuntimeFailed
 from .store import Store
 
-MADE_OF = ("image", "config", "revision", "migration")
+MADE_OF = ("image", "config", "revision", "migration", "sbom")
 EDGE_SEES_SLOT_WITHIN = 20.0
 POLL = 0.25
 
