@@ -174,6 +174,7 @@ def missing_packages() -> list[str]:
         "pgrep": "procps",
         "chromium": "chromium",
         "docker-registry": "docker-registry",
+        "debsecan": "debsecan",
     }
     missing = [package for program, package in programs.items() if not shutil.which(program, path=path)]
     return missing if postgres else ["postgresql", *missing]

@@ -11,18 +11,25 @@ from typing import Any
 
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
-from ansible_collections.slipway.fleet.plugins.plugin_utils import told_history, told_lock, told_logs, told_status
+from ansible_collections.slipway.fleet.plugins.plugin_utils import (
+    told_audit,
+    told_history,
+    told_lock,
+    told_logs,
+    told_status,
+)
 from ansible_collections.slipway.fleet.plugins.plugin_utils.told import Results, Told, inventory_name
 
 TELLERS: dict[str, Callable[[Results], Told]] = {
     "status": told_status.tell,
     "history": told_history.tell,
+    "audit": told_audit.tell,
     "lock": told_lock.tell,
     "problems": told_lock.tell_problems,
     "logs": told_logs.tell,
     "output": told_logs.tell_output,
 }
-WRITTEN = ("status", "history")
+WRITTEN = ("status", "history", "audit")
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]
