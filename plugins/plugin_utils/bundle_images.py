@@ -1,6 +1,6 @@
 # Copyright: Slipway contributors
 # SPDX-License-Identifier: MIT
-"""Images in a bundle: from the Docker of the machine that makes it, and back into what `docker load` reads."""
+"""Images on their way into a bundle, from the Docker of the machine that makes it."""
 
 from __future__ import annotations
 
@@ -9,13 +9,10 @@ import json
 import subprocess
 import tarfile
 import tempfile
-from collections.abc import Iterable
-from io import BytesIO
-from pathlib import Path
 from typing import IO, Any
 
 from ansible_collections.slipway.fleet.plugins.module_utils.image import Image
-from ansible_collections.slipway.fleet.plugins.plugin_utils.bundle import Bundle, BundleError, Writer
+from ansible_collections.slipway.fleet.plugins.plugin_utils.bundle import BundleError, Writer
 
 
 def add(writer: Writer, image: Image) -> dict[str, Any]:
@@ -56,33 +53,3 @@ def _member(archive: tarfile.TarFile, name: str) -> IO[bytes]:
     if stream is None:
         raise BundleError(f"`docker save` wrote no {name}")
     return stream
-
-
-def write_archive(bundle: Bundle, image: dict[str, Any], target: Path) -> None:
-    """Write an image of a bundle as an archive that `docker load` reads; every part is checked on its way."""
-    identity = image["id"].partition(":")[2]
-    with tarfile.open(target, "w") as archive:
-        _add(archive, f"{identity}.json", bundle.read(image["config"]))
-        names = []
-        for name in image["layers"]:
-            # Compressed layers are read as such by Docker, whatever their names.
-            names.append(f"{Path(name).name.partition('.')[0]}/layer.tar")
-            if names.count(names[-1]) == 1:
-                with tempfile.TemporaryFile() as spool:
-                    bundle.copy(name, spool)
-                    size = spool.tell()
-                    spool.seek(0)
-                    item = tarfile.TarInfo(names[-1])
-                    item.size = size
-                    archive.addfile(item, spool)
-        _add(archive, "manifest.json", json.dumps(_manifest(identity, names)).encode())
-
-
-def _manifest(identity: str, layers: Iterable[str]) -> list[dict[str, Any]]:
-    return [{"Config": f"{identity}.json", "RepoTags": None, "Layers": list(layers)}]
-
-
-def _add(archive: tarfile.TarFile, name: str, data: bytes) -> None:
-    item = tarfile.TarInfo(name)
-    item.size = len(data)
-    archive.addfile(item, BytesIO(data))
