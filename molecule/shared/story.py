@@ -41,7 +41,7 @@ def environment(name: str) -> dict[str, str]:
     return found
 
 
-@pytest.fixture(scope="module", autouse=True)
+@pytest.fixture(scope="module")
 def deployment(name: str, tmp_path_factory: pytest.TempPathFactory) -> Deployment:
     """The playbooks against the host; one that was only provisioned gets its first release."""
     found = Deployment(
