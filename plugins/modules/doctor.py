@@ -103,7 +103,7 @@ from ..module_utils.release.edge import EdgeError
 from ..module_utils.release.model import State
 from ..module_utils.release.observe import certificate_days, free_mib, observe
 from ..module_utils.release.runtimes import staged_for
-from ..module_utils.release.store import Busy, Store
+from ..module_utils.release.store import Store
 from ..module_utils.release.transaction import Transaction
 from ..module_utils.release.wiring import PLACE_ARGUMENTS, transaction_of
 
@@ -209,13 +209,9 @@ def lock_problem(transaction: Transaction, run: str) -> Optional[str]:
     """Why nobody else may release now: a freeze, another run, or a transaction that outlived its run."""
     if problem := Lease(transaction.request.app, transaction.store.root).problem(run):
         return problem
-    if not (transaction.store.root / "lock").exists():
-        return None
-    try:
-        with transaction.store.lock("a look at what is under way"):
-            return None
-    except Busy as error:
-        return f"another release of this app is under way here ({error}); wait until it has ended"
+    if holder := transaction.store.holder():
+        return f"another release of this app is under way here ({holder}); wait until it has ended"
+    return None
 
 
 def find_problems(options: dict[str, Any], transaction: Transaction) -> list[str]:

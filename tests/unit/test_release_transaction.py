@@ -503,6 +503,16 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path, monkeypatch: pyt
     assert [entry.name for entry in tmp_path.iterdir()] == ["state.json"]
 
 
+def test_a_look_at_the_lock_writes_nothing(tmp_path: Path) -> None:
+    store = store_module.Store(tmp_path)
+    assert store.holder() is None
+    assert not (tmp_path / "lock").exists()
+    with store.lock("release two by ci"):
+        assert store.holder() == "release two by ci"
+    assert store.holder() is None
+    assert (tmp_path / "lock").read_text() == "release two by ci"
+
+
 def test_the_lock_names_its_holder(tmp_path: Path) -> None:
     store = Store(tmp_path)
     with store.lock("release two by ci"), pytest.raises(store_module.Busy, match="release two by ci"), store.lock("me"):

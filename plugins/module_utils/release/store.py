@@ -96,6 +96,18 @@ class Store:
             stream.flush()
             yield
 
+    def holder(self) -> Optional[str]:
+        """Who holds the app on this host now, None where nobody does. Writes nothing."""
+        try:
+            with open(self.root / "lock", encoding="utf-8") as stream:
+                try:
+                    fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    return stream.read().strip() or "an unnamed transaction"
+        except FileNotFoundError:
+            pass
+        return None
+
     def state(self) -> Optional[State]:
         content = read_json(self._state)
         return State(**content) if content else None
