@@ -112,7 +112,7 @@ def look(reference: str, check_mode: bool) -> dict[str, Any]:
         found = find(reference)
     except ImageError as error:
         if check_mode:
-            return {"changed": False, "image": None, "unreachable": str(error)}
+            return {"changed": False, "image": None, "without_docker": str(error)}
         raise
     return {"changed": False, "image": found.as_dict() if found else None}
 

@@ -32,7 +32,7 @@ def look(reference: str, expected: str, check_mode: bool) -> dict[str, Any]:
         layers = _layers()
     except ImageError as error:
         if check_mode:  # the dry run of a play that would install Docker first
-            return {"changed": False, "image": None, "unreachable": str(error)}
+            return {"changed": False, "image": None, "without_docker": str(error)}
         raise
     return {
         "changed": False,

@@ -86,7 +86,7 @@ def ask(options: dict[str, Any]) -> dict[str, Any]:
         # With a digest nothing has to be asked; Docker may know a way (a proxy, a mirror) that this process does not.
         if not reference.digest:
             raise
-        result["unreachable"] = str(error)
+        result["without_registry"] = str(error)
     return result
 
 

@@ -169,7 +169,7 @@ def _by_host(host: Host, wanted: Wanted) -> tuple[Resolved, list[str]]:
     resolved = result.get("resolved")
     found = Resolved(**resolved) if resolved else Resolved(wanted.reference.digest, {})
     first, _ = remembered(wanted, run_id(), lambda: (found, ""))
-    warnings = [f"{result['unreachable']}. Its Docker tries by itself"] if result.get("unreachable") else []
+    warnings = [f"{result['without_registry']}. Its Docker tries by itself"] if result.get("without_registry") else []
     return Resolved(first.digest, found.sizes), warnings
 
 
