@@ -33,7 +33,7 @@ NETWORK, SUBNET = "slipway-bench", "172.29.90"
 DATA, MODEL = f"{SUBNET}.2", f"{SUBNET}.3"
 IMAGE = "slipway.bench/host"
 INOTIFY_INSTANCES = 4096
-OPERATIONS = ("no-op deploy", "deploy of a new configuration", "rollback")
+OPERATIONS = ("deploy with nothing to do", "deploy of a new configuration", "rollback")
 STOCK, FLOOR = "stock play of 40 tasks", "`ssh host sh -s`, all at once"
 # What systemd in a container needs in place of --privileged.
 HOST = [
@@ -269,7 +269,10 @@ def measure(bench: Bench, fleet: dict[str, str], rounds: int) -> dict[str, Figur
         counted = number < rounds
         new = f"{revision}, {number}"
         for name, command in (
-            ("no-op deploy", bench.playbook(inventory, "slipway.fleet.deploy", fastapi_app_revision=revision)),
+            (
+                "deploy with nothing to do",
+                bench.playbook(inventory, "slipway.fleet.deploy", fastapi_app_revision=revision),
+            ),
             (STOCK, stock),
             (
                 "deploy of a new configuration",
