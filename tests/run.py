@@ -24,7 +24,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 # Seconds until a command that hangs is ended and counted as failed.
-LIMIT = 3600
+LIMIT = 4500
 # Plugins are checked under the name by which Ansible imports them, which is the path through the committed link.
 TYPED = (
     "app",
