@@ -157,7 +157,7 @@ class Fleet(Deployment):
     def whole(self, seconds: float = 90) -> str:
         """Wait until every transaction has ended by itself, and each host serves, alone, what it has recorded."""
         deadline = time.monotonic() + seconds
-        while busy := [host for host in WEB if not self._idle(host)]:
+        while busy := [host for host in WEB if self._busy(host)]:
             assert time.monotonic() < deadline, f"still under way after {seconds:.0f} s: {busy}"
             time.sleep(0.5)
         states = self.states()
@@ -167,11 +167,15 @@ class Fleet(Deployment):
             assert len(running) == 1, f"{host}: one slot runs"
         return next(iter(set(states.values()))) if len(set(states.values())) == 1 else ""
 
-    def _idle(self, host: str) -> bool:
-        """No transaction holds the app on the host, and none was left half done that a rerun would have to finish."""
-        on(host, f"flock --nonblock --conflict-exit-code 0 {HOME}/lock true")
-        held = subprocess.run(["docker", "exec", host, "flock", "--nonblock", f"{HOME}/lock", "true"], check=False)
-        return held.returncode == 0
+    def under_way(self, host: str, seconds: float = 60) -> None:
+        """Wait until a transaction holds the app on the host."""
+        deadline = time.monotonic() + seconds
+        while not self._busy(host):
+            assert time.monotonic() < deadline, f"no transaction on {host} within {seconds:.0f} s"
+
+    def _busy(self, host: str) -> bool:
+        """Whether a transaction holds the app on the host."""
+        return on(host, f"flock --shared --nonblock {HOME}/lock echo free || echo held").split() == ["held"]
 
     def unlocked(self, seconds: float = 20) -> float:
         """Wait until no host is held by a run; returns how long it took."""

@@ -159,7 +159,7 @@ from ..module_utils.release.edge import EdgeError
 from ..module_utils.release.model import TransactionError
 from ..module_utils.release.observe import observe, surroundings
 from ..module_utils.release.runtime import RuntimeFailed
-from ..module_utils.release.store import Busy
+from ..module_utils.release.store import MOMENT, Busy
 from ..module_utils.release.transaction import Transaction
 from ..module_utils.release.wiring import CANARY_ARGUMENT, PLACE_ARGUMENTS, transaction_of
 
@@ -189,7 +189,7 @@ ARGUMENTS: dict[str, Any] = {
 }
 
 
-def activate(transaction: Transaction, holder: str, wait: float = 0) -> dict[str, Any]:
+def activate(transaction: Transaction, holder: str, wait: float = MOMENT) -> dict[str, Any]:
     """The result of the transaction, a refusal included."""
     try:
         with transaction.store.lock(holder, wait):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import re
 import shutil
 import subprocess
 import tempfile
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -519,6 +521,17 @@ def test_the_lock_names_its_holder(tmp_path: Path) -> None:
         pass
     with store.lock("me again"):
         pass
+
+
+def test_a_look_at_the_same_moment_does_not_refuse_a_transaction(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    looking = (tmp_path / "lock").open("a+")
+    fcntl.flock(looking, fcntl.LOCK_SH)
+    over = threading.Timer(0.2, looking.close)
+    over.start()
+    with store.lock("a release"):
+        assert store.holder() == "a release"
+    over.join()
 
 
 def record(store: Store, release: str, result: str = "good", **more: Any) -> None:

@@ -116,7 +116,7 @@ class TestUnreachable:
         variables = fleet.release("unreachable in its turn")
         run = fleet.begin("deploy", **variables)
         run.reached(f"\n{A}  ")
-        time.sleep(3)
+        fleet.under_way(B)
         with unreachable(B):
             assert run.wait() == 2, run.output()
         rows = table(run.output())

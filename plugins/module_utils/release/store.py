@@ -21,6 +21,8 @@ from .runtime import STAGED_BY
 MANIFEST = ".manifest.json"
 # What a release is made of. One that was sealed before there were such files may get one later.
 SBOM = "sbom.cdx.json"
+# Seconds: who looks whether the lock is held holds it, too, and for less than that.
+MOMENT = 1.0
 
 
 def write_durably(path: Path, text: str, mode: int = 0o644) -> None:
@@ -75,7 +77,7 @@ class Store:
         self._ledger = root / "ledger.jsonl"
 
     @contextmanager
-    def lock(self, holder: str, wait: float = 0) -> Iterator[None]:
+    def lock(self, holder: str, wait: float = MOMENT) -> Iterator[None]:
         """Hold the app on this host for one transaction. The kernel frees it when the process ends, however it ends.
 
         Raises Busy when another one holds it for longer than `wait` seconds.
