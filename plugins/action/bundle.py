@@ -16,7 +16,6 @@ from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 from ansible_collections.slipway.fleet.plugins.module_utils.image import ImageError
 from ansible_collections.slipway.fleet.plugins.module_utils.package import PackageError
-from ansible_collections.slipway.fleet.plugins.plugin_utils import bundle_make
 from ansible_collections.slipway.fleet.plugins.plugin_utils.bundle import Bundle, BundleError, cache
 from ansible_collections.slipway.fleet.plugins.plugin_utils.controller import run_id
 from ansible_collections.slipway.fleet.plugins.plugin_utils.sbom import SbomError
@@ -59,6 +58,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         }
 
     def _make(self, options: dict[str, Any]) -> dict[str, Any]:
+        # Every deploy has a task of this plugin, and nearly none makes a bundle: what that takes is loaded here.
+        from ansible_collections.slipway.fleet.plugins.plugin_utils import bundle_make  # noqa: PLC0415 - as said above
+
         file = Path(options["bundle"])
         if self._task.check_mode:
             return {"changed": True, "file": str(file)}

@@ -19,7 +19,20 @@ from ansible_collections.slipway.fleet.plugins.plugin_utils import (
     image_sbom,
     image_ship,
 )
+from ansible_collections.slipway.fleet.plugins.plugin_utils.controller import refuse_wrong
 from ansible_collections.slipway.fleet.plugins.plugin_utils.image_host import Host
+
+# What `identify` takes; the rest of a role's variables is checked before they are used.
+TYPES: dict[str, Any] = {
+    **{name: {"type": "str"} for name in ("name", "registry_user", "dockerfile", "ca_file", "registry_ca_file")},
+    "source": {"choices": ["build", "build_on_host", "pull", "ship"]},
+    "registry_password": {"type": "str", "no_log": True},
+    "registry_resolve": {"choices": ["controller", "host"]},
+    "cosign_key": {"type": "str"},
+    "cosign_log": {"type": "bool"},
+    "context": {"type": "path"},
+    "build_args": {"type": "dict"},
+}
 
 # MiB
 RESERVE = 1024
@@ -36,6 +49,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]
     def run(self, tmp: Any = None, task_vars: Any = None) -> dict[str, Any]:
         super().run(tmp, task_vars)
         options = {"source": "pull", **self._task.args}
+        refuse_wrong(options, "fastapi_image", TYPES if options.get("operation") == "identify" else {})
+        options.pop("wrong", None)
         way = image_bundle if options.get("bundle") else WAYS.get(options["source"])
         if way is None:
             raise AnsibleActionFail(f"source is {options['source']!r}, but must be one of {', '.join(WAYS)}")

@@ -13,7 +13,15 @@ from ansible.plugins.action import ActionBase
 from ansible_collections.slipway.fleet.plugins.module_utils.package import PackageError, Packages, Target
 from ansible_collections.slipway.fleet.plugins.plugin_utils import sbom
 from ansible_collections.slipway.fleet.plugins.plugin_utils.bundle import BundleError, wheels_of
+from ansible_collections.slipway.fleet.plugins.plugin_utils.controller import refuse_wrong
 from ansible_collections.slipway.fleet.plugins.plugin_utils.package_source import PackageSource, Wheel, cached_wheels
+
+# What `identify` takes; the rest of a role's variables is checked before they are used.
+TYPES: dict[str, Any] = {
+    **{name: {"type": "str"} for name in ("lock", "wheels", "ca_file")},
+    "source": {"type": "path"},
+    "files": {"type": "list", "elements": "str"},
+}
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]
@@ -35,6 +43,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
                 return self._on_host(**options)
             source = PackageSource(Path(options["source"]), list(options["files"]), options["lock"])
             if options.get("operation") == "identify":
+                refuse_wrong(options, "fastapi_package", TYPES)
                 source.check(*self._named_paths(options))
                 return {"changed": False, **self._named(options, source.key())}
             return self._put(options, source)

@@ -7,12 +7,11 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from ansible.errors import AnsibleActionFail, AnsibleError, AnsibleFileNotFound, AnsibleUndefinedVariable
 from ansible.plugins.action import ActionBase
-from ansible.template import trust_as_template
+from ansible_collections.slipway.fleet.plugins.plugin_utils.rendering import render
 
 # Options of an item that do not leave the controller: what they stand for travels apart.
 RENDERED = ("src", "content")
@@ -66,24 +65,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             raise AnsibleActionFail(f"{where}: {options['src']} cannot be rendered") from error
 
     def _render(self, options: Mapping[str, Any], task_vars: Any) -> Any:
-        """Do what ansible.builtin.template does with a template: search path, ansible_managed, block trimming."""
         source = self._find_needle("templates", options["src"])
-        parents = [*task_vars.get("ansible_search_path", []), self._loader.get_basedir(), str(Path(source).parent)]
-        variables = {
-            "ansible_managed": "Ansible managed",
-            **task_vars,
-            "template_path": options["src"],
-            "template_destpath": options.get("dest"),
-        }
-        templar = self._templar.copy_with_new_env(
-            searchpath=[path for parent in parents for path in (str(Path(parent, "templates")), parent)],
-            available_variables=variables,
-        )
-        return templar.template(
-            trust_as_template(self._loader.get_text_file_contents(source)),
-            escape_backslashes=False,
-            overrides={"trim_blocks": True, "lstrip_blocks": False, "newline_sequence": "\n"},
-        )
+        more = {"template_path": options["src"], "template_destpath": options.get("dest")}
+        return render(self._templar, self._loader, source, task_vars, **more)
 
 
 def _text(where: str, what: str, value: Any) -> str:

@@ -12,7 +12,7 @@ description:
   - While hosts are taken to a release, one line on the terminal names them with the seconds gone and the batch. When a
     host is done, a plain line tells from which release to which it went and how long each phase took.
   - Where the output is no terminal there are only the plain lines. It shows nothing else, beside the usual output.
-  - It also notes when each play began, which the report of a run tells.
+  - It also notes when each play began, which the report of a run tells, and loads what many tasks use, once for all.
 requirements:
   - Enable it with C(callbacks_enabled = slipway.fleet.progress) in the section C(defaults) of C(ansible.cfg).
 author: [Slipway contributors]
@@ -29,6 +29,7 @@ from ansible.plugins.callback import CallbackBase
 from ansible.utils.display import Display
 from ansible_collections.slipway.fleet.plugins.plugin_utils import plays
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet import batch_of
+from ansible_collections.slipway.fleet.plugins.plugin_utils.preload import preload
 
 ACTION = "slipway.fleet.release"
 SHOWN = ("activate", "settle")  # operations that take time; the others only tell
@@ -147,6 +148,9 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
         self._batch = ""
         self._line = Line(self._shown, self._text)
         self._live = False
+
+    def v2_playbook_on_start(self, playbook: Any) -> None:
+        self._quietly(preload)
 
     def v2_playbook_on_play_start(self, play: Any) -> None:
         self._quietly(lambda: self._new_play(play))

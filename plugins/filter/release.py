@@ -4,18 +4,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import json
+import os
 import re
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
+from ansible import constants
 from ansible.errors import AnsibleFilterError
+from ansible_collections.slipway.fleet.plugins.module_utils.release.store import write_durably
 from jinja2 import pass_context
 
 _ID_LENGTH = 12
 _NAME = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*$")
+_KEY = os.urandom(32)  # of this run; `preload` loads this module before the run forks its workers
 _PLACEHOLDERS = {"", "changeme", "change-me", "placeholder", "secret", "password", "todo", "none"}
 
 
@@ -40,8 +46,18 @@ def secrets_digest(secrets: dict[str, Any], salt: str) -> str:
 
 @functools.lru_cache(maxsize=4)
 def _scrypt(text: str, salt: str) -> str:
-    """Kept in memory, because Ansible renders a variable anew wherever it is used."""
-    return hashlib.scrypt(text.encode(), salt=salt.encode(), n=1 << 14, r=8, p=1, dklen=16).hex()
+    """Kept for the run, because Ansible renders a variable anew wherever it is used, and each host is a process.
+
+    What it is kept under says nothing to who does not have the key, and that is in the memory of this run alone.
+    """
+    name = hashlib.blake2b(json.dumps([text, salt]).encode(), key=_KEY).hexdigest()
+    kept = Path(constants.DEFAULT_LOCAL_TMP, f"slipway-{name}")
+    with contextlib.suppress(OSError):
+        return kept.read_text(encoding="ascii")
+    digest = hashlib.scrypt(text.encode(), salt=salt.encode(), n=1 << 14, r=8, p=1, dklen=16).hex()
+    with contextlib.suppress(OSError):
+        write_durably(kept, digest, 0o600)
+    return digest
 
 
 def placeholders(secrets: dict[str, Any]) -> list[str]:

@@ -14,6 +14,11 @@ description:
   - Tells what serves, and whether that is the wanted release already, so that the rest of a deploy can be left out.
   - In check mode problems are warnings, since a run that would first provision the host would mend some of them.
 options:
+  wrong:
+    description: What is known to be wrong already; with any, the task fails with it and the host is not asked.
+    type: list
+    elements: str
+    default: []
   app: {description: Name of the app., type: str, required: true}
   root: {description: Directory of the app on the host., type: path, required: true}
   edge:

@@ -78,6 +78,11 @@ options:
     type: str
     choices: [identify, look, prepare, find, ask, pull, load, build, export, forget_export, inventory]
     default: find
+  wrong:
+    description: For V(identify) what is known to be wrong already; with any, the task fails with it.
+    type: list
+    elements: str
+    default: []
   results: {description: For V(prepare) the name under which every host registered its V(look)., type: str}
   seen: {description: What V(look) returned; without it the host is asked., type: dict}
   prepared: {description: What V(prepare) returned; without it each host prepares for itself., type: dict}

@@ -13,7 +13,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from ansible.errors import AnsibleConnectionFailure
+from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 from ansible_collections.slipway.fleet.plugins.module_utils.lease import HEARTBEAT
@@ -86,6 +87,19 @@ def on_host(action: ActionBase, module: str, arguments: dict[str, Any], task_var
     if result.get("unreachable"):
         raise Unreachable(" ".join(str(result.get("msg", "no answer")).split()))
     return result
+
+
+def refuse_wrong(options: dict[str, Any], role: str = "", types: dict[str, Any] | None = None) -> None:
+    """Raise AnsibleActionFail for what stands in the option `wrong`, or for options that are not of their `types`.
+
+    A task for each check would cost every host of the fleet a process of its own on the controller. An option is named
+    as the variable of the role that it came from.
+    """
+    named = {f"{role}_{name}": kind for name, kind in (types or {}).items()}
+    given = {f"{role}_{name}": options[name] for name in types or () if options.get(name) is not None}
+    broken = ArgumentSpecValidator(named).validate(given).error_messages or options.get("wrong")
+    if broken:
+        raise AnsibleActionFail(" ".join(broken))
 
 
 def keep_alive(action: ActionBase, lease: str, run: str) -> None:

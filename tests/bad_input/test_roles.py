@@ -146,6 +146,10 @@ WRONG: dict[str, dict[str, Case]] = {
             ("fastapi_image_cosign_key", "resolve: host"),
         ),
         "a registry that nobody has": (PULL, ("cannot reach the registry", "r.invalid", "proxy")),
+        "a text for the build's arguments": (
+            {"fastapi_image_build_args": "PYTHON"},
+            ("fastapi_image_build_args", "dict"),
+        ),
         "no Dockerfile": ({"fastapi_image_dockerfile": "Nofile"}, ("fastapi_image_dockerfile", "Nofile")),
     },
     "haproxy": {

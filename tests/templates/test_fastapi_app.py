@@ -135,6 +135,13 @@ def test_a_release_is_staged_for_its_runtime(runtime: str, rendered: str) -> Non
     assert ("unit.service" in files) != ("compose.yaml" in files)
 
 
+@pytest.mark.parametrize(("runtime", "rendered"), [("compose", "compose.yaml"), ("systemd", "unit.service")])
+def test_a_release_is_named_by_the_text_that_is_written(runtime: str, rendered: str) -> None:
+    wanted = role(runtime)
+    assert wanted.value("__fastapi_app_config") == wanted.render(f"{rendered}.j2")
+    assert wanted.value(f"lookup('ansible.builtin.template', '{rendered}.j2')") == wanted.render(f"{rendered}.j2")
+
+
 def test_a_container_sees_the_sockets_that_are_named() -> None:
     text = role("compose", fastapi_app_socket_directories=["/run/postgresql"]).render("compose.yaml.j2")
     volumes = yaml.safe_load(text)["services"]["web"]["volumes"]

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.slipway.fleet.plugins.callback import progress
+from ansible_collections.slipway.fleet.plugins.plugin_utils import preload
 
 ROOT = Path(__file__).resolve().parents[2]
 GOOD: dict[str, Any] = {
@@ -191,3 +192,8 @@ def screen(written: str) -> list[str]:
                 shown = part + shown[len(part) :]
         lines.append(shown)
     return lines
+
+
+@pytest.mark.parametrize(("loader", "name"), preload.PLUGINS, ids=[name for _, name in preload.PLUGINS])
+def test_what_is_loaded_before_the_first_task_is_there(loader: Any, name: str) -> None:
+    assert loader.get(name) is not None

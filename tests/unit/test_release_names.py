@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import tarfile
 from pathlib import Path
 
 import pytest
 from ansible.errors import AnsibleFilterError
+from ansible_collections.slipway.fleet.plugins.filter import release as names
 from ansible_collections.slipway.fleet.plugins.filter.release import (
     broken_rules,
     placeholders,
@@ -128,6 +130,18 @@ def test_listening_addresses_from_the_kernel_tables() -> None:
 @pytest.mark.parametrize(("text", "version"), [("2.26.1-4", (2, 26)), ("v2.9", (2, 9)), ("5.0.0", (5, 0))])
 def test_compose_versions(text: str, version: tuple[int, ...]) -> None:
     assert compose_version(text) == version
+
+
+def test_the_digest_of_secrets_is_computed_once_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The hosts of a run are processes of their own that share a directory; the digest stands there, no secret."""
+    monkeypatch.setattr("ansible.constants.DEFAULT_LOCAL_TMP", str(tmp_path))
+    digest = names._scrypt.__wrapped__("a secret", "shortlinks")
+    (kept,) = tmp_path.iterdir()
+    assert kept.read_text() == digest
+    assert kept.stat().st_mode & 0o077 == 0
+    monkeypatch.setattr("hashlib.scrypt", None)
+    assert names._scrypt.__wrapped__("a secret", "shortlinks") == digest
+    assert hashlib.blake2b(b'["a secret", "shortlinks"]').hexdigest() not in kept.name
 
 
 VALUES: dict[str, object] = {
