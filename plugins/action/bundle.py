@@ -17,7 +17,7 @@ from ansible.utils.display import Display
 from ansible_collections.slipway.fleet.plugins.module_utils.image import ImageError
 from ansible_collections.slipway.fleet.plugins.module_utils.package import PackageError
 from ansible_collections.slipway.fleet.plugins.plugin_utils.bundle import Bundle, BundleError, cache
-from ansible_collections.slipway.fleet.plugins.plugin_utils.controller import run_id
+from ansible_collections.slipway.fleet.plugins.plugin_utils.controller import run_id, sent
 from ansible_collections.slipway.fleet.plugins.plugin_utils.sbom import SbomError
 
 MODULE = "slipway.fleet.bundle"
@@ -111,14 +111,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]
                     item = tarfile.TarInfo(part.partition("/")[2])
                     item.size = bundle.size(part)
                     tar.addfile(item, BytesIO(bundle.read(part)))
-            self._make_tmp_path()
-            try:
-                remote = self._connection._shell.join_path(self._connection._shell.tmpdir, archive.name)
-                self._transfer_file(str(archive), remote)
-                self._fixup_perms2([self._connection._shell.tmpdir, remote])
+            with sent(self, archive) as remote:
                 return self._on_host(archive=remote, **arguments)
-            finally:
-                self._remove_tmp_path(self._connection._shell.tmpdir)
 
     def _on_host(self, **arguments: Any) -> dict[str, Any]:
         result: dict[str, Any] = self._execute_module(MODULE, arguments, task_vars=self._task_vars)

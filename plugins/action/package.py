@@ -13,7 +13,7 @@ from ansible.plugins.action import ActionBase
 from ansible_collections.slipway.fleet.plugins.module_utils.package import PackageError, Packages, Target
 from ansible_collections.slipway.fleet.plugins.plugin_utils import sbom
 from ansible_collections.slipway.fleet.plugins.plugin_utils.bundle import BundleError, wheels_of
-from ansible_collections.slipway.fleet.plugins.plugin_utils.controller import refuse_wrong
+from ansible_collections.slipway.fleet.plugins.plugin_utils.controller import refuse_wrong, sent
 from ansible_collections.slipway.fleet.plugins.plugin_utils.package_source import PackageSource, Wheel, cached_wheels
 
 # What `identify` takes; the rest of a role's variables is checked before they are used.
@@ -106,14 +106,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         with tempfile.TemporaryDirectory(prefix="slipway-") as directory:
             archive = Path(directory) / "package.tar"
             source.write(archive, requirements, wheels, present)
-            self._make_tmp_path()
-            try:
-                remote = self._connection._shell.join_path(self._connection._shell.tmpdir, archive.name)
-                self._transfer_file(str(archive), remote)
-                self._fixup_perms2([self._connection._shell.tmpdir, remote])
+            with sent(self, archive) as remote:
                 self._on_host(operation="install", archive=remote, **place)
-            finally:
-                self._remove_tmp_path(self._connection._shell.tmpdir)
             return archive.stat().st_size
 
     def _on_host(self, **arguments: Any) -> dict[str, Any]:

@@ -10,6 +10,8 @@ import os
 import shlex
 import socket
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +89,20 @@ def on_host(action: ActionBase, module: str, arguments: dict[str, Any], task_var
     if result.get("unreachable"):
         raise Unreachable(" ".join(str(result.get("msg", "no answer")).split()))
     return result
+
+
+@contextmanager
+def sent(action: ActionBase, file: Path) -> Iterator[str]:
+    """Send a file to the action's host, for a module that is told its path there; nothing of it is left afterwards."""
+    action._make_tmp_path()
+    try:
+        directory = action._connection._shell.tmpdir
+        remote = str(action._connection._shell.join_path(directory, file.name))
+        action._transfer_file(str(file), remote)
+        action._fixup_perms2([directory, remote])
+        yield remote
+    finally:
+        action._remove_tmp_path(action._connection._shell.tmpdir)
 
 
 def refuse_wrong(options: dict[str, Any], role: str = "", types: dict[str, Any] | None = None) -> None:

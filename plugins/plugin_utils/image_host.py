@@ -13,6 +13,7 @@ from typing import Any
 
 from ansible.plugins.action import ActionBase
 from ansible_collections.slipway.fleet.plugins.module_utils.image import ImageError
+from ansible_collections.slipway.fleet.plugins.plugin_utils.controller import sent
 
 
 def cache() -> Path:
@@ -51,15 +52,8 @@ class Host:
 
     def call_with(self, archive: Path, **arguments: Any) -> dict[str, Any]:
         """Send a file, run the module with it as its `archive`, and leave nothing of it there."""
-        action = self._action
-        action._make_tmp_path()
-        try:
-            remote = action._connection._shell.join_path(action._connection._shell.tmpdir, archive.name)
-            action._transfer_file(str(archive), remote)
-            action._fixup_perms2([action._connection._shell.tmpdir, remote])
+        with sent(self._action, archive) as remote:
             return self.call(archive=remote, **arguments)
-        finally:
-            action._remove_tmp_path(action._connection._shell.tmpdir)
 
     def put(self, local: Path, remote: str) -> None:
         """Send one file, as the user of the connection."""
