@@ -25,6 +25,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 # Seconds until a command that hangs is ended and counted as failed.
 LIMIT = 4500
+INSTALLING = threading.Lock()
 # Plugins are checked under the name by which Ansible imports them, which is the path through the committed link.
 TYPED = (
     "app",
@@ -141,14 +142,15 @@ def count_junit(report: Path, exit_code: int, what: str) -> Count:
     return Count(passed, tuple(failures))
 
 
-def pytest(*paths: str) -> Count:
-    """Run the tests below those of the paths that are there."""
+def pytest(*paths: str, name: str = "") -> Count:
+    """Run the tests below those of the paths that are there; for `name` see `run`."""
     there = [path for path in paths if (ROOT / path).exists()]
     if not there:
         return Count()
     with tempfile.TemporaryDirectory() as directory:
         report = Path(directory, "report.xml")
-        return count_junit(report, run(["pytest", "--quiet", f"--junit-xml={report}", *there]), "pytest")
+        code = run(["pytest", "--quiet", f"--junit-xml={report}", *there], name=name)
+        return count_junit(report, code, "pytest")
 
 
 def scenario(name: str) -> Count:
@@ -182,12 +184,13 @@ def missing_packages() -> list[str]:
 
 def install_servers() -> bool:
     """Have what the tests start on this machine; says what is missing where it cannot be installed."""
-    packages = missing_packages()
-    if packages and os.geteuid() == 0 and shutil.which("apt-get"):
-        os.environ["DEBIAN_FRONTEND"] = "noninteractive"
-        run(["apt-get", "update", "-qq"])
-        run(["apt-get", "install", "-y", "-qq", "--no-install-recommends", *packages])
+    with INSTALLING:
         packages = missing_packages()
+        if packages and os.geteuid() == 0 and shutil.which("apt-get"):
+            os.environ["DEBIAN_FRONTEND"] = "noninteractive"
+            run(["apt-get", "update", "-qq"])
+            run(["apt-get", "install", "-y", "-qq", "--no-install-recommends", *packages])
+            packages = missing_packages()
     if packages:
         print(f"The tests start programs of their own; install them with: sudo apt-get install {' '.join(packages)}")
     return not packages
@@ -218,13 +221,13 @@ def unit() -> Count:
     )
     if not install_servers():
         return Count(failures=("the programs that tests start are not there",))
-    return pytest(*(str(folder.relative_to(ROOT)) for folder in folders))
+    return pytest(*(str(folder.relative_to(ROOT)) for folder in folders), name="unit")
 
 
 def app() -> Count:
     if not install_servers():
         return Count(failures=("the programs that tests start are not there",))
-    return pytest("tests/app")
+    return pytest("tests/app", name="app")
 
 
 def scenarios() -> list[str]:
@@ -244,13 +247,20 @@ def molecule() -> Count:
         return sum(pool.map(scenario, names), Count())
 
 
-PARTS: dict[str, Callable[[], Count]] = {
-    "rules": rules,
-    "lint": lint,
-    "unit": unit,
-    "app": app,
-    "molecule": molecule,
-}
+# The quick ones first; what stands together runs side by side.
+STEPS: tuple[dict[str, Callable[[], Count]], ...] = (
+    {"rules": rules},
+    {"lint": lint},
+    {"unit": unit, "app": app},
+    {"molecule": molecule},
+)
+PARTS = {name: part for step in STEPS for name, part in step.items()}
+
+
+def timed(name: str) -> tuple[str, Count, float]:
+    """A part's name, its count, and the seconds that it took."""
+    started = time.monotonic()
+    return name, PARTS[name](), time.monotonic() - started
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -261,10 +271,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if unknown := set(wanted) - set(PARTS):
         parser.error(f"no such part: {', '.join(sorted(unknown))}; there are: {', '.join(PARTS)}")
     rows: list[tuple[str, Count, float]] = []
-    for name in (name for name in PARTS if name in wanted):
-        print(f"\n=== {name}", flush=True)
-        started = time.monotonic()
-        rows.append((name, PARTS[name](), time.monotonic() - started))
+    for step in STEPS:
+        if names := [name for name in step if name in wanted]:
+            print(f"\n=== {' and '.join(names)}", flush=True)
+            with ThreadPoolExecutor(len(names)) as pool:
+                rows += pool.map(timed, names)
     print("\n=== sum")
     for name, count, seconds in rows:
         print(f"{name:<10}{count.passed:>5} passed{count.failed:>5} failed{seconds:>8.0f} s")
