@@ -133,8 +133,8 @@ def count_junit(report: Path, exit_code: int, what: str) -> Count:
         for kind in ("failure", "error", "skipped"):
             # A test can fail and its teardown as well: that is still one test.
             if (found := case.find(kind)) is not None:
-                why = (found.get("message") or kind).strip().splitlines() or [kind]
-                failures.append(f"{what}: {case.get('classname')}::{case.get('name')}: {why[0][:160]}")
+                why = " ".join((found.get("message") or kind).split())
+                failures.append(f"{what}: {case.get('classname')}::{case.get('name')}: {why[:600]}")
                 break
     passed = len(cases) - len(failures)
     if exit_code and not failures:

@@ -25,6 +25,12 @@ NOT_COPIED = shutil.ignore_patterns(
 )
 
 
+def failure_in(output: str) -> str:
+    """A playbook's output from its first error on, on one line; all of it where there is none."""
+    _, _, rest = output.partition("[ERROR]")
+    return " ".join((rest or output).split())
+
+
 @dataclass(frozen=True)
 class Outcome:
     """How a playbook ended."""
@@ -40,8 +46,7 @@ class Outcome:
 
     def failure(self) -> str:
         """The message of the failed task, on one line."""
-        _, _, rest = self.output.partition("[ERROR]")
-        return " ".join((rest or self.output).split())
+        return failure_in(self.output)
 
 
 @dataclass

@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml
 from contract import PLAIN, ROOT
-from deployment import Deployment
+from deployment import Deployment, failure_in
 
 WEB = {"slipway-web-a": "172.29.86.11", "slipway-web-b": "172.29.86.12", "slipway-web-c": "172.29.86.13"}
 DATA, BALANCER = "slipway-data", "slipway-lb"
@@ -100,7 +100,7 @@ class Run:
         """Wait until the output has these words."""
         deadline = time.monotonic() + seconds
         while words not in self.output():
-            assert self.process.poll() is None, f"it ended before {words!r}:\n{self.output()[-4000:]}"
+            assert self.process.poll() is None, f"it ended before {words!r}: {failure_in(self.output())}"
             assert time.monotonic() < deadline, f"no {words!r} within {seconds:.0f} s:\n{self.output()[-4000:]}"
             time.sleep(0.05)
 
