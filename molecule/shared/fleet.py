@@ -24,12 +24,12 @@ APP = "shortlinks"
 HOME = f"/opt/slipway/{APP}"
 # Containers of slots, without those of one-off commands, which end by themselves.
 SLOTS = f"--filter label=slipway.app={APP} --filter label=com.docker.compose.oneoff=False"
-# Seconds until a run notices that a host does not answer; in real use it is more patient.
+# Until a run notices that a host does not answer: less than in real use, more than a busy machine is away for.
 IMPATIENT = " ".join(
     f"-o {option}"
     for option in (
         *("ControlMaster=auto", "ControlPersist=30s"),
-        *("ConnectTimeout=5", "ServerAliveInterval=2", "ServerAliveCountMax=2"),
+        *("ConnectTimeout=10", "ServerAliveInterval=3", "ServerAliveCountMax=3"),
     )
 )
 

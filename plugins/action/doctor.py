@@ -8,7 +8,13 @@ import time
 from typing import Any
 
 from ansible.plugins.action import ActionBase
-from ansible_collections.slipway.fleet.plugins.plugin_utils.controller import Unreachable, on_host, refuse_wrong, run_id
+from ansible_collections.slipway.fleet.plugins.plugin_utils.controller import (
+    Unreachable,
+    on_host,
+    refuse_wrong,
+    refuse_wrong_types,
+    run_id,
+)
 
 # The group of the hosts that do not serve yet what they should; the plays that change something are over it.
 CHANGING = "slipway_changing"
@@ -19,8 +25,14 @@ class ActionModule(ActionBase):  # type: ignore[misc]
 
     def run(self, tmp: Any = None, task_vars: Any = None) -> dict[str, Any]:
         super().run(tmp, task_vars)
-        refuse_wrong(self._task.args)
+        task_vars = task_vars or {}
         options = {"controller_time": time.time(), "run": run_id(), **self._task.args}
+        if specification := options.pop("specification", None):
+            refuse_wrong_types(self, specification, task_vars)
+        for option in ("wrong", "release"):
+            if name := options.pop(f"{option}_from", None):
+                options[option] = self._templar.template(task_vars[name])
+        refuse_wrong(options)
         options.pop("wrong", None)
         try:
             result = on_host(self, "slipway.fleet.doctor", options, task_vars)

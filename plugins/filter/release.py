@@ -10,19 +10,18 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from ansible import constants
 from ansible.errors import AnsibleFilterError
 from ansible_collections.slipway.fleet.plugins.module_utils.release.store import write_durably
+from ansible_collections.slipway.fleet.plugins.plugin_utils.value_rules import ACROSS, broken_rules, placeholders
 from jinja2 import pass_context
 
 _ID_LENGTH = 12
 _NAME = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*$")
 _KEY = os.urandom(32)  # of this run; `preload` loads this module before the run forks its workers
-_PLACEHOLDERS = {"", "changeme", "change-me", "placeholder", "secret", "password", "todo", "none"}
 
 
 def release_id(image: str, config: str) -> str:
@@ -60,47 +59,14 @@ def _scrypt(text: str, salt: str) -> str:
     return digest
 
 
-def placeholders(secrets: dict[str, Any]) -> list[str]:
-    """Names of the secrets that are empty or were never replaced after copying an example."""
-    return sorted(str(name) for name, value in secrets.items() if str(value or "").strip().lower() in _PLACEHOLDERS)
-
-
-def broken_rules(rules: Iterable[Mapping[str, Any]], value_of: Callable[[str], Any]) -> list[str]:
-    """A sentence for each value that breaks its rule.
-
-    A rule has the `name` of a variable and either the `least` that a number may be, the `least_items` that a list must
-    have, or what a text must be `like` (a regular expression); `use` says what to put there instead. Each item of a
-    list counts by itself, and each key of a dictionary. A rule across several variables says whether it is `broken`,
-    and what to `say` then.
-    """
-    found = []
-    for rule in rules:
-        if "broken" in rule:
-            found += [" ".join(rule["say"].split())] if rule["broken"] else []
-            continue
-        name, value = rule["name"], value_of(rule["name"])
-        what = f"a key of {name}" if isinstance(value, Mapping) else name
-        if "least_items" in rule:
-            wrong = [value] if len(value) < rule["least_items"] else []
-            advice = rule["use"]
-        elif "least" in rule:
-            wrong = [value] if float(value) < rule["least"] else []
-            advice = f"at least {rule['least']}"
-        else:
-            items = [value] if isinstance(value, str) or not isinstance(value, Iterable) else value
-            wrong = [item for item in items if not re.match(rule["like"], str(item))]
-            advice = rule["use"]
-        found += [f"{what} is {json.dumps(item)}; use {advice}." for item in wrong]
-    return found
-
-
 @pass_context
-def wrong_values(context: Any, rules: list[dict[str, Any]]) -> list[str]:
-    """What `broken_rules` finds with the variables of the host.
+def wrong_values(context: Any, rules: list[dict[str, Any]], across: str = "") -> list[str]:
+    """What `broken_rules` finds with the variables of the host, and then what rules `across` them find.
 
     They are read here, because a template for each would be compiled anew for every host of the fleet.
     """
-    return broken_rules(rules, context.resolve)
+    found = broken_rules(rules, context.resolve)
+    return found + list(ACROSS[across](context.resolve)) if across else found
 
 
 def secret_files(secrets: dict[str, Any], directory: str, owner: int | str) -> list[dict[str, Any]]:

@@ -14,11 +14,15 @@ description:
   - Tells what serves, and whether that is the wanted release already, so that the rest of a deploy can be left out.
   - In check mode problems are warnings, since a run that would first provision the host would mend some of them.
 options:
-  wrong:
-    description: What is known to be wrong already; with any, the task fails with it and the host is not asked.
-    type: list
-    elements: str
-    default: []
+  specification:
+    description: File with a role's argument specification; variables that are not of its types fail the task first.
+    type: path
+  wrong_from:
+    description:
+      - Name of the variable with what else is wrong, a list of sentences; with any, the task fails with them and the
+        host is not asked. It is read once the types are known to be right.
+    type: str
+  release_from: {description: Name of the variable with O(release), read like O(wrong_from)., type: str}
   app: {description: Name of the app., type: str, required: true}
   root: {description: Directory of the app on the host., type: path, required: true}
   edge:

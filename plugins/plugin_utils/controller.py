@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import functools
 import getpass
 import multiprocessing
 import os
@@ -15,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import yaml
 from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.plugins.action import ActionBase
@@ -103,6 +105,27 @@ def sent(action: ActionBase, file: Path) -> Iterator[str]:
         yield remote
     finally:
         action._remove_tmp_path(action._connection._shell.tmpdir)
+
+
+@functools.lru_cache(maxsize=8)
+def argument_spec(file: str, entry: str = "main") -> dict[str, Any]:
+    """What a role's meta/argument_specs.yml says of the variables of an entry point."""
+    said = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
+    options: dict[str, Any] = said["argument_specs"][entry]["options"]
+    return options
+
+
+def refuse_wrong_types(action: ActionBase, specification: str, task_vars: dict[str, Any]) -> None:
+    """Raise AnsibleActionFail for variables that are not as a role's argument specification says.
+
+    As ansible.builtin.validate_argument_spec does, which costs every host of the fleet a process of its own on the
+    controller and as much again to copy the specification.
+    """
+    options = argument_spec(os.path.realpath(specification))
+    given = action._templar.template({name: task_vars[name] for name in options if name in task_vars})
+    broken = ArgumentSpecValidator(options).validate(given, validate_role_argument_spec=True).error_messages
+    if broken:
+        raise AnsibleActionFail(f"Validation of arguments failed: {'; '.join(broken)}")
 
 
 def refuse_wrong(options: dict[str, Any], role: str = "", types: dict[str, Any] | None = None) -> None:

@@ -8,7 +8,10 @@ each of them; what is not, each of them loads anew (about 40 ms of the controlle
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from ansible.plugins.loader import filter_loader, lookup_loader, test_loader
+from ansible_collections.slipway.fleet.plugins.plugin_utils.controller import argument_spec
 
 # With one plugin of Ansible's own the others of its kind are loaded, too.
 PLUGINS = (
@@ -22,3 +25,4 @@ PLUGINS = (
 def preload() -> None:
     for loader, name in PLUGINS:
         loader.get(name)
+    argument_spec(str(Path(__file__).resolve().parents[2] / "roles/fastapi_app/meta/argument_specs.yml"))

@@ -240,15 +240,15 @@ def host_of(role: str, case: str) -> str:
 def playbook(role: str) -> list[dict[str, Any]]:
     """What the playbooks of a role's users do up to the first thing on a host."""
 
-    def part(name: str, entry: str = "main") -> dict[str, Any]:
-        return {"ansible.builtin.import_role": {"name": f"slipway.fleet.{name}", "tasks_from": entry}}
+    def part(name: str, entry: str = "main", **more: bool) -> dict[str, Any]:
+        return {"ansible.builtin.import_role": {"name": f"slipway.fleet.{name}", "tasks_from": entry, **more}}
 
     facts = {"ansible.builtin.set_fact": {"cacheable": True, "distribution": "{{ facts.distribution }}"}}
     facts["ansible.builtin.set_fact"] |= {
         name: f"{{{{ facts.{name} }}}}" for name in ("distribution_major_version", "memtotal_mb")
     }
     steps = {
-        "fastapi_app": [part("fastapi_image", "identify"), part("fastapi_app", "preflight")],
+        "fastapi_app": [part("fastapi_image", "identify"), part("fastapi_app", "preflight", rolespec_validate=False)],
         "fastapi_image": [part("fastapi_image", "identify")],
         "fastapi_package": [part("fastapi_package", "identify")],
         "docker_engine": [{**facts, "when": "facts | length > 0"}, part("docker_engine")],

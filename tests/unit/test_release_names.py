@@ -10,8 +10,6 @@ import pytest
 from ansible.errors import AnsibleFilterError
 from ansible_collections.slipway.fleet.plugins.filter import release as names
 from ansible_collections.slipway.fleet.plugins.filter.release import (
-    broken_rules,
-    placeholders,
     release_id,
     secret_files,
     secrets_digest,
@@ -36,10 +34,6 @@ def test_the_digest_changes_with_a_secret_and_not_with_their_order() -> None:
     assert one == secrets_digest({"B": "2", "A": "1"}, "links")
     assert one != secrets_digest({"A": "1", "B": "3"}, "links")
     assert one != secrets_digest({"A": "1", "B": "2"}, "other app")
-
-
-def test_placeholders_are_named_without_their_values() -> None:
-    assert placeholders({"A": "", "B": None, "C": " ChangeMe ", "D": "k3v9-real-one"}) == ["A", "B", "C"]
 
 
 def test_secret_files_belong_to_the_app_alone() -> None:
@@ -142,36 +136,3 @@ def test_the_digest_of_secrets_is_computed_once_a_run(tmp_path: Path, monkeypatc
     monkeypatch.setattr("hashlib.scrypt", None)
     assert names._scrypt.__wrapped__("a secret", "shortlinks") == digest
     assert hashlib.blake2b(b'["a secret", "shortlinks"]').hexdigest() not in kept.name
-
-
-VALUES: dict[str, object] = {
-    "one": 1,
-    "text": "1",
-    "half": 0.5,
-    "path": "/a",
-    "word": "a",
-    "words": ["/a", "b", "c"],
-    "table": {"a": 1, "B": 2},
-    "none": [],
-}
-
-
-@pytest.mark.parametrize(
-    ("rule", "said"),
-    [
-        ({"name": "one", "least": 1}, []),
-        ({"name": "text", "least": 2}, ['text is "1"; use at least 2.']),
-        ({"name": "half", "least": 1}, ["half is 0.5; use at least 1."]),
-        ({"name": "path", "like": "^/", "use": "a slash"}, []),
-        ({"name": "word", "like": "^/", "use": "a slash"}, ['word is "a"; use a slash.']),
-        ({"name": "words", "like": "^/", "use": "it"}, ['words is "b"; use it.', 'words is "c"; use it.']),
-        ({"name": "table", "like": "^[a-z]+$", "use": "it"}, ['a key of table is "B"; use it.']),
-        ({"name": "none", "like": "^/", "use": "it"}, []),
-        ({"name": "none", "least_items": 1, "use": "a word"}, ["none is []; use a word."]),
-        ({"name": "words", "least_items": 3, "use": "a word"}, []),
-        ({"broken": False, "say": "a and b do not fit."}, []),
-        ({"broken": True, "say": "a and b\n do not fit. "}, ["a and b do not fit."]),
-    ],
-)
-def test_values_that_break_their_rule_are_named(rule: dict[str, object], said: list[str]) -> None:
-    assert broken_rules([rule], VALUES.__getitem__) == said
