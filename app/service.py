@@ -18,7 +18,7 @@ from app.live import Live
 from app.settings import Settings
 
 # Seconds: until a connection stands, until a statement has its answer, until a connection of the pool is free.
-_CONNECT, _ANSWER, _FREE = 3, 20, 10
+_CONNECT, _ANSWER, _FREE = 10, 20, 10
 
 
 class Service:
