@@ -143,7 +143,7 @@ def memory(name: str) -> float:
 def wrk(url: str, seconds: int) -> str:
     """What wrk says after a load."""
     command = ["wrk", "--threads", "1", "--connections", str(_CONNECTIONS), "--duration", f"{seconds}s"]
-    command += ["--timeout", "30s", url]  # an answer that is late on a busy machine is still one
+    command += ["--latency", "--timeout", "30s", url]  # an answer that is late on a busy machine is still one
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 

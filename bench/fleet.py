@@ -106,8 +106,8 @@ class Bench:
         options = {"UserKnownHostsFile": known, "ConnectTimeout": 60, "BatchMode": "yes", "IdentityFile": self.key}
         return [part for name, value in options.items() for part in ("-o", f"{name}={value}")]
 
-    def start(self, name: str, address: str, image: str) -> None:
-        docker("run", "--detach", "--name", name, "--hostname", name, "--ip", address, *HOST, image)
+    def start(self, name: str, address: str, image: str, *options: str) -> None:
+        docker("run", "--detach", "--name", name, "--hostname", name, "--ip", address, *HOST, *options, image)
         self.started.append(name)
         public = self.key.with_suffix(".pub").read_text().strip()
         script = (
@@ -213,30 +213,40 @@ def watch(session: int, ended: threading.Event, tell: Callable[[float], None]) -
 
 
 @contextmanager
-def hosts(bench: Bench) -> Iterator[None]:
-    """The network, the host with the data and the image of a host that serves; afterwards nothing is left of them."""
-    say("a host with data, and one that is provisioned and deployed, as the model of all others")
+def network(bench: Bench) -> Iterator[None]:
+    """The network and the host for database and cache; afterwards neither is left, nor any other host."""
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(bench.key)], check=True)
     ignored = shutil.ignore_patterns(".*", "__pycache__", "reports", "molecule")
     shutil.copytree(ROOT, bench.directory / "source", ignore=ignored)
     docker("network", "create", "--subnet", f"{SUBNET}.0/24", NETWORK)
     try:
-        for name, address in (("bench-data", DATA), ("bench-model", MODEL)):
-            bench.start(name, address, "slipway.lab/host:trixie")
-            bench.remember(name, address)
-        inventory = bench.inventory({"bench-model": MODEL})
-        bench.measured(bench.playbook(inventory, "slipway.fleet.site"))
-        # A release before the one that serves, for the rollback.
-        bench.measured(bench.playbook(inventory, "slipway.fleet.deploy", fastapi_app_revision="model"))
-        docker("exec", "bench-model", "sync")
-        docker("commit", "bench-model", IMAGE)
-        docker("rm", "--force", "--volumes", "bench-model")
-        bench.started.remove("bench-model")
+        bench.start("bench-data", DATA, "slipway.lab/host:trixie")
+        bench.remember("bench-data", DATA)
         yield
     finally:
         for name in bench.started:
             docker("rm", "--force", "--volumes", name)
         docker("network", "rm", NETWORK)
+
+
+@contextmanager
+def hosts(bench: Bench) -> Iterator[None]:
+    """The network, the host with the data, and the image of a host that serves; afterwards nothing is left of them."""
+    try:
+        with network(bench):
+            say("a host that is provisioned and deployed, as the model of all others")
+            bench.start("bench-model", MODEL, "slipway.lab/host:trixie")
+            bench.remember("bench-model", MODEL)
+            inventory = bench.inventory({"bench-model": MODEL})
+            bench.measured(bench.playbook(inventory, "slipway.fleet.site"))
+            # A release before the one that serves, for the rollback.
+            bench.measured(bench.playbook(inventory, "slipway.fleet.deploy", fastapi_app_revision="model"))
+            docker("exec", "bench-model", "sync")
+            docker("commit", "bench-model", IMAGE)
+            docker("rm", "--force", "--volumes", "bench-model")
+            bench.started.remove("bench-model")
+            yield
+    finally:
         subprocess.run(["docker", "image", "rm", IMAGE], capture_output=True, check=False)
 
 
@@ -259,13 +269,20 @@ def room_for_many() -> Iterator[None]:
 
 
 def measure(bench: Bench, fleet: dict[str, str], rounds: int) -> dict[str, Figures]:
-    """All commands in turn, and once more with an eye on the controller's memory."""
+    """All commands in turn, and once more with an eye on the controller's memory, which slows them down."""
     inventory = bench.inventory(fleet)
     found = {name: Figures() for name in (*OPERATIONS, STOCK, FLOOR)}
     stock = bench.playbook(inventory, str(ROOT / "bench/stock_play.yml"))
     revision = f"{len(fleet)} hosts"
+
+    def peak_of(figures: Figures) -> Callable[[float], None]:
+        def peak(used: float) -> None:
+            figures.memory = max(figures.memory, used)
+
+        return peak
+
     # Everything is as the measured commands expect it: the stock play has nothing to do, the hosts are on one release.
-    bench.measured(stock)
+    bench.measured(stock, peak_of(found[STOCK]))
     bench.measured(bench.playbook(inventory, "slipway.fleet.deploy", fastapi_app_revision=revision))
     for number in range(rounds + 1):
         counted = number < rounds
@@ -284,11 +301,9 @@ def measure(bench: Bench, fleet: dict[str, str], rounds: int) -> dict[str, Figur
             (FLOOR, bench.floor(list(fleet.values()))),
         ):
             figures = found[name]
-
-            def peak(used: float, figures: Figures = figures) -> None:
-                figures.memory = max(figures.memory, used)
-
-            seconds, processor = bench.measured(command, None if counted else peak)
+            if not counted and figures.memory:
+                continue
+            seconds, processor = bench.measured(command, None if counted else peak_of(figures))
             say(f"  {name}: {seconds:.1f} s, {processor:.1f} s of the processor")
             if counted:
                 figures.seconds.append(seconds)

@@ -154,7 +154,7 @@ class Fleet(Deployment):
         ask = "import urllib.request as u; print(u.urlopen('http://127.0.0.1/version', timeout=10).read().decode())"
         return str(json.loads(on(host, f'python3 -c "{ask}"'))["release"])
 
-    def whole(self, seconds: float = 90) -> str:
+    def whole(self, seconds: float = 180) -> str:
         """Wait until every transaction has ended by itself, and each host serves, alone, what it has recorded."""
         deadline = time.monotonic() + seconds
         while busy := [host for host in WEB if self._busy(host)]:
@@ -177,7 +177,7 @@ class Fleet(Deployment):
         """Whether a transaction holds the app on the host."""
         return on(host, f"flock --shared --nonblock {HOME}/lock echo free || echo held").split() == ["held"]
 
-    def unlocked(self, seconds: float = 20) -> float:
+    def unlocked(self, seconds: float = 60) -> float:
         """Wait until no host is held by a run; returns how long it took."""
         began = time.monotonic()
         while any("run" in on(host, f"cat /run/slipway/locks/{APP}.json 2>/dev/null || true") for host in WEB):
