@@ -3,8 +3,8 @@
 Hosts are small containers with systemd and sshd, copies of one that was provisioned and deployed by the real
 playbooks (runtime systemd, one worker); a further host has database and cache. Each operation runs in turn with the
 others, several times, with new SSH connections: seconds are those of the whole command, processor time and memory
-those of the controller. Controller and hosts share one machine, so ratios are what counts. Needs Docker and the images
-of `python3 -m lab images`.
+(looked at once a second) those of the controller. Controller and hosts share one machine, so ratios are what counts.
+Needs Docker and the images of `python3 -m lab images`.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from bench.docker import ROOT, docker
 NETWORK, SUBNET = "slipway-bench", "172.29.90"
 DATA, MODEL = f"{SUBNET}.2", f"{SUBNET}.3"
 IMAGE = "slipway.bench/host"
+STOCK_PLAY = ROOT / "bench/stock_play.yml"
 INOTIFY_INSTANCES = 4096
 OPERATIONS = ("deploy with nothing to do", "deploy of a new configuration", "rollback")
 STOCK, FLOOR = "stock play of 40 tasks", "`ssh host sh -s`, all at once"
@@ -65,6 +66,7 @@ VARIABLES: dict[str, Any] = {
     "postgres_user": "shortlinks",
     "postgres_password": "only-for-measurements",
     "postgres_publish": f"{DATA}:5432",
+    "postgres_max_connections": 400,
     "postgres_memory_mib": 512,
     "redis_provider": "native",
     "redis_password": "only-for-measurements",
@@ -80,6 +82,9 @@ class Figures:
     seconds: list[float] = field(default_factory=list)
     processor: list[float] = field(default_factory=list)
     memory: float = 0
+
+    def peak(self, memory: float) -> None:
+        self.memory = max(self.memory, memory)
 
     @property
     def time(self) -> float:
@@ -199,8 +204,10 @@ class Bench:
 
 
 def watch(session: int, ended: threading.Event, tell: Callable[[float], None]) -> None:
-    """Tell the memory (PSS, MiB) of all processes of a session, four times a second."""
-    while not ended.wait(0.25):
+    """Tell the memory (PSS, MiB) of all processes of a session, soon and then once a second: looking takes time."""
+    pause = 0.25
+    while not ended.wait(pause):
+        pause = 1.0
         total = 0
         for status in Path("/proc").glob("[0-9]*/stat"):
             try:
@@ -241,6 +248,8 @@ def hosts(bench: Bench) -> Iterator[None]:
             bench.measured(bench.playbook(inventory, "slipway.fleet.site"))
             # A release before the one that serves, for the rollback.
             bench.measured(bench.playbook(inventory, "slipway.fleet.deploy", fastapi_app_revision="model"))
+            # What it would change is done before, so that it is measured with nothing to do.
+            bench.measured(bench.playbook(inventory, str(STOCK_PLAY)))
             docker("exec", "bench-model", "sync")
             docker("commit", "bench-model", IMAGE)
             docker("rm", "--force", "--volumes", "bench-model")
@@ -269,30 +278,20 @@ def room_for_many() -> Iterator[None]:
 
 
 def measure(bench: Bench, fleet: dict[str, str], rounds: int) -> dict[str, Figures]:
-    """All commands in turn, and once more with an eye on the controller's memory, which slows them down."""
+    """All commands in turn, as often as `rounds` says."""
     inventory = bench.inventory(fleet)
     found = {name: Figures() for name in (*OPERATIONS, STOCK, FLOOR)}
-    stock = bench.playbook(inventory, str(ROOT / "bench/stock_play.yml"))
     revision = f"{len(fleet)} hosts"
-
-    def peak_of(figures: Figures) -> Callable[[float], None]:
-        def peak(used: float) -> None:
-            figures.memory = max(figures.memory, used)
-
-        return peak
-
-    # Everything is as the measured commands expect it: the stock play has nothing to do, the hosts are on one release.
-    bench.measured(stock, peak_of(found[STOCK]))
+    # Old and new hosts are on one release then.
     bench.measured(bench.playbook(inventory, "slipway.fleet.deploy", fastapi_app_revision=revision))
-    for number in range(rounds + 1):
-        counted = number < rounds
+    for number in range(rounds):
         new = f"{revision}, {number}"
         for name, command in (
             (
                 "deploy with nothing to do",
                 bench.playbook(inventory, "slipway.fleet.deploy", fastapi_app_revision=revision),
             ),
-            (STOCK, stock),
+            (STOCK, bench.playbook(inventory, str(STOCK_PLAY))),
             (
                 "deploy of a new configuration",
                 bench.playbook(inventory, "slipway.fleet.deploy", fastapi_app_revision=new),
@@ -301,13 +300,10 @@ def measure(bench: Bench, fleet: dict[str, str], rounds: int) -> dict[str, Figur
             (FLOOR, bench.floor(list(fleet.values()))),
         ):
             figures = found[name]
-            if not counted and figures.memory:
-                continue
-            seconds, processor = bench.measured(command, None if counted else peak_of(figures))
-            say(f"  {name}: {seconds:.1f} s, {processor:.1f} s of the processor")
-            if counted:
-                figures.seconds.append(seconds)
-                figures.processor.append(processor)
+            seconds, processor = bench.measured(command, figures.peak)
+            say(f"  {name}: {seconds:.1f} s, {processor:.1f} s of the processor, {figures.memory:.0f} MiB")
+            figures.seconds.append(seconds)
+            figures.processor.append(processor)
     return found
 
 

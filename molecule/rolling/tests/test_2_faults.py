@@ -128,6 +128,20 @@ class TestUnreachable:
         assert healed.code == 0, healed.output
         assert len(set(fleet.states().values())) == 1
 
+    def test_after_its_batch(self, fleet: Fleet) -> None:
+        """It serves the new release then, as the others do; only its settling is missing, which a rerun does."""
+        variables = fleet.release("unreachable after its turn")
+        run = fleet.begin("deploy", **variables)
+        run.reached(f"\n{A}  ")
+        with unreachable(A):
+            assert run.wait() == 2, run.output()
+        assert table(run.output())[A]["outcome"] == "unreachable", run.output()
+        release = fleet.whole()
+        assert release, "all hosts serve the new release"
+        healed = fleet.deploy(**variables)
+        assert healed.code == 0, healed.output
+        assert fleet.whole() == release
+
 
 def test_of_two_controllers_one_proceeds_and_the_other_names_it(fleet: Fleet) -> None:
     runs = [fleet.begin("deploy", **fleet.release(f"controller {number}")) for number in (1, 2)]
