@@ -91,6 +91,10 @@ def test_an_image_that_nobody_has_stops_before_any_switch(fleet: Fleet) -> None:
     fleet.unlocked()
 
 
+# A host's transaction lasts so long at least that it is still under way when a network was cut meanwhile.
+LONG_ENOUGH = {"fastapi_app_soak": 20}
+
+
 class TestUnreachable:
     def test_before_the_run(self, fleet: Fleet) -> None:
         before = fleet.pids()
@@ -103,7 +107,7 @@ class TestUnreachable:
 
     def test_before_its_batch(self, fleet: Fleet) -> None:
         before = fleet.states()
-        run = fleet.begin("deploy", **fleet.release("unreachable at its turn"))
+        run = fleet.begin("deploy", **fleet.release("unreachable at its turn"), **LONG_ENOUGH)
         run.reached("Roll, host by host")
         with unreachable(B):
             assert run.wait() == 2, run.output()
@@ -114,7 +118,7 @@ class TestUnreachable:
         """Its transaction goes on by itself, so it ends on the new release; a rerun heals the fleet."""
         before = fleet.states()
         variables = fleet.release("unreachable in its turn")
-        run = fleet.begin("deploy", **variables)
+        run = fleet.begin("deploy", **variables, **LONG_ENOUGH)
         run.reached(f"\n{A}  ")
         fleet.under_way(B)
         with unreachable(B):
