@@ -65,6 +65,15 @@ def test_a_host_that_vanishes_is_named_and_unknown() -> None:
     assert "not every host is back" in fleet.sentence("failed", found, "new")
 
 
+def test_a_host_that_vanishes_after_its_turn_leaves_the_others_on_the_new_release() -> None:
+    gone = {"outcome": "unreachable", "cause": "cannot be reached: timeout"}
+    found = rows((GOOD, gone), (GOOD, settled("new")))
+    assert [row["outcome"] for row in found] == ["unreachable", "good"]
+    assert fleet.verdict(found) == "failed"
+    said = fleet.sentence("failed", found, "new")
+    assert said.startswith("release new serves on every host that answers, but not all do (web1: cannot be reached")
+
+
 def test_a_host_that_finished_by_itself_while_it_was_away_is_taken_back() -> None:
     found = rows((GONE, settled("old", changed=True)), (KEPT, settled("old")))
     assert [row["outcome"] for row in found] == ["unreachable", "untouched"]

@@ -140,6 +140,7 @@ class TestUnreachable:
         with unreachable(A):
             assert run.wait() == 2, run.output()
         assert table(run.output())[A]["outcome"] == "unreachable", run.output()
+        assert "serves on every host that answers" in " ".join(run.output().split())
         release = fleet.whole()
         assert release, "all hosts serve the new release"
         healed = fleet.deploy(**variables)
