@@ -128,12 +128,10 @@ def sentence(word: str, rows: Sequence[Mapping[str, Any]], release: str) -> str:
             f"release {release} stopped in the middle ({because}) and was held there, as fastapi_app_on_failure says; "
             "mend the cause and deploy again, or run the rollback playbook"
         )
-    if {row["outcome"] for row in rows} <= {GOOD, UNCHANGED, UNREACHABLE} and any(
-        row["outcome"] == GOOD for row in rows
-    ):
+    if GOOD in (outcomes := {row["outcome"] for row in rows}) and outcomes <= {GOOD, UNCHANGED, UNREACHABLE}:
         return (
-            f"release {release} serves on every host that answers, but not all do ({because}); mend their connection and "
-            "deploy again, which takes them along"
+            f"release {release} serves on every host that answers, but not all do ({because}); mend their connection "
+            "and deploy again, which takes them along"
         )
     return (
         f"release {release} was refused ({because}), and not every host is back on what it served before; "
