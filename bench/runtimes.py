@@ -58,7 +58,7 @@ ROWS = {
     "query_p50": "p50, ms",
     "query_p99": "p99, ms",
     "memory": "memory of the app (PSS), MB",
-    "engine": "memory of Docker beside it (PSS), MB",
+    "engine": "memory of Docker, which systemd does without (PSS), MB",
     "ready": "from the start of a slot until the gate lets it pass, s",
     "release": "a deploy of a new configuration from the controller, s",
 }
@@ -91,7 +91,8 @@ def measure(deploy: Callable[..., float], runtime: str, number: int, seconds: in
     for url in (f"{EDGE}/livez", link):  # so that every worker has its connections and caches
         wrk(url, 2)
     small, query = load(f"{EDGE}/livez", seconds), load(link, seconds)
-    return Sample(*small, *query, memory(APP), memory(ENGINE), took["start"] + took["gate"], release)
+    engine = memory(ENGINE) if runtime == "compose" else 0.0
+    return Sample(*small, *query, memory(APP), engine, took["start"] + took["gate"], release)
 
 
 def table(samples: dict[str, list[Sample]]) -> str:
