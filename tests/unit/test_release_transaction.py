@@ -485,6 +485,17 @@ def test_observe_names_each_difference(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize(("missed", "healthy"), [(0, True), (2, True), (3, False)])
+def test_a_slot_is_unhealthy_when_it_answers_badly_three_times(tmp_path: Path, missed: int, healthy: bool) -> None:
+    """A host that is busy for a moment would otherwise get its release anew."""
+    host = Host()
+    deploy(tmp_path, host, "one")
+    work = transaction(tmp_path, host, "")
+    answers = [Probe(error="TimeoutError")] * missed + [Probe(200, "{}")] * 3
+    work.probe = lambda slot, path: answers.pop(0)
+    assert observe(work)["drift"] == ([] if healthy else ["unhealthy: TimeoutError"])
+
+
 def test_a_damaged_state_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "state.json").write_text("{")
     with pytest.raises(ValueError, match=r"state\.json is damaged"):

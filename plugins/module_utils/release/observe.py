@@ -12,11 +12,13 @@ from typing import Any, Optional
 
 from ..lease import Lease
 from .edge import EdgeError, Server
-from .model import SlotStatus, State, other
+from .model import Probe, SlotStatus, State, other
 from .runtime import RuntimeFailed
 from .transaction import Transaction
 
 OK = 200
+# How often a slot is asked before it counts as unhealthy; a host that is busy for a moment misses one answer.
+ASKED = 3
 DOCKER = Path("/var/lib/docker")
 
 
@@ -43,7 +45,7 @@ def observe(transaction: Transaction) -> dict[str, Any]:
     except EdgeError as error:
         drift.append(str(error))
     drift += [f"{path} of release {state.release} was changed by hand" for path in changed_files(transaction, state)]
-    health = transaction.probe(state.slot, transaction.request.gate.path)
+    health = lasting_health(transaction, state.slot)
     if health.error or health.status != OK:
         drift.append(f"unhealthy: {health.error or f'{health.status} {health.body[:200]}'}")
     return {
@@ -54,6 +56,17 @@ def observe(transaction: Transaction) -> dict[str, Any]:
         "sbom": transaction.store.sbom(state.release),
         "drift": drift,
     }
+
+
+def lasting_health(transaction: Transaction, slot: str) -> Probe:
+    """The first good answer of a slot's health path, or the last one of `ASKED`, the gate's interval apart."""
+    for left in reversed(range(ASKED)):
+        health = transaction.probe(slot, transaction.request.gate.path)
+        if health.status == OK and not health.error:
+            break
+        if left:
+            transaction.clock.sleep(transaction.request.gate.interval)
+    return health
 
 
 def surroundings(transaction: Transaction, certificate: Optional[str], days: int, reserve: int) -> dict[str, Any]:
