@@ -60,12 +60,12 @@ def observe(transaction: Transaction) -> dict[str, Any]:
 
 def lasting_health(transaction: Transaction, slot: str) -> Probe:
     """The first good answer of a slot's health path, or the last one of `ASKED`, the gate's interval apart."""
-    for left in reversed(range(ASKED)):
-        health = transaction.probe(slot, transaction.request.gate.path)
+    health = transaction.probe(slot, transaction.request.gate.path)
+    for _ in range(ASKED - 1):
         if health.status == OK and not health.error:
             break
-        if left:
-            transaction.clock.sleep(transaction.request.gate.interval)
+        transaction.clock.sleep(transaction.request.gate.interval)
+        health = transaction.probe(slot, transaction.request.gate.path)
     return health
 
 
