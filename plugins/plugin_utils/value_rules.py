@@ -18,7 +18,7 @@ Values = Callable[[str], Any]
 _PLACEHOLDERS = {"", "changeme", "change-me", "placeholder", "secret", "password", "todo", "none"}
 # Linux takes 31 characters, and the user is slipway-<app>.
 _SYSTEMD_NAME = 23
-_SHIPPED_IMAGE = "group_vars/web/fastapi_image.yml"
+_IMAGE_FILE = "group_vars/web/fastapi_image.yml"
 
 
 def placeholders(secrets: Mapping[str, Any]) -> list[str]:
@@ -92,12 +92,10 @@ def image(value_of: Values) -> Iterator[str]:
     if source == "build_on_host":
         yield (
             "fastapi_image_source is build_on_host, which is gone, since each host built an image of its own. Set "
-            f"fastapi_image_source: build, and fastapi_image_build_on: first or the name of a host ({_SHIPPED_IMAGE})."
+            f"fastapi_image_source: build, and fastapi_image_build_on: first or the name of a host ({_IMAGE_FILE})."
         )
     if not value_of("__fastapi_image_name"):
-        yield (
-            f"fastapi_image_source is {source}, so fastapi_image_name must name the image to take ({_SHIPPED_IMAGE})."
-        )
+        yield (f"fastapi_image_source is {source}, so fastapi_image_name must name the image to take ({_IMAGE_FILE}).")
     if bool(value_of("fastapi_image_registry_user")) != bool(value_of("fastapi_image_registry_password")):
         yield (
             "Of fastapi_image_registry_user and fastapi_image_registry_password only one is set; set both, the "
@@ -113,7 +111,7 @@ def image(value_of: Values) -> Iterator[str]:
     if build_on not in {"controller", "first", *value_of("groups")["all"]}:
         yield (
             f"fastapi_image_build_on is {build_on}, but must be controller, first, or a host of the inventory "
-            f"({_SHIPPED_IMAGE})."
+            f"({_IMAGE_FILE})."
         )
 
 
