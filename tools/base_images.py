@@ -22,10 +22,10 @@ ROOT = Path(__file__).resolve().parents[1]
 # The committed link through which this checkout is the collection.
 sys.path.append(str(ROOT / ".collections"))
 
-from ansible_collections.slipway.fleet.plugins.module_utils import registry  # noqa: E402 - found by the line above
+from ansible_collections.slipway.fleet.plugins.module_utils.image import registry  # noqa: E402 - the path is set above
 
 if TYPE_CHECKING:
-    from ansible_collections.slipway.fleet.plugins.module_utils.registry import Login
+    from ansible_collections.slipway.fleet.plugins.module_utils.image.registry import Login
 
 FILES = (
     "Dockerfile",

@@ -14,11 +14,11 @@ from typing import Any
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
-from ansible_collections.slipway.fleet.plugins.module_utils.image import ImageError
-from ansible_collections.slipway.fleet.plugins.module_utils.package import PackageError
-from ansible_collections.slipway.fleet.plugins.plugin_utils.bundle import Bundle, BundleError, cache
-from ansible_collections.slipway.fleet.plugins.plugin_utils.controller import run_id, sent
-from ansible_collections.slipway.fleet.plugins.plugin_utils.sbom import SbomError
+from ansible_collections.slipway.fleet.plugins.module_utils.image.local import ImageError
+from ansible_collections.slipway.fleet.plugins.module_utils.package.packages import PackageError
+from ansible_collections.slipway.fleet.plugins.plugin_utils.bundle.archive import Bundle, BundleError, cache
+from ansible_collections.slipway.fleet.plugins.plugin_utils.controller.run import run_id, sent
+from ansible_collections.slipway.fleet.plugins.plugin_utils.sbom.document import SbomError
 
 MODULE = "slipway.fleet.bundle"
 # What the roles register from V(need).
@@ -59,7 +59,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]
 
     def _make(self, options: dict[str, Any]) -> dict[str, Any]:
         # Every deploy has a task of this plugin, and nearly none makes a bundle: what that takes is loaded here.
-        from ansible_collections.slipway.fleet.plugins.plugin_utils import bundle_make  # noqa: PLC0415 - as said above
+        from ansible_collections.slipway.fleet.plugins.plugin_utils.bundle_builder import (  # noqa: PLC0415 - only here
+            make as bundle_make,
+        )
 
         file = Path(options["bundle"])
         if self._task.check_mode:

@@ -8,7 +8,7 @@ import time
 from typing import Any
 
 from ansible.plugins.action import ActionBase
-from ansible_collections.slipway.fleet.plugins.plugin_utils.controller import (
+from ansible_collections.slipway.fleet.plugins.plugin_utils.controller.run import (
     Unreachable,
     on_host,
     refuse_wrong,

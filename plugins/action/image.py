@@ -9,18 +9,28 @@ from typing import Any
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
-from ansible_collections.slipway.fleet.plugins.module_utils.build_context import ContextError
-from ansible_collections.slipway.fleet.plugins.module_utils.image import ImageError
-from ansible_collections.slipway.fleet.plugins.plugin_utils import (
-    image_build,
-    image_bundle,
-    image_move,
-    image_pull,
-    image_sbom,
-    image_ship,
+from ansible_collections.slipway.fleet.plugins.module_utils.image.local import ImageError
+from ansible_collections.slipway.fleet.plugins.plugin_utils.controller.run import refuse_wrong
+from ansible_collections.slipway.fleet.plugins.plugin_utils.image import (
+    build as image_build,
 )
-from ansible_collections.slipway.fleet.plugins.plugin_utils.controller import refuse_wrong
-from ansible_collections.slipway.fleet.plugins.plugin_utils.image_host import Host
+from ansible_collections.slipway.fleet.plugins.plugin_utils.image import (
+    bundle as image_bundle,
+)
+from ansible_collections.slipway.fleet.plugins.plugin_utils.image import (
+    move as image_move,
+)
+from ansible_collections.slipway.fleet.plugins.plugin_utils.image import (
+    pull as image_pull,
+)
+from ansible_collections.slipway.fleet.plugins.plugin_utils.image import (
+    sbom as image_sbom,
+)
+from ansible_collections.slipway.fleet.plugins.plugin_utils.image import (
+    ship as image_ship,
+)
+from ansible_collections.slipway.fleet.plugins.plugin_utils.image.context import ContextError
+from ansible_collections.slipway.fleet.plugins.plugin_utils.image.host import Host
 
 # What `identify` takes; the rest of a role's variables is checked before they are used.
 TYPES: dict[str, Any] = {

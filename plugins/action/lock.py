@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 from ansible.plugins.action import ActionBase
-from ansible_collections.slipway.fleet.plugins.plugin_utils.controller import (
+from ansible_collections.slipway.fleet.plugins.plugin_utils.controller.run import (
     Unreachable,
     keep_alive,
     on_host,

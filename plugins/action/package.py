@@ -10,11 +10,11 @@ from typing import Any
 
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
-from ansible_collections.slipway.fleet.plugins.module_utils.package import PackageError, Packages, Target
-from ansible_collections.slipway.fleet.plugins.plugin_utils import sbom
-from ansible_collections.slipway.fleet.plugins.plugin_utils.bundle import BundleError, wheels_of
-from ansible_collections.slipway.fleet.plugins.plugin_utils.controller import refuse_wrong, sent
-from ansible_collections.slipway.fleet.plugins.plugin_utils.package_source import PackageSource, Wheel, cached_wheels
+from ansible_collections.slipway.fleet.plugins.module_utils.package.packages import PackageError, Packages, Target
+from ansible_collections.slipway.fleet.plugins.plugin_utils.bundle.archive import BundleError, wheels_of
+from ansible_collections.slipway.fleet.plugins.plugin_utils.controller.run import refuse_wrong, sent
+from ansible_collections.slipway.fleet.plugins.plugin_utils.package.source import PackageSource, Wheel, cached_wheels
+from ansible_collections.slipway.fleet.plugins.plugin_utils.sbom import document as sbom
 
 # What `identify` takes; the rest of a role's variables is checked before they are used.
 TYPES: dict[str, Any] = {

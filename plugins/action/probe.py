@@ -16,8 +16,8 @@ from typing import Any
 
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
-from ansible_collections.slipway.fleet.plugins.plugin_utils import probe
-from ansible_collections.slipway.fleet.plugins.plugin_utils.controller import main_process, reports, run_id
+from ansible_collections.slipway.fleet.plugins.plugin_utils.controller.run import main_process, reports, run_id
+from ansible_collections.slipway.fleet.plugins.plugin_utils.probe import client as probe
 
 OPTIONS: dict[str, Any] = {
     "state": {"type": "str", "choices": ["started", "stopped"], "required": True},

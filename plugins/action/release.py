@@ -8,14 +8,14 @@ import time
 from typing import Any, Optional
 
 from ansible.plugins.action import ActionBase
-from ansible_collections.slipway.fleet.plugins.plugin_utils import fleet
-from ansible_collections.slipway.fleet.plugins.plugin_utils.controller import (
+from ansible_collections.slipway.fleet.plugins.plugin_utils.controller.run import (
     Unreachable,
     on_host,
     run_id,
     whence,
     who,
 )
+from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet import verdict as fleet
 
 MODULE = "slipway.fleet.release"
 # The results of this plugin on other hosts, under the names that role fastapi_app registers.

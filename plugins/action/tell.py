@@ -11,14 +11,22 @@ from typing import Any
 
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
-from ansible_collections.slipway.fleet.plugins.plugin_utils import (
-    told_audit,
-    told_history,
-    told_lock,
-    told_logs,
-    told_status,
+from ansible_collections.slipway.fleet.plugins.plugin_utils.views import (
+    audit as told_audit,
 )
-from ansible_collections.slipway.fleet.plugins.plugin_utils.told import Results, Told, inventory_name
+from ansible_collections.slipway.fleet.plugins.plugin_utils.views import (
+    history as told_history,
+)
+from ansible_collections.slipway.fleet.plugins.plugin_utils.views import (
+    lock as told_lock,
+)
+from ansible_collections.slipway.fleet.plugins.plugin_utils.views import (
+    logs as told_logs,
+)
+from ansible_collections.slipway.fleet.plugins.plugin_utils.views import (
+    status as told_status,
+)
+from ansible_collections.slipway.fleet.plugins.plugin_utils.views.view import Results, Told, inventory_name
 
 TELLERS: dict[str, Callable[[Results], Told]] = {
     "status": told_status.tell,

@@ -11,7 +11,7 @@ from typing import Any
 
 from ansible.errors import AnsibleActionFail, AnsibleError, AnsibleFileNotFound, AnsibleUndefinedVariable
 from ansible.plugins.action import ActionBase
-from ansible_collections.slipway.fleet.plugins.plugin_utils.rendering import render
+from ansible_collections.slipway.fleet.plugins.plugin_utils.controller.rendering import render
 
 # Options of an item that do not leave the controller: what they stand for travels apart.
 RENDERED = ("src", "content")

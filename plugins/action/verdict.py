@@ -10,15 +10,17 @@ from typing import Any
 
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
-from ansible_collections.slipway.fleet.plugins.plugin_utils import fleet, plays, report
-from ansible_collections.slipway.fleet.plugins.plugin_utils.controller import (
+from ansible_collections.slipway.fleet.plugins.plugin_utils.controller import plays
+from ansible_collections.slipway.fleet.plugins.plugin_utils.controller.run import (
     main_process,
     reports,
     started_at,
     whence,
     who,
 )
-from ansible_collections.slipway.fleet.plugins.plugin_utils.migrations import pending
+from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet import verdict as fleet
+from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.migrations import pending
+from ansible_collections.slipway.fleet.plugins.plugin_utils.report import document as report
 
 BEFORE, ROLLED, SETTLED = "fastapi_app_doctor_result", "fastapi_app_release_result", "fastapi_app_settle_result"
 

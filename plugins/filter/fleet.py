@@ -10,7 +10,7 @@ from typing import Any
 
 from ansible import context
 from ansible.errors import AnsibleFilterError
-from ansible_collections.slipway.fleet.plugins.plugin_utils.spelling import known_variables, misspelled
+from ansible_collections.slipway.fleet.plugins.plugin_utils.inputs.spelling import known_variables, misspelled
 
 
 def edge_urls(hostvars: Mapping[str, Any], groups: Mapping[str, Sequence[str]]) -> list[str]:

@@ -15,8 +15,8 @@ from typing import Any
 
 from ansible import constants
 from ansible.errors import AnsibleFilterError
-from ansible_collections.slipway.fleet.plugins.module_utils.release.store import write_durably
-from ansible_collections.slipway.fleet.plugins.plugin_utils.value_rules import ACROSS, broken_rules, placeholders
+from ansible_collections.slipway.fleet.plugins.module_utils.host.durable import write_durably
+from ansible_collections.slipway.fleet.plugins.plugin_utils.inputs.values import ACROSS, broken_rules, placeholders
 from jinja2 import pass_context
 
 _ID_LENGTH = 12

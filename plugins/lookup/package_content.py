@@ -35,8 +35,8 @@ from typing import Any
 
 from ansible.errors import AnsibleLookupError
 from ansible.plugins.lookup import LookupBase
-from ansible_collections.slipway.fleet.plugins.module_utils.package import PackageError
-from ansible_collections.slipway.fleet.plugins.plugin_utils.package_source import PackageSource
+from ansible_collections.slipway.fleet.plugins.module_utils.package.packages import PackageError
+from ansible_collections.slipway.fleet.plugins.plugin_utils.package.source import PackageSource
 
 
 class LookupModule(LookupBase):  # type: ignore[misc]

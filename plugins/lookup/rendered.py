@@ -28,7 +28,7 @@ from typing import Any
 
 from ansible.errors import AnsibleLookupError
 from ansible.plugins.lookup import LookupBase
-from ansible_collections.slipway.fleet.plugins.plugin_utils.rendering import render
+from ansible_collections.slipway.fleet.plugins.plugin_utils.controller.rendering import render
 
 
 class LookupModule(LookupBase):  # type: ignore[misc]

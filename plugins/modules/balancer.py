@@ -49,7 +49,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils.release.edge import EDGE_ARGUMENT, Edge, EdgeError
+from ..module_utils.edge.haproxy import EDGE_ARGUMENT, Edge, EdgeError
 
 POLL = 0.25
 ARGUMENTS: dict[str, Any] = {

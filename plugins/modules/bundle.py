@@ -75,7 +75,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils.host_packages import PLACE, HostPackages, PackagesError
+from ..module_utils.host.packages import PLACE, HostPackages, PackagesError
 
 ARGUMENTS: dict[str, Any] = {
     "operation": {

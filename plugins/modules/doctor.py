@@ -105,10 +105,10 @@ from typing import Any, Optional
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils.image import ARCHITECTURES
-from ..module_utils.lease import Lease
-from ..module_utils.package import PackageError, target_of
-from ..module_utils.release.edge import EdgeError
+from ..module_utils.edge.haproxy import EdgeError
+from ..module_utils.image.local import ARCHITECTURES
+from ..module_utils.package.packages import PackageError, target_of
+from ..module_utils.release.lease import Lease
 from ..module_utils.release.model import State
 from ..module_utils.release.observe import certificate_days, free_mib, observe
 from ..module_utils.release.runtimes import staged_for

@@ -136,10 +136,12 @@ from typing import Any, Callable
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils import image_build, image_inventory, image_load
-from ..module_utils.image import ImageError, look
-from ..module_utils.image_pull import ask, pull
-from ..module_utils.registry import RegistryError
+from ..module_utils.image import build as image_build
+from ..module_utils.image import inventory as image_inventory
+from ..module_utils.image import load as image_load
+from ..module_utils.image.local import ImageError, look
+from ..module_utils.image.pull import ask, pull
+from ..module_utils.image.registry import RegistryError
 
 ARGUMENTS: dict[str, Any] = {
     "name": {"type": "str", "required": True},

@@ -63,7 +63,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils.lease import Held, Lease
+from ..module_utils.release.lease import Held, Lease
 from ..module_utils.release.store import Store
 
 ARGUMENTS: dict[str, Any] = {

@@ -45,8 +45,8 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils.maintenance import OFF, ON, Page, outcome
-from ..module_utils.release.edge import Edge, EdgeError
+from ..module_utils.edge.haproxy import Edge, EdgeError
+from ..module_utils.edge.maintenance import OFF, ON, Page, outcome
 
 ARGUMENTS: dict[str, Any] = {
     "app": {"type": "str", "required": True},

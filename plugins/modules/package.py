@@ -67,7 +67,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils.package import PackageError, Packages, target_of
+from ..module_utils.package.packages import PackageError, Packages, target_of
 
 ARGUMENTS: dict[str, Any] = {
     "app": {"type": "str", "required": True},

@@ -153,9 +153,9 @@ from typing import Any, Callable
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils.lease import Lease
+from ..module_utils.edge.haproxy import EdgeError
 from ..module_utils.release.detach import Lost, run_detached
-from ..module_utils.release.edge import EdgeError
+from ..module_utils.release.lease import Lease
 from ..module_utils.release.model import TransactionError
 from ..module_utils.release.observe import observe, surroundings
 from ..module_utils.release.runtime import RuntimeFailed

@@ -102,7 +102,7 @@ import json
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.slipway.fleet.plugins.module_utils import tree
+from ansible_collections.slipway.fleet.plugins.module_utils.host import files as tree
 
 # The contents travel apart from the rest as one opaque value that is not logged: so no text of a file is in the host's
 # journal, in the invocation that -vvv prints, or among the values that Ansible would blank out in the answer.

@@ -12,8 +12,8 @@ import random
 import sys
 from typing import Any
 
-from ansible_collections.slipway.fleet.plugins.plugin_utils import report
-from ansible_collections.slipway.fleet.plugins.plugin_utils.report_style import STYLE
+from ansible_collections.slipway.fleet.plugins.plugin_utils.report import document as report
+from ansible_collections.slipway.fleet.plugins.plugin_utils.report.style import STYLE
 
 BEGAN = 1_760_000_000.0
 WAS, TRIED = "3f1c09d2a7be", "77aa01bc9d10"

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.slipway.fleet.plugins.plugin_utils import report
+from ansible_collections.slipway.fleet.plugins.plugin_utils.report import document as report
 
 from tests.browser import examples
 from tests.browser.chromium import Browser

@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.slipway.fleet.plugins.module_utils.maintenance import Page, outcome
-from ansible_collections.slipway.fleet.plugins.module_utils.release.edge import Edge as RuntimeEdge
-from ansible_collections.slipway.fleet.plugins.module_utils.release.edge import EdgeError
+from ansible_collections.slipway.fleet.plugins.module_utils.edge.haproxy import Edge as RuntimeEdge
+from ansible_collections.slipway.fleet.plugins.module_utils.edge.haproxy import EdgeError
+from ansible_collections.slipway.fleet.plugins.module_utils.edge.maintenance import Page, outcome
 from ansible_collections.slipway.fleet.plugins.modules.balancer import change
 
 from tests.templates.rendering import Role

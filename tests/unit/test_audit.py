@@ -14,8 +14,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
-from ansible_collections.slipway.fleet.plugins.plugin_utils import told_audit
-from ansible_collections.slipway.fleet.plugins.plugin_utils.audit import (
+from ansible_collections.slipway.fleet.plugins.plugin_utils.sbom.audit import (
     Audit,
     Finding,
     audit,
@@ -23,7 +22,8 @@ from ansible_collections.slipway.fleet.plugins.plugin_utils.audit import (
     parse_pip_audit,
     status_of,
 )
-from ansible_collections.slipway.fleet.plugins.plugin_utils.told import Results
+from ansible_collections.slipway.fleet.plugins.plugin_utils.views import audit as told_audit
+from ansible_collections.slipway.fleet.plugins.plugin_utils.views.view import Results
 
 # The format of debsecan's data: names with their text, what they mean for which source package, and its binary ones.
 DEBSECAN = """\

@@ -14,21 +14,27 @@ from typing import Any
 import pytest
 import yaml
 from ansible_collections.slipway.fleet.plugins.action.bundle import needs_of
-from ansible_collections.slipway.fleet.plugins.module_utils import host_packages
-from ansible_collections.slipway.fleet.plugins.module_utils.host_packages import HostPackages, PackagesError
-from ansible_collections.slipway.fleet.plugins.plugin_utils import (
-    bundle_debian,
-    bundle_images,
-    bundle_make,
-    bundle_project,
-)
-from ansible_collections.slipway.fleet.plugins.plugin_utils.bundle import (
+from ansible_collections.slipway.fleet.plugins.module_utils.host import packages as host_packages
+from ansible_collections.slipway.fleet.plugins.module_utils.host.packages import HostPackages, PackagesError
+from ansible_collections.slipway.fleet.plugins.plugin_utils.bundle.archive import (
     MANIFEST,
     SUMS,
     Bundle,
     BundleError,
     Writer,
     wheels_of,
+)
+from ansible_collections.slipway.fleet.plugins.plugin_utils.bundle_builder import (
+    debian as bundle_debian,
+)
+from ansible_collections.slipway.fleet.plugins.plugin_utils.bundle_builder import (
+    images as bundle_images,
+)
+from ansible_collections.slipway.fleet.plugins.plugin_utils.bundle_builder import (
+    make as bundle_make,
+)
+from ansible_collections.slipway.fleet.plugins.plugin_utils.bundle_builder import (
+    project as bundle_project,
 )
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.slipway.fleet.plugins.filter.fleet import edge_urls
-from ansible_collections.slipway.fleet.plugins.plugin_utils import fleet
+from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet import verdict as fleet
 
 HOSTS = ["web1", "web2", "web3", "web4"]
 BATCHES = [1, "25%", "100%"]

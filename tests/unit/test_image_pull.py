@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.slipway.fleet.plugins.module_utils.image_pull import meaning, trust
-from ansible_collections.slipway.fleet.plugins.module_utils.registry import RegistryError, Resolved, parse
+from ansible_collections.slipway.fleet.plugins.module_utils.image.pull import meaning, trust
+from ansible_collections.slipway.fleet.plugins.module_utils.image.registry import RegistryError, Resolved, parse
 from ansible_collections.slipway.fleet.plugins.modules.doctor import architecture_problem
-from ansible_collections.slipway.fleet.plugins.plugin_utils import fleet
-from ansible_collections.slipway.fleet.plugins.plugin_utils.image_pull import Wanted, remembered
+from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet import verdict as fleet
+from ansible_collections.slipway.fleet.plugins.plugin_utils.image.pull import Wanted, remembered
 
 NAME = "r.example:5000/app:1"
 

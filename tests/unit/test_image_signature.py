@@ -10,8 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from ansible_collections.slipway.fleet.plugins.module_utils.registry import Login, RegistryError, authorities, parse
-from ansible_collections.slipway.fleet.plugins.plugin_utils import signature
+from ansible_collections.slipway.fleet.plugins.module_utils.image.registry import (
+    Login,
+    RegistryError,
+    authorities,
+    parse,
+)
+from ansible_collections.slipway.fleet.plugins.plugin_utils.image import signature
 
 from lab import cosign
 from lab import registry as lab

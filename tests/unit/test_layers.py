@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.slipway.fleet.plugins.module_utils.image import ImageError
-from ansible_collections.slipway.fleet.plugins.module_utils.layers import (
+from ansible_collections.slipway.fleet.plugins.module_utils.image.layers import (
     CHUNK,
     Chunks,
     Packed,
@@ -29,8 +28,8 @@ from ansible_collections.slipway.fleet.plugins.module_utils.layers import (
     unpack_save,
     write_archive,
 )
-from ansible_collections.slipway.fleet.plugins.plugin_utils.image_move import require_architecture
-from ansible_collections.slipway.fleet.plugins.plugin_utils.layers import (
+from ansible_collections.slipway.fleet.plugins.module_utils.image.local import ImageError
+from ansible_collections.slipway.fleet.plugins.plugin_utils.image.layers import (
     IN_USE,
     MIB,
     LayerCache,
@@ -38,6 +37,7 @@ from ansible_collections.slipway.fleet.plugins.plugin_utils.layers import (
     require_room,
     room_problem,
 )
+from ansible_collections.slipway.fleet.plugins.plugin_utils.image.move import require_architecture
 
 
 def digest(content: bytes) -> str:

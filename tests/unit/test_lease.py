@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.slipway.fleet.plugins.module_utils.lease import LIFETIME, Held, Lease
+from ansible_collections.slipway.fleet.plugins.module_utils.release.lease import LIFETIME, Held, Lease
 
 
 def holder(run: str, **more: Any) -> dict[str, Any]:

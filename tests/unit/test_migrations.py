@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from ansible_collections.slipway.fleet.plugins.plugin_utils.migrations import pending, revision_of
+from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.migrations import pending, revision_of
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -10,10 +10,15 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from ansible_collections.slipway.fleet.plugins.module_utils import package as package_module
-from ansible_collections.slipway.fleet.plugins.module_utils.package import PackageError, Packages, Target, target_of
-from ansible_collections.slipway.fleet.plugins.plugin_utils import package_source
-from ansible_collections.slipway.fleet.plugins.plugin_utils.package_source import (
+from ansible_collections.slipway.fleet.plugins.module_utils.package import packages as package_module
+from ansible_collections.slipway.fleet.plugins.module_utils.package.packages import (
+    PackageError,
+    Packages,
+    Target,
+    target_of,
+)
+from ansible_collections.slipway.fleet.plugins.plugin_utils.package import source as package_source
+from ansible_collections.slipway.fleet.plugins.plugin_utils.package.source import (
     PackageSource,
     Wheel,
     fetch,

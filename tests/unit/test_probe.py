@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.slipway.fleet.plugins.plugin_utils import probe
+from ansible_collections.slipway.fleet.plugins.plugin_utils.probe import client as probe
 
 ROOT = Path(__file__).resolve().parents[2]
 

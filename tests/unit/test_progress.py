@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.slipway.fleet.plugins.callback import progress
-from ansible_collections.slipway.fleet.plugins.plugin_utils import preload
+from ansible_collections.slipway.fleet.plugins.plugin_utils.controller import preload
 
 ROOT = Path(__file__).resolve().parents[2]
 GOOD: dict[str, Any] = {

@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from ansible_collections.slipway.fleet.plugins.module_utils.registry import (
+from ansible_collections.slipway.fleet.plugins.module_utils.image.registry import (
     Login,
     Reference,
     Registry,

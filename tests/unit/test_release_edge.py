@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from ansible_collections.slipway.fleet.plugins.module_utils.release.edge import Edge, EdgeError, Server, parse_servers
+from ansible_collections.slipway.fleet.plugins.module_utils.edge.haproxy import Edge, EdgeError, Server, parse_servers
 from ansible_collections.slipway.fleet.plugins.module_utils.release.probe import get
 
 CONFIGURATION = """

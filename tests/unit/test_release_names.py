@@ -14,10 +14,10 @@ from ansible_collections.slipway.fleet.plugins.filter.release import (
     secret_files,
     secrets_digest,
 )
-from ansible_collections.slipway.fleet.plugins.module_utils.build_context import BuildContext, ContextError
 from ansible_collections.slipway.fleet.plugins.module_utils.release.diagnosis import last_exception
 from ansible_collections.slipway.fleet.plugins.module_utils.release.listening import parse_listening
 from ansible_collections.slipway.fleet.plugins.modules.doctor import compose_version
+from ansible_collections.slipway.fleet.plugins.plugin_utils.image.context import BuildContext, ContextError
 
 
 def test_a_release_is_named_by_its_content() -> None:

@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.slipway.fleet.plugins.module_utils.edge.haproxy import EdgeError, Server
+from ansible_collections.slipway.fleet.plugins.module_utils.host import durable
 from ansible_collections.slipway.fleet.plugins.module_utils.release import store as store_module
-from ansible_collections.slipway.fleet.plugins.module_utils.release.edge import EdgeError, Server
 from ansible_collections.slipway.fleet.plugins.module_utils.release.model import (
     SLOTS,
     Probe,
@@ -504,14 +505,14 @@ def test_a_damaged_state_file_is_named(tmp_path: Path) -> None:
 
 def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "state.json"
-    store_module.write_durably(path, "old")
+    durable.write_durably(path, "old")
 
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("os.fsync", full)
     with pytest.raises(OSError, match="No space"):
-        store_module.write_durably(path, "new")
+        durable.write_durably(path, "new")
     assert path.read_text() == "old"
     assert [entry.name for entry in tmp_path.iterdir()] == ["state.json"]
 

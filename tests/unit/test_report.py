@@ -13,16 +13,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.slipway.fleet.plugins.plugin_utils import report
-from ansible_collections.slipway.fleet.plugins.plugin_utils.report_page import duration, milliseconds, share
-from ansible_collections.slipway.fleet.plugins.plugin_utils.report_picture import (
+from ansible_collections.slipway.fleet.plugins.plugin_utils.report import document as report
+from ansible_collections.slipway.fleet.plugins.plugin_utils.report.page import duration, milliseconds, share
+from ansible_collections.slipway.fleet.plugins.plugin_utils.report.picture import (
     PANEL,
     Scale,
     Window,
     clock,
     short_names,
 )
-from ansible_collections.slipway.fleet.plugins.plugin_utils.report_style import STYLE
+from ansible_collections.slipway.fleet.plugins.plugin_utils.report.style import STYLE
 
 HOSTILE = "</title><script>alert(1)</script><img src=x onerror=alert(1)>\x1b[31m\x00\u202e'\"&{}%s"
 STEP = {"phase": "gate", "start": 110.0, "seconds": 4.0, "revert": False}

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.slipway.fleet.plugins.module_utils import image_inventory
-from ansible_collections.slipway.fleet.plugins.module_utils.image import ImageError
+from ansible_collections.slipway.fleet.plugins.module_utils.image import inventory as image_inventory
+from ansible_collections.slipway.fleet.plugins.module_utils.image.local import ImageError
 from ansible_collections.slipway.fleet.plugins.module_utils.release.store import Store
-from ansible_collections.slipway.fleet.plugins.plugin_utils import image_sbom, sbom
+from ansible_collections.slipway.fleet.plugins.plugin_utils.image import sbom as image_sbom
+from ansible_collections.slipway.fleet.plugins.plugin_utils.sbom import document as sbom
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from ansible_collections.slipway.fleet.plugins.plugin_utils.spelling import known_variables, misspelled
+from ansible_collections.slipway.fleet.plugins.plugin_utils.inputs.spelling import known_variables, misspelled
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -9,8 +9,19 @@ from ansible import context
 from ansible.errors import AnsibleFilterError
 from ansible_collections.slipway.fleet.plugins.callback.exit_code import wanted
 from ansible_collections.slipway.fleet.plugins.filter.fleet import command_words, whole_text
-from ansible_collections.slipway.fleet.plugins.plugin_utils import told_history, told_lock, told_logs, told_status
-from ansible_collections.slipway.fleet.plugins.plugin_utils.told import inventory_name, silence, silent, table
+from ansible_collections.slipway.fleet.plugins.plugin_utils.views import (
+    history as told_history,
+)
+from ansible_collections.slipway.fleet.plugins.plugin_utils.views import (
+    lock as told_lock,
+)
+from ansible_collections.slipway.fleet.plugins.plugin_utils.views import (
+    logs as told_logs,
+)
+from ansible_collections.slipway.fleet.plugins.plugin_utils.views import (
+    status as told_status,
+)
+from ansible_collections.slipway.fleet.plugins.plugin_utils.views.view import inventory_name, silence, silent, table
 
 GONE = {"outcome": "unreachable", "cause": "it cannot be reached: no route to host"}
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from ansible.module_utils import basic
-from ansible_collections.slipway.fleet.plugins.module_utils import tree
+from ansible_collections.slipway.fleet.plugins.module_utils.host import files as tree
 from ansible_collections.slipway.fleet.plugins.modules import tree as tree_module
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.slipway.fleet.plugins.plugin_utils import value_rules
-from ansible_collections.slipway.fleet.plugins.plugin_utils.value_rules import broken_rules, placeholders
+from ansible_collections.slipway.fleet.plugins.plugin_utils.inputs import values as value_rules
+from ansible_collections.slipway.fleet.plugins.plugin_utils.inputs.values import broken_rules, placeholders
 
 
 def test_placeholders_are_named_without_their_values() -> None:

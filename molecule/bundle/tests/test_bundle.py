@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.slipway.fleet.plugins.plugin_utils.bundle import Bundle
+from ansible_collections.slipway.fleet.plugins.plugin_utils.bundle.archive import Bundle
 from deployment import Deployment
 from fleet import on
 

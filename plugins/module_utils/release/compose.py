@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 from typing import Any, Optional
 
-from ..image import CONTENT_LABEL, image_named_in
+from ..image.local import CONTENT_LABEL, image_named_in
 from .listening import parse_listening
 from .model import SLOTS, SlotStatus
 from .runtime import RuntimeFailed

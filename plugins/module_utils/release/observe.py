@@ -10,8 +10,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Optional
 
-from ..lease import Lease
-from .edge import EdgeError, Server
+from ..edge.haproxy import EdgeError, Server
+from .lease import Lease
 from .model import Probe, SlotStatus, State, other
 from .runtime import RuntimeFailed
 from .transaction import Transaction

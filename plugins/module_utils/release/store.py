@@ -5,9 +5,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
-import os
 import shutil
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Optional
 
+from ..host.durable import read_json, sync_directory, write_durably
 from .model import Intent, State
 from .runtime import STAGED_BY
 
@@ -23,43 +22,6 @@ MANIFEST = ".manifest.json"
 SBOM = "sbom.cdx.json"
 # Seconds: who looks whether the lock is held holds it, too, and for less than that.
 MOMENT = 1.0
-
-
-def write_durably(path: Path, text: str, mode: int = 0o644) -> None:
-    """Put `text` under `path` so that a crash leaves the old file or the new one, never a part."""
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fchmod(stream.fileno(), mode)
-            os.fsync(stream.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
-    sync_directory(path.parent)
-
-
-def sync_directory(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def read_json(path: Path) -> Optional[dict[str, Any]]:
-    """The object in `path`, None where there is no such file. Raises ValueError that names a damaged file."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except ValueError as error:
-        raise ValueError(f"{path} is damaged ({error}); move it away and deploy again") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"{path} is damaged (not an object); move it away and deploy again")
-    return content
 
 
 class Busy(Exception):

@@ -17,11 +17,11 @@ import time
 from pathlib import Path
 from typing import Any, Callable, Optional
 
-from ..package import Packages
+from ..host.durable import sync_directory, write_durably
+from ..package.packages import Packages
 from .listening import parse_listening, sockets_of
 from .model import SLOTS, SlotStatus
 from .runtime import STAGED_BY, RuntimeFailed
-from .store import sync_directory, write_durably
 from .words import unit_word
 
 UNIT = STAGED_BY["systemd"]

@@ -8,8 +8,8 @@ from dataclasses import replace
 from datetime import datetime, timezone
 from typing import Any, Callable, Optional, Protocol
 
+from ..edge.haproxy import EdgeError, Server
 from .diagnosis import explain
-from .edge import EdgeError, Server
 from .model import SLOTS, Intent, Probe, Request, SlotStatus, State, TransactionError, other
 from .runtime import Runtime, RuntimeFailed
 from .store import Store

@@ -6,8 +6,8 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, Optional
 
+from ..edge.haproxy import EDGE_ARGUMENT, Edge
 from .canary import Canary, Thresholds
-from .edge import EDGE_ARGUMENT, Edge
 from .model import Gate, Request
 from .probe import get
 from .runtimes import Runtimes

@@ -1,0 +1,89 @@
+"""The maintenance page of an app at one edge: on or off at once, and after a reload or a reboot of the host."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Optional
+
+from ..host.durable import write_durably
+from .haproxy import Edge, EdgeError
+
+ON, OFF = "on", "off"
+HEADER = "# Apps and whether an operator shows their maintenance page; written by the maintenance playbook.\n"
+
+
+def parse_file(text: str) -> dict[str, str]:
+    """A map file of HAProxy."""
+    lines = (line.split(None, 1) for line in text.splitlines() if line.strip() and not line.startswith("#"))
+    return {words[0]: words[1].strip() if len(words) > 1 else "" for words in lines}
+
+
+def parse_shown(answer: str) -> dict[str, str]:
+    """What `show map FILE` answers: a line `0x55d0 key value` for each entry."""
+    lines = (line.split(None, 2) for line in answer.splitlines() if line.startswith("0x"))
+    return {words[1]: words[2].strip() if len(words) > 2 else "" for words in lines if len(words) > 1}
+
+
+def render(entries: dict[str, str]) -> str:
+    return HEADER + "".join(f"{name} {value}\n" for name, value in sorted(entries.items()))
+
+
+def read(path: Path) -> dict[str, str]:
+    try:
+        return parse_file(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+
+
+class Page:
+    """The page of one app. `declared` is the map of the variables, `switched` the one of operators."""
+
+    def __init__(self, edge: Edge, app: str, declared: Path, switched: Path) -> None:
+        self.edge = edge
+        self.app = app
+        self.declared = declared
+        self.switched = switched
+
+    def problem(self, wanted: str) -> str:
+        """Why the page cannot be as wanted; empty where it can."""
+        declared = read(self.declared)
+        if self.app not in declared:
+            return (
+                f"the edge of this host knows no app {self.app} (it has {', '.join(sorted(declared)) or 'none'}); "
+                "list it in haproxy_apps and run the provision playbook"
+            )
+        if wanted == OFF and declared[self.app] == ON:
+            return (
+                f"haproxy_maintenance names {self.app}, so the page of this host stays; take it out there and run the "
+                "provision playbook"
+            )
+        return ""
+
+    def differs(self, wanted: str) -> bool:
+        """Whether the running HAProxy or the file for the next one says something else. Raises EdgeError."""
+        return self._running().get(self.app, OFF) != wanted or read(self.switched).get(self.app, OFF) != wanted
+
+    def switch(self, wanted: str) -> None:
+        """Have the page as wanted, now and after a reload. Raises EdgeError."""
+        command = "set" if self.app in self._running() else "add"
+        said = self.edge.ask(f"{command} map {self.switched} {self.app} {wanted}").strip()
+        if said:
+            raise EdgeError(f"HAProxy refused to switch the page: {said}")
+        write_durably(self.switched, render({**read(self.switched), self.app: wanted}), mode=0o644)
+
+    def _running(self) -> dict[str, str]:
+        answer = self.edge.ask(f"show map {self.switched}")
+        if "unknown map" in answer.lower():
+            raise EdgeError(f"HAProxy does not read {self.switched} yet; run the provision playbook")
+        return parse_shown(answer)
+
+
+def outcome(page: Page, wanted: str, check_mode: bool) -> dict[str, Any]:
+    """The result for the module. Raises EdgeError."""
+    problem: Optional[str] = page.problem(wanted)
+    if problem:
+        raise EdgeError(f"nothing was changed; {problem}")
+    differs = page.differs(wanted)
+    if differs and not check_mode:
+        page.switch(wanted)
+    return {"changed": differs, "shown": wanted == ON}

@@ -1,0 +1,46 @@
+"""Files that a crash leaves whole: the old content or the new one. Every write is fsync + rename."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any, Optional
+
+
+def write_durably(path: Path, text: str, mode: int = 0o644) -> None:
+    """Put `text` under `path` so that a crash leaves the old file or the new one, never a part."""
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fchmod(stream.fileno(), mode)
+            os.fsync(stream.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+    sync_directory(path.parent)
+
+
+def sync_directory(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def read_json(path: Path) -> Optional[dict[str, Any]]:
+    """The object in `path`, None where there is no such file. Raises ValueError that names a damaged file."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged ({error}); move it away and deploy again") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} is damaged (not an object); move it away and deploy again")
+    return content

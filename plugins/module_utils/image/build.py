@@ -1,0 +1,158 @@
+"""One build with the Docker that is here, on the controller or on a build host."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, Optional
+
+from .layers import packed_in, place_of, repository_of, save
+from .load import connected_as
+from .local import CONTENT_LABEL, Image, ImageError, build_arguments, docker, find, image_named_in
+
+OUTGOING = Path("/var/lib/slipway/outgoing")
+RELEASES = "*/releases/*/compose.yaml"
+APPS = Path("/opt/slipway")
+TAGS_KEPT = 5
+SECRET_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
+NO_BUILDKIT = (
+    "fastapi_image_build_secrets needs BuildKit, since the older builder would leave the secrets in a layer: install "
+    "docker-buildx (Debian 13 and later) or docker-buildx-plugin (Docker's repository) where the image is built, or "
+    "build it on a host that has it: fastapi_image_build_on"
+)
+
+
+def build(
+    context: Path, reference: str, content: str, dockerfile: str, arguments: dict[str, str], secrets: dict[str, str]
+) -> Image:
+    """Build from the archive of a context. Raises ImageError with the end of the build's output."""
+    buildkit = has_buildkit()
+    if secrets and not buildkit:
+        raise ImageError(NO_BUILDKIT)
+    with _secret_files(secrets) as secret_options, open(context, "rb") as stream:
+        docker(
+            *(("buildx", "build", "--load", "--progress", "plain") if buildkit else ("build",)),
+            *("--tag", reference, "--file", dockerfile, "--label", f"{CONTENT_LABEL}={content}"),
+            *build_arguments(arguments),
+            *secret_options,
+            "-",
+            timeout=3600,
+            stdin=stream,
+            # An image that is one image, and no index of an image and papers about it.
+            environment={"BUILDX_NO_DEFAULT_ATTESTATIONS": "1"},
+        )
+    built = find(reference)
+    if built is None:
+        raise ImageError(f"the build of {reference} succeeded, but the image is not there")
+    return built
+
+
+def has_buildkit() -> bool:
+    """Whether the client here can build with BuildKit: that is the buildx plugin."""
+    try:
+        return subprocess.run(["docker", "buildx", "version"], capture_output=True, check=False).returncode == 0
+    except FileNotFoundError:
+        raise ImageError("there is no `docker` here; install it, on hosts by the provision playbook") from None
+
+
+@contextmanager
+def _secret_files(secrets: dict[str, str]) -> Iterator[list[str]]:
+    """Options that give a build its secrets: files of this user alone, in memory where the system has that."""
+    for name in secrets:
+        if not SECRET_NAME.fullmatch(name):
+            raise ImageError(f"fastapi_image_build_secrets: {name!r} is no name; use letters, digits, _, . and -")
+    if not secrets:
+        yield []
+        return
+    memory = Path("/dev/shm")  # noqa: S108 - a directory of our own below it
+    directory = Path(tempfile.mkdtemp(prefix="slipway-", dir=memory if memory.is_dir() else None))
+    try:
+        options = []
+        for name, value in secrets.items():
+            path = directory / name
+            with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as stream:
+                stream.write(value)
+            options += ["--secret", f"id={name},src={path}"]
+        yield options
+    finally:
+        shutil.rmtree(directory)
+
+
+def build_for_fleet(options: dict[str, Any]) -> dict[str, Any]:
+    """On a build host: the image, unless it is there, and what the controller must know to fetch its layers."""
+    reference = options["name"]
+    there = find(reference)
+    built = there is None
+    if there is None:
+        there = build(
+            Path(options["archive"]), reference, options["content"], options["dockerfile"],
+            options["build_args"], options["build_secrets"],
+        )  # fmt: skip
+        bound_build_cache(options["build_cache_mib"])
+        prune_tags(reference)
+    return {"changed": built, "image": there.as_dict()}
+
+
+def export(options: dict[str, Any]) -> dict[str, Any]:
+    """On a build host: the wanted layers as files that the connection's user can read."""
+    directory = OUTGOING / place_of(options["name"])
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    directory.mkdir(mode=0o700, exist_ok=True)
+    wanted = set(options["layers"])
+    for diff_id, layer in packed_in(directory).items():
+        if diff_id not in wanted:
+            layer.path.unlink()
+    there = find(options["name"])
+    if there is None:
+        raise ImageError(f"{options['name']} was removed right after it was built; build it again")
+    saved = save(there.id, directory, wanted, there.size)
+    os.chown(directory, connected_as(), -1)
+    files = [layer.path for layer in packed_in(directory).values()]
+    for path in files:
+        os.chown(path, connected_as(), -1)
+    return {
+        "changed": False,
+        "saved": saved.as_dict(),
+        "outgoing": str(directory),
+        "files": [path.name for path in files],
+    }
+
+
+def forget_export(options: dict[str, Any]) -> dict[str, Any]:
+    """On a build host: the controller has them now."""
+    shutil.rmtree(OUTGOING / place_of(options["name"]), ignore_errors=True)
+    return {"changed": False}
+
+
+def bound_build_cache(mib: Optional[int]) -> None:
+    """Keep the newest of BuildKit's cache, up to so many MiB."""
+    if mib is None or not has_buildkit():
+        return
+    size = f"{mib}MB"
+    try:
+        docker("buildx", "prune", "--force", "--keep-storage", size)
+    except ImageError:  # the option's newer name
+        docker("buildx", "prune", "--force", "--max-used-space", size)
+
+
+def prune_tags(reference: str, keep: int = TAGS_KEPT) -> None:
+    """Untag older images of the same app that were built here, but none that a release on this machine names."""
+    named = {reference} | images_of_releases()
+    shown = docker(
+        "image", "ls", "--filter", f"label={CONTENT_LABEL}", "--format", "{{.Repository}}:{{.Tag}}",
+        repository_of(reference),
+    ).split()  # fmt: skip
+    for old in [name for name in shown if name not in named and not name.endswith(":<none>")][keep - 1 :]:
+        with suppress(ImageError):  # a container uses it
+            docker("image", "rm", old)
+
+
+def images_of_releases() -> set[str]:
+    """The images that releases on this machine name, of whatever app."""
+    return {name for path in APPS.glob(RELEASES) if (name := image_named_in(path))}

@@ -1,0 +1,211 @@
+"""Packages of an app on a host: its code and a virtual environment, by content, and the wheels they were made from.
+
+    /opt/slipway/<app>/packages/<key>/srv     the code, seen by the app as /srv
+    /opt/slipway/<app>/packages/<key>/venv    what the lock names, bytecode compiled
+    /opt/slipway/<app>/wheels/<sha256>/       wheels, so that none is sent twice
+
+All of it belongs to root, and the app cannot write to it. Releases that differ in configuration only share a package.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import tarfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Optional
+
+from ..host.durable import read_json, write_durably
+
+KEY_LENGTH = 12
+OLDEST_PYTHON = (3, 11)
+_MARK = "package.json"
+# Where pip lies for virtual environments: Debian's python3-pip-whl, and the copy inside ensurepip elsewhere.
+_PIP_WHEELS = ("/usr/share/python-wheels/pip-*.whl", "/usr/lib/python3*/ensurepip/_bundled/pip-*.whl")
+_DESCRIBE = """
+import json, platform, sys
+try:
+    import ensurepip, venv
+    complete = True
+except ImportError:
+    complete = False
+print(json.dumps({
+    "version": platform.python_version(),
+    "implementation": platform.python_implementation(),
+    "machine": platform.machine(),
+    "glibc": platform.libc_ver()[1],
+    "complete": complete,
+}))
+"""
+
+
+class PackageError(Exception):
+    """The package could not be put in place; the text says why and what to do."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """What wheels must fit: the host's Python, processor and C library."""
+
+    version: str  # 3.13.5
+    machine: str  # x86_64
+    glibc: str  # 2.41
+
+    @property
+    def short(self) -> str:
+        """3.13, what virtual environments and wheels depend on."""
+        return ".".join(self.version.split(".")[:2])
+
+    def as_dict(self) -> dict[str, str]:
+        return asdict(self)
+
+
+def target_of(python: str) -> Target:
+    """What the host's Python is. Raises PackageError that names what does not suit."""
+    try:
+        result = subprocess.run([python, "-c", _DESCRIBE], capture_output=True, text=True, timeout=30, check=False)
+    except FileNotFoundError:
+        raise PackageError(f"there is no {python} on this host; run the provision playbook") from None
+    if result.returncode:
+        raise PackageError(f"{python} does not run: {result.stderr.strip()}")
+    seen: dict[str, Any] = json.loads(result.stdout)
+    if seen["implementation"] != "CPython" or _numbers(seen["version"]) < OLDEST_PYTHON:
+        raise PackageError(
+            f"{python} is {seen['implementation']} {seen['version']}, and CPython 3.11 is the oldest that works: "
+            "Debian 12, Ubuntu 24.04 and later have it; or name another one with fastapi_package_python"
+        )
+    if not seen["complete"]:
+        raise PackageError(f"{python} has no venv module; run the provision playbook, which installs python3-venv")
+    return Target(seen["version"], seen["machine"], seen["glibc"])
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split(".")[:2])
+
+
+class Packages:
+    """The packages of one app below its directory on the host."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.packages = root / "packages"
+        self.wheels = root / "wheels"
+
+    def path(self, key: str) -> Path:
+        return self.packages / key[:KEY_LENGTH]
+
+    def has(self, key: str, target: Target) -> bool:
+        """Whether the package is whole and fits the Python that the host has now."""
+        mark = read_json(self.path(key) / _MARK)
+        return bool(mark and mark["key"] == key and mark["python"] == target.short)
+
+    def wheels_here(self) -> list[str]:
+        """SHA-256 of every wheel that need not be sent."""
+        return sorted(path.name for path in self.wheels.iterdir()) if self.wheels.is_dir() else []
+
+    def install(self, archive: Path, key: str, python: str) -> None:
+        """Make a package from what the controller sent. Raises PackageError; nothing half made counts as there."""
+        target = target_of(python)
+        place = self.path(key)
+        shutil.rmtree(place, ignore_errors=True)
+        self.wheels.mkdir(parents=True, exist_ok=True)
+        (place / "srv").mkdir(parents=True)
+        content = self._unpack(archive, place)
+        for directory in (self.packages, self.wheels, place, place / "srv"):
+            directory.chmod(0o755)
+        self._make_environment(place, python, content["wheels"])
+        compiled = [str(place / "venv/bin/python"), "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash"]
+        _run([*compiled, str(place / "srv")])
+        mark = {"key": key, "python": target.short, "wheels": sorted(content["wheels"])}
+        write_durably(place / _MARK, json.dumps(mark) + "\n")
+
+    def remove(self, keys: list[str]) -> None:
+        """Remove packages, and then the wheels that none of the others was made from."""
+        for key in keys:
+            shutil.rmtree(self.path(key), ignore_errors=True)
+        marks = [read_json(path) for path in self.packages.glob(f"*/{_MARK}")]
+        needed = {wheel for mark in marks if mark for wheel in mark["wheels"]}
+        for wheel in set(self.wheels_here()) - needed:
+            shutil.rmtree(self.wheels / wheel, ignore_errors=True)
+
+    def _unpack(self, archive: Path, place: Path) -> dict[str, Any]:
+        """Code and requirements to the package, wheels to the store, each checked by its hash."""
+        content: Optional[dict[str, Any]] = None
+        with tarfile.open(archive) as tar:
+            for item in tar:
+                stream = tar.extractfile(item)
+                if stream is None or ".." in Path(item.name).parts or item.name.startswith("/"):
+                    raise PackageError(f"the archive holds {item.name}, which is no plain file; it was changed")
+                data = stream.read()
+                if item.name == "content.json":
+                    content = json.loads(data)
+                elif item.name.startswith("wheels/"):
+                    _, digest, name = item.name.split("/")
+                    self._keep_wheel(digest, name, data)
+                else:
+                    _write(place / item.name, data, 0o755 if item.mode & 0o100 else 0o644)
+        if content is None:
+            raise PackageError("the archive is not whole; it was cut on its way")
+        return content
+
+    def _keep_wheel(self, digest: str, name: str, data: bytes) -> None:
+        if hashlib.sha256(data).hexdigest() != digest:
+            raise PackageError(f"{name} did not arrive as it was sent; deploy again")
+        part = self.wheels / f".{digest}.part"
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir()
+        _write(part / name, data, 0o644)
+        shutil.rmtree(self.wheels / digest, ignore_errors=True)
+        part.rename(self.wheels / digest)
+
+    def _make_environment(self, place: Path, python: str, wheels: list[str]) -> None:
+        """A virtual environment without pip in it, filled offline by the pip of the host, every hash checked again."""
+        absent = sorted(set(wheels) - set(self.wheels_here()))
+        if absent:
+            raise PackageError(f"{len(absent)} wheels were neither here nor sent; deploy again")
+        _run([python, "-m", "venv", "--without-pip", str(place / "venv")])
+        links = [part for digest in wheels for part in ("--find-links", str(self.wheels / digest))]
+        _run(
+            [
+                *(str(place / "venv/bin/python"), f"{_pip(place)}/pip", "install", "--quiet", "--no-index", *links),
+                *("--require-hashes", "--no-deps", "--only-binary", ":all:", "--compile", "--no-cache-dir"),
+                *("--disable-pip-version-check", "--root-user-action", "ignore"),
+                *("--requirement", str(place / "requirements.txt")),
+            ]
+        )
+
+
+def _pip(place: Path) -> Path:
+    """The wheel of pip that the host has; it runs from the wheel."""
+    found = [path for pattern in _PIP_WHEELS for path in sorted(Path("/").glob(pattern.lstrip("/")))]
+    if not found:
+        raise PackageError(
+            f"no wheel of pip is on this host to fill {place} with; run the provision playbook (python3-venv)"
+        )
+    return found[-1]
+
+
+def _write(path: Path, data: bytes, mode: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+    path.chmod(mode)
+
+
+def _run(command: list[str]) -> None:
+    result = subprocess.run(
+        command,
+        # Neither the host's own configuration of pip nor modules of root change what is installed.
+        env={"PATH": os.environ.get("PATH", os.defpath), "PIP_CONFIG_FILE": os.devnull, "PYTHONNOUSERSITE": "1"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        timeout=900,
+        check=False,
+    )
+    if result.returncode:
+        raise PackageError(f"`{' '.join(command[:4])} ...` failed: {(result.stderr or result.stdout).strip()[-2000:]}")

@@ -1,0 +1,107 @@
+"""Who may change an app on a host: a lease of one run that frees itself, and a freeze that stays until it is lifted.
+
+The lease is a file on tmpfs whose modification time says when its holder was last seen alive. The holder's controller
+renews it every few seconds, so nothing is left to clean up after a run that was killed, and a reboot forgets it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Optional
+
+from ..host.durable import read_json, write_durably
+
+LEASES = Path("/run/slipway/locks")
+# Seconds after which a holder that has not been seen is gone, and between two signs of life.
+LIFETIME = 120
+HEARTBEAT = 15
+
+
+class Held(Exception):
+    """The app is held by somebody else, or frozen; the text says by whom, since when, and what to do."""
+
+
+class Lease:
+    """The lease and the freeze of one app on this host."""
+
+    def __init__(self, app: str, root: Path, directory: Path = LEASES, lifetime: float = LIFETIME) -> None:
+        self.path = directory / f"{app}.json"
+        self.lifetime = lifetime
+        self._freeze = root / "freeze.json"
+
+    def holder(self) -> Optional[dict[str, Any]]:
+        """The run that holds the lease and was seen within its lifetime, with the `age` of its last sign in seconds."""
+        found = self._found()
+        return found if found and found["age"] < self.lifetime else None
+
+    def frozen(self) -> Optional[dict[str, Any]]:
+        return read_json(self._freeze)
+
+    def problem(self, run: str) -> str:
+        """Why `run` may not change the app here; empty when it may."""
+        if freeze := self.frozen():
+            return (
+                f"the app is frozen by {freeze['who']} from {freeze['from']} since {freeze['since']}: "
+                f"{freeze['reason']}; lift it with the lock playbook and -e slipway_lock=free"
+            )
+        holder = self.holder()
+        if holder and holder["run"] != run:
+            return (
+                f"{holder['what']} by {holder['who']} from {holder['from']} is under way since {holder['since']} "
+                f"(last seen {holder['age']:.0f} s ago); wait until it has ended, or look with the lock playbook"
+            )
+        return ""
+
+    def acquire(self, holder: dict[str, Any]) -> Optional[dict[str, Any]]:
+        """Take the lease for the run in `holder`. Returns the dead holder it was taken over from. Raises Held."""
+        with self._guard():
+            if problem := self.problem(holder["run"]):
+                raise Held(problem)
+            before = self._found()
+            self.path.write_text(json.dumps(holder) + "\n", encoding="utf-8")
+        return before if before and before["run"] != holder["run"] else None
+
+    def give_back(self, run: str) -> bool:
+        """Free the lease if `run` holds it; tells whether it did."""
+        with self._guard():
+            found = self._found()
+            if not found or found["run"] != run:
+                return False
+            self.path.unlink()
+            return True
+
+    def freeze(self, reason: str, who: dict[str, Any]) -> None:
+        """Let nobody change the app until `free`; survives a reboot."""
+        self._freeze.parent.mkdir(parents=True, exist_ok=True)
+        write_durably(self._freeze, json.dumps({**who, "reason": reason}) + "\n")
+
+    def free(self) -> list[dict[str, Any]]:
+        """Lift the freeze and break the lease; returns what there was."""
+        with self._guard():
+            found = [entry for entry in (self.frozen(), self.holder()) if entry]
+            self._freeze.unlink(missing_ok=True)
+            self.path.unlink(missing_ok=True)
+        return found
+
+    def _found(self) -> Optional[dict[str, Any]]:
+        try:
+            age = max(time.time() - self.path.stat().st_mtime, 0.0)
+            content = json.loads(self.path.read_text(encoding="utf-8"))
+        except (FileNotFoundError, ValueError):  # a holder that died while it wrote holds nothing
+            return None
+        return {**content, "age": age}
+
+    @contextmanager
+    def _guard(self) -> Iterator[None]:
+        """One process at a time looks and writes."""
+        self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
+        with open(self.path.with_suffix(".guard"), "w", encoding="utf-8") as stream:
+            os.fchmod(stream.fileno(), 0o600)
+            fcntl.flock(stream, fcntl.LOCK_EX)
+            yield

@@ -1,0 +1,191 @@
+# Copyright: Slipway contributors
+# SPDX-License-Identifier: MIT
+"""What the action plugins share: who this run is, a host that cannot be reached, a lease that is kept alive."""
+
+from __future__ import annotations
+
+import functools
+import getpass
+import multiprocessing
+import os
+import shlex
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible.plugins.action import ActionBase
+from ansible.utils.display import Display
+from ansible_collections.slipway.fleet.plugins.module_utils.release.lease import HEARTBEAT
+from ansible_collections.slipway.fleet.plugins.plugin_utils.probe.client import alive, started
+from ansible_collections.slipway.fleet.plugins.plugin_utils.views.view import inventory_name
+
+# Links to the job that runs this, as the CI systems name it.
+CI_JOBS = ("CI_JOB_URL", "BUILD_URL", "CIRCLE_BUILD_URL")
+GITHUB = ("SERVER_URL", "REPOSITORY", "RUN_ID")
+
+
+def main_process() -> int:
+    """The process id of ansible-playbook; an action plugin runs in one of its workers.
+
+    Not the parent of now: a worker whose ansible-playbook was killed has another one, which lives for ever.
+    """
+    parent = multiprocessing.parent_process()
+    return int(parent.pid or 0) if parent else os.getppid()
+
+
+def started_at(pid: int) -> float:
+    """When a process started, in seconds since the epoch; now where that is not to be seen."""
+    ticks = started(pid)
+    if not ticks:
+        return time.time()
+    uptime = float(Path("/proc/uptime").read_text(encoding="utf-8").split()[0])
+    return time.time() - uptime + int(ticks) / os.sysconf("SC_CLK_TCK")
+
+
+def who() -> str:
+    """The person or job behind this run: SLIPWAY_WHO, else the user."""
+    try:
+        return os.environ.get("SLIPWAY_WHO") or getpass.getuser()
+    except (KeyError, OSError):
+        return f"uid {os.getuid()}"
+
+
+def whence() -> str:
+    """The machine, with a link to the CI job where there is one."""
+    job = next((os.environ[name] for name in CI_JOBS if os.environ.get(name)), "")
+    if os.environ.get("GITHUB_RUN_ID"):
+        job = "{}/{}/actions/runs/{}".format(*(os.environ[f"GITHUB_{name}"] for name in GITHUB))
+    return f"{socket.gethostname()} ({job})" if job else socket.gethostname()
+
+
+def run_id() -> str:
+    """Names this run of ansible-playbook, the same for all hosts and tasks."""
+    pid = main_process()
+    return f"{socket.gethostname()}-{pid}-{started(pid)}"
+
+
+def reports(task_vars: dict[str, Any]) -> Path:
+    """Where what is measured and told goes."""
+    return Path("reports", inventory_name(task_vars.get("ansible_inventory_sources") or []))
+
+
+class Unreachable(Exception):
+    """The host did not answer; the text is what the connection said."""
+
+
+def on_host(action: ActionBase, module: str, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
+    """Run a module on the action's host. Raises Unreachable, so that the caller decides what that means for the fleet.
+
+    Ansible itself would take the host out of the run and go on with the next batch (ansible issue 56265).
+    """
+    try:
+        result: dict[str, Any] = action._execute_module(module_name=module, module_args=arguments, task_vars=task_vars)
+    except AnsibleConnectionFailure as error:
+        raise Unreachable(" ".join(str(error).split())) from error
+    if result.get("unreachable"):
+        raise Unreachable(" ".join(str(result.get("msg", "no answer")).split()))
+    return result
+
+
+@contextmanager
+def sent(action: ActionBase, file: Path) -> Iterator[str]:
+    """Send a file to the action's host, for a module that is told its path there; nothing of it is left afterwards."""
+    action._make_tmp_path()
+    try:
+        directory = action._connection._shell.tmpdir
+        remote = str(action._connection._shell.join_path(directory, file.name))
+        action._transfer_file(str(file), remote)
+        action._fixup_perms2([directory, remote])
+        yield remote
+    finally:
+        action._remove_tmp_path(action._connection._shell.tmpdir)
+
+
+@functools.lru_cache(maxsize=8)
+def argument_spec(file: str, entry: str = "main") -> dict[str, Any]:
+    """What a role's meta/argument_specs.yml says of the variables of an entry point."""
+    said = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
+    options: dict[str, Any] = said["argument_specs"][entry]["options"]
+    return options
+
+
+def refuse_wrong_types(action: ActionBase, specification: str, task_vars: dict[str, Any]) -> None:
+    """Raise AnsibleActionFail for variables that are not as a role's argument specification says.
+
+    As ansible.builtin.validate_argument_spec does, which costs every host of the fleet a process of its own on the
+    controller and as much again to copy the specification.
+    """
+    options = argument_spec(os.path.realpath(specification))
+    given = action._templar.template({name: task_vars[name] for name in options if name in task_vars})
+    broken = ArgumentSpecValidator(options).validate(given, validate_role_argument_spec=True).error_messages
+    if broken:
+        raise AnsibleActionFail(f"Validation of arguments failed: {'; '.join(broken)}")
+
+
+def refuse_wrong(options: dict[str, Any], role: str = "", types: dict[str, Any] | None = None) -> None:
+    """Raise AnsibleActionFail for what stands in the option `wrong`, or for options that are not of their `types`.
+
+    A task for each check would cost every host of the fleet a process of its own on the controller. An option is named
+    as the variable of the role that it came from.
+    """
+    named = {f"{role}_{name}": kind for name, kind in (types or {}).items()}
+    given = {f"{role}_{name}": options[name] for name in types or () if options.get(name) is not None}
+    broken = ArgumentSpecValidator(named).validate(given).error_messages or options.get("wrong")
+    if broken:
+        raise AnsibleActionFail(" ".join(broken))
+
+
+def keep_alive(action: ActionBase, lease: str, run: str) -> None:
+    """Renew a lease on the action's host for as long as ansible-playbook lives, and free it soon after it ended.
+
+    Neither `always` nor `rescue` runs when ansible-playbook is interrupted or killed (ansible proposal 120), so a
+    process of its own does this, with the connection that the task has. When the whole controller is gone, the lease
+    runs out by itself.
+    """
+    pid = main_process()
+    since = started(pid)
+    child = os.fork()
+    if child:
+        os.waitpid(child, 0)
+        return
+    try:
+        os.setsid()
+        if os.fork():
+            os._exit(0)
+        _be_quiet()
+        file, mine = shlex.quote(lease), shlex.quote(f'"run": "{run}"')
+        renew = f"grep -qsF {mine} {file} && touch -c {file}"
+        _renew_until_gone(action, renew, pid, since)
+        action._low_level_execute_command(f"grep -qsF {mine} {file} && rm -f {file}")
+    finally:
+        os._exit(0)
+
+
+def _renew_until_gone(action: ActionBase, renew: str, pid: int, since: str) -> None:
+    """Ends when the main process has, or the lease was given back."""
+    beat = time.monotonic()
+    while alive(pid, since):
+        time.sleep(0.5)
+        if time.monotonic() - beat < HEARTBEAT:
+            continue
+        beat = time.monotonic()
+        try:
+            if action._low_level_execute_command(renew)["rc"] == 1:
+                os._exit(0)
+        except AnsibleConnectionFailure:
+            continue  # the host may come back; until then its lease grows old
+
+
+def _be_quiet() -> None:
+    """Nothing of the task that forked us is ours: neither its output nor its pipes to ansible-playbook."""
+    Display().verbosity = 0
+    null = os.open(os.devnull, os.O_RDWR)
+    for descriptor in range(3):
+        os.dup2(null, descriptor)
+    os.closerange(3, 4096)
