@@ -1,0 +1,201 @@
+# Copyright: Slipway contributors
+# SPDX-License-Identifier: MIT
+"""What the coordinator works with: what a host is to serve, how it is asked, where content comes from, what is told.
+
+The coordinator knows nothing of Ansible, SSH or Docker. It speaks to a host through `Host`, has images and packages
+through `Content`, and tells what happens through `Tell`; the simulation has its own of each.
+
+A host understands the verbs of `plugins/module_utils/agent/verbs.py`. Arguments and results are JSON. All take `place`
+(see `Target`) and `run_id`; those that change something are refused where that run does not hold the lease.
+
+look: purpose, release ('' when unknown), host (what the preflight needs to know: runtime, python, image, architectures,
+    disk_needed, disk_reserve, certificate, certificate_days, controller_time, clock_tolerance)
+    -> problems [str], release, settled, serving {release, slot} or None (by what runs, answers and is enabled at the
+    edge), state, drift [str], good [{release, migration, image, there}] oldest first, migration, release_migration,
+    image, release_image, free_mib, certificate_days
+hold: run {id, who, from, what} -> taken_over {..} or None, serving, state
+renew: -> held (bool)
+stage: release, files, contents (by the position of the file), check (command or []), check_timeout, check_mode, diff
+    -> changed, changed_paths, diff [..], checked (bool)
+run: release ('' for the one that serves), command, purpose, timeout, once -> rc, stdout, stderr, release
+activate: release, expects (the release that must serve before; '' for none, None for whatever does), restart, drain,
+    drain_websockets, soak, canary, stop_grace, keep, log_lines, about
+    -> changed, release, was, slot, phases, recovered, canary {word, sentence} or None
+settle: as activate, with return_to (or None) instead of release -> changed, phases, now (see let_go)
+let_go: -> now {state, serving, slots, servers, health, drift, draining}
+image, package: operation and its options, as the modules of these names have them -> as theirs
+
+`activate` and `settle` send an event for each phase: {phase, at} when it begins and {phase, at, seconds} when it has
+ended; times in seconds since the transaction began.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+Result = dict[str, Any]
+
+
+class Unreachable(Exception):
+    """A host does not answer, or its channel broke before it did; the text is what the connection said.
+
+    What it was asked may have happened, happen later, or not at all.
+    """
+
+
+class Refused(Exception):
+    """A host answered that it did not do what it was asked; nothing there is half done.
+
+    `kind` is one of: held (somebody else has the lease, or a freeze), fenced (this run lost the lease, or another release
+    serves than was expected), busy (another transaction), release (the new release was refused), failed (anything else).
+    `details` has what the host told besides: cause, evidence, phases, problems, seconds (until a lease frees itself).
+    """
+
+    def __init__(self, message: str, kind: str = "failed", details: Mapping[str, Any] | None = None) -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.details = dict(details or {})
+
+
+class Host(Protocol):
+    """One host, over a channel that may break at any time and can be opened again by asking."""
+
+    name: str
+
+    async def call(
+        self, verb: str, arguments: Mapping[str, Any], on_event: Callable[[Result], None] | None = None
+    ) -> Result:
+        """The result of a verb. Raises Unreachable and Refused."""
+        ...
+
+    async def send(self, file: Path) -> str:
+        """Send a file; returns its path there, where it stays until the run is over. Raises Unreachable."""
+        ...
+
+    async def fetch(self, remote: str, local: Path) -> None:
+        """Get a file. Raises Unreachable, and Refused where there is none."""
+        ...
+
+    async def close(self) -> None:
+        """End the channel; what runs on the host ends by itself. Raises nothing."""
+        ...
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What a content is. `content` is empty while only a host can tell (an image that each host pulls under a name)."""
+
+    reference: str
+    content: str
+    architectures: tuple[str, ...] = ()
+    size: int = 0
+    warnings: tuple[str, ...] = ()
+
+
+class ContentError(Exception):
+    """An image or a package cannot be had; the text says why and what to do."""
+
+
+class Content(Protocol):
+    """Where the image or package of a release comes from; one object for all hosts that are to get the same.
+
+    Everything raises ContentError, and Unreachable and Refused where a host is asked.
+    """
+
+    async def identify(self) -> Identity:
+        """Which one it is. Asks no host."""
+        ...
+
+    async def look(self, host: Host) -> Result:
+        """What a host has of it; kept by the caller and handed to `prepare` and `put`."""
+        ...
+
+    async def prepare(self, seen: Mapping[str, Result], hosts: Mapping[str, Host]) -> bool:
+        """Have on the controller what hosts lack, built once for all; returns whether something was made.
+
+        A host that is too small is refused before a byte moves.
+        """
+        ...
+
+    async def put(self, host: Host, seen: Result) -> tuple[Identity, bool]:
+        """Have it on a host; returns what it is, now with `content`, and whether the host was changed."""
+        ...
+
+    async def bill(self) -> Path | None:
+        """Its bill of materials, made beside the roll; None where none is wanted or can be made."""
+        ...
+
+
+@dataclass(frozen=True)
+class Target:
+    """What one host is to serve, as inventory, vault and templates say; computed without a connection.
+
+    `files` and `contents` may have marks in their text, which stand for what is known only when the content is (see
+    `target.py`). Times in seconds.
+    """
+
+    host: str
+    place: Result  # app, root, socket_directory, gate {..}, edge {socket, backend, state_file}
+    look: Result  # the `host` argument of the verb look
+    activate: Result  # drain, drain_websockets, soak, canary, stop_grace, keep, log_lines, about
+    files: list[Result] = field(default_factory=list, repr=False)
+    contents: dict[str, str] = field(default_factory=dict, repr=False)
+    config: str = field(default="", repr=False)  # what names a release beside its content
+    release: str = ""  # one that was named by the operator
+    check: list[str] = field(default_factory=list)
+    check_timeout: float = 300.0
+    migrate: list[str] = field(default_factory=list)
+    migrate_timeout: float = 300.0
+    rollback_check: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Policy:
+    """How a run goes over the fleet."""
+
+    operation: str  # deploy, rollback or restart
+    run: Result  # id, who, from, what
+    batches: list[Any] = field(default_factory=lambda: [1, "25%", "100%"])
+    on_failure: str = "revert"  # or hold
+    check_mode: bool = False
+    diff: bool = False
+    reconnect: float = 60.0  # seconds that a host which went away is asked again before it counts as unreachable
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that happened; `at` in seconds since the epoch.
+
+    kinds: looked, planned, held, prepared, put, staged, migrated, batch, started, phase, ended, settling, settled, lost,
+    verdict, warning
+    """
+
+    kind: str
+    at: float
+    host: str = ""
+    about: Result = field(default_factory=dict)
+
+
+Tell = Callable[[Event], None]
+
+
+@dataclass(frozen=True)
+class FleetReport:
+    """How a run ended. `rows` are those of the report (`verdict.host_row`), `word` is verdict.verdict's or `refused`.
+
+    `wrong` has for each host that does not serve what the run wanted what it serves and why.
+    """
+
+    word: str
+    message: str
+    release: str
+    rows: list[Result]
+    wrong: dict[str, str]
+    changed: bool
+    plan: str = ""
+    diff: list[Result] = field(default_factory=list)
+    began: float = 0.0
+    ended: float = 0.0
