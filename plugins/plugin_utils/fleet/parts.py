@@ -49,8 +49,8 @@ class Unreachable(Exception):
 class Refused(Exception):
     """A host answered that it did not do what it was asked; nothing there is half done.
 
-    `kind` is one of: held (somebody else has the lease, or a freeze), fenced (this run lost the lease, or another release
-    serves than was expected), busy (another transaction), release (the new release was refused), failed (anything else).
+    `kind` is one of: held (somebody else has the lease, or a freeze), fenced (this run lost the lease, or another
+    release serves than was expected), busy (another transaction), release (the new release was refused), failed.
     `details` has what the host told besides: cause, evidence, phases, problems, seconds (until a lease frees itself).
     """
 
@@ -169,8 +169,8 @@ class Policy:
 class Event:
     """Something that happened; `at` in seconds since the epoch.
 
-    kinds: looked, planned, held, prepared, put, staged, migrated, batch, started, phase, ended, settling, settled, lost,
-    verdict, warning
+    kinds: looked, planned, held, prepared, put, staged, migrated, batch, started, phase, ended, settling, settled,
+    lost, verdict, warning
     """
 
     kind: str

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: MIT
 """From what a host is to serve to the release itself, once it is known which image or package it has. Pure.
 
-A release is named by its content and everything rendered. What is rendered names the image and the release's directory, so
-templates get marks in their place, and the marks become text here.
+A release is named by its content and everything rendered. What is rendered names the image and the release's directory,
+so templates get marks in their place, and the marks become text here.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from typing import Any
 
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.parts import Identity, Target
 
-# Text that no inventory has.
-REFERENCE = "\u2063slipway-reference\u2063"
-CONTENT = "\u2063slipway-content\u2063"
-RELEASE = "\u2063slipway-release\u2063"
-CONFIG = "\u2063slipway-config\u2063"
+# Text that no inventory has, and that JSON and YAML leave as it is.
+REFERENCE = "@@slipway-reference@@"
+CONTENT = "@@slipway-content@@"
+RELEASE = "@@slipway-release@@"
+CONFIG = "@@slipway-config@@"
 
 
 def named(target: Target, identity: Identity, release_id: Any) -> Target:
