@@ -13,8 +13,7 @@ from ansible_collections.slipway.fleet.plugins.plugin_utils.controller.files imp
 from ansible_collections.slipway.fleet.plugins.plugin_utils.controller.run import refuse_wrong_types
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet import target
 
-# What the variables of role fastapi_app say of image and package is known when the coordinator has them. Until then each
-# is its mark.
+# What the variables of role fastapi_app say of image and package, which the coordinator has later: until then a mark.
 UNKNOWN = {
     "fastapi_app_image": target.REFERENCE,
     "fastapi_app_image_content": target.CONTENT,
@@ -25,7 +24,7 @@ UNKNOWN = {
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]
-    """A value that cannot be used is part of the result, as `wrong`: the result has secrets, so a failure is not shown."""
+    """A value that cannot be used is told in the result, as `wrong`: it has secrets, so Ansible would show no failure."""
 
     _requires_connection = False
 
@@ -50,9 +49,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         templar = self._templar.copy_with_new_env(available_variables=variables)
         known: dict[str, Any] = templar.template(variables[what])
         files, contents = rendered(self, templar, known.pop("files", []), variables)
-        return {
-            "changed": False, "wrong": [], "target": {**known, "files": files, "contents": contents}, "content": content,
-        }  # fmt: skip
+        found = {**known, "files": files, "contents": contents}
+        return {"changed": False, "wrong": [], "target": found, "content": content}
 
     def _content(self, options: Mapping[str, Any], variables: Mapping[str, Any]) -> dict[str, Any]:
         """Where image or package come from; with nothing said they are on the host already."""

@@ -11,15 +11,15 @@ short_description: Compute what a host is to serve, without asking it
 description:
   - Checks the variables of role fastapi_app and renders its templates, for M(slipway.fleet.rollout). Runs on the
     controller and makes no connection.
-  - What is known only when the image or package is there, such as the id of the release, stands as a mark in the result.
+  - What is known only when the image or package is there, such as the release's id, stands as a mark in the result.
 options:
   what: {description: Name of the variable with the target., type: str, required: true}
   specification: {description: Argument specification that the variables must keep to., type: path, required: true}
-  wrong: {description: Name of the variable with a sentence for each value that cannot be used., type: str, required: true}
+  wrong: {description: Name of the variable with a sentence for each unusable value., type: str, required: true}
   contents:
     description:
-      - Where V(image) and V(package) come from, each with the name of the variable that has the C(request) and, where there
-        is one, of the variable that has what is C(wrong) with it. Without it they are on the host already.
+      - Where V(image) and V(package) come from, each with the name of the variable that has the C(request) and, where
+        there is one, of the one that has what is C(wrong) with it. Without it they are on the host already.
     type: dict
     default: {}
 author: [Slipway contributors]

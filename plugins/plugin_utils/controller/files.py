@@ -1,6 +1,6 @@
 # Copyright: Slipway contributors
 # SPDX-License-Identifier: MIT
-"""A list of files as tasks name them (see slipway.fleet.tree), rendered on the controller for a host that only writes."""
+"""Files as tasks list them (see slipway.fleet.tree), rendered on the controller for a host that only writes them."""
 
 from __future__ import annotations
 
