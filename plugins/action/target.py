@@ -24,7 +24,7 @@ UNKNOWN = {
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]
-    """A value that cannot be used is told in the result, as `wrong`: it has secrets, so Ansible would show no failure."""
+    """What cannot be used is told in the result, as `wrong`: it has secrets, so Ansible would show no failure."""
 
     _requires_connection = False
 
