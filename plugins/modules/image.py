@@ -131,16 +131,12 @@ packed: {description: The size is that of the layers as they travel., returned: 
 bytes_moved: {description: Bytes that were sent to the host., returned: for ship and build, type: int}
 """
 
-from pathlib import Path
-from typing import Any, Callable
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils.image import build as image_build
-from ..module_utils.image import inventory as image_inventory
-from ..module_utils.image import load as image_load
-from ..module_utils.image.local import ImageError, look
-from ..module_utils.image.pull import ask, pull
+from ..module_utils.image.local import ImageError
+from ..module_utils.image.operations import perform
 from ..module_utils.image.registry import RegistryError
 
 ARGUMENTS: dict[str, Any] = {
@@ -182,31 +178,15 @@ ARGUMENTS: dict[str, Any] = {
     "packed": {"type": "dict"},
     "layers": {"type": "list", "elements": "str"},
 }
-# Each takes the options and whether it is a dry run, in which the later ones are not asked for.
-OPERATIONS: dict[str, Callable[[dict[str, Any], bool], dict[str, Any]]] = {
-    "find": lambda options, check_mode: look(options["name"], check_mode),
-    "look": lambda options, check_mode: image_load.look(options["name"], options["expected"], check_mode),
-    "pull": pull,
-    "ask": lambda options, _: ask(options),
-    "load": lambda options, _: image_load.load(options),
-    "build": lambda options, _: image_build.build_for_fleet(options),
-    "export": lambda options, _: image_build.export(options),
-    "forget_export": lambda options, _: image_build.forget_export(options),
-    "inventory": lambda options, _: {"changed": False, "inventory": image_inventory.take(options["name"])},
-}
 
 
 def main() -> None:
     module = AnsibleModule(ARGUMENTS, supports_check_mode=True)
-    options = module.params
     result: dict[str, Any] = {}
     try:
-        result = OPERATIONS[options["operation"]](options, module.check_mode)
+        result = perform(module.params, module.check_mode)
     except (ImageError, RegistryError) as error:
         module.fail_json(msg=str(error))
-    finally:
-        if options["archive"]:
-            Path(options["archive"]).unlink(missing_ok=True)
     module.exit_json(**result)
 
 

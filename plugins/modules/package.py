@@ -61,13 +61,12 @@ sent: {description: Bytes sent to this host., returned: always, type: int}
 sbom: {description: Path of the bill of materials (CycloneDX) on the controller., returned: with O(sbom), type: str}
 """
 
-import os
-from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils.package.packages import PackageError, Packages, target_of
+from ..module_utils.package.operations import perform
+from ..module_utils.package.packages import PackageError
 
 ARGUMENTS: dict[str, Any] = {
     "app": {"type": "str", "required": True},
@@ -86,29 +85,12 @@ ARGUMENTS: dict[str, Any] = {
 
 def main() -> None:
     module = AnsibleModule(ARGUMENTS, supports_check_mode=True)
-    options = module.params
-    os.umask(0o022)
-    packages = Packages(Path(options["root"]))
+    result: dict[str, Any] = {}
     try:
-        if options["operation"] == "inspect":
-            module.exit_json(changed=False, python=target_of(options["python"]).version)
-        if options["operation"] == "find":
-            target = target_of(options["python"])
-            present = packages.has(options["content"], target)
-            module.exit_json(
-                changed=False,
-                present=present,
-                target=target.as_dict(),
-                wheels=[] if present else packages.wheels_here(),
-            )
-        archive = Path(options["archive"])
-        try:
-            packages.install(archive, options["content"], options["python"])
-        finally:
-            archive.unlink(missing_ok=True)
+        result = perform(module.params)
     except (PackageError, ValueError) as error:
         module.fail_json(msg=str(error))
-    module.exit_json(changed=True)
+    module.exit_json(**result)
 
 
 if __name__ == "__main__":
