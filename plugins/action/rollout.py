@@ -20,6 +20,7 @@ from ansible_collections.slipway.fleet.plugins.plugin_utils.controller import co
 from ansible_collections.slipway.fleet.plugins.plugin_utils.controller.awaiting import wait_for
 from ansible_collections.slipway.fleet.plugins.plugin_utils.controller.plays import timed
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet import coordinator, events
+from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.migrations import pending
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.parts import (
     Content,
     Event,
@@ -35,6 +36,18 @@ from ansible_collections.slipway.fleet.plugins.plugin_utils.report import docume
 # What slipway.fleet.target computed, under the name that role fastapi_app registers.
 COMPUTED = "fastapi_app_target_result"
 WHAT = {"deploy": "a deploy", "rollback": "a rollback", "restart": "a restart"}
+# The parts of a run, by the event that tells of them first.
+PARTS = {
+    "looked": "Preflight, changes nothing",
+    "held": "Hold the fleet",
+    "prepared": "Image or package, once for all hosts",
+    "put": "Image or package on every host",
+    "staged": "The release's files beside what runs, and its own check",
+    "migrated": "Migrate, once for all hosts",
+    "batch": "Roll, host by host",
+    "settling": "Settle the fleet, everywhere or nowhere",
+    "verdict": "Tell what became of it",
+}
 OPTIONS: dict[str, Any] = {
     "operation": {"type": "str", "choices": list(WHAT), "default": "deploy"},
     "hosts": {"type": "list", "elements": "str"},
@@ -70,18 +83,18 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         probe = Probe(options["probe"], task_vars, directory, self._task.check_mode)
         targets = [target_of(host, known["target"]) for host, known in computed.items()]
         policy = self._policy(options, computed)
-        report = wait_for(
-            coordinator.run(
-                policy,
-                targets,
-                open_hosts(self, task_vars, hosts),
-                self._contents(computed),
-                release_id,
-                telling,
-                probe,
-            ),
-            run.main(),
-        )
+
+        async def take() -> FleetReport:
+            opened = open_hosts(self, task_vars, hosts)
+            try:
+                return await coordinator.run(
+                    policy, targets, opened, self._contents(computed), release_id, telling, Time(), probe,
+                    pending_in(options["migrations"]),
+                )  # fmt: skip
+            finally:
+                await asyncio.gather(*(host.close() for host in opened.values()))
+
+        report = wait_for(take(), run.main())
         return self._ended(self._told(report, policy, targets[0], telling, probe, directory), options)
 
     def _policy(self, options: Mapping[str, Any], computed: Mapping[str, Any]) -> Policy:
@@ -162,18 +175,35 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         return result
 
 
+class Time:
+    """The time that everybody has."""
+
+    def now(self) -> float:
+        return time.time()
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+
 class Telling:
     """Shows what happens as lines, and remembers which part of the run began when."""
 
     def __init__(self) -> None:
+        self._progress = events.Progress()
         self._began: list[tuple[str, float]] = []
+        self._part(PARTS["looked"], time.time())
 
     def __call__(self, event: Event) -> None:
-        if heading := events.heading(event):
-            self._began.append((heading, event.at))
-            Display().display(f"\n{heading}")
-        if line := events.line(event):
-            Display().display(line, color=events.color(event))
+        if event.kind in PARTS:
+            self._part(PARTS[event.kind], event.at)
+        for text, color in self._progress.lines(event):
+            Display().display(text, color=color or None)
+
+    def _part(self, name: str, at: float) -> None:
+        if self._began and self._began[-1][0] == name:
+            return
+        self._began.append((name, at))
+        Display().display(f"\n{name}", color="bright blue")
 
     def steps(self, now: float) -> list[dict[str, Any]]:
         """The parts with `start` and `end`, seconds since the epoch."""
@@ -221,6 +251,12 @@ def target_of(host: str, known: Mapping[str, Any]) -> Target:
     """What slipway.fleet.target computed, as the coordinator takes it."""
     names = {field.name for field in fields(Target)}
     return Target(host=host, **{name: value for name, value in known.items() if name in names})
+
+
+def pending_in(directory: str | None) -> coordinator.Pending | None:
+    """From a schema revision to the migrations after it, by the revisions in a directory; None without one."""
+    path = Path(directory) if directory else None
+    return (lambda since: pending(path, since)) if path and path.is_dir() else None
 
 
 def refused(computed: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:

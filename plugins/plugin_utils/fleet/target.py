@@ -22,24 +22,23 @@ RELEASE = "@@slipway-release@@"
 CONFIG = "@@slipway-config@@"
 # Directory of a package, below that of the app.
 PACKAGE = "@@slipway-package@@"
-# The release that serves on the host.
+# Release that the host serves so far, 'none' for none: for the diff of a file against the one that it replaces.
 SERVING = "@@slipway-serving@@"
 
 
-def named(target: Target, identity: Identity, release_id: Callable[[str, str], str], serving: str = "") -> Target:
-    """The target with its release named and all marks replaced; `release` of an operator wins.
+def named(target: Target, identity: Identity, release_id: Callable[[str, str], str]) -> Target:
+    """The target with its release named and all marks but `SERVING` replaced; `release` of an operator wins.
 
     Args:
         target: with marks
         identity: of its content, which must be known
         release_id: from content and the hash of the configuration to the id (filter `release_id`)
-        serving: the release that serves on the host, empty for none
     """
     package = f"{target.place['root']}/packages/{identity.content[:12]}"
     known = {REFERENCE: identity.reference, CONTENT: identity.content, PACKAGE: package}
     config = hashlib.sha256(replaced(target.config, known).encode()).hexdigest()
     release = target.release or release_id(identity.content, config)
-    marks = {**known, RELEASE: release, CONFIG: config, SERVING: serving or "none"}
+    marks = {**known, RELEASE: release, CONFIG: config}
     return replace(
         target,
         release=release,

@@ -28,10 +28,10 @@ def computed(release: str = "") -> Target:
 
 
 def test_the_name_is_that_of_the_text_with_the_image_in_it() -> None:
-    found = named(computed(), IMAGE, release_id, "old")
+    found = named(computed(), IMAGE, release_id)
     config = hashlib.sha256(b'image: "slipway/links:0123456789ab" digest').hexdigest()
     assert found.release == release_id(IMAGE.content, config)
-    assert found.files == [{"dest": f"/releases/{found.release}/x", "replaces": "/releases/old/x"}]
+    assert found.files == [{"dest": f"/releases/{found.release}/x", "replaces": f"/releases/{marks.SERVING}/x"}]
     assert found.contents == {"0": 'image: "slipway/links:0123456789ab"'}
     assert found.look == {"image": IMAGE.reference}
     assert found.activate["about"] == {
