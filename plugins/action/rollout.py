@@ -16,7 +16,7 @@ from ansible.utils.display import Display
 from ansible_collections.slipway.fleet.plugins.filter.fleet import edge_urls
 from ansible_collections.slipway.fleet.plugins.filter.release import release_id
 from ansible_collections.slipway.fleet.plugins.plugin_utils.channel.ansible import open_hosts
-from ansible_collections.slipway.fleet.plugins.plugin_utils.controller import contents, run
+from ansible_collections.slipway.fleet.plugins.plugin_utils.controller import contents, live, run
 from ansible_collections.slipway.fleet.plugins.plugin_utils.controller.awaiting import wait_for
 from ansible_collections.slipway.fleet.plugins.plugin_utils.controller.plays import timed
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet import coordinator, events
@@ -196,6 +196,8 @@ class Telling:
     def __call__(self, event: Event) -> None:
         if event.kind in PARTS:
             self._part(PARTS[event.kind], event.at)
+        if live.shown:
+            Display().display(live.packed(event))
         for text, color in self._progress.lines(event):
             Display().display(text, color=color or None)
 
