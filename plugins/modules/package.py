@@ -31,12 +31,10 @@ options:
   operation:
     description:
       - V(put) has the package on the host, V(identify) only tells its content and asks no host, V(inspect) only looks
-        whether the host's Python suits. The others are set by the action plugin for the part that runs on the host.
+        whether the host's Python suits.
     type: str
-    choices: [put, identify, inspect, find, install]
+    choices: [put, identify, inspect]
     default: put
-  archive: {description: Set by the action plugin., type: path}
-  content: {description: Set by the action plugin., type: str}
 author: [Slipway contributors]
 attributes:
   check_mode: {description: Fetches, sends and makes nothing and tells whether it would., support: full}
@@ -60,56 +58,3 @@ python: {description: Version of the host's Python., returned: always, type: str
 sent: {description: Bytes sent to this host., returned: always, type: int}
 sbom: {description: Path of the bill of materials (CycloneDX) on the controller., returned: with O(sbom), type: str}
 """
-
-import os
-from pathlib import Path
-from typing import Any
-
-from ansible.module_utils.basic import AnsibleModule
-
-from ..module_utils.package.packages import PackageError, Packages, target_of
-
-ARGUMENTS: dict[str, Any] = {
-    "app": {"type": "str", "required": True},
-    "root": {"type": "path", "required": True},
-    "source": {"type": "path"},
-    "files": {"type": "list", "elements": "str"},
-    "lock": {"type": "str"},
-    "python": {"type": "path", "default": "/usr/bin/python3"},
-    "wheels": {"type": "path"},
-    "ca_file": {"type": "path"},
-    "operation": {"type": "str", "choices": ["put", "identify", "inspect", "find", "install"], "default": "put"},
-    "archive": {"type": "path"},
-    "content": {"type": "str"},
-}
-
-
-def main() -> None:
-    module = AnsibleModule(ARGUMENTS, supports_check_mode=True)
-    options = module.params
-    os.umask(0o022)
-    packages = Packages(Path(options["root"]))
-    try:
-        if options["operation"] == "inspect":
-            module.exit_json(changed=False, python=target_of(options["python"]).version)
-        if options["operation"] == "find":
-            target = target_of(options["python"])
-            present = packages.has(options["content"], target)
-            module.exit_json(
-                changed=False,
-                present=present,
-                target=target.as_dict(),
-                wheels=[] if present else packages.wheels_here(),
-            )
-        archive = Path(options["archive"])
-        try:
-            packages.install(archive, options["content"], options["python"])
-        finally:
-            archive.unlink(missing_ok=True)
-    except (PackageError, ValueError) as error:
-        module.fail_json(msg=str(error))
-    module.exit_json(changed=True)
-
-
-if __name__ == "__main__":
-    main()
