@@ -18,6 +18,7 @@ from ansible_collections.slipway.fleet.plugins.module_utils.image.local import I
 from ansible_collections.slipway.fleet.plugins.module_utils.package.packages import PackageError
 from ansible_collections.slipway.fleet.plugins.plugin_utils.bundle.archive import Bundle, BundleError, cache
 from ansible_collections.slipway.fleet.plugins.plugin_utils.controller.run import run_id, sent
+from ansible_collections.slipway.fleet.plugins.plugin_utils.image.context import ContextError
 from ansible_collections.slipway.fleet.plugins.plugin_utils.sbom.document import SbomError
 
 MODULE = "slipway.fleet.bundle"
@@ -46,7 +47,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             raise AnsibleActionFail(f"{operation} needs `bundle`, the path of the file")
         try:
             return operations[operation](options)
-        except (BundleError, ImageError, PackageError, SbomError) as error:
+        except (BundleError, ContextError, ImageError, PackageError, SbomError) as error:
             raise AnsibleActionFail(str(error)) from error
 
     def _need(self, options: dict[str, Any]) -> dict[str, Any]:

@@ -1,56 +1,30 @@
 # Copyright: Slipway contributors
 # SPDX-License-Identifier: MIT
-"""Controller part of slipway.fleet.image: each way to have an image is a module of plugin_utils."""
+"""Controller part of slipway.fleet.image: one request, and the way that it goes."""
 
 from __future__ import annotations
 
+from dataclasses import asdict, fields
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 from ansible_collections.slipway.fleet.plugins.module_utils.image.local import ImageError
-from ansible_collections.slipway.fleet.plugins.plugin_utils.controller.run import refuse_wrong
-from ansible_collections.slipway.fleet.plugins.plugin_utils.image import (
-    build as image_build,
-)
-from ansible_collections.slipway.fleet.plugins.plugin_utils.image import (
-    bundle as image_bundle,
-)
-from ansible_collections.slipway.fleet.plugins.plugin_utils.image import (
-    move as image_move,
-)
-from ansible_collections.slipway.fleet.plugins.plugin_utils.image import (
-    pull as image_pull,
-)
-from ansible_collections.slipway.fleet.plugins.plugin_utils.image import (
-    sbom as image_sbom,
-)
-from ansible_collections.slipway.fleet.plugins.plugin_utils.image import (
-    ship as image_ship,
-)
+from ansible_collections.slipway.fleet.plugins.plugin_utils.controller.module_link import ModuleLink
+from ansible_collections.slipway.fleet.plugins.plugin_utils.controller.run import refuse_wrong, run_id
+from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.parts import Refused, Unreachable
+from ansible_collections.slipway.fleet.plugins.plugin_utils.image import sbom
 from ansible_collections.slipway.fleet.plugins.plugin_utils.image.context import ContextError
-from ansible_collections.slipway.fleet.plugins.plugin_utils.image.host import Host
+from ansible_collections.slipway.fleet.plugins.plugin_utils.image.pull import Pulled
+from ansible_collections.slipway.fleet.plugins.plugin_utils.image.request import ImageRequest
+from ansible_collections.slipway.fleet.plugins.plugin_utils.image.shipped import Prepared, Shipped
+from ansible_collections.slipway.fleet.plugins.plugin_utils.image.source import Had, ImageSource, result_of
+from ansible_collections.slipway.fleet.plugins.plugin_utils.image.sources import source_of
 
-# What `identify` takes; the rest of a role's variables is checked before they are used.
-TYPES: dict[str, Any] = {
-    **{name: {"type": "str"} for name in ("name", "registry_user", "dockerfile", "ca_file", "registry_ca_file")},
-    "source": {"choices": ["build", "build_on_host", "pull", "ship"]},
-    "registry_password": {"type": "str", "no_log": True},
-    "registry_resolve": {"choices": ["controller", "host"]},
-    "cosign_key": {"type": "str"},
-    "cosign_log": {"type": "bool"},
-    "context": {"type": "path"},
-    "build_args": {"type": "dict"},
-}
-
-# MiB
-RESERVE = 1024
-CACHE = 4096
-
-# Each has `identify(host, options)`, which changes nothing. The ways through the controller's cache of layers have
-# `wanted` and `found` for the three steps of `image_move`, the others `put(host, options)`.
-WAYS: dict[str, Any] = {"pull": image_pull, "ship": image_ship, "build": image_build}
+# What is said about the task and not about the image.
+ABOUT_THE_TASK = ("operation", "wrong", "results", "seen", "prepared")
+OPERATIONS = ("put", "identify", "look", "prepare")
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]
@@ -58,59 +32,60 @@ class ActionModule(ActionBase):  # type: ignore[misc]
 
     def run(self, tmp: Any = None, task_vars: Any = None) -> dict[str, Any]:
         super().run(tmp, task_vars)
-        options = {"source": "pull", **self._task.args}
-        refuse_wrong(options, "fastapi_image", TYPES if options.get("operation") == "identify" else {})
-        options.pop("wrong", None)
-        way = image_bundle if options.get("bundle") else WAYS.get(options["source"])
-        if way is None:
-            raise AnsibleActionFail(f"source is {options['source']!r}, but must be one of {', '.join(WAYS)}")
+        options = dict(self._task.args)
+        about = {name: options.pop(name) for name in ABOUT_THE_TASK if name in options}
+        operation = about.get("operation", "put")
+        if operation not in OPERATIONS:
+            raise AnsibleActionFail(f"operation is {operation!r}, but must be one of {', '.join(OPERATIONS)}")
+        refuse_wrong(about)
         try:
-            return self._run(way, options, task_vars)
-        except (ImageError, ContextError) as error:
-            said = self._without_secrets(str(error), options)
+            request = ImageRequest.of(options)
+        except ImageError as error:
+            raise AnsibleActionFail(str(error)) from error
+        try:
+            return self._run(operation, request, about, task_vars)
+        except (ImageError, ContextError, Refused, Unreachable) as error:
+            said = request.without_secrets(str(error))
             if self._task.no_log:  # Ansible will not show it
                 Display().error(said)
             raise AnsibleActionFail(said) from error
 
-    def _run(self, way: Any, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
-        operation = options.get("operation")
-        host = Host(self, task_vars)
-        if operation == "identify":
-            return way.identify(host, options)  # type: ignore[no-any-return]
-        if not hasattr(way, "wanted"):
-            return self._with_sbom(host, options, way.put(host, options))
-        wanted = way.wanted(options)
-        if operation == "look":
-            return image_move.look(host, wanted)
-        if operation == "prepare":
-            name = options["results"]
-            hosts = {one: task_vars["hostvars"][one][name] for one in task_vars["ansible_play_hosts"]}
-            return self._prepare(way, host, options, wanted, hosts)
-        seen = options.get("seen") or image_move.look(host, wanted)
-        prepared = options.get("prepared") or self._prepare(way, host, options, wanted, {host.name: seen})
-        return self._with_sbom(host, options, image_move.put(host, wanted, seen, prepared))
-
-    def _with_sbom(self, host: Host, options: dict[str, Any], result: dict[str, Any]) -> dict[str, Any]:
-        """With the path of the image's bill of materials, where one is wanted."""
-        if not options.get("sbom"):
-            return result
-        made = image_sbom.have(host, options, result["id"])
-        warnings = [*result.get("warnings", []), *made.get("warnings", [])]
-        return result | made | ({"warnings": warnings} if warnings else {})
-
-    def _prepare(
-        self, way: Any, host: Host, options: dict[str, Any], wanted: image_move.Wanted, hosts: dict[str, dict[str, Any]]
+    def _run(
+        self, operation: str, request: ImageRequest, about: dict[str, Any], task_vars: dict[str, Any]
     ) -> dict[str, Any]:
-        return image_move.prepare(
-            wanted,
-            hosts,
-            lambda missing: way.found(host, options, wanted, missing),
-            reserve=image_move.megabytes(options, "disk_reserve", RESERVE),
-            cache=image_move.megabytes(options, "ship_cache", CACHE),
-            check_mode=host.check_mode,
-        )
+        source = source_of(request, run_id(), self._task.check_mode)
+        host = ModuleLink(self, "slipway.fleet.image_host", task_vars)
+        if operation == "identify":
+            if isinstance(source, Pulled) and request.registry_resolve == "host":
+                return result_of(source.identity_on(source.look(host)))
+            return result_of(source.identify())
+        if operation == "put":
+            if isinstance(source, Shipped) and about.get("prepared"):
+                source.prepared = _prepared(about["prepared"])
+            had = source.put(host, about.get("seen") or {})
+            return _with_sbom(source, had, host, result_of(had.identity, had))
+        if not isinstance(source, Shipped):
+            raise AnsibleActionFail(f"{operation} is for images that come through the controller")
+        if operation == "look":
+            return source.look(host)
+        hosts = {one: task_vars["hostvars"][one][about["results"]] for one in task_vars["ansible_play_hosts"]}
+        changed = source.prepare(hosts, {host.name: host})
+        return {"changed": changed, "prepared": asdict(source.prepared or Prepared())}
 
-    def _without_secrets(self, text: str, options: dict[str, Any]) -> str:
-        for value in (options.get("build_secrets") or {}).values():
-            text = text.replace(str(value), "********") if value else text
-        return text
+
+def _prepared(registered: dict[str, Any]) -> Prepared:
+    """From the result of the task that prepared."""
+    told = registered["prepared"]
+    given = {field.name: told[field.name] for field in fields(Prepared)}
+    return Prepared(**{**given, "architectures": tuple(given["architectures"])})
+
+
+def _with_sbom(source: ImageSource, had: Had, host: ModuleLink, result: dict[str, Any]) -> dict[str, Any]:
+    """With the path of the image's bill of materials, where one is wanted; a deploy does not fail for it."""
+    if not source.request.sbom or had.id is None:
+        return result
+    try:
+        return result | {"sbom": str(sbom.of(source, had.id, host))}
+    except sbom.ERRORS as error:
+        said = f"the release has no bill of materials (SBOM): {error}"
+        return result | {"warnings": [*result.get("warnings", []), said]}

@@ -115,7 +115,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             {
                 "present": lambda given: contents.Present(given["reference"], given["content"]),
                 "image": lambda given: image_content(ImageRequest.of(given), identity, dry),
-                "package": lambda given: package_content(PackageRequest.of(given), identity, dry),
+                "package": lambda given: package_content(PackageRequest.of(given), dry),
             },
         )
 

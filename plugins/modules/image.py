@@ -35,7 +35,7 @@ options:
   ca_file: {description: CA bundle on the controller that the build needs behind an inspecting proxy., type: path}
   build_on:
     description:
-      - V(controller), or anything else where the task is delegated to the host that builds.
+      - V(controller), or V(first) or the host's name where the task is delegated to the host that builds.
     type: str
     default: controller
   build_secrets:
@@ -74,10 +74,10 @@ options:
       - V(look) tells what a host lacks of it.
       - V(prepare) builds the image if any host of the play lacks it, and stops the run when one has no room. It is
         for C(run_once), between V(look) and the task that sends.
-      - The others are set by the action plugin for the part that runs on the host.
+      - V(put) has the image on the host. It needs neither of the other steps.
     type: str
-    choices: [identify, look, prepare, find, ask, pull, load, build, export, forget_export, inventory]
-    default: find
+    choices: [put, identify, look, prepare]
+    default: put
   wrong:
     description: For V(identify) what is known to be wrong already; with any, the task fails with it.
     type: list
@@ -86,15 +86,6 @@ options:
   results: {description: For V(prepare) the name under which every host registered its V(look)., type: str}
   seen: {description: What V(look) returned; without it the host is asked., type: dict}
   prepared: {description: What V(prepare) returned; without it each host prepares for itself., type: dict}
-  archive: {description: Set by the action plugin., type: path}
-  expected: {description: Set by the action plugin., type: str, default: ""}
-  content: {description: Set by the action plugin., type: str}
-  registry_authorities: {description: Set by the action plugin., type: str}
-  saved: {description: Set by the action plugin., type: dict}
-  incoming: {description: Set by the action plugin., type: path}
-  chunks: {description: Set by the action plugin., type: list, elements: str}
-  packed: {description: Set by the action plugin., type: dict}
-  layers: {description: Set by the action plugin., type: list, elements: str}
 author: [Slipway contributors]
 attributes:
   check_mode: {description: Builds nothing and moves nothing and tells whether it would., support: full}
@@ -130,65 +121,3 @@ size: {description: Bytes of the layers; packed when RV(packed)., returned: when
 packed: {description: The size is that of the layers as they travel., returned: pull, type: bool}
 bytes_moved: {description: Bytes that were sent to the host., returned: for ship and build, type: int}
 """
-
-from typing import Any
-
-from ansible.module_utils.basic import AnsibleModule
-
-from ..module_utils.image.local import ImageError
-from ..module_utils.image.operations import perform
-from ..module_utils.image.registry import RegistryError
-
-ARGUMENTS: dict[str, Any] = {
-    "name": {"type": "str", "required": True},
-    "source": {"type": "str", "choices": ["pull", "ship", "build"], "default": "pull"},
-    "context": {"type": "path"},
-    "dockerfile": {"type": "str", "default": "Dockerfile"},
-    "build_args": {"type": "dict", "default": {}},
-    "ca_file": {"type": "path"},
-    "build_on": {"type": "str", "default": "controller"},
-    "build_secrets": {"type": "dict", "default": {}, "no_log": True},
-    "build_cache_mib": {"type": "int"},
-    "disk_reserve": {"type": "int", "default": 1024},
-    "ship_cache": {"type": "int", "default": 4096},
-    "registry_user": {"type": "str"},
-    "registry_password": {"type": "str", "no_log": True},
-    "registry_ca_file": {"type": "path"},
-    "registry_resolve": {"type": "str", "choices": ["controller", "host", "nobody"], "default": "controller"},
-    "cosign_key": {"type": "path"},
-    "cosign_log": {"type": "bool", "default": False},
-    "operation": {
-        "type": "str",
-        "choices": [
-            *("identify", "look", "prepare"),
-            *("find", "ask", "pull", "load", "build", "export", "forget_export", "inventory"),
-        ],
-        "default": "find",
-    },
-    "results": {"type": "str"},
-    "seen": {"type": "dict"},
-    "prepared": {"type": "dict"},
-    "archive": {"type": "path"},
-    "expected": {"type": "str", "default": ""},
-    "content": {"type": "str"},
-    "registry_authorities": {"type": "str"},
-    "saved": {"type": "dict"},
-    "incoming": {"type": "path"},
-    "chunks": {"type": "list", "elements": "str"},
-    "packed": {"type": "dict"},
-    "layers": {"type": "list", "elements": "str"},
-}
-
-
-def main() -> None:
-    module = AnsibleModule(ARGUMENTS, supports_check_mode=True)
-    result: dict[str, Any] = {}
-    try:
-        result = perform(module.params, module.check_mode)
-    except (ImageError, RegistryError) as error:
-        module.fail_json(msg=str(error))
-    module.exit_json(**result)
-
-
-if __name__ == "__main__":
-    main()

@@ -31,12 +31,10 @@ options:
   operation:
     description:
       - V(put) has the package on the host, V(identify) only tells its content and asks no host, V(inspect) only looks
-        whether the host's Python suits. The others are set by the action plugin for the part that runs on the host.
+        whether the host's Python suits.
     type: str
-    choices: [put, identify, inspect, find, install]
+    choices: [put, identify, inspect]
     default: put
-  archive: {description: Set by the action plugin., type: path}
-  content: {description: Set by the action plugin., type: str}
 author: [Slipway contributors]
 attributes:
   check_mode: {description: Fetches, sends and makes nothing and tells whether it would., support: full}
@@ -60,38 +58,3 @@ python: {description: Version of the host's Python., returned: always, type: str
 sent: {description: Bytes sent to this host., returned: always, type: int}
 sbom: {description: Path of the bill of materials (CycloneDX) on the controller., returned: with O(sbom), type: str}
 """
-
-from typing import Any
-
-from ansible.module_utils.basic import AnsibleModule
-
-from ..module_utils.package.operations import perform
-from ..module_utils.package.packages import PackageError
-
-ARGUMENTS: dict[str, Any] = {
-    "app": {"type": "str", "required": True},
-    "root": {"type": "path", "required": True},
-    "source": {"type": "path"},
-    "files": {"type": "list", "elements": "str"},
-    "lock": {"type": "str"},
-    "python": {"type": "path", "default": "/usr/bin/python3"},
-    "wheels": {"type": "path"},
-    "ca_file": {"type": "path"},
-    "operation": {"type": "str", "choices": ["put", "identify", "inspect", "find", "install"], "default": "put"},
-    "archive": {"type": "path"},
-    "content": {"type": "str"},
-}
-
-
-def main() -> None:
-    module = AnsibleModule(ARGUMENTS, supports_check_mode=True)
-    result: dict[str, Any] = {}
-    try:
-        result = perform(module.params)
-    except (PackageError, ValueError) as error:
-        module.fail_json(msg=str(error))
-    module.exit_json(**result)
-
-
-if __name__ == "__main__":
-    main()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import tarfile
 from pathlib import Path
 
 import pytest
@@ -17,7 +16,6 @@ from ansible_collections.slipway.fleet.plugins.filter.release import (
 from ansible_collections.slipway.fleet.plugins.module_utils.release.diagnosis import last_exception
 from ansible_collections.slipway.fleet.plugins.module_utils.release.listening import parse_listening
 from ansible_collections.slipway.fleet.plugins.module_utils.release.preflight import compose_version
-from ansible_collections.slipway.fleet.plugins.plugin_utils.image.context import BuildContext, ContextError
 
 
 def test_a_release_is_named_by_its_content() -> None:
@@ -46,51 +44,6 @@ def test_secret_files_belong_to_the_app_alone() -> None:
 def test_a_secret_name_cannot_leave_its_directory(name: str) -> None:
     with pytest.raises(AnsibleFilterError, match="letters, digits and underscores"):
         secret_files({name: "v"}, "/r", 1)
-
-
-@pytest.fixture
-def context(tmp_path: Path) -> Path:
-    (tmp_path / "Dockerfile").write_text("FROM scratch\n")
-    (tmp_path / "app.py").write_text("1\n")
-    (tmp_path / "notes.md").write_text("n\n")
-    (tmp_path / ".dockerignore").write_text("# what the image does not need\n*.md\n.git\n")
-    (tmp_path / ".git").mkdir()
-    (tmp_path / ".git" / "HEAD").write_text("x")
-    return tmp_path
-
-
-def test_the_key_follows_what_is_built_and_nothing_else(context: Path) -> None:
-    def key(**arguments: str) -> str:
-        return BuildContext(context, "Dockerfile", arguments).key()
-
-    first = key(A="1")
-    (context / "notes.md").write_text("other\n")
-    (context / ".git" / "HEAD").write_text("y")
-    (context / "build-ca.crt").write_text("a certificate")
-    assert key(A="1") == first
-    assert key(A="2") != first
-    (context / "app.py").chmod(0o755)
-    executable = key(A="1")
-    assert executable != first
-    (context / "app.py").write_text("2\n")
-    assert key(A="1") not in (first, executable)
-
-
-def test_the_archive_holds_the_context_and_the_ca_file(context: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
-    outside = tmp_path_factory.mktemp("outside")
-    (outside / "ca.pem").write_text("pem")
-    BuildContext(context, "Dockerfile", {}, outside / "ca.pem").write(outside / "c.tar")
-    with tarfile.open(outside / "c.tar") as archive:
-        assert sorted(archive.getnames()) == [".dockerignore", "Dockerfile", "app.py", "build-ca.crt"]
-        assert {member.mtime for member in archive} == {0}
-
-
-def test_a_context_that_cannot_be_built_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ContextError, match="there is no Dockerfile in the build context"):
-        BuildContext(tmp_path, "Dockerfile", {})
-    (tmp_path / "Dockerfile").touch()
-    with pytest.raises(ContextError, match=r"the CA file .* does not exist"):
-        BuildContext(tmp_path, "Dockerfile", {}, tmp_path / "ca.pem")
 
 
 @pytest.mark.parametrize(

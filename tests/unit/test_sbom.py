@@ -11,11 +11,8 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-import pytest
 from ansible_collections.slipway.fleet.plugins.module_utils.image import inventory as image_inventory
-from ansible_collections.slipway.fleet.plugins.module_utils.image.local import ImageError
 from ansible_collections.slipway.fleet.plugins.module_utils.release.store import Store
-from ansible_collections.slipway.fleet.plugins.plugin_utils.image import sbom as image_sbom
 from ansible_collections.slipway.fleet.plugins.plugin_utils.sbom import document as sbom
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
@@ -116,7 +113,7 @@ def test_the_schema_refuses_what_is_wrong() -> None:
 
 def test_equal_contents_give_equal_documents_in_every_process() -> None:
     script = (
-        "import json, sys; from ansible_collections.slipway.fleet.plugins.plugin_utils import sbom;"
+        "import json, sys; from ansible_collections.slipway.fleet.plugins.plugin_utils.sbom import document as sbom;"
         "sys.stdout.write(sbom.of_image('x', json.load(sys.stdin)))"
     )
     paths = [path for path in sys.path if path]
@@ -145,67 +142,6 @@ def test_the_document_of_a_package_comes_from_its_wheels(tmp_path: Path) -> None
     assert component["hashes"] == [{"alg": "SHA-256", "content": sbom.sha256(path)}]
     assert component["licenses"] == [{"license": {"id": "MIT"}}]
     assert document["metadata"]["component"]["version"] == "ef" * 32
-
-
-class NoHost:
-    """A host that must not be asked."""
-
-    check_mode = False
-
-    def call(self, **arguments: Any) -> dict[str, Any]:
-        raise AssertionError(arguments)
-
-
-@pytest.fixture
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    return tmp_path
-
-
-def test_one_content_is_looked_at_once(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    taken: list[str] = []
-
-    def take(identity: str) -> dict[str, Any]:
-        taken.append(identity)
-        return inventory()
-
-    monkeypatch.setattr(image_sbom, "find", lambda identity: identity)
-    monkeypatch.setattr(image_sbom, "take", take)
-    first = image_sbom.have(NoHost(), {"name": "app"}, inventory()["id"])  # type: ignore[arg-type]
-    assert image_sbom.have(NoHost(), {"name": "app"}, inventory()["id"]) == first  # type: ignore[arg-type]
-    assert taken == [inventory()["id"]]
-    valid(Path(first["sbom"]).read_text())
-    assert image_sbom.have(NoHost(), {"name": "app"}, None) == {}  # type: ignore[arg-type]
-
-
-def test_an_image_that_only_the_host_has_is_looked_at_there(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Host(NoHost):
-        def call(self, **arguments: Any) -> dict[str, Any]:
-            assert arguments == {"operation": "inventory", "name": inventory()["id"]}
-            return {"inventory": inventory()}
-
-    def no_docker(_: str) -> None:
-        raise ImageError("there is no `docker` here")
-
-    monkeypatch.setattr(image_sbom, "find", no_docker)
-    found = image_sbom.have(Host(), {"name": "app"}, inventory()["id"])  # type: ignore[arg-type]
-    assert Path(found["sbom"]).is_file()
-
-
-@pytest.mark.parametrize("reason", ["library", "docker"])
-def test_a_deploy_goes_on_without_a_document_and_says_why(
-    cache: Path, monkeypatch: pytest.MonkeyPatch, reason: str
-) -> None:
-    def take(_: str) -> dict[str, Any]:
-        if reason == "docker":
-            raise ImageError("the disk is full")
-        return inventory()
-
-    monkeypatch.setattr(image_sbom, "find", lambda identity: identity)
-    monkeypatch.setattr(image_sbom, "take", take)
-    monkeypatch.setattr(sbom, "AVAILABLE", reason != "library")
-    found = image_sbom.have(NoHost(), {"name": "app"}, "sha256:" + "12" * 32)  # type: ignore[arg-type]
-    assert {"library": "install it there with pip", "docker": "the disk is full"}[reason] in found["warnings"][0]
 
 
 def test_a_release_that_was_sealed_without_one_may_get_one(tmp_path: Path) -> None:

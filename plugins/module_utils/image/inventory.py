@@ -6,8 +6,9 @@ import json
 import re
 import subprocess
 import tarfile
+from collections.abc import Iterable
 from email.parser import HeaderParser
-from typing import IO, Any
+from typing import IO, Any, Callable
 
 from .local import ImageError, docker
 
@@ -16,7 +17,8 @@ _DISTRIBUTION = re.compile(r"/(?:[^/]+\.dist-info/METADATA|[^/]+\.egg-info/PKG-I
 _COPYRIGHT = re.compile(r"^usr/share/doc/([^/]+)/copyright$")
 _SYSTEM = re.compile(r'^(ID|VERSION_ID|VERSION_CODENAME)="?([^"\n]*)', re.MULTILINE)
 _LARGEST = 4 << 20  # bytes
-_LIMIT = 600  # seconds
+# How a layer says that a file of a lower one is gone, and that nothing of lower ones is left in a directory (OCI).
+_WHITEOUT, _OPAQUE = ".wh.", ".wh..wh..opq"
 
 
 def take(reference: str) -> dict[str, Any]:
@@ -43,29 +45,82 @@ def take(reference: str) -> dict[str, Any]:
 
 def read(stream: IO[bytes]) -> dict[str, Any]:
     """The inventory of a root file system in a tar."""
-    packages: list[dict[str, str]] = []
-    distributions: list[dict[str, str]] = []
-    licences: dict[str, list[str]] = {}
-    system: dict[str, str] = {}
-    with tarfile.open(fileobj=stream, mode="r|") as archive:
+    return _joined(read_layer(stream)["files"])
+
+
+def of_layers(config: dict[str, Any], layers: Iterable[dict[str, Any]]) -> dict[str, Any]:
+    """The inventory of an image, from its configuration and what `read_layer` found in its layers from the base up."""
+    files: dict[str, Any] = {}
+    for layer in layers:
+        if hidden := set(layer["gone"]):
+            files = {path: found for path, found in files.items() if not hidden.intersection(_above(path))}
+        files.update(layer["files"])
+    return {
+        "created": config["created"],
+        "architecture": config["architecture"],
+        "base": (config.get("config") or {}).get("Labels") or {},
+        **_joined(files),
+    }
+
+
+def _above(path: str) -> list[str]:
+    """A path with all directories that it lies in; those end with a slash as well, as an emptied one is told."""
+    parts = path.split("/")
+    above = ["/".join(parts[:length]) for length in range(1, len(parts))]
+    return [path, *above, *(f"{directory}/" for directory in above)]
+
+
+def read_layer(stream: IO[bytes]) -> dict[str, Any]:
+    """What one layer, packed or not, brings and takes away.
+
+    Returns:
+        `files`: what was found, by its path: [kind, content]. `gone`: paths that the layer removes with all below them;
+        one with a slash at its end is a directory of which only what lower layers put there is gone.
+    """
+    files: dict[str, Any] = {}
+    gone: list[str] = []
+    with tarfile.open(fileobj=stream, mode="r|*") as archive:
         for item in archive:
-            name = item.name.lstrip("./")
-            if not item.isfile() or item.size > _LARGEST:
-                continue
-            if _STATUS.match(name):
-                packages += installed(_text(archive, item))
-            elif found := _COPYRIGHT.match(name):
-                licences[found.group(1)] = licences_of(_text(archive, item))
-            elif _DISTRIBUTION.search(f"/{name}"):
-                distributions.append(distribution(_text(archive, item)))
-            elif name in ("usr/lib/os-release", "etc/os-release"):
-                system |= dict(_SYSTEM.findall(_text(archive, item)))
+            name = item.name.removeprefix("./").lstrip("/")
+            directory, _, last = name.rpartition("/")
+            if last == _OPAQUE:
+                gone.append(f"{directory}/")
+            elif last.startswith(_WHITEOUT):
+                gone.append(f"{directory}/{last[len(_WHITEOUT) :]}".lstrip("/"))
+            elif item.issym():
+                gone.append(name)  # it may stand where a directory was
+            elif item.isfile() and (kind := _kind(name)):
+                if item.size > _LARGEST:
+                    gone.append(name)
+                else:
+                    files[name] = [kind, _READ[kind](name, _text(archive, item))]
+    return {"files": files, "gone": gone}
+
+
+def _kind(name: str) -> str:
+    """What a file tells by its name; empty for nothing."""
+    if _STATUS.match(name):
+        return "status"
+    if _COPYRIGHT.match(name):
+        return "copyright"
+    if _DISTRIBUTION.search(f"/{name}"):
+        return "distribution"
+    return "system" if name in ("usr/lib/os-release", "etc/os-release") else ""
+
+
+def _joined(files: dict[str, Any]) -> dict[str, Any]:
+    """The inventory of what was found by path."""
+    found: dict[str, list[Any]] = {kind: [] for kind in _READ}
+    for _path, (kind, content) in sorted(files.items()):
+        found[kind].append(content)
+    licences = {name: stated for copyright_ in found["copyright"] for name, stated in copyright_.items()}
+    packages = [dict(package) for status in found["status"] for package in status]
     for package in packages:
         package["licence"] = " AND ".join(licences.get(package["name"], []))
     return {
-        "system": system,
+        "system": {name: value for system in found["system"] for name, value in system.items()},
         "debian": sorted(packages, key=lambda each: (each["name"], each["architecture"])),
-        "python": _unique(distributions),
+        "python": _unique(sorted(found["distribution"], key=lambda each: not each["licence"])),
     }
 
 
@@ -124,3 +179,17 @@ def distribution(metadata: str) -> dict[str, str]:
         "version": fields.get("Version") or "",
         "licence": expression or " AND ".join(classified) or short,
     }
+
+
+def _copyright_of(name: str, text: str) -> dict[str, list[str]]:
+    found = _COPYRIGHT.match(name)
+    return {found.group(1): licences_of(text)} if found else {}
+
+
+# What a file tells, by its kind.
+_READ: dict[str, Callable[[str, str], Any]] = {
+    "status": lambda _, text: installed(text),
+    "copyright": _copyright_of,
+    "distribution": lambda _, text: distribution(text),
+    "system": lambda _, text: dict(_SYSTEM.findall(text)),
+}

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import IO, Any, Optional
 
 from .local import ImageError, docker
+from .storage import Storage
 
 BLOCK = 1 << 20
 # A cut connection costs at most one of these again.
@@ -120,11 +121,31 @@ def unpack_save(archive: Path, into: Path, wanted: Optional[Iterable[str]] = Non
 
 
 def save(image: str, into: Path, wanted: Optional[Iterable[str]] = None, size: int = 0) -> Saved:
-    """The same of an image that the Docker here has."""
-    with tempfile.TemporaryDirectory(prefix=".save-", dir=into) as directory:
-        archive = Path(directory) / "image.tar"
-        docker("save", "--output", str(archive), image, timeout=1800)
-        return replace(unpack_save(archive, into, wanted), size=size)
+    """The same of an image that the Docker here has, by its id: layer by layer where Docker's storage can be read."""
+    saved = _taken(image, into, wanted)
+    if saved is None:
+        with tempfile.TemporaryDirectory(prefix=".save-", dir=into) as directory:
+            archive = Path(directory) / "image.tar"
+            docker("save", "--output", str(archive), image, timeout=1800)
+            saved = unpack_save(archive, into, wanted)
+    return replace(saved, size=size)
+
+
+def _taken(image: str, into: Path, wanted: Optional[Iterable[str]]) -> Optional[Saved]:
+    """The image with the wanted layers from Docker's storage, None where that does not have them as they should be."""
+    storage = Storage.of(image)
+    if storage is None:
+        return None
+    try:
+        config = storage.config(image)
+        saved = Saved(config, json.loads(config)["rootfs"]["diff_ids"])
+        there = packed_in(into)
+        for diff_id, chain_id in zip(saved.layers, chain_ids(saved.layers)):
+            if diff_id not in there and (wanted is None or diff_id in set(wanted)):
+                there[diff_id] = _pack(storage.layer(chain_id), diff_id, into)
+    except (OSError, EOFError, ValueError, KeyError, ImageError):
+        return None
+    return saved
 
 
 def _member(tar: tarfile.TarFile, name: str) -> Any:
@@ -139,12 +160,16 @@ def pack(stream: IO[bytes], diff_id: str, into: Path) -> Packed:
     head = stream.read(2)
     stream.seek(0)
     source: Any = gzip.GzipFile(fileobj=stream) if head == b"\x1f\x8b" else stream
+    return _pack(iter(lambda: source.read(BLOCK), b""), diff_id, into)
+
+
+def _pack(blocks: Iterable[bytes], diff_id: str, into: Path) -> Packed:
     digest, length = hashlib.sha256(), 0
     handle, part = tempfile.mkstemp(prefix=".part-", dir=into)
     try:
         # No time and no name in it: the same layer is the same bytes, and an interrupted transfer goes on with them.
         with os.fdopen(handle, "wb") as raw, gzip.GzipFile("", "wb", LEVEL, raw, 0) as out:
-            while block := source.read(BLOCK):
+            for block in blocks:
                 digest.update(block)
                 length += len(block)
                 out.write(block)

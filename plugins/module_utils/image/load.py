@@ -98,6 +98,16 @@ def open_spool(directory: Path) -> dict[str, Any]:
     return {"incoming": str(directory), "chunks": sorted(whole)}
 
 
+def keep(archive: Path, target: Path) -> dict[str, Any]:
+    """Put a piece that came over another way among those of its image. Raises ImageError for another place."""
+    if target.parent.parent != INCOMING or ".." in target.parts:
+        raise ImageError(f"{target} is no place for a piece of an image, which goes below {INCOMING}")
+    part = target.with_name(f".part-{target.name}")
+    shutil.move(str(archive), str(part))
+    part.replace(target)
+    return {"changed": True}
+
+
 def connected_as() -> int:
     """The user id of the connection: of the nearest process above this one that is not root's, else root's."""
     pid = os.getpid()

@@ -25,8 +25,9 @@ from ansible_collections.slipway.fleet.plugins.plugin_utils.bundle_builder impor
 from ansible_collections.slipway.fleet.plugins.plugin_utils.bundle_builder import (
     project as bundle_project,
 )
-from ansible_collections.slipway.fleet.plugins.plugin_utils.image import build as image_build
-from ansible_collections.slipway.fleet.plugins.plugin_utils.image import pull as image_pull
+from ansible_collections.slipway.fleet.plugins.plugin_utils.image.build import FromContext
+from ansible_collections.slipway.fleet.plugins.plugin_utils.image.pull import take_here
+from ansible_collections.slipway.fleet.plugins.plugin_utils.image.request import ImageRequest
 from ansible_collections.slipway.fleet.plugins.plugin_utils.package.source import PackageSource, cached_wheels
 from ansible_collections.slipway.fleet.plugins.plugin_utils.sbom import document as sbom
 
@@ -109,17 +110,18 @@ def _distinct(items: Iterable[Any]) -> list[Any]:
 
 
 def _image(writer: Writer, options: dict[str, Any], told: Told) -> dict[str, Any]:
-    name = str(options["name"])
+    request = ImageRequest.of(options)
+    name = request.name
     told(f"image {name}")
-    source = options.get("source", "pull")
-    if source in ("build", "build_on_host"):
-        image, reference, content = image_build.take_here(options)
+    if request.source == "build":
+        image, wanted = FromContext(request).take_here()
+        reference, content = wanted.reference, wanted.content
     elif "@" in name:
         raise BundleError(
             f"{name} is named by digest, which `docker load` cannot give an image; name it by an exact tag"
         )
-    elif source == "pull":
-        reference, (image, content) = name, image_pull.take_here(options)
+    elif request.source == "pull":
+        reference, (image, content) = name, take_here(request)
     else:
         image, reference = _present(name), name
         content = image.id

@@ -6,62 +6,70 @@ from __future__ import annotations
 
 import json
 import tempfile
+from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from ansible_collections.slipway.fleet.plugins.module_utils.image.layers import Saved
 from ansible_collections.slipway.fleet.plugins.module_utils.image.local import ImageError, made_as
 from ansible_collections.slipway.fleet.plugins.plugin_utils.bundle.archive import Bundle, BundleError
-from ansible_collections.slipway.fleet.plugins.plugin_utils.image.host import Host, answer
+from ansible_collections.slipway.fleet.plugins.plugin_utils.controller.link import Link
+from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.parts import Result
 from ansible_collections.slipway.fleet.plugins.plugin_utils.image.layers import LayerCache
-from ansible_collections.slipway.fleet.plugins.plugin_utils.image.move import Found, Known, Wanted, union
+from ansible_collections.slipway.fleet.plugins.plugin_utils.image.request import ImageRequest
+from ansible_collections.slipway.fleet.plugins.plugin_utils.image.shipped import Found, Known, Wanted, union
+from ansible_collections.slipway.fleet.plugins.plugin_utils.image.source import ImageIdentity
 
 
-def identify(_host: Host, options: dict[str, Any]) -> dict[str, Any]:
-    """Name and content of what the bundle has; both are what another way would have named them."""
-    image = _image(options)
-    return answer(image["reference"], image["content"], None, changed=False, architectures=[image["architecture"]])
+class FromBundle:
+    """A bundle as the origin of an image; it is opened once. Raises ImageError where it has none of that name.
 
+    Name and content are what another way would have given the image.
+    """
 
-def wanted(options: dict[str, Any]) -> Wanted:
-    """The image of the bundle. Raises ImageError where it has none of that name."""
-    image, saved = _image(options), _saved(options)
-    told = json.loads(saved.config)
-    known = Known(saved.id, saved.layers, made_as(told.get("created"), told.get("config")))
-    return Wanted(image["reference"], image["content"], saved.id, known)
+    def __init__(self, request: ImageRequest, bundle: Path) -> None:
+        self._name = request.name
+        self._path = bundle
 
+    @cached_property
+    def _bundle(self) -> Bundle:
+        try:
+            return Bundle(self._path)
+        except BundleError as error:
+            raise ImageError(str(error)) from error
 
-def found(_host: Host, options: dict[str, Any], _image_wanted: Wanted, hosts: dict[str, dict[str, Any]]) -> Found:
-    """What hosts lack of it, in the cache."""
-    saved, layer_cache = _saved(options), LayerCache()
-    parts = dict(zip(saved.layers, _image(options)["layers"], strict=True))
-    try:
-        for diff_id in union(hosts, saved.layers):
-            with tempfile.TemporaryFile() as spool:
-                _bundle(options).copy(parts[diff_id], spool)
-                layer_cache.add(spool, diff_id)
-    except BundleError as error:
-        raise ImageError(str(error)) from error
-    return Found(saved)
+    @cached_property
+    def _image(self) -> dict[str, Any]:
+        try:
+            return self._bundle.image(self._name)
+        except BundleError as error:
+            raise ImageError(str(error)) from error
 
+    @cached_property
+    def _saved(self) -> Saved:
+        try:
+            config = self._bundle.read(self._image["config"]).decode()
+        except BundleError as error:
+            raise ImageError(str(error)) from error
+        return Saved(config, json.loads(config)["rootfs"]["diff_ids"])
 
-def _saved(options: dict[str, Any]) -> Saved:
-    try:
-        config = _bundle(options).read(_image(options)["config"]).decode()
-    except BundleError as error:
-        raise ImageError(str(error)) from error
-    return Saved(config, json.loads(config)["rootfs"]["diff_ids"])
+    def identify(self) -> ImageIdentity:
+        return ImageIdentity(self._image["reference"], self._image["content"], (self._image["architecture"],))
 
+    def wanted(self) -> Wanted:
+        told = json.loads(self._saved.config)
+        known = Known(self._saved.id, self._saved.layers, made_as(told.get("created"), told.get("config")))
+        return Wanted(self._image["reference"], self._image["content"], self._saved.id, known)
 
-def _bundle(options: dict[str, Any]) -> Bundle:
-    try:
-        return Bundle(Path(options["bundle"]))
-    except BundleError as error:
-        raise ImageError(str(error)) from error
-
-
-def _image(options: dict[str, Any]) -> dict[str, Any]:
-    try:
-        return _bundle(options).image(str(options["name"]))
-    except BundleError as error:
-        raise ImageError(str(error)) from error
+    def found(self, missing: Mapping[str, Result], hosts: Mapping[str, Link]) -> Found:
+        layer_cache = LayerCache()
+        parts = dict(zip(self._saved.layers, self._image["layers"], strict=True))
+        try:
+            for diff_id in union(missing, self._saved.layers):
+                with tempfile.TemporaryFile() as spool:
+                    self._bundle.copy(parts[diff_id], spool)
+                    layer_cache.add(spool, diff_id)
+        except BundleError as error:
+            raise ImageError(str(error)) from error
+        return Found(self._saved)

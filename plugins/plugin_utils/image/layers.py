@@ -14,7 +14,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from ansible.errors import AnsibleError
 from ansible_collections.slipway.fleet.plugins.module_utils.image.layers import (
     Packed,
     Saved,
@@ -26,7 +25,9 @@ from ansible_collections.slipway.fleet.plugins.module_utils.image.layers import 
     save,
 )
 from ansible_collections.slipway.fleet.plugins.module_utils.image.local import Image, ImageError
-from ansible_collections.slipway.fleet.plugins.plugin_utils.image.host import Host, cache, once
+from ansible_collections.slipway.fleet.plugins.plugin_utils.controller.link import Link
+from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.parts import Refused, Unreachable
+from ansible_collections.slipway.fleet.plugins.plugin_utils.image import cache
 
 # A layer that was used within so many seconds may be on its way to a host just now.
 IN_USE = 3600
@@ -38,7 +39,7 @@ class LayerCache:
     """Compressed layers by diff id, and the configurations of images; each is made once for all hosts."""
 
     def __init__(self, directory: Path | None = None) -> None:
-        self.directory = directory or cache() / "layers"
+        self.directory = directory or cache.directory("layers")
         self.directory.mkdir(mode=0o700, exist_ok=True)
 
     @contextmanager
@@ -100,7 +101,7 @@ class LayerCache:
         """Remove what was not used for longest, until at most `limit` bytes are left. What may be in use stays."""
         with self._lock():
             # Whole images, as they were kept once, and the locks of builds that ended long ago.
-            for old in (*cache().glob("*.tar.gz"), *cache().glob("*.lock")):
+            for old in (*cache.directory().glob("*.tar.gz"), *cache.directory().glob("*.lock")):
                 if old.stat().st_mtime < time.time() - FORGOTTEN:
                     old.unlink(missing_ok=True)
             files = sorted(
@@ -148,7 +149,7 @@ def require_room(problems: Iterable[str]) -> None:
         )
 
 
-def send(host: Host, seen: dict[str, Any], saved: Saved, reference: str) -> tuple[dict[str, Any], int]:
+def send(host: Link, seen: dict[str, Any], saved: Saved, reference: str) -> tuple[dict[str, Any], int]:
     """Send what a host lacks of an image and have it loaded there; returns the image there and the bytes that moved."""
     layer_cache = LayerCache()
     layers = layer_cache.packed(lacks(seen, saved.layers))
@@ -162,8 +163,8 @@ def send(host: Host, seen: dict[str, Any], saved: Saved, reference: str) -> tupl
             path.write_bytes(content)
             try:
                 host.put(path, f"{seen['incoming']}/{name}")
-            except AnsibleError as error:
-                raise ImageError(
+            except Unreachable as error:
+                raise Unreachable(
                     f"the transfer of {reference} broke off after {moved / MIB:.0f} MiB: {error}. Run it again: what "
                     "has arrived is not sent again"
                 ) from error
@@ -171,14 +172,14 @@ def send(host: Host, seen: dict[str, Any], saved: Saved, reference: str) -> tupl
             moved += len(content)
     try:
         result = host.call(
-            operation="load",
+            "load",
             name=reference,
             saved=saved.as_dict(),
             incoming=seen["incoming"],
             chunks=names,
             packed={layer.diff_id: layer.size for layer in layers},
         )
-    except ImageError as error:
+    except Refused as error:
         if damaged := layer_cache.drop_damaged(layers):
             raise ImageError(
                 f"{error}. The controller's copy of {damaged} layers was damaged and is removed; run it again"
@@ -187,12 +188,12 @@ def send(host: Host, seen: dict[str, Any], saved: Saved, reference: str) -> tupl
     return result["image"], moved + len(saved.config)
 
 
-def fetch(host: Host, reference: str, wanted: list[str]) -> Saved:
+def fetch(host: Link, reference: str, wanted: list[str]) -> Saved:
     """Have the wanted layers of an image of a build host in the controller's cache."""
     layer_cache = LayerCache()
     missing = sorted(set(wanted) - set(layer_cache.layers()))
-    with once("fetch"):
-        result = host.call(operation="export", name=reference, layers=missing)
+    with cache.once("fetch"):
+        result = host.call("export", name=reference, layers=missing)
         for name in result["files"]:
             part = layer_cache.directory / f".part-{name}"
             host.fetch(f"{result['outgoing']}/{name}", part)
@@ -202,5 +203,5 @@ def fetch(host: Host, reference: str, wanted: list[str]) -> Saved:
                 part.unlink()
                 raise ImageError(f"layer {digest} of {reference} was changed on its way from the build host")
             part.rename(layer_cache.directory / name)
-        host.call(operation="forget_export", name=reference)
+        host.call("forget_export", name=reference)
     return Saved(**result["saved"])

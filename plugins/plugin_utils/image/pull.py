@@ -6,11 +6,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.slipway.fleet.plugins.module_utils.image.layers import Saved
 from ansible_collections.slipway.fleet.plugins.module_utils.image.local import Image, ImageError, find
 from ansible_collections.slipway.fleet.plugins.module_utils.image.pull import fetch
 from ansible_collections.slipway.fleet.plugins.module_utils.image.registry import (
@@ -23,9 +25,11 @@ from ansible_collections.slipway.fleet.plugins.module_utils.image.registry impor
     authorities,
     parse,
 )
-from ansible_collections.slipway.fleet.plugins.plugin_utils.controller.run import run_id
-from ansible_collections.slipway.fleet.plugins.plugin_utils.image import signature
-from ansible_collections.slipway.fleet.plugins.plugin_utils.image.host import Host, answer, cache, once
+from ansible_collections.slipway.fleet.plugins.plugin_utils.controller.link import Link
+from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.parts import Result
+from ansible_collections.slipway.fleet.plugins.plugin_utils.image import cache, signature
+from ansible_collections.slipway.fleet.plugins.plugin_utils.image.request import CONTROLLER, ImageRequest
+from ansible_collections.slipway.fleet.plugins.plugin_utils.image.source import Had, ImageIdentity
 
 # Answers kept on the controller. One is only good for the run that asked.
 ANSWERS_KEPT = 20
@@ -43,24 +47,19 @@ class Wanted:
     log: bool
 
     @classmethod
-    def of(cls, options: dict[str, Any]) -> Wanted:
+    def of(cls, request: ImageRequest) -> Wanted:
         """Raises RegistryError for a name that is none, or a file that cannot be read."""
-        key = options.get("cosign_key")
         return cls(
-            parse(str(options["name"])),
-            Login(
-                options.get("registry_user") or "",
-                options.get("registry_password") or "",
-                authorities(options.get("registry_ca_file") or ""),
-            ),
-            options.get("registry_resolve") or "controller",
-            signature.public_key(key) if key else None,
-            bool(options.get("cosign_log")),
+            parse(request.name),
+            Login(request.registry_user, request.registry_password, authorities(request.registry_ca_file)),
+            request.registry_resolve,
+            signature.public_key(request.cosign_key) if request.cosign_key else None,
+            request.cosign_log,
         )
 
     @property
     def for_host(self) -> dict[str, str]:
-        """The options with which the module asks the registry."""
+        """The options with which a host asks the registry."""
         return {
             "registry_user": self.login.user,
             "registry_password": self.login.password,
@@ -68,37 +67,113 @@ class Wanted:
         }
 
 
-def identify(host: Host, options: dict[str, Any]) -> dict[str, Any]:
-    """Name and digest, and what the image is made for; only with `registry_resolve: host` a host is asked."""
-    wanted = _wanted(options)
-    if wanted.resolve == "nobody":
-        return answer(str(options["name"]), wanted.reference.digest, None, changed=False, architectures=[])
-    found, warnings = _resolve(host, wanted)
-    return _answer(wanted, found, None, changed=False) | ({"warnings": warnings} if warnings else {})
+class Pulled:
+    """An ImageSource whose hosts fetch it themselves.
+
+    Args:
+        request: what is asked
+        run: names this run, in which the registry is asked once for all hosts
+        check_mode: nothing is pulled
+    """
+
+    def __init__(self, request: ImageRequest, run: str, check_mode: bool = False) -> None:
+        self.request = request
+        self._run = run
+        self._check_mode = check_mode
+
+    @cached_property
+    def _wanted(self) -> Wanted:
+        try:
+            return Wanted.of(self.request)
+        except RegistryError as error:
+            raise ImageError(f"nothing was changed; {error}") from error
+
+    @cached_property
+    def _resolved(self) -> tuple[Resolved, str]:
+        """What the controller says that the name stands for, with its signature verified where a key is set."""
+        try:
+            return remembered(self._wanted, self._run, lambda: _by_controller(self._wanted))
+        except RegistryError as error:
+            raise ImageError(f"nothing was changed; {error}") from error
+
+    def identify(self) -> ImageIdentity:
+        """By its digest where the controller resolves it; else its name and what digest that has."""
+        if self._wanted.resolve != CONTROLLER:
+            return ImageIdentity(self.request.name, self._wanted.reference.digest)
+        return self._identity(*self._resolved)
+
+    def look(self, host: Link) -> Result:
+        """Whether a host has it; where hosts resolve the name, what the registry told this one and so all of them."""
+        wanted = self._wanted
+        if wanted.resolve == CONTROLLER:
+            return host.call("find", name=wanted.reference.at(self._resolved[0].digest))
+        if wanted.resolve == "nobody":
+            return host.call("find", name=str(wanted.reference))
+        return host.call("ask", name=str(wanted.reference), **wanted.for_host)
+
+    def identity_on(self, seen: Result) -> ImageIdentity:
+        """What it is, with what a host told in its look."""
+        if self._wanted.resolve != "host":
+            return self.identify()
+        return self._identity(*self._by_host(seen))
+
+    def prepare(self, seen: Mapping[str, Result], hosts: Mapping[str, Link]) -> bool:
+        """Nothing comes through the controller."""
+        return False
+
+    def put(self, host: Link, seen: Result) -> Had:
+        wanted = self._wanted
+        if wanted.resolve == "nobody":
+            return self._put_as_named(host)
+        if wanted.resolve == "host":
+            seen = seen or self.look(host)
+        identity = self.identity_on(seen)
+        result = host.call("pull", name=identity.reference, **wanted.for_host)
+        image = result.get("image")
+        if image is None:  # a dry run
+            return Had(identity, None, changed=True)
+        return Had(identity, str(image["id"]), changed=result["changed"])
+
+    def kept(self) -> Saved | None:
+        return None
+
+    def _put_as_named(self, host: Link) -> Had:
+        """Have what the host has under this name, or gets when it pulls it now."""
+        wanted = self._wanted
+        name, digest = str(wanted.reference), wanted.reference.digest
+        result = host.call("pull", name=name, **wanted.for_host)
+        image = result.get("image")
+        if image is None:  # a dry run
+            return Had(ImageIdentity(name, digest), None, changed=True)
+        identity = ImageIdentity(name, digest or str(image["id"]), (image["architecture"],))
+        return Had(identity, str(image["id"]), changed=result["changed"])
+
+    def _by_host(self, seen: Result) -> tuple[Resolved, str]:
+        """Each host asks, all at the same time; where a tag moves meanwhile, the first answer counts for all."""
+        resolved = seen.get("resolved")
+        found = Resolved(**resolved) if resolved else Resolved(self._wanted.reference.digest, {})
+        first, _ = remembered(self._wanted, self._run, lambda: (found, ""))
+        failed = seen.get("without_registry")
+        return Resolved(first.digest, found.sizes), f"{failed}. Its Docker tries by itself" if failed else ""
+
+    def _identity(self, found: Resolved, warning: str) -> ImageIdentity:
+        return ImageIdentity(
+            self._wanted.reference.at(found.digest),
+            found.digest,
+            tuple(found.architectures),
+            max(found.sizes.values(), default=0),
+            (warning,) if warning else (),
+            digest=found.digest,
+        )
 
 
-def put(host: Host, options: dict[str, Any]) -> dict[str, Any]:
-    """Have the image on the host."""
-    wanted = _wanted(options)
-    if wanted.resolve == "nobody":
-        return _put_as_named(host, wanted)
-    found, warnings = _resolve(host, wanted)
-    name = wanted.reference.at(found.digest)
-    result = host.call(operation="pull", name=name, **wanted.for_host)
-    image = result.get("image")
-    said = {"warnings": warnings} if warnings else {}
-    if image is None:  # a dry run
-        return _answer(wanted, found, None, changed=True) | said
-    return _answer(wanted, found, image["id"], changed=result["changed"]) | said
-
-
-def take_here(options: dict[str, Any]) -> tuple[Image, str]:
+def take_here(request: ImageRequest) -> tuple[Image, str]:
     """Have the image in the controller's Docker; returns it, and the digest that its name has now.
 
     Its signature is verified where a key is set. The Docker here must trust the registry already.
     """
-    wanted = _wanted({**options, "registry_resolve": "controller"})
     try:
+        wanted = Wanted.of(request)
         found, _ = _by_controller(wanted)
     except RegistryError as error:
         raise ImageError(str(error)) from error
@@ -109,43 +184,6 @@ def take_here(options: dict[str, Any]) -> tuple[Image, str]:
     if image is None:
         raise ImageError(f"`docker pull {name}` succeeded, but the image is not there")
     return image, found.digest
-
-
-def _put_as_named(host: Host, wanted: Wanted) -> dict[str, Any]:
-    """Have what the host has under this name, or gets when it pulls it now."""
-    name = str(wanted.reference)
-    result = host.call(operation="pull", name=name, **wanted.for_host)
-    image = result.get("image")
-    if image is None:  # a dry run
-        return answer(name, wanted.reference.digest, None, changed=True, architectures=[])
-    content = wanted.reference.digest or image["id"]
-    return answer(name, content, image["id"], changed=result["changed"], architectures=[image["architecture"]])
-
-
-def _wanted(options: dict[str, Any]) -> Wanted:
-    try:
-        return Wanted.of(options)
-    except RegistryError as error:
-        raise ImageError(f"nothing was changed; {error}") from error
-
-
-def _answer(wanted: Wanted, found: Resolved, image: str | None, changed: bool) -> dict[str, Any]:
-    more: dict[str, Any] = {"digest": found.digest, "architectures": found.architectures}
-    if found.sizes:
-        # Of the layers as they travel; unpacked they take two to three times that.
-        more |= {"size": max(found.sizes.values()), "packed": True}
-    return answer(wanted.reference.at(found.digest), found.digest, image, changed, **more)
-
-
-def _resolve(host: Host, wanted: Wanted) -> tuple[Resolved, list[str]]:
-    """What the name stands for in this run, the same for every host, with its signature verified where a key is set."""
-    try:
-        if wanted.resolve == "host":
-            return _by_host(host, wanted)
-        found, warning = remembered(wanted, run_id(), lambda: _by_controller(wanted))
-    except RegistryError as error:
-        raise ImageError(f"nothing was changed; {error}") from error
-    return found, [warning] if warning else []
 
 
 def _by_controller(wanted: Wanted) -> tuple[Resolved, str]:
@@ -163,26 +201,15 @@ def _by_controller(wanted: Wanted) -> tuple[Resolved, str]:
     return found, ""
 
 
-def _by_host(host: Host, wanted: Wanted) -> tuple[Resolved, list[str]]:
-    """Each host asks, all at the same time; where a tag moves meanwhile, the first answer counts for all."""
-    result = host.call(operation="ask", name=str(wanted.reference), **wanted.for_host)
-    resolved = result.get("resolved")
-    found = Resolved(**resolved) if resolved else Resolved(wanted.reference.digest, {})
-    first, _ = remembered(wanted, run_id(), lambda: (found, ""))
-    warnings = [f"{result['without_registry']}. Its Docker tries by itself"] if result.get("without_registry") else []
-    return Resolved(first.digest, found.sizes), warnings
-
-
 def remembered(wanted: Wanted, run: str, ask: Callable[[], tuple[Resolved, str]]) -> tuple[Resolved, str]:
-    """The answer of the first of Ansible's parallel workers for all tasks of a run, a refusal too.
+    """The first answer for all hosts and tasks of a run, whichever process asks, a refusal too.
 
     Raises:
         RegistryError: as `ask` did the first time
     """
-    directory = cache() / "resolved"
-    directory.mkdir(mode=0o700, exist_ok=True)
+    directory = cache.directory("resolved")
     path = directory / f"{_key(wanted, run)}.json"
-    with once(f"resolve-{hashlib.sha256(wanted.reference.name.encode()).hexdigest()[:12]}"):
+    with cache.once(f"resolve-{hashlib.sha256(wanted.reference.name.encode()).hexdigest()[:12]}"):
         if not path.exists():
             path.write_text(json.dumps(_asked(ask)), encoding="utf-8")
             for old in sorted(directory.glob("*.json"), key=lambda each: each.stat().st_mtime)[:-ANSWERS_KEPT]:

@@ -4,49 +4,57 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from functools import cached_property
 
 from ansible_collections.slipway.fleet.plugins.module_utils.image.local import Image, ImageError, find
-from ansible_collections.slipway.fleet.plugins.plugin_utils.image.host import Host, answer
+from ansible_collections.slipway.fleet.plugins.plugin_utils.controller.link import Link
+from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.parts import Result
 from ansible_collections.slipway.fleet.plugins.plugin_utils.image.layers import LayerCache
-from ansible_collections.slipway.fleet.plugins.plugin_utils.image.move import Found, Known, Wanted, union
+from ansible_collections.slipway.fleet.plugins.plugin_utils.image.request import ImageRequest
+from ansible_collections.slipway.fleet.plugins.plugin_utils.image.shipped import Found, Known, Wanted, union
+from ansible_collections.slipway.fleet.plugins.plugin_utils.image.source import ImageIdentity
 
 
-def identify(_host: Host, options: dict[str, Any]) -> dict[str, Any]:
-    """Name and content of what the controller has."""
-    name = str(options["name"])
-    local = find(name)
-    if local is None:
-        return answer(name, "", None, changed=False, architectures=[])
-    return answer(name, local.id, None, changed=False, architectures=[local.architecture], size=local.size)
+class FromDocker:
+    """The controller's Docker as the origin of an image."""
+
+    def __init__(self, request: ImageRequest) -> None:
+        self._name = request.name
+
+    def identify(self) -> ImageIdentity:
+        local = find(self._name)
+        if local is None:
+            return ImageIdentity(self._name, "")
+        return ImageIdentity(self._name, local.id, (local.architecture,), local.size)
+
+    def wanted(self) -> Wanted:
+        local = self._local
+        return Wanted(self._full_name, local.id, local.id, Known(local.id, local.layers, local.made))
+
+    def found(self, missing: Mapping[str, Result], hosts: Mapping[str, Link]) -> Found:
+        return in_cache(self._local, missing)
+
+    @property
+    def _full_name(self) -> str:
+        """The name with its tag. Raises ImageError for one that Docker could not give to an image that it is sent."""
+        if "@" in self._name:
+            raise ImageError(
+                f"{self._name} cannot be shipped under a digest, which only a registry gives to an image; name its "
+                "tag, or set source to pull"
+            )
+        return self._name if ":" in self._name.rpartition("/")[2] else f"{self._name}:latest"
+
+    @cached_property
+    def _local(self) -> Image:
+        """Raises ImageError where Docker has none of that name."""
+        name = self._full_name
+        local = find(name)
+        if local is None:
+            raise ImageError(f"the controller's Docker has no image {name}; pull or build it, or set source to pull")
+        return local
 
 
-def wanted(options: dict[str, Any]) -> Wanted:
-    """The image of the controller. Raises ImageError where it has none of that name."""
-    name = str(options["name"])
-    if "@" in name:
-        raise ImageError(
-            f"{name} cannot be shipped under a digest, which only a registry gives to an image; name its tag, or set "
-            "source to pull"
-        )
-    if ":" not in name.rpartition("/")[2]:
-        name += ":latest"
-    local = _local(name)
-    return Wanted(name, local.id, local.id, Known(local.id, local.layers, local.made))
-
-
-def _local(name: str) -> Image:
-    local = find(name)
-    if local is None:
-        raise ImageError(f"the controller's Docker has no image {name}; pull or build it, or set source to pull")
-    return local
-
-
-def found(_host: Host, options: dict[str, Any], image: Wanted, hosts: dict[str, dict[str, Any]]) -> Found:
-    """What hosts lack of it, in the cache."""
-    return in_cache(_local(image.record), hosts)
-
-
-def in_cache(local: Image, hosts: dict[str, dict[str, Any]], built: bool = False) -> Found:
+def in_cache(local: Image, missing: Mapping[str, Result], built: bool = False) -> Found:
     """The layers of the controller's image that any of the hosts lacks, in the cache."""
-    return Found(LayerCache().take(local, union(hosts, local.layers)), built)
+    return Found(LayerCache().take(local, union(missing, local.layers)), built)

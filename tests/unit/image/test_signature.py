@@ -21,7 +21,7 @@ from ansible_collections.slipway.fleet.plugins.plugin_utils.image import signatu
 from lab import cosign
 from lab import registry as lab
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 @dataclass

@@ -12,6 +12,7 @@ from ansible_collections.slipway.fleet.plugins.module_utils.image.registry impor
 from ansible_collections.slipway.fleet.plugins.module_utils.release.preflight import architecture_problem
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet import verdict as fleet
 from ansible_collections.slipway.fleet.plugins.plugin_utils.image.pull import Wanted, remembered
+from ansible_collections.slipway.fleet.plugins.plugin_utils.image.request import ImageRequest
 
 NAME = "r.example:5000/app:1"
 
@@ -22,7 +23,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def wanted(**options: Any) -> Wanted:
-    return Wanted.of({"name": NAME, **options})
+    return Wanted.of(ImageRequest.of({"name": NAME, **options}))
 
 
 class Asker:

@@ -37,7 +37,7 @@ from ansible_collections.slipway.fleet.plugins.plugin_utils.image.layers import 
     require_room,
     room_problem,
 )
-from ansible_collections.slipway.fleet.plugins.plugin_utils.image.move import require_architecture
+from ansible_collections.slipway.fleet.plugins.plugin_utils.image.shipped import require_architecture
 
 
 def digest(content: bytes) -> str:

@@ -1,0 +1,69 @@
+# Copyright: Slipway contributors
+# SPDX-License-Identifier: MIT
+"""One host as images and packages see it, whose code waits for programs and files and knows no coroutines."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.parts import Host, Result
+
+T = TypeVar("T")
+
+
+class Link(Protocol):
+    """A host that does one verb's operations. Everything raises Unreachable, and Refused where it did not do it."""
+
+    name: str
+
+    def call(self, operation: str, **options: Any) -> Result:
+        """The result of an operation."""
+        ...
+
+    def call_with(self, archive: Path, operation: str, **options: Any) -> Result:
+        """Send a file and have the operation done with it as its `archive`; nothing of it is left there."""
+        ...
+
+    def put(self, file: Path, remote: str) -> None:
+        """Send a file to a place that an earlier operation named."""
+        ...
+
+    def fetch(self, remote: str, local: Path) -> None:
+        """Get a file."""
+        ...
+
+
+class FleetLink:
+    """A host of the coordinator, from a thread beside its loop.
+
+    Args:
+        host: the host
+        verb: image or package
+        check_mode: operations change nothing and tell whether they would
+        loop: the coordinator's
+    """
+
+    def __init__(self, host: Host, verb: str, check_mode: bool, loop: asyncio.AbstractEventLoop) -> None:
+        self.name = host.name
+        self._host = host
+        self._verb = verb
+        self._always = {"check_mode": True} if check_mode else {}
+        self._loop = loop
+
+    def call(self, operation: str, **options: Any) -> Result:
+        return self._wait(self._host.call(self._verb, {"operation": operation, **self._always, **options}))
+
+    def call_with(self, archive: Path, operation: str, **options: Any) -> Result:
+        return self.call(operation, archive=self._wait(self._host.send(archive)), **options)
+
+    def put(self, file: Path, remote: str) -> None:
+        self.call_with(file, "keep", target=remote)
+
+    def fetch(self, remote: str, local: Path) -> None:
+        self._wait(self._host.fetch(remote, local))
+
+    def _wait(self, work: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()

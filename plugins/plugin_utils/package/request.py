@@ -1,0 +1,45 @@
+# Copyright: Slipway contributors
+# SPDX-License-Identifier: MIT
+"""What is asked of a package: checked once, where it comes in, and typed from there on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.slipway.fleet.plugins.module_utils.package.packages import PackageError
+from ansible_collections.slipway.fleet.plugins.plugin_utils.controller.options import OptionError, typed
+
+
+@dataclass(frozen=True)
+class PackageRequest:
+    """The package of one app. The names are those of the role's variables without its prefix.
+
+    This is where defaults stand; argument specification and documentation are held to it by a test.
+    """
+
+    app: str
+    root: Path  # of the app, on hosts
+    source: Path
+    files: tuple[str, ...]
+    lock: str
+    python: str = "/usr/bin/python3"
+    wheels: Path | None = None
+    ca_file: Path | None = None
+    bundle: Path | None = None  # then no index is asked
+    sbom: bool = False
+
+    @classmethod
+    def of(cls, options: Mapping[str, Any]) -> PackageRequest:
+        """From a task's options. Raises PackageError that names the role's variable."""
+        try:
+            return typed(cls, options, "fastapi_package")
+        except OptionError as error:
+            raise PackageError(str(error)) from error
+
+    @property
+    def place(self) -> dict[str, str]:
+        """The options with which a host is asked."""
+        return {"root": str(self.root), "python": self.python}
