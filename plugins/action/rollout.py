@@ -28,8 +28,10 @@ from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.parts import (
     Policy,
     Target,
 )
-from ansible_collections.slipway.fleet.plugins.plugin_utils.image.content import ImageRequest, image_content
-from ansible_collections.slipway.fleet.plugins.plugin_utils.package.content import PackageRequest, package_content
+from ansible_collections.slipway.fleet.plugins.plugin_utils.image.content import image_content
+from ansible_collections.slipway.fleet.plugins.plugin_utils.image.request import ImageRequest
+from ansible_collections.slipway.fleet.plugins.plugin_utils.package.content import package_content
+from ansible_collections.slipway.fleet.plugins.plugin_utils.package.request import PackageRequest
 from ansible_collections.slipway.fleet.plugins.plugin_utils.probe import process
 from ansible_collections.slipway.fleet.plugins.plugin_utils.report import document
 

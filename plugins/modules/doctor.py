@@ -10,7 +10,6 @@ module: doctor
 short_description: Look for what would stop a deploy on this host, before anything is changed
 description:
   - Finds all problems in one call and names each with its place and the next step. Changes nothing.
-  - Puts the host into the group C(slipway_changing) of the run unless it is settled.
   - Tells what serves, and whether that is the wanted release already, so that the rest of a deploy can be left out.
   - In check mode problems are warnings, since a run that would first provision the host would mend some of them.
 options:
