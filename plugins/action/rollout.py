@@ -18,7 +18,7 @@ from ansible_collections.slipway.fleet.plugins.filter.release import release_id
 from ansible_collections.slipway.fleet.plugins.plugin_utils.channel.ansible import open_hosts
 from ansible_collections.slipway.fleet.plugins.plugin_utils.controller import contents, live, run
 from ansible_collections.slipway.fleet.plugins.plugin_utils.controller.awaiting import wait_for
-from ansible_collections.slipway.fleet.plugins.plugin_utils.controller.plays import timed
+from ansible_collections.slipway.fleet.plugins.plugin_utils.controller.parts import timed
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet import coordinator, events
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.migrations import pending
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.parts import (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.slipway.fleet.plugins.plugin_utils.controller.plays import timed
+from ansible_collections.slipway.fleet.plugins.plugin_utils.controller.parts import timed
 
 
 @pytest.mark.parametrize(
