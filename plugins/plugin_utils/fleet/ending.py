@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Optional
 
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.parts import Content
+from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.roll import at_rest
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.run import (
     Member,
     Run,
@@ -80,14 +81,18 @@ async def let_go(run: Run, members: Sequence[Member], patient: bool) -> None:
     `patient` asks those again that are away, since after a roll what they serve is part of the verdict.
     """
 
-    async def one(member: Member) -> None:
+    async def ask(member: Member) -> None:
+        if member.in_doubt:
+            await at_rest(run, member)
         member.held = False
-        ask = run.ask_again if patient else run.ask
-        try:
-            answer = await before(run.late, ask(member, "let_go"))
-        except TooLate:
-            answer = await within(run.clock, LAST_WORD, run.ask(member, "let_go"))
+        answer = await (run.ask_again if patient else run.ask)(member, "let_go")
         member.now = answer.get("now") or {}
+
+    async def one(member: Member) -> None:
+        try:
+            await before(run.late, ask(member))
+        except TooLate:
+            await within(run.clock, LAST_WORD, ask(member))
 
     for member, trouble in await run.each(members, one):
         member.now, member.lost = None, trouble

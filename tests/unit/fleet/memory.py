@@ -285,6 +285,7 @@ class Fleet:
     content: MemoryContent = field(default_factory=MemoryContent)
     targets: dict[str, dict[str, Any]] = field(default_factory=dict)  # what differs from the usual, by host
     usual: dict[str, Any] = field(default_factory=dict)
+    other_contents: dict[str, MemoryContent] = field(default_factory=dict)
     events: list[Event] = field(default_factory=list)
     watch: Watch | None = None
     release: str = ""
@@ -314,7 +315,7 @@ class Fleet:
             Policy(operation=operation, run=RUN, **values),
             [self.target(host.name) for host in self.hosts],
             {host.name: host for host in self.hosts},
-            {host.name: self.content for host in self.hosts} if operation == "deploy" else {},
+            {host.name: self.content for host in self.hosts} | self.other_contents if operation == "deploy" else {},
             lambda content, config: content,
             self.events.append,
             LoopClock(),
