@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Optional
@@ -22,8 +23,9 @@ from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.run import (
     within,
 )
 
-# Seconds within which hosts must say what answers there once the patience with an interrupted run is over.
-LAST_WORD = 15.0
+# Seconds within which hosts must say what answers there where nobody is to wait for them: once the patience with an
+# interrupted run is over, and where nothing was switched. A host looks at a slot's health for 20 s at most.
+LAST_WORD = 30.0
 
 
 class Bills:
@@ -89,10 +91,10 @@ async def let_go(run: Run, members: Sequence[Member], patient: bool) -> None:
         member.now = answer.get("now") or {}
 
     async def one(member: Member) -> None:
-        try:
-            await before(run.late, ask(member))
-        except TooLate:
-            await within(run.clock, LAST_WORD, ask(member))
+        if patient:
+            with suppress(TooLate):
+                return await before(run.late, ask(member))
+        return await within(run.clock, LAST_WORD, ask(member))
 
     for member, trouble in await run.each(members, one):
         member.now, member.lost = None, trouble

@@ -46,7 +46,7 @@ async def take_turn(run: Run, member: Member) -> None:
     phases = Phases(run, member, began)
     answer: Result = {}
     try:
-        answer = await before(run.late, activate(run, member, phases))
+        answer = await before(run.turns_late, activate(run, member, phases))
         member.rolled = GOOD if answer.get("changed") else UNCHANGED
         member.switched = member.rolled == GOOD
     except Exception as error:  # noqa: BLE001 - whatever it was, the host is not known to be good

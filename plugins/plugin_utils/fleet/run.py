@@ -130,7 +130,9 @@ class Run:
     diff: list[Result] = field(default_factory=list)
     reason: str = ""  # why no further host is begun; empty while all is well
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
-    late: asyncio.Event = field(default_factory=asyncio.Event)  # the patience with an interrupted run is over
+    # The patience with an interrupted run is over: for turns that were begun, and for all else.
+    turns_late: asyncio.Event = field(default_factory=asyncio.Event)
+    late: asyncio.Event = field(default_factory=asyncio.Event)
     _limit: Optional[asyncio.Semaphore] = None
     _patience: Optional[asyncio.Future[None]] = None
 
@@ -154,11 +156,12 @@ class Run:
         self.stopping.set()
 
     def interrupt(self) -> None:
-        """End in order, within the patience of the policy."""
+        """End in order, within the patience of the policy; half of it is kept for taking hosts back."""
 
         async def be_late() -> None:
-            await self.clock.sleep(self.policy.patience)
-            self.late.set()
+            for event in (self.turns_late, self.late):
+                await self.clock.sleep(self.policy.patience / 2)
+                event.set()
 
         self.stop("the run was interrupted")
         self._patience = self._patience or asyncio.ensure_future(be_late())

@@ -59,8 +59,12 @@ def test_a_request_has_what_the_host_is_to_check() -> None:
     assert look["host"]["controller_time"] > 0
     assert (activate["release"], activate["expects"], activate["restart"]) == ("new", "old", False)
     assert activate["about"] == {
-        "who": "ann", "from": "desk", "run": "run-1", "operation": "deploy",
-        "revision": "r1", "migration": "0003",
+        "who": "ann",
+        "from": "desk",
+        "run": "run-1",
+        "operation": "deploy",
+        "revision": "r1",
+        "migration": "0003",
     }
     stage = host.asked("stage")[0]
     assert stage["files"][0]["dest"] == "/opt/slipway/app/releases/new/compose.yaml"
