@@ -28,6 +28,7 @@ from ansible.plugins.connection import ConnectionBase
 from ansible.plugins.loader import become_loader, connection_loader
 from ansible_collections.slipway.fleet.plugins.plugin_utils.channel.channel import Patience
 from ansible_collections.slipway.fleet.plugins.plugin_utils.channel.host import Access, AgentHost, Settings
+from ansible_collections.slipway.fleet.plugins.plugin_utils.channel.opening import PLACE
 from ansible_collections.slipway.fleet.plugins.plugin_utils.channel.way import Errand, Started, Way, plain
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.parts import Refused, Unreachable
 
@@ -40,15 +41,21 @@ NO_TTY = b"-T"
 
 
 def open_hosts(
-    action: ActionBase, task_vars: Mapping[str, Any], hosts: Sequence[str], patience: Patience | None = None
+    action: ActionBase,
+    task_vars: Mapping[str, Any],
+    hosts: Sequence[str],
+    patience: Patience | None = None,
+    place: str = PLACE,
 ) -> dict[str, AgentHost]:
     """The hosts of an inventory, by name, with the connection and become settings that a task of the play would have.
 
-    Connects to none of them; each does at its first call. To be used within one event loop.
+    Connects to none of them; each does at its first call. To be used within one event loop. `place` is the directory
+    where hosts keep agents.
     """
     settings = Settings(
         opening=asyncio.Semaphore(int(context.CLIARGS.get("forks") or C.DEFAULT_FORKS)),
         patience=patience or Patience(),
+        place=place,
     )
     play = _Play(action, task_vars)
     return {name: AgentHost(name, lambda name=name: play.access(name), settings) for name in hosts}  # type: ignore[misc]
@@ -58,9 +65,14 @@ class _Play:
     """What the hosts of a play have in common."""
 
     def __init__(self, action: ActionBase, task_vars: Mapping[str, Any]) -> None:
-        self._action, self._task, self._task_vars = action, action._task, task_vars
-        self._task_keys = action._task.dump_attrs()
+        self._action, self._task_vars = action, task_vars
+        # A task that is delegated would take all hosts for the one that it is delegated to.
+        self._task = action._task.copy(exclude_parent=True, exclude_tasks=True)
+        self._task._parent = action._task._parent
+        self._task.delegate_to = None
+        self._task_keys = self._task.dump_attrs()
         del self._task_keys["retries"]
+        self._environments = environments(action._task)
         # The worker's own has what the command line and the play say, before the variables of the task's host.
         worker = multiprocessing.current_process()
         self._context = getattr(worker, "_play_context", None) or action._play_context
@@ -74,7 +86,7 @@ class _Play:
             return Access(
                 way=way(self._connection(name, variables, templar), lambda: self._connection(name, variables, templar)),
                 python=interpreter(variables, templar),
-                environment=environment(self._task.environment, templar),
+                environment=environment(self._environments, templar),
             )
         except AnsibleError as error:
             raise Refused(f"no way to this host: {plain(str(error).encode())}") from error
@@ -147,14 +159,20 @@ def interpreter(variables: Mapping[str, Any], templar: Any) -> str:
     return str(named) if named else ANY_PYTHON
 
 
-def environment(layers: Any, templar: Any) -> dict[str, str]:
-    """The environment of the task: of the play, its blocks and itself, the innermost last."""
-    found: dict[str, str] = {}
-    for layer in layers if isinstance(layers, list) else [layers]:
-        said = templar.template(layer) or {}
-        for part in said if isinstance(said, list) else [said]:
-            found |= {str(name): str(value) for name, value in (part or {}).items()}
-    return found
+def environments(task: Any) -> list[Any]:
+    """What is said of the environment, from the play inwards, as it is written: the task's own is that of one host."""
+    found, part = [(task.get_ds() or {}).get("environment")], task._parent
+    while part is not None:
+        found.append(getattr(part, "_environment", None))
+        part = getattr(part, "_parent", None)
+    found.append(task._parent._play._environment)
+    return [part for said in reversed(found) for part in (said if isinstance(said, list) else [said])]
+
+
+def environment(layers: Sequence[Any], templar: Any) -> dict[str, str]:
+    """The environment of a host's tasks; what is said last counts."""
+    said = [templar.template(layer) for layer in layers if isinstance(layer, (dict, str))]
+    return {str(name): str(value) for layer in said for name, value in (layer or {}).items()}
 
 
 def way(connection: ConnectionBase, anew: Callable[[], ConnectionBase]) -> Way | Errand:

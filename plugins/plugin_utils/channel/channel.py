@@ -103,17 +103,17 @@ class Channel:
         self._timer = self._loop.call_later(self._patience.interval, self._tick)
 
     async def _connect(self) -> None:
-        process = self._process
-        for stream, ear in (
-            (process.stdout, _Ear(self._hear, self._hear_end)),
-            (process.stderr, _Ear(self._hear_error, self._silent.set)),
-        ):
-            transport, _ = await self._loop.connect_read_pipe(lambda ear=ear: ear, stream)  # type: ignore[misc]
-            self._transports.append(transport)
-        writer, _ = await self._loop.connect_write_pipe(lambda: _Mouth(self._writable), process.stdin)
+        # The way to the host stands first: a prompt may be there as soon as somebody reads.
+        writer, _ = await self._loop.connect_write_pipe(lambda: _Mouth(self._writable), self._process.stdin)
         self._writer = writer
         self._transports.append(writer)
         self._send(self._opening.begin())
+        for stream, ear in (
+            (self._process.stdout, _Ear(self._hear, self._hear_end)),
+            (self._process.stderr, _Ear(self._hear_error, self._silent.set)),
+        ):
+            transport, _ = await self._loop.connect_read_pipe(lambda ear=ear: ear, stream)  # type: ignore[misc]
+            self._transports.append(transport)
 
     def _send(self, data: bytes) -> None:
         if data and self._writer and not self._writer.is_closing():
