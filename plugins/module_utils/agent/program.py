@@ -76,6 +76,7 @@ class Agent:
         if self._done:
             self._files.forget()
         self._files.close()
+        os.close(self._sink)
 
     def _patience(self) -> Optional[float]:
         """Seconds to wait for something to read; None is for ever."""
@@ -152,7 +153,9 @@ class Agent:
         reading, writing = os.pipe()
         process = os.fork()
         if process == 0:
-            os.close(reading)
+            # What holds the channel open would keep the controller from seeing that the agent is gone.
+            for descriptor in (self._source, self._sink, reading, *self._running):
+                os.close(descriptor)
             _work(work, request, arguments, writing)
         os.close(writing)
         self._running[reading] = Running(request, process)

@@ -22,9 +22,10 @@ from ansible_collections.slipway.fleet.plugins.plugin_utils.channel.opening impo
 from ansible_collections.slipway.fleet.plugins.plugin_utils.channel.way import Started
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.parts import Refused, Result, Unreachable
 
-# Seconds that an ended process has to say why, and one that is to end has to do so.
+# Seconds that an ended process has to say why, that an agent has to end after its run, and a killed process to be gone.
 LAST_WORDS = 1.0
 FAREWELL = 2.0
+BURIAL = 10.0
 
 OnEvent = Callable[[Result], None]
 Answer = asyncio.Future[tuple[Result, bytes]]
@@ -262,7 +263,7 @@ class Channel:
                 async with asyncio.timeout(FAREWELL):
                     await self._ended.wait()
             self._break("the channel was closed")
-        await self._exit_code(FAREWELL)
+        await self._exit_code(BURIAL)
         if self._end:
             await self._end
 
