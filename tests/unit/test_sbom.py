@@ -11,7 +11,6 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-import pytest
 from ansible_collections.slipway.fleet.plugins.module_utils.image import inventory as image_inventory
 from ansible_collections.slipway.fleet.plugins.module_utils.release.store import Store
 from ansible_collections.slipway.fleet.plugins.plugin_utils.sbom import document as sbom

@@ -60,7 +60,10 @@ def names(layers: list[bytes]) -> list[str]:
         (layer({"v/lib/.wh..wh..opq": ""} | CODE), ["tool", "linked", "new", "other"]),
         (layer({}, {"x": "w"}), ["tool", "old", "other"]),
         (layer({"v/lib/old-1.dist-info/METADATA": "x" * (5 << 20)}), ["tool", "linked", "other"]),
-        (layer({"./v/lib/old-1.dist-info/METADATA": "Name: older\nVersion: 0\n"}), ["tool", "linked", "older", "other"]),
+        (
+            layer({"./v/lib/old-1.dist-info/METADATA": "Name: older\nVersion: 0\n"}),
+            ["tool", "linked", "older", "other"],
+        ),
     ],
     ids=["nothing", "more", "a file gone", "a tree gone", "emptied", "a link instead", "too large", "replaced"],
 )

@@ -85,9 +85,7 @@ def test_all_layers(image: Saved, into: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", ["file", "longer", "gone", "split", "link", "config"])
-def test_what_is_not_as_it_should_be_is_asked_of_docker(
-    image: Saved, into: Path, tmp_path: Path, damage: str
-) -> None:
+def test_what_is_not_as_it_should_be_is_asked_of_docker(image: Saved, into: Path, tmp_path: Path, damage: str) -> None:
     """Another version of Docker may keep its layers otherwise."""
     root = tmp_path / "docker"
     file = root / "overlay2/cache1/diff/srv/b.py"
