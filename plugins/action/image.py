@@ -19,7 +19,7 @@ from ansible_collections.slipway.fleet.plugins.plugin_utils.image.context import
 from ansible_collections.slipway.fleet.plugins.plugin_utils.image.pull import Pulled
 from ansible_collections.slipway.fleet.plugins.plugin_utils.image.request import ImageRequest
 from ansible_collections.slipway.fleet.plugins.plugin_utils.image.shipped import Prepared, Shipped
-from ansible_collections.slipway.fleet.plugins.plugin_utils.image.source import Had, ImageSource, result_of
+from ansible_collections.slipway.fleet.plugins.plugin_utils.image.source import Had, ImageSource, look, result_of
 from ansible_collections.slipway.fleet.plugins.plugin_utils.image.sources import source_of
 
 # What is said about the task and not about the image.
@@ -57,7 +57,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         host = ModuleLink(self, "slipway.fleet.image_host", task_vars)
         if operation == "identify":
             if isinstance(source, Pulled) and request.registry_resolve == "host":
-                return result_of(source.identity_on(source.look(host)))
+                return result_of(source.identity_on(look(source, host)))
             return result_of(source.identify())
         if operation == "put":
             if isinstance(source, Shipped) and about.get("prepared"):
@@ -67,7 +67,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         if not isinstance(source, Shipped):
             raise AnsibleActionFail(f"{operation} is for images that come through the controller")
         if operation == "look":
-            return source.look(host)
+            return look(source, host)
         hosts = {one: task_vars["hostvars"][one][about["results"]] for one in task_vars["ansible_play_hosts"]}
         changed = source.prepare(hosts, {host.name: host})
         return {"changed": changed, "prepared": asdict(source.prepared or Prepared())}

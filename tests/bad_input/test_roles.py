@@ -124,7 +124,7 @@ WRONG: dict[str, dict[str, Case]] = {
         "a text for the files": ({"fastapi_package_files": {"app": 1}}, ("fastapi_package_files", "list")),
     },
     "fastapi_image": {
-        "an unknown source": ({"fastapi_image_source": "scp"}, ("fastapi_image_source", "build, build_on_host, pull")),
+        "an unknown source": ({"fastapi_image_source": "scp"}, ("fastapi_image_source", "build, pull, ship")),
         "pulled without a name": ({"fastapi_image_source": "pull"}, ("fastapi_image_name", "must name the image")),
         "a directory that is not there": (
             {"fastapi_image_context": "/no/such/directory"},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import tomllib
 from collections.abc import Callable, Iterable
@@ -334,10 +335,20 @@ def test_a_lock_out_of_step_is_found(lock: str) -> None:
     assert not rules.lock_in_step(["fastapi>=1"], "fastapi==2.0 \\\n    --hash=sha256:0\n")
 
 
+def collections_used() -> set[str]:
+    """Collections besides ours and Ansible's own that the tasks of roles and playbooks call."""
+    found = set()
+    for path in [*ROOT.glob("roles/*/*/*.yml"), *ROOT.glob("playbooks/**/*.yml")]:
+        called = re.findall(r"^[ -]*([a-z_]+\.[a-z_]+)\.[a-z_0-9]+:", read(path), re.MULTILINE)
+        found |= {name for name in called if name not in ("ansible.builtin", "slipway.fleet")}
+    return found
+
+
 def test_collection_metadata_agree() -> None:
     galaxy = load(ROOT / "galaxy.yml")
     listed = {entry["name"]: entry["version"] for entry in load(ROOT / "requirements.yml")["collections"]}
     assert galaxy["dependencies"] == listed
+    assert set(listed) == collections_used(), "galaxy.yml and requirements.yml name what roles and playbooks use"
     assert galaxy["version"] == tomllib.loads(read(ROOT / "pyproject.toml"))["project"]["version"]
 
 

@@ -5,13 +5,35 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.parts import Host, Result
 
 T = TypeVar("T")
+# What an operation of a host is called, and its options.
+Question = tuple[str, dict[str, Any]]
+# Threads wait for hosts, of which a batch may have many; asyncio's own are as many as there are processors, and four.
+_THREADS = ThreadPoolExecutor(max_workers=64, thread_name_prefix="slipway-link")
+
+
+async def in_thread(work: Callable[[], T]) -> T:
+    """What work returns that waits for hosts, programs and files."""
+    return await asyncio.get_running_loop().run_in_executor(_THREADS, work)
+
+
+class Once:
+    """Work that is done in a thread once for all that ask for its result, a refusal too."""
+
+    def __init__(self, work: Callable[[], Question]) -> None:
+        self._work = work
+        self._task: asyncio.Task[Question] | None = None
+
+    async def result(self) -> Question:
+        self._task = self._task or asyncio.ensure_future(in_thread(self._work))
+        return await asyncio.shield(self._task)
 
 
 class Link(Protocol):

@@ -54,5 +54,5 @@ def _as(kind: str, value: Any, name: str) -> Any:
     if wanted.startswith("dict") and isinstance(value, Mapping):
         return {str(key): str(item) for key, item in value.items()}
     words = {"str": "text", "Path": "a path", "bool": "true or false", "int": "a whole number"}
-    takes = words.get(wanted, "a list" if wanted.startswith("tuple") else "names with their values")
+    takes = words.get(wanted, "a list" if wanted.startswith("tuple") else "a dictionary of names and values")
     raise OptionError(f"{name} is of type {type(value).__name__}, and takes {takes}")

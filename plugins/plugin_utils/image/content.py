@@ -5,12 +5,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
 from ansible_collections.slipway.fleet.plugins.module_utils.image.local import ImageError
-from ansible_collections.slipway.fleet.plugins.plugin_utils.controller.link import FleetLink
+from ansible_collections.slipway.fleet.plugins.plugin_utils.controller.link import FleetLink, Once, in_thread
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.parts import (
     ContentError,
     Host,
@@ -33,17 +33,19 @@ class ImageContent:
     def __init__(self, source: ImageSource, check_mode: bool = False) -> None:
         self._source = source
         self._check_mode = check_mode
+        self._question = Once(source.question)
         # The id that some host has it under, which the bill of materials is filed by, and that host.
         self._had: tuple[str, Host] | None = None
         # Why there is no bill of materials, after `bill`.
         self.unbilled = ""
 
     async def identify(self) -> Identity:
-        return await self._done(self._source.identify)
+        return await self._done(in_thread(self._source.identify))
 
     async def look(self, host: Host) -> Result:
-        link = self._link(host)
-        seen = await self._done(lambda: self._source.look(link))
+        operation, options = await self._done(self._question.result())
+        always = {"check_mode": True} if self._check_mode else {}
+        seen = await self._done(host.call("image", {"operation": operation, **always, **options}))
         if image := seen.get("image"):
             self._had = (str(image["id"]), host)
         return seen
@@ -51,11 +53,11 @@ class ImageContent:
     async def prepare(self, seen: Mapping[str, Result], hosts: Mapping[str, Host]) -> bool:
         """`hosts` are those in `seen`, in the order of the run, and the build host where that is another one."""
         links = {name: self._link(host) for name, host in hosts.items()}
-        return await self._done(lambda: self._source.prepare(seen, links))
+        return await self._done(in_thread(lambda: self._source.prepare(seen, links)))
 
     async def put(self, host: Host, seen: Result) -> tuple[Identity, bool]:
         link = self._link(host)
-        had = await self._done(lambda: self._source.put(link, seen))
+        had = await self._done(in_thread(lambda: self._source.put(link, seen)))
         if had.id:
             self._had = (had.id, host)
         return had.identity, had.changed
@@ -66,7 +68,7 @@ class ImageContent:
         image, host = self._had
         link = self._link(host)
         try:
-            return await asyncio.to_thread(sbom.of, self._source, image, link)
+            return await in_thread(lambda: sbom.of(self._source, image, link))
         except sbom.ERRORS as error:
             self.unbilled = f"the release has no bill of materials (SBOM): {error}"
             return None
@@ -74,11 +76,13 @@ class ImageContent:
     def _link(self, host: Host) -> FleetLink:
         return FleetLink(host, "image", self._check_mode, asyncio.get_running_loop())
 
-    async def _done(self, work: Callable[[], T]) -> T:
+    async def _done(self, work: Awaitable[T]) -> T:
         try:
-            return await asyncio.to_thread(work)
+            return await work
         except (ImageError, ContextError) as error:
             raise ContentError(self._source.request.without_secrets(str(error))) from error
+        except OSError as error:
+            raise ContentError(f"the controller cannot read or write what it needs of the image: {error}") from error
         except Refused as error:
             raise Refused(self._source.request.without_secrets(str(error)), error.kind, error.details) from error
 

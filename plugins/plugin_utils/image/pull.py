@@ -25,11 +25,11 @@ from ansible_collections.slipway.fleet.plugins.module_utils.image.registry impor
     authorities,
     parse,
 )
-from ansible_collections.slipway.fleet.plugins.plugin_utils.controller.link import Link
+from ansible_collections.slipway.fleet.plugins.plugin_utils.controller.link import Link, Question
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.parts import Result
 from ansible_collections.slipway.fleet.plugins.plugin_utils.image import cache, signature
 from ansible_collections.slipway.fleet.plugins.plugin_utils.image.request import CONTROLLER, ImageRequest
-from ansible_collections.slipway.fleet.plugins.plugin_utils.image.source import Had, ImageIdentity
+from ansible_collections.slipway.fleet.plugins.plugin_utils.image.source import Had, ImageIdentity, look
 
 # Answers kept on the controller. One is only good for the run that asked.
 ANSWERS_KEPT = 20
@@ -102,14 +102,14 @@ class Pulled:
             return ImageIdentity(self.request.name, self._wanted.reference.digest)
         return self._identity(*self._resolved)
 
-    def look(self, host: Link) -> Result:
-        """Whether a host has it; where hosts resolve the name, what the registry told this one and so all of them."""
+    def question(self) -> Question:
+        """Whether a host has it; where hosts resolve the name, what the registry tells that one."""
         wanted = self._wanted
         if wanted.resolve == CONTROLLER:
-            return host.call("find", name=wanted.reference.at(self._resolved[0].digest))
+            return "find", {"name": wanted.reference.at(self._resolved[0].digest)}
         if wanted.resolve == "nobody":
-            return host.call("find", name=str(wanted.reference))
-        return host.call("ask", name=str(wanted.reference), **wanted.for_host)
+            return "find", {"name": str(wanted.reference)}
+        return "ask", {"name": str(wanted.reference), **wanted.for_host}
 
     def identity_on(self, seen: Result) -> ImageIdentity:
         """What it is, with what a host told in its look."""
@@ -126,7 +126,7 @@ class Pulled:
         if wanted.resolve == "nobody":
             return self._put_as_named(host)
         if wanted.resolve == "host":
-            seen = seen or self.look(host)
+            seen = seen or look(self, host)
         identity = self.identity_on(seen)
         result = host.call("pull", name=identity.reference, **wanted.for_host)
         image = result.get("image")

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from ansible_collections.slipway.fleet.plugins.module_utils.image.layers import Saved
 from ansible_collections.slipway.fleet.plugins.module_utils.image.local import ARCHITECTURES, ImageError
-from ansible_collections.slipway.fleet.plugins.plugin_utils.controller.link import Link
+from ansible_collections.slipway.fleet.plugins.plugin_utils.controller.link import Link, Question
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.parts import Result
 from ansible_collections.slipway.fleet.plugins.plugin_utils.image.layers import (
     MIB,
@@ -26,7 +26,7 @@ from ansible_collections.slipway.fleet.plugins.plugin_utils.image.layers import 
     send,
 )
 from ansible_collections.slipway.fleet.plugins.plugin_utils.image.request import ImageRequest
-from ansible_collections.slipway.fleet.plugins.plugin_utils.image.source import Had, ImageIdentity
+from ansible_collections.slipway.fleet.plugins.plugin_utils.image.source import Had, ImageIdentity, look
 
 
 @dataclass(frozen=True)
@@ -106,9 +106,9 @@ class Shipped:
     def identify(self) -> ImageIdentity:
         return self._origin.identify()
 
-    def look(self, host: Link) -> Result:
+    def question(self) -> Question:
         wanted = self._wanted
-        return host.call("look", name=wanted.reference, expected=wanted.known.id if wanted.known else "")
+        return "look", {"name": wanted.reference, "expected": wanted.known.id if wanted.known else ""}
 
     def prepare(self, seen: Mapping[str, Result], hosts: Mapping[str, Link]) -> bool:
         """Raises ImageError when a host has no room for it, or cannot run it."""
@@ -135,7 +135,7 @@ class Shipped:
     def put(self, host: Link, seen: Result) -> Had:
         """From the cache; without a `prepare` for all hosts it is prepared for this one."""
         wanted = self._wanted
-        seen = seen or self.look(host)
+        seen = seen or look(self, host)
         if is_there(seen, wanted):
             there = seen["image"]
             identity = ImageIdentity(wanted.reference, wanted.content, (there["architecture"],), there["size"])

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from ansible_collections.slipway.fleet.plugins.module_utils.image.layers import Saved
-from ansible_collections.slipway.fleet.plugins.plugin_utils.controller.link import Link
+from ansible_collections.slipway.fleet.plugins.plugin_utils.controller.link import Link, Question
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.parts import Identity, Result
 from ansible_collections.slipway.fleet.plugins.plugin_utils.image.request import ImageRequest
 
@@ -40,8 +40,8 @@ class ImageSource(Protocol):
         """Which image it is; asks no host."""
         ...
 
-    def look(self, host: Link) -> Result:
-        """What a host has of it."""
+    def question(self) -> Question:
+        """What every host is asked to tell what it has of it, as `prepare` and `put` take it; asks no host."""
         ...
 
     def prepare(self, seen: Mapping[str, Result], hosts: Mapping[str, Link]) -> bool:
@@ -55,6 +55,12 @@ class ImageSource(Protocol):
     def kept(self) -> Saved | None:
         """The image as the controller's cache of layers has it, None where it does not come through that."""
         ...
+
+
+def look(source: ImageSource, host: Link) -> Result:
+    """What a host has of the image."""
+    operation, options = source.question()
+    return host.call(operation, **options)
 
 
 def result_of(identity: ImageIdentity, had: Had | None = None) -> dict[str, Any]:

@@ -5,12 +5,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
 from ansible_collections.slipway.fleet.plugins.module_utils.package.packages import PackageError
-from ansible_collections.slipway.fleet.plugins.plugin_utils.controller.link import FleetLink
+from ansible_collections.slipway.fleet.plugins.plugin_utils.controller.link import FleetLink, Once, in_thread
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.parts import ContentError, Host, Identity, Result
 from ansible_collections.slipway.fleet.plugins.plugin_utils.package.put import PackageWay
 from ansible_collections.slipway.fleet.plugins.plugin_utils.package.request import PackageRequest
@@ -25,26 +25,27 @@ class PackageContent:
     def __init__(self, way: PackageWay, check_mode: bool = False) -> None:
         self._way = way
         self._check_mode = check_mode
+        self._question = Once(way.question)
         # What the first host told, whose Python is the one of the bill of materials.
         self._seen: Result | None = None
         # Why there is no bill of materials, after `bill`.
         self.unbilled = ""
 
     async def identify(self) -> Identity:
-        return await self._done(self._way.identify)
+        return await self._done(in_thread(self._way.identify))
 
     async def look(self, host: Host) -> Result:
-        link = self._link(host)
-        seen = await self._done(lambda: self._way.look(link))
+        operation, options = await self._done(self._question.result())
+        seen = await self._done(host.call("package", {"operation": operation, **options}))
         self._seen = self._seen or seen
         return seen
 
     async def prepare(self, seen: Mapping[str, Result], hosts: Mapping[str, Host]) -> bool:
-        return await self._done(lambda: self._way.prepare(seen))
+        return await self._done(in_thread(lambda: self._way.prepare(seen)))
 
     async def put(self, host: Host, seen: Result) -> tuple[Identity, bool]:
         link = self._link(host)
-        had = await self._done(lambda: self._way.put(link, seen))
+        had = await self._done(in_thread(lambda: self._way.put(link, seen)))
         return self._way.identity, had.changed
 
     async def bill(self) -> Path | None:
@@ -52,7 +53,7 @@ class PackageContent:
         if not self._way.request.sbom or self._check_mode or seen is None:
             return None
         try:
-            return await asyncio.to_thread(self._way.bill, seen)
+            return await in_thread(lambda: self._way.bill(seen))
         except (PackageError, SbomError, OSError) as error:
             self.unbilled = f"the release has no bill of materials (SBOM): {error}"
             return None
@@ -60,11 +61,13 @@ class PackageContent:
     def _link(self, host: Host) -> FleetLink:
         return FleetLink(host, "package", self._check_mode, asyncio.get_running_loop())
 
-    async def _done(self, work: Callable[[], T]) -> T:
+    async def _done(self, work: Awaitable[T]) -> T:
         try:
-            return await asyncio.to_thread(work)
+            return await work
         except PackageError as error:
             raise ContentError(str(error)) from error
+        except OSError as error:
+            raise ContentError(f"the controller cannot read or write what it needs of the package: {error}") from error
 
 
 def package_content(request: PackageRequest, check_mode: bool) -> PackageContent:

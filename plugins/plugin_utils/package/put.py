@@ -14,7 +14,7 @@ from typing import Any
 
 from ansible_collections.slipway.fleet.plugins.module_utils.package.packages import PackageError, Packages, Target
 from ansible_collections.slipway.fleet.plugins.plugin_utils.bundle.archive import BundleError, wheels_of
-from ansible_collections.slipway.fleet.plugins.plugin_utils.controller.link import Link
+from ansible_collections.slipway.fleet.plugins.plugin_utils.controller.link import Link, Question
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.parts import Identity, Result
 from ansible_collections.slipway.fleet.plugins.plugin_utils.package.request import PackageRequest
 from ansible_collections.slipway.fleet.plugins.plugin_utils.package.source import PackageSource, Wheel, cached_wheels
@@ -56,9 +56,13 @@ class PackageWay:
     def identity(self) -> Identity:
         return Identity(str(Packages(self.request.root).path(self.key)), self.key)
 
+    def question(self) -> Question:
+        """What every host is asked: whether it has it, the Python that it has, and the wheels that need not be sent."""
+        return "find", {"content": self.key, **self.request.place}
+
     def look(self, host: Link) -> Result:
-        """Whether a host has it, the Python that it has, and the wheels that need not be sent."""
-        return host.call("find", content=self.key, **self.request.place)
+        operation, options = self.question()
+        return host.call(operation, **options)
 
     def prepare(self, seen: Mapping[str, Result]) -> bool:
         """Have the wheels for every kind of host that lacks the package."""

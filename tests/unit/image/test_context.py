@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import hashlib
 import os
 import tarfile
 from pathlib import Path
@@ -107,6 +108,7 @@ def test_links_go_along_as_links(tmp_path: Path, tmp_path_factory: pytest.TempPa
     for name, target in {"directory": "real", "file": "real/a.py", "nowhere": "/nonexistent"}.items():
         (tmp_path / name).symlink_to(target)
     build = BuildContext(tmp_path, "Dockerfile", {})
+    first = build.key
     archive = tmp_path_factory.mktemp("outside") / "c.tar"
     build.write(archive)
     with tarfile.open(archive) as tar:
@@ -116,18 +118,18 @@ def test_links_go_along_as_links(tmp_path: Path, tmp_path_factory: pytest.TempPa
         assert "directory/a.py" not in tar.getnames()
     (tmp_path / "directory").unlink()
     (tmp_path / "directory").symlink_to("elsewhere")
-    assert BuildContext(tmp_path, "Dockerfile", {}).key != build.key
+    assert BuildContext(tmp_path, "Dockerfile", {}).key != first
 
 
 def test_a_tree_that_did_not_change_is_not_read_again(context: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[str] = []
-    usual = image_context.hashlib.file_digest
+    usual = hashlib.file_digest
 
     def counted(stream: Any, name: str) -> Any:
         read.append(Path(stream.name).name)
         return usual(stream, name)
 
-    monkeypatch.setattr(image_context.hashlib, "file_digest", counted)
+    monkeypatch.setattr(hashlib, "file_digest", counted)
     monkeypatch.setattr(image_context, "_SETTLED", -(10**12))  # what was written now counts as settled
     first = BuildContext(context, "Dockerfile", {}).key
     assert sorted(read) == [".dockerignore", "Dockerfile", "app.py"]
