@@ -9,7 +9,8 @@ import time
 from typing import Any
 
 import pytest
-from fleet import BALANCER, HOME, WEB, Fleet, Run, drained, on, outcomes, table, unreachable
+from contract import until
+from fleet import BALANCER, HOME, WEB, Fleet, Run, drained, edge_process, on, outcomes, table, unreachable
 from soak import LONG
 
 pytestmark = pytest.mark.usefixtures("loaded")
@@ -41,6 +42,7 @@ def broken_on(host: str, **more: Any) -> dict[str, Any]:
         "fastapi_app_revision": f"broken on {host}",
         "fastapi_app_environment": ENVIRONMENT | {"GUNICORN_WORKERS": workers},
         "fastapi_app_check_command": [],
+        "fastapi_app_gate_deadline": 30,
         **more,
     }
 
@@ -297,8 +299,9 @@ def test_restarts_of_docker_and_reloads_of_haproxy_lose_nothing(fleet: Fleet) ->
 
 def test_a_balancer_remembers_a_drained_host_over_a_reload(fleet: Fleet) -> None:
     assert fleet.play("drain", haproxy_server=C).code == 0
+    before = edge_process()
     on(BALANCER, "systemctl reload haproxy")
-    time.sleep(1)
+    until(lambda: edge_process() not in {before, 0}, "the load balancer's next process answers")
     assert drained() == {C}
     assert fleet.play("drain", haproxy_server=C, haproxy_server_state="ready").code == 0
     assert drained() == set()
