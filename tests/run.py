@@ -271,13 +271,16 @@ def unit() -> Count:
     )
     if not install_servers():
         return Count(failures=("the programs that tests start are not there",))
-    return pytest(*(str(folder.relative_to(ROOT)) for folder in folders), name="unit")
+    paths = (str(folder.relative_to(ROOT)) for folder in folders)
+    # Files stay whole: what the tests of one share, such as a run of many playbooks, is made once.
+    return pytest(*paths, name="unit", options=("--numprocesses=auto", "--dist=loadfile"))
 
 
 def app() -> Count:
     if not install_servers():
         return Count(failures=("the programs that tests start are not there",))
-    return pytest("tests/app", name="app")
+    # Most of them wait, and a server for each process is made quickly.
+    return pytest("tests/app", name="app", options=("--numprocesses=auto", "--dist=worksteal"))
 
 
 def scenarios() -> list[str]:
