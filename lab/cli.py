@@ -41,7 +41,7 @@ def _parser() -> argparse.ArgumentParser:
     verbs.add_parser("docker", help="make sure that Docker answers (installs and starts it when root on Debian)")
     make = verbs.add_parser("images", help="pull or build the images that are missing or out of date")
     make.add_argument("--refresh", action="store_true", help="ask the registry again and make all of them anew")
-    verbs.add_parser("prepared", help="make the host of the scenarios, with packages installed, if it is out of date")
+    verbs.add_parser("prepared", help="make what scenarios begin with if it is out of date: a host, and a disk")
     up = verbs.add_parser("up", help="start hosts and wait until ssh answers; those that run are left as they are")
     up.add_argument("--hosts", type=_count, default=1, metavar="N", help="how many: web1 to webN (default: 1)")
     up.add_argument("--suite", choices=SUITES, default=SUITES[0], help="their Debian (default: %(default)s)")
@@ -75,6 +75,7 @@ def _run(options: argparse.Namespace) -> None:
             case "prepared":
                 engine.require()
                 prepared.ensure(STATE / "logs")
+                prepared.ensure_disk()
             case "create":
                 engine.require()
                 scenario.create(scenario.parse(sys.stdin.read()), STATE / "logs")

@@ -25,14 +25,8 @@ _SSH_LIMIT = 30.0  # seconds
 # What systemd and a Docker inside need, in place of --privileged.
 _CAPABILITIES = ("SYS_ADMIN", "NET_ADMIN", "SYS_PTRACE", "DAC_READ_SEARCH")
 _PROFILES = ("seccomp", "apparmor")
-CONTAINER_ARGUMENTS = (
-    *(word for capability in _CAPABILITIES for word in ("--cap-add", capability)),
-    *(word for profile in _PROFILES for word in ("--security-opt", f"{profile}=unconfined")),
-    *("--cgroupns", "private", "--tmpfs", "/run", "--tmpfs", "/run/lock"),
-    # On overlayfs of its own Docker inside would fall back to copying whole layers.
-    *("--volume", "/var/lib/docker"),
-)
-"""Arguments of ``docker run`` that make a container a host."""
+DOCKER_DISK = "/var/lib/docker"
+"""A volume on every host: on overlayfs of its own Docker inside would fall back to copying whole layers."""
 
 # With a user and a public key as arguments. Keys of other checkouts that use the same hosts stay.
 _AUTHORIZE = """
@@ -42,6 +36,18 @@ grep -qsxF "$2" .ssh/authorized_keys || echo "$2" >>.ssh/authorized_keys
 chown "$1:$1" .ssh/authorized_keys
 chmod 0600 .ssh/authorized_keys
 """
+
+
+def container_arguments(disk: str = "") -> list[str]:
+    """Return the arguments of ``docker run`` that make a container a host.
+
+    Args:
+        disk: The volume on which its own Docker keeps images and containers; a new one of no name when empty.
+    """
+    arguments = [word for capability in _CAPABILITIES for word in ("--cap-add", capability)]
+    arguments += [word for profile in _PROFILES for word in ("--security-opt", f"{profile}=unconfined")]
+    arguments += ["--cgroupns", "private", "--tmpfs", "/run", "--tmpfs", "/run/lock"]
+    return [*arguments, "--volume", f"{disk}:{DOCKER_DISK}" if disk else DOCKER_DISK]
 
 
 @dataclass(frozen=True)
@@ -73,7 +79,7 @@ class Host:
     def run_arguments(self, image: str) -> list[str]:
         """Return the arguments of ``docker run`` that make it."""
         arguments = ["--name", self.container, "--hostname", self.name, "--label", f"{docker.LABEL}=true"]
-        arguments += CONTAINER_ARGUMENTS
+        arguments += container_arguments()
         # `reboot` inside ends the container; as on a real machine it comes back by itself.
         arguments += ["--restart", "unless-stopped"]
         for outside, inside in ((self.ssh_port, 22), (self.http_port, 80), (self.https_port, 443)):

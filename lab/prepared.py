@@ -1,8 +1,11 @@
-"""A host on which the roles' packages are installed already, for scenarios that test something else than that.
+"""What scenarios begin with that test something else than an installation: packages and images are there already.
 
-It is a host of the lab on which ``prepared.yml`` ran, kept as an image. Nothing of it is configured or was started: the
-roles go over it as over any host, and find their packages there. It is made anew when the image of the host, the steps
-that install, or what they are told has changed.
+The prepared host is one of the lab on which ``prepared.yml`` ran, kept as an image. Nothing of it is configured or was
+started: the roles go over it as over any host, and find their packages there. It is made anew when the image of the
+host, the steps that install, or what they are told has changed.
+
+The prepared disk is a volume with the images of the database, of the cache, and of Python, on which the app's image is
+built, as the Docker of a host keeps them. A host gets a copy of it. It is made anew when one of the images has changed.
 """
 
 from __future__ import annotations
@@ -13,12 +16,15 @@ import shutil
 from pathlib import Path
 
 from lab import docker
-from lab.hosts import CONTAINER_ARGUMENTS, await_boot
+from lab.hosts import DOCKER_DISK, await_boot, container_arguments
 from lab.report import say, step
-from lab.shell import LabError, run, run_logged
+from lab.shell import CommandError, LabError, run, run_logged
 
 TAG = "slipway.lab/prepared:trixie"
 BASE = "slipway.lab/host:trixie"
+DISK = "slipway-prepared-docker"
+IMAGES = ("slipway.lab/python:3.13", "slipway.lab/postgres:17", "slipway.lab/redis:8")
+_MARK = "slipway.inputs"
 ROOT = Path(__file__).parent.parent
 PLAYBOOK = "lab/prepared.yml"
 ROLES = ("docker_engine", "haproxy")
@@ -67,7 +73,7 @@ def _make(inputs: str, log: Path) -> None:
     # A name of its own, so that two checkouts do not take each other's away.
     container = f"slipway-prepared-{os.getpid()}"
     with step(TAG, f"installing the roles' packages on {BASE}, once, output in {os.path.relpath(log)}"):
-        docker.start(["--name", container, "--hostname", "prepared", *CONTAINER_ARGUMENTS, BASE])
+        docker.start(["--name", container, "--hostname", "prepared", *container_arguments(), BASE])
         try:
             await_boot(container)
             command = [ansible, "-i", f"{container},", "-c", "community.docker.docker", str(ROOT / PLAYBOOK)]
@@ -77,3 +83,55 @@ def _make(inputs: str, log: Path) -> None:
             run("docker", "commit", "--change", label, container, TAG, timeout=300)
         finally:
             run("docker", "rm", "--force", "--volumes", container, timeout=120)
+
+
+def ensure_disk() -> None:
+    """Bring the disk up to date; needs the prepared host.
+
+    Raises:
+        LabError: One of the images is missing, or the Docker of the host did not take it.
+    """
+    identities = []
+    for name in IMAGES:
+        image = docker.find_image(name)
+        if image is None:
+            raise LabError(f"The image {name} is missing. Make it with: python3 -m lab images")
+        identities.append(image.identity)
+    inputs = hashlib.sha256("\0".join(identities).encode()).hexdigest()
+    if _inputs_of_disk() != inputs:
+        with step(DISK, f"loading {', '.join(IMAGES)}, once"):
+            _make_disk(inputs)
+    say(DISK, "a disk with those images, copied to each prepared host that has them: made here")
+
+
+def copy_disk(name: str) -> None:
+    """Make a volume with the same images. Devices and extended attributes are part of a layer, and are copied."""
+    run("docker", "volume", "create", name, timeout=60)
+    volumes = ["--volume", f"{DISK}:/from:ro", "--volume", f"{name}:/to", "--cap-add", "SYS_ADMIN"]
+    run("docker", "run", "--rm", *volumes, TAG, "sh", "-euc", "cd /from && cp --archive -- */ /to", timeout=300)
+
+
+def _inputs_of_disk() -> str:
+    """What the disk was made from; nothing where there is none, or where its making was interrupted."""
+    try:
+        return run("docker", "run", "--rm", "--volume", f"{DISK}:/disk:ro", TAG, "cat", f"/disk/{_MARK}", timeout=60)
+    except CommandError:
+        return ""
+
+
+def _make_disk(inputs: str) -> None:
+    """Let the Docker of a prepared host load the images."""
+    making = f"slipway-prepared-{os.getpid()}"
+    try:
+        run("docker", "volume", "rm", "--force", DISK, timeout=60)
+        docker.start(["--name", making, "--hostname", "prepared", *container_arguments(DISK), TAG])
+        await_boot(making)
+        docker.execute(making, "systemctl", "start", "docker.service")
+        for name in IMAGES:
+            run("sh", "-euc", 'docker save "$1" | docker exec -i "$2" docker load', "load", name, making, timeout=300)
+        docker.execute(making, "systemctl", "stop", "docker.socket", "docker.service")
+        # Images and their layers, and nothing that one daemon calls its own. The mark comes last.
+        others = f"find {DOCKER_DISK} -mindepth 1 -maxdepth 1 -not -name image -not -name overlay2 -exec rm -rf {{}} +"
+        docker.execute(making, "sh", "-euc", f"{others}; printf %s {inputs} > {DOCKER_DISK}/{_MARK}")
+    finally:
+        run("docker", "rm", "--force", making, timeout=120)

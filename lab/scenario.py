@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from lab import docker, prepared
-from lab.hosts import CONTAINER_ARGUMENTS, await_boot
+from lab.hosts import DOCKER_DISK, await_boot, container_arguments
 from lab.report import step
 from lab.shell import CommandError, LabError, run
 
@@ -32,6 +32,8 @@ class Platform:
     """The scenario's own network; Docker's default one when empty."""
     address: str = ""
     """Its IPv4 address in the scenario's own network."""
+    disk: str = ""
+    """The volume for its Docker, which is a copy of the prepared one; a new and empty one when empty."""
 
     @classmethod
     def parse(cls, entry: dict[str, Any]) -> Platform:
@@ -42,12 +44,14 @@ class Platform:
         """
         try:
             networks = entry.get("networks") or [{"name": "", "ipv4_address": ""}]
+            prepared_disk = f"{prepared.DISK}:{DOCKER_DISK}" in entry.get("volumes", ())
             return cls(
                 name=entry["name"],
                 image=entry.get("image") or prepared.TAG,
                 ports=tuple(entry.get("published_ports", ())),
                 network=networks[0]["name"],
                 address=networks[0]["ipv4_address"],
+                disk=f"{entry['name']}-docker" if prepared_disk else "",
             )
         except KeyError as error:
             raise LabError(f"A platform of the scenario's molecule.yml has no {error}: {json.dumps(entry)}") from error
@@ -58,7 +62,7 @@ class Platform:
 
     def run_arguments(self) -> list[str]:
         """Return the arguments of ``docker run`` that make it."""
-        arguments = ["--name", self.name, "--hostname", self.name, *CONTAINER_ARGUMENTS]
+        arguments = ["--name", self.name, "--hostname", self.name, *container_arguments(self.disk)]
         if self.network:
             arguments += ["--network", self.network, "--ip", self.address]
         for port in self.ports:
@@ -83,6 +87,8 @@ def create(platforms: Sequence[Platform], logs: Path) -> None:
     """
     if any(platform.image == prepared.TAG for platform in platforms):
         prepared.ensure(logs)
+    if any(platform.disk for platform in platforms):
+        prepared.ensure_disk()
     for image in sorted({platform.image for platform in platforms}):
         if docker.find_image(image) is None:
             raise LabError(f"The image {image} is missing. Make it with: python3 -m lab images")
@@ -96,11 +102,15 @@ def create(platforms: Sequence[Platform], logs: Path) -> None:
 def destroy(platforms: Sequence[Platform]) -> None:
     """Remove the hosts with their disks and networks, whichever of them are there."""
     _each(_remove, platforms)
+    for disk in sorted(platform.disk for platform in platforms if platform.disk):
+        _ignore_missing("docker", "volume", "rm", disk)
     for network in sorted({platform.network for platform in platforms if platform.network}):
         _ignore_missing("docker", "network", "rm", network)
 
 
 def _start(platform: Platform) -> None:
+    if platform.disk:
+        prepared.copy_disk(platform.disk)
     docker.start(platform.run_arguments())
     await_boot(platform.name)
 

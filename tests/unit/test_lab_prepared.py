@@ -73,6 +73,32 @@ def test_without_ansible_it_says_so(checkout: Path, monkeypatch: pytest.MonkeyPa
         prepared.ensure(checkout)
 
 
+@pytest.fixture
+def disks(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Inputs of each disk that was made; the last one is there."""
+    found: list[str] = []
+    monkeypatch.setattr(prepared, "_inputs_of_disk", lambda: found[-1] if found else "")
+    monkeypatch.setattr(prepared, "_make_disk", found.append)
+    return found
+
+
+def test_the_disk_is_made_anew_when_an_image_has_changed(disks: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(docker, "find_image", lambda name: docker.Image(f"sha256:{name}", {}, 1))
+    prepared.ensure_disk()
+    prepared.ensure_disk()
+    assert len(disks) == 1
+    monkeypatch.setattr(docker, "find_image", lambda name: docker.Image(f"sha256:new-{name}", {}, 1))
+    prepared.ensure_disk()
+    assert len(set(disks)) == 2
+
+
+def test_a_disk_without_all_images_is_not_made(disks: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(docker, "find_image", lambda name: None if "redis" in name else docker.Image(name, {}, 1))
+    with pytest.raises(LabError, match="redis:8 is missing"):
+        prepared.ensure_disk()
+    assert not disks
+
+
 def test_everything_that_the_playbook_includes_counts() -> None:
     text = (prepared.ROOT / prepared.PLAYBOOK).read_text()
     for role in prepared.ROLES:

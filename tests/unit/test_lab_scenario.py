@@ -29,6 +29,23 @@ def test_a_platform_is_a_host_of_the_lab() -> None:
     assert str(Platform.parse(NETWORK).subnet) == "172.29.86.0/24"
 
 
+def test_a_prepared_disk_is_copied_under_the_host_s_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    platform = Platform.parse(PLAIN | {"volumes": ["slipway-prepared-docker:/var/lib/docker"]})
+    assert ("--volume", "alone-docker:/var/lib/docker") in set(pairwise(platform.run_arguments()))
+    assert ("--volume", "/var/lib/docker") in options(PLAIN), "else it is a new one"
+    fake = FakeDocker(monkeypatch, images={prepared.TAG})
+    scenario.create([platform], tmp_path)
+    assert fake.calls == [
+        "prepare",
+        "prepare disk",
+        "docker rm --force --volumes alone",
+        "docker volume rm alone-docker",
+        "copy disk alone-docker",
+        "start alone",
+        "await alone",
+    ]
+
+
 def test_without_an_image_it_is_a_prepared_one_and_without_a_network_on_docker_s() -> None:
     assert Platform.parse(PLAIN).image == prepared.TAG
     found = options(PLAIN)
@@ -53,6 +70,8 @@ class FakeDocker:
         monkeypatch.setattr(docker, "find_image", lambda name: docker.Image(name, {}, 1) if name in images else None)
         monkeypatch.setattr(scenario, "await_boot", lambda name: self.calls.append(f"await {name}"))
         monkeypatch.setattr(prepared, "ensure", lambda _: self.calls.append("prepare"))
+        monkeypatch.setattr(prepared, "ensure_disk", lambda: self.calls.append("prepare disk"))
+        monkeypatch.setattr(prepared, "copy_disk", lambda name: self.calls.append(f"copy disk {name}"))
 
     def run(self, *argv: str, **_: Any) -> str:
         self.calls.append(" ".join(argv))
