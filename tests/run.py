@@ -22,6 +22,7 @@ import xml.etree.ElementTree as ET
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -40,6 +41,7 @@ SECONDS = {
     "bundle": 160,
 }
 INSTALLING = threading.Lock()
+PREPARING = threading.Lock()
 # Plugins are checked under the name by which Ansible imports them, which is the path through the committed link.
 TYPED = (
     "app",
@@ -161,8 +163,8 @@ def run(command: Sequence[str], limit: float = LIMIT, name: str = "", **variable
 
 
 def check(command: Sequence[str]) -> Count:
-    """Run a command that counts as one."""
-    return Count(passed=1) if run(command) == 0 else Count(failures=(" ".join(command),))
+    """Run a command that counts as one; its lines begin with its name."""
+    return Count(passed=1) if run(command, name=command[0]) == 0 else Count(failures=(" ".join(command),))
 
 
 def count_junit(report: Path, exit_code: int, what: str) -> Count:
@@ -247,21 +249,21 @@ def install_servers() -> bool:
 
 
 def rules() -> Count:
-    return pytest("tests/repo")
+    return pytest("tests/repo", name="rules")
 
 
 def lint() -> Count:
     typed = [path for path in TYPED if (ROOT / path).exists()]
-    total = Count()
-    for command in (
-        ["yamllint", "--strict", "."],
+    # The long ones first; each of them keeps one processor busy.
+    commands = (
         ["ansible-lint"],
+        ["mypy", *typed],
+        ["yamllint", "--strict", "."],
         ["ruff", "check"],
         ["ruff", "format", "--check"],
-        ["mypy", *typed],
-    ):
-        total += check(command)
-    return total
+    )
+    with ThreadPoolExecutor(2) as pool:
+        return sum(pool.map(check, commands), Count())
 
 
 def unit() -> Count:
@@ -289,15 +291,33 @@ def scenarios() -> list[str]:
     return sorted(names, key=lambda name: -SECONDS.get(name, LIMIT))
 
 
+@cache
+def _prepare_lab() -> bool:
+    for verb in ("docker", "images", "prepared"):
+        if run([sys.executable, "-m", "lab", verb], name="lab") != 0:
+            print("The scenarios need hosts, and those need Docker and their images: see above.")
+            return False
+    return True
+
+
+def lab_is_ready() -> bool:
+    """Have what hosts are made from, once in a run; whoever comes meanwhile waits."""
+    with PREPARING:
+        return _prepare_lab()
+
+
+def lab() -> Count:
+    """On a new machine this takes minutes, most of them waiting: the linters run beside it."""
+    return Count(passed=1) if lab_is_ready() else Count(failures=("lab: no hosts",))
+
+
 def on_hosts(names: Sequence[str], start: Callable[[str], Count]) -> Count:
     """Run scenarios, once there is what their hosts are made from; two at a time.
 
     Much of a release is waiting, so two of them keep two processors busy.
     """
-    for verb in ("docker", "images", "prepared"):
-        if run([sys.executable, "-m", "lab", verb]) != 0:
-            print("The scenarios need hosts, and those need Docker and their images: see above.")
-            return Count(failures=tuple(f"molecule {name}: no hosts" for name in names))
+    if not lab_is_ready():
+        return Count(failures=tuple(f"molecule {name}: no hosts" for name in names))
     with ThreadPoolExecutor(2) as pool:
         return sum(pool.map(start, names), Count())
 
@@ -313,8 +333,7 @@ def soak() -> Count:
 
 # The quick ones first; what stands together runs side by side.
 STEPS: tuple[dict[str, Callable[[], Count]], ...] = (
-    {"rules": rules},
-    {"lint": lint},
+    {"rules": rules, "lint": lint, "lab": lab},
     {"unit": unit, "app": app},
     {"molecule": molecule},
 )

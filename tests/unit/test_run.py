@@ -65,6 +65,32 @@ def test_compiled_modules_are_kept_whatever_the_caller_prefers(monkeypatch: pyte
     assert "PYTHONDONTWRITEBYTECODE" not in run.environment()
 
 
+def test_hosts_are_prepared_once_in_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[str] = []
+
+    def good(command: list[str], **_: str) -> int:
+        calls.append(command[-1])
+        return 0
+
+    monkeypatch.setattr(run, "run", good)
+    run._prepare_lab.cache_clear()
+    try:
+        assert run.lab().failed == 0
+        assert run.lab_is_ready()
+        assert calls == ["docker", "images", "prepared"]
+    finally:
+        run._prepare_lab.cache_clear()
+
+
+def test_without_hosts_every_scenario_has_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run, "run", lambda *_, **__: 1)
+    run._prepare_lab.cache_clear()
+    try:
+        assert run.molecule().failed == len(run.scenarios())
+    finally:
+        run._prepare_lab.cache_clear()
+
+
 def test_the_soak_is_no_part_of_a_usual_run() -> None:
     assert "soak" in run.PARTS
     assert "soak" not in run.USUAL
