@@ -127,12 +127,12 @@ def test_a_stop_lets_requests_end_and_writes_the_hits(migrated: dict[str, str], 
 @pytest.mark.parametrize("worker_class", CLASSES)
 def test_readiness_goes_first(migrated: dict[str, str], worker_class: str) -> None:
     """From SIGTERM on, for the delay, new connections are served and readiness says no; then a request ends."""
-    settings = {"GUNICORN_WORKER_CLASS": worker_class, "GUNICORN_STOP_DELAY": "4"}
-    with server(migrated, **settings) as (client, process), slow_request(client, 6) as slow:
+    settings = {"GUNICORN_WORKER_CLASS": worker_class, "GUNICORN_STOP_DELAY": "10"}
+    with server(migrated, **settings) as (client, process), slow_request(client, 12) as slow:
         assert client.get("/readyz").status_code == 200
         process.terminate()
         refused = 0
-        while refused < 8:  # whichever worker answers; new connections are served until the delay is over
+        while refused < 6:  # whichever worker answers; new connections are served until the delay is over
             with new_connection(client) as own:
                 answer = own.get("/readyz")
                 refused = refused + 1 if answer.status_code == 503 else 0
