@@ -133,7 +133,7 @@ class Deployment:
                 until(lambda: has_seen(serving), f"the load sees release {serving} in the end")
                 time.sleep(2)
                 process.send_signal(signal.SIGTERM)
-                output, _ = process.communicate(timeout=300)
+                output, _ = process.communicate(timeout=3600)  # it has limits of its own
             finally:
                 process.kill()
         print(output)
