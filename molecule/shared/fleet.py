@@ -127,6 +127,9 @@ class Fleet(Deployment):
         extra, log = self.scratch / f"run-{number}.json", self.scratch / f"run-{number}.log"
         extra.write_text(json.dumps(self.usual | variables), encoding="utf-8")
         command = ["ansible-playbook", "-i", self.inventory, f"slipway.fleet.{playbook}", "-e", f"@{extra}", *arguments]
+        # Tests that run in the background of a shell ignore it, and so would what they start.
+        if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         with log.open("wb") as stream:
             process = subprocess.Popen(
                 command,
