@@ -2,13 +2,15 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: .venv help setup lock base demo test lint docs bundle lab down
+.PHONY: .venv help setup lock base demo test soak lint docs bundle lab down
 
 PYTHON ?= python3
 LC_ALL ?= C.UTF-8
 VENV := $(CURDIR)/.venv
 export LC_ALL
 export PATH := $(VENV)/bin:$(PATH)
+# Without compiled modules each start of Ansible takes a second of a processor more.
+unexport PYTHONDONTWRITEBYTECODE
 # Named, because Ansible ignores an ansible.cfg that it merely finds in a directory others may write to.
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 
@@ -52,6 +54,9 @@ demo: setup ## a lab host, provisioned and serving the reference app
 
 test: setup ## everything; the last line counts
 	@python3 -m tests.run
+
+soak: setup ## the long forms of tests that `make test` runs short; takes half an hour
+	@python3 -m tests.run soak
 
 lint: setup ## the linters and type checks alone
 	@python3 -m tests.run lint

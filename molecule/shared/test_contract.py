@@ -12,7 +12,8 @@ from contract import (
     app_processes,
     assert_no_secret,
     get,
-    process_status,
+    process_files,
+    process_statuses,
     promise_of,
     read_json,
     scan_from_neighbour,
@@ -56,10 +57,9 @@ def test_the_ledger_is_whole_and_ends_with_what_serves(host: Any, promise: Promi
 
 
 def test_every_process_of_the_app_has_no_power(host: Any, promise: Promise) -> None:
-    pids = app_processes(host, promise)
-    assert len(pids) >= 2, "a master and a worker"
-    for pid in pids:
-        status = process_status(host, pid)
+    statuses = process_statuses(host, app_processes(host, promise))
+    assert len(statuses) >= 2, "a master and a worker"
+    for status in statuses:
         assert status["Uid"].split() == [str(promise.uid)] * 4
         assert status["Gid"].split() == [str(promise.uid)] * 4
         for capabilities in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"):
@@ -69,8 +69,10 @@ def test_every_process_of_the_app_has_no_power(host: Any, promise: Promise) -> N
 
 
 def test_the_app_cannot_write_to_its_root(host: Any, promise: Promise) -> None:
-    for pid in app_processes(host, promise):
-        mounts = [line.split() for line in host.file(f"/proc/{pid}/mountinfo").content_string.splitlines()]
+    found = process_files(host, app_processes(host, promise), "mountinfo")
+    assert len(found) >= 2, "a master and a worker"
+    for content in found.values():
+        mounts = [line.split() for line in content.splitlines()]
         (root,) = [mount for mount in mounts if mount[4] == "/"]
         assert "ro" in root[5].split(",")
 

@@ -128,4 +128,4 @@ def test_a_removed_app_leaves_nothing_but_its_data(deployment: Deployment, host:
     assert host.check_output("docker volume ls --quiet") == volumes
     again = deployment.deploy(**deployment.made_from(str(Path(__file__).resolve().parents[3])))
     assert again.code == 0, again.output
-    deployment.wait_until_serving(30)
+    deployment.wait_until_serving()
