@@ -107,6 +107,8 @@ class Edge:
                 "__haproxy_runtime": str(directory),
                 "__haproxy_state_file": str(directory / "server-state"),
                 "__haproxy_log": str(directory / "log"),
+                # Whoever runs the tests is not root, perhaps.
+                "__haproxy_admin_mode": "600",
                 "__haproxy_http_port": self.port,
                 "__haproxy_https_port": self.tls_port,
                 **variables,
@@ -250,7 +252,7 @@ def test_haproxy_accepts_the_configuration(variables: dict[str, Any], tmp_path: 
 
 def test_the_runtime_interface_is_where_releases_look_for_it(tmp_path: Path) -> None:
     text = Role("haproxy", haproxy_apps=[app(tmp_path)]).render("haproxy.cfg.j2")
-    assert "stats socket /run/haproxy/admin.sock mode 660 level admin" in text
+    assert "stats socket /run/haproxy/admin.sock mode 400 level admin\n" in text
     assert "server-state-file /var/lib/haproxy/server-state" in text
     assert "chroot" not in text.replace("without chroot", "")
     assert "backend app_links" in text

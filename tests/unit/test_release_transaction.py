@@ -118,7 +118,7 @@ class Host:
     def probe(self, slot: str, path: str) -> Probe:
         release = self.running[slot]
         if release is None:
-            return Probe(error=f"/run/slipway/links/{slot}.sock does not exist")
+            return Probe(error=f"/run/slipway/links/{slot}/app.sock does not exist")
         if release in self.sick:
             return self.sick[release]
         if self.turned_sick(release):
@@ -256,7 +256,7 @@ def test_two_crashes_in_a_row_converge(tmp_path: Path, point: int) -> None:
 REFUSALS = {
     "500 on readiness": ({"sick": Probe(500, '{"status":"broken"}')}, 'answered 500: {"status":"broken"}'),
     "other port": (
-        {"sick": Probe(error="/run/slipway/links/green.sock does not exist"), "listens": ["tcp port 9000"]},
+        {"sick": Probe(error="/run/slipway/links/green/app.sock does not exist"), "listens": ["tcp port 9000"]},
         "listens on tcp port 9000 and not on the slot's socket",
     ),
     "import error": (

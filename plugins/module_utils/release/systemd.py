@@ -21,6 +21,7 @@ from ..package import Packages
 from .listening import parse_listening, sockets_of
 from .model import SLOTS, SlotStatus
 from .runtime import STAGED_BY, RuntimeFailed
+from .slots import in_own_directory
 from .store import sync_directory, write_durably
 from .words import unit_word
 
@@ -51,6 +52,7 @@ class Systemd:
         self,
         app: str,
         releases: Path,
+        sockets: Path,
         execute: Optional[Execute] = None,
         units: Path = Path("/etc/systemd/system"),
         transient: Path = Path("/run/systemd/system"),
@@ -58,6 +60,7 @@ class Systemd:
     ) -> None:
         self.app = app
         self.releases = releases
+        self.sockets = sockets
         self.execute = execute or _execute
         self.units = units
         self.transient = transient
@@ -170,6 +173,7 @@ class Systemd:
             text = path.read_text(encoding="utf-8")
         except FileNotFoundError:
             raise RuntimeFailed(f"release {release} has no {path}; stage it again") from None
+        text = in_own_directory(text, self.sockets, SLOT_MARK)
         return text.replace(RELEASE_MARK, release).replace(SLOT_MARK, slot)
 
     def _require_user(self, release: str) -> None:

@@ -11,6 +11,7 @@ from .edge import EDGE_ARGUMENT, Edge
 from .model import Gate, Request
 from .probe import get
 from .runtimes import Runtimes
+from .slots import SlotDirectories, socket_of
 from .store import Store
 from .transaction import Transaction
 
@@ -75,8 +76,8 @@ def transaction_of(parameters: dict[str, Any], **changes: Any) -> Transaction:
     return Transaction(
         request,
         store,
-        Runtimes(parameters["app"], store.releases),
+        Runtimes(parameters["app"], store.releases, directories=SlotDirectories(sockets)),
         Edge(edge["socket"], edge["backend"], edge["state_file"]),
-        lambda slot, path: get(str(sockets / f"{slot}.sock"), path, gate.timeout),
+        lambda slot, path: get(str(socket_of(sockets, slot)), path, gate.timeout),
         judge=judge_of(given),
     )
