@@ -20,8 +20,13 @@ SHARED = Path(__file__).resolve().parent
 
 # Seconds until a wait is given up that is no promise of its own: more than anything takes on a machine with other work.
 PATIENCE = 180.0
-# Environment of Ansible's commands; Molecule would have them in colours.
-PLAIN = {"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1", "ANSIBLE_FORCE_COLOR": "0"}
+# Environment of Ansible's commands; Molecule would have them in colours. The scenarios have the lab's variables.
+PLAIN = {
+    "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
+    "ANSIBLE_VAULT_PASSWORD_FILE": str(ROOT / "inventories/lab/.vault_password"),
+    "ANSIBLE_NOCOLOR": "1",
+    "ANSIBLE_FORCE_COLOR": "0",
+}
 # Where a secret could have been left. /proc stands for the arguments and the environment of every process.
 SEARCHED = (
     *("/etc", "/opt", "/root", "/home", "/run", "/tmp", "/var/tmp", "/var/log", "/var/lib/haproxy", "/dev/shm"),

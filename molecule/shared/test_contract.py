@@ -78,10 +78,11 @@ def test_the_app_cannot_write_to_its_root(host: Any, promise: Promise) -> None:
 
 
 def test_only_the_app_and_the_edge_reach_the_sockets(host: Any, promise: Promise) -> None:
-    directory = host.file(promise.sockets)
-    assert (directory.uid, directory.group, directory.mode) == (promise.uid, "haproxy", 0o750)
     slot = read_json(host, f"{promise.root}/state.json")["slot"]
-    assert host.file(f"{promise.sockets}/{slot}.sock").is_socket
+    for path in (promise.sockets, f"{promise.sockets}/{slot}"):
+        directory = host.file(path)
+        assert (directory.uid, directory.group, directory.mode) == (promise.uid, "haproxy", 0o750)
+    assert host.file(f"{promise.sockets}/{slot}/app.sock").is_socket
 
 
 def test_secret_files_belong_to_the_app_alone(host: Any, promise: Promise) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible_collections.slipway.fleet.plugins.filter.fleet import misspelled_variables
+from ansible_collections.slipway.fleet.plugins.plugin_utils.inputs.published_vault import vaults_of_the_lab
 
 OPTIONS: dict[str, Any] = {
     "over": {"type": "list", "elements": "str", "default": ["web"]},
@@ -30,6 +31,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         limit = str(task_vars.get("ansible_limit") or "")
         if problem := no_hosts(options["over"], task_vars["groups"], chosen, sources, limit):
             raise AnsibleActionFail(problem)
+        if published := vaults_of_the_lab(task_vars.get("ansible_inventory_sources") or []):
+            raise AnsibleActionFail(known_to_everybody(published))
         try:
             wrong = misspelled_variables(task_vars["hostvars"], options["own_variables"])
         except AnsibleError as error:
@@ -60,6 +63,14 @@ def no_hosts(
             f"none of them. They are: {', '.join(hosts)}."
         )
     return ""
+
+
+def known_to_everybody(vaults: Sequence[str]) -> str:
+    return (
+        f"Nothing was done. Everybody can open {', '.join(vaults)}, since it is encrypted with the password of "
+        "inventories/lab. Change what is in it, and encrypt it with a password of your own: ansible-vault rekey "
+        "--vault-password-file inventories/lab/.vault_password --new-vault-id NAME@prompt FILE."
+    )
 
 
 def unreadable(said: str) -> str:

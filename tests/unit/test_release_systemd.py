@@ -13,6 +13,7 @@ from ansible_collections.slipway.fleet.plugins.module_utils.release.listening im
 from ansible_collections.slipway.fleet.plugins.module_utils.release.model import SLOTS, SlotStatus
 from ansible_collections.slipway.fleet.plugins.module_utils.release.runtime import RuntimeFailed
 from ansible_collections.slipway.fleet.plugins.module_utils.release.runtimes import Runtimes
+from ansible_collections.slipway.fleet.plugins.module_utils.release.slots import SlotDirectories
 from ansible_collections.slipway.fleet.plugins.module_utils.release.systemd import Systemd, once, parse_properties
 from ansible_collections.slipway.fleet.plugins.module_utils.release.words import unit_assignment, unit_word
 
@@ -21,7 +22,7 @@ UNIT = """\
 [Unit]
 Description=links, release @RELEASE@
 [Service]
-ExecStart=gunicorn --bind unix:/run/slipway/links/@SLOT@.sock
+ExecStart=gunicorn --bind unix:/run/slipway/links/@SLOT@/app.sock
 BindReadOnlyPaths=/opt/slipway/links/packages/aaaaaaaaaaaa/srv:/srv
 LoadCredential=SECRET_KEY:{secrets}/SECRET_KEY
 """
@@ -66,7 +67,15 @@ def systemd(tmp_path: Path, manager: Manager) -> Systemd:
     (releases / RELEASE / "unit.service").write_text(UNIT.format(secrets=secrets))
     for name in ("etc", "run/system", "cgroup"):
         (tmp_path / name).mkdir(parents=True)
-    return Systemd("links", releases, manager, tmp_path / "etc", tmp_path / "run/system", tmp_path / "cgroup")
+    return Systemd(
+        "links",
+        releases,
+        Path("/run/slipway/links"),
+        manager,
+        tmp_path / "etc",
+        tmp_path / "run/system",
+        tmp_path / "cgroup",
+    )
 
 
 def test_a_start_installs_the_unit_of_the_release_for_now_and_for_every_boot(
@@ -75,7 +84,7 @@ def test_a_start_installs_the_unit_of_the_release_for_now_and_for_every_boot(
     systemd.start("blue", RELEASE)
     text = (systemd.units / "slipway-links@blue.service").read_text()
     assert f"Description=links, release {RELEASE}\n" in text
-    assert "unix:/run/slipway/links/blue.sock" in text
+    assert "unix:/run/slipway/links/blue/app.sock" in text
     assert "@" not in text
     assert manager.verbs() == ["daemon-reload", "reset-failed", "enable", "start"]
 
@@ -266,12 +275,12 @@ def test_only_the_sockets_of_the_process_count(tmp_path: Path) -> None:
     tables = (
         "   0: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000  1000 0 4711 1\n"
         "   1: 0100007F:0016 00000000:0000 0A 00000000:00000000 00:00000000 00000000  1000 0 4712 1\n"
-        "0000: 00000002 00000000 00010000 0001 01 4713 /run/slipway/links/blue.sock\n"
+        "0000: 00000002 00000000 00010000 0001 01 4713 /run/slipway/links/blue/app.sock\n"
     )
     (tmp_path / "fd").mkdir()
     for number, inode in enumerate(("4711", "4713")):
         (tmp_path / f"fd/{number}").symlink_to(f"socket:[{inode}]")
-    assert parse_listening(tables, sockets_of(tmp_path)) == ["socket /run/slipway/links/blue.sock", "tcp port 8080"]
+    assert parse_listening(tables, sockets_of(tmp_path)) == ["socket /run/slipway/links/blue/app.sock", "tcp port 8080"]
     assert "tcp port 22" in parse_listening(tables)
     assert sockets_of(tmp_path / "gone") == set()
 
@@ -319,7 +328,10 @@ def both(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Runtimes, Ada
         (tmp_path / release).mkdir()
         (tmp_path / release / name).touch()
     compose, systemd = Adapter(), Adapter()
-    return Runtimes("links", tmp_path, {"compose": compose, "systemd": systemd}), compose, systemd
+    sockets = tmp_path / "sockets"
+    sockets.mkdir()
+    directories = SlotDirectories(sockets, tmp_path)
+    return Runtimes("links", tmp_path, {"compose": compose, "systemd": systemd}, directories), compose, systemd
 
 
 def test_each_release_is_started_by_its_own_runtime(both: tuple[Runtimes, Adapter, Adapter]) -> None:

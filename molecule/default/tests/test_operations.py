@@ -122,6 +122,7 @@ def test_a_removed_app_leaves_nothing_but_its_data(deployment: Deployment, host:
         f"/opt/slipway/{promise.app}",
         f"/run/slipway/{promise.app}",
         f"/etc/tmpfiles.d/slipway-{promise.app}.conf",
+        f"/etc/tmpfiles.d/slipway-{promise.app}-slots.conf",
     ):
         assert not host.file(path).exists, path
     assert host.check_output(f"docker ps --all --quiet --filter label=slipway.app={promise.app}") == ""

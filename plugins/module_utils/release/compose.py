@@ -11,10 +11,12 @@ from typing import Optional
 
 from ..host import command
 from ..host.command import Ran
+from ..host.durable import write_durably
 from ..image.local import CONTENT_LABEL, image_named_in
 from .listening import parse_listening
 from .model import SLOTS, SlotStatus
 from .runtime import RuntimeFailed
+from .slots import in_own_directory
 
 RELEASE_LABEL = "slipway.release"
 
@@ -22,9 +24,10 @@ RELEASE_LABEL = "slipway.release"
 class Compose:
     """Starts, stops and looks at the slots of one app through the Docker command line."""
 
-    def __init__(self, app: str, releases: Path) -> None:
+    def __init__(self, app: str, releases: Path, sockets: Path) -> None:
         self.app = app
         self.releases = releases
+        self.sockets = sockets
 
     def start(self, slot: str, release: str) -> None:
         """Start `release` in `slot` from its own rendered files. Raises RuntimeFailed with Compose's words."""
@@ -163,8 +166,18 @@ class Compose:
         ).split()  # fmt: skip
 
     def _command(self, project: str, release: str) -> list[str]:
-        directory = self.releases / release
-        return ["docker", "compose", "--project-name", project, "--file", str(directory / "compose.yaml")]
+        return ["docker", "compose", "--project-name", project, "--file", str(self._file(release))]
+
+    def _file(self, release: str) -> Path:
+        """The Compose file of a release; of one from before slots had directories a copy that knows them."""
+        staged = self.releases / release / "compose.yaml"
+        text = staged.read_text(encoding="utf-8")
+        now = in_own_directory(text, self.sockets, "${SLIPWAY_SLOT}")
+        if now == text:
+            return staged
+        copy = staged.with_name(".own-directory.yaml")
+        write_durably(copy, now)
+        return copy
 
     def _environment(self, slot: str, release: str) -> dict[str, str]:
         return {**os.environ, "SLIPWAY_SLOT": slot, "SLIPWAY_RELEASE": release}

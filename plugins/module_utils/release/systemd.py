@@ -22,6 +22,7 @@ from ..package.packages import Packages
 from .listening import parse_listening, sockets_of
 from .model import SLOTS, SlotStatus
 from .runtime import STAGED_BY, RuntimeFailed
+from .slots import in_own_directory
 from .words import unit_word
 
 UNIT = STAGED_BY["systemd"]
@@ -50,6 +51,7 @@ class Systemd:
         self,
         app: str,
         releases: Path,
+        sockets: Path,
         execute: Optional[Execute] = None,
         units: Path = Path("/etc/systemd/system"),
         transient: Path = Path("/run/systemd/system"),
@@ -57,6 +59,7 @@ class Systemd:
     ) -> None:
         self.app = app
         self.releases = releases
+        self.sockets = sockets
         self.execute = execute or _execute
         self.units = units
         self.transient = transient
@@ -192,6 +195,7 @@ class Systemd:
             text = path.read_text(encoding="utf-8")
         except FileNotFoundError:
             raise RuntimeFailed(f"release {release} has no {path}; stage it again") from None
+        text = in_own_directory(text, self.sockets, SLOT_MARK)
         return text.replace(RELEASE_MARK, release).replace(SLOT_MARK, slot)
 
     def _require_user(self, release: str) -> None:

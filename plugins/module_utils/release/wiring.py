@@ -12,6 +12,7 @@ from .lease import Lease
 from .model import Gate, Request
 from .probe import get
 from .runtimes import Runtimes
+from .slots import SlotDirectories, socket_of
 from .store import Store
 from .transaction import Transaction
 
@@ -85,9 +86,9 @@ def transaction_of(arguments: dict[str, Any], **changes: Any) -> Transaction:
     return Transaction(
         request,
         store,
-        Runtimes(place["app"], store.releases),
+        Runtimes(place["app"], store.releases, directories=SlotDirectories(sockets)),
         Edge(edge["socket"], edge["backend"], edge["state_file"]),
-        lambda slot, path: get(str(sockets / f"{slot}.sock"), path, gate.timeout),
+        lambda slot, path: get(str(socket_of(sockets, slot)), path, gate.timeout),
         judge=judge_of(given),
         hold=Leased(Lease(place["app"], store.root), arguments["run_id"]) if arguments.get("run_id") else None,
     )

@@ -16,6 +16,7 @@ from ansible_collections.slipway.fleet.plugins.module_utils.agent import keep
 from ansible_collections.slipway.fleet.plugins.plugin_utils.channel.channel import Patience
 from ansible_collections.slipway.fleet.plugins.plugin_utils.channel.host import AgentHost
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.parts import Refused, Unreachable
+
 from tests.unit.channel.lines import Run, Shell, agent, host, sudo
 
 
@@ -129,9 +130,7 @@ async def test_a_killed_agent_is_told_and_the_next_call_has_another(tmp_path: Pa
     async with opened(tmp_path / "agent", way=way) as one:
         events: list[Any] = []
         asked = [
-            asyncio.create_task(
-                one.call("phases", {"phases": [phase], "directory": str(tmp_path)}, events.append)
-            )
+            asyncio.create_task(one.call("phases", {"phases": [phase], "directory": str(tmp_path)}, events.append))
             for phase in ("a", "b")
         ]
         await until(lambda: len(events) == 2)
@@ -170,9 +169,7 @@ async def test_a_host_that_is_silently_gone_is_unreachable_within_the_limit(tmp_
         await one.close()
     async with opened(tmp_path / "agent", way=way, patience=Patience(0.2, 3)) as one:
         events: list[Any] = []
-        asked = asyncio.create_task(
-            one.call("phases", {"phases": ["a"], "directory": str(tmp_path)}, events.append)
-        )
+        asked = asyncio.create_task(one.call("phases", {"phases": ["a"], "directory": str(tmp_path)}, events.append))
         await until(lambda: events)
         await asyncio.sleep(1.0)
         assert not asked.done(), "a host that answers pings is there, however long a verb takes"
