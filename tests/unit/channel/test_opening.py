@@ -89,7 +89,13 @@ def test_a_refusal_has_the_words_of_the_host() -> None:
 @pytest.mark.parametrize(
     ("become", "code", "errors", "kind", "text"),
     [
-        (None, 255, b"Banner\nssh: connect to host a port 22: No route to host\r\n", Unreachable, "ssh: connect to host"),
+        (
+            None,
+            255,
+            b"Banner\nssh: connect to host a port 22: No route to host\r\n",
+            Unreachable,
+            "ssh: connect to host",
+        ),
         (None, 255, b"", Unreachable, "ended before the host said anything (exit code 255)"),
         (None, 1, b"\x1b[31mError: No such container: a\x1b[0m\n", Unreachable, "Error: No such container: a"),
         (None, 127, b"sh: 1: exec: python3: not found\n", Refused, "there is no Python on the host"),
