@@ -2,15 +2,19 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: .venv help setup lock base demo test lint docs bundle lab down
+.PHONY: .venv help setup lock base demo test soak lint docs bundle lab down
 
 PYTHON ?= python3
 LC_ALL ?= C.UTF-8
 VENV := $(CURDIR)/.venv
 export LC_ALL
 export PATH := $(VENV)/bin:$(PATH)
+# Without compiled modules each start of Ansible takes a second of a processor more.
+unexport PYTHONDONTWRITEBYTECODE
 # Named, because Ansible ignores an ansible.cfg that it merely finds in a directory others may write to.
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
+# Published with the lab, and good for nothing else.
+LAB_VAULT := --vault-password-file inventories/lab/.vault_password
 
 help: ## list the verbs
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -47,11 +51,14 @@ demo: setup ## a lab host, provisioned and serving the reference app
 	@python3 -m lab docker
 	@python3 -m lab images
 	@python3 -m lab up --hosts 1
-	@ansible-playbook -i inventories/lab playbooks/site.yml
+	@ansible-playbook -i inventories/lab $(LAB_VAULT) playbooks/site.yml
 	@echo; echo "The app is served at http://127.0.0.1:8081/ - remove the host again with: make down"
 
 test: setup ## everything; the last line counts
 	@python3 -m tests.run
+
+soak: setup ## the long forms of tests that `make test` runs short; takes half an hour
+	@python3 -m tests.run soak
 
 lint: setup ## the linters and type checks alone
 	@python3 -m tests.run lint
@@ -60,7 +67,7 @@ docs: setup ## write the tables in the roles' READMEs from their argument specs
 	@python3 -m docs.generate
 
 bundle: setup ## one file to deploy from without the internet (make bundle INVENTORY=inventories/fleet)
-	@ansible-playbook -i $(or $(INVENTORY),inventories/lab) playbooks/bundle.yml
+	@ansible-playbook -i $(or $(INVENTORY),inventories/lab) $(if $(INVENTORY),,$(LAB_VAULT)) playbooks/bundle.yml
 
 lab: setup ## lab hosts without anything on them (how many: make lab HOSTS=2)
 	@python3 -m lab docker

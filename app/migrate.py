@@ -4,7 +4,7 @@ Prints one line of JSON. Any number of these may run at the same time: one migra
 to do.
 
 While the fleet turns over, the release before this one runs on the schema of this one. So a revision that takes away
-what that one may use (a dropped or renamed table or column, a narrower type, a new NOT NULL) is refused, unless
+what that one may use, or asks of it what it does not know (app/schema_changes.py), is refused, unless
 `--allow-destructive` says that no release needs it any more. `--safe-for REVISION` tells, in the release that serves,
 whether one of that earlier revision could run on the schema as it is.
 """
@@ -16,7 +16,6 @@ import asyncio
 import contextlib
 import io
 import json
-import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -32,6 +31,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
+from app.schema_changes import destructive
 from app.settings import SettingsError, load_settings
 
 # Any number that no other user of the database takes: "slipway" as hexadecimal digits of its first letters.
@@ -42,26 +42,8 @@ _TRIES = 20
 _LOCK_NOT_AVAILABLE = "55P03"
 
 
-# Statements after which a release that knows only the schema before may fail. SQL as Alembic writes it for PostgreSQL.
-_DESTRUCTIVE = re.compile(
-    r"^\s*(DROP\s+(TABLE|VIEW|TYPE|SCHEMA|SEQUENCE)\b"
-    r"|ALTER\s+TABLE\b.*\b(DROP\s+COLUMN|RENAME\b|ALTER\s+COLUMN\s+\S+\s+(SET\s+NOT\s+NULL|(SET\s+DATA\s+)?TYPE\b)"
-    r"|ADD\s+COLUMN\b(?!.*\bDEFAULT\b).*\bNOT\s+NULL)"
-    r"|TRUNCATE\b)",
-    re.IGNORECASE | re.DOTALL,
-)
-
-
 class DestructiveError(Exception):
     """A revision takes away what another release may use; the text names it, the statement and the mend."""
-
-
-def destructive(sql: str) -> list[str]:
-    """The statements of `sql` that take something away, each on one line.
-
-    A new column that must not be null counts, unless it has a default: the release before would insert without it.
-    """
-    return [" ".join(text.split()) for text in sql.split(";") if _DESTRUCTIVE.match(text)]
 
 
 def written(config: Config, start: str | None, end: str) -> str:

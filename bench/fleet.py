@@ -59,7 +59,10 @@ VARIABLES: dict[str, Any] = {
         ("DATABASE_PASSWORD", "REDIS_PASSWORD", "SECRET_KEY"), "only-for-measurements"
     ),
     "haproxy_apps": [
-        {"name": "shortlinks", "slots": {slot: f"/run/slipway/shortlinks/{slot}.sock" for slot in ("blue", "green")}}
+        {
+            "name": "shortlinks",
+            "slots": {slot: f"/run/slipway/shortlinks/{slot}/app.sock" for slot in ("blue", "green")},
+        }
     ],
     "postgres_provider": "native",
     "postgres_database": "shortlinks",

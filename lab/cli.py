@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lab import engine, images
+from lab import engine, images, prepared, scenario
 from lab.hosts import MOST, Host, Lab
 from lab.report import say
 from lab.shell import LabError
@@ -41,10 +41,13 @@ def _parser() -> argparse.ArgumentParser:
     verbs.add_parser("docker", help="make sure that Docker answers (installs and starts it when root on Debian)")
     make = verbs.add_parser("images", help="pull or build the images that are missing or out of date")
     make.add_argument("--refresh", action="store_true", help="ask the registry again and make all of them anew")
+    verbs.add_parser("prepared", help="make what scenarios begin with if it is out of date: a host, and a disk")
     up = verbs.add_parser("up", help="start hosts and wait until ssh answers; those that run are left as they are")
     up.add_argument("--hosts", type=_count, default=1, metavar="N", help="how many: web1 to webN (default: 1)")
     up.add_argument("--suite", choices=SUITES, default=SUITES[0], help="their Debian (default: %(default)s)")
     verbs.add_parser("down", help="remove all hosts with their disks")
+    for verb in ("create", "destroy"):
+        verbs.add_parser(verb, help=f"{verb} the hosts of a scenario; reads Molecule's platforms as JSON")
     verbs.add_parser("status", help="show the hosts and their ports")
     return parser
 
@@ -69,6 +72,16 @@ def _run(options: argparse.Namespace) -> None:
             case "images":
                 engine.require()
                 images.ensure(STATE / "logs", refresh=options.refresh)
+            case "prepared":
+                engine.require()
+                prepared.ensure(STATE / "logs")
+                prepared.ensure_disk()
+            case "create":
+                engine.require()
+                scenario.create(scenario.parse(sys.stdin.read()), STATE / "logs")
+            case "destroy":
+                engine.require()
+                scenario.destroy(scenario.parse(sys.stdin.read()))
             case "up":
                 engine.require()
                 hosts = [Host(number) for number in range(1, options.hosts + 1)]

@@ -24,6 +24,9 @@ _SSH_LIMIT = 30.0  # seconds
 
 # What systemd and a Docker inside need, in place of --privileged.
 _CAPABILITIES = ("SYS_ADMIN", "NET_ADMIN", "SYS_PTRACE", "DAC_READ_SEARCH")
+_PROFILES = ("seccomp", "apparmor")
+DOCKER_DISK = "/var/lib/docker"
+"""A volume on every host: on overlayfs of its own Docker inside would fall back to copying whole layers."""
 
 # With a user and a public key as arguments. Keys of other checkouts that use the same hosts stay.
 _AUTHORIZE = """
@@ -33,6 +36,18 @@ grep -qsxF "$2" .ssh/authorized_keys || echo "$2" >>.ssh/authorized_keys
 chown "$1:$1" .ssh/authorized_keys
 chmod 0600 .ssh/authorized_keys
 """
+
+
+def container_arguments(disk: str = "") -> list[str]:
+    """Return the arguments of ``docker run`` that make a container a host.
+
+    Args:
+        disk: The volume on which its own Docker keeps images and containers; a new one of no name when empty.
+    """
+    arguments = [word for capability in _CAPABILITIES for word in ("--cap-add", capability)]
+    arguments += [word for profile in _PROFILES for word in ("--security-opt", f"{profile}=unconfined")]
+    arguments += ["--cgroupns", "private", "--tmpfs", "/run", "--tmpfs", "/run/lock"]
+    return [*arguments, "--volume", f"{disk}:{DOCKER_DISK}" if disk else DOCKER_DISK]
 
 
 @dataclass(frozen=True)
@@ -64,15 +79,9 @@ class Host:
     def run_arguments(self, image: str) -> list[str]:
         """Return the arguments of ``docker run`` that make it."""
         arguments = ["--name", self.container, "--hostname", self.name, "--label", f"{docker.LABEL}=true"]
-        for capability in _CAPABILITIES:
-            arguments += ["--cap-add", capability]
-        for profile in ("seccomp", "apparmor"):
-            arguments += ["--security-opt", f"{profile}=unconfined"]
-        arguments += ["--cgroupns", "private", "--tmpfs", "/run", "--tmpfs", "/run/lock"]
+        arguments += container_arguments()
         # `reboot` inside ends the container; as on a real machine it comes back by itself.
         arguments += ["--restart", "unless-stopped"]
-        # On overlayfs of its own Docker inside would fall back to copying whole layers.
-        arguments += ["--volume", "/var/lib/docker"]
         for outside, inside in ((self.ssh_port, 22), (self.http_port, 80), (self.https_port, 443)):
             arguments += ["--publish", f"{ADDRESS}:{outside}:{inside}"]
         return [*arguments, image]
@@ -153,11 +162,11 @@ class Lab:
             say(host.name, "was made from an older image; to renew it: python3 -m lab down")
         if found and found["State"]["Running"]:
             say(host.name, "runs already, left as it is")
-            _await_boot(host)
+            await_boot(host.container)
         else:
             with step(host.name, f"starting {image_name}" + (" again" if found else "")):
                 _start_container(host, image_name, exists=found is not None)
-                _await_boot(host)
+                await_boot(host.container)
         state = _describe(host.container)
         if state != "running":
             say(host.name, state)
@@ -212,7 +221,7 @@ def _start_container(host: Host, image_name: str, *, exists: bool) -> None:
         raise
 
 
-def _await_boot(host: Host) -> None:
+def await_boot(container: str) -> None:
     """Wait until systemd has started everything.
 
     Raises:
@@ -221,22 +230,22 @@ def _await_boot(host: Host) -> None:
     deadline = time.monotonic() + _BOOT_LIMIT
     restarts = None
     while True:
-        state = _system_state(host.container)
+        state = _system_state(container)
         if state in {"running", "degraded"}:
             return
-        found = docker.find_container(host.container)
+        found = docker.find_container(container)
         if restarts is None and found:
             restarts = found["RestartCount"]
         if not (found and found["State"]["Running"] and found["RestartCount"] == restarts):
             raise LabError(
-                f"{host.name} ended while it booted. Its last words:\n{docker.logs(host.container)}\n"
-                "Remove it with: python3 -m lab down"
+                f"{container} ended while it booted. Its last words:\n{docker.logs(container)}\n"
+                f"Remove it with: docker rm --force --volumes {container}"
             )
         if time.monotonic() > deadline:
-            jobs = docker.execute(host.container, "systemctl", "list-jobs", "--no-legend")
+            jobs = docker.execute(container, "systemctl", "list-jobs", "--no-legend")
             raise LabError(
-                f"{host.name} is still `{state}` after {_BOOT_LIMIT:.0f} s, waiting for:\n{jobs}"
-                f"Look inside with: docker exec -it {host.container} bash"
+                f"{container} is still `{state}` after {_BOOT_LIMIT:.0f} s, waiting for:\n{jobs}"
+                f"Look inside with: docker exec -it {container} bash"
             )
         time.sleep(0.25)
 

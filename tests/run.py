@@ -1,8 +1,10 @@
 """Runs every check of the repository and counts: `python3 -m tests.run [PART ...]`, without a part all of them.
 
-A failure does not stop the parts after it. What failed is named once more at the end; the last line is `N passed, N
-failed`, and the exit code is 1 when anything failed. Every test of pytest counts as one, those of Molecule's scenarios
-too, and so does every linter. A skipped test is one that nobody ran, so it counts as failed.
+A failure does not stop the parts after it. What took longest and what failed is named once more at the end; the last
+line is `N passed, N failed`, and the exit code is 1 when anything failed. Every test of pytest counts as one, those of
+Molecule's scenarios too, and so does every linter. A skipped test is one that nobody ran, so it counts as failed.
+
+The part `soak` runs only where it is named: the long forms of tests that are short in a scenario.
 """
 
 from __future__ import annotations
@@ -20,12 +22,26 @@ import xml.etree.ElementTree as ET
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 # Seconds until a command that hangs is ended and counted as failed.
 LIMIT = 4500
+SLOWEST = 20  # tests that the table at the end has
+# Seconds of each scenario on two processors, two at a time. The longest begins first, so that none is left alone at
+# the end; one that is not here begins before all of them.
+SECONDS = {
+    "rolling": 900,
+    "systemd": 600,
+    "release": 400,
+    "default": 300,
+    "runtime_switch": 200,
+    "images": 180,
+    "bundle": 160,
+}
 INSTALLING = threading.Lock()
+PREPARING = threading.Lock()
 # Plugins are checked under the name by which Ansible imports them, which is the path through the committed link.
 TYPED = (
     "app",
@@ -47,26 +63,52 @@ class Count:
     passed: int = 0
     # A line for each: what failed, and the beginning of why.
     failures: tuple[str, ...] = ()
+    # Seconds and name of each test, with its fixtures.
+    times: tuple[tuple[float, str], ...] = ()
+    # What it consists of.
+    rows: tuple[Row, ...] = ()
 
     @property
     def failed(self) -> int:
         return len(self.failures)
 
     def __add__(self, other: Count) -> Count:
-        return Count(self.passed + other.passed, self.failures + other.failures)
+        return Count(
+            self.passed + other.passed,
+            self.failures + other.failures,
+            self.times + other.times,
+            self.rows + other.rows,
+        )
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of the table at the end."""
+
+    name: str
+    count: Count
+    seconds: float
+
+    def __str__(self) -> str:
+        return f"{self.name:<18}{self.count.passed:>5} passed{self.count.failed:>5} failed{self.seconds:>8.0f} s"
 
 
 def environment(**more: str) -> dict[str, str]:
-    """The environment of every command: the tools of this interpreter, plain output, Git content with any owner."""
+    """The environment of every command: the tools of this interpreter, plain output, Git content with any owner.
+
+    Compiled modules are kept, whatever the caller prefers: without them each of the hundreds of ansible-playbook takes
+    a second of a processor more to start.
+    """
+    inherited = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     return {
-        **os.environ,
+        **inherited,
         **more,
         "PATH": os.pathsep.join(
-            dict.fromkeys([str(Path(sys.executable).parent), *os.environ.get("PATH", "").split(os.pathsep)])
+            dict.fromkeys([str(Path(sys.executable).parent), *inherited.get("PATH", "").split(os.pathsep)])
         ),
         "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
         "ANSIBLE_NOCOWS": "1",
-        "LC_ALL": os.environ.get("LC_ALL", "C.UTF-8"),
+        "LC_ALL": inherited.get("LC_ALL", "C.UTF-8"),
         "PYTHONUNBUFFERED": "1",
         "GIT_CONFIG_COUNT": "1",
         "GIT_CONFIG_KEY_0": "safe.directory",
@@ -121,49 +163,59 @@ def run(command: Sequence[str], limit: float = LIMIT, name: str = "", **variable
 
 
 def check(command: Sequence[str]) -> Count:
-    """Run a command that counts as one."""
-    return Count(passed=1) if run(command) == 0 else Count(failures=(" ".join(command),))
+    """Run a command that counts as one; its lines begin with its name."""
+    return Count(passed=1) if run(command, name=command[0]) == 0 else Count(failures=(" ".join(command),))
 
 
 def count_junit(report: Path, exit_code: int, what: str) -> Count:
     """Read pytest's own figures; a run that failed without a failed test (a broken conftest) is one failure."""
     cases = list(ET.parse(report).iter("testcase")) if report.exists() else []  # noqa: S314 - pytest wrote it just now
     failures = []
+    times = []
     for case in cases:
+        name = f"{what}: {case.get('classname')}::{case.get('name')}"
+        times.append((float(case.get("time") or 0), name))
         for kind in ("failure", "error", "skipped"):
             # A test can fail and its teardown as well: that is still one test.
             if (found := case.find(kind)) is not None:
                 why = " ".join((found.get("message") or kind).split())
-                failures.append(f"{what}: {case.get('classname')}::{case.get('name')}: {why[:600]}")
+                failures.append(f"{name}: {why[:600]}")
                 break
     passed = len(cases) - len(failures)
     if exit_code and not failures:
         failures = [f"{what}: ended with exit code {exit_code} and without a failed test"]
-    return Count(passed, tuple(failures))
+    return Count(passed, tuple(failures), tuple(times))
 
 
-def pytest(*paths: str, name: str = "") -> Count:
-    """Run the tests below those of the paths that are there; for `name` see `run`."""
+def pytest(*paths: str, name: str = "", options: Sequence[str] = ()) -> Count:
+    """Run the tests below those of the paths that are there, with options of pytest; for `name` see `run`."""
     there = [path for path in paths if (ROOT / path).exists()]
     if not there:
         return Count()
     with tempfile.TemporaryDirectory() as directory:
         report = Path(directory, "report.xml")
-        code = run(["pytest", "--quiet", f"--junit-xml={report}", *there], name=name)
+        code = run(["pytest", "--quiet", f"--junit-xml={report}", *options, *there], name=name)
         return count_junit(report, code, "pytest")
 
 
-def scenario(name: str) -> Count:
-    """Run a Molecule scenario; its verifier is pytest, which counts."""
+def scenario(name: str, *, long: bool = False) -> Count:
+    """Run a Molecule scenario; its verifier is pytest, which counts.
+
+    Args:
+        name: the scenario
+        long: only those of its tests that have a long form, in that form
+    """
     started = time.monotonic()
     with tempfile.TemporaryDirectory() as directory:
         report = Path(directory, "report.xml")
-        command = ["molecule", "test", "--scenario-name", name]
-        code = run(command, name=name, PYTEST_ADDOPTS=f"--junit-xml={report}")
+        # Named, because Molecule finds it by itself only in a clone of Git.
+        command = ["molecule", "--base-config", ".config/molecule/config.yml", "test", "--scenario-name", name]
+        options = f"--junit-xml={report}" + (" -m soak" if long else "")
+        code = run(command, name=name, PYTEST_ADDOPTS=options, SLIPWAY_SOAK="yes" if long else "")
         result = count_junit(report, code, f"molecule {name}")
-    word = "failed" if result.failed else "passed"
-    print(f"--- molecule: {name}: {word} in {time.monotonic() - started:.0f} s", flush=True)
-    return result
+    row = Row(f"  {name}", result, time.monotonic() - started)
+    print(f"--- molecule: {row}", flush=True)
+    return result + Count(rows=(row,))
 
 
 def missing_packages() -> list[str]:
@@ -197,21 +249,21 @@ def install_servers() -> bool:
 
 
 def rules() -> Count:
-    return pytest("tests/repo")
+    return pytest("tests/repo", name="rules")
 
 
 def lint() -> Count:
     typed = [path for path in TYPED if (ROOT / path).exists()]
-    total = Count()
-    for command in (
-        ["yamllint", "--strict", "."],
+    # The long ones first; each of them keeps one processor busy.
+    commands = (
         ["ansible-lint"],
+        ["mypy", *typed],
+        ["yamllint", "--strict", "."],
         ["ruff", "check"],
         ["ruff", "format", "--check"],
-        ["mypy", *typed],
-    ):
-        total += check(command)
-    return total
+    )
+    with ThreadPoolExecutor(2) as pool:
+        return sum(pool.map(check, commands), Count())
 
 
 def unit() -> Count:
@@ -221,65 +273,107 @@ def unit() -> Count:
     )
     if not install_servers():
         return Count(failures=("the programs that tests start are not there",))
-    return pytest(*(str(folder.relative_to(ROOT)) for folder in folders), name="unit")
+    paths = (str(folder.relative_to(ROOT)) for folder in folders)
+    # Files stay whole: what the tests of one share, such as a run of many playbooks, is made once.
+    return pytest(*paths, name="unit", options=("--numprocesses=auto", "--dist=loadfile"))
 
 
 def app() -> Count:
     if not install_servers():
         return Count(failures=("the programs that tests start are not there",))
-    return pytest("tests/app", name="app")
+    # Most of them wait, and a server for each process is made quickly.
+    return pytest("tests/app", name="app", options=("--numprocesses=auto", "--dist=worksteal"))
 
 
 def scenarios() -> list[str]:
-    """Names of the Molecule scenarios, the longest first; last one that fits beside the second longest, systemd."""
+    """Names of the Molecule scenarios, the longest first."""
     names = sorted(path.parent.name for path in ROOT.glob("molecule/*/molecule.yml"))
-    return sorted(names, key=lambda name: {"rolling": 0, "release": 2}.get(name, 1))
+    return sorted(names, key=lambda name: -SECONDS.get(name, LIMIT))
+
+
+@cache
+def _prepare_lab() -> bool:
+    for verb in ("docker", "images", "prepared"):
+        if run([sys.executable, "-m", "lab", verb], name="lab") != 0:
+            print("The scenarios need hosts, and those need Docker and their images: see above.")
+            return False
+    return True
+
+
+def lab_is_ready() -> bool:
+    """Have what hosts are made from, once in a run; whoever comes meanwhile waits."""
+    with PREPARING:
+        return _prepare_lab()
+
+
+def lab() -> Count:
+    """On a new machine this takes minutes, most of them waiting: the linters run beside it."""
+    return Count(passed=1) if lab_is_ready() else Count(failures=("lab: no hosts",))
+
+
+def on_hosts(names: Sequence[str], start: Callable[[str], Count]) -> Count:
+    """Run scenarios, once there is what their hosts are made from; two at a time.
+
+    Much of a release is waiting, so two of them keep two processors busy.
+    """
+    if not lab_is_ready():
+        return Count(failures=tuple(f"molecule {name}: no hosts" for name in names))
+    with ThreadPoolExecutor(2) as pool:
+        return sum(pool.map(start, names), Count())
 
 
 def molecule() -> Count:
-    names = scenarios()
-    for verb in ("docker", "images"):
-        if run([sys.executable, "-m", "lab", verb]) != 0:
-            print("The scenarios need hosts, and those need Docker and their images: see above.")
-            return Count(failures=tuple(f"molecule {name}: no hosts" for name in names))
-    # Much of a release is waiting, so two at a time keep two processors busy.
-    with ThreadPoolExecutor(2) as pool:
-        return sum(pool.map(scenario, names), Count())
+    return on_hosts(scenarios(), scenario)
+
+
+def soak() -> Count:
+    """The tests that have a long form, in that form: every one that pytest knows as `soak`."""
+    return on_hosts(["rolling"], lambda name: scenario(name, long=True))
 
 
 # The quick ones first; what stands together runs side by side.
 STEPS: tuple[dict[str, Callable[[], Count]], ...] = (
-    {"rules": rules},
-    {"lint": lint},
+    {"rules": rules, "lint": lint, "lab": lab},
     {"unit": unit, "app": app},
     {"molecule": molecule},
 )
-PARTS = {name: part for step in STEPS for name, part in step.items()}
+USUAL = [name for step in STEPS for name in step]
+# Takes long, and runs only where it is named.
+ON_DEMAND: dict[str, Callable[[], Count]] = {"soak": soak}
+PARTS = {name: part for step in (*STEPS, ON_DEMAND) for name, part in step.items()}
 
 
-def timed(name: str) -> tuple[str, Count, float]:
-    """A part's name, its count, and the seconds that it took."""
+def timed(name: str) -> Row:
+    """Run a part."""
     started = time.monotonic()
-    return name, PARTS[name](), time.monotonic() - started
+    count = PARTS[name]()
+    return Row(name, count, time.monotonic() - started)
+
+
+def slowest(times: Sequence[tuple[float, str]]) -> list[str]:
+    """A line for each of the tests that took longest, the longest first."""
+    return [f"{seconds:>7.1f} s  {name}" for seconds, name in sorted(times, reverse=True)[:SLOWEST]]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the parts that are named, in their order, and print a table of them and the sum."""
     parser = argparse.ArgumentParser(prog="python3 -m tests.run", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("part", nargs="*", help=f"one or more of: {', '.join(PARTS)}")
-    wanted = parser.parse_args(arguments).part or list(PARTS)
+    wanted = parser.parse_args(arguments).part or USUAL
     if unknown := set(wanted) - set(PARTS):
         parser.error(f"no such part: {', '.join(sorted(unknown))}; there are: {', '.join(PARTS)}")
-    rows: list[tuple[str, Count, float]] = []
-    for step in STEPS:
+    rows: list[Row] = []
+    for step in (*STEPS, ON_DEMAND):
         if names := [name for name in step if name in wanted]:
             print(f"\n=== {' and '.join(names)}", flush=True)
             with ThreadPoolExecutor(len(names)) as pool:
                 rows += pool.map(timed, names)
+    total = sum((row.count for row in rows), Count())
+    if total.times:
+        print("\n=== the slowest tests", *slowest(total.times), sep="\n")
     print("\n=== sum")
-    for name, count, seconds in rows:
-        print(f"{name:<10}{count.passed:>5} passed{count.failed:>5} failed{seconds:>8.0f} s")
-    total = sum((count for _, count, _ in rows), Count())
+    for row in rows:
+        print(row, *row.count.rows, sep="\n")
     for failure in total.failures:
         print(f"failed: {failure}")
     print(f"{total.passed} passed, {total.failed} failed")

@@ -7,7 +7,8 @@ import fnmatch
 import json
 import os
 import subprocess
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,15 @@ import yaml
 ROOT = Path(__file__).resolve().parents[2]
 SHARED = Path(__file__).resolve().parent
 
-# Environment of Ansible's commands; Molecule would have them in colours.
-PLAIN = {"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1", "ANSIBLE_FORCE_COLOR": "0"}
+# Seconds until a wait is given up that is no promise of its own: more than anything takes on a machine with other work.
+PATIENCE = 180.0
+# Environment of Ansible's commands; Molecule would have them in colours. The scenarios have the lab's variables.
+PLAIN = {
+    "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
+    "ANSIBLE_VAULT_PASSWORD_FILE": str(ROOT / "inventories/lab/.vault_password"),
+    "ANSIBLE_NOCOLOR": "1",
+    "ANSIBLE_FORCE_COLOR": "0",
+}
 # Where a secret could have been left. /proc stands for the arguments and the environment of every process.
 SEARCHED = (
     *("/etc", "/opt", "/root", "/home", "/run", "/tmp", "/var/tmp", "/var/log", "/var/lib/haproxy", "/dev/shm"),
@@ -61,6 +69,15 @@ class Promise:
     @property
     def sockets(self) -> str:
         return f"/run/slipway/{self.app}"
+
+
+def until(ready: Callable[[], bool], what: str, seconds: float = PATIENCE) -> float:
+    """Wait until something is so; returns the seconds that it took."""
+    began = time.monotonic()
+    while not ready():
+        assert time.monotonic() - began < seconds, f"not within {seconds:.0f} s: {what}"
+        time.sleep(0.1)
+    return time.monotonic() - began
 
 
 def run_ansible(command: Sequence[str], limit: float = 900) -> subprocess.CompletedProcess[str]:
@@ -166,10 +183,42 @@ def running_slots(host: Any, promise: Promise) -> list[str]:
     return [f"{unit} {shown(host, unit, 'InvocationID')} {shown(host, unit, 'NRestarts')}" for unit in names]
 
 
-def process_status(host: Any, pid: int) -> dict[str, str]:
-    """/proc/PID/status."""
-    lines = host.file(f"/proc/{pid}/status").content_string.splitlines()
-    return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
+def process_files(host: Any, pids: Sequence[int], name: str) -> dict[int, str]:
+    """A file of /proc of each process that is still there when its turn comes; a health check ends at any time."""
+    script = f"""
+import json
+found = {{}}
+for pid in {list(pids)!r}:
+    try:
+        with open(f"/proc/{{pid}}/{name}") as stream:
+            found[pid] = stream.read()
+    except (FileNotFoundError, ProcessLookupError):
+        pass
+print(json.dumps(found))
+"""
+    found: dict[str, str] = json.loads(host.check_output(f"python3 -c {quoted(script)}"))
+    return {int(pid): content for pid, content in found.items() if content}
+
+
+def process_statuses(host: Any, pids: Sequence[int]) -> list[dict[str, str]]:
+    """/proc/PID/status of each process that is still there; a zombie, which has nothing left, is not."""
+    statuses = [
+        {name: value.strip() for name, _, value in (line.partition(":") for line in text.splitlines())}
+        for text in process_files(host, pids, "status").values()
+    ]
+    return [status for status in statuses if not status["State"].startswith(("Z", "X"))]
+
+
+def requests_in_flight(host: Any, promise: Promise, slot: str) -> int:
+    """Requests that the edge has given to a slot and that are not answered yet."""
+    script = (
+        "import socket; s = socket.socket(socket.AF_UNIX); s.connect('/run/haproxy/admin.sock');"
+        " s.sendall(b'show stat\\n'); print(s.makefile().read())"
+    )
+    for line in host.check_output(f"python3 -c {quoted(script)}").splitlines():
+        if line.startswith(f"app_{promise.app},{slot},"):
+            return int(line.split(",")[4])
+    raise LookupError(f"the edge knows no slot {slot} of {promise.app}")
 
 
 def quoted(script: str) -> str:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from contract import ROOT, SHARED, run_ansible
+from contract import PATIENCE, ROOT, SHARED, run_ansible, until
 
 # Not part of a build, and large or private.
 NOT_COPIED = shutil.ignore_patterns(
@@ -90,14 +90,9 @@ class Deployment:
         version: dict[str, Any] = json.loads(body)
         return version
 
-    def wait_until_serving(self, seconds: float) -> float:
+    def wait_until_serving(self, seconds: float = PATIENCE) -> float:
         """Wait until the app is ready behind the edge; returns how long it took."""
-        began = time.monotonic()
-        while self.get("/readyz")[0] != 200:
-            waited = time.monotonic() - began
-            assert waited < seconds, f"not serving after {seconds:.0f} s: {self.get('/readyz')}"
-            time.sleep(0.5)
-        return time.monotonic() - began
+        return until(lambda: self.get("/readyz")[0] == 200, f"{self.url} is ready", seconds)
 
     def source(self, name: str, changes: dict[str, str] | None = None) -> str:
         """A copy of the app's source to build from, with text added at the end of some files."""
@@ -118,14 +113,27 @@ class Deployment:
         """Send load while the block runs; the report is in the dictionary afterwards."""
         report: dict[str, Any] = {}
         path = self.scratch / f"load-{name}.json"
-        command = [sys.executable, str(SHARED / "load.py"), "--url", self.url, "--report", str(path), *arguments]
+        seen = self.scratch / f"load-{name}.seen"
+        seen.unlink(missing_ok=True)
+        command = [sys.executable, str(SHARED / "load.py"), "--url", self.url, "--report", str(path)]
+        command += ["--seen", str(seen), *arguments]
+
+        def has_seen(release: str) -> bool:
+            assert process.poll() is None, f"the load ended by itself with {process.returncode}"
+            return seen.exists() and release in seen.read_text(encoding="utf-8").split()
+
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
             try:
-                time.sleep(2)  # the load before a deploy is part of the measurement
+                # The load before a deploy is part of the measurement, and so is the one after it.
+                serving = self.version()["release"]
+                until(lambda: has_seen(serving), f"the load sees release {serving} before it is replaced")
+                time.sleep(2)
                 yield report
+                serving = self.version()["release"]
+                until(lambda: has_seen(serving), f"the load sees release {serving} in the end")
                 time.sleep(2)
                 process.send_signal(signal.SIGTERM)
-                output, _ = process.communicate(timeout=300)
+                output, _ = process.communicate(timeout=3600)  # it has limits of its own
             finally:
                 process.kill()
         print(output)

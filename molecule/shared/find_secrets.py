@@ -16,9 +16,9 @@ def main(values: Mapping[str, str], directories: Iterable[str], commands: Iterab
     """Print a JSON list with the name of the value, the place, and the mode of a file."""
     found = []
     for path in (path for directory in directories for path in files(directory)):
-        content = read(path)
+        content, mode = read(path)
         names = [name for name, value in values.items() if value.encode() in content]
-        found += [{"name": name, "place": str(path), "mode": oct(stat.S_IMODE(path.stat().st_mode))} for name in names]
+        found += [{"name": name, "place": str(path), "mode": oct(mode)} for name in names]
     for command in commands:
         content = subprocess.run(  # noqa: S602 - the commands are the test's own, and need pipes
             command, shell=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
@@ -46,9 +46,10 @@ def files(directory: str) -> Iterator[Path]:
                 yield path
 
 
-def read(path: Path) -> bytes:
-    """The content; nothing where the file or the process is gone, or has none to give."""
+def read(path: Path) -> tuple[bytes, int]:
+    """Content and mode bits; nothing where the file or the process is gone, or has none to give."""
     try:
-        return path.read_bytes()
+        with path.open("rb") as stream:
+            return stream.read(), stat.S_IMODE(os.fstat(stream.fileno()).st_mode)
     except OSError:
-        return b""
+        return b"", 0

@@ -9,13 +9,14 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
-from contract import PLAIN, ROOT
+from contract import PATIENCE, PLAIN, ROOT, until
 from deployment import Deployment, failure_in
 
 WEB = {"slipway-web-a": "172.29.86.11", "slipway-web-b": "172.29.86.12", "slipway-web-c": "172.29.86.13"}
@@ -96,7 +97,7 @@ class Run:
     def output(self) -> str:
         return self.log.read_text(errors="replace")
 
-    def reached(self, words: str, seconds: float = 120) -> None:
+    def reached(self, words: str, seconds: float = PATIENCE) -> None:
         """Wait until the output has these words."""
         deadline = time.monotonic() + seconds
         while words not in self.output():
@@ -110,9 +111,9 @@ class Run:
             os.killpg(self.process.pid, number)
         else:
             self.process.send_signal(number)
-        return self.process.wait(60)
+        return self.process.wait(PATIENCE)
 
-    def wait(self, seconds: float = 300) -> int:
+    def wait(self, seconds: float = 900) -> int:
         return self.process.wait(seconds)
 
 
@@ -126,6 +127,9 @@ class Fleet(Deployment):
         extra, log = self.scratch / f"run-{number}.json", self.scratch / f"run-{number}.log"
         extra.write_text(json.dumps(self.usual | variables), encoding="utf-8")
         command = ["ansible-playbook", "-i", self.inventory, f"slipway.fleet.{playbook}", "-e", f"@{extra}", *arguments]
+        # Tests that run in the background of a shell ignore it, and so would what they start.
+        if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         with log.open("wb") as stream:
             process = subprocess.Popen(
                 command,
@@ -154,12 +158,10 @@ class Fleet(Deployment):
         ask = "import urllib.request as u; print(u.urlopen('http://127.0.0.1/version', timeout=10).read().decode())"
         return str(json.loads(on(host, f'python3 -c "{ask}"'))["release"])
 
-    def whole(self, seconds: float = 180) -> str:
+    def whole(self) -> str:
         """Wait until every transaction has ended by itself, and each host serves, alone, what it has recorded."""
-        deadline = time.monotonic() + seconds
-        while busy := [host for host in WEB if self._busy(host)]:
-            assert time.monotonic() < deadline, f"still under way after {seconds:.0f} s: {busy}"
-            time.sleep(0.5)
+        for host in WEB:
+            until(lambda host=host: not self._busy(host), f"the transaction on {host} ends by itself")  # type: ignore[misc]
         states = self.states()
         assert self.serving() == states
         for host in WEB:
@@ -167,23 +169,23 @@ class Fleet(Deployment):
             assert len(running) == 1, f"{host}: one slot runs"
         return next(iter(set(states.values()))) if len(set(states.values())) == 1 else ""
 
-    def under_way(self, host: str, seconds: float = 60) -> None:
+    def under_way(self, host: str) -> None:
         """Wait until a transaction holds the app on the host."""
-        deadline = time.monotonic() + seconds
-        while not self._busy(host):
-            assert time.monotonic() < deadline, f"no transaction on {host} within {seconds:.0f} s"
+        until(lambda: self._busy(host), f"a transaction begins on {host}")
 
     def _busy(self, host: str) -> bool:
         """Whether a transaction holds the app on the host."""
         return on(host, f"flock --shared --nonblock {HOME}/lock echo free || echo held").split() == ["held"]
 
     def unlocked(self, seconds: float = 60) -> float:
-        """Wait until no host is held by a run; returns how long it took."""
-        began = time.monotonic()
-        while any("run" in on(host, f"cat /run/slipway/locks/{APP}.json 2>/dev/null || true") for host in WEB):
-            assert time.monotonic() - began < seconds, "the lock of a dead run is still there"
-            time.sleep(0.2)
-        return time.monotonic() - began
+        """Wait until no host is held by a run, which is promised; returns how long it took."""
+        return until(lambda: not self._held(), "the lock of a dead run is gone", seconds)
+
+    def _held(self) -> bool:
+        """Whether a run holds a host. The hosts are asked side by side, so that asking takes no part of the limit."""
+        ask = f"cat /run/slipway/locks/{APP}.json 2>/dev/null || true"
+        with ThreadPoolExecutor(len(WEB)) as pool:
+            return any("run" in said for said in pool.map(lambda host: on(host, ask), WEB))
 
     def serving_or_none(self, host: str) -> str | None:
         """The release that a host's edge answers with, None where nobody answers."""
@@ -212,6 +214,15 @@ ASK = (
     "import socket; s = socket.socket(socket.AF_UNIX); s.connect('/run/haproxy/admin.sock');"
     " s.sendall(b'show {}\\n'); print(s.makefile().read())"
 )
+
+
+def edge_process() -> int:
+    """The process of the load balancer that answers operators; 0 while none does."""
+    try:
+        said = on(BALANCER, f'python3 -c "{ASK.format("info")}"')
+    except AssertionError:
+        return 0
+    return int(next(line for line in said.splitlines() if line.startswith("Pid:")).split()[1])
 
 
 def drained() -> set[str]:

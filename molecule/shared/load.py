@@ -103,7 +103,9 @@ def ledger_is_right(ledger: dict[str, Any]) -> bool:
 class Record:
     """What happened, kind by kind."""
 
-    def __init__(self) -> None:
+    def __init__(self, seen: Path | None = None) -> None:
+        """With a file, the id of each release goes there when it first answers."""
+        self._seen = seen
         self.started = time.monotonic()
         self.clock = datetime.now(UTC)
         self.failures: list[dict[str, Any]] = []
@@ -127,6 +129,9 @@ class Record:
     def version(self, answer: dict[str, Any]) -> None:
         """Note which release answered, and when for the first and the last time."""
         key = (str(answer.get("release")), str(answer.get("slot")))
+        if key not in self.versions and self._seen:
+            with self._seen.open("a", encoding="utf-8") as stream:
+                stream.write(f"{key[0]}\n")
         seen = self.versions.setdefault(key, {"release": key[0], "slot": key[1], "first": self._at(), "answers": 0})
         seen["last"] = self._at()
         seen["answers"] += 1
@@ -184,12 +189,12 @@ class Pace:
 class Load:
     """One run. `run` sends until it is to stop, then checks the ledger and returns the report."""
 
-    def __init__(self, url: str, mix: Mix | None = None) -> None:
+    def __init__(self, url: str, mix: Mix | None = None, seen: Path | None = None) -> None:
         self.address = Address.parse(url)
         self.url = url.rstrip("/")
         self.mix = mix or Mix()
         self.ledger = Ledger()
-        self.record = Record()
+        self.record = Record(seen)
         self._pace = Pace(self.mix.rate)
         self._stop = asyncio.Event()
         self._at_most = 0
@@ -451,7 +456,7 @@ async def main(arguments: argparse.Namespace) -> int:
             task.cancel()
 
     names = [name for name in asdict(Mix()) if getattr(arguments, name) is not None]
-    load = Load(arguments.url, Mix(**{name: getattr(arguments, name) for name in names}))
+    load = Load(arguments.url, Mix(**{name: getattr(arguments, name) for name in names}), arguments.seen)
     report = await load.run(Until(stop, arguments.at_least, arguments.at_most, arguments.seconds))
     if arguments.report:
         arguments.report.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
@@ -463,6 +468,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--url", required=True, help="http://HOST:PORT of the edge or of the app")
     parser.add_argument("--report", type=Path, help="write the figures there as JSON")
+    parser.add_argument("--seen", type=Path, help="write the id of each release there when it first answers")
     parser.add_argument("--stop-file", type=Path, help="stop when this file appears")
     parser.add_argument("--seconds", type=float, default=Until.seconds, help="stop after this time, whatever happens")
     parser.add_argument("--at-least", type=int, default=0, help="go on until so many requests were sent")

@@ -54,7 +54,7 @@ def deployment(name: str, tmp_path_factory: pytest.TempPathFactory) -> Deploymen
         usual={
             "fastapi_app_drain": 8,
             "fastapi_app_soak": 2,
-            "fastapi_app_gate_deadline": 20,
+            "fastapi_app_gate_deadline": 60,
             # It would judge a machine that has other work, too.
             "fastapi_app_canary": {"judged": False},
         },

@@ -12,7 +12,8 @@ from contract import (
     app_processes,
     assert_no_secret,
     get,
-    process_status,
+    process_files,
+    process_statuses,
     promise_of,
     read_json,
     scan_from_neighbour,
@@ -56,10 +57,9 @@ def test_the_ledger_is_whole_and_ends_with_what_serves(host: Any, promise: Promi
 
 
 def test_every_process_of_the_app_has_no_power(host: Any, promise: Promise) -> None:
-    pids = app_processes(host, promise)
-    assert len(pids) >= 2, "a master and a worker"
-    for pid in pids:
-        status = process_status(host, pid)
+    statuses = process_statuses(host, app_processes(host, promise))
+    assert len(statuses) >= 2, "a master and a worker"
+    for status in statuses:
         assert status["Uid"].split() == [str(promise.uid)] * 4
         assert status["Gid"].split() == [str(promise.uid)] * 4
         for capabilities in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"):
@@ -69,17 +69,20 @@ def test_every_process_of_the_app_has_no_power(host: Any, promise: Promise) -> N
 
 
 def test_the_app_cannot_write_to_its_root(host: Any, promise: Promise) -> None:
-    for pid in app_processes(host, promise):
-        mounts = [line.split() for line in host.file(f"/proc/{pid}/mountinfo").content_string.splitlines()]
+    found = process_files(host, app_processes(host, promise), "mountinfo")
+    assert len(found) >= 2, "a master and a worker"
+    for content in found.values():
+        mounts = [line.split() for line in content.splitlines()]
         (root,) = [mount for mount in mounts if mount[4] == "/"]
         assert "ro" in root[5].split(",")
 
 
 def test_only_the_app_and_the_edge_reach_the_sockets(host: Any, promise: Promise) -> None:
-    directory = host.file(promise.sockets)
-    assert (directory.uid, directory.group, directory.mode) == (promise.uid, "haproxy", 0o750)
     slot = read_json(host, f"{promise.root}/state.json")["slot"]
-    assert host.file(f"{promise.sockets}/{slot}.sock").is_socket
+    for path in (promise.sockets, f"{promise.sockets}/{slot}"):
+        directory = host.file(path)
+        assert (directory.uid, directory.group, directory.mode) == (promise.uid, "haproxy", 0o750)
+    assert host.file(f"{promise.sockets}/{slot}/app.sock").is_socket
 
 
 def test_secret_files_belong_to_the_app_alone(host: Any, promise: Promise) -> None:

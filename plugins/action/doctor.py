@@ -1,6 +1,6 @@
 # Copyright: Slipway contributors
 # SPDX-License-Identifier: MIT
-"""Controller part of slipway.fleet.doctor: finds the hosts that cannot be reached, and groups those to be changed."""
+"""Controller part of slipway.fleet.doctor: says what to do about a host that cannot be reached."""
 
 from __future__ import annotations
 
@@ -15,9 +15,6 @@ from ansible_collections.slipway.fleet.plugins.plugin_utils.controller.run impor
     refuse_wrong_types,
     run_id,
 )
-
-# The group of the hosts that do not serve yet what they should; the plays that change something are over it.
-CHANGING = "slipway_changing"
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]
@@ -43,7 +40,4 @@ class ActionModule(ActionBase):  # type: ignore[misc]
                 "msg": f"nothing was changed; {host} cannot be reached: {error}. Mend its connection, or leave it out "
                 f"of this run with --limit 'all:!{host}'",
             }
-        if not result.get("failed") and not result["settled"]:
-            # As ansible.builtin.group_by does; a task of its own would cost every host one more process here.
-            result |= {"add_group": CHANGING, "parent_groups": ["all"]}
         return result

@@ -9,10 +9,9 @@ name: progress
 type: notification
 short_description: Show how a roll over the fleet goes
 description:
-  - While hosts are taken to a release, one line on the terminal names them with the seconds gone and the batch. When a
-    host is done, a plain line tells from which release to which it went and how long each phase took.
-  - Where the output is no terminal there are only the plain lines. It shows nothing else, beside the usual output.
-  - It also notes when each play began, which the report of a run tells, and loads what many tasks use, once for all.
+  - While M(slipway.fleet.rollout) takes hosts to a release, one line on the terminal names them with the seconds gone
+    and the batch. Where the output is no terminal there is none.
+  - It also loads what many tasks use, once for all of them.
 requirements:
   - Enable it with C(callbacks_enabled = slipway.fleet.progress) in the section C(defaults) of C(ansible.cfg).
 author: [Slipway contributors]
@@ -22,65 +21,31 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, Optional
 
 from ansible.plugins.callback import CallbackBase
 from ansible.utils.display import Display
-from ansible_collections.slipway.fleet.plugins.plugin_utils.controller import plays
+from ansible_collections.slipway.fleet.plugins.plugin_utils.controller import live
 from ansible_collections.slipway.fleet.plugins.plugin_utils.controller.preload import preload
-from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.verdict import batch_of
+from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.events import Progress
 
-ACTION = "slipway.fleet.release"
-SHOWN = ("activate", "settle")  # operations that take time; the others only tell
-COLORS = {"good": "green", "reverted": "yellow", "held": "yellow", "failed": "red", "unreachable": "red"}
+ACTION = "slipway.fleet.rollout"
 TICK = 1.0  # seconds
 CLEAR = "\r\x1b[2K"
-
-
-def short(release: Any) -> str:
-    """As much of an id as people read."""
-    return str(release)[:8] if release else "none"
-
-
-def seconds(value: Any) -> str:
-    return f"{value:.1f}" if isinstance(value, (int, float)) else "?"
-
-
-def finished(host: str, result: dict[str, Any]) -> str:
-    """The line for a host that has ended its part; empty where there is nothing to say."""
-    outcome = str(result.get("outcome") or "")
-    if not outcome:
-        return ""
-    was, release = result.get("was"), result.get("release") or result.get("was")
-    change = short(was) if was == release else f"{short(was)} -> {short(release)}"
-    known = change if release else ""
-    phases = [phase for phase in result.get("phases") or () if isinstance(phase, dict)]
-    told = " ".join(f"{phase.get('phase')} {seconds(phase.get('seconds'))}" for phase in phases)
-    cause = " ".join(str(result.get("cause") or "").split())
-    return "  ".join(part for part in (host, known, outcome, f"{told} s" if told else "", cause) if part)
-
-
-def live(hosts: Sequence[str], elapsed: float, batch: str, width: int) -> str:
-    """The line for hosts that are under way, short enough not to wrap."""
-    rest = f"  {elapsed:.0f} s{f'  {batch}' if batch else ''}"
-    room = max(width - len(rest) - 3, 8)
-    names = ", ".join(hosts)
-    if len(names) > room:
-        more = f" and {len(hosts) - 1} more" if len(hosts) > 1 else ""
-        names = hosts[0][: max(room - len(more), 4)] + more
-    return f"  {names}{rest}"[: max(width - 1, 0)]
 
 
 class Line:
     """One line at the bottom of a terminal that any other output first takes away.
 
-    It writes under Display's own lock, which Ansible holds while it forks, so that no worker inherits it taken.
+    `see` is given what is displayed, and tells whether it was for the line alone. It writes under Display's own lock,
+    which Ansible holds while it forks, so that no worker inherits it taken.
     """
 
-    def __init__(self, display: Any, text: Callable[[], str]) -> None:
+    def __init__(self, display: Any, text: Callable[[], str], see: Callable[[Any], bool]) -> None:
         self._display = display
         self._text = text
+        self._see = see
         self._there = False
         self._pid = os.getpid()
         self._original: Optional[Callable[..., Any]] = None
@@ -117,6 +82,8 @@ class Line:
         if os.getpid() != self._pid:
             return self._original(*args, **options)
         with self._display._lock:
+            if args and self._see(args[0]):
+                return None
             self._clear()
             return self._original(*args, **options)
 
@@ -134,7 +101,7 @@ class Line:
 
 
 class CallbackModule(CallbackBase):  # type: ignore[misc]
-    """Reads what the roll's own task reports; whatever goes wrong in here must not disturb the roll."""
+    """Reads what the roll tells; whatever goes wrong in here must not disturb it."""
 
     CALLBACK_VERSION = 2.0
     CALLBACK_TYPE = "notification"
@@ -144,34 +111,23 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self._shown = Display()
-        self._running: dict[str, float] = {}
-        self._batch = ""
-        self._line = Line(self._shown, self._text)
-        self._live = False
+        self._progress = Progress()
+        self._line = Line(self._shown, self._text, self._see)
 
     def v2_playbook_on_start(self, playbook: Any) -> None:
         self._quietly(preload)
 
-    def v2_playbook_on_play_start(self, play: Any) -> None:
-        self._quietly(lambda: self._new_play(play))
-
-    def v2_runner_on_start(self, host: Any, task: Any) -> None:
-        self._quietly(lambda: self._begin(host.get_name(), task))
+    def v2_playbook_on_task_start(self, task: Any, is_conditional: bool) -> None:
+        self._quietly(lambda: self._begin(task))
 
     def v2_runner_on_ok(self, result: Any) -> None:
-        self._quietly(lambda: self._done(result))
+        self._quietly(self._end)
 
     def v2_runner_on_failed(self, result: Any, ignore_errors: bool = False) -> None:
-        self._quietly(lambda: self._done(result, "failed"))
-
-    def v2_runner_on_unreachable(self, result: Any) -> None:
-        self._quietly(lambda: self._done(result, "unreachable"))
-
-    def v2_runner_on_skipped(self, result: Any) -> None:
-        self._quietly(lambda: self._forget(result.host.get_name()))
+        self._quietly(self._end)
 
     def v2_playbook_on_stats(self, stats: Any) -> None:
-        self._quietly(self._end_line)
+        self._quietly(self._end)
 
     def _quietly(self, work: Callable[[], None]) -> None:
         try:
@@ -179,73 +135,34 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
         except Exception as error:  # noqa: BLE001 - a roll goes on whatever is wrong with its display
             self._shown.vvv(f"slipway.fleet.progress: {error!r}")
 
+    def _begin(self, task: Any) -> None:
+        self._end()
+        if is_roll(task) and sys.stdout.isatty():
+            live.shown.append(True)
+            self._progress = Progress()
+            self._line.start()
+
+    def _end(self) -> None:
+        if live.shown:
+            live.shown.clear()
+            self._line.stop()
+
+    def _see(self, text: Any) -> bool:
+        event = live.unpacked(text)
+        if event is None:
+            return False
+        self._progress.lines(event)
+        return True
+
     def _text(self) -> str:
         try:
             width = os.get_terminal_size(sys.stdout.fileno()).columns or 80
         except (OSError, ValueError):
             width = 80
-        running = dict(self._running)
-        elapsed = time.monotonic() - min(running.values(), default=time.monotonic())
-        return live(sorted(running), elapsed, self._batch, width)
-
-    def _new_play(self, play: Any) -> None:
-        """Which of how many batches this is: Ansible starts the play anew for each."""
-        plays.begun.append((play.get_name(), time.time()))
-        self._end_line()
-        self._batch = ""
-        batches = play.serial
-        if batches:
-            inventory = play.get_variable_manager()._inventory
-            everybody = [host.name for host in inventory.get_hosts(play.hosts, ignore_restrictions=True)]
-            now = [host.name for host in inventory.get_hosts(play.hosts)]
-            if now:
-                last = batch_of(everybody[-1], everybody, batches)
-                self._batch = f"batch {batch_of(now[0], everybody, batches)} of {last}"
-
-    def _begin(self, host: str, task: Any) -> None:
-        if not is_roll(task):
-            return
-        self._running[host] = time.monotonic()
-        if not self._live and sys.stdout.isatty():
-            self._line.start()
-            self._live = True
-        elif self._live:
-            self._line.redraw()
-
-    def _done(self, result: Any, outcome: str = "") -> None:
-        if not is_roll(result.task):
-            return
-        host = result.host.get_name()
-        self._forget(host)
-        found = dict(result.result)
-        if outcome and not found.get("outcome"):
-            found |= {"outcome": outcome, "cause": found.get("cause") or str(found.get("msg") or "").partition("\n")[0]}
-        if operation(result.task) == "settle":
-            if not found.get("changed") and found.get("outcome") not in {"failed", "unreachable"}:
-                return  # nothing was taken back
-            found["outcome"] = "reverted" if found.get("outcome") == "good" else found.get("outcome")
-        if line := finished(host, found):
-            self._shown.display(line, color=COLORS.get(str(found["outcome"])))
-        if self._live:
-            self._line.redraw()
-
-    def _forget(self, host: str) -> None:
-        self._running.pop(host, None)
-        if not self._running:
-            self._end_line()
-
-    def _end_line(self) -> None:
-        self._running.clear()
-        if self._live:
-            self._line.stop()
-            self._live = False
-
-
-def operation(task: Any) -> str:
-    return str((task.args or {}).get("operation") or SHOWN[0])
+        return self._progress.live(time.time(), width)
 
 
 def is_roll(task: Any) -> bool:
     """Whether this task takes hosts to a release, however its action is spelled."""
     action = getattr(task, "_resolved_action", None) or task.action
-    return action in {ACTION, "release"} and operation(task) in SHOWN
+    return action in {ACTION, "rollout"}

@@ -15,7 +15,6 @@ from typing import Any
 
 import pytest
 
-from app.migrate import destructive
 from tests.app.conftest import KEY, PASSWORD, ROOT, binary
 
 NUMBERS = count(1)
@@ -105,26 +104,3 @@ def test_an_unknown_revision_is_named(database: dict[str, str]) -> None:
     refused = migrate(database, "--safe-for", "9999")
     assert refused.returncode == 1
     assert "9999" in refused.stderr
-
-
-STATEMENTS = {
-    "DROP TABLE links": True,
-    "ALTER TABLE links DROP COLUMN hits": True,
-    "ALTER TABLE links RENAME COLUMN hits TO clicks": True,
-    "ALTER TABLE links RENAME TO urls": True,
-    "ALTER TABLE links ALTER COLUMN url TYPE VARCHAR(100)": True,
-    "ALTER TABLE links ALTER COLUMN note SET NOT NULL": True,
-    "ALTER TABLE links ADD COLUMN owner TEXT NOT NULL": True,
-    "ALTER TABLE links ADD COLUMN owner TEXT DEFAULT 'nobody' NOT NULL": False,
-    "ALTER TABLE links ADD COLUMN owner TEXT": False,
-    "ALTER TABLE links ADD CONSTRAINT key UNIQUE (slug)": False,
-    "ALTER TABLE links ALTER COLUMN note DROP NOT NULL": False,
-    "CREATE TABLE notes (id BIGINT NOT NULL)": False,
-    "CREATE INDEX CONCURRENTLY i ON links (url)": False,
-    "DROP INDEX i": False,
-}
-
-
-@pytest.mark.parametrize(("statement", "expected"), STATEMENTS.items(), ids=STATEMENTS.keys())
-def test_what_is_destructive(statement: str, expected: bool) -> None:
-    assert bool(destructive(f"BEGIN;\n{statement};\nCOMMIT;")) is expected

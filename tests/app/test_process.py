@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import re
 import signal
 import socket
+import struct
 import subprocess
 import tempfile
+import termios
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +22,7 @@ from pathlib import Path
 import httpx
 import pytest
 from websockets.exceptions import ConnectionClosed
-from websockets.sync.client import unix_connect
+from websockets.sync.client import ClientConnection, unix_connect
 
 from app.migrations import HEAD
 
@@ -77,6 +80,34 @@ def new_connection(client: httpx.Client) -> httpx.Client:
     return httpx.Client(transport=httpx.HTTPTransport(uds=socket_of(client)), base_url="http://app", timeout=30)
 
 
+@contextmanager
+def slow_request(client: httpx.Client, seconds: float) -> Iterator[socket.socket]:
+    """A request that takes so long, on a connection of its own; a worker has it before the block begins."""
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(120)
+        connection.connect(socket_of(client))
+        connection.sendall(f"GET /slow?seconds={seconds} HTTP/1.1\r\nHost: app\r\nConnection: close\r\n\r\n".encode())
+        deadline = time.monotonic() + 60
+        while struct.unpack("i", fcntl.ioctl(connection, termios.TIOCOUTQ, b"\0" * 4))[0]:
+            assert time.monotonic() < deadline, "no worker took the request"
+            time.sleep(0.01)
+        yield connection
+
+
+def status_of(connection: socket.socket) -> int:
+    """The status of the answer; 0 where the connection ends without one."""
+    with connection.makefile("rb") as stream:
+        line = stream.readline()
+        stream.read()
+    return int(line.split()[1]) if line else 0
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
 @pytest.mark.parametrize("worker_class", CLASSES)
 def test_a_stop_lets_requests_end_and_writes_the_hits(migrated: dict[str, str], worker_class: str) -> None:
     patient = {"GUNICORN_WORKER_CLASS": worker_class, "HITS_FLUSH_INTERVAL": "60"}
@@ -84,11 +115,10 @@ def test_a_stop_lets_requests_end_and_writes_the_hits(migrated: dict[str, str], 
         slug = client.post("/links", json={"url": "https://example.org/"}).json()["slug"]
         for _ in range(10):
             client.get(f"/{slug}")
-        with ThreadPoolExecutor() as pool:
-            slow = pool.submit(client.get, "/slow?seconds=2")
-            time.sleep(0.5)
+        with slow_request(client, 2) as slow:
             process.terminate()
-            assert slow.result().status_code == 200
+            assert status_of(slow) == 200
+        client.close()  # Gunicorn's own worker waits for idle connections too
         assert process.wait(timeout=60) == 0
     with server(migrated) as (client, _):
         assert client.get(f"/links/{slug}").json()["hits"] == 10
@@ -97,21 +127,25 @@ def test_a_stop_lets_requests_end_and_writes_the_hits(migrated: dict[str, str], 
 @pytest.mark.parametrize("worker_class", CLASSES)
 def test_readiness_goes_first(migrated: dict[str, str], worker_class: str) -> None:
     """From SIGTERM on, for the delay, new connections are served and readiness says no; then a request ends."""
-    settings = {"GUNICORN_WORKER_CLASS": worker_class, "GUNICORN_STOP_DELAY": "8"}
-    with server(migrated, **settings) as (client, process), ThreadPoolExecutor() as pool:
+    settings = {"GUNICORN_WORKER_CLASS": worker_class, "GUNICORN_STOP_DELAY": "10"}
+    with server(migrated, **settings) as (client, process), slow_request(client, 12) as slow:
         assert client.get("/readyz").status_code == 200
-        slow = pool.submit(new_connection(client).get, "/slow?seconds=10")
-        time.sleep(0.5)
         process.terminate()
         refused = 0
-        while refused < 8:  # whichever worker answers; new connections are served until the delay is over
+        while refused < 6:  # whichever worker answers; new connections are served until the delay is over
             with new_connection(client) as own:
                 answer = own.get("/readyz")
                 refused = refused + 1 if answer.status_code == 503 else 0
                 assert own.get("/version").status_code == 200
         client.close()  # Gunicorn's own worker waits for idle connections too
-        assert slow.result().status_code == 200
+        assert status_of(slow) == 200
         assert process.wait(timeout=60) == 0
+
+
+def consume(listener: ClientConnection) -> None:
+    """Take what comes until the connection is closed."""
+    while True:
+        listener.recv(timeout=60)
 
 
 @pytest.mark.parametrize("worker_class", CLASSES)
@@ -119,33 +153,33 @@ def test_websockets_get_new_links_and_are_told_to_come_again(migrated: dict[str,
     with server(migrated, GUNICORN_WORKER_CLASS=worker_class) as (client, process):
         path = client._transport._pool._uds  # type: ignore[attr-defined]
         with unix_connect(path, "ws://app/live", open_timeout=60) as listener:
-            time.sleep(1.5)  # until it has seen what was there before
-            made = client.post("/links", json={"url": "https://example.org/live"}).json()
-            assert json.loads(listener.recv(timeout=10))["slug"] == made["slug"]
+            made: set[str] = set()
+            heard = None
+            # A link that is made before the worker has seen what was there is not told.
+            while heard is None:
+                assert len(made) < 30, "none of them was told"
+                made.add(client.post("/links", json={"url": "https://example.org/live"}).json()["slug"])
+                with contextlib.suppress(TimeoutError):
+                    heard = json.loads(listener.recv(timeout=2))
+            assert heard["slug"] in made
             process.terminate()
             with pytest.raises(ConnectionClosed) as closed:
-                listener.recv(timeout=20)
+                consume(listener)
             assert closed.value.rcvd
             assert closed.value.rcvd.code == 1012
         client.close()
-        assert process.wait(timeout=20) == 0
+        assert process.wait(timeout=60) == 0
 
 
 @pytest.mark.parametrize("worker_class", CLASSES)
 def test_hits_survive_a_request_that_outlives_the_stop(migrated: dict[str, str], worker_class: str) -> None:
     patient = {"GUNICORN_WORKER_CLASS": worker_class, "GUNICORN_WORKERS": "1", "HITS_FLUSH_INTERVAL": "60"}
-    with (
-        server(migrated, **patient, GUNICORN_GRACEFUL_TIMEOUT="4") as (client, process),
-        ThreadPoolExecutor() as pool,
-    ):
+    with server(migrated, **patient, GUNICORN_GRACEFUL_TIMEOUT="2") as (client, process):
         slug = client.post("/links", json={"url": "https://example.org/"}).json()["slug"]
         client.get(f"/{slug}")
-        endless = pool.submit(new_connection(client).get, "/slow?seconds=50")
-        time.sleep(0.5)
-        process.terminate()
-        with contextlib.suppress(httpx.HTTPError):
-            endless.result()
-        assert process.wait(timeout=30) == 0
+        with slow_request(client, 50):
+            process.terminate()
+            assert process.wait(timeout=40) == 0
     with server(migrated) as (client, _):
         assert client.get(f"/links/{slug}").json()["hits"] == 1
 
@@ -312,7 +346,7 @@ def test_the_head_is_the_newest_file() -> None:
 
 
 def test_the_health_check_works_on_socket_and_port(migrated: dict[str, str]) -> None:
-    for bind in ("unix:{}/own.sock", "127.0.0.1:18427"):
+    for bind in ("unix:{}/own.sock", f"127.0.0.1:{free_port()}"):
         with tempfile.TemporaryDirectory() as directory:
             address = {"GUNICORN_BIND": bind.format(directory)}
             command = ["python", "-m", "app.healthcheck"]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -152,12 +153,20 @@ def test_a_wrong_vault_password(tmp_path: Path) -> None:
         str(secret),
         str(vault),
     ]
-    plain = tmp_path / "empty.cfg"  # the checkout's own names another password
-    plain.touch()
-    environment = os.environ | {"ANSIBLE_CONFIG": str(plain)}
-    subprocess.run(encrypt, env=environment, check=True, capture_output=True, timeout=60)
+    subprocess.run(encrypt, check=True, capture_output=True, timeout=60)
     code, output = play("deploy", inventory(tmp_path, without=tuple(VAULT)), "--vault-password-file", str(wrong))
     refused(code, output, "Decryption failed", "--vault-password-file", "vault.yml")
+
+
+def test_a_vault_that_everybody_can_open(tmp_path: Path) -> None:
+    """The lab's, copied into an inventory of one's own with the password that is published beside it."""
+    lab = ROOT / "inventories/lab"
+    (tmp_path / "group_vars").mkdir()
+    shutil.copy(lab / "group_vars/all/vault.yml", tmp_path / "group_vars/all.yml")
+    file = inventory(tmp_path, without=tuple(VAULT))
+    for playbook in ("doctor", "deploy"):
+        code, output = play(playbook, file, "--vault-password-file", str(lab / ".vault_password"))
+        refused(code, output, "Everybody can open", "group_vars/all.yml", "ansible-vault rekey")
 
 
 def test_an_inventory_without_hosts(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 NOWHERE = {"ansible_host": "127.0.0.1", "ansible_port": 1, "ansible_ssh_common_args": "-o ControlMaster=no"}
 MISSING = object()  # the variable is not set at all
 
-SLOTS = {"blue": "/run/slipway/links/blue.sock", "green": "/run/slipway/links/green.sock"}
+SLOTS = {"blue": "/run/slipway/links/blue/app.sock", "green": "/run/slipway/links/green/app.sock"}
 LINKS = {"name": "links", "slots": SLOTS}
 DEBIAN = {"distribution": "Debian", "distribution_major_version": "13", "memtotal_mb": 2048}
 SECRET = "hunter2hunter2hunter2"

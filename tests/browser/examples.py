@@ -22,7 +22,7 @@ GOOD = {"start": 0.6, "gate": 3.8, "edge": 1.1, "switch": 0.04, "drain": 2.1, "s
 BACK = {"start": 0.5, "gate": 3.1, "edge": 0.9, "switch": 0.03, "drain": 1.4, "stop": 1.2}
 LOG = """\
 [2025-10-09 08:53:59 +0000] [1] [INFO] Starting gunicorn 25.1.0
-[2025-10-09 08:53:59 +0000] [1] [INFO] Listening at: unix:/run/slipway/shortlinks/green.sock (1)
+[2025-10-09 08:53:59 +0000] [1] [INFO] Listening at: unix:/run/slipway/shortlinks/green/app.sock (1)
 [2025-10-09 08:54:00 +0000] [9] [ERROR] Exception in worker process
 Traceback (most recent call last):
   File "/app/app/settings.py", line 41, in load

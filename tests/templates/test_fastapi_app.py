@@ -57,7 +57,7 @@ def test_what_the_environment_says_reaches_the_app_as_it_is() -> None:
     environment = unit()["Environment"]
     assert '"PRICE=5 %% of \\"$9\\""' in environment
     assert '"RELEASE_ID=@RELEASE@"' in environment
-    assert '"GUNICORN_BIND=unix:/run/slipway/links/@SLOT@.sock"' in environment
+    assert '"GUNICORN_BIND=unix:/run/slipway/links/@SLOT@/app.sock"' in environment
 
 
 def test_secrets_are_credentials() -> None:

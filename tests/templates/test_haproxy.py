@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import json
 import shutil
@@ -22,6 +23,7 @@ from ansible_collections.slipway.fleet.plugins.module_utils.edge.haproxy import 
 from ansible_collections.slipway.fleet.plugins.module_utils.edge.haproxy import EdgeError
 from ansible_collections.slipway.fleet.plugins.module_utils.edge.maintenance import Page, outcome
 from ansible_collections.slipway.fleet.plugins.modules.balancer import change
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from tests.templates.rendering import Role
 
@@ -107,6 +109,8 @@ class Edge:
                 "__haproxy_runtime": str(directory),
                 "__haproxy_state_file": str(directory / "server-state"),
                 "__haproxy_log": str(directory / "log"),
+                # Whoever runs the tests is not root, perhaps.
+                "__haproxy_admin_mode": "600",
                 "__haproxy_http_port": self.port,
                 "__haproxy_https_port": self.tls_port,
                 **variables,
@@ -250,7 +254,7 @@ def test_haproxy_accepts_the_configuration(variables: dict[str, Any], tmp_path: 
 
 def test_the_runtime_interface_is_where_releases_look_for_it(tmp_path: Path) -> None:
     text = Role("haproxy", haproxy_apps=[app(tmp_path)]).render("haproxy.cfg.j2")
-    assert "stats socket /run/haproxy/admin.sock mode 660 level admin" in text
+    assert "stats socket /run/haproxy/admin.sock mode 400 level admin\n" in text
     assert "server-state-file /var/lib/haproxy/server-state" in text
     assert "chroot" not in text.replace("without chroot", "")
     assert "backend app_links" in text
@@ -319,6 +323,127 @@ def test_a_trusted_proxy_is_believed(slots: dict[str, Slot], edge: Edge) -> None
     told = {name.lower(): value for name, value in json.loads(body)["headers"].items()}
     assert response.headers["X-Request-ID"] == told["x-request-id"] == "from-the-proxy"
     assert told["x-forwarded-proto"] == "https"
+
+
+CDN, CLIENT, LIE = "198.51.100.9", "203.0.113.7", "192.0.2.66"
+PROXIES: dict[str, tuple[dict[str, Any], str, list[str], str]] = {
+    # what is in front: variables, the PROXY line, X-Forwarded-For as it comes, who asks
+    "nobody": ({}, "", [LIE], "127.0.0.1"),
+    "a proxy that is not believed": ({"haproxy_trusted_proxies": ["10.0.0.0/8"]}, "", [CLIENT], "127.0.0.1"),
+    "an own balancer": ({"haproxy_trusted_proxies": ["127.0.0.0/8"]}, "", [CLIENT], CLIENT),
+    "an own balancer, IPv6": ({"haproxy_trusted_proxies": ["127.0.0.0/8"]}, "", ["2001:db8::7"], "2001:db8::7"),
+    "an own balancer that says nothing": ({"haproxy_trusted_proxies": ["127.0.0.0/8"]}, "", [], "127.0.0.1"),
+    "an appending balancer": ({"haproxy_trusted_proxies": ["127.0.0.0/8"]}, "", [f"{LIE}, {CLIENT}"], CLIENT),
+    "an appending balancer, by lines": ({"haproxy_trusted_proxies": ["127.0.0.0/8"]}, "", [LIE, CLIENT], CLIENT),
+    "a balancer that passes nonsense": (
+        {"haproxy_trusted_proxies": ["127.0.0.0/8"]},
+        "",
+        [f"{CLIENT}, unknown"],
+        "127.0.0.1",
+    ),
+    "a CDN": ({"haproxy_trusted_proxies": ["127.0.0.0/8"]}, "", [f"{LIE}, {LIE}, {CLIENT}"], CLIENT),
+    "a CDN and an own balancer": (
+        {"haproxy_trusted_proxies": ["127.0.0.0/8", "198.51.100.0/24"]},
+        "",
+        [f"{LIE}, {CLIENT}, {CDN}"],
+        CLIENT,
+    ),
+    "a liar who names the CDN": (
+        {"haproxy_trusted_proxies": ["127.0.0.0/8", "198.51.100.0/24"]},
+        "",
+        [f"{LIE}, {CDN}, {CLIENT}"],
+        CLIENT,
+    ),
+    "more proxies than are read": (
+        {"haproxy_trusted_proxies": ["127.0.0.0/8", "198.51.100.0/24"]},
+        "",
+        [", ".join([LIE, *[CDN] * 5])],
+        CDN,
+    ),
+    "the PROXY protocol": (
+        {"haproxy_proxy_protocol": ["127.0.0.0/8"]},
+        f"PROXY TCP4 {CLIENT} 10.0.0.1 4711 80\r\n",
+        [LIE],
+        CLIENT,
+    ),
+    "a CDN and the PROXY protocol": (
+        {"haproxy_proxy_protocol": ["127.0.0.0/8"], "haproxy_trusted_proxies": ["198.51.100.0/24"]},
+        f"PROXY TCP4 {CDN} 10.0.0.1 4711 80\r\n",
+        [f"{LIE}, {CLIENT}"],
+        CLIENT,
+    ),
+}
+
+
+def ask_as(edge: Edge, line: str, path: str, forwarded: list[str]) -> tuple[int, str]:
+    """Status and body of GET over a connection that may begin with a line of the PROXY protocol."""
+    with socket.create_connection(("127.0.0.1", edge.port), 10) as connection:
+        headers = "".join(f"X-Forwarded-For: {value}\r\n" for value in forwarded)
+        text = (
+            f"{line}GET {path} HTTP/1.1\r\nHost: localhost\r\nX-Real-IP: {LIE}\r\nForwarded: for={LIE}\r\n{headers}\r\n"
+        )
+        connection.sendall(text.encode())
+        answer = http.client.HTTPResponse(connection)
+        answer.begin()
+        return answer.status, answer.read().decode()
+
+
+def seen_by_uvicorn(headers: dict[str, str]) -> str:
+    """The address that the app gets, as Gunicorn's configuration has Uvicorn read the headers."""
+    seen: list[str] = []
+
+    async def inner(scope: Any, receive: Any, send: Any) -> None:
+        del receive, send
+        seen.append(scope["client"][0])
+
+    raw = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+    scope: Any = {"type": "http", "client": None, "headers": raw, "scheme": "http"}
+    asyncio.run(ProxyHeadersMiddleware(inner, trusted_hosts="*")(scope, None, None))  # type: ignore[arg-type]
+    return seen[0]
+
+
+@pytest.mark.parametrize("case", PROXIES)
+def test_one_address_is_who_asks(case: str, slots: dict[str, Slot], tmp_path: Path) -> None:
+    """For the app, the log, the private paths and the maintenance page alike."""
+    variables, line, forwarded, who = PROXIES[case]
+    inside = {"haproxy_private_networks": [who], "haproxy_maintenance_passes": [who], "haproxy_maintenance": ["links"]}
+    outside = {"haproxy_private_networks": ["192.0.2.66"], "haproxy_maintenance_passes": ["192.0.2.66"]}
+    (tmp_path / "inside").mkdir()
+    (tmp_path / "outside").mkdir()
+    within = Edge(tmp_path / "inside", haproxy_apps=[app(tmp_path)], **variables, **inside)
+    without = Edge(tmp_path / "outside", haproxy_apps=[app(tmp_path)], **variables, **outside)
+    for edge in (within, without):
+        edge.start()
+    try:
+        status, body = ask_as(within, line, "/metrics", forwarded)
+        assert status == 200, "in the private network, and past the maintenance page"
+        told = json.loads(body)["headers"]
+        assert [value for name, value in told.items() if name.lower() == "x-forwarded-for"] == [who]
+        assert not {"x-real-ip", "forwarded"} & {name.lower() for name in told}
+        assert seen_by_uvicorn(told) == who
+        assert within.logged()["client"] == who
+        assert ask_as(without, line, "/metrics", forwarded)[0] == 403
+        (tmp_path / "outside/maintenance.map").write_text("links on\n")
+        without.restart()
+        assert ask_as(without, line, "/x", forwarded)[0] == 503
+    finally:
+        within.stop()
+        without.stop()
+
+
+@pytest.mark.parametrize("edge", [{"haproxy_proxy_protocol": ["127.0.0.0/8"]}], indirect=True)
+def test_a_balancer_of_the_proxy_protocol_cannot_leave_it_out(slots: dict[str, Slot], edge: Edge) -> None:
+    with pytest.raises((ConnectionError, http.client.HTTPException)):
+        ask_as(edge, "", "/x", [LIE])
+
+
+@pytest.mark.parametrize("edge", [{"haproxy_trusted_proxies": ["127.0.0.0/8"]}], indirect=True)
+@pytest.mark.parametrize(
+    ("said", "told"), [("https", "https"), ("HTTPS", "HTTPS"), ("gopher", "http"), ("a, b", "http")]
+)
+def test_the_scheme_is_http_or_https(said: str, told: str, slots: dict[str, Slot], edge: Edge) -> None:
+    headers = json.loads(edge.get("/x", X_Forwarded_Proto=said)[1])["headers"]
+    assert {name.lower(): value for name, value in headers.items()}["x-forwarded-proto"] == told
 
 
 def test_headers_are_added_where_the_app_has_none(slots: dict[str, Slot], edge: Edge) -> None:

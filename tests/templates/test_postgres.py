@@ -84,6 +84,11 @@ def test_memory_is_two_fifths_of_the_host_s() -> None:
     assert int(Role("postgres", ansible_facts={}).value("postgres_memory_mib")) == 409
 
 
+def test_the_limits_in_seconds_are_the_user_s() -> None:
+    check = service(postgres_start_deadline=900, postgres_check_timeout=40)["healthcheck"]
+    assert (check["start_period"], check["timeout"]) == ("900s", "40s")
+
+
 def test_own_settings_come_last() -> None:
     found = settings(postgres_settings={"work_mem": "64MB", "jit": False, "timezone": None, "application_name": "it's"})
     assert found["work_mem"] == "'64MB'"

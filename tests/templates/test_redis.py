@@ -61,6 +61,13 @@ def test_a_new_password_is_a_new_container() -> None:
     assert service()["labels"] != service(redis_password="another-secret-0123456789")["labels"]
 
 
+def test_the_limits_in_seconds_are_the_user_s() -> None:
+    slow = {"redis_start_deadline": 900, "redis_check_timeout": 40}
+    check = service(**slow)["healthcheck"]
+    assert (check["start_period"], check["timeout"]) == ("900s", "40s")
+    assert "TimeoutStartSec=900" in role(redis_provider="native", **slow).render("unit.conf.j2").splitlines()
+
+
 def test_settings() -> None:
     assert settings()["maxmemory"] == "96mb"
     assert settings()["appendonly"] == "yes"

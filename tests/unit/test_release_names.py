@@ -15,7 +15,7 @@ from ansible_collections.slipway.fleet.plugins.filter.release import (
 )
 from ansible_collections.slipway.fleet.plugins.module_utils.release.diagnosis import last_exception
 from ansible_collections.slipway.fleet.plugins.module_utils.release.listening import parse_listening
-from ansible_collections.slipway.fleet.plugins.modules.doctor import compose_version
+from ansible_collections.slipway.fleet.plugins.module_utils.release.preflight import compose_version
 
 
 def test_a_release_is_named_by_its_content() -> None:
@@ -69,9 +69,9 @@ def test_listening_addresses_from_the_kernel_tables() -> None:
         "   2: 0B00007F:9ED9 00000000:0000 0A 00000000:00000000 00:00000000 00000000 0 0 1 1 0 100 0 0 10 0\n"
         "   1: 0100007F:8000 0100007F:1234 01 00000000:00000000 00:00000000 00000000 10001 0 1 1 0 100 0 0 10 0\n"
         "Num       RefCount Protocol Flags    Type St Inode Path\n"
-        "0000: 00000002 00000000 00010000 0001 01 30 /run/slipway/links/blue.sock\n"
+        "0000: 00000002 00000000 00010000 0001 01 30 /run/slipway/links/blue/app.sock\n"
     )
-    assert parse_listening(tables) == ["socket /run/slipway/links/blue.sock", "tcp port 9000"]
+    assert parse_listening(tables) == ["socket /run/slipway/links/blue/app.sock", "tcp port 9000"]
 
 
 @pytest.mark.parametrize(("text", "version"), [("2.26.1-4", (2, 26)), ("v2.9", (2, 9)), ("5.0.0", (5, 0))])

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from ansible_collections.slipway.fleet.plugins.module_utils.host.command import Ran
 from ansible_collections.slipway.fleet.plugins.module_utils.release import systemd as systemd_module
 from ansible_collections.slipway.fleet.plugins.module_utils.release.listening import parse_listening, sockets_of
 from ansible_collections.slipway.fleet.plugins.module_utils.release.model import SLOTS, SlotStatus
 from ansible_collections.slipway.fleet.plugins.module_utils.release.runtime import RuntimeFailed
 from ansible_collections.slipway.fleet.plugins.module_utils.release.runtimes import Runtimes
+from ansible_collections.slipway.fleet.plugins.module_utils.release.slots import SlotDirectories
 from ansible_collections.slipway.fleet.plugins.module_utils.release.systemd import Systemd, once, parse_properties
 from ansible_collections.slipway.fleet.plugins.module_utils.release.words import unit_assignment, unit_word
 
@@ -21,7 +22,7 @@ UNIT = """\
 [Unit]
 Description=links, release @RELEASE@
 [Service]
-ExecStart=gunicorn --bind unix:/run/slipway/links/@SLOT@.sock
+ExecStart=gunicorn --bind unix:/run/slipway/links/@SLOT@/app.sock
 BindReadOnlyPaths=/opt/slipway/links/packages/aaaaaaaaaaaa/srv:/srv
 LoadCredential=SECRET_KEY:{secrets}/SECRET_KEY
 """
@@ -36,17 +37,17 @@ class Manager:
     journal: str = ""
     asked: list[list[str]] = field(default_factory=list)
 
-    def __call__(self, command: list[str], timeout: float) -> subprocess.CompletedProcess[str]:
+    def __call__(self, command: list[str], timeout: float) -> Ran:
         assert timeout > 0
         self.asked.append(command)
         if command[0] == "journalctl":
-            return subprocess.CompletedProcess(command, 0, self.journal, "")
+            return Ran(tuple(command), 0, self.journal, "")
         if command[1] == "show":
             blocks = [self.properties.get(unit, {"ActiveState": "inactive"}) for unit in command[3:]]
             text = "\n\n".join("\n".join(f"{name}={value}" for name, value in block.items()) for block in blocks)
-            return subprocess.CompletedProcess(command, 0, text + "\n", "")
+            return Ran(tuple(command), 0, text + "\n", "")
         said = self.failing.get(command[1], "")
-        return subprocess.CompletedProcess(command, 1 if said else 0, "", said)
+        return Ran(tuple(command), 1 if said else 0, "", said)
 
     def verbs(self) -> list[str]:
         return [command[1] for command in self.asked if command[0] == "systemctl" and command[1] != "show"]
@@ -66,7 +67,15 @@ def systemd(tmp_path: Path, manager: Manager) -> Systemd:
     (releases / RELEASE / "unit.service").write_text(UNIT.format(secrets=secrets))
     for name in ("etc", "run/system", "cgroup"):
         (tmp_path / name).mkdir(parents=True)
-    return Systemd("links", releases, manager, tmp_path / "etc", tmp_path / "run/system", tmp_path / "cgroup")
+    return Systemd(
+        "links",
+        releases,
+        Path("/run/slipway/links"),
+        manager,
+        tmp_path / "etc",
+        tmp_path / "run/system",
+        tmp_path / "cgroup",
+    )
 
 
 def test_a_start_installs_the_unit_of_the_release_for_now_and_for_every_boot(
@@ -75,7 +84,7 @@ def test_a_start_installs_the_unit_of_the_release_for_now_and_for_every_boot(
     systemd.start("blue", RELEASE)
     text = (systemd.units / "slipway-links@blue.service").read_text()
     assert f"Description=links, release {RELEASE}\n" in text
-    assert "unix:/run/slipway/links/blue.sock" in text
+    assert "unix:/run/slipway/links/blue/app.sock" in text
     assert "@" not in text
     assert manager.verbs() == ["daemon-reload", "reset-failed", "enable", "start"]
 
@@ -95,7 +104,7 @@ def test_a_missing_secret_stops_the_start_by_its_name(systemd: Systemd, manager:
     with pytest.raises(RuntimeFailed, match="the secret SECRET_KEY is missing"):
         systemd.start("blue", RELEASE)
     with pytest.raises(RuntimeFailed, match="the secret SECRET_KEY is missing"):
-        systemd.run(RELEASE, ["true"], 5)
+        systemd.run(RELEASE, ["true"], 5, "the-check")
     assert not manager.asked, "nothing was touched"
 
 
@@ -175,7 +184,7 @@ def test_a_one_off_is_the_unit_with_another_command(systemd: Systemd, manager: M
     seen: dict[str, str] = {}
     answer = manager.__call__
 
-    def watch(command: list[str], timeout: float) -> subprocess.CompletedProcess[str]:
+    def watch(command: list[str], timeout: float) -> Ran:
         if command[1] == "start":
             seen["unit"] = (systemd.transient / command[2]).read_text()
             seen["drop-in"] = (systemd.transient / f"{command[2]}.d/oneoff.conf").read_text()
@@ -185,9 +194,9 @@ def test_a_one_off_is_the_unit_with_another_command(systemd: Systemd, manager: M
         return answer(command, timeout)
 
     systemd.execute = watch
-    result = systemd.run(RELEASE, ["python", "-c", "print('$HOME 100%')"], 30)
+    result = systemd.run(RELEASE, ["python", "-c", "print('$HOME 100%')"], 30, "the-migration")
     assert (result.returncode, result.stdout) == (3, "migrated\n")
-    assert "oneoff-" in seen["unit"]
+    assert "oneoff-the-migration" in seen["unit"]
     assert 'ExecStart=\nExecStart="python" "-c" "print(\'$$HOME 100%%\')"\n' in seen["drop-in"]
     assert list(systemd.transient.iterdir()) == [], "nothing is left"
     assert list(systemd.transient.parent.glob("slipway-oneoff-*")) == []
@@ -195,15 +204,30 @@ def test_a_one_off_is_the_unit_with_another_command(systemd: Systemd, manager: M
 
 def test_a_one_off_that_takes_too_long(systemd: Systemd, manager: Manager) -> None:
     class Slow(Manager):
-        def __call__(self, command: list[str], timeout: float) -> subprocess.CompletedProcess[str]:
+        def __call__(self, command: list[str], timeout: float) -> Ran:
             if command[1] == "show":
-                return subprocess.CompletedProcess(command, 0, "Result=timeout\n", "")
-            return subprocess.CompletedProcess(command, 1 if command[1] == "start" else 0, "", "")
+                return Ran(tuple(command), 0, "ActiveState=failed\nResult=timeout\n", "")
+            return Ran(tuple(command), 1 if command[1] == "start" else 0, "", "")
 
     systemd.execute = Slow()
-    with pytest.raises(subprocess.TimeoutExpired):
-        systemd.run(RELEASE, ["sleep", "60"], 5)
+    assert systemd.run(RELEASE, ["sleep", "60"], 5, "x").timed_out
     assert list(systemd.transient.iterdir()) == []
+
+
+def test_a_one_off_that_a_dead_runner_left_is_ended_before_another(systemd: Systemd, manager: Manager) -> None:
+    class Left(Manager):
+        stopped = False
+
+        def __call__(self, command: list[str], timeout: float) -> Ran:
+            self.stopped |= command[1] == "stop"
+            self.asked.append(command)
+            state = "inactive" if self.stopped else "activating"
+            return Ran(tuple(command), 0, f"ActiveState={state}\nExecMainCode=1\nExecMainStatus=0\n", "")
+
+    left = Left()
+    systemd.execute = left
+    assert systemd.run(RELEASE, ["true"], 0.1, "the-migration").returncode == 0
+    assert left.verbs().index("stop") < left.verbs().index("start")
 
 
 def test_the_drop_in_of_a_one_off_ends_with_the_command() -> None:
@@ -251,12 +275,12 @@ def test_only_the_sockets_of_the_process_count(tmp_path: Path) -> None:
     tables = (
         "   0: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000  1000 0 4711 1\n"
         "   1: 0100007F:0016 00000000:0000 0A 00000000:00000000 00:00000000 00000000  1000 0 4712 1\n"
-        "0000: 00000002 00000000 00010000 0001 01 4713 /run/slipway/links/blue.sock\n"
+        "0000: 00000002 00000000 00010000 0001 01 4713 /run/slipway/links/blue/app.sock\n"
     )
     (tmp_path / "fd").mkdir()
     for number, inode in enumerate(("4711", "4713")):
         (tmp_path / f"fd/{number}").symlink_to(f"socket:[{inode}]")
-    assert parse_listening(tables, sockets_of(tmp_path)) == ["socket /run/slipway/links/blue.sock", "tcp port 8080"]
+    assert parse_listening(tables, sockets_of(tmp_path)) == ["socket /run/slipway/links/blue/app.sock", "tcp port 8080"]
     assert "tcp port 22" in parse_listening(tables)
     assert sockets_of(tmp_path / "gone") == set()
 
@@ -287,8 +311,14 @@ class Adapter:
     def discard(self, releases: list[str]) -> None:
         self.told.append(f"discard {releases}")
 
-    def run(self, release: str, command: list[str], timeout: float) -> subprocess.CompletedProcess[str]:
-        return subprocess.CompletedProcess(command, 0, f"{release} {timeout}", "")
+    def retire(self, slot: str) -> None:
+        self.told.append(f"retire {slot}")
+
+    def there(self, releases: list[str]) -> list[str]:
+        return [release for release in releases if release in self.release.values()]
+
+    def run(self, release: str, words: list[str], timeout: float, name: str) -> Ran:
+        return Ran(tuple(words), 0, f"{release} {timeout} {name}", "")
 
 
 @pytest.fixture
@@ -298,7 +328,10 @@ def both(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Runtimes, Ada
         (tmp_path / release).mkdir()
         (tmp_path / release / name).touch()
     compose, systemd = Adapter(), Adapter()
-    return Runtimes("links", tmp_path, {"compose": compose, "systemd": systemd}), compose, systemd
+    sockets = tmp_path / "sockets"
+    sockets.mkdir()
+    directories = SlotDirectories(sockets, tmp_path)
+    return Runtimes("links", tmp_path, {"compose": compose, "systemd": systemd}, directories), compose, systemd
 
 
 def test_each_release_is_started_by_its_own_runtime(both: tuple[Runtimes, Adapter, Adapter]) -> None:
@@ -313,7 +346,7 @@ def test_each_release_is_started_by_its_own_runtime(both: tuple[Runtimes, Adapte
     ]
     assert runtimes.logs("green", 9) == "9 lines"
     assert runtimes.listening("blue") == ["socket blue"]
-    assert runtimes.run("s", ["true"], 5).stdout == "s 5"
+    assert runtimes.run("s", ["true"], 5, "x").stdout == "s 5 x"
 
 
 def test_a_slot_is_emptied_whichever_runtime_filled_it(both: tuple[Runtimes, Adapter, Adapter]) -> None:

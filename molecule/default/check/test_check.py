@@ -12,7 +12,7 @@ CONVERGE = Path(__file__).resolve().parents[1] / "converge.yml"
 # Name, kind, owner, mode, size and time of every file. What a running system writes by itself is left out, and so is
 # where Ansible puts its modules.
 FINGERPRINT = (
-    "find / -xdev -not ( "
+    "find / -ignore_readdir_race -xdev -not ( "
     "( -path /proc -o -path /sys -o -path /dev -o -path /run -o -path /tmp -o -path /var/tmp -o -path /var/log"
     " -o -path /root/.ansible -o -path /var/lib/systemd -o -path /var/lib/dbus ) -prune )"
     " -not -path /root -printf '%p %y %U:%G %m %s %T@\\n'"

@@ -122,10 +122,11 @@ def test_a_removed_app_leaves_nothing_but_its_data(deployment: Deployment, host:
         f"/opt/slipway/{promise.app}",
         f"/run/slipway/{promise.app}",
         f"/etc/tmpfiles.d/slipway-{promise.app}.conf",
+        f"/etc/tmpfiles.d/slipway-{promise.app}-slots.conf",
     ):
         assert not host.file(path).exists, path
     assert host.check_output(f"docker ps --all --quiet --filter label=slipway.app={promise.app}") == ""
     assert host.check_output("docker volume ls --quiet") == volumes
     again = deployment.deploy(**deployment.made_from(str(Path(__file__).resolve().parents[3])))
     assert again.code == 0, again.output
-    deployment.wait_until_serving(30)
+    deployment.wait_until_serving()

@@ -13,7 +13,7 @@ from deployment import Deployment, Outcome
 def refused(deployment: Deployment, host: Any, promise: Promise, playbook: str = "deploy", **variables: Any) -> Outcome:
     """Run a playbook that must fail, and see that it left everything as it was."""
     before = deployment.version()
-    files = f"find {promise.root} /etc -printf '%p %m %s %T@\\n' | sort"
+    files = f"find {promise.root} /etc -ignore_readdir_race -printf '%p %m %s %T@\\n' | sort"
     there = host.check_output(files)
     outcome = deployment.play(playbook, **variables)
     assert outcome.code != 0, outcome.output
@@ -82,7 +82,7 @@ def test_a_stopped_edge(deployment: Deployment, host: Any, promise: Promise) -> 
         outcome = deployment.deploy()
     finally:
         host.check_output("systemctl start haproxy")
-    deployment.wait_until_serving(20)
+    deployment.wait_until_serving()
     assert outcome.code != 0, outcome.output
     assert outcome.changed == 0, outcome.output
     assert "/run/haproxy/admin.sock" in outcome.failure()

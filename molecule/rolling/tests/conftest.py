@@ -41,7 +41,7 @@ def fleet(scratch: Path) -> Fleet:
             # Long enough for the load's long requests, short enough for websockets that stay to be cut.
             "fastapi_app_drain": 12,
             "fastapi_app_soak": 0,
-            "fastapi_app_gate_deadline": 30,
+            "fastapi_app_gate_deadline": 60,
         },
     )
 

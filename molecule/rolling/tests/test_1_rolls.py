@@ -10,13 +10,19 @@ import pytest
 from contract import ROOT
 from deployment import assert_nothing_lost
 from fleet import HOME, WEB, Fleet, on, outcomes
+from soak import LONG
 
-ENOUGH = 50_000
-ROLLS = ["deploy", "deploy", "code", "rollback", "deploy", "restart", "deploy", "deploy", "rollback", "deploy"]
+# Requests over all rolls.
+ENOUGH = 50_000 if LONG else 10_000
+# One of each kind at least; more of them find what comes with age.
+ROLLS = ["deploy", "code", "rollback", "restart"]
+if LONG:
+    ROLLS = ["deploy", *ROLLS[:3], "deploy", "restart", "deploy", "deploy", "rollback", "deploy"]
 
 
-@pytest.mark.parametrize("_", ["ten rolls"])
-def test_ten_rolls_lose_nothing(fleet: Fleet, _: str) -> None:
+@pytest.mark.soak
+@pytest.mark.parametrize("_", [f"{len(ROLLS)} rolls"])
+def test_rolls_lose_nothing(fleet: Fleet, _: str) -> None:
     """Configuration, code, rollbacks and a restart; requests of 1 s and 10 s, streams and websockets among the rest."""
     numbers = itertools.count(1)
     seen = [fleet.version()["release"]]

@@ -9,7 +9,9 @@ import time
 from typing import Any
 
 import pytest
-from fleet import BALANCER, HOME, WEB, Fleet, Run, drained, on, outcomes, table, unreachable
+from contract import until
+from fleet import BALANCER, HOME, WEB, Fleet, Run, drained, edge_process, on, outcomes, table, unreachable
+from soak import LONG
 
 pytestmark = pytest.mark.usefixtures("loaded")
 
@@ -40,6 +42,7 @@ def broken_on(host: str, **more: Any) -> dict[str, Any]:
         "fastapi_app_revision": f"broken on {host}",
         "fastapi_app_environment": ENVIRONMENT | {"GUNICORN_WORKERS": workers},
         "fastapi_app_check_command": [],
+        "fastapi_app_gate_deadline": 30,
         **more,
     }
 
@@ -172,25 +175,30 @@ def test_a_freeze_stops_a_deploy_and_says_why(fleet: Fleet) -> None:
         assert fleet.play("lock", slipway_lock="free").code == 0
 
 
-# Where the controller is killed: words that the run prints just before, and how long to wait then.
+# Where the controller is killed: words that the run prints just before, and how long to wait then. Each of the signals,
+# before anything is changed, while the database is, and in the middle of the roll.
 POINTS = [
     ("Preflight, changes nothing", 1.0, signal.SIGINT),
-    ("Hold the fleet", 1.0, signal.SIGKILL),
-    ("beside what runs", 1.5, signal.SIGTERM),
-    ("Put the release's files on the host", 0.2, signal.SIGKILL),
-    ("Let the release check itself", 0.5, signal.SIGINT),
     ("Migrate, once for all hosts", 1.0, signal.SIGKILL),
-    ("Start the probe", 0.3, signal.SIGTERM),
-    ("Roll, host by host", 1.5, signal.SIGKILL),
     ("Roll, host by host", 3.0, signal.SIGINT),
-    ("Roll, host by host", 6.0, signal.SIGTERM),
     (f"\n{A}  ", 2.0, signal.SIGKILL),
     (f"\n{B}  ", 1.0, signal.SIGTERM),
-    ("Settle the fleet", 0.5, signal.SIGKILL),
-    ("PLAY [Tell]", 0.1, signal.SIGKILL),
 ]
+if LONG:
+    POINTS += [
+        ("Hold the fleet", 1.0, signal.SIGKILL),
+        ("beside what runs", 1.5, signal.SIGTERM),
+        ("Put the release's files on the host", 0.2, signal.SIGKILL),
+        ("Let the release check itself", 0.5, signal.SIGINT),
+        ("Start the probe", 0.3, signal.SIGTERM),
+        ("Roll, host by host", 1.5, signal.SIGKILL),
+        ("Roll, host by host", 6.0, signal.SIGTERM),
+        ("Settle the fleet", 0.5, signal.SIGKILL),
+        ("PLAY [Tell]", 0.1, signal.SIGKILL),
+    ]
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("point", range(len(POINTS)), ids=[f"{where} {number.name}" for where, _, number in POINTS])
 def test_a_killed_controller_leaves_whole_hosts_and_a_free_lock(fleet: Fleet, point: int) -> None:
     """Each run is the rerun of the one before: nothing is cleaned up by hand in between."""
@@ -205,6 +213,7 @@ def test_a_killed_controller_leaves_whole_hosts_and_a_free_lock(fleet: Fleet, po
     print(f"killed at {words!r} with {number.name}: exit code {code}, lock free after {freed:.1f} s")
 
 
+@pytest.mark.soak
 def test_after_all_those_kills_a_deploy_converges(fleet: Fleet) -> None:
     outcome = fleet.deploy(**fleet.release("after the kills"))
     assert outcome.code == 0, outcome.output
@@ -290,8 +299,9 @@ def test_restarts_of_docker_and_reloads_of_haproxy_lose_nothing(fleet: Fleet) ->
 
 def test_a_balancer_remembers_a_drained_host_over_a_reload(fleet: Fleet) -> None:
     assert fleet.play("drain", haproxy_server=C).code == 0
+    before = edge_process()
     on(BALANCER, "systemctl reload haproxy")
-    time.sleep(1)
+    until(lambda: edge_process() not in {before, 0}, "the load balancer's next process answers")
     assert drained() == {C}
     assert fleet.play("drain", haproxy_server=C, haproxy_server_state="ready").code == 0
     assert drained() == set()

@@ -59,3 +59,11 @@ def perform(operation: str, options: Mapping[str, Any], check_mode: bool = False
     finally:
         if given["archive"]:
             Path(given["archive"]).unlink(missing_ok=True)
+
+
+def image(arguments: dict[str, Any], tell: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+    """The verb of the agent: operation, its options, and check_mode. Raises ERRORS."""
+    return perform(str(arguments["operation"]), arguments, bool(arguments.get("check_mode")))
+
+
+VERBS = {"image": image}

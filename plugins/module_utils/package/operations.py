@@ -7,7 +7,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Callable
 
 from .packages import PackageError, Packages, target_of
 
@@ -48,3 +48,11 @@ def perform(operation: str, options: Mapping[str, Any]) -> dict[str, Any]:
         os.umask(before)
         archive.unlink(missing_ok=True)
     return {"changed": True}
+
+
+def package(arguments: dict[str, Any], tell: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+    """The verb of the agent: operation and its options. Raises ERRORS."""
+    return perform(str(arguments["operation"]), arguments)
+
+
+VERBS = {"package": package}

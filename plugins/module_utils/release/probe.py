@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import http.client
+import os
 import socket
+import stat
 
 from .model import Probe
 
@@ -20,16 +22,21 @@ class _UnixConnection(http.client.HTTPConnection):
 
 
 def get(address: str, path: str, timeout: float) -> Probe:
-    """GET `path` from the Unix socket `address`. Never raises: what went wrong is in `error`."""
+    """GET `path` from the Unix socket `address`. Never raises: what went wrong is in `error`.
+
+    A link is not followed: the app can make one, and root could open what it leads to.
+    """
     connection = _UnixConnection(address, timeout)
     try:
+        if not stat.S_ISSOCK(os.lstat(address).st_mode):
+            return Probe(error=f"{address} is no socket")
         connection.request("GET", path, headers={"Accept": "application/json"})
         answer = connection.getresponse()
         return Probe(answer.status, answer.read(65536).decode("utf-8", "replace"))
     except FileNotFoundError:
-        return Probe(error=f"{address} does not exist")
+        return Probe(error=f"{address} does not exist", nobody=True)
     except ConnectionRefusedError:
-        return Probe(error=f"nothing listens on {address}")
+        return Probe(error=f"nothing listens on {address}", nobody=True)
     except (OSError, http.client.HTTPException) as error:
         return Probe(error=f"{type(error).__name__}: {error}".rstrip(": "))
     finally:

@@ -7,16 +7,18 @@ one runtime to the other is therefore a release like any other, and so is a roll
 from __future__ import annotations
 
 import shutil
-import subprocess
 from pathlib import Path
 from typing import Optional
 
+from ..host.command import Ran
 from .compose import Compose
 from .model import SLOTS, SlotStatus
 from .runtime import STAGED_BY, Runtime, RuntimeFailed
+from .slots import SlotDirectories
 from .systemd import Systemd
 
 TOOLS = {"compose": "docker", "systemd": "systemctl"}
+SOCKETS = Path("/run/slipway")
 
 
 def staged_for(releases: Path, release: str) -> Optional[str]:
@@ -27,11 +29,18 @@ def staged_for(releases: Path, release: str) -> Optional[str]:
 class Runtimes:
     """Both adapters as one. One whose tool the host lacks, or that no staged release needs, is not asked."""
 
-    def __init__(self, app: str, releases: Path, adapters: Optional[dict[str, Runtime]] = None) -> None:
+    def __init__(
+        self,
+        app: str,
+        releases: Path,
+        adapters: Optional[dict[str, Runtime]] = None,
+        directories: Optional[SlotDirectories] = None,
+    ) -> None:
         self.releases = releases
+        self.directories = directories or SlotDirectories(SOCKETS / app)
         self.adapters = adapters or {
-            "compose": Compose(app, releases),
-            "systemd": Systemd(app, releases),
+            "compose": Compose(app, releases, self.directories.sockets),
+            "systemd": Systemd(app, releases, self.directories.sockets),
         }
 
     def kind(self, release: str) -> str:
@@ -41,8 +50,10 @@ class Runtimes:
         raise RuntimeFailed(f"release {release} is not staged on this host (no files in {self.releases / release})")
 
     def start(self, slot: str, release: str) -> None:
-        """Start `release` in `slot`, by its own runtime."""
-        self.adapters[self.kind(release)].start(slot, release)
+        """Start `release` in `slot`, by its own runtime, with nothing left of what was in the slot before."""
+        adapter = self.adapters[self.kind(release)]
+        self.directories.renew(slot)
+        adapter.start(slot, release)
 
     def stop(self, slot: str, grace: float) -> None:
         for adapter in self._used().values():
@@ -69,9 +80,17 @@ class Runtimes:
         for adapter in self._used().values():
             adapter.discard(releases)
 
-    def run(self, release: str, command: list[str], timeout: float) -> subprocess.CompletedProcess[str]:
+    def retire(self, slot: str) -> None:
+        for adapter in self._used().values():
+            adapter.retire(slot)
+
+    def there(self, releases: list[str]) -> list[str]:
+        return [release for adapter in self._used().values() for release in adapter.there(releases)]
+
+    def run(self, release: str, words: list[str], timeout: float, name: str) -> Ran:
         """Run a one-off command in `release`, by its own runtime."""
-        return self.adapters[self.kind(release)].run(release, command, timeout)
+        self.directories.have_oneoff()
+        return self.adapters[self.kind(release)].run(release, words, timeout, name)
 
     def _used(self) -> dict[str, Runtime]:
         return {

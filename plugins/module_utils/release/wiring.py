@@ -1,4 +1,4 @@
-"""From the parameters of a module to a transaction of this host; several modules take the same ones."""
+"""From the arguments of a verb to a transaction of this host, and from the parameters of a module to such arguments."""
 
 from __future__ import annotations
 
@@ -7,76 +7,88 @@ from pathlib import Path
 from typing import Any, Optional
 
 from ..edge.haproxy import EDGE_ARGUMENT, Edge
-from .canary import Canary, Thresholds
+from .canary import BEFORE, Canary, Thresholds
+from .lease import Lease
 from .model import Gate, Request
 from .probe import get
 from .runtimes import Runtimes
+from .slots import SlotDirectories, socket_of
 from .store import Store
 from .transaction import Transaction
+
+
+def options_of(kind: type[Any]) -> dict[str, Any]:
+    """The options of a module that fill a dataclass, with its defaults: these stand in one place."""
+    return {field.name: {"type": type(field.default).__name__, "default": field.default} for field in fields(kind)}
+
 
 # Where the app is on the host and how it is looked at.
 PLACE_ARGUMENTS: dict[str, Any] = {
     "app": {"type": "str", "required": True},
     "root": {"type": "path", "required": True},
     "socket_directory": {"type": "path", "required": True},
-    "gate": {
-        "type": "dict",
-        "default": {},
-        "options": {
-            "path": {"type": "str", "default": "/readyz"},
-            "version_path": {"type": "str", "default": "/version"},
-            "passes": {"type": "int", "default": 3},
-            "interval": {"type": "float", "default": 1.0},
-            "timeout": {"type": "float", "default": 5.0},
-            "deadline": {"type": "float", "default": 60.0},
-        },
-    },
+    "gate": {"type": "dict", "default": {}, "options": options_of(Gate)},
     "edge": EDGE_ARGUMENT,
 }
-
-
 # When a release counts as worse than the one before; see Thresholds in canary.py.
 CANARY_ARGUMENT: dict[str, Any] = {
     "type": "dict",
     "default": {},
     "options": {
         "judged": {"type": "bool", "default": True},
-        "before": {"type": "float", "default": 300.0},
-        "requests": {"type": "int", "default": 50},
-        "errors": {"type": "int", "default": 3},
-        "error_ratio": {"type": "float", "default": 2.0},
-        "error_difference": {"type": "float", "default": 0.01},
-        "ms_ratio": {"type": "float", "default": 3.0},
-        "ms_difference": {"type": "float", "default": 200.0},
+        "before": {"type": "float", "default": BEFORE},
+        **options_of(Thresholds),
     },
 }
 
 
-def judge_of(parameters: dict[str, Any]) -> Optional[Canary]:
+def arguments_of(parameters: dict[str, Any]) -> dict[str, Any]:
+    """What a verb of operations.py takes, from the flat parameters of a module without those that were not given."""
+    given = {name: value for name, value in parameters.items() if value is not None}
+    place = {name: given.pop(name) for name in PLACE_ARGUMENTS if name in given}
+    return {**given, "place": place}
+
+
+def judge_of(arguments: dict[str, Any]) -> Optional[Canary]:
     """The judge of a release that soaks; None where it is not to be judged."""
-    limits = dict(parameters.get("canary") or {})
-    if not limits.pop("judged", False) or not parameters.get("soak"):
+    limits = {name: value for name, value in (arguments.get("canary") or {}).items() if value is not None}
+    if not limits.pop("judged", True) or not arguments.get("soak"):
         return None
-    before = limits.pop("before")
-    return Canary(parameters["edge"]["backend"], Thresholds(**limits), before)
+    before = float(limits.pop("before", BEFORE))
+    return Canary(arguments["place"]["edge"]["backend"], Thresholds(**limits), before)
 
 
-def transaction_of(parameters: dict[str, Any], **changes: Any) -> Transaction:
-    """The transaction that a module's parameters describe; those that Request does not know are left out."""
-    known = {field.name for field in fields(Request)} - {"gate"}
-    given = {**parameters, **changes}
-    gate = Gate(**(parameters["gate"] or {}))
+class Leased:
+    """The lease of one run, as the transaction asks for it."""
+
+    def __init__(self, lease: Lease, run: str) -> None:
+        self.lease = lease
+        self.run = run
+
+    def lost(self) -> str:
+        return self.lease.lost(self.run)
+
+
+def transaction_of(arguments: dict[str, Any], **changes: Any) -> Transaction:
+    """The transaction that a verb's arguments describe; those that Request does not know are left out."""
+    place = arguments["place"]
+    known = {field.name for field in fields(Request)} - {"app", "gate"}
+    given = {**arguments, **changes}
+    gate = Gate(**{name: value for name, value in (place.get("gate") or {}).items() if value is not None})
     request = Request(
-        gate=gate, **{name: value for name, value in given.items() if name in known and value is not None}
+        app=place["app"],
+        gate=gate,
+        **{name: value for name, value in given.items() if name in known and value is not None},
     )
-    store = Store(Path(parameters["root"]))
-    edge = parameters["edge"]
-    sockets = Path(parameters["socket_directory"])
+    store = Store(Path(place["root"]))
+    edge = place["edge"]
+    sockets = Path(place["socket_directory"])
     return Transaction(
         request,
         store,
-        Runtimes(parameters["app"], store.releases),
+        Runtimes(place["app"], store.releases, directories=SlotDirectories(sockets)),
         Edge(edge["socket"], edge["backend"], edge["state_file"]),
-        lambda slot, path: get(str(sockets / f"{slot}.sock"), path, gate.timeout),
+        lambda slot, path: get(str(socket_of(sockets, slot)), path, gate.timeout),
         judge=judge_of(given),
+        hold=Leased(Lease(place["app"], store.root), arguments["run_id"]) if arguments.get("run_id") else None,
     )

@@ -39,6 +39,12 @@ def main_process() -> int:
     return int(parent.pid or 0) if parent else os.getppid()
 
 
+def main() -> tuple[int, str]:
+    """Process id and start of ansible-playbook; together they name a process for good."""
+    pid = main_process()
+    return pid, started(pid)
+
+
 def started_at(pid: int) -> float:
     """When a process started, in seconds since the epoch; now where that is not to be seen."""
     ticks = started(pid)

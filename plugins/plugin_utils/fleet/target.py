@@ -9,7 +9,7 @@ so templates get marks in their place, and the marks become text here.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -20,19 +20,24 @@ REFERENCE = "@@slipway-reference@@"
 CONTENT = "@@slipway-content@@"
 RELEASE = "@@slipway-release@@"
 CONFIG = "@@slipway-config@@"
+# Directory of a package, below that of the app.
+PACKAGE = "@@slipway-package@@"
+# Release that the host serves so far, 'none' for none: for the diff of a file against the one that it replaces.
+SERVING = "@@slipway-serving@@"
 
 
-def named(target: Target, identity: Identity, release_id: Any) -> Target:
-    """The target with its release named and all marks replaced; `release` of an operator wins.
+def named(target: Target, identity: Identity, release_id: Callable[[str, str], str]) -> Target:
+    """The target with its release named and all marks but `SERVING` replaced; `release` of an operator wins.
 
     Args:
         target: with marks
         identity: of its content, which must be known
         release_id: from content and the hash of the configuration to the id (filter `release_id`)
     """
-    known = {REFERENCE: identity.reference, CONTENT: identity.content}
+    package = f"{target.place['root']}/packages/{identity.content[:12]}"
+    known = {REFERENCE: identity.reference, CONTENT: identity.content, PACKAGE: package}
     config = hashlib.sha256(replaced(target.config, known).encode()).hexdigest()
-    release = target.release or str(release_id(identity.content, config))
+    release = target.release or release_id(identity.content, config)
     marks = {**known, RELEASE: release, CONFIG: config}
     return replace(
         target,

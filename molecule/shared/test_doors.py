@@ -1,0 +1,102 @@
+"""What an attacker with code in the app gets: its own slot and nothing of the host, whichever runtime it has."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+from attack import NEIGHBOUR_SOCKET, Attacker, neighbour
+from contract import Promise, get, live_slot
+from deployment import Deployment
+
+ADMIN = "/run/haproxy/admin.sock"
+OF_THE_HOST = [
+    ADMIN,
+    "/run/haproxy/master.sock",
+    "/run/docker.sock",
+    "/run/dbus/system_bus_socket",
+    "/run/systemd/private",
+    NEIGHBOUR_SOCKET,
+]
+JUNK = "import os\nfor number in range(3000): open(f'{own}.{{number}}', 'w').close()\nos.makedirs('{own}/in/the/way')\n"
+
+
+@pytest.fixture
+def attacker(host: Any, promise: Promise, deployment: Deployment) -> Attacker:
+    deployment.wait_until_serving(30)
+    return Attacker(host, promise)
+
+
+def admin(host: Any, command: str) -> str:
+    script = (
+        f"import socket; s = socket.socket(socket.AF_UNIX); s.connect({ADMIN!r}); s.sendall(b'{command}\\n');"
+        "print(s.makefile().read())"
+    )
+    return str(host.check_output(f'python3 -c "{script}"'))
+
+
+def states(host: Any, promise: Promise) -> dict[str, str]:
+    """Administrative state of every server of the app."""
+    rows = [line.split() for line in admin(host, "show servers state").splitlines()]
+    return {row[3]: row[6] for row in rows if len(row) > 6 and row[1] == f"app_{promise.app}"}
+
+
+def test_a_slot_sees_no_directory_but_its_own(attacker: Attacker) -> None:
+    app = attacker.promise.sockets
+    assert set(attacker.sees()) <= {app, f"{app}/{attacker.slot}", attacker.own}
+    assert attacker.own in attacker.sees()
+
+
+def test_no_socket_of_the_host_opens_for_the_app(attacker: Attacker, host: Any) -> None:
+    with neighbour(host):
+        reached = attacker.reaches([*OF_THE_HOST, attacker.own])
+    assert reached.pop(attacker.own) == "open", "or this would prove nothing"
+    reached.pop("/run/dbus/system_bus_socket")  # for every user of a host
+    assert set(reached.values()) <= {"FileNotFoundError", "PermissionError"}, reached
+
+
+def test_haproxy_cannot_open_its_own_door(host: Any) -> None:
+    assert host.file(ADMIN).mode & 0o222 == 0
+    assert "Uptime" in admin(host, "show info"), "root can"
+    tried = host.run(f"runuser -u haproxy -- curl --silent --show-error --unix-socket {ADMIN} http://x/")
+    assert tried.rc != 0
+    assert not host.file("/run/haproxy/master.sock").exists
+
+
+def test_haproxy_follows_no_link_among_the_sockets(host: Any) -> None:
+    pid = host.check_output("systemctl show --value --property=MainPID haproxy.service")
+    mounts = host.file(f"/proc/{pid}/mountinfo").content_string.splitlines()
+    (options,) = [line.split()[5] for line in mounts if line.split()[4] == "/run/slipway"][-1:]
+    assert "nosymfollow" in options.split(",")
+
+
+@pytest.mark.parametrize("target", OF_THE_HOST)
+def test_a_link_in_place_of_the_socket_leads_nowhere(
+    target: str, attacker: Attacker, host: Any, promise: Promise, deployment: Deployment
+) -> None:
+    before = states(host, promise)
+    idle = {"blue": "green", "green": "blue"}[attacker.slot]
+    assert before[idle] != "0", "the idle slot is drained, or this would prove nothing"
+    commands = f"\nset server app_{promise.app}/{idle} state ready\nset maxconn frontend edge 1\nshow info\nquit\n"
+    with neighbour(host):
+        with attacker.linked_to(target):
+            answer = attacker.asks_the_edge(commands)
+        assert not host.file("/run/neighbour-was-reached").exists
+    assert re.match(r"HTTP/1\.1 50[23] ", answer), answer[:200]
+    assert "HAProxy" not in answer
+    deployment.wait_until_serving(20)
+    assert states(host, promise) == before
+
+
+def test_what_a_slot_leaves_behind_does_not_hinder_the_next_start(
+    attacker: Attacker, host: Any, promise: Promise, deployment: Deployment
+) -> None:
+    """Twice anew: the second start is in the slot with the junk."""
+    attacker.run(JUNK.format(own=f"{attacker.own}.d"))
+    for _ in range(2):
+        outcome = deployment.play("restart")
+        assert outcome.code == 0, outcome.output
+    assert live_slot(host, promise) == attacker.slot
+    assert get(host, "/readyz")[0] == 200
+    assert host.check_output(f"ls {promise.sockets}/{attacker.slot}") == "app.sock"

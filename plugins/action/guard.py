@@ -1,0 +1,81 @@
+# Copyright: Slipway contributors
+# SPDX-License-Identifier: MIT
+"""Refuses a run that could only do nothing, or something else than was meant; see the module of the same name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ansible.errors import AnsibleActionFail, AnsibleError
+from ansible.plugins.action import ActionBase
+from ansible_collections.slipway.fleet.plugins.filter.fleet import misspelled_variables
+from ansible_collections.slipway.fleet.plugins.plugin_utils.inputs.published_vault import vaults_of_the_lab
+
+OPTIONS: dict[str, Any] = {
+    "over": {"type": "list", "elements": "str", "default": ["web"]},
+    "own_variables": {"type": "list", "elements": "str", "default": []},
+}
+
+
+class ActionModule(ActionBase):  # type: ignore[misc]
+    """Asks no host."""
+
+    _requires_connection = False
+
+    def run(self, tmp: Any = None, task_vars: Any = None) -> dict[str, Any]:
+        super().run(tmp, task_vars)
+        _, options = self.validate_argument_spec(OPTIONS)
+        sources = ", ".join(task_vars.get("ansible_inventory_sources") or [])
+        chosen = task_vars["ansible_play_hosts_all"]
+        limit = str(task_vars.get("ansible_limit") or "")
+        if problem := no_hosts(options["over"], task_vars["groups"], chosen, sources, limit):
+            raise AnsibleActionFail(problem)
+        if published := vaults_of_the_lab(task_vars.get("ansible_inventory_sources") or []):
+            raise AnsibleActionFail(known_to_everybody(published))
+        try:
+            wrong = misspelled_variables(task_vars["hostvars"], options["own_variables"])
+        except AnsibleError as error:
+            raise AnsibleActionFail(unreadable(str(error))) from error
+        if wrong:
+            advice = "Correct the name, or name it in slipway_own_variables if it is yours."
+            raise AnsibleActionFail(f"Nothing was done. {' '.join(wrong)} {advice}")
+        return {"changed": False}
+
+
+def no_hosts(
+    over: Sequence[str], groups: Mapping[str, Sequence[str]], chosen: Sequence[str], sources: str, limit: str
+) -> str:
+    """Why a playbook over some groups has no host to do something on; empty where it has.
+
+    `chosen` are the hosts that --limit leaves, all of the inventory without it.
+    """
+    named = " or ".join(over)
+    hosts = list(dict.fromkeys(host for group in over for host in groups.get(group) or ()))
+    if not hosts:
+        return (
+            f"The inventory {sources} has no hosts in the group {named}, so nothing was done. Name an inventory "
+            f"with -i, and its hosts in hosts.yml under {named}."
+        )
+    if limit and not set(hosts) & set(chosen):
+        return (
+            f"Nothing was done: this playbook is about the hosts of the group {named}, and --limit {limit} leaves "
+            f"none of them. They are: {', '.join(hosts)}."
+        )
+    return ""
+
+
+def known_to_everybody(vaults: Sequence[str]) -> str:
+    return (
+        f"Nothing was done. Everybody can open {', '.join(vaults)}, since it is encrypted with the password of "
+        "inventories/lab. Change what is in it, and encrypt it with a password of your own: ansible-vault rekey "
+        "--vault-password-file inventories/lab/.vault_password --new-vault-id NAME@prompt FILE."
+    )
+
+
+def unreadable(said: str) -> str:
+    return (
+        f"The variables of this inventory cannot be read: {' '.join(said.split())} Nothing was done. If it is the "
+        "vault, give its password with --vault-id NAME@prompt or --vault-password-file FILE; the file is "
+        "group_vars/all/vault.yml of the inventory."
+    )

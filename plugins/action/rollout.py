@@ -1,0 +1,274 @@
+# Copyright: Slipway contributors
+# SPDX-License-Identifier: MIT
+"""Takes the fleet to a release: Ansible's front of the coordinator; see the module of the same name."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from ansible.plugins.action import ActionBase
+from ansible.utils.display import Display
+from ansible_collections.slipway.fleet.plugins.filter.fleet import edge_urls
+from ansible_collections.slipway.fleet.plugins.filter.release import release_id
+from ansible_collections.slipway.fleet.plugins.plugin_utils.channel.ansible import open_hosts
+from ansible_collections.slipway.fleet.plugins.plugin_utils.controller import contents, live, run
+from ansible_collections.slipway.fleet.plugins.plugin_utils.controller.awaiting import wait_for
+from ansible_collections.slipway.fleet.plugins.plugin_utils.controller.parts import timed
+from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet import coordinator, events
+from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.migrations import pending
+from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.parts import (
+    Content,
+    Event,
+    FleetReport,
+    Policy,
+    Target,
+)
+from ansible_collections.slipway.fleet.plugins.plugin_utils.image.content import image_content
+from ansible_collections.slipway.fleet.plugins.plugin_utils.image.request import ImageRequest
+from ansible_collections.slipway.fleet.plugins.plugin_utils.package.content import package_content
+from ansible_collections.slipway.fleet.plugins.plugin_utils.package.request import PackageRequest
+from ansible_collections.slipway.fleet.plugins.plugin_utils.probe import process
+from ansible_collections.slipway.fleet.plugins.plugin_utils.report import document
+
+# What slipway.fleet.target computed, under the name that role fastapi_app registers.
+COMPUTED = "fastapi_app_target_result"
+WHAT = {"deploy": "a deploy", "rollback": "a rollback", "restart": "a restart"}
+# The parts of a run, by the event that tells of them first.
+PARTS = {
+    "looked": "Preflight, changes nothing",
+    "held": "Hold the fleet",
+    "prepared": "Image or package, once for all hosts",
+    "put": "Image or package on every host",
+    "staged": "The release's files beside what runs, and its own check",
+    "migrated": "Migrate, once for all hosts",
+    "batch": "Roll, host by host",
+    "settling": "Settle the fleet, everywhere or nowhere",
+    "verdict": "Tell what became of it",
+}
+OPTIONS: dict[str, Any] = {
+    "operation": {"type": "str", "choices": list(WHAT), "default": "deploy"},
+    "hosts": {"type": "list", "elements": "str"},
+    "batches": {"type": "list", "elements": "raw", "default": [1, "25%", "100%"]},
+    "migrations": {"type": "path"},
+    "directory": {"type": "path"},
+    "probe": {
+        "type": "dict",
+        "default": {},
+        "options": {
+            "urls": {"type": "list", "elements": "str", "default": []},
+            "path": {"type": "str"},
+            "rate": {"type": "float", "default": 10.0},
+            "must_pass": {"type": "bool", "default": False},
+        },
+    },
+}
+
+
+class ActionModule(ActionBase):  # type: ignore[misc]
+    """Runs once for all hosts of a play, or for one host in a playbook of the user's own."""
+
+    def run(self, tmp: Any = None, task_vars: Any = None) -> dict[str, Any]:
+        super().run(tmp, task_vars)
+        _, options = self.validate_argument_spec(OPTIONS)
+        hosts = options["hosts"] or list(task_vars["ansible_play_hosts_all"])
+        computed = {host: task_vars["hostvars"][host].get(COMPUTED) or {} for host in hosts}
+        if wrong := refused(computed):
+            result = {"changed": False, "verdict": "refused", "message": next(iter(wrong.values())), "wrong": wrong}
+            return self._ended(result, options)
+        directory = Path(options["directory"] or run.reports(task_vars))
+        telling = Telling()
+        probe = Probe(options["probe"], task_vars, directory, self._task.check_mode)
+        targets = [target_of(host, known["target"]) for host, known in computed.items()]
+        policy = self._policy(options, computed)
+
+        async def take() -> FleetReport:
+            opened = open_hosts(self, task_vars, hosts)
+            try:
+                return await coordinator.run(
+                    policy, targets, opened, self._contents(computed), release_id, telling, Time(), probe,
+                    pending_in(options["migrations"]),
+                )  # fmt: skip
+            finally:
+                await asyncio.gather(*(host.close() for host in opened.values()))
+
+        report = wait_for(take(), run.main())
+        return self._ended(self._told(report, policy, targets[0], telling, probe, directory), options)
+
+    def _policy(self, options: Mapping[str, Any], computed: Mapping[str, Any]) -> Policy:
+        operation = options["operation"]
+        return Policy(
+            operation=operation,
+            run={"id": run.run_id(), "who": run.who(), "from": run.whence(), "what": WHAT[operation]},
+            batches=options["batches"],
+            on_failure=next(iter(computed.values()))["target"]["on_failure"],
+            check_mode=self._task.check_mode,
+            diff=self._task.diff,
+        )
+
+    def _contents(self, computed: Mapping[str, Any]) -> dict[str, Content]:
+        identity, dry = run.run_id(), self._task.check_mode
+        return contents.shared(
+            {host: known["content"] for host, known in computed.items()},
+            {
+                "present": lambda given: contents.Present(given["reference"], given["content"]),
+                "image": lambda given: image_content(ImageRequest.of(given), identity, dry),
+                "package": lambda given: package_content(PackageRequest.of(given), dry),
+            },
+        )
+
+    def _told(
+        self, report: FleetReport, policy: Policy, target: Target, telling: Telling, probe: Probe, directory: Path
+    ) -> dict[str, Any]:
+        """Show how it ended, write the report, and put both into the task's result."""
+        show = Display().display
+        result = {
+            "changed": report.changed, "verdict": report.word, "message": report.message, "wrong": report.wrong,
+            "release": report.release, "hosts": report.rows, "probe": probe.summary, "report": "", "diff": report.diff,
+        }  # fmt: skip
+        if report.plan:
+            show(f"\n{report.plan}\n")
+            return result
+        if report.word == "refused":
+            return result
+        told = {
+            "app": target.place["app"],
+            "inventory": directory.name,
+            "operation": policy.operation,
+            "release": report.release,
+            "who": policy.run["who"],
+            "from": policy.run["from"],
+            "started": run.started_at(run.main_process()),
+            "ended": time.time(),
+            "verdict": report.word,
+            "message": report.message,
+            "plays": telling.steps(time.time()),
+            "hosts": report.rows,
+        }
+        show(f"\n{document.table(told)}\n\n{report.message}")
+        if probe.summary.get("requests"):
+            show(f"{probe.summary['failed']} of {probe.summary['requests']} requests through the edge failed meanwhile")
+        show("")
+        for row in report.rows:
+            if row["diagnosis"]:
+                show(f"--- {row['host']} ---\n{row['diagnosis']}\n", color="red")
+        if report.word != "nothing":
+            page = document.write(document.build(told, probe.samples()), directory, document.name_of(told))
+            show(f"The report is {page}\n")
+            result["report"] = str(page)
+        probe.forget()
+        return result
+
+    def _ended(self, result: dict[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
+        """With the failure of the task where it is one: for a single host, or where the probe had to pass."""
+        failed = (result.get("probe") or {}).get("failed", 0)
+        if options["hosts"] and result["wrong"]:
+            return {**result, "failed": True, "msg": " ".join(result["wrong"].values())}
+        if failed and options["probe"]["must_pass"]:
+            asked = result["probe"]["requests"]
+            return {
+                **result, "failed": True,
+                "msg": f"{failed} of {asked} requests of the probe failed; see {result['report'] or 'the table'}",
+            }  # fmt: skip
+        return result
+
+
+class Time:
+    """The time that everybody has."""
+
+    def now(self) -> float:
+        return time.time()
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+
+class Telling:
+    """Shows what happens as lines, and remembers which part of the run began when."""
+
+    def __init__(self) -> None:
+        self._progress = events.Progress()
+        self._began: list[tuple[str, float]] = []
+        self._part(PARTS["looked"], time.time())
+
+    def __call__(self, event: Event) -> None:
+        if event.kind in PARTS:
+            self._part(PARTS[event.kind], event.at)
+        if live.shown:
+            Display().display(live.packed(event))
+        for text, color in self._progress.lines(event):
+            Display().display(text, color=color or None)
+
+    def _part(self, name: str, at: float) -> None:
+        if self._began and self._began[-1][0] == name:
+            return
+        self._began.append((name, at))
+        Display().display(f"\n{name}", color="bright blue")
+
+    def steps(self, now: float) -> list[dict[str, Any]]:
+        """The parts with `start` and `end`, seconds since the epoch."""
+        return timed(self._began, now)
+
+
+class Probe:
+    """Requests through the edge while the fleet turns over. That it cannot be sent is told, and no reason to stop."""
+
+    def __init__(self, options: Mapping[str, Any], task_vars: Mapping[str, Any], directory: Path, dry: bool) -> None:
+        self._options = options
+        self._task_vars = task_vars
+        self._files = process.Files.of(directory, run.run_id())
+        self._off = dry or not options["rate"]
+        self.summary: dict[str, Any] = {}
+
+    async def start(self) -> None:
+        if self._off:
+            return
+        known = self._task_vars
+        settings = {
+            "urls": self._options["urls"] or edge_urls(known["hostvars"], known["groups"]),
+            "path": self._options["path"] or known.get("fastapi_app_version_path") or "/version",
+            "rate": self._options["rate"],
+            "timeout": 5.0,
+        }
+        try:
+            process.start(settings, self._files, run.main())
+        except (OSError, ValueError) as error:
+            Display().warning(f"the probe cannot ask the edge, so the report will have no requests: {error}")
+
+    async def stop(self) -> None:
+        if not self._off:
+            self.summary = await asyncio.to_thread(process.stop, self._files)
+
+    def samples(self) -> list[Any]:
+        return document.read_samples(str(self._files.samples))
+
+    def forget(self) -> None:
+        """The report has what the samples tell."""
+        self._files.samples.unlink(missing_ok=True)
+
+
+def target_of(host: str, known: Mapping[str, Any]) -> Target:
+    """What slipway.fleet.target computed, as the coordinator takes it."""
+    names = {field.name for field in fields(Target)}
+    return Target(host=host, **{name: value for name, value in known.items() if name in names})
+
+
+def pending_in(directory: str | None) -> coordinator.Pending | None:
+    """From a schema revision to the migrations after it, by the revisions in a directory; None without one."""
+    path = Path(directory) if directory else None
+    return (lambda since: pending(path, since)) if path and path.is_dir() else None
+
+
+def refused(computed: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """For each host why it cannot be said what it is to serve; empty where all can."""
+    found = {}
+    for host, known in computed.items():
+        if known.get("wrong"):
+            found[host] = f"Nothing was changed. {' '.join(known['wrong'])}"
+        elif "target" not in known:
+            found[host] = f"Nothing was changed; what {host} is to serve could not be computed, see its error above"
+    return found

@@ -1,0 +1,312 @@
+"""What a host does for a run, one function for each verb of plugins/plugin_utils/fleet/parts.py.
+
+Each takes its arguments as they came over the channel, and `tell` for what happens on the way, and returns a result
+that JSON can hold. Each raises SlipwayError: what was asked was not done, and nothing is half done.
+
+`place` is app, root, socket_directory, gate and edge (`PLACE_ARGUMENTS` in wiring.py); times are in seconds.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Callable
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, Optional
+
+from ..host import files
+from ..host.errors import SlipwayError
+from . import preflight
+from .detach import Tell, run_detached
+from .drainer import Drainer
+from .lease import Lease
+from .model import TransactionError
+from .observe import observe as observed
+from .observe import surroundings
+from .oneoff import run_once
+from .store import MOMENT, Store
+from .transaction import Transaction
+from .wiring import transaction_of
+
+Arguments = dict[str, Any]
+Result = dict[str, Any]
+
+
+def look(arguments: Arguments, tell: Tell) -> Result:
+    """What would stop a release here, and what serves."""
+    return preflight.look(arguments, transaction_of(arguments))
+
+
+def observe(arguments: Arguments, tell: Tell) -> Result:
+    """What serves, what is around it, and every difference from what should be."""
+    host = {**preflight.HOST, "disk_reserve": 0, **(arguments.get("host") or {})}
+    transaction = transaction_of(arguments)
+    seen = observed(transaction)
+    around = surroundings(transaction, host["certificate"], host["certificate_days"], host["disk_reserve"])
+    return {**seen, **around, "drift": seen["drift"] + around["drift"]}
+
+
+def history(arguments: Arguments, tell: Tell) -> Result:
+    """The newest `log_lines` records of the ledger, oldest first."""
+    transaction = transaction_of(arguments)
+    return {"records": transaction.store.ledger()[-transaction.request.log_lines :]}
+
+
+def logs(arguments: Arguments, tell: Tell) -> Result:
+    """The last `log_lines` lines of the slot that serves."""
+    transaction = transaction_of(arguments)
+    state = transaction.store.state()
+    text = transaction.runtime.logs(state.slot, transaction.request.log_lines) if state else ""
+    return {"log": text, "slot": state.slot if state else None}
+
+
+def hold(arguments: Arguments, tell: Tell) -> Result:
+    """Hold the app for the run {id, who, from, what}; a lease is no change of the host: it is gone when the run is.
+
+    Raises Held when another run or a freeze holds it.
+    """
+    lease, store = _lease(arguments), _store(arguments)
+    holder = _holder(arguments["run"])
+    dead = lease.acquire(holder)
+    if dead:
+        _note(store, "the lock was taken over from a run that is gone", holder, dead)
+    return {"changed": False, "lease_file": str(lease.path), "taken_over": dead or {}}
+
+
+def renew(arguments: Arguments, tell: Tell) -> Result:
+    """Say that the run lives; `held` is false where it does not hold the app any more."""
+    return {"held": _lease(arguments).renew(arguments["run_id"])}
+
+
+def freeze(arguments: Arguments, tell: Tell) -> Result:
+    """Let nobody change the app, for a reason, until `free`."""
+    lease, holder, reason = _lease(arguments), _holder(arguments["run"]), arguments["reason"]
+    before = lease.frozen()
+    if before and before["reason"] == reason:
+        return {"changed": False}
+    lease.freeze(reason, {name: holder[name] for name in ("who", "from", "since")})
+    _note(_store(arguments), f"frozen: {reason}", holder, before)
+    return {"changed": True}
+
+
+def free(arguments: Arguments, tell: Tell) -> Result:
+    """Lift the freeze and break the lease."""
+    found = _lease(arguments).free()
+    for before in found:
+        event = "the freeze was lifted" if "reason" in before else "the lock was broken"
+        _note(_store(arguments), event, _holder(arguments["run"]), before)
+    return {"changed": bool(found)}
+
+
+def shown(arguments: Arguments, tell: Tell) -> Result:
+    """Who holds the app, and the freeze."""
+    lease = _lease(arguments)
+    return {"holder": lease.holder() or {}, "freeze": lease.frozen() or {}}
+
+
+def stage(arguments: Arguments, tell: Tell) -> Result:
+    """Put a release's files in place, and let it check itself once before anything is started.
+
+    Takes release, files, contents, check (a command or empty), check_timeout, check_mode and diff.
+    """
+    check_mode = bool(arguments.get("check_mode"))
+    if not check_mode:
+        _fence(arguments)
+    changes = files.plan(files.parse(arguments["files"], arguments["contents"]), check_mode)
+    if not check_mode:
+        files.apply(changes)
+    checked = False
+    if arguments.get("check") and not check_mode:
+        command = {"command": arguments["check"], "purpose": "the check", "once": "checked"}
+        checked = not run({**arguments, **command, "timeout": arguments.get("check_timeout")}, tell).get(
+            "skipped", False
+        )
+    return {
+        "changed": bool(changes),
+        "changed_paths": [str(change.item.dest) for change in changes],
+        "diff": [part for change in changes for part in change.diff] if arguments.get("diff") else [],
+        "checked": checked,
+    }
+
+
+def run(arguments: Arguments, tell: Tell) -> Result:
+    """Run one command in a staged release (or the one that serves), outside its slots. Outlives the channel."""
+    _fence(arguments)
+    transaction = transaction_of(arguments)
+    store, runtime = transaction.store, transaction.runtime
+    log = f"oneoff-{uuid.uuid4().hex[:8]}.log"
+    try:
+        return run_detached(lambda _: run_once(store, runtime, arguments), store.root / log, tell)
+    finally:
+        (store.root / log).unlink(missing_ok=True)
+
+
+def activate(arguments: Arguments, tell: Tell) -> Result:
+    """Make a staged release serve, or be refused with the one that served before serving on."""
+    _fence(arguments)
+    transaction = transaction_of(arguments)
+    return _detached(transaction, tell, lambda: _activate(transaction, _named(arguments)))
+
+
+def settle(arguments: Arguments, tell: Tell) -> Result:
+    """Have no transaction under way, return to `return_to` where another release serves, and tell what serves.
+
+    A transaction that is under way (the channel to it broke) is told to take its release back, where that is wanted
+    anyway, and waited for otherwise.
+    """
+    _fence(arguments)
+    back = arguments.get("return_to")
+    # An interrupted one is finished or undone for what is wanted now; and what was expected before counts no more.
+    release = back or arguments.get("release") or ""
+    transaction = transaction_of({**arguments, "expects": None}, release=release, soak=0.0)
+    return _detached(transaction, tell, lambda: _settle(transaction, back, arguments))
+
+
+def let_go(arguments: Arguments, tell: Tell) -> Result:
+    """End the run on this host: have what is well serve, remove old releases, see to what drains, give the lease back.
+
+    Tells what serves. Nothing of this keeps the lease from being given back.
+    """
+    transaction = transaction_of(arguments)
+    run_id = arguments.get("run_id")
+    notes: list[str] = []
+    if run_id and _lease(arguments).renew(run_id):
+        try:
+            with transaction.store.lock(_named(arguments)):
+                notes = [words for words in (transaction.reconcile(),) if words]
+                transaction.prune()
+        except (SlipwayError, OSError, ValueError) as error:
+            notes.append(str(error))
+        if transaction.draining():
+            _drain(transaction)
+    now = observed(transaction)
+    if run_id:
+        _lease(arguments).give_back(run_id)
+    return {"now": now, "notes": notes}
+
+
+def remove(arguments: Arguments, tell: Tell) -> Result:
+    """Take the app off this host: its slots, releases, images and records."""
+    transaction = transaction_of(arguments)
+    if not transaction.store.root.exists():
+        return {"changed": False}
+    if not arguments.get("check_mode"):
+        _fence(arguments)
+        with transaction.store.lock("a removal"):
+            transaction.remove()
+    return {"changed": True}
+
+
+VERBS: dict[str, Callable[[Arguments, Tell], Result]] = {
+    verb.__name__: verb
+    for verb in (
+        *(look, observe, history, logs),
+        *(hold, renew, freeze, free, shown),
+        *(stage, run, activate, settle, let_go, remove),
+    )
+}
+
+
+def _store(arguments: Arguments) -> Store:
+    return Store(Path(arguments["place"]["root"]))
+
+
+def _lease(arguments: Arguments) -> Lease:
+    return Lease(arguments["place"]["app"], Path(arguments["place"]["root"]))
+
+
+def _holder(run: dict[str, Any]) -> dict[str, Any]:
+    """What a lease says of its run."""
+    since = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    return {"run": run["id"], "since": since, **{name: run[name] for name in ("who", "from", "what")}}
+
+
+def _note(store: Store, event: str, by: dict[str, Any], before: Any) -> None:
+    store.root.mkdir(parents=True, exist_ok=True)
+    store.record(
+        {"event": event, "who": by["who"], "from": by["from"], "start": by["since"], "run": by["run"], "before": before}
+    )
+
+
+def _named(arguments: Arguments) -> str:
+    """What others are told who meet the transaction."""
+    who = (arguments.get("about") or {}).get("who", "somebody")
+    return f"release {arguments.get('release') or arguments.get('return_to')} by {who}, pid {os.getpid()}"
+
+
+def _fence(arguments: Arguments) -> None:
+    """Raise Fenced unless the run of these arguments holds the app. Without one (a module by itself) nothing is asked.
+
+    A freeze that came since the run began is no reason to keep it from putting back what it changed; the transaction
+    looks for one before it switches.
+    """
+    if run_id := arguments.get("run_id"):
+        _lease(arguments).require(run_id)
+
+
+def _detached(transaction: Transaction, tell: Tell, work: Callable[[], Result]) -> Result:
+    """The phases of the transaction are told while they happen; the process that ends it sees to what drains."""
+
+    def perform(say: Tell) -> Result:
+        transaction.tell = say
+        return work()
+
+    return run_detached(perform, transaction.store.root / "transaction.log", tell, Drainer(transaction).run)
+
+
+def _drain(transaction: Transaction) -> None:
+    """See to what drains in a process that nobody waits for, unless one does already."""
+    run_detached(lambda _: {}, transaction.store.root / "drain.log", lambda event: None, Drainer(transaction).run)
+
+
+def _activate(transaction: Transaction, holder: str, wait: float = MOMENT) -> Result:
+    """The result of the transaction; an error says what the release was refused for, and what serves."""
+    try:
+        with transaction.store.lock(holder, wait):
+            return transaction.run()
+    except TransactionError as error:
+        log = str(error.evidence.get("log", "")).strip()
+        tail = f"\n--- its log, last {transaction.request.log_lines} lines ---\n{log}" if log else ""
+        health = error.evidence.get("health")
+        saw = f"\nGET {transaction.request.gate.path}: {health}" if health else ""
+        serving = transaction.serving()
+        words = f"release {serving} goes on serving" if serving else "nothing serves"
+        raise SlipwayError(
+            f"release {transaction.request.release} was refused: {error.cause}; {words}{saw}{tail}",
+            {
+                **error.details,
+                "cause": error.cause,
+                "evidence": {name: value for name, value in error.evidence.items() if name != "log"},
+                "log": log,
+                "phases": transaction.phases,
+                "serving": serving,
+            },
+            error.kind,
+        ) from error
+    except SlipwayError as error:
+        error.details.setdefault("phases", transaction.phases)
+        raise
+    except (OSError, ValueError) as error:
+        raise SlipwayError(f"{type(error).__name__}: {error}", {"phases": transaction.phases}) from error
+
+
+def _limit(transaction: Transaction) -> float:
+    """Seconds after which a transaction that was told to return has ended, whatever happens to it."""
+    request = transaction.request
+    return 180 + request.gate.deadline + 2 * (request.drain + request.stop_grace + request.gate.edge)
+
+
+def _settle(transaction: Transaction, back: Optional[str], arguments: Arguments) -> Result:
+    store, holder = transaction.store, _named(arguments)
+    if back and store.holder():
+        store.recall((arguments.get("about") or {}).get("who") or "its run")
+    # One that is not to be taken back goes on to its own end, with its soak.
+    wait = _limit(transaction) + (0.0 if back else float(arguments.get("soak") or 0.0))
+    result: Result = {"changed": False, "phases": []}
+    with store.lock(holder, wait):
+        recovered = transaction.reconcile()
+        serving = transaction.serving()
+    if back and serving != back:
+        result = _activate(transaction, holder, MOMENT)
+    return {**result, "recovered": recovered, "now": observed(transaction)}

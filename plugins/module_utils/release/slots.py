@@ -1,0 +1,99 @@
+"""The directory of a slot: it has the slot's socket in it, and is all of the host that the slot can write to.
+
+What runs in a slot is not trusted: it owns that directory, since bind(2) needs to write there, and may leave anything
+in it. So root makes it anew before each start, and follows nothing that it finds there.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+from pathlib import Path
+
+from ..host.durable import write_durably
+from .model import SLOTS
+from .runtime import RuntimeFailed
+
+SOCKET = "app.sock"
+# Where one-off commands have the directory of a slot; nothing can be written there.
+ONEOFF = "oneoff"
+DIRECTORY_MODE = 0o750
+
+
+def socket_of(sockets: Path, slot: str) -> Path:
+    """Where `slot` listens. A release from before slots had directories of their own listens beside them."""
+    own, before = sockets / slot / SOCKET, sockets / f"{slot}.sock"
+    return before if not os.path.lexists(own) and os.path.lexists(before) else own
+
+
+class SlotDirectories:
+    """The directories of the slots of one app, below the directory whose owner and group they get."""
+
+    def __init__(self, sockets: Path, boot: Path = Path("/etc/tmpfiles.d")) -> None:
+        self.sockets = sockets
+        self.boot = boot / f"slipway-{sockets.name}-slots.conf"
+
+    def renew(self, slot: str) -> None:
+        """Have an empty directory for `slot`, now, and for both slots at every boot. Raises RuntimeFailed."""
+        try:
+            owner = self.sockets.lstat()
+            for name in SLOTS:
+                if name == slot:
+                    _remove(self.sockets / name)
+                    _remove(self.sockets / f"{name}.sock")  # of a release from before
+                _make(self.sockets / name, owner.st_uid, owner.st_gid)
+            self._make_at_boot(owner.st_uid, owner.st_gid)
+        except (OSError, subprocess.CalledProcessError) as error:
+            said = getattr(error, "stderr", None) or error
+            raise RuntimeFailed(
+                f"the directory of slot {slot} in {self.sockets} cannot be made anew: {said}"
+            ) from error
+
+    def have_oneoff(self) -> None:
+        """Have the directory that a one-off command sees in place of a slot's. Raises RuntimeFailed."""
+        try:
+            (self.sockets / ONEOFF).mkdir(mode=0o755, exist_ok=True)
+        except OSError as error:
+            raise RuntimeFailed(f"{self.sockets / ONEOFF} cannot be made: {error}; deploy again") from error
+
+    def _make_at_boot(self, uid: int, gid: int) -> None:
+        lines = [f"d {self.sockets / slot} {DIRECTORY_MODE:04o} {uid} {gid} -" for slot in SLOTS]
+        text = "\n".join(("# Written when a slot is started. What /run has is gone after a reboot.", *lines, ""))
+        if not self.boot.is_file() or self.boot.read_text(encoding="utf-8") != text:
+            write_durably(self.boot, text)
+
+
+def in_own_directory(text: str, sockets: Path, slot: str) -> str:
+    """What was rendered for a release, a Compose file or a unit, as it is rendered since slots have directories.
+
+    `slot` is what stands in the text in place of the slot's name. A newer text is returned as it is. Without this no
+    host could go back to what it served before the first deploy by a version that knows the directories.
+    """
+    own = f"{sockets}/{slot}"
+    return (
+        text.replace(f"{own}.sock", f"{own}/{SOCKET}")
+        .replace(f"source: {sockets}, target: {sockets}}}", f"source: {own}, target: {own}}}")
+        .replace(f"\nReadWritePaths={sockets}\n", f"\nTemporaryFileSystem={sockets.parent}:ro\nBindPaths=-{own}\n")
+    )
+
+
+def _make(path: Path, uid: int, gid: int) -> None:
+    """A directory with exactly this owner, group and mode, whatever its owner made of it."""
+    path.mkdir(mode=0o700, exist_ok=True)
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        now = os.fstat(descriptor)
+        if (now.st_uid, now.st_gid) != (uid, gid):
+            os.fchown(descriptor, uid, gid)
+        if stat.S_IMODE(now.st_mode) != DIRECTORY_MODE:
+            os.fchmod(descriptor, DIRECTORY_MODE)
+    finally:
+        os.close(descriptor)
+
+
+def _remove(path: Path) -> None:
+    """Whatever has this name. `rm` follows no link, and takes directories that are nested too deep for Python."""
+    if os.path.lexists(path):
+        command = ["rm", "--recursive", "--force", "--one-file-system", "--", str(path)]
+        subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True)

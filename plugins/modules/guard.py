@@ -1,0 +1,35 @@
+#!/usr/bin/python
+# Copyright: Slipway contributors
+# SPDX-License-Identifier: MIT
+"""Documentation of the action plugin of the same name."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: guard
+short_description: Refuse a run that could only do nothing, or something else than was meant
+description:
+  - Fails where the groups of a playbook have no hosts, where C(--limit) leaves none of them, where the variables of a
+    host cannot be read (a vault that does not open), and where a variable is almost one of Slipway's.
+  - Runs on the controller, once, and asks no host.
+options:
+  over: {description: Groups that the playbook is about., type: list, elements: str, default: [web]}
+  own_variables:
+    description: Names of variables that are meant as they are.
+    type: list
+    elements: str
+    default: []
+author: [Slipway contributors]
+attributes:
+  check_mode: {description: Does the same., support: full}
+  diff_mode: {description: Has no diff., support: none}
+"""
+
+EXAMPLES = r"""
+- name: Stop before anything is done
+  slipway.fleet.guard:
+    over: [load_balancer]
+  run_once: true
+"""
+
+RETURN = ""

@@ -1,0 +1,82 @@
+#!/usr/bin/python
+# Copyright: Slipway contributors
+# SPDX-License-Identifier: MIT
+"""Documentation of the action plugin of the same name."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: rollout
+short_description: Take a fleet to one release as one transaction
+description:
+  - Afterwards every host serves what M(slipway.fleet.target) computed for it, or each serves what it served before.
+  - Runs once for all hosts of the play, on the controller. It looks at every host, holds the app on those that are to
+    be changed, has the image or package, stages and checks the release there, migrates once, and goes over the hosts
+    in batches. When a host fails, those that had switched go back. Hosts that serve the release already are left alone.
+  - It speaks to every host over one channel, made with the connection and the become settings of the inventory.
+  - Shows a line for each host, a table at the end, and writes a report. In check mode it shows the plan and changes
+    nothing.
+options:
+  operation:
+    description:
+      - V(deploy) takes every host to the release that its variables make. V(rollback) takes all of them back to one
+        earlier release, which is the C(release) of the target or else the newest good one that every host has.
+        V(restart) starts what serves anew.
+    type: str
+    choices: [deploy, rollback, restart]
+    default: deploy
+  hosts:
+    description:
+      - Hosts to take there, without it all of the play. With it a host that does not get there fails the task.
+      - Without it such hosts are in RV(wrong), and the task succeeds, so that a play can fail each of them by name.
+    type: list
+    elements: str
+  batches:
+    description: Sizes of the batches, numbers or percentages of the hosts; the last one as often as needed.
+    type: list
+    elements: raw
+    default: [1, "25%", "100%"]
+  migrations: {description: Directory of Alembic revisions on the controller, for the plan., type: path}
+  directory: {description: Where reports go; without it C(reports/INVENTORY)., type: path}
+  probe:
+    description: Requests through the edge while the fleet turns over.
+    type: dict
+    default: {}
+    suboptions:
+      urls:
+        description: Edges to ask in turn; without it the load balancers, or else the hosts.
+        type: list
+        elements: str
+        default: []
+      path: {description: Path to ask for; without it C(fastapi_app_version_path)., type: str}
+      rate: {description: Requests a second; 0 sends none., type: float, default: 10.0}
+      must_pass: {description: Whether a failed request fails the task., type: bool, default: false}
+author: [Slipway contributors]
+attributes:
+  check_mode: {description: Shows the plan., support: full}
+  diff_mode: {description: Shows the release's files against those of the release that serves., support: full}
+"""
+
+EXAMPLES = r"""
+- name: Take the fleet to it
+  slipway.fleet.rollout:
+    batches: [1, "50%"]
+  run_once: true
+  register: rollout_result
+"""
+
+RETURN = r"""
+verdict:
+  description: One of good, nothing, reverted, held, failed, refused or planned.
+  returned: always
+  type: str
+message: {description: The verdict in a sentence., returned: always, type: str}
+release: {description: The release that the run was about., returned: when it is known, type: str}
+wrong:
+  description: For each host that does not serve what the run was about a sentence that says what it serves and why.
+  returned: always
+  type: dict
+hosts: {description: What became of each host., returned: when hosts were asked, type: list, elements: dict}
+probe: {description: Figures of the probe., returned: when hosts were asked, type: dict}
+report: {description: Path of the report, empty when none was written., returned: when hosts were asked, type: str}
+"""

@@ -1,0 +1,102 @@
+"""Which statements of a migration count as destructive, however they are written."""
+
+from __future__ import annotations
+
+import pytest
+
+from app.schema_changes import destructive
+
+DESTRUCTIVE = [
+    "DROP TABLE links",
+    "ALTER TABLE links DROP COLUMN hits",
+    "ALTER TABLE links RENAME COLUMN hits TO clicks",
+    "ALTER TABLE links RENAME TO urls",
+    "ALTER TABLE links ALTER COLUMN url TYPE VARCHAR(100)",
+    "ALTER TABLE links ALTER COLUMN note SET NOT NULL",
+    "ALTER TABLE links ADD COLUMN owner TEXT NOT NULL",
+    "ALTER TABLE links ADD owner TEXT NOT NULL",
+    'ALTER TABLE IF EXISTS ONLY public."links" ADD COLUMN IF NOT EXISTS owner TEXT NOT NULL',
+    "-- a comment\nDROP TABLE links",
+    "/* a comment; */ DROP TABLE links",
+    "/* a /* nested */ comment */ ALTER TABLE links DROP COLUMN hits",
+    "ALTER /* here */ TABLE links -- and; here\n DROP COLUMN hits",
+    "ALTER TABLE links ALTER COLUMN note DROP DEFAULT",
+    "ALTER TABLE links ADD CONSTRAINT key UNIQUE (slug)",
+    "ALTER TABLE links ADD CONSTRAINT key CHECK (hits > 0) NOT VALID",
+    "ALTER TABLE links ADD FOREIGN KEY (owner) REFERENCES owners (id)",
+    "ALTER TABLE links ADD COLUMN a TEXT, ADD COLUMN b TEXT NOT NULL",
+    "ALTER TABLE links ADD COLUMN a TEXT DEFAULT 'x', ADD CONSTRAINT key UNIQUE (a)",
+    "ALTER TABLE links ADD COLUMN a TEXT DEFAULT 'x' NOT NULL UNIQUE",
+    "ALTER TABLE links ADD COLUMN a TEXT, ADD CONSTRAINT key UNIQUE NULLS NOT DISTINCT (a)",
+    "ALTER TABLE links ADD COLUMN a TEXT, ADD CONSTRAINT key UNIQUE (a, slug)",
+    "ALTER TABLE links DROP CONSTRAINT key",
+    "ALTER TABLE links DISABLE TRIGGER stamp",
+    "CREATE UNIQUE INDEX i ON links (url)",
+    "CREATE UNIQUE INDEX CONCURRENTLY i ON links (url)",
+    "CREATE TRIGGER stamp BEFORE INSERT ON links EXECUTE FUNCTION stamp()",
+    "CREATE OR REPLACE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT 2'",
+    "CREATE OR REPLACE VIEW v AS SELECT 1",
+    "DROP FUNCTION f()",
+    "DROP VIEW v",
+    "DROP TYPE t",
+    "DROP SCHEMA s CASCADE",
+    "DROP SEQUENCE s",
+    "DELETE FROM links",
+    "WITH gone AS (DELETE FROM links RETURNING *) SELECT * FROM gone",
+    "TRUNCATE links",
+    "REVOKE SELECT ON links FROM reader",
+    "DO $$ BEGIN DROP TABLE links; END $$",
+    "ALTER INDEX i RENAME TO j",
+    "ALTER TYPE mood RENAME VALUE 'a' TO 'b'",
+    "SOMETHING nobody knows",
+]
+HARMLESS = [
+    "ALTER TABLE links ADD COLUMN owner TEXT DEFAULT 'nobody' NOT NULL",
+    "ALTER TABLE links ADD COLUMN owner TEXT NOT NULL DEFAULT 'DROP TABLE links; --'",
+    "ALTER TABLE links ADD COLUMN owner TEXT",
+    "ALTER TABLE links ADD COLUMN owner TEXT NULL",
+    "ALTER TABLE links ADD COLUMN owner TEXT UNIQUE",
+    "ALTER TABLE links ADD COLUMN number BIGINT GENERATED ALWAYS AS IDENTITY",
+    "ALTER TABLE links ADD COLUMN a TEXT, ADD COLUMN b TEXT",
+    "ALTER TABLE links ADD COLUMN a TEXT; ALTER TABLE links ADD CONSTRAINT key UNIQUE (a)",
+    "ALTER TABLE links ADD COLUMN a BIGINT; ALTER TABLE links ADD FOREIGN KEY (a) REFERENCES owners (id)",
+    "ALTER TABLE links ADD COLUMN a BIGINT; CREATE UNIQUE INDEX i ON links (a)",
+    "ALTER TABLE links ALTER COLUMN note DROP NOT NULL",
+    "ALTER TABLE links ALTER COLUMN note SET DEFAULT 'none'",
+    "ALTER TABLE links VALIDATE CONSTRAINT key",
+    "ALTER TYPE mood ADD VALUE 'calm'",
+    "COMMENT ON TABLE links IS 'now without DROP TABLE'",
+    "CREATE TABLE notes (id BIGINT NOT NULL PRIMARY KEY, slug TEXT UNIQUE)",
+    "CREATE TABLE notes (id INT); CREATE UNIQUE INDEX i ON notes (id); ALTER TABLE notes ALTER COLUMN id SET NOT NULL",
+    "CREATE INDEX CONCURRENTLY i ON links (url)",
+    "CREATE FUNCTION f() RETURNS int LANGUAGE sql AS $$ SELECT 1; DROP TABLE links; $$",
+    "CREATE EXTENSION IF NOT EXISTS pg_trgm",
+    "CREATE TYPE mood AS ENUM ('a', 'b')",
+    "DROP INDEX i",
+    "INSERT INTO links (slug) VALUES ('DELETE FROM links')",
+    "UPDATE links SET hits = 0 WHERE hits IS NULL",
+    "-- DROP TABLE links",
+    "",
+]
+
+
+@pytest.mark.parametrize("statement", DESTRUCTIVE)
+def test_what_takes_something_away_is_found(statement: str) -> None:
+    found = destructive(f"BEGIN;\n\n{statement};\n\nCOMMIT;")
+    assert len(found) == 1
+    assert "\n" not in found[0]
+
+
+@pytest.mark.parametrize("statements", HARMLESS)
+def test_what_only_adds_is_not(statements: str) -> None:
+    assert destructive(f"BEGIN;\n{statements}\n;\nCOMMIT;") == []
+
+
+def test_it_is_told_as_it_was_written_without_the_comment_before_it() -> None:
+    sql = "CREATE TABLE a (b INT);\n-- no longer used\nALTER TABLE links\n    DROP COLUMN hits;\nDROP TABLE x;"
+    assert destructive(sql) == ["ALTER TABLE links DROP COLUMN hits", "DROP TABLE x"]
+
+
+def test_sql_that_has_no_end_is_no_harmless_one() -> None:
+    (found,) = destructive("ALTER TABLE links ADD COLUMN a TEXT DEFAULT 'open")
+    assert found.startswith("SQL that cannot be read: ALTER TABLE links")

@@ -1,0 +1,24 @@
+"""A run that could only do nothing is refused by name."""
+
+from __future__ import annotations
+
+import pytest
+from ansible_collections.slipway.fleet.plugins.action.guard import no_hosts
+
+GROUPS = {"web": ["web1", "web2"], "data": ["data1"], "all": ["web1", "web2", "data1"]}
+
+
+@pytest.mark.parametrize(
+    ("over", "chosen", "limit", "words"),
+    [
+        (["web"], ["localhost", "web1", "web2", "data1"], "", ""),
+        (["web"], ["web2"], "web2", ""),
+        (["web", "data"], ["data1"], "data1", ""),
+        (["web"], ["data1"], "data1", "--limit data1 leaves none of them. They are: web1, web2."),
+        (["load_balancer"], ["localhost"], "", "has no hosts in the group load_balancer, so nothing was done"),
+    ],
+)
+def test_no_hosts(over: list[str], chosen: list[str], limit: str, words: str) -> None:
+    said = no_hosts(over, GROUPS, chosen, "hosts.yml", limit)
+    assert words in said
+    assert bool(said) == bool(words)

@@ -1,0 +1,96 @@
+"""What tests/run.py counts, in which order it starts scenarios, and what it prints of times."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests import run
+from tests.run import Count, Row
+
+REPORT = """<testsuites><testsuite>
+<testcase classname="tests.a" name="good" time="1.5"/>
+<testcase classname="tests.a" name="bad" time="20.25"><failure message="not&#10;so"/><error message="teardown"/>
+</testcase>
+<testcase classname="tests.a" name="nobody ran it" time="0"><skipped message="no browser"/></testcase>
+</testsuite></testsuites>"""
+
+
+def test_a_report_is_counted_with_its_times(tmp_path: Path) -> None:
+    report = tmp_path / "report.xml"
+    report.write_text(REPORT)
+    count = run.count_junit(report, 1, "pytest")
+    assert (count.passed, count.failed) == (1, 2)
+    assert count.failures == ("pytest: tests.a::bad: not so", "pytest: tests.a::nobody ran it: no browser")
+    assert max(count.times) == (20.25, "pytest: tests.a::bad")
+
+
+def test_a_run_that_failed_without_a_failed_test_is_a_failure(tmp_path: Path) -> None:
+    assert run.count_junit(tmp_path / "missing.xml", 4, "pytest").failed == 1
+
+
+def test_the_slowest_are_shown_and_no_more_than_twenty() -> None:
+    lines = run.slowest([(float(number), f"test {number}") for number in range(100)])
+    assert len(lines) == 20
+    assert lines[0] == "   99.0 s  test 99"
+    assert lines[-1] == "   80.0 s  test 80"
+
+
+def test_counts_add_up_with_all_they_hold() -> None:
+    row = Row("  rolling", Count(passed=2), 12.4)
+    total = Count(1, ("a",), ((1.0, "x"),), (row,)) + Count(2, ("b",), ((2.0, "y"),))
+    assert (total.passed, total.failures, len(total.times), total.rows) == (3, ("a", "b"), 2, (row,))
+    assert str(row) == "  rolling             2 passed    0 failed      12 s"
+
+
+def test_the_longest_scenario_is_started_first_and_one_without_a_figure_before_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in ("short", "long", "new", "shared"):
+        (tmp_path / "molecule" / name).mkdir(parents=True)
+        if name != "shared":
+            (tmp_path / "molecule" / name / "molecule.yml").touch()
+    monkeypatch.setattr(run, "ROOT", tmp_path)
+    monkeypatch.setattr(run, "SECONDS", {"short": 1, "long": 2})
+    assert run.scenarios() == ["new", "long", "short"]
+
+
+def test_every_scenario_has_a_figure_and_every_figure_a_scenario() -> None:
+    assert set(run.scenarios()) == set(run.SECONDS)
+
+
+def test_compiled_modules_are_kept_whatever_the_caller_prefers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    assert "PYTHONDONTWRITEBYTECODE" not in run.environment()
+
+
+def test_hosts_are_prepared_once_in_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[str] = []
+
+    def good(command: list[str], **_: str) -> int:
+        calls.append(command[-1])
+        return 0
+
+    monkeypatch.setattr(run, "run", good)
+    run._prepare_lab.cache_clear()
+    try:
+        assert run.lab().failed == 0
+        assert run.lab_is_ready()
+        assert calls == ["docker", "images", "prepared"]
+    finally:
+        run._prepare_lab.cache_clear()
+
+
+def test_without_hosts_every_scenario_has_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run, "run", lambda *_, **__: 1)
+    run._prepare_lab.cache_clear()
+    try:
+        assert run.molecule().failed == len(run.scenarios())
+    finally:
+        run._prepare_lab.cache_clear()
+
+
+def test_the_soak_is_no_part_of_a_usual_run() -> None:
+    assert "soak" in run.PARTS
+    assert "soak" not in run.USUAL
