@@ -26,7 +26,9 @@ def promise(host: Any) -> Promise:
 
 @pytest.fixture(scope="module")
 def containers(host: Any) -> list[dict[str, Any]]:
-    return [json.loads(said)[0] for said in of_each_container(host, "docker inspect {}")]
+    found = [json.loads(said)[0] for said in of_each_container(host, "docker inspect {}")]
+    assert len(found) >= 3, "the app, its database and its cache"
+    return found
 
 
 @pytest.fixture(scope="module")
