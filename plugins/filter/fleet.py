@@ -10,6 +10,7 @@ from typing import Any
 
 from ansible import context
 from ansible.errors import AnsibleFilterError
+from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet import wrong_batches
 from ansible_collections.slipway.fleet.plugins.plugin_utils.published_vault import vaults_of_the_lab
 from ansible_collections.slipway.fleet.plugins.plugin_utils.spelling import known_variables, misspelled
 
@@ -72,4 +73,5 @@ class FilterModule:
             "whole_text": whole_text,
             "misspelled_variables": misspelled_variables,
             "vaults_of_the_lab": vaults_of_the_lab,
+            "wrong_batches": wrong_batches,
         }

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Optional
 
@@ -30,11 +31,25 @@ def outcome_of(result: Report) -> str:
     return GOOD if result.get("changed") else UNCHANGED
 
 
+def wrong_batches(batches: Any) -> str:
+    """Empty, or what is wrong with the sizes of batches: Ansible itself takes -1, and never comes to an end with it."""
+    sizes = batches if isinstance(batches, (list, tuple)) else [batches]
+    wrong = [size for size in sizes if isinstance(size, bool) or not re.fullmatch(r"[1-9][0-9]*%?", str(size))]
+    if not wrong:
+        return ""
+    return (
+        f"slipway_batches has {', '.join(map(repr, wrong))}; each size is a number of hosts from 1 on, or a percentage"
+    )
+
+
 def batch_of(host: str, hosts: Sequence[str], batches: Sequence[Any]) -> int:
     """The number of the batch, from 1, in which `serial: batches` takes a host.
 
-    As Ansible reads it: a number or a percentage of all hosts (at least one), the last entry as often as needed.
+    As Ansible reads it: a number or a percentage of all hosts (at least one), the last entry as often as needed. Raises
+    ValueError for a size that is neither.
     """
+    if wrong := wrong_batches(batches):
+        raise ValueError(wrong)
     position, first, number = list(hosts).index(host), 0, 0
     while True:
         size = batches[min(number, len(batches) - 1)] if batches else len(hosts)

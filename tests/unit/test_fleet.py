@@ -131,3 +131,15 @@ def test_edges_are_the_balancers_where_there_are_some() -> None:
     hostvars = {"web1": {"ansible_host": "10.0.0.1"}, "lb1": {"slipway_url": "https://app.example"}}
     assert edge_urls(hostvars, {"web": ["web1"]}) == ["http://10.0.0.1"]
     assert edge_urls(hostvars, {"web": ["web1"], "load_balancer": ["lb1"]}) == ["https://app.example"]
+
+
+@pytest.mark.parametrize("size", [-1, 0, "0%", "-5%", "half", "", 1.5, True, "1\n", None])
+def test_a_batch_without_a_size_is_named_and_does_not_loop(size: Any) -> None:
+    assert repr(size) in fleet.wrong_batches([1, size])
+    with pytest.raises(ValueError, match="slipway_batches has"):
+        fleet.batch_of(HOSTS[-1], HOSTS, [size])
+
+
+@pytest.mark.parametrize("batches", [[], [1, "25%", "100%"], ["2"], 3, "50%"])
+def test_batches_that_ansible_takes_are_taken(batches: Any) -> None:
+    assert fleet.wrong_batches(batches) == ""
