@@ -58,8 +58,8 @@ def _bundle(options: dict[str, Any]) -> Bundle:
     if options.get("cosign_key"):
         raise ImageError(
             f"fastapi_image_cosign_key is set, but the image comes from the bundle {options['bundle']}, and signatures "
-            "of images are in the registry, where they are looked for when a bundle is made. Nobody would look now: check "
-            "a signature of the bundle itself (cosign verify-blob), and empty the key for this run: "
+            "of images are in the registry, where they are looked for when a bundle is made. Nobody would look now: "
+            "check a signature of the bundle itself (cosign verify-blob), and empty the key for this run: "
             "-e fastapi_image_cosign_key="
         )
     try:
