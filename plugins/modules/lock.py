@@ -57,14 +57,14 @@ lease_file: {description: The file that the controller renews., returned: when h
 taken_over: {description: The dead holder whose lease this run took., returned: when held, type: dict}
 """
 
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils.release.lease import Held, Lease
-from ..module_utils.release.store import Store
+from ..module_utils.host.errors import SlipwayError
+from ..module_utils.release import operations
+from ..module_utils.release.lease import Lease
 
 ARGUMENTS: dict[str, Any] = {
     "app": {"type": "str", "required": True},
@@ -78,58 +78,30 @@ ARGUMENTS: dict[str, Any] = {
 }
 
 
-def take(lease: Lease, store: Store, holder: dict[str, Any]) -> dict[str, Any]:
-    """Hold the app. A lease is no change of the host: it is gone when the run is."""
-    dead = lease.acquire(holder)
-    if dead:
-        note(store, "the lock was taken over from a run that is gone", holder, dead)
-    return {"changed": False, "lease_file": str(lease.path), "taken_over": dead or {}}
+VERBS = {"held": operations.hold, "frozen": operations.freeze, "free": operations.free}
 
 
-def freeze(lease: Lease, store: Store, holder: dict[str, Any], reason: str) -> dict[str, Any]:
-    before = lease.frozen()
-    if before and before["reason"] == reason:
-        return {"changed": False}
-    lease.freeze(reason, {name: holder[name] for name in ("who", "from", "since")})
-    note(store, f"frozen: {reason}", holder, before)
-    return {"changed": True}
-
-
-def free(lease: Lease, store: Store, holder: dict[str, Any]) -> dict[str, Any]:
-    found = lease.free()
-    for before in found:
-        note(store, "the freeze was lifted" if "reason" in before else "the lock was broken", holder, before)
-    return {"changed": bool(found)}
-
-
-def note(store: Store, event: str, by: dict[str, Any], before: Any) -> None:
-    store.root.mkdir(parents=True, exist_ok=True)
-    store.record(
-        {"event": event, "who": by["who"], "from": by["from"], "start": by["since"], "run": by["run"], "before": before}
-    )
+def silent(event: dict[str, Any]) -> None:
+    """A module has one answer, at its end."""
 
 
 def main() -> None:
     module = AnsibleModule(ARGUMENTS, supports_check_mode=True, required_if=[("state", "frozen", ["reason"])])
     options = module.params
-    store = Store(Path(options["root"]))
-    lease = Lease(options["app"], store.root)
-    holder = {name: options[name] for name in ("run", "who", "from", "what")}
-    holder["since"] = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    run = {"id": options["run"], **{name: options[name] for name in ("who", "from", "what")}}
+    arguments = {"place": {"app": options["app"], "root": options["root"]}, "run": run, "reason": options["reason"]}
     result: dict[str, Any] = {"changed": False}
     try:
-        if options["state"] == "held":
-            if module.check_mode and (problem := lease.problem(str(options["run"]))):
+        if options["state"] in VERBS and not module.check_mode:
+            result = VERBS[options["state"]](arguments, silent)
+        elif options["state"] == "held":
+            lease = Lease(options["app"], Path(options["root"]))
+            if problem := lease.problem(str(options["run"])):
                 module.warn(f"a run would stop here: {problem}")
-            elif not module.check_mode:
-                result = take(lease, store, holder)
-        elif options["state"] == "frozen" and not module.check_mode:
-            result = freeze(lease, store, holder, options["reason"])
-        elif options["state"] == "free" and not module.check_mode:
-            result = free(lease, store, holder)
-    except Held as error:
-        module.fail_json(msg=f"nothing was changed; {error}")
-    module.exit_json(**result, holder=lease.holder() or {}, freeze=lease.frozen() or {})
+        result.update(operations.shown(arguments, silent))
+    except SlipwayError as error:
+        module.fail_json(msg=f"nothing was changed; {error}", **error.details)
+    module.exit_json(**result)
 
 
 if __name__ == "__main__":

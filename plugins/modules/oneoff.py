@@ -48,16 +48,12 @@ release: {description: The release in which it ran., returned: when it ran, type
 """
 
 import re
-import subprocess
-from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils.release.diagnosis import last_exception
-from ..module_utils.release.runtime import RuntimeFailed
-from ..module_utils.release.runtimes import Runtimes
-from ..module_utils.release.store import Store
+from ..module_utils.host.errors import SlipwayError
+from ..module_utils.release import operations
 
 ARGUMENTS: dict[str, Any] = {
     "app": {"type": "str", "required": True},
@@ -71,59 +67,25 @@ ARGUMENTS: dict[str, Any] = {
 }
 
 
-def cause(code: int, output: str) -> str:
-    """Why a one-off command failed, in one line."""
-    if code == 137:
-        return "out of memory: the kernel killed it at its memory limit"
-    return last_exception(output) or f"exit code {code}"
-
-
-def serving(store: Store) -> str:
-    """The release that serves; empty where there is none."""
-    state = store.state()
-    return state.release if state else ""
+def silent(event: dict[str, Any]) -> None:
+    """A module has one answer, at its end."""
 
 
 def main() -> None:
     module = AnsibleModule(ARGUMENTS, supports_check_mode=True)
-    options = module.params
+    options = dict(module.params)
     if module.check_mode:
         module.exit_json(changed=False, skipped=True, msg=f"{options['purpose']} is not run in check mode")
-    store = Store(Path(options["root"]))
-    release = options["release"] or serving(store)
-    if not release:
-        module.fail_json(msg=f"{options['purpose']} needs a release, and none was deployed to this host yet")
-    mark = store.releases / release / f".{options['once']}"
-    if options["once"] and mark.exists():
-        module.exit_json(changed=False, rc=0, stdout="", stderr="", msg=f"{options['purpose']} was done before")
-    result = None
+    pattern = options.pop("changed_when_output")
+    place = {name: options.pop(name) for name in ("app", "root")}
+    result: dict[str, Any] = {}
     try:
-        result = Runtimes(options["app"], store.releases).run(release, options["command"], options["timeout"])
-    except subprocess.TimeoutExpired:
-        module.fail_json(msg=f"{options['purpose']} did not end within {options['timeout']:.0f} s and was stopped")
-    except RuntimeFailed as error:
-        module.fail_json(msg=f"{options['purpose']} of release {release} could not be run: {error}")
-    assert result is not None
-    output = f"{result.stderr.strip()}\n{result.stdout.strip()}".strip()
-    if result.returncode:
-        module.fail_json(
-            msg=f"{options['purpose']} of release {release} failed: {cause(result.returncode, output)}; "
-            f"the release that serves was not touched\n{output}",
-            rc=result.returncode,
-            release=release,
-            stdout=result.stdout,
-            stderr=result.stderr,
-        )
-    if options["once"]:
-        mark.touch()
-    pattern = options["changed_when_output"]
-    module.exit_json(
-        changed=bool(pattern and re.search(pattern, result.stdout)),
-        rc=0,
-        release=release,
-        stdout=result.stdout,
-        stderr=result.stderr,
-    )
+        result = operations.run({**options, "place": place}, silent)
+    except SlipwayError as error:
+        module.fail_json(msg=str(error), **error.details)
+    if result.pop("skipped", False):
+        result["msg"] = f"{options['purpose']} was done before"
+    module.exit_json(changed=bool(pattern and re.search(pattern, result["stdout"])), **result)
 
 
 if __name__ == "__main__":

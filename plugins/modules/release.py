@@ -147,21 +147,13 @@ log: {description: Last lines of the slot that serves., returned: logs, type: st
 evidence: {description: Health answer and exit code; the log is in the message., returned: failure, type: dict}
 """
 
-import os
-from pathlib import Path
-from typing import Any, Callable
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils.edge.haproxy import EdgeError
-from ..module_utils.release.detach import Lost, run_detached
-from ..module_utils.release.lease import Lease
-from ..module_utils.release.model import TransactionError
-from ..module_utils.release.observe import observe, surroundings
-from ..module_utils.release.runtime import RuntimeFailed
-from ..module_utils.release.store import MOMENT, Busy
-from ..module_utils.release.transaction import Transaction
-from ..module_utils.release.wiring import CANARY_ARGUMENT, PLACE_ARGUMENTS, transaction_of
+from ..module_utils.host.errors import SlipwayError
+from ..module_utils.release import operations
+from ..module_utils.release.wiring import CANARY_ARGUMENT, PLACE_ARGUMENTS, arguments_of, transaction_of
 
 ARGUMENTS: dict[str, Any] = {
     **PLACE_ARGUMENTS,
@@ -189,112 +181,29 @@ ARGUMENTS: dict[str, Any] = {
 }
 
 
-def activate(transaction: Transaction, holder: str, wait: float = MOMENT) -> dict[str, Any]:
-    """The result of the transaction, a refusal included."""
-    try:
-        with transaction.store.lock(holder, wait):
-            return transaction.run()
-    except Busy as error:
-        return {"failed": True, "msg": f"another release of this app is under way on this host: {error}"}
-    except TransactionError as error:
-        log = str(error.evidence.get("log", "")).strip()
-        tail = f"\n--- its log, last {transaction.request.log_lines} lines ---\n{log}" if log else ""
-        health = error.evidence.get("health")
-        seen = f"\nGET {transaction.request.gate.path}: {health}" if health else ""
-        state = transaction.store.state()
-        serving = f"release {state.release} goes on serving" if state else "nothing serves yet"
-        return {
-            "failed": True,
-            "msg": f"release {transaction.request.release} was refused: {error.cause}; {serving}{seen}{tail}",
-            "cause": error.cause,
-            "evidence": {name: value for name, value in error.evidence.items() if name != "log"},
-            "phases": transaction.phases,
-        }
-    except (EdgeError, RuntimeFailed, ValueError) as error:
-        return {"failed": True, "msg": str(error), "phases": transaction.phases}
-
-
-def limit(transaction: Transaction) -> float:
-    """Seconds after which a transaction of this kind has ended, whatever happened to it."""
-    request = transaction.request
-    return 60 + request.gate.deadline + 2 * request.drain + request.soak + 2 * request.stop_grace
-
-
-def settle(parameters: dict[str, Any], holder: str) -> dict[str, Any]:
-    """Return to `return_to` where `release` serves instead, whichever way it came to that; then tell what serves.
-
-    A host that could not be reached has finished its transaction by itself meanwhile, so what is recorded counts and
-    not what was reported.
-    """
-    back = parameters["return_to"]
-    transaction = transaction_of(parameters, release=back or parameters["release"], soak=0.0)
-    with transaction.store.lock(holder, limit(transaction)):
-        transaction.reconcile()
-    state = transaction.store.state()
-    result: dict[str, Any] = {"changed": False, "phases": []}
-    if back and state and state.release != back:
-        result = activate(transaction, holder, limit(transaction))
-    return {**result, "now": observe(transaction)}
-
-
-def look(parameters: dict[str, Any]) -> dict[str, Any]:
-    """What serves, what is around it, and every difference from what should be."""
-    transaction = transaction_of(parameters)
-    seen = observe(transaction)
-    around = surroundings(
-        transaction, parameters["certificate"], parameters["certificate_days"], parameters["disk_reserve"]
-    )
-    return {**seen, **around, "drift": seen["drift"] + around["drift"]}
-
-
-def history(parameters: dict[str, Any]) -> dict[str, Any]:
-    return {"records": transaction_of(parameters).store.ledger()[-parameters["log_lines"] :]}
-
-
-def logs(parameters: dict[str, Any]) -> dict[str, Any]:
-    """The last lines of the slot that serves."""
-    transaction = transaction_of(parameters)
-    state = transaction.store.state()
-    text = transaction.runtime.logs(state.slot, parameters["log_lines"]) if state else ""
-    return {"log": text, "slot": state.slot if state else None}
-
-
-def remove(parameters: dict[str, Any], check_mode: bool) -> dict[str, Any]:
-    """Take the app off this host: its slots, releases, images and records."""
-    transaction = transaction_of(parameters)
-    if not transaction.store.root.exists():
-        return {"changed": False}
-    if not check_mode:
-        with transaction.store.lock("a removal"):
-            transaction.remove()
-    return {"changed": True}
-
-
-TELLERS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {"observe": look, "history": history, "logs": logs}
-
-
-def detached(module: AnsibleModule, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    return run_detached(work, Path(module.params["root"]) / "transaction.log")
+TELLING = ("observe", "history", "logs")
+ABOUT_THE_HOST = ("certificate", "certificate_days", "disk_reserve")
 
 
 def perform(module: AnsibleModule) -> dict[str, Any]:
-    """The result of the operation. Raises Lost, EdgeError, RuntimeFailed, Busy and ValueError."""
-    parameters = module.params
-    operation = parameters["operation"]
-    if operation in TELLERS:
-        return {"changed": False, **TELLERS[operation](parameters)}
-    if operation == "remove":
-        return remove(parameters, module.check_mode)
-    transaction = transaction_of(parameters)
-    if module.check_mode:
-        return transaction.plan()
-    holder = f"release {parameters['release']} by {parameters['about'].get('who', 'somebody')}, pid {os.getpid()}"
-    if operation == "activate":
-        return detached(module, lambda: activate(transaction, holder))
-    result = detached(module, lambda: settle(parameters, holder))
-    if parameters["run"]:
-        Lease(parameters["app"], transaction.store.root).give_back(parameters["run"])
+    """The result of the operation. Raises SlipwayError."""
+    operation = module.params["operation"]
+    arguments = arguments_of(module.params)
+    arguments["host"] = {name: arguments.pop(name) for name in ABOUT_THE_HOST if name in arguments}
+    arguments.update(run_id=arguments.pop("run", ""), check_mode=module.check_mode)
+    verb = operations.VERBS[operation]
+    if operation in TELLING:
+        return {"changed": False, **verb(arguments, silent)}
+    if module.check_mode and operation != "remove":
+        return transaction_of(arguments).plan()
+    result = verb(arguments, silent)
+    if operation == "settle":
+        operations.let_go(arguments, silent)
     return result
+
+
+def silent(event: dict[str, Any]) -> None:
+    """A module has one answer, at its end."""
 
 
 def main() -> None:
@@ -302,10 +211,8 @@ def main() -> None:
     result: dict[str, Any] = {}
     try:
         result = perform(module)
-    except (Lost, EdgeError, RuntimeFailed, Busy, ValueError) as error:
-        module.fail_json(msg=str(error))
-    if result.get("failed"):
-        module.fail_json(**result)
+    except (SlipwayError, OSError) as error:
+        module.fail_json(msg=str(error), **getattr(error, "details", {}))
     if result["changed"] and "was" in result:
         result["diff"] = {"before": f"release {result['was']}\n", "after": f"release {result['release']}\n"}
     module.exit_json(**result)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from ansible_collections.slipway.fleet.plugins.module_utils.image.pull import meaning, trust
 from ansible_collections.slipway.fleet.plugins.module_utils.image.registry import RegistryError, Resolved, parse
-from ansible_collections.slipway.fleet.plugins.modules.doctor import architecture_problem
+from ansible_collections.slipway.fleet.plugins.module_utils.release.preflight import architecture_problem
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet import verdict as fleet
 from ansible_collections.slipway.fleet.plugins.plugin_utils.image.pull import Wanted, remembered
 

@@ -16,7 +16,7 @@ from ansible_collections.slipway.fleet.plugins.filter.release import (
 )
 from ansible_collections.slipway.fleet.plugins.module_utils.release.diagnosis import last_exception
 from ansible_collections.slipway.fleet.plugins.module_utils.release.listening import parse_listening
-from ansible_collections.slipway.fleet.plugins.modules.doctor import compose_version
+from ansible_collections.slipway.fleet.plugins.module_utils.release.preflight import compose_version
 from ansible_collections.slipway.fleet.plugins.plugin_utils.image.context import BuildContext, ContextError
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..host.durable import write_durably
+from ..host.errors import SlipwayError
 from ..release.model import SLOTS
 
 # How a module is told where the edge is; the fields are the arguments of Edge.
@@ -25,7 +26,7 @@ EDGE_ARGUMENT: dict[str, Any] = {
 }
 
 
-class EdgeError(Exception):
+class EdgeError(SlipwayError):
     """HAProxy did not do what it was told; the text says what and what to look at."""
 
 

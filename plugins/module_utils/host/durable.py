@@ -8,6 +8,8 @@ import tempfile
 from pathlib import Path
 from typing import Any, Optional
 
+from .errors import Damaged
+
 
 def write_durably(path: Path, text: str, mode: int = 0o644) -> None:
     """Put `text` under `path` so that a crash leaves the old file or the new one, never a part."""
@@ -34,13 +36,13 @@ def sync_directory(path: Path) -> None:
 
 
 def read_json(path: Path) -> Optional[dict[str, Any]]:
-    """The object in `path`, None where there is no such file. Raises ValueError that names a damaged file."""
+    """The object in `path`, None where there is no such file. Raises Damaged that names the file."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
     except ValueError as error:
-        raise ValueError(f"{path} is damaged ({error}); move it away and deploy again") from error
+        raise Damaged(f"{path} is damaged ({error}); move it away and deploy again") from error
     if not isinstance(content, dict):
-        raise ValueError(f"{path} is damaged (not an object); move it away and deploy again")
+        raise Damaged(f"{path} is damaged (not an object); move it away and deploy again")
     return content

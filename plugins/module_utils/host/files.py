@@ -28,6 +28,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Optional
 
+from .errors import SlipwayError
+
 STATES = ("file", "directory", "link", "absent", "touch-once")
 # The hidden file's name keeps the end of the name, by which some validators decide what they read. A fixed name means
 # that what a killed run left is used up by the next.
@@ -38,7 +40,7 @@ DIFF_LIMIT = 100_000
 VALIDATOR_LIMIT = 120
 
 
-class TreeError(Exception):
+class TreeError(SlipwayError):
     """The list or the host is not as it must be; the text is for the operator."""
 
 

@@ -16,6 +16,8 @@ import tarfile
 from pathlib import Path
 from typing import Any, Optional
 
+from .errors import SlipwayError
+
 PLACE = "/var/lib/slipway/packages"
 # What Ansible's apt needs.
 MODULE = "python3-apt"
@@ -32,7 +34,7 @@ Acquire::Languages "none";
 _INSTALLED = re.compile(r"^Inst (\S+) (?:\[[^\]]*\] )?\((\S+)", re.MULTILINE)
 
 
-class PackagesError(Exception):
+class PackagesError(SlipwayError):
     """The packages could not be put in place; the text says why and what to do."""
 
 

@@ -9,6 +9,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Optional
 
+from ..host.errors import SlipwayError
+
 CONTENT_LABEL = "slipway.content"
 # Docker's words for what runs on a machine, by what `uname -m` says there; the first is its own.
 ARCHITECTURES = {
@@ -21,7 +23,7 @@ ARCHITECTURES = {
 }
 
 
-class ImageError(Exception):
+class ImageError(SlipwayError):
     """The image could not be put in place; the text says why and what to do."""
 
 

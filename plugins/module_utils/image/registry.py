@@ -22,6 +22,8 @@ import urllib.request
 from dataclasses import asdict, dataclass, field
 from typing import Any, Callable, Mapping, Optional, Union
 
+from ..host.errors import SlipwayError
+
 DOCKER_HUB = "docker.io"
 _DOCKER_HUB_API = "registry-1.docker.io"
 # The name under which Docker keeps a login to its own registry.
@@ -52,7 +54,7 @@ CA_VARIABLE = "fastapi_image_registry_ca_file"
 LOGIN_VARIABLES = "fastapi_image_registry_user and fastapi_image_registry_password"
 
 
-class RegistryError(Exception):
+class RegistryError(SlipwayError):
     """The registry does not give the image; the text names registry, image and mend."""
 
 

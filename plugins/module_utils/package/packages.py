@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 from ..host.durable import read_json, write_durably
+from ..host.errors import SlipwayError
 
 KEY_LENGTH = 12
 OLDEST_PYTHON = (3, 11)
@@ -43,7 +44,7 @@ print(json.dumps({
 """
 
 
-class PackageError(Exception):
+class PackageError(SlipwayError):
     """The package could not be put in place; the text says why and what to do."""
 
 

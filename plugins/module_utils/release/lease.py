@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 from ..host.durable import read_json, write_durably
+from ..host.errors import HELD, SlipwayError
 
 LEASES = Path("/run/slipway/locks")
 # Seconds after which a holder that has not been seen is gone, and between two signs of life.
@@ -23,8 +24,10 @@ LIFETIME = 120
 HEARTBEAT = 15
 
 
-class Held(Exception):
+class Held(SlipwayError):
     """The app is held by somebody else, or frozen; the text says by whom, since when, and what to do."""
+
+    kind = HELD
 
 
 class Lease:
@@ -66,6 +69,15 @@ class Lease:
             before = self._found()
             self.path.write_text(json.dumps(holder) + "\n", encoding="utf-8")
         return before if before and before["run"] != holder["run"] else None
+
+    def renew(self, run: str) -> bool:
+        """Say that `run` lives; tells whether it holds the lease still."""
+        with self._guard():
+            found = self._found()
+            if not found or found["run"] != run:
+                return False
+            os.utime(self.path)
+        return True
 
     def give_back(self, run: str) -> bool:
         """Free the lease if `run` holds it; tells whether it did."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Optional
 
+from ..host.errors import RELEASE, SlipwayError
+
 SLOTS = ("blue", "green")
 
 
@@ -92,11 +94,13 @@ class Probe:
     error: str = ""
 
 
-class TransactionError(Exception):
+class TransactionError(SlipwayError):
     """The release was refused; the release that served before still serves.
 
     `cause` is one sentence for people, `evidence` what was seen (log tail, health body, sockets).
     """
+
+    kind = RELEASE
 
     def __init__(self, cause: str, evidence: Optional[dict[str, Any]] = None) -> None:
         super().__init__(cause)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import subprocess
 from typing import Protocol
 
+from ..host.errors import SlipwayError
 from .model import SlotStatus
 
 # By which file of a staged release its runtime is known.
 STAGED_BY = {"compose": "compose.yaml", "systemd": "unit.service"}
 
 
-class RuntimeFailed(Exception):
+class RuntimeFailed(SlipwayError):
     """A command of the runtime failed; the text is what it said."""
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 from ..host.durable import read_json, sync_directory, write_durably
+from ..host.errors import BUSY, SlipwayError
 from .model import Intent, State
 from .runtime import STAGED_BY
 
@@ -24,8 +25,10 @@ SBOM = "sbom.cdx.json"
 MOMENT = 1.0
 
 
-class Busy(Exception):
+class Busy(SlipwayError):
     """Another transaction of this app is under way on this host; the text says whose."""
+
+    kind = BUSY
 
 
 class Store:

@@ -56,6 +56,7 @@ class Transaction:
         probe: Callable[[str, str], Probe],
         clock: Optional[Clock] = None,
         judge: Optional[Judge] = None,
+        tell: Callable[[dict[str, Any]], None] = lambda event: None,
     ) -> None:
         self.request = request
         self.store = store
@@ -64,6 +65,7 @@ class Transaction:
         self.probe = probe
         self.clock = clock or Clock()
         self.judge = judge
+        self.tell = tell
         self.phases: list[dict[str, Any]] = []
         self._began = self.clock.monotonic()
 
@@ -370,11 +372,14 @@ class Transaction:
 
     def _phase(self, name: str, work: Callable[[], Any]) -> Any:
         begin = self.clock.monotonic()
+        phase: dict[str, Any] = {"phase": name, "at": round(begin - self._began, 2)}
+        self.tell(phase)
         try:
             return work()
         finally:
-            spent = self.clock.monotonic() - begin
-            self.phases.append({"phase": name, "at": round(begin - self._began, 2), "seconds": round(spent, 2)})
+            phase = {**phase, "seconds": round(self.clock.monotonic() - begin, 2)}
+            self.phases.append(phase)
+            self.tell(phase)
 
     def _result(self, state: State, changed: bool, recovered: Optional[str]) -> dict[str, Any]:
         return {

@@ -1,4 +1,4 @@
-"""From the parameters of a module to a transaction of this host; several modules take the same ones."""
+"""From the arguments of a verb to a transaction of this host, and from the parameters of a module to such arguments."""
 
 from __future__ import annotations
 
@@ -52,30 +52,40 @@ CANARY_ARGUMENT: dict[str, Any] = {
 }
 
 
-def judge_of(parameters: dict[str, Any]) -> Optional[Canary]:
+def arguments_of(parameters: dict[str, Any]) -> dict[str, Any]:
+    """What a verb of operations.py takes, from the flat parameters of a module without those that were not given."""
+    given = {name: value for name, value in parameters.items() if value is not None}
+    place = {name: given.pop(name) for name in PLACE_ARGUMENTS if name in given}
+    return {**given, "place": place}
+
+
+def judge_of(arguments: dict[str, Any]) -> Optional[Canary]:
     """The judge of a release that soaks; None where it is not to be judged."""
-    limits = dict(parameters.get("canary") or {})
-    if not limits.pop("judged", False) or not parameters.get("soak"):
+    limits = dict(arguments.get("canary") or {})
+    if not limits.pop("judged", False) or not arguments.get("soak"):
         return None
     before = limits.pop("before")
-    return Canary(parameters["edge"]["backend"], Thresholds(**limits), before)
+    return Canary(arguments["place"]["edge"]["backend"], Thresholds(**limits), before)
 
 
-def transaction_of(parameters: dict[str, Any], **changes: Any) -> Transaction:
-    """The transaction that a module's parameters describe; those that Request does not know are left out."""
-    known = {field.name for field in fields(Request)} - {"gate"}
-    given = {**parameters, **changes}
-    gate = Gate(**(parameters["gate"] or {}))
+def transaction_of(arguments: dict[str, Any], **changes: Any) -> Transaction:
+    """The transaction that a verb's arguments describe; those that Request does not know are left out."""
+    place = arguments["place"]
+    known = {field.name for field in fields(Request)} - {"app", "gate"}
+    given = {**arguments, **changes}
+    gate = Gate(**(place.get("gate") or {}))
     request = Request(
-        gate=gate, **{name: value for name, value in given.items() if name in known and value is not None}
+        app=place["app"],
+        gate=gate,
+        **{name: value for name, value in given.items() if name in known and value is not None},
     )
-    store = Store(Path(parameters["root"]))
-    edge = parameters["edge"]
-    sockets = Path(parameters["socket_directory"])
+    store = Store(Path(place["root"]))
+    edge = place["edge"]
+    sockets = Path(place["socket_directory"])
     return Transaction(
         request,
         store,
-        Runtimes(parameters["app"], store.releases),
+        Runtimes(place["app"], store.releases),
         Edge(edge["socket"], edge["backend"], edge["state_file"]),
         lambda slot, path: get(str(sockets / f"{slot}.sock"), path, gate.timeout),
         judge=judge_of(given),
