@@ -6,7 +6,7 @@ import errno
 import os
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from tests.simulation.edge import SLOTS, STATE_FILE
@@ -15,7 +15,6 @@ from tests.simulation.world import LEASE, ROOT, Host
 if TYPE_CHECKING:
     from tests.simulation.play import Play
 
-RELEASES = ("r1", "r2", "r3")
 LONG = 100_000.0
 
 
@@ -23,8 +22,9 @@ LONG = 100_000.0
 class Fault:
     """One thing that goes wrong.
 
-    It happens at the `count`-th effect on `host`, at the `count`-th await of controller `run`, or `at` seconds after
-    the first run began. `seconds` is how long it lasts, `what` the release, slot or file that it is about.
+    It happens at the `effect`-th effect on `host` (of those with `on` in their text), at the `turn`-th await of
+    controller `run`, or `at` seconds after the first run began (or, where it `follows`, after the fault before it).
+    `seconds` is how long it lasts, `what` the release, slot or file that it is about.
     """
 
     kind: str
@@ -35,9 +35,12 @@ class Fault:
     turn: int = 0
     seconds: float = 0.0
     what: str = ""
+    on: str = ""
+    follows: bool = False
 
     def __str__(self) -> str:
-        when = f"effect {self.effect}" if self.effect else f"await {self.turn}" if self.turn else f"{self.at:.1f} s"
+        when = f"effect {self.effect} {self.on}" if self.effect else f"await {self.turn}" if self.turn else f"{self.at:.1f} s"
+        when += " after the last fault" if self.follows else ""
         where = self.host or f"controller {self.run}"
         return " ".join(
             filter(None, (self.kind, self.what, f"for {self.seconds:.0f} s" if self.seconds else "", f"on {where} at {when}"))
@@ -196,6 +199,22 @@ ON_RELEASE = ("sick", "hangs", "silent", "ends")
 ON_SLOT = ("dies", "out of memory", "gone")
 
 
+# Effects of a transaction after which it matters most what happens.
+MARKS = ("state ready", "state drain", "rename /var/lib/haproxy", "intent.json", "ledger.jsonl", "state.json", "start ", "stop ")
+
+
+def drawn_all(dice: random.Random, count: int, hosts: list[str], runs: int, length: float) -> list[Fault]:
+    """Faults of one story; some hit soon after the one before, on the same host."""
+    found: list[Fault] = []
+    for _ in range(count):
+        fault = drawn(dice, hosts, runs, length)
+        if found and dice.random() < 0.5:
+            host = found[-1].host if fault.host and found[-1].host else fault.host
+            fault = replace(fault, host=host, follows=True, effect=0, turn=0, on="", at=dice.choice((0.05, 0.5, 3.0, 12.0, 60.0)) * dice.random())
+        found.append(fault)
+    return found
+
+
 def drawn(dice: random.Random, hosts: list[str], runs: int, length: float) -> Fault:
     """One fault somewhere in the runs, which take about `length` seconds."""
     on_controller = dice.random() < 0.25
@@ -212,10 +231,16 @@ def drawn(dice: random.Random, hosts: list[str], runs: int, length: float) -> Fa
         seconds = dice.choice((5.0, 30.0, 130.0, 400.0, 2 * LONG)) if kind != "controller sleeps" else dice.uniform(20, 600)
         return Fault(kind, seconds=seconds, **where, **when)
     host = dice.choice(hosts)
-    when = {"effect": dice.randint(1, 75)} if dice.random() < 0.65 else {"at": dice.uniform(0.0, length)}
+    how = dice.random()
+    if how < 0.35:
+        when = {"effect": dice.randint(1, 75)}
+    elif how < 0.65:
+        when = {"effect": dice.randint(1, 6), "on": dice.choice(MARKS)}
+    else:
+        when = {"at": dice.uniform(0.0, length)}
     what, seconds = "", 0.0
     if kind in ON_RELEASE:
-        what, seconds = dice.choice(RELEASES), dice.choice((3.0, 15.0, 60.0, 2 * LONG))
+        what, seconds = f"r{dice.randint(0, runs)}", dice.choice((3.0, 15.0, 60.0, 2 * LONG))
     elif kind in ON_SLOT:
         what = dice.choice(SLOTS)
     elif kind == "full for":

@@ -36,15 +36,13 @@ class Broken(Exception):
 def no_step_takes_the_service_away(play: Play, host: Host, before: list[str]) -> None:
     """What Slipway does on a host never ends its service: a slot that answers is only drained or stopped beside another
     one that gets the requests, and that was well a moment ago."""
-    process = play.kernel.current
+    process = play.who_acts()
     if process is None or process.host is not host or not before or host.service:
         return
     for slot in SLOTS:
         found = host.docker.slots[slot]
         if found and host.edge.gets_requests(slot) and play.kernel.now - found.well_until < KNOWABLE:
             return
-    if play.kernel.now - host.hurt_at < KNOWABLE:
-        return
     raise Broken(no_step_takes_the_service_away, f"{host.name} served {before[0]}, and nothing after {play.last_effect}")
 
 
@@ -63,7 +61,7 @@ def requests_go_to_slots_that_the_edge_has_seen_well(play: Play, host: Host) -> 
         found = host.docker.slots[slot]
         if not (found and found.running and not found.seen_well and host.edge.gets_requests(slot)):
             continue
-        if play.kernel.current is not None and play.kernel.current.host is host:
+        if (process := play.who_acts()) and process.host is host:
             raise Broken(
                 requests_go_to_slots_that_the_edge_has_seen_well,
                 f"{host.name} sends requests to {found.release} in {slot} after {play.last_effect}, never checked",

@@ -115,12 +115,12 @@ class Process:
             raise Killed
 
     def kill(self) -> None:
-        """End it where it is. What it holds (locks of files) is freed by `ended`."""
-        if self.over:
+        """End it where it is; the one that runs now ends with its next step. `ended` frees what it holds."""
+        if self.over or self.killed:
             return
         self.killed = True
         if self.kernel.current is self:
-            raise Killed
+            return
         self._alarm.cancel()
         self._resume()
 

@@ -19,8 +19,10 @@ from ansible_collections.slipway.fleet.plugins.module_utils import edge as edge_
 from ansible_collections.slipway.fleet.plugins.module_utils import release as release_package
 from ansible_collections.slipway.fleet.plugins.module_utils.edge.haproxy import Edge, EdgeError
 from ansible_collections.slipway.fleet.plugins.module_utils.host import durable
+from ansible_collections.slipway.fleet.plugins.module_utils.host.errors import SlipwayError
 from ansible_collections.slipway.fleet.plugins.module_utils.release import lease as lease_module
 from ansible_collections.slipway.fleet.plugins.module_utils.release import transaction as transaction_module
+from ansible_collections.slipway.fleet.plugins.module_utils.release.detach import Lost
 
 from tests.simulation.disk import Disk, FcntlOf, OsOf, ShutilOf, TempfileOf, open_on
 
@@ -112,6 +114,40 @@ def modules() -> list[ModuleType]:
         for item in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
             found.append(importlib.import_module(item.name))
     return found
+
+
+def run_detached(work: Any, log: Any, tell: Any) -> Any:
+    """The process that a verb has here is the detached one: nobody's end is its own."""
+    try:
+        return work(tell)
+    except SlipwayError:
+        raise
+    except Exception as error:  # noqa: BLE001 - as the real one, whose answer then is none
+        focus().world.tell(focus().name, f"the detached process ended in {type(error).__name__}: {error}")
+        raise Lost(f"the detached process ended without an answer ({error}); its output is in {log}") from error
+
+
+class FilesOf:
+    """Staged files, each written as the real `files` does it: hidden beside, then renamed."""
+
+    @staticmethod
+    def parse(files: Any, contents: Any) -> Any:
+        return [(item["path"], contents[item["path"]]) for item in files]
+
+    @staticmethod
+    def plan(items: Any, check_mode: bool) -> Any:
+        return [
+            SimpleNamespace(item=SimpleNamespace(dest=path), text=text, diff=[])
+            for path, text in items
+            if focus().peek(path) != text
+        ]
+
+    @staticmethod
+    def apply(changes: Any) -> None:
+        for change in changes:
+            path = focus().path(change.item.dest)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            durable.write_durably(path, change.text)
 
 
 class RuntimesOf:
@@ -209,4 +245,6 @@ def install() -> Installed:
 SPECIAL: dict[str, Any] = {
     "free_mib": lambda root: focus().disk.free >> 20,
     "certificate_days": lambda path: None,
+    "run_detached": run_detached,
+    "files": FilesOf,
 }

@@ -53,6 +53,7 @@ class Host:
         self.up = True
         self.clock_offset = 0.0
         self.processes: list[Process] = []
+        self.links: list[Link] = []
         self.effects = 0
         self.hurt_at = -1e9  # when the last fault hit it
         self.service: list[str] = []
@@ -175,11 +176,8 @@ class Host:
         return process
 
     def kill(self, processes: list[Process]) -> None:
-        current = self.kernel.current
-        for process in [process for process in processes if process is not current]:
+        for process in list(processes):
             process.kill()
-        if current in processes:
-            current.kill()
 
     # What happens to it.
     def crash(self) -> None:
@@ -191,14 +189,11 @@ class Host:
         self.docker.power_cut()
         for slot in SLOTS:
             self.slot_changed(slot)
-        current = self.kernel.current
-        for process in list(self.processes):
-            if process is not current:
-                process.kill()
+        self.kill(self.processes)
         self.disk.power_cut(lambda: self.kernel.random.random() < 0.5)
         self.kernel.after(self.kernel.delay(10.0, 60.0), self.boot)
-        if current is not None and current in self.processes:
-            current.kill()
+        for link in self.links:
+            link.hang_up("the channel broke")
 
     def boot(self) -> None:
         self.up = True
@@ -227,7 +222,9 @@ class Link:
         self.deaf_until = 0.0  # nothing comes back
         self.waiting: dict[int, asyncio.Future[Any]] = {}
         self.processes: list[Process] = []
+        self.hanging_up = False
         self._number = 0
+        host.links.append(self)
 
     async def call(
         self, verb: str, arguments: Mapping[str, Any], on_event: Callable[[Any], None] | None
@@ -293,10 +290,13 @@ class Link:
         self.hang_up("the channel broke")
 
     def hang_up(self, why: str) -> None:
+        """The channel ends: who waits learns of it after a while, and the agent ends now or with what it does."""
+        self.hanging_up = True
         for number in list(self.waiting):
             self._later(self.kernel.delay(0.05, 20.0), lambda number=number: self._lost(number, why))  # type: ignore[misc]
         if self.kernel.random.random() < 0.5:
             self.host.kill([process for process in self.processes if not process.over])
+        self.hanging_up = False
 
     def mend(self) -> None:
         self.down_until = self.deaf_until = 0.0
@@ -354,6 +354,7 @@ class World:
         self.before_effect: Callable[[Host, Process, str], None] = lambda host, process, what: None
         self.at_effect: Callable[[Host, Process, str], None] = lambda host, process, what: None
         self.service_changed: Callable[[Host, list[str]], None] = lambda host, before: None
+        self.on_end: Callable[[Host, str, dict[str, Any], Process], None] = lambda host, verb, arguments, process: None
         self.on_verb: Callable[[Host, str, dict[str, Any]], None] = lambda host, verb, arguments: None
         self.migration_lasts: Callable[[str], float] = lambda release: 1.0
         self.hosts: dict[str, Host] = {}
@@ -385,9 +386,12 @@ class World:
         def ended(process: Process) -> None:
             if process in link.processes:
                 link.processes.remove(process)
+            self.on_end(host, verb, arguments, process)
             if process.killed:
                 if verb in DETACHED and host.up:
                     answer(_refusal(Lost("the detached process ended without an answer")))
+                elif not link.hanging_up:
+                    link.hang_up("the agent is gone")
                 return
             if process.error is None:
                 answer({"result": process.result})
@@ -405,6 +409,7 @@ class World:
         """End everything that is left, so that nothing of this story outlives it."""
         self.before_effect = self.at_effect = lambda host, process, what: None
         self.service_changed = lambda host, before: None
+        self.on_end = lambda host, verb, arguments, process: None
         for host in self.hosts.values():
             for process in list(host.processes):
                 process.kill()
