@@ -15,7 +15,7 @@ from ansible_collections.slipway.fleet.plugins.plugin_utils.controller.run impor
     whence,
     who,
 )
-from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet import verdict as fleet
+from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet import reported as fleet
 
 MODULE = "slipway.fleet.release"
 # The results of this plugin on other hosts, under the names that role fastapi_app registers.

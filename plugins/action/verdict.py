@@ -20,6 +20,7 @@ from ansible_collections.slipway.fleet.plugins.plugin_utils.controller.run impor
 )
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet import verdict as fleet
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.migrations import pending
+from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.reported import host_row, trouble
 from ansible_collections.slipway.fleet.plugins.plugin_utils.report import document as report
 
 BEFORE, ROLLED, SETTLED = "fastapi_app_doctor_result", "fastapi_app_release_result", "fastapi_app_settle_result"
@@ -70,9 +71,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         hosts = task_vars["ansible_play_hosts_all"]
         rolling = [host for host in hosts if not (of_host[host].get(BEFORE) or {}).get("settled")]
         found = {host: [of_host[host].get(name) for name in (BEFORE, ROLLED, SETTLED)] for host in hosts}
-        stopped = bool(fleet.trouble({host: results[1] for host, results in found.items()}))
+        stopped = bool(trouble({host: results[1] for host, results in found.items()}))
         batch = {host: fleet.batch_of(host, rolling, batches) for host in rolling}
-        return [fleet.host_row(host, batch.get(host, 0), found[host], stopped) for host in hosts]
+        return [host_row(host, batch.get(host, 0), found[host], stopped) for host in hosts]
 
     def _plan(self, rows: list[dict[str, Any]], release: str, task_vars: dict[str, Any]) -> str:
         of_host = task_vars["hostvars"]

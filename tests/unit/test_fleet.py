@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.slipway.fleet.plugins.filter.fleet import edge_urls
+from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet import reported
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet import verdict as fleet
 
 HOSTS = ["web1", "web2", "web3", "web4"]
@@ -23,9 +24,9 @@ def settled(now: str, changed: bool = False) -> dict[str, Any]:
 
 def rows(*reports: tuple[dict[str, Any] | None, dict[str, Any] | None]) -> list[dict[str, Any]]:
     hosts = HOSTS[: len(reports)]
-    stopped = bool(fleet.trouble({host: report[0] for host, report in zip(hosts, reports, strict=True)}))
+    stopped = bool(reported.trouble({host: report[0] for host, report in zip(hosts, reports, strict=True)}))
     return [
-        fleet.host_row(host, fleet.batch_of(host, hosts, BATCHES), (BEFORE, rolled, last), stopped)
+        reported.host_row(host, fleet.batch_of(host, hosts, BATCHES), (BEFORE, rolled, last), stopped)
         for host, (rolled, last) in zip(hosts, reports, strict=True)
     ]
 
@@ -94,8 +95,8 @@ def test_nothing_to_do() -> None:
 
 
 def test_trouble_names_the_first_host_and_its_cause() -> None:
-    assert fleet.trouble({"web1": GOOD, "web2": FAILED, "web3": GONE}) == "web2: answered 500"
-    assert fleet.trouble({"web1": GOOD, "web2": None}) == ""
+    assert reported.trouble({"web1": GOOD, "web2": FAILED, "web3": GONE}) == "web2: answered 500"
+    assert reported.trouble({"web1": GOOD, "web2": None}) == ""
 
 
 @pytest.mark.parametrize(
@@ -115,7 +116,7 @@ def test_batches_are_counted_as_ansible_does(batches: list[Any], expected: list[
 
 def test_phases_are_on_the_controllers_clock() -> None:
     report = GOOD | {"phases": [{"phase": "start", "at": 0.5, "seconds": 1.0}]}
-    assert fleet.steps(report) == [{"phase": "start", "start": 100.5, "seconds": 1.0, "revert": False}]
+    assert reported.steps_of(report) == [{"phase": "start", "start": 100.5, "seconds": 1.0, "revert": False}]
 
 
 def test_a_plan_tells_hosts_and_batches() -> None:

@@ -12,7 +12,9 @@ look: purpose, release ('' when unknown), host (what the preflight needs to know
     disk_needed, disk_reserve, certificate, certificate_days, controller_time, clock_tolerance)
     -> problems [str], release, settled, serving {release, slot} or None (by what runs, answers and is enabled at the
     edge), state, drift [str], good [{release, migration, image, there}] oldest first, migration, release_migration,
-    image, release_image, free_mib, certificate_days
+    image, release_image, free_mib, certificate_days, busy (who has a transaction under way, '' for nobody).
+    A rollback without a release has no problem where there is nothing to return to: the fleet's common one is
+    agreed by the coordinator, from `good`
 hold: run {id, who, from, what} -> taken_over {..} or None, serving, state
 renew: -> held (bool)
 stage: release, files, contents (by the position of the file), check (command or []), check_timeout, check_mode, diff
@@ -22,7 +24,8 @@ activate: release, expects (the release that must serve before; '' for none, Non
     drain_websockets, soak, canary, stop_grace, keep, log_lines, about
     -> changed, release, was, slot, phases, recovered, canary {word, sentence} or None
 settle: as activate, with return_to (or None) instead of release -> changed, phases, now (see let_go)
-let_go: -> now {state, serving, slots, servers, health, drift, draining}
+let_go: -> now {state, serving, slots, servers, health, drift, draining}; also asked where the run holds nothing (a host
+    that was left alone, a lease that was lost), and then it only looks
 image, package: operation and its options, as the modules of these names have them -> as theirs
 
 `activate` and `settle` send an event for each phase: {phase, at} when it begins and {phase, at, seconds} when it has
@@ -68,7 +71,11 @@ class Host(Protocol):
     async def call(
         self, verb: str, arguments: Mapping[str, Any], on_event: Callable[[Result], None] | None = None
     ) -> Result:
-        """The result of a verb. Raises Unreachable and Refused."""
+        """The result of a verb. Raises Unreachable and Refused.
+
+        Several may be under way at once (a lease is renewed while a release is activated). One that is cancelled is
+        not waited for any more; what the host does about it goes on, and the channel can be used as before.
+        """
         ...
 
     async def send(self, file: Path) -> str:
@@ -163,14 +170,20 @@ class Policy:
     check_mode: bool = False
     diff: bool = False
     reconnect: float = 60.0  # seconds that a host which went away is asked again before it counts as unreachable
+    patience: float = 180.0  # seconds after an interruption within which begun hosts may end, and be taken back
+    at_once: int = 50  # hosts that are asked for something at the same time
 
 
 @dataclass(frozen=True)
 class Event:
     """Something that happened; `at` in seconds since the epoch.
 
-    kinds: looked, planned, held, prepared, put, staged, migrated, batch, started, phase, ended, settling, settled,
-    lost, verdict, warning
+    kinds, with what `about` has:
+    looked (release, settled, serving), planned (plan), held (taken_over), prepared (made), put (content, changed),
+    staged (release, changed), migrated (release, migration), batch (number, of, hosts), started (release, was),
+    phase (phase, at, seconds once it has ended, revert), ended (outcome, was, release, phases, cause),
+    settling (hosts, reason), settled (as ended, no outcome where nothing was to be done), lost (cause),
+    verdict (word, message), warning (message)
     """
 
     kind: str
@@ -182,11 +195,33 @@ class Event:
 Tell = Callable[[Event], None]
 
 
+class Clock(Protocol):
+    """Time, so that a simulation has its own."""
+
+    def now(self) -> float:
+        """Seconds since the epoch."""
+        ...
+
+    async def sleep(self, seconds: float) -> None:
+        """Let that much time pass. May be cancelled."""
+        ...
+
+
+class Watch(Protocol):
+    """What goes on while hosts turn over, such as the probe of the edge. What it raises is a warning of the run."""
+
+    async def start(self) -> None: ...
+
+    async def stop(self) -> None: ...
+
+
 @dataclass(frozen=True)
 class FleetReport:
-    """How a run ended. `rows` are those of the report (`verdict.host_row`), `word` is verdict.verdict's or `refused`.
+    """How a run ended.
 
-    `wrong` has for each host that does not serve what the run wanted what it serves and why.
+    `rows` are those of the report (`verdict.host_row`). `word` is `verdict.verdict`'s, `refused` where it ended before
+    anything was switched, or `planned`. `wrong` has for each host that does not serve what
+    the run wanted what it serves and why.
     """
 
     word: str

@@ -20,6 +20,8 @@ REFERENCE = "@@slipway-reference@@"
 CONTENT = "@@slipway-content@@"
 RELEASE = "@@slipway-release@@"
 CONFIG = "@@slipway-config@@"
+# Release that the host serves so far, 'none' for none: for the diff of a file against the one that it replaces.
+SERVING = "@@slipway-serving@@"
 
 
 def named(target: Target, identity: Identity, release_id: Any) -> Target:

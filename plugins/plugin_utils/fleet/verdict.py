@@ -1,69 +1,148 @@
 # Copyright: Slipway contributors
 # SPDX-License-Identifier: MIT
-"""What became of a fleet, from what its hosts reported during one run. Pure."""
+"""What became of a fleet, from what its hosts answer at the end of a run. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Optional
 
-# How a host's part in a roll can end before the fleet is settled: the transaction's own result.
+# How a host's part in a roll can end: the transaction's own result.
 GOOD, UNCHANGED, FAILED, UNREACHABLE, HELD = "good", "unchanged", "failed", "unreachable", "held"
-# And afterwards.
+# And once the fleet is settled.
 REVERTED, UNTOUCHED = "reverted", "untouched"
 
-Report = Mapping[str, Any]
+
+@dataclass(frozen=True)
+class Trouble:
+    """Why a host did not do what it was asked: `outcome` is failed or unreachable, `cause` one line for people."""
+
+    outcome: str
+    cause: str
+    diagnosis: str = ""
 
 
-def trouble(rolled: Mapping[str, Optional[Report]]) -> str:
-    """The first host whose transaction failed or that did not answer, with its cause; empty when there is none."""
-    for host, report in rolled.items():
-        if report and report.get("outcome") in (FAILED, UNREACHABLE):
-            return f"{host}: {report.get('cause') or report['outcome']}"
-    return ""
+@dataclass
+class Part:
+    """What is known of one host's part in a run; it grows while the run goes on."""
+
+    name: str
+    batch: int = 0
+    wanted: str = ""  # the release that it is to serve, empty while unknown
+    settled: bool = False  # it served that before, as it should, and is left alone
+    before: Optional[str] = None  # what it served before, None for nothing
+    rolled: str = ""  # how its transaction ended: good, unchanged, failed, unreachable; empty where it was not begun
+    trouble: Optional[Trouble] = None  # why not good
+    return_trouble: Optional[Trouble] = None  # why it could not be taken back
+    now: Optional[Mapping[str, Any]] = None  # what it answered at last, see verb let_go
+    lost: Optional[Trouble] = None  # why it could not be asked for that
+    steps: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def serves(self) -> Optional[str]:
+        """What answers at its edge now; None for nothing, or where that is not known."""
+        return serving(self.now or {})
 
 
-def outcome_of(result: Report) -> str:
-    """What the result of the release module means."""
-    if result.get("failed"):
-        return FAILED
-    return GOOD if result.get("changed") else UNCHANGED
+def serving(answer: Mapping[str, Any]) -> Optional[str]:
+    """The release that answers at the edge of a host, as it says itself; None where none does."""
+    return (answer.get("serving") or {}).get("release") or None
 
 
-def batch_of(host: str, hosts: Sequence[str], batches: Sequence[Any]) -> int:
-    """The number of the batch, from 1, in which `serial: batches` takes a host.
+def recorded(answer: Mapping[str, Any]) -> Optional[str]:
+    """The release that a host serves or, where nothing answers, should serve by its records; None for none."""
+    return serving(answer) or (answer.get("state") or {}).get("release") or None
 
-    As Ansible reads it: a number or a percentage of all hosts (at least one), the last entry as often as needed.
+
+def end_of(part: Part, stopped: bool, kept: bool) -> tuple[str, Optional[Trouble]]:
+    """The outcome of one host and what was wrong with it. What answers now counts, not what was reported.
+
+    Args:
+        part: of the host
+        stopped: whether the roll ended before it was good everywhere
+        kept: whether hosts that had switched were left on the new release then
     """
-    position, first, number = list(hosts).index(host), 0, 0
-    while True:
-        size = batches[min(number, len(batches) - 1)] if batches else len(hosts)
-        text = str(size)
-        width = int(float(text.rstrip("%")) / 100 * len(hosts)) if text.endswith("%") else int(text)
-        first += max(width, 1) if text.endswith("%") else (width or len(hosts))
-        number += 1
-        if position < first:
-            return number
+    if part.lost:
+        return part.lost.outcome, joined(part.trouble, part.lost)
+    if part.settled or not stopped:
+        return (part.rolled or UNCHANGED, None) if good(part) else (FAILED, part.trouble or falls_short(part))
+    if not part.rolled:
+        return untouched(part)
+    if part.rolled in (FAILED, UNREACHABLE):
+        return part.rolled, part.trouble
+    return switched(part, kept)
 
 
-def settled_outcome(rolled: Optional[Report], settled: Optional[Report], stopped: bool) -> str:
-    """What became of one host. `stopped` tells that the roll failed somewhere."""
-    first = str((rolled or {}).get("outcome", UNCHANGED))
-    last = (settled or {}).get("outcome")
-    if last in (FAILED, UNREACHABLE):
-        return str(last)
-    if first == HELD:
-        return UNTOUCHED
-    if stopped and first == GOOD and settled is not None:
-        return REVERTED if settled.get("changed") else HELD
-    return first
+def untouched(part: Part) -> tuple[str, Optional[Trouble]]:
+    """One that was not begun. What stopped the run before the roll may have been its own trouble."""
+    if part.trouble:
+        return part.trouble.outcome, part.trouble
+    if part.serves == part.before:
+        return UNTOUCHED, None
+    cause = f"serves {said(part.serves)} and served {said(part.before)} before, which this run did not do"
+    return FAILED, Trouble(FAILED, cause)
 
 
-def steps(report: Optional[Report], revert: bool = False) -> list[dict[str, Any]]:
-    """The phases of a transaction on the controller's clock."""
-    began = (report or {}).get("began")
-    if began is None:
-        return []
+def switched(part: Part, kept: bool) -> tuple[str, Optional[Trouble]]:
+    """One that was good when the roll failed elsewhere."""
+    if part.before and part.before != part.wanted and not kept:
+        if part.serves == part.before:
+            return REVERTED, None
+        trouble = part.return_trouble or Trouble(FAILED, f"serves {said(part.serves)} and not {part.before} again")
+        return trouble.outcome, trouble
+    if not good(part):
+        return FAILED, falls_short(part)
+    return (HELD if kept and part.before != part.wanted else part.rolled), None
+
+
+def good(part: Part) -> bool:
+    """Whether the host answers with what it is to serve, and nothing differs from what it should be."""
+    return part.serves == part.wanted and not drift(part)
+
+
+def falls_short(part: Part) -> Trouble:
+    """Why a host that reported success is not good."""
+    if part.serves != part.wanted:
+        found = "; ".join(drift(part))
+        return Trouble(FAILED, f"serves {said(part.serves)} and not {part.wanted}{f': {found}' if found else ''}")
+    return Trouble(FAILED, f"serves {part.wanted}, but {'; '.join(drift(part))}")
+
+
+def drift(part: Part) -> list[str]:
+    return [str(found) for found in (part.now or {}).get("drift") or ()]
+
+
+def joined(first: Optional[Trouble], last: Trouble) -> Trouble:
+    """Both causes where there are two; the evidence is that of the first."""
+    if first is None or first.cause == last.cause:
+        return first or last
+    return Trouble(last.outcome, f"{first.cause}; then it {last.cause}", first.diagnosis or last.diagnosis)
+
+
+def said(release: Optional[str]) -> str:
+    return release or "nothing"
+
+
+def host_row(part: Part, stopped: bool, kept: bool) -> dict[str, Any]:
+    """One host for the report: what it was, what was tried, what it is now."""
+    outcome, trouble = end_of(part, stopped, kept)
+    return {
+        "host": part.name,
+        "batch": part.batch,
+        "was": part.before,
+        "tried": part.wanted or None,
+        "now": part.serves,
+        "outcome": outcome,
+        "cause": trouble.cause if trouble else "",
+        "diagnosis": trouble.diagnosis if trouble else "",
+        "drift": drift(part),
+        "steps": list(part.steps),
+    }
+
+
+def steps(began: float, phases: Sequence[Mapping[str, Any]], revert: bool = False) -> list[dict[str, Any]]:
+    """The phases of a transaction on the controller's clock, `began` in seconds since the epoch."""
     return [
         {
             "phase": phase["phase"],
@@ -71,34 +150,44 @@ def steps(report: Optional[Report], revert: bool = False) -> list[dict[str, Any]
             "seconds": phase["seconds"],
             "revert": revert or phase["phase"] == "return",
         }
-        for phase in (report or {}).get("phases") or ()
+        for phase in phases
     ]
 
 
-def host_row(host: str, batch: int, reports: Sequence[Optional[Report]], stopped: bool) -> dict[str, Any]:
-    """One host for the report: what it was, what was tried, what it is now.
+def batches_of(hosts: Sequence[str], batches: Sequence[Any]) -> list[list[str]]:
+    """The hosts in the groups in which `batches` takes them.
 
-    `reports` are those of its preflight, its transaction and its settlement.
+    As Ansible's `serial` reads it: a number or a percentage of all hosts (at least one), the last entry as often as
+    needed. Raises ValueError for an entry that takes no host any further.
     """
-    before, rolled, settled = reports
-    state = (before or {}).get("state") or {}
-    now = ((settled or {}).get("now") or {}).get("state") or {}
-    first = rolled or {}
-    outcome = settled_outcome(rolled, settled, stopped)
-    last = settled or {}
-    bad = last if last.get("outcome") in (FAILED, UNREACHABLE) else first
-    return {
-        "host": host,
-        "batch": batch,
-        "was": state.get("release"),
-        "tried": first.get("tried") or (before or {}).get("release"),
-        "now": now.get("release") if settled else state.get("release"),
-        "outcome": outcome,
-        "cause": str(bad.get("cause") or "") if outcome in (FAILED, UNREACHABLE) else "",
-        "diagnosis": str(bad.get("diagnosis") or "") if outcome in (FAILED, UNREACHABLE) else "",
-        "drift": list((last.get("now") or {}).get("drift") or ()),
-        "steps": steps(rolled) + steps(settled, revert=True),
-    }
+    found: list[list[str]] = []
+    first = 0
+    widths = [width_of(entry, len(hosts)) for entry in batches] or [len(hosts)]
+    while first < len(hosts):
+        width = widths[min(len(found), len(widths) - 1)]
+        found.append(list(hosts[first : first + width]))
+        first += width
+    return found
+
+
+def width_of(entry: Any, hosts: int) -> int:
+    """How many of so many hosts an entry of the batches takes; 0 means all. Raises ValueError."""
+    text = str(entry).strip()
+    try:
+        width = max(int(float(text[:-1]) / 100 * hosts), 1) if text.endswith("%") else int(text) or hosts
+        wrong = text.startswith("-") or isinstance(entry, bool)
+    except (ValueError, OverflowError):
+        width, wrong = 0, True
+    if wrong:
+        raise ValueError(
+            f"slipway_batches has {entry!r}; use a number of hosts such as 2, or a percentage of them such as 25%"
+        )
+    return max(width, 1)
+
+
+def batch_of(host: str, hosts: Sequence[str], batches: Sequence[Any]) -> int:
+    """The number of the batch, from 1, in which a host is taken. Raises ValueError as `batches_of` does."""
+    return next(number for number, batch in enumerate(batches_of(hosts, batches), 1) if host in batch)
 
 
 def verdict(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -113,29 +202,44 @@ def verdict(rows: Sequence[Mapping[str, Any]]) -> str:
     return "reverted" if returned and None not in now else "failed"
 
 
-def sentence(word: str, rows: Sequence[Mapping[str, Any]], release: str) -> str:
-    """The verdict in one sentence, with the next step where there is one."""
+def sentence(word: str, rows: Sequence[Mapping[str, Any]], release: str, reason: str = "") -> str:
+    """The verdict in one sentence, with the next step where there is one.
+
+    `reason` says why the run was stopped where no host was the cause.
+    """
     first = next((row for row in rows if row["cause"]), None)
-    because = f"{first['host']}: {first['cause']}" if first else "see the table"
+    because = f"{first['host']}: {first['cause']}" if first else reason or "see the table"
+    ended = "stopped" if reason and not first else "refused"
     if word == "nothing":
         return f"every host serves release {release} already; nothing was changed"
     if word == "good":
         return f"every host serves release {release}"
     if word == "reverted":
-        return f"release {release} was refused ({because}); every host serves what it served before"
+        return f"release {release} was {ended} ({because}); every host serves what it served before"
     if word == "held":
         return (
             f"release {release} stopped in the middle ({because}) and was held there, as fastapi_app_on_failure says; "
             "mend the cause and deploy again, or run the rollback playbook"
         )
-    if GOOD in (outcomes := {row["outcome"] for row in rows}) and outcomes <= {GOOD, UNCHANGED, UNREACHABLE}:
+    return f"release {release} {shortfall(rows, because, ended)}"
+
+
+def shortfall(rows: Sequence[Mapping[str, Any]], because: str, ended: str) -> str:
+    """What became of a release that serves neither everywhere nor nowhere, and the next step."""
+    outcomes = {row["outcome"] for row in rows}
+    if GOOD in outcomes and outcomes <= {GOOD, UNCHANGED, UNREACHABLE}:
         return (
-            f"release {release} serves on every host that answers, but not all do ({because}); mend their connection "
-            "and deploy again, which takes them along"
+            f"serves on every host that answers, but not all do ({because}); mend their connection and deploy again, "
+            "which takes them along"
+        )
+    if GOOD in outcomes and outcomes <= {GOOD, UNCHANGED, UNREACHABLE, FAILED}:
+        return (
+            f"does not serve as it should on every host ({because}); mend the hosts of the table that say so and "
+            "deploy again"
         )
     return (
-        f"release {release} was refused ({because}), and not every host is back on what it served before; "
-        "mend the hosts of the table that say so and deploy again"
+        f"was {ended} ({because}), and not every host is back on what it served before; mend the hosts of the table "
+        "that say so and deploy again"
     )
 
 

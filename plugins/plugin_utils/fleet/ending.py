@@ -1,0 +1,93 @@
+# Copyright: Slipway contributors
+# SPDX-License-Identifier: MIT
+"""How a run ends: bills of materials are put beside the releases, hosts are let go and say what answers there."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Optional
+
+from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.parts import Content
+from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.run import (
+    Member,
+    Run,
+    TooLate,
+    before,
+    by_content,
+    trouble_of,
+    within,
+)
+
+# Seconds within which hosts must say what answers there once the patience with an interrupted run is over.
+LAST_WORD = 15.0
+
+
+class Bills:
+    """Bills of materials, made while the fleet turns over."""
+
+    def __init__(self, members: Sequence[Member]) -> None:
+        self._made = [(group, asyncio.ensure_future(text_of(content))) for content, group in by_content(members)]
+
+    async def put(self, run: Run) -> None:
+        """Put each beside its release on the hosts where that was good. What goes wrong is a warning."""
+        for members, bill in self._made:
+            ends = await asyncio.gather(before(run.stopping, waited(bill)), return_exceptions=True)
+            if isinstance(ends[0], BaseException):
+                run.tell("warning", message=f"there is no bill of materials: {trouble_of(ends[0]).cause}")
+            elif ends[0]:
+                good = [member for member in members if member.rolled and not member.trouble]
+                for member, trouble in await run.each(good, partial(put_bill, run, ends[0])):
+                    run.tell("warning", member, message=f"the bill of materials was not put there: {trouble.cause}")
+
+    def drop(self) -> None:
+        """Wait for none of them any more."""
+        for _, bill in self._made:
+            bill.cancel()
+
+
+async def text_of(content: Content) -> str:
+    """A bill of materials as JSON; empty where there is none."""
+    path: Optional[Path] = await content.bill()
+    return path.read_text(encoding="utf-8") if path else ""  # noqa: ASYNC240 - one small file of this machine
+
+
+async def waited(bill: asyncio.Future[str]) -> str:
+    return await bill
+
+
+async def put_bill(run: Run, text: str, member: Member) -> None:
+    path = f"{member.target.place['root']}/releases/{member.wanted}/sbom.cdx.json"
+    bill = {"dest": path, "owner": "root", "group": "root", "mode": "0644"}
+    await run.ask(
+        member,
+        "stage",
+        release=member.wanted,
+        files=[bill],
+        contents={"0": text},
+        check=[],
+        check_timeout=member.target.check_timeout,
+        check_mode=False,
+        diff=False,
+    )
+
+
+async def let_go(run: Run, members: Sequence[Member], patient: bool) -> None:
+    """Let hosts go; each says what answers there now. One that does not say is in trouble; nothing is raised.
+
+    `patient` asks those again that are away, since after a roll what they serve is part of the verdict.
+    """
+
+    async def one(member: Member) -> None:
+        member.held = False
+        ask = run.ask_again if patient else run.ask
+        try:
+            answer = await before(run.late, ask(member, "let_go"))
+        except TooLate:
+            answer = await within(run.clock, LAST_WORD, run.ask(member, "let_go"))
+        member.now = answer.get("now") or {}
+
+    for member, trouble in await run.each(members, one):
+        member.now, member.lost = None, trouble

@@ -1,0 +1,204 @@
+# Copyright: Slipway contributors
+# SPDX-License-Identifier: MIT
+"""Before anything is changed: what every host is to serve, what is there, and all that would stop the run, at once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Optional
+
+from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.agreement import (
+    NoCommonRelease,
+    common_release,
+    lack,
+    them,
+)
+from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.parts import Content, ContentError, Identity, Result
+from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.run import (
+    Member,
+    Run,
+    Stopped,
+    by_content,
+)
+from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.target import REFERENCE, RELEASE, named, replaced
+from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.verdict import (
+    FAILED,
+    UNREACHABLE,
+    Trouble,
+    batches_of,
+    drift,
+    recorded,
+    serving,
+)
+
+UNCHANGED = "nothing was changed; "
+NEVER_RELEASED = "nothing was released here yet; run the deploy playbook"
+# What a host cannot do that has a problem, by operation.
+CANNOT = {"deploy": "cannot take a release", "rollback": "cannot go back", "restart": "cannot restart"}
+
+
+async def look(run: Run) -> None:
+    """Ask every host once. Raises Stopped that names every problem of every host; in check mode they are warnings."""
+    try:
+        batches_of([], run.policy.batches)
+    except ValueError as error:
+        raise Stopped(UNCHANGED + str(error)) from None
+    if run.policy.operation == "deploy":
+        await run.unless_stopped(identify(run))
+
+    async def one(member: Member) -> None:
+        member.seen = await run.ask(member, "look", **question(run, member))
+        member.before = recorded(member.seen)
+        member.now = member.seen
+
+    failed = await run.unless_stopped(run.each(run.members, one))
+    for member, trouble in failed:
+        member.trouble = trouble
+        if trouble.outcome == UNREACHABLE:
+            member.lost = trouble
+    for member in run.members:
+        problems = [str(problem) for problem in member.seen.get("problems") or ()]
+        if problems and run.policy.check_mode:
+            for problem in problems:
+                run.tell("warning", member, message=f"a release would stop here: {problem}")
+        elif problems:
+            member.trouble = Trouble(FAILED, f"{CANNOT[run.policy.operation]}: {'; '.join(problems)}")
+    refuse(run.members)
+
+
+def question(run: Run, member: Member) -> Result:
+    """What a host is asked to look for; of content whose identity is unknown only its name is known."""
+    identity = member.identity or Identity("", "")
+    around = replaced(member.target.look, {REFERENCE: identity.reference})
+    if identity.architectures and not around.get("architectures"):
+        around["architectures"] = list(identity.architectures)
+    return {
+        "purpose": run.policy.operation,
+        "release": member.wanted or member.target.release,
+        "host": {**around, "controller_time": run.clock.now()},
+    }
+
+
+async def identify(run: Run) -> None:
+    """Name the release of each host, as far as its content can be known without asking a host. Raises Stopped."""
+
+    async def one(content: Content, members: Sequence[Member]) -> None:
+        identity = await content.identify()
+        for warning in identity.warnings:
+            run.tell("warning", message=warning)
+        for member in members:
+            name_release(run, member, identity)
+
+    for member in run.members:
+        if member.content is None:
+            raise Stopped(f"{UNCHANGED}no image or package is named for {member.name}")
+    try:
+        await asyncio.gather(*(one(content, members) for content, members in by_content(run.members)))
+    except ContentError as error:
+        raise Stopped(UNCHANGED + str(error)) from error
+
+
+def name_release(run: Run, member: Member, identity: Identity) -> None:
+    """Say what a host is to serve, once it is known of which content it is."""
+    member.identity = identity
+    if identity.content:
+        member.target = named(member.target, identity, run.release_id)
+        member.wanted = member.target.release
+
+
+def refuse(members: Sequence[Member]) -> None:
+    """Raise Stopped with the trouble of all hosts in one message, where there is any."""
+    away = [member for member in members if member.trouble and member.trouble.outcome == UNREACHABLE]
+    lines = [f"{member.name} {member.trouble.cause}" for member in away if member.trouble]
+    if away:
+        names = [member.name for member in away]
+        lines[-1] += f". Mend {'their' if names[1:] else 'its'} connection, or leave {them(names)}"
+    lines += [f"{member.name} {member.trouble.cause}" for member in members if member.trouble and member not in away]
+    if lines:
+        raise Stopped(UNCHANGED + "\n".join(lines))
+
+
+def agree(run: Run) -> None:
+    """Say which release each host is to serve, and which hosts do already. Raises Stopped where there is none."""
+    if run.policy.operation == "rollback":
+        agree_on_return(run)
+    elif run.policy.operation == "restart":
+        keep_what_serves(run)
+    for member in run.members:
+        member.settled = is_settled(run, member)
+        about = {"release": member.wanted, "settled": member.settled, "serving": serving(member.seen)}
+        run.tell("looked", member, **about)
+    number_batches(run)
+
+
+def is_settled(run: Run, member: Member) -> bool:
+    """Whether the host serves already what it should, and nothing differs from what it should be."""
+    if run.policy.operation == "restart" or not member.wanted or serving(member.seen) != member.wanted:
+        return False
+    return bool(member.seen.get("settled")) if run.policy.operation == "deploy" else not drift(member)
+
+
+def number_batches(run: Run) -> list[list[Member]]:
+    """The hosts that change in their batches, each with its number."""
+    by_name = {member.name: member for member in run.changing}
+    batches = [[by_name[name] for name in batch] for batch in batches_of(list(by_name), run.policy.batches)]
+    for number, batch in enumerate(batches, 1):
+        for member in batch:
+            member.batch = number
+    return batches
+
+
+def agree_on_return(run: Run) -> None:
+    """One release for the whole fleet: the operator's, or the newest that every host has. Raises Stopped."""
+    answers = {member.name: member.seen for member in run.members}
+    wishes = {member.target.release for member in run.members if member.target.release}
+    if len(wishes) > 1:
+        raise Stopped(f"{UNCHANGED}a rollback is to one release, and hosts name several: {', '.join(sorted(wishes))}")
+    try:
+        release = wishes.pop() if wishes else common_release(answers)
+    except NoCommonRelease as error:
+        raise Stopped(UNCHANGED + str(error)) from None
+    if gone := {name: answer for name, answer in answers.items() if not returnable(release, answer)}:
+        for member in run.members:
+            if member.name in gone:
+                member.trouble = Trouble(FAILED, f"cannot go back: {no_good(release, member.seen)}")
+        causes = "\n".join(f"{name}: {no_good(release, answer)}" for name, answer in gone.items())
+        raise Stopped(f"{UNCHANGED}{causes}\nName another release, or leave {them(list(gone))}")
+    for member in run.members:
+        want(member, release)
+
+
+def no_good(release: str, answer: Result) -> str:
+    """Why a host cannot go back to a release that an operator named."""
+    good = [entry for entry in answer.get("good") or () if entry.get("there", True)]
+    if any(entry["release"] == release for entry in answer.get("good") or ()):
+        return f"release {release} {lack(release, answer)}"
+    there = ", ".join(entry["release"] for entry in good) or "none"
+    return f"release {release} is no good release of this host; there are: {there} (oldest first)"
+
+
+def returnable(release: str, answer: Result) -> bool:
+    """Whether a host has a release; one that it left out of `good` it may have looked up by its name."""
+    return not lack(release, answer) or (
+        answer.get("release") == release and all(entry["release"] != release for entry in answer.get("good") or ())
+    )
+
+
+def keep_what_serves(run: Run) -> None:
+    """Each host is to serve what it does. Raises Stopped where one serves nothing and has nothing recorded."""
+    for member in run.members:
+        if release := recorded(member.seen):
+            want(member, release)
+        else:
+            member.trouble = Trouble(FAILED, f"cannot restart: {NEVER_RELEASED}")
+    refuse(run.members)
+
+
+def want(member: Member, release: Optional[str]) -> None:
+    """Name the release of a host that has it."""
+    member.wanted = release or ""
+    member.target = replace(
+        member.target, release=member.wanted, activate=replaced(member.target.activate, {RELEASE: member.wanted})
+    )

@@ -1,0 +1,168 @@
+# Copyright: Slipway contributors
+# SPDX-License-Identifier: MIT
+"""Hosts are taken to the release batch by batch, until all are or one is not; then they are taken back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Optional
+
+from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.parts import Refused, Result, Unreachable
+from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.preflight import number_batches, question
+from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.run import (
+    PAUSE,
+    Member,
+    Run,
+    before,
+    trouble_of,
+)
+from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.verdict import (
+    GOOD,
+    REVERTED,
+    UNCHANGED,
+    said,
+    serving,
+    steps,
+)
+
+
+async def roll(run: Run) -> None:
+    """Take the hosts to their release. After the first trouble no further host is begun; nothing is raised."""
+    batches = number_batches(run)
+    for number, batch in enumerate(batches, 1):
+        if run.stopping.is_set():
+            return
+        run.tell("batch", number=number, of=len(batches), hosts=[member.name for member in batch])
+        await run.each(batch, lambda member: take_turn(run, member))
+
+
+async def take_turn(run: Run, member: Member) -> None:
+    """One host's transaction, whatever becomes of it."""
+    if run.stopping.is_set():
+        return
+    began = run.clock.now()
+    run.tell("started", member, release=member.wanted, was=member.before)
+    phases = Phases(run, member, began)
+    answer: Result = {}
+    try:
+        answer = await before(run.late, activate(run, member, phases))
+        member.rolled = GOOD if answer.get("changed") else UNCHANGED
+        member.switched = member.rolled == GOOD
+    except Exception as error:  # noqa: BLE001 - whatever it was, the host is not known to be good
+        member.trouble = trouble_of(error)
+        member.rolled = member.trouble.outcome
+        answer = dict(error.details) if isinstance(error, Refused) else {}
+        run.stop(f"{member.name}: {member.trouble.cause}")
+    ended = answer.get("phases") or phases.ended
+    member.steps += steps(began, ended)
+    run.changed = run.changed or member.switched
+    cause = member.trouble.cause if member.trouble else ""
+    told = {"outcome": member.rolled, "was": member.before, "phases": ended, "cause": cause}
+    run.tell("ended", member, release=member.wanted if member.switched else member.before, **told)
+
+
+async def activate(run: Run, member: Member, phases: Phases) -> Result:
+    """The result of the host's transaction. Raises Refused, and Unreachable where nobody knows what became of it."""
+    try:
+        return await run.ask(
+            member,
+            "activate",
+            phases,
+            **{**member.target.activate, "about": about(run, member)},
+            release=member.wanted,
+            expects=member.expects,
+            restart=run.policy.operation == "restart",
+        )
+    except Unreachable as error:
+        run.tell("lost", member, cause=f"cannot be reached: {error}")
+        return await find_out(run, member, error)
+
+
+async def find_out(run: Run, member: Member, error: Unreachable) -> Result:
+    """What became of a transaction that was under way when the channel broke; it ends by itself.
+
+    Raises Refused where it did not lead to the release, and Unreachable where the host does not come back.
+    """
+    while True:
+        seen = await run.ask_again(member, "look", **question(run, member))
+        if not seen.get("busy"):
+            break
+        await run.clock.sleep(PAUSE)
+    release = serving(seen)
+    if release == member.wanted:
+        return {"changed": True, "release": release}
+    raise Refused(
+        f"it could not be reached in the middle of its turn ({error}), and serves {said(release)} and not "
+        f"{member.wanted}; the history playbook tells whether it was refused there",
+        "release" if release == member.before else "failed",
+    )
+
+
+async def settle(run: Run) -> None:
+    """After trouble take every host back that has switched or may have, as the policy says; nothing is raised."""
+    if not run.fell_short:
+        return
+    back = [member for member in run.changing if may_have_switched(member) and run.policy.on_failure != "hold"]
+    run.tell("settling", hosts=[member.name for member in back], reason=run.reason)
+    await run.each(back, lambda member: take_back(run, member))
+
+
+def may_have_switched(member: Member) -> bool:
+    """Whether a host may not serve what it served before. Where nothing served before, there is no way back."""
+    return bool(member.before) and member.before != member.wanted and member.rolled not in ("", UNCHANGED)
+
+
+async def take_back(run: Run, member: Member) -> None:
+    """One host's way back, whatever becomes of it."""
+    began = run.clock.now()
+    phases = Phases(run, member, began, revert=True)
+    answer: Result = {}
+    try:
+        answer = await before(run.late, ask_to_return(run, member, phases))
+        run.changed = run.changed or bool(answer.get("changed"))
+    except Exception as error:  # noqa: BLE001 - whatever it was, the host is not known to be back
+        member.return_trouble = trouble_of(error)
+        answer = dict(error.details) if isinstance(error, Refused) else {}
+    ended = answer.get("phases") or phases.ended
+    member.steps += steps(began, ended, revert=True)
+    trouble = member.return_trouble
+    outcome = trouble.outcome if trouble else REVERTED if answer.get("changed") else ""
+    told = {"outcome": outcome, "was": member.wanted, "phases": ended, "cause": trouble.cause if trouble else ""}
+    run.tell("settled", member, release=None if trouble else member.before, **told)
+
+
+async def ask_to_return(run: Run, member: Member, phases: Phases) -> Result:
+    arguments = {
+        **member.target.activate,
+        "about": {**who(run), "operation": "revert"},
+        "soak": 0.0,
+        "return_to": member.before,
+        "expects": None,
+        "restart": False,
+    }
+    return await run.ask_again(member, "settle", phases, **arguments)
+
+
+def about(run: Run, member: Member) -> Result:
+    """What the ledger of a host is to say of its transaction."""
+    return {**who(run), "operation": run.policy.operation, **(member.target.activate.get("about") or {})}
+
+
+def who(run: Run) -> Result:
+    """Whose run it is, for the ledger."""
+    return {"who": run.policy.run.get("who"), "from": run.policy.run.get("from"), "run": run.policy.run.get("id")}
+
+
+class Phases:
+    """Tells the phases of a transaction while they happen, and keeps those that have ended."""
+
+    def __init__(self, run: Run, member: Member, began: float, revert: bool = False) -> None:
+        self.ended: list[Mapping[str, Any]] = []
+        self._run, self._member, self._began, self._revert = run, member, began, revert
+
+    def __call__(self, phase: Result) -> None:
+        seconds: Optional[float] = phase.get("seconds")
+        if seconds is not None:
+            self.ended.append(phase)
+        at = self._began + float(phase.get("at") or 0.0)
+        self._run.tell("phase", self._member, phase=phase.get("phase"), at=at, seconds=seconds, revert=self._revert)

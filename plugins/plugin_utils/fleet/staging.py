@@ -1,0 +1,165 @@
+# Copyright: Slipway contributors
+# SPDX-License-Identifier: MIT
+"""What is put beside what runs: image or package, the release's files and its own check, the database's schema."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+
+from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.parts import Content, ContentError, Refused, Result
+from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.preflight import name_release, number_batches
+from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.run import (
+    Member,
+    Run,
+    Stopped,
+    by_content,
+    trouble_of,
+)
+from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.target import SERVING, replaced
+from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.verdict import drift, recorded, serving
+
+
+async def provide(run: Run) -> None:
+    """Have image or package on every host that changes, made once for all of them. Raises Stopped.
+
+    Where only a host could tell what the content is, this may show that it serves it already.
+    """
+    have: dict[str, Result] = {}
+
+    async def look(member: Member) -> None:
+        assert member.content is not None
+        have[member.name] = await member.content.look(member.host)
+
+    async def put(member: Member) -> None:
+        assert member.content is not None
+        identity, changed = await member.content.put(member.host, have[member.name])
+        run.changed = run.changed or changed
+        run.tell("put", member, content=identity.content, changed=changed)
+        if not member.wanted:
+            if not identity.content:
+                raise ContentError(f"{identity.reference} has no content that could name a release")
+            name_release(run, member, identity)
+            member.settled = serving(member.seen) == member.wanted and not drift(member)
+
+    groups = by_content(run.changing)
+    members = [member for _, group in groups for member in group]
+    await run.all_or_stopped(members, look)
+    await run.unless_stopped(prepare(run, groups, have))
+    await run.all_or_stopped(members, put)
+    for member in run.members:
+        if member.settled:
+            member.batch = 0
+    number_batches(run)
+
+
+async def prepare(run: Run, groups: Sequence[tuple[Content, list[Member]]], have: dict[str, Result]) -> None:
+    """Have on the controller what hosts lack. Raises Stopped."""
+
+    async def one(content: Content, members: Sequence[Member]) -> bool:
+        hosts = {member.name: member.host for member in members}
+        return await content.prepare({name: have[name] for name in hosts}, hosts)
+
+    ends = await asyncio.gather(*(one(*group) for group in groups), return_exceptions=True)
+    wrong = [end for end in ends if isinstance(end, BaseException)]
+    if wrong:
+        causes = dict.fromkeys(str(end) if isinstance(end, ContentError) else trouble_of(end).cause for end in wrong)
+        raise Stopped(f"{run.so_far}; " + "\n".join(causes))
+    run.tell("prepared", made=any(end is True for end in ends))
+
+
+async def stage(run: Run) -> None:
+    """Put the release's files on all hosts that change, and let the release check itself there. Raises Stopped."""
+    await run.all_or_stopped(run.changing, lambda member: stage_one(run, member))
+
+
+async def stage_one(run: Run, member: Member) -> None:
+    target = member.target
+    answer = await run.ask(
+        member,
+        "stage",
+        release=member.wanted,
+        files=replaced(target.files, {SERVING: recorded(member.seen) or "none"}),
+        contents=target.contents,
+        check=[] if run.policy.check_mode else target.check,
+        check_timeout=target.check_timeout,
+        check_mode=run.policy.check_mode,
+        diff=run.policy.diff,
+    )
+    if not run.policy.check_mode:
+        run.changed = run.changed or bool(answer.get("changed"))
+    run.diff += [{**entry, "host": member.name} for entry in answer.get("diff") or ()]
+    run.tell("staged", member, release=member.wanted, changed=bool(answer.get("changed")))
+
+
+async def migrate(run: Run) -> None:
+    """Bring the database to the release's schema, on the first host for all of them. Raises Stopped.
+
+    It is not cut short by an interruption: somebody else could begin another one beside it.
+    """
+    first = run.changing[0]
+    if not first.target.migrate:
+        return
+    run.refuse_when_stopped()
+    run.changed = True
+    purpose, timeout = "the migration", first.target.migrate_timeout
+    output = await command(run, first, first.wanted, first.target.migrate, purpose, timeout)
+    revision = schema_revision(output)
+    for member in run.changing:
+        about = {**(member.target.activate.get("about") or {}), "migration": revision}
+        member.target = replace(member.target, activate={**member.target.activate, "about": about})
+    run.tell("migrated", first, release=first.wanted, migration=revision)
+
+
+async def check_return(run: Run) -> None:
+    """Ask releases that serve whether the database suits the earlier one, once for each pair of schemas.
+
+    Raises Stopped where it does not.
+    """
+    asked: set[tuple[str, str]] = set()
+    for member in run.changing:
+        pair = str(member.seen.get("migration") or ""), schema_of(member)
+        if not member.target.rollback_check or not pair[1] or pair[0] == pair[1] or pair in asked:
+            continue
+        asked.add(pair)
+        words = [*member.target.rollback_check, pair[1]]
+        purpose, timeout = "the look at the database's schema", member.target.check_timeout
+        await run.unless_stopped(command(run, member, member.before or "", words, purpose, timeout))
+
+
+def schema_of(member: Member) -> str:
+    """The schema revision of the release that a host is to go back to; empty when it is unknown."""
+    for entry in member.seen.get("good") or ():
+        if entry["release"] == member.wanted:
+            return str(entry.get("migration") or "")
+    known = member.seen.get("release") == member.wanted
+    return str(member.seen.get("release_migration") or "") if known else ""
+
+
+async def command(run: Run, member: Member, release: str, words: Sequence[str], purpose: str, timeout: float) -> str:
+    """What a command in a release printed. Raises Stopped where it failed."""
+    try:
+        answer = await run.ask(
+            member, "run", release=release, command=list(words), purpose=purpose, timeout=timeout, once=""
+        )
+        if code := answer.get("rc"):
+            output = f"{answer.get('stderr') or ''}\n{answer.get('stdout') or ''}".strip()
+            message = f"{purpose} of release {release} failed: exit code {code}\n{output}"
+            raise Refused(message)  # noqa: TRY301 - as the host says it itself
+    except Exception as error:
+        member.trouble = trouble_of(error)
+        raise Stopped(f"{run.so_far}; {member.name}: {member.trouble.cause}") from error
+    return str(answer.get("stdout") or "")
+
+
+def schema_revision(output: str) -> str:
+    """The revision in which a migration left the database, from what its command printed.
+
+    Its last line is JSON, {"migration": {"to": REVISION}}; empty for a command that prints something else.
+    """
+    try:
+        return str(json.loads(output.strip().splitlines()[-1])["migration"]["to"] or "")
+    except (IndexError, KeyError, TypeError, ValueError):
+        return ""
