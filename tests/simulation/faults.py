@@ -183,6 +183,7 @@ CONTROLLER_FAULTS: dict[str, Callable[[Fault, Play], None]] = {
     "controller sleeps": lambda fault, play: play.pause_controller(fault.run, fault.seconds),
     "channel breaks": _cut(deaf=False),
     "answers get lost": _cut(deaf=True),
+    "interrupted": lambda fault, play: play.interrupt(fault.run),
     "freeze": lambda fault, play: play.operator("freeze"),
     "free": lambda fault, play: play.operator("free"),
 }
@@ -194,7 +195,7 @@ HOST_WEIGHTS = {
     "gone": 3, "clock jumps": 1, "damaged": 2,
 }  # fmt: skip
 CONTROLLER_WEIGHTS = {"controller dies": 4, "controller sleeps": 4, "channel breaks": 4, "answers get lost": 3,
-                      "freeze": 1, "free": 1}  # fmt: skip
+                      "interrupted": 2, "freeze": 1, "free": 1}  # fmt: skip
 ON_RELEASE = ("sick", "hangs", "silent", "ends")
 ON_SLOT = ("dies", "out of memory", "gone")
 
@@ -223,7 +224,7 @@ def drawn(dice: random.Random, hosts: list[str], runs: int, length: float) -> Fa
     when: dict[str, Any]
     if on_controller:
         where: dict[str, Any] = {"run": dice.randrange(runs)}
-        when = {"turn": dice.randint(1, 90)} if dice.random() < 0.6 else {"at": dice.uniform(0.0, length)}
+        when = {"turn": int(2 ** dice.uniform(0.0, 9.0))} if dice.random() < 0.6 else {"at": dice.uniform(0.0, length)}
         if kind in ("channel breaks", "answers get lost"):
             where["what"] = dice.choice(hosts)
         if kind in ("freeze", "free"):

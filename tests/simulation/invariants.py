@@ -13,7 +13,8 @@ from tests.simulation.world import LEASE, ROOT, Host
 
 if TYPE_CHECKING:
     from tests.simulation.kernel import Process
-    from tests.simulation.play import Ended, Play
+    from tests.simulation.play import Play
+    from tests.simulation.story import Ended
 
 # What nobody can know sooner: a slot is asked once a second, and counts as sick after three bad answers of at most
 # five seconds; a reload of the edge is noticed by the next look at it.

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
-import random
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
 from typing import Any
 
 from ansible_collections.slipway.fleet.plugins.module_utils.release import operations
@@ -14,89 +11,24 @@ from ansible_collections.slipway.fleet.plugins.module_utils.release.store import
 
 from tests.simulation import invariants, shims
 from tests.simulation.edge import SLOTS, STATE_FILE
-from tests.simulation.faults import LONG, ON_RELEASE, Fault, drawn_all, strike
+from tests.simulation.faults import Fault, strike
 from tests.simulation.invariants import Broken
 from tests.simulation.kernel import Process
 from tests.simulation.shims import Focus
 from tests.simulation.slots import Container
+from tests.simulation.story import Ended, Run, Scenario
 from tests.simulation.world import PLACE, ROOT, Controller, Host, World
 
 FIRST, LAST = "r0", "r9"
 KEEP = 3
+# Before releases had that, a state said less.
+OLDER = '{"release": "r0", "slot": "blue", "since": "2026-01-01T00:00:00+00:00"}'
 # Seconds after which a story in which something still goes on counts as one that never ends.
 ENOUGH = 20_000.0
 LIFETIME = 120.0
 
 
-@dataclass(frozen=True)
-class Run:
-    """What somebody does to the fleet. `at` is when, after the story's begin."""
-
-    operation: str
-    release: str
-    at: float = 0.0
-    soak: float = 0.0
-    on_failure: str = "revert"
-    expects: bool = True
-
-
-@dataclass(frozen=True)
-class Scenario:
-    """A story before it is played."""
-
-    seed: int
-    hosts: int = 1
-    fresh: bool = False
-    runs: tuple[Run, ...] = ()
-    faults: tuple[Fault, ...] = ()
-    calm: bool = False
-
-
-@dataclass
-class Said:
-    """What a run says of a host: what served before, what serves now ('' nothing, None not known), and when it
-    looked last."""
-
-    was: str | None = None
-    now: str | None = None
-    looked: float = 0.0
-
-
-@dataclass
-class Ended:
-    """How a run ended, as its coordinator says."""
-
-    run: str
-    word: str
-    release: str
-    message: str = ""
-    says: dict[str, Said] = field(default_factory=dict)
-
-
 Driver = Callable[["Play", Controller, Run, str], Awaitable[Ended]]
-
-
-def scenario(seed: int) -> Scenario:
-    """What a seed stands for."""
-    dice = random.Random(f"scenario {seed}")
-    hosts = dice.choices((1, 2, 3), (60, 27, 13))[0]
-    runs = []
-    at = 0.0
-    for number in range(dice.choices((1, 2, 3), (45, 40, 15))[0]):
-        operation = dice.choices(("deploy", "rollback", "restart"), (75, 13, 12))[0]
-        runs.append(
-            Run(
-                operation,
-                f"r{number + 1}" if operation == "deploy" else "",
-                at,
-                dice.choice((0.0, 0.0, 10.0, 60.0)),
-                dice.choices(("revert", "hold"), (4, 1))[0],
-            )
-        )
-        at += dice.choice((0.0, 2.0, 15.0, 60.0, 200.0))
-    names = [f"web{number}" for number in range(1, hosts + 1)]
-    faults = drawn_all(dice, dice.choices((0, 1, 2, 3, 4), (5, 30, 35, 20, 10))[0], names, len(runs), at + 30.0 * hosts)
-    return Scenario(seed, hosts, dice.random() < 0.12, tuple(runs), tuple(faults))
 
 
 class Play:
@@ -113,11 +45,13 @@ class Play:
         self.marks: dict[Fault, int] = {}
         self.acting: dict[str, Process] = {}
         self.changed_by_others: dict[str, str] = {}
+        self.looked: dict[tuple[str, str], float] = {}
         self.held_at: dict[str, float] = {}
         self.frozen_at = 0.0
         self.last_effect = ""
         self.damaged: dict[str, set[str]] = {}
         self.controllers: dict[int, Controller] = {}
+        self.tasks: dict[int, Any] = {}
         self.ended: list[Ended] = []
         self.begun = False
         self.striking = False
@@ -175,13 +109,13 @@ class Play:
                 self._run_ended(controller, task)
 
             task.add_done_callback(done)
+            self.tasks[number] = task
 
         self.kernel.after(run.at, start)
         return lambda: state["over"] or controller.loop.dead
 
     def _run_ended(self, controller: Controller, task: Any) -> None:
         if task.cancelled():
-            self._raise(Broken(invariants.a_verdict_is_what_hosts_answer, f"{controller.name} was cancelled"))
             return
         if error := task.exception():
             if isinstance(error, Broken):
@@ -329,6 +263,8 @@ class Play:
 
     def _verb_ended(self, host: Host, verb: str, arguments: dict[str, Any], process: Process) -> None:
         self.world.tell(host.name, f"{process.owner} {verb} ended: {process.error or 'done'}")
+        if verb == "let_go":
+            self.looked[process.owner, host.name] = self.kernel.now
         if verb == "activate" and not process.killed:
             self._check(lambda: invariants.the_ledger_tells_what_happened(self, host, arguments, process))
         self._check(lambda: invariants.migrations_run_alone(self))
@@ -358,6 +294,11 @@ class Play:
         if controller := self.controllers.get(run):
             controller.loop.paused_until = self.kernel.now + seconds
 
+    def interrupt(self, run: int) -> None:
+        """Somebody presses Ctrl-C."""
+        if task := self.tasks.get(run):
+            task.cancel()
+
     def operator(self, verb: str) -> None:
         """Somebody freezes or frees the app on all hosts."""
         for host in self.world.hosts.values():
@@ -373,11 +314,11 @@ class Play:
     # How it begins.
     def _set_up(self) -> None:
         for host in self.world.hosts.values():
-            for release in ("r0", "r1", "r2", "r3", LAST):
-                if release == FIRST:
-                    stage(host, release)
             if not self.scenario.fresh:
+                stage(host, FIRST)
                 serve_first(host)
+                if self.scenario.older:
+                    host.disk.put(f"{ROOT}/state.json", OLDER)
         self.world.story.clear()
 
 
@@ -418,12 +359,3 @@ def outcome(scenario: Scenario, driver: Driver, installed: bool = False) -> tupl
         play.close()
         if done:
             done.remove()
-
-
-def without(scenario: Scenario, number: int) -> Scenario:
-    """The scenario without one of its faults."""
-    faults = scenario.faults[:number] + scenario.faults[number + 1 :]
-    return dataclasses.replace(scenario, faults=faults)
-
-
-__all__ = ["LONG", "ON_RELEASE"]

@@ -132,7 +132,7 @@ class FilesOf:
 
     @staticmethod
     def parse(files: Any, contents: Any) -> Any:
-        return [(item["path"], contents[item["path"]]) for item in files]
+        return [(item["dest"], contents[str(number)]) for number, item in enumerate(files)]
 
     @staticmethod
     def plan(items: Any, check_mode: bool) -> Any:

@@ -156,7 +156,7 @@ class Host:
         self.pause(min(lasting, timeout))
         if lasting > timeout:
             raise subprocess.TimeoutExpired(command, timeout)
-        out = f"schema {release}\n" if migrates else ""
+        out = json.dumps({"migration": {"to": release}}) if migrates else ""
         return subprocess.CompletedProcess(command, 0, out, "")
 
     # Processes.
