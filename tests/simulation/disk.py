@@ -8,7 +8,6 @@ Directories themselves count as durable once made.
 from __future__ import annotations
 
 import errno
-import io
 import os
 import stat as stat_bits
 from collections.abc import Callable, Iterator
@@ -53,8 +52,9 @@ class Disk:
         self.free = 10 << 30
         self.tree: dict[str, Entries] = {"/": {}}
         self.durable: dict[str, Entries] = {"/": {}}
+        self.made: dict[str, float] = {}
         self.open_files: dict[int, Handle] = {}
-        self._descriptor = 10
+        self.last_descriptor = 10
         self._temporary = 0
 
     # Looking.
@@ -99,6 +99,7 @@ class Disk:
             self.mkdir(directory, parents=True, exist_ok=True)
         self.effect(f"mkdir {path}")
         self.fail("write", path)
+        self.made[path] = self.wall()
         for tree in (self.tree, self.durable):
             tree[path] = {}
             tree.setdefault(directory, {})[name] = DIRECTORY
@@ -168,6 +169,7 @@ class Disk:
             for tree in (self.tree, self.durable):
                 if inner not in tree:
                     tree[inner] = {}
+                    self.made[inner] = self.wall()
                     tree[inner.rpartition("/")[0] or "/"][inner.rpartition("/")[2]] = DIRECTORY
         found = Inode(self.wall())
         found.data = found.synced = text.encode()
@@ -188,7 +190,9 @@ class Disk:
                     continue
                 inode.locks = []
                 if inode.data != inode.synced and not keeps():
-                    inode.data = inode.synced or b""
+                    added = len(inode.data) - len(inode.synced or b"")
+                    torn = keeps() and added > 1 and inode.data.startswith(inode.synced or b"")
+                    inode.data = inode.data[: -added // 2] if torn else inode.synced or b""
                 inode.synced = inode.data
 
     def released(self, process: Process) -> None:
@@ -197,42 +201,76 @@ class Disk:
             handle.shut()
 
 
-class Handle(io.StringIO):
+class Handle:
     """An open file, as `open` and `os.fdopen` give one. What is written is there when it is flushed or closed."""
 
     def __init__(self, disk: Disk, path: str, inode: Inode, mode: str) -> None:
-        start = "" if "w" in mode else inode.data.decode(errors="replace")
-        super().__init__(start)
         self.disk = disk
         self.path = path
         self.inode = inode
-        self.mode = mode
+        self.text = "b" not in mode
+        self.append = "a" in mode
         self.process = disk.process()
-        self.dirty = "w" in mode
-        if "a" in mode:
-            self.seek(0, io.SEEK_END)
-        disk._descriptor += 1
-        self.descriptor = disk._descriptor
+        self.position = len(inode.data) if self.append else 0
+        self.pending = b""
+        disk.last_descriptor += 1
+        self.descriptor = disk.last_descriptor
         disk.open_files[self.descriptor] = self
+
+    def __enter__(self) -> Handle:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def raw(self) -> Handle:
+        """The file below the buffer, whose content is forgotten."""
+        self.pending = b""
+        return self
 
     def fileno(self) -> int:
         return self.descriptor
 
-    def write(self, text: str) -> int:  # type: ignore[override]
-        self.dirty = True
-        return super().write(text)
+    def read(self, size: int = -1) -> Any:
+        self.flush()
+        end = len(self.inode.data) if size < 0 else self.position + size
+        found = self.inode.data[self.position : end]
+        self.position += len(found)
+        return found.decode(errors="replace") if self.text else found
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.read().splitlines(keepends=True))
+
+    def write(self, data: Any) -> int:
+        self.pending += data.encode() if isinstance(data, str) else data
+        return len(data)
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        self.flush()
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self.position, os.SEEK_END: len(self.inode.data)}[whence]
+        self.position = base + offset
+        return self.position
 
     def truncate(self, size: int | None = None) -> int:
-        self.dirty = True
-        return super().truncate(size)
+        self.flush()
+        end = self.position if size is None else size
+        if end != len(self.inode.data):
+            self.disk.effect(f"truncate {self.path}")
+            self.inode.data = self.inode.data[:end]
+        return end
 
     def flush(self) -> None:
-        if self.dirty:
-            self.disk.effect(f"write {self.path}")
-            self.disk.fail("write", self.path)
-            self.inode.data = self.getvalue().encode()
-            self.inode.modified = self.disk.wall()
-            self.dirty = False
+        if not self.pending:
+            return
+        pending, self.pending = self.pending, b""
+        self.disk.effect(f"write {self.path}")
+        self.disk.fail("write", self.path)
+        data = self.inode.data
+        begin = len(data) if self.append else self.position
+        self.inode.data = data[:begin] + pending + data[begin + len(pending) :]
+        self.inode.modified = self.disk.wall()
+        self.position = begin + len(pending)
 
     def close(self) -> None:
         if self.descriptor in self.disk.open_files:
@@ -245,35 +283,7 @@ class Handle(io.StringIO):
         """The end of it without anything more being written."""
         self.disk.open_files.pop(self.descriptor, None)
         self.inode.locks = [lock for lock in self.inode.locks if lock[2] is not self]
-        self.dirty = False
-
-
-class BytesHandle:
-    """The little that host code does with a file opened for bytes."""
-
-    def __init__(self, handle: Handle) -> None:
-        self.handle = handle
-
-    def __enter__(self) -> BytesHandle:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.handle.close()
-
-    def read(self, size: int = -1) -> bytes:
-        return self.handle.read(size).encode()
-
-    def write(self, data: bytes) -> int:
-        return self.handle.write(data.decode())
-
-    def fileno(self) -> int:
-        return self.handle.descriptor
-
-    def flush(self) -> None:
-        self.handle.flush()
-
-    def close(self) -> None:
-        self.handle.close()
+        self.pending = b""
 
 
 def open_on(disk: Disk, path: str, mode: str = "r") -> Any:
@@ -287,8 +297,9 @@ def open_on(disk: Disk, path: str, mode: str = "r") -> Any:
             inode = disk.inode(path)
         except FileNotFoundError:
             inode = disk.create(path)
-    handle = Handle(disk, path, inode, plain)
-    return BytesHandle(handle) if "b" in mode else handle
+    if "w" in plain:
+        inode.data = b""
+    return Handle(disk, path, inode, mode)
 
 
 class DiskPath(PurePosixPath):
@@ -374,7 +385,8 @@ class DiskPath(PurePosixPath):
 
     def stat(self) -> os.stat_result:
         if self.is_dir():
-            return os.stat_result((stat_bits.S_IFDIR | 0o755, 0, 0, 0, 0, 0, 0, 0, 0, 0))
+            made = self.disk.made.get(str(self), 0.0)
+            return SimpleNamespace(st_mode=stat_bits.S_IFDIR | 0o755, st_mtime=made, st_dev=1)  # type: ignore[return-value]
         inode = self.disk.inode(str(self))
         return _stat(inode)
 
@@ -382,7 +394,7 @@ class DiskPath(PurePosixPath):
 def _stat(inode: Inode) -> Any:
     return SimpleNamespace(
         st_mode=stat_bits.S_IFREG | inode.mode, st_mtime=inode.modified, st_size=len(inode.data), st_uid=0, st_gid=0,
-        st_ino=id(inode), st_dev=1,
+        st_ino=id(inode), st_dev=1, st_mtime_ns=int(inode.modified * 1e9),
     )  # fmt: skip
 
 
@@ -398,12 +410,14 @@ class OsOf:
     def open(self, path: Any, flags: int = 0, mode: int = 0o777) -> int:
         disk, name = self._disk(), str(path)
         if name in disk.tree:
-            disk._descriptor += 1
-            disk.open_files[disk._descriptor] = _DirectoryHandle(disk, name)  # type: ignore[assignment]
-            return disk._descriptor
+            disk.last_descriptor += 1
+            disk.open_files[disk.last_descriptor] = _DirectoryHandle(disk, name)  # type: ignore[assignment]
+            return disk.last_descriptor
         if flags & os.O_CREAT and flags & os.O_EXCL and disk.exists(name):
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), name)
-        text = "r" if not flags & (os.O_WRONLY | os.O_RDWR) else "w" if flags & os.O_TRUNC else "a" if flags & os.O_CREAT else "r+"
+        text = "r" if not flags & (os.O_WRONLY | os.O_RDWR) else "w" if flags & os.O_TRUNC else "r+"
+        if flags & os.O_CREAT and not disk.exists(name):
+            disk.create(name)
         handle = open_on(disk, name, text)
         return int(handle.descriptor)
 
@@ -412,10 +426,11 @@ class OsOf:
 
     def fdopen(self, descriptor: int, mode: str = "r", **_: Any) -> Any:
         handle = self._disk().open_files[descriptor]
-        return BytesHandle(handle) if "b" in mode else handle
+        handle.text = "b" not in mode
+        return handle
 
     def write(self, descriptor: int, data: bytes) -> int:
-        return self._disk().open_files[descriptor].write(data.decode())
+        return self._disk().open_files[descriptor].write(data)
 
     def fsync(self, descriptor: int) -> None:
         disk = self._disk()
@@ -520,6 +535,9 @@ class TempfileOf:
 
     def __init__(self, disk: Callable[[], Disk]) -> None:
         self._disk = disk
+
+    def gettempdir(self) -> str:
+        return "/tmp"
 
     def mkstemp(self, suffix: str = "", prefix: str = "tmp", dir: Any = "/tmp", **_: Any) -> tuple[int, str]:  # noqa: A002 - the name of the real one
         disk = self._disk()

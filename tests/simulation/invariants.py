@@ -77,7 +77,7 @@ def one_transaction_at_a_time(play: Play, host: Host, process: Process, what: st
     if not what.startswith(CHANGING):
         return
     acting = play.acting.get(host.name)
-    if acting is not None and acting is not process and not acting.over:
+    if acting is not None and acting is not process and not acting.over and "afterwards" not in acting.name:
         raise Broken(one_transaction_at_a_time, f"{process.name} does `{what}` on {host.name} beside {acting.name}")
 
 

@@ -100,6 +100,8 @@ class Process:
         self.owner = ""
         self.host: Any = None
         self.started = kernel.now
+        self.arguments: dict[str, Any] = {}
+        self._blocked = False
         self._work = work
         self._ended = ended
         self._greenlet = greenlet(self._main)
@@ -113,6 +115,20 @@ class Process:
         self.kernel.pass_on()
         if self.killed:
             raise Killed
+
+    def wait(self, until: Callable[[], bool]) -> None:
+        """Called inside the process: others go on until somebody calls `wake` and `until` holds."""
+        while not until():
+            self._blocked = True
+            self.kernel.pass_on()
+            if self.killed:
+                raise Killed
+
+    def wake(self) -> None:
+        """Let it look again whether what it waits for has come."""
+        if self._blocked and not self.over and not self.killed:
+            self._blocked = False
+            self._alarm = self.kernel.after(0.0, self._resume)
 
     def kill(self) -> None:
         """End it where it is; the one that runs now ends with its next step. `ended` frees what it holds."""

@@ -253,7 +253,7 @@ class Play:
                 self.kernel.after(begin + limit - now + 0.1, lambda: self._still_idle(host, since, limit))
                 return
         for process in host.processes:
-            if process.name in ("activate", "settle") and process.started <= now - limit and self.acting.get(host.name) is process:
+            if process.name in ("activate, detached", "settle, detached") and process.started <= now - limit and self.acting.get(host.name) is process:
                 self._check(lambda process=process: invariants.a_healthy_slot_is_put_to_use(self, host, since, process))  # type: ignore[misc]
         self.kernel.after(limit, lambda: self._still_idle(host, since, limit))
 

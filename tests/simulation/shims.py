@@ -7,6 +7,7 @@ HAProxy's socket, the container runtime and a slot's socket. Everything else is 
 from __future__ import annotations
 
 import importlib
+import json
 import pkgutil
 import time
 from collections.abc import Callable, Iterator
@@ -21,7 +22,6 @@ from ansible_collections.slipway.fleet.plugins.module_utils.edge.haproxy import 
 from ansible_collections.slipway.fleet.plugins.module_utils.host import durable
 from ansible_collections.slipway.fleet.plugins.module_utils.host.errors import SlipwayError
 from ansible_collections.slipway.fleet.plugins.module_utils.release import lease as lease_module
-from ansible_collections.slipway.fleet.plugins.module_utils.release import transaction as transaction_module
 from ansible_collections.slipway.fleet.plugins.module_utils.release.detach import Lost
 
 from tests.simulation.disk import Disk, FcntlOf, OsOf, ShutilOf, TempfileOf, open_on
@@ -116,15 +116,44 @@ def modules() -> list[ModuleType]:
     return found
 
 
-def run_detached(work: Any, log: Any, tell: Any) -> Any:
-    """The process that a verb has here is the detached one: nobody's end is its own."""
-    try:
-        return work(tell)
-    except SlipwayError:
-        raise
-    except Exception as error:  # noqa: BLE001 - as the real one, whose answer then is none
-        focus().world.tell(focus().name, f"the detached process ended in {type(error).__name__}: {error}")
-        raise Lost(f"the detached process ended without an answer ({error}); its output is in {log}") from error
+def run_detached(work: Any, log: Any, tell: Any, after: Any = lambda: None) -> Any:
+    """A process of its own does the work; who asked waits for its answer, and may be gone by then."""
+    host, asker = focus(), Focus.kernel and Focus.kernel.current
+    assert asker is not None
+    answer: dict[str, Any] = {}
+    name = asker.name
+
+    def say(event: Any) -> None:
+        if not asker.over and not asker.killed:
+            tell(event)
+
+    def life() -> None:
+        child = host.kernel.current
+        try:
+            child.result = work(say)
+        except SlipwayError as error:
+            child.error = error
+        except Exception as error:  # noqa: BLE001 - as the real one, which has no answer then
+            host.world.tell(host.name, f"the detached process ended in {type(error).__name__}: {error}")
+            raise
+        answer.update(result=child.result, error=child.error)
+        host.world.on_end(host, name, child.arguments, child)
+        child.name = f"{name}, afterwards"
+        asker.wake()
+        after()
+
+    def ended(process: Any) -> None:
+        answer.setdefault("lost", True)
+        asker.wake()
+
+    child = host.spawn(f"{name}, detached", asker.owner, life, ended)
+    child.arguments = asker.arguments
+    asker.wait(lambda: bool(answer))
+    if error := answer.get("error"):
+        raise SlipwayError(str(error), error.details, error.kind)
+    if "result" not in answer:
+        raise Lost(f"the detached process ended without an answer; its output is in {log}")
+    return json.loads(json.dumps(answer["result"]))
 
 
 class FilesOf:
@@ -217,8 +246,7 @@ def install() -> Installed:
         for name, value in REPLACED.items():
             if name in module.__dict__:
                 done.set(module, name, value)
-        if module in (durable, lease_module) or module.__name__.endswith((".store", ".detach", ".operations")):
-            done.set(module, "open", open_here)
+        done.set(module, "open", open_here)
         if "Runtimes" in module.__dict__ and not module.__name__.endswith(".runtimes"):
             done.set(module, "Runtimes", RuntimesOf)
         for name, value in SPECIAL.items():
@@ -227,12 +255,8 @@ def install() -> Installed:
         if module.__name__.endswith(".wiring"):
             done.set(module, "get", _probe)
         if module.__name__.endswith(".preflight"):
-            done.set(module, "run", lambda *command: (0, "28.0.0"))
+            done.set(module, "docker_problem", lambda: None)
     done.set(Edge, "ask", _ask)
-    clock = transaction_module.Clock
-    done.set(clock, "monotonic", lambda self: focus().kernel.now)
-    done.set(clock, "sleep", lambda self, seconds: focus().pause(max(seconds, 0.001)))
-    done.set(clock, "now", lambda self: DatetimeOf.now().isoformat(timespec="milliseconds"))
     begin = lease_module.Lease.__init__
 
     def at_place(self: Any, app: str, root: Any, directory: Any = None, *more: Any, **named: Any) -> None:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import itertools
 import json
-import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
+from ansible_collections.slipway.fleet.plugins.module_utils.host.command import Ran
 from ansible_collections.slipway.fleet.plugins.module_utils.release.model import Probe, SlotStatus
 from ansible_collections.slipway.fleet.plugins.module_utils.release.runtime import RuntimeFailed
 from tests.simulation.edge import SLOTS
@@ -58,7 +57,8 @@ class Docker:
         self.away_until = 0.0
         self.slow = 0.0  # seconds that every call takes more
         self.slow_until = 0.0
-        self.oneoff: Callable[[str, list[str], float], subprocess.CompletedProcess[str]] | None = None
+        self.oneoffs: dict[str, Callable[[], None]] = {}
+        self.begin_oneoff: Callable[[str, list[str]], tuple[float, Callable[[], None]]] | None = None
         self._numbers = itertools.count(1)
 
     def answers(self, slot: str) -> bool:
@@ -129,10 +129,39 @@ class Docker:
         used = {self.image_of(found.release) for found in self.slots.values() if found}
         self.images -= {image for release in releases if (image := self.image_of(release))} - used
 
-    def run(self, release: str, command: list[str], timeout: float, *_: Any, **__: Any) -> Any:
-        self._call(f"run {command[0] if command else ''} of {release}")
-        assert self.oneoff is not None
-        return self.oneoff(release, command, timeout)
+    def retire(self, slot: str) -> None:
+        self._call(f"retire {slot}", changes=True)
+        if found := self.slots[slot]:
+            found.wanted = False
+
+    def there(self, releases: list[str]) -> list[str]:
+        self._call("images")
+        return [release for release in releases if self.image_of(release) in self.images]
+
+    def run(self, release: str, words: list[str], timeout: float, name: str) -> Ran:
+        """As the adapter does it: one container of each name; one that was left is waited for, then removed."""
+        self._call(f"run {name}", changes=True)
+        deadline = self.kernel.now + timeout
+        while name in self.oneoffs:
+            if self.kernel.now >= deadline:
+                self.oneoffs.pop(name)()
+                break
+            self.pause(1.0)
+        assert self.begin_oneoff is not None
+        lasting, end = self.begin_oneoff(release, words)
+
+        def over() -> None:
+            if self.oneoffs.get(name) is end:
+                del self.oneoffs[name]
+                end()
+
+        self.oneoffs[name] = end
+        self.kernel.after(lasting, over)
+        self.pause(min(lasting, timeout) + 0.01)
+        if lasting > timeout:
+            over()
+            return Ran(tuple(words), 124, timed_out=True)
+        return Ran(tuple(words), 0, json.dumps({"migration": {"to": release}}) if "migrate" in words else "")
 
     # What it answers a probe over its socket.
     def probe(self, slot: str, path: str, timeout: float) -> Probe:
@@ -212,6 +241,9 @@ class Docker:
                     self.die(slot)
 
     def power_cut(self) -> None:
+        for end in self.oneoffs.values():
+            end()
+        self.oneoffs.clear()
         for found in self.slots.values():
             if found:
                 found.running = False
@@ -220,5 +252,5 @@ class Docker:
         """Docker starts what ran, and counts it as a new start and not as a restart."""
         for slot, found in self.slots.items():
             if found and found.wanted:
-                again = Container(next(self._numbers), found.release)
+                again = Container(next(self._numbers), found.release, seen_well=found.seen_well)
                 self._boot(slot, again)

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-import subprocess
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from ansible_collections.slipway.fleet.plugins.module_utils.host.errors import SlipwayError
-from ansible_collections.slipway.fleet.plugins.module_utils.release.detach import Lost
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.parts import Refused, Unreachable
 
 from tests.simulation.disk import Disk, DiskPath
@@ -30,8 +28,6 @@ PLACE: dict[str, Any] = {
     "gate": {"path": "/readyz", "version_path": "/version", "passes": 3, "interval": 1.0, "timeout": 5.0, "deadline": 30.0},
     "edge": {"socket": "/run/haproxy/admin.sock", "backend": f"app_{APP}", "state_file": STATE_FILE},
 }  # fmt: skip
-# Verbs whose work goes on when nobody is there to hear how it ended.
-DETACHED = ("activate", "settle")
 
 
 class Database:
@@ -60,11 +56,11 @@ class Host:
         self.disk = Disk(self.wall, self.effect, lambda: self.kernel.current)
         self.path = type(f"PathOn_{name}", (DiskPath,), {"disk": self.disk, "__slots__": ()})
         self.docker = Docker(self.kernel, self.effect, self.pause, self.slot_changed, self.image_of)
-        self.docker.oneoff = self.oneoff
+        self.docker.begin_oneoff = self.begin_oneoff
         self.edge = HAProxy(
             self.kernel, f"app_{APP}", self.docker.edge_gets_answer, self._saved, self.changed, self._seen_well
         )
-        for directory in (f"{ROOT}/releases", "/run/slipway/locks", "/var/lib/haproxy", "/var/lib/docker", "/tmp"):
+        for directory in (f"{ROOT}/releases", "/run/slipway/locks", "/run/haproxy", "/var/lib/haproxy", "/var/lib/docker", "/tmp"):
             self.disk.put(f"{directory}/.keep", "")
             self.disk.unlink(f"{directory}/.keep")
             self.disk.durable[directory].clear()
@@ -134,30 +130,24 @@ class Host:
         text = self.peek(f"{ROOT}/releases/{release}/compose.yaml")
         return text.partition("image: ")[2].strip() if text else None
 
-    def oneoff(self, release: str, command: list[str], timeout: float) -> Any:
-        """A container of its own for one command."""
-        process = self.kernel.current
-        assert process is not None
-        lasting = self.kernel.delay(0.1, 2.0)
-        migrates = "migrate" in command
-        entry = (self.name, release, process.owner or "")
-        database = self.world.database
-        if migrates:
-            if database.running:
-                database.beside.append(f"{release} on {self.name} beside {database.running[0][1:]}")
-            database.running.append(entry)
-            lasting = self.world.migration_lasts(release)
+    def begin_oneoff(self, release: str, words: list[str]) -> tuple[float, Callable[[], None]]:
+        """A container of its own for one command begins; how long it lasts, and what to call when it has ended."""
+        process, database = self.kernel.current, self.world.database
+        if "migrate" not in words or process is None:
+            return self.kernel.delay(0.1, 1.0), lambda: None
+        entry = (self.name, release, process.owner)
+        if database.running:
+            database.beside.append(f"{release} on {self.name} beside {database.running[0][1]}")
+        database.running.append(entry)
+        self.world.tell(self.name, f"{process.owner} begins to migrate for {release}")
+        begun, lasting = self.kernel.now, self.world.migration_lasts(release)
 
-            def over() -> None:
-                database.running.remove(entry)
-                database.done.append((release, process.owner or ""))
+        def end() -> None:
+            database.running.remove(entry)
+            if self.kernel.now >= begun + lasting:
+                database.done.append((release, process.owner))
 
-            self.kernel.after(lasting, over)
-        self.pause(min(lasting, timeout))
-        if lasting > timeout:
-            raise subprocess.TimeoutExpired(command, timeout)
-        out = json.dumps({"migration": {"to": release}}) if migrates else ""
-        return subprocess.CompletedProcess(command, 0, out, "")
+        return lasting, end
 
     # Processes.
     def spawn(self, name: str, owner: str, work: Callable[[], Any], ended: Callable[[Process], None]) -> Process:
@@ -386,11 +376,10 @@ class World:
         def ended(process: Process) -> None:
             if process in link.processes:
                 link.processes.remove(process)
-            self.on_end(host, verb, arguments, process)
+            if verb == "let_go":
+                self.on_end(host, verb, arguments, process)
             if process.killed:
-                if verb in DETACHED and host.up:
-                    answer(_refusal(Lost("the detached process ended without an answer")))
-                elif not link.hanging_up:
+                if not link.hanging_up:
                     link.hang_up("the agent is gone")
                 return
             if process.error is None:
@@ -402,8 +391,8 @@ class World:
                 answer(_refusal(error))
 
         process = host.spawn(verb, owner, work, ended)
-        if verb not in DETACHED:
-            link.processes.append(process)
+        process.arguments = arguments
+        link.processes.append(process)
 
     def close(self) -> None:
         """End everything that is left, so that nothing of this story outlives it."""
