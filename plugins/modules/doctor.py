@@ -90,6 +90,13 @@ image: {description: Image of the release that serves; empty when unknown., retu
 release_image: {description: The same of the wanted release., returned: always, type: str}
 settled: {description: The wanted release serves and nothing differs from the records., returned: always, type: bool}
 state: {description: What is recorded as serving., returned: always, type: dict}
+serving: {description: Release and slot that get requests; empty where none do., returned: always, type: dict}
+draining: {description: The slot that still answers what began before the switch., returned: always, type: dict}
+good:
+  description: Releases to which this host could return, and whether what they are made of is there still.
+  returned: always
+  type: list
+  elements: dict
 drift: {description: One sentence for each difference from the records., returned: always, type: list, elements: str}
 free_mib: {description: Free disk space in MiB., returned: always, type: int}
 certificate_days: {description: Days until the edge's certificate ends; none without one., returned: always, type: int}
@@ -127,7 +134,7 @@ def main() -> None:
     purpose, release = options["purpose"], options["release"]
     host = {name: options[name] for name in HOST}
     transaction = transaction_of(arguments_of(options))
-    problems = find_problems(purpose, release, options["run"], host, transaction)
+    problems = find_problems(purpose, release, options["run"], host, transaction, options["edge"])
     if problems and not module.check_mode:
         module.fail_json(
             msg="nothing was changed; this host cannot take a release: " + "; ".join(problems), problems=problems

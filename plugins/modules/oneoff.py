@@ -21,6 +21,10 @@ options:
   once:
     description: Name of a mark that the release gets when the command succeeds; a release that has it is left alone.
     type: str
+  alone:
+    description: Whether two commands of one purpose never run beside each other here; a second one waits.
+    type: bool
+    default: true
   changed_when_output:
     description: A regular expression; the task is changed when the output matches. Without it the task never is.
     type: str
@@ -63,6 +67,7 @@ ARGUMENTS: dict[str, Any] = {
     "purpose": {"type": "str", "required": True},
     "timeout": {"type": "float", "default": 300.0},
     "once": {"type": "str"},
+    "alone": {"type": "bool", "default": True},
     "changed_when_output": {"type": "str"},
 }
 

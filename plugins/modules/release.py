@@ -75,13 +75,28 @@ options:
       path: {description: Path that must answer 200., type: str, default: /readyz}
       version_path: {description: Path that names the release; empty for none., type: str, default: /version}
       passes: {description: Passes in a row., type: int, default: 3}
-      interval: {description: Seconds between passes., type: float, default: 1.0}
+      interval: {description: Seconds between two looks at a slot that is slow or serves., type: float, default: 1.0}
       timeout: {description: Seconds for one answer., type: float, default: 5.0}
       deadline: {description: Seconds until the release is refused., type: float, default: 60.0}
+      edge: {description: Seconds that HAProxy may take to see what the slot answers., type: float, default: 20.0}
   drain:
-    description: Seconds that requests in flight on the old slot may take to end.
+    description: Seconds after the switch in which nobody cuts a request in flight on the old slot.
     type: float
     default: 30.0
+  drain_websockets:
+    description:
+      - Seconds after the switch that what the old slot still answers may take to end, websockets and streams above all.
+        The task does not wait for them; the host stops the slot by itself.
+    type: float
+    default: 300.0
+  on_draining:
+    description: Whether a release that needs the slot sooner cuts what is left in it, or waits for it.
+    type: str
+    choices: [cut, wait]
+    default: cut
+  expects:
+    description: The release that must serve before; empty for none. Without it whatever does is replaced.
+    type: str
   stop_grace:
     description: Seconds between SIGTERM and SIGKILL when a slot is stopped.
     type: float
@@ -134,6 +149,9 @@ was: {description: The release that served before., returned: always, type: str}
 slot: {description: The slot that serves., returned: always, type: str}
 phases: {description: Phases of the transaction with their seconds., returned: success, type: list, elements: dict}
 recovered: {description: What was done about an interrupted transaction., returned: success, type: str}
+canary: {description: The verdict on the release that soaked., returned: activate, type: dict}
+draining: {description: The slot that ends in its own time., returned: activate and observe, type: dict}
+warnings: {description: What went wrong without keeping the release from serving., returned: activate, type: list}
 cause: {description: Why the release was refused., returned: failure, type: str}
 outcome: {description: What became of this host., returned: activate and settle, type: str}
 now: {description: What serves., returned: settle, type: dict}
@@ -147,12 +165,14 @@ log: {description: Last lines of the slot that serves., returned: logs, type: st
 evidence: {description: Health answer and exit code; the log is in the message., returned: failure, type: dict}
 """
 
+from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.host.errors import SlipwayError
 from ..module_utils.release import operations
+from ..module_utils.release.lease import Held, Lease
 from ..module_utils.release.wiring import CANARY_ARGUMENT, PLACE_ARGUMENTS, arguments_of, transaction_of
 
 ARGUMENTS: dict[str, Any] = {
@@ -168,6 +188,9 @@ ARGUMENTS: dict[str, Any] = {
     "soak": {"type": "float", "default": 0.0},
     "canary": CANARY_ARGUMENT,
     "drain": {"type": "float", "default": 30.0},
+    "drain_websockets": {"type": "float", "default": 300.0},
+    "on_draining": {"type": "str", "choices": ["cut", "wait"], "default": "cut"},
+    "expects": {"type": "str"},
     "stop_grace": {"type": "float", "default": 45.0},
     "keep": {"type": "int", "default": 5},
     "log_lines": {"type": "int", "default": 200},
@@ -190,7 +213,7 @@ def perform(module: AnsibleModule) -> dict[str, Any]:
     operation = module.params["operation"]
     arguments = arguments_of(module.params)
     arguments["host"] = {name: arguments.pop(name) for name in ABOUT_THE_HOST if name in arguments}
-    arguments.update(run_id=arguments.pop("run", ""), check_mode=module.check_mode)
+    arguments.update(run_id=run_of(arguments), check_mode=module.check_mode)
     verb = operations.VERBS[operation]
     if operation in TELLING:
         return {"changed": False, **verb(arguments, silent)}
@@ -200,6 +223,17 @@ def perform(module: AnsibleModule) -> dict[str, Any]:
     if operation == "settle":
         operations.let_go(arguments, silent)
     return result
+
+
+def run_of(arguments: dict[str, Any]) -> str:
+    """The run whose lease counts; empty where nobody holds the app. Raises Held where somebody else does."""
+    run = str(arguments.pop("run", "") or arguments.get("about", {}).get("run") or "")
+    lease = Lease(arguments["place"]["app"], Path(arguments["place"]["root"]))
+    if arguments["operation"] in TELLING or not lease.holder():
+        return ""
+    if arguments["operation"] == "activate" and (problem := lease.problem(run)):
+        raise Held(f"nothing was changed; {problem}")
+    return run
 
 
 def silent(event: dict[str, Any]) -> None:

@@ -7,6 +7,8 @@ import json
 import pytest
 from ansible_collections.slipway.fleet.plugins.module_utils.release.canary import Counters, Thresholds, counted, judge
 
+# Narrower than the defaults, so that a table of small numbers can be read.
+NARROW = Thresholds(ms_ratio=1.5, ms_difference=20.0)
 OLD = [Counters("web2", 1000, 1, 20.0), Counters("web3", 1000, 1, 22.0)]
 
 
@@ -40,7 +42,7 @@ OLD = [Counters("web2", 1000, 1, 20.0), Counters("web3", 1000, 1, 22.0)]
     ],
 )
 def test_judge(new: list[Counters], old: list[Counters], word: str, said: str) -> None:
-    verdict = judge(new, old)
+    verdict = judge(new, old, NARROW)
     assert verdict.word == word
     assert said in verdict.sentence
 

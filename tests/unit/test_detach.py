@@ -12,6 +12,14 @@ from ansible_collections.slipway.fleet.plugins.module_utils.host.errors import S
 from ansible_collections.slipway.fleet.plugins.module_utils.release.detach import Lost, Tell, run_detached
 
 
+def until(path: Path) -> None:
+    """Wait for a file that must come; the limit only ends a test that has failed."""
+    deadline = time.monotonic() + 60
+    while not path.exists():
+        assert time.monotonic() < deadline, f"{path.name} never came"
+        time.sleep(0.02)
+
+
 def test_events_and_the_answer_come_back(tmp_path: Path) -> None:
     told: list[dict[str, Any]] = []
 
@@ -46,10 +54,11 @@ def test_one_that_breaks_says_where_its_output_is(tmp_path: Path) -> None:
 
 
 def test_it_goes_on_when_who_asked_is_gone(tmp_path: Path) -> None:
-    done = tmp_path / "done"
+    begun, left, done = (tmp_path / name for name in ("begun", "left", "done"))
 
     def work(tell: Tell) -> dict[str, Any]:
-        time.sleep(0.5)
+        begun.touch()
+        until(left)
         tell({"phase": "into a pipe that nobody has"})
         done.touch()
         return {}
@@ -58,13 +67,23 @@ def test_it_goes_on_when_who_asked_is_gone(tmp_path: Path) -> None:
     if asking == 0:
         run_detached(work, tmp_path / "log", lambda event: None)
         os._exit(0)
-    time.sleep(0.2)
+    until(begun)
     os.kill(asking, 9)
     os.waitpid(asking, 0)
-    deadline = time.monotonic() + 30
-    while not done.exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert done.exists()
+    left.touch()
+    until(done)
+
+
+def test_what_comes_after_the_answer_is_waited_for_by_nobody(tmp_path: Path) -> None:
+    asked, done = tmp_path / "asked", tmp_path / "done"
+
+    def after() -> None:
+        until(asked)
+        done.touch()
+
+    assert run_detached(lambda tell: {"a": 1}, tmp_path / "log", lambda event: None, after) == {"a": 1}
+    asked.touch()
+    until(done)
 
 
 def test_nothing_of_who_asked_stays_open(tmp_path: Path) -> None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from ansible_collections.slipway.fleet.plugins.module_utils.host.command import Ran
 from ansible_collections.slipway.fleet.plugins.module_utils.release import systemd as systemd_module
 from ansible_collections.slipway.fleet.plugins.module_utils.release.listening import parse_listening, sockets_of
 from ansible_collections.slipway.fleet.plugins.module_utils.release.model import SLOTS, SlotStatus
@@ -36,17 +36,17 @@ class Manager:
     journal: str = ""
     asked: list[list[str]] = field(default_factory=list)
 
-    def __call__(self, command: list[str], timeout: float) -> subprocess.CompletedProcess[str]:
+    def __call__(self, command: list[str], timeout: float) -> Ran:
         assert timeout > 0
         self.asked.append(command)
         if command[0] == "journalctl":
-            return subprocess.CompletedProcess(command, 0, self.journal, "")
+            return Ran(tuple(command), 0, self.journal, "")
         if command[1] == "show":
             blocks = [self.properties.get(unit, {"ActiveState": "inactive"}) for unit in command[3:]]
             text = "\n\n".join("\n".join(f"{name}={value}" for name, value in block.items()) for block in blocks)
-            return subprocess.CompletedProcess(command, 0, text + "\n", "")
+            return Ran(tuple(command), 0, text + "\n", "")
         said = self.failing.get(command[1], "")
-        return subprocess.CompletedProcess(command, 1 if said else 0, "", said)
+        return Ran(tuple(command), 1 if said else 0, "", said)
 
     def verbs(self) -> list[str]:
         return [command[1] for command in self.asked if command[0] == "systemctl" and command[1] != "show"]
@@ -95,7 +95,7 @@ def test_a_missing_secret_stops_the_start_by_its_name(systemd: Systemd, manager:
     with pytest.raises(RuntimeFailed, match="the secret SECRET_KEY is missing"):
         systemd.start("blue", RELEASE)
     with pytest.raises(RuntimeFailed, match="the secret SECRET_KEY is missing"):
-        systemd.run(RELEASE, ["true"], 5)
+        systemd.run(RELEASE, ["true"], 5, "the-check")
     assert not manager.asked, "nothing was touched"
 
 
@@ -175,7 +175,7 @@ def test_a_one_off_is_the_unit_with_another_command(systemd: Systemd, manager: M
     seen: dict[str, str] = {}
     answer = manager.__call__
 
-    def watch(command: list[str], timeout: float) -> subprocess.CompletedProcess[str]:
+    def watch(command: list[str], timeout: float) -> Ran:
         if command[1] == "start":
             seen["unit"] = (systemd.transient / command[2]).read_text()
             seen["drop-in"] = (systemd.transient / f"{command[2]}.d/oneoff.conf").read_text()
@@ -185,9 +185,9 @@ def test_a_one_off_is_the_unit_with_another_command(systemd: Systemd, manager: M
         return answer(command, timeout)
 
     systemd.execute = watch
-    result = systemd.run(RELEASE, ["python", "-c", "print('$HOME 100%')"], 30)
+    result = systemd.run(RELEASE, ["python", "-c", "print('$HOME 100%')"], 30, "the-migration")
     assert (result.returncode, result.stdout) == (3, "migrated\n")
-    assert "oneoff-" in seen["unit"]
+    assert "oneoff-the-migration" in seen["unit"]
     assert 'ExecStart=\nExecStart="python" "-c" "print(\'$$HOME 100%%\')"\n' in seen["drop-in"]
     assert list(systemd.transient.iterdir()) == [], "nothing is left"
     assert list(systemd.transient.parent.glob("slipway-oneoff-*")) == []
@@ -195,15 +195,30 @@ def test_a_one_off_is_the_unit_with_another_command(systemd: Systemd, manager: M
 
 def test_a_one_off_that_takes_too_long(systemd: Systemd, manager: Manager) -> None:
     class Slow(Manager):
-        def __call__(self, command: list[str], timeout: float) -> subprocess.CompletedProcess[str]:
+        def __call__(self, command: list[str], timeout: float) -> Ran:
             if command[1] == "show":
-                return subprocess.CompletedProcess(command, 0, "Result=timeout\n", "")
-            return subprocess.CompletedProcess(command, 1 if command[1] == "start" else 0, "", "")
+                return Ran(tuple(command), 0, "ActiveState=failed\nResult=timeout\n", "")
+            return Ran(tuple(command), 1 if command[1] == "start" else 0, "", "")
 
     systemd.execute = Slow()
-    with pytest.raises(subprocess.TimeoutExpired):
-        systemd.run(RELEASE, ["sleep", "60"], 5)
+    assert systemd.run(RELEASE, ["sleep", "60"], 5, "x").timed_out
     assert list(systemd.transient.iterdir()) == []
+
+
+def test_a_one_off_that_a_dead_runner_left_is_ended_before_another(systemd: Systemd, manager: Manager) -> None:
+    class Left(Manager):
+        stopped = False
+
+        def __call__(self, command: list[str], timeout: float) -> Ran:
+            self.stopped |= command[1] == "stop"
+            self.asked.append(command)
+            state = "inactive" if self.stopped else "activating"
+            return Ran(tuple(command), 0, f"ActiveState={state}\nExecMainCode=1\nExecMainStatus=0\n", "")
+
+    left = Left()
+    systemd.execute = left
+    assert systemd.run(RELEASE, ["true"], 0.1, "the-migration").returncode == 0
+    assert left.verbs().index("stop") < left.verbs().index("start")
 
 
 def test_the_drop_in_of_a_one_off_ends_with_the_command() -> None:
@@ -287,8 +302,14 @@ class Adapter:
     def discard(self, releases: list[str]) -> None:
         self.told.append(f"discard {releases}")
 
-    def run(self, release: str, command: list[str], timeout: float) -> subprocess.CompletedProcess[str]:
-        return subprocess.CompletedProcess(command, 0, f"{release} {timeout}", "")
+    def retire(self, slot: str) -> None:
+        self.told.append(f"retire {slot}")
+
+    def there(self, releases: list[str]) -> list[str]:
+        return [release for release in releases if release in self.release.values()]
+
+    def run(self, release: str, words: list[str], timeout: float, name: str) -> Ran:
+        return Ran(tuple(words), 0, f"{release} {timeout} {name}", "")
 
 
 @pytest.fixture
@@ -313,7 +334,7 @@ def test_each_release_is_started_by_its_own_runtime(both: tuple[Runtimes, Adapte
     ]
     assert runtimes.logs("green", 9) == "9 lines"
     assert runtimes.listening("blue") == ["socket blue"]
-    assert runtimes.run("s", ["true"], 5).stdout == "s 5"
+    assert runtimes.run("s", ["true"], 5, "x").stdout == "s 5 x"
 
 
 def test_a_slot_is_emptied_whichever_runtime_filled_it(both: tuple[Runtimes, Adapter, Adapter]) -> None:

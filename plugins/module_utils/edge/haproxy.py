@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import csv
+import fcntl
 import io
+import os
 import socket
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +32,15 @@ EDGE_ARGUMENT: dict[str, Any] = {
 
 class EdgeError(SlipwayError):
     """HAProxy did not do what it was told; the text says what and what to look at."""
+
+
+class NotStored(EdgeError):
+    """A state is set in the running HAProxy, and its next reload or start would forget it."""
+
+
+# Dumps that are compared with what was set before it is given up; a reload in between takes one.
+ATTEMPTS = 5
+ANSWER_LIMIT = 16 << 20  # bytes; a host with a thousand servers answers with less than one
 
 
 @dataclass(frozen=True)
@@ -90,14 +103,14 @@ class Edge:
                 connection.connect(self.admin_socket)
                 connection.sendall(f"{command}\n".encode())
                 answer = b""
-                while chunk := connection.recv(65536):
+                while len(answer) < ANSWER_LIMIT and (chunk := connection.recv(65536)):
                     answer += chunk
         except OSError as error:
             raise EdgeError(
                 f"HAProxy does not answer on {self.admin_socket} ({error}); "
                 "look at `systemctl status haproxy`, then run the provision playbook"
             ) from error
-        return answer.decode()
+        return answer.decode(errors="replace")
 
     def servers(self) -> dict[str, Server]:
         """The servers (on a host that serves, both slots) as HAProxy sees them.
@@ -113,11 +126,53 @@ class Edge:
         return found
 
     def set_state(self, slot: str, state: str) -> None:
-        """Set `slot` to ready or drain, and write the states down so that a reload or a reboot keeps them."""
-        answer = self.ask(f"set server {self.backend}/{slot} state {state}").strip()
-        if answer:
-            raise EdgeError(f"HAProxy refused `set server {self.backend}/{slot} state {state}`: {answer}")
-        self.save()
+        """Set `slot` to ready or drain, and write the states down so that a reload or a reboot keeps them.
+
+        The dump that is stored says what was set: in a reload the worker that comes may not know it, and is told again.
+
+        Raises EdgeError when HAProxy refuses or does not answer, NotStored when the states cannot be written.
+        """
+        with self._alone():
+            for attempt in range(ATTEMPTS):
+                if attempt:
+                    time.sleep(0.1 * attempt)
+                answer = self.ask(f"set server {self.backend}/{slot} state {state}").strip()
+                if answer:
+                    raise EdgeError(f"HAProxy refused `set server {self.backend}/{slot} state {state}`: {answer}")
+                dump = self.ask("show servers state").lstrip("\n")
+                if self._enabled(dump, slot) == (state == "ready"):
+                    self._store(dump)
+                    return
+        raise EdgeError(f"HAProxy did not keep `set server {self.backend}/{slot} state {state}`; is it being reloaded?")
 
     def save(self) -> None:
-        write_durably(self.state_file, self.ask("show servers state").lstrip("\n"), mode=0o644)
+        """Write the states of all servers down as they are. Raises EdgeError and NotStored."""
+        with self._alone():
+            self._store(self.ask("show servers state").lstrip("\n"))
+
+    def _store(self, dump: str) -> None:
+        try:
+            write_durably(self.state_file, dump, mode=0o644)
+        except OSError as error:
+            raise NotStored(
+                f"{self.state_file} cannot be written ({error.strerror or error}), so a reload would forget which slot "
+                "serves; free space or mend the file system"
+            ) from error
+
+    def _enabled(self, dump: str, slot: str) -> bool:
+        return any(
+            row["srv_admin_state"] == "0"
+            for row in _rows(dump, " ")
+            if (row["be_name"], row["srv_name"]) == (self.backend, slot)
+        )
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """One process at a time sets, dumps and stores: the dump has the servers of every app of this host.
+
+        The lock is in the directory of the admin socket, which is in memory: a full disk is no reason not to switch.
+        """
+        with open(Path(self.admin_socket).parent / ".slipway.lock", "w", encoding="utf-8") as stream:
+            os.fchmod(stream.fileno(), 0o600)
+            fcntl.flock(stream, fcntl.LOCK_EX)
+            yield

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-import subprocess
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Optional
+
+from ..host import command
 
 GOOD, WORSE, UNKNOWN = "good", "worse", "unknown"
 
@@ -39,8 +40,12 @@ class Thresholds:
     errors: int = 3
     error_ratio: float = 2.0
     error_difference: float = 0.01
-    ms_ratio: float = 1.5
-    ms_difference: float = 20.0
+    ms_ratio: float = 3.0
+    ms_difference: float = 200.0
+
+
+# Seconds before the switch that the old release is looked at.
+BEFORE = 300.0
 
 
 @dataclass(frozen=True)
@@ -49,6 +54,9 @@ class Verdict:
 
     word: str
     sentence: str
+
+    def as_dict(self) -> dict[str, str]:
+        return {"word": self.word, "sentence": self.sentence}
 
 
 def judge(new: Sequence[Counters], old: Sequence[Counters], limits: Optional[Thresholds] = None) -> Verdict:
@@ -93,6 +101,7 @@ def _average(hosts: Sequence[Counters]) -> Optional[float]:
 
 # Lines of the access log that are read at most; more do not change a rate or a percentile.
 LINES = 50_000
+LOG_LIMIT = 64 << 20  # bytes
 
 
 def counted(lines: Iterable[str], backend: str, slot: str, between: tuple[float, float]) -> Counters:
@@ -118,15 +127,12 @@ def counted(lines: Iterable[str], backend: str, slot: str, between: tuple[float,
 
 
 def access_log(since: float) -> list[str]:
-    """The edge's log from the journal since a time (seconds since the epoch); empty where it cannot be read."""
-    command = ["journalctl", "--quiet", "--no-pager", "--output=cat", f"--since=@{since:.0f}", f"--lines={LINES}"]
-    try:
-        found = subprocess.run(
-            [*command, "SYSLOG_IDENTIFIER=haproxy"], capture_output=True, text=True, timeout=30, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return []
-    return found.stdout.splitlines()
+    """The edge's log from the journal since a time (seconds since the epoch). Raises CommandError where it cannot."""
+    words = ["journalctl", "--quiet", "--no-pager", "--output=cat", f"--since=@{since:.0f}", f"--lines={LINES}"]
+    ran = command.run([*words, "SYSLOG_IDENTIFIER=haproxy"], 30, limit=LOG_LIMIT)
+    if ran.returncode:
+        raise command.CommandError(f"the edge's log cannot be read: {ran.said}")
+    return ran.stdout.splitlines()
 
 
 class Canary:
@@ -137,13 +143,15 @@ class Canary:
         self.limits = limits
         self.before = before
 
-    def __call__(self, new: str, old: str, seconds: float) -> str:
-        """Empty, or what is worse: `new` over the last `seconds` against `old` over the `before` seconds until then."""
+    def __call__(self, new: str, old: str, seconds: float) -> Verdict:
+        """`new` over the last `seconds` against `old` over the `before` seconds until then. Raises nothing."""
         switched = time.time() - seconds
-        lines = access_log(switched - self.before)
-        verdict = judge(
+        try:
+            lines = access_log(switched - self.before)
+        except command.CommandError as error:
+            return Verdict(UNKNOWN, str(error))
+        return judge(
             [counted(lines, self.backend, new, (switched, math.inf))],
             [counted(lines, self.backend, old, (switched - self.before, switched))],
             self.limits,
         )
-        return f"the new release answers worse than the old one: {verdict.sentence}" if verdict.word == WORSE else ""

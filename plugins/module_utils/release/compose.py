@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
+import time
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Optional
+from typing import Optional
 
+from ..host import command
+from ..host.command import Ran
 from ..image.local import CONTENT_LABEL, image_named_in
 from .listening import parse_listening
 from .model import SLOTS, SlotStatus
@@ -71,19 +74,43 @@ class Compose:
             return []
         return parse_listening(tables)
 
+    def retire(self, slot: str) -> None:
+        """Let `slot` run on, but not come back after a crash or a reboot."""
+        if containers := self._containers(slot):
+            self._docker("update", "--restart=no", *containers)
+
+    def there(self, releases: list[str]) -> list[str]:
+        """Those of `releases` whose image this host has."""
+        images = {release: image for release in releases if (image := self.image_of(release))}
+        if not images:
+            return []
+        # It prints those that it finds and fails for the others, whose names it repeats.
+        ran = _ran(["docker", "image", "inspect", "--format", "{{.Id}}", *images.values()], 60)
+        if ran.returncode and "No such image" not in ran.stderr:
+            raise RuntimeFailed(ran.said)
+        return [release for release, image in images.items() if f"No such image: {image}" not in ran.stderr]
+
     def discard(self, releases: list[str]) -> None:
         """Untag the images that only `releases` name, and those built for this app that no release names.
 
-        Layers go with the last tag; an image in use is left.
+        The releases of every app of the host count. Layers go with the last tag; an image in use is left.
         """
-        others = {path.name for path in self.releases.iterdir()} - set(releases)
-        wanted = {self.image_of(release) for release in others}
         unwanted = {self.image_of(release) for release in releases} | set(self._built())
-        for reference in unwanted - wanted - {None}:
+        for reference in unwanted - self._named(set(releases)) - {None}:
             try:
                 self._docker("image", "rm", str(reference))
             except RuntimeFailed:
                 continue
+
+    def _named(self, but: set[str]) -> set[Optional[str]]:
+        """The images that releases of this host's apps name, those of this app's releases `but` left out."""
+        files = self.releases.parent.parent.glob("*/releases/*/compose.yaml")
+        mine = self.releases.resolve()
+        return {
+            image_named_in(path)
+            for path in files
+            if path.parent.name not in but or path.parent.parent.resolve() != mine
+        }
 
     def _built(self) -> list[str]:
         """The images that the deploy playbook built for this app, as it names and labels them."""
@@ -97,20 +124,36 @@ class Compose:
         """The image that a staged release names."""
         return image_named_in(self.releases / release / "compose.yaml")
 
-    def run(self, release: str, command: list[str], timeout: float) -> subprocess.CompletedProcess[str]:
-        """Run a one-off command in `release`, with its environment, secrets, network and limits, outside any slot."""
-        return subprocess.run(
+    def run(self, release: str, words: list[str], timeout: float, name: str) -> Ran:
+        """Run a one-off command in `release`, with its environment, secrets, network and limits, outside any slot.
+
+        Its container is `<app>-oneoff-<name>`. One that was left by a runner which is gone is waited for, as long as a
+        new one might take, and then removed; at the limit the container is stopped, not only Docker's client.
+        """
+        container = f"{self.app}-oneoff-{name}"
+        self._end(container, timeout)
+        ran = _ran(
             [
                 *self._command(f"{self.app}-oneoff", release),
-                *("run", "--rm", "--no-deps", "-T", "--entrypoint", command[0], "web", *command[1:]),
+                *("run", "--rm", "--name", container, "--no-deps", "-T", "--entrypoint", words[0], "web", *words[1:]),
             ],
-            env=self._environment("oneoff", release),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-            check=False,
+            timeout,
+            self._environment("oneoff", release),
         )
+        if ran.timed_out:
+            self._end(container, 0)
+        return ran
+
+    def _end(self, container: str, wait: float) -> None:
+        """Have no container of that name: wait `wait` seconds for its end, then stop and remove it."""
+        deadline = time.monotonic() + wait
+        while found := self._docker(
+            "ps", "--all", "--format", "{{.State}}", "--filter", f"name=^/{container}$"
+        ).strip():
+            if found == "running" and time.monotonic() < deadline:
+                time.sleep(1)
+                continue
+            self._docker("rm", "--force", container, timeout=60)
 
     def _containers(self, slot: str) -> list[str]:
         return self._docker(
@@ -127,30 +170,24 @@ class Compose:
         return {**os.environ, "SLIPWAY_SLOT": slot, "SLIPWAY_RELEASE": release}
 
     def _compose(self, slot: str, release: str, *arguments: str, timeout: float) -> None:
-        command = [*self._command(f"{self.app}-{slot}", release), *arguments]
-        _checked(command, timeout, self._environment(slot, release))
+        words = [*self._command(f"{self.app}-{slot}", release), *arguments]
+        _checked(words, timeout, self._environment(slot, release))
 
     def _docker(self, *arguments: str, timeout: float = 60, merge: bool = False) -> str:
         return _checked(["docker", *arguments], timeout, merge=merge)
 
 
-def _checked(command: list[str], timeout: float, environment: Any = None, merge: bool = False) -> str:
+def _ran(words: list[str], timeout: float, environment: Optional[Mapping[str, str]] = None, merge: bool = False) -> Ran:
     try:
-        result = subprocess.run(
-            command,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT if merge else subprocess.PIPE,
-            text=True,
-            errors="replace",
-            timeout=timeout,
-            check=False,
-        )
-    except FileNotFoundError:
-        raise RuntimeFailed("there is no `docker` on this host; run the provision playbook") from None
-    except subprocess.TimeoutExpired:
-        raise RuntimeFailed(f"`{' '.join(command[:3])}` did not end within {timeout:.0f} s") from None
-    if result.returncode:
-        raise RuntimeFailed((result.stderr or result.stdout or f"exit code {result.returncode}").strip())
-    return result.stdout
+        return command.run(words, timeout, environment, merge)
+    except command.CommandError as error:
+        raise RuntimeFailed(str(error)) from error
+
+
+def _checked(
+    words: list[str], timeout: float, environment: Optional[Mapping[str, str]] = None, merge: bool = False
+) -> str:
+    ran = _ran(words, timeout, environment, merge)
+    if ran.returncode:
+        raise RuntimeFailed(ran.said)
+    return ran.stdout

@@ -25,15 +25,16 @@ class Lost(SlipwayError):
     """The detached process ended without an answer; the text says where its output is."""
 
 
-def run_detached(work: Work, log: Path, tell: Tell) -> dict[str, Any]:
+def run_detached(work: Work, log: Path, tell: Tell, after: Callable[[], object] = lambda: None) -> dict[str, Any]:
     """The answer of `work`, run by a forked process that no hang-up reaches; `tell` gets what it tells meanwhile.
 
-    What the process prints goes to `log`. Raises the SlipwayError that `work` raised, and Lost when it was killed.
+    `after` is done by that process once it has answered, and nobody waits for it. What the process prints goes to
+    `log`. Raises the SlipwayError that `work` raised, and Lost when it was killed.
     """
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
-        _leave(lambda: _work_alone(work, writing, log))
+        _leave(lambda: _work_alone(work, writing, log, after))
     os.close(writing)
     answer: dict[str, Any] = {}
     with os.fdopen(reading, encoding="utf-8") as stream:
@@ -71,7 +72,7 @@ def _leave(begin: Callable[[], None]) -> None:
         os._exit(0)
 
 
-def _work_alone(work: Work, writing: int, log: Path) -> None:
+def _work_alone(work: Work, writing: int, log: Path, after: Callable[[], object]) -> None:
     """The life of the detached process; its last line on the pipe is the answer. Never returns."""
     code = 1
     try:
@@ -83,6 +84,8 @@ def _work_alone(work: Work, writing: int, log: Path) -> None:
             signal.signal(number, signal.SIG_DFL)
         _forget_descriptors(writing, log)
         _answer(work, writing)
+        os.close(writing)
+        after()
         code = 0
     except BaseException:  # noqa: BLE001 - the process ends here, what happened goes to its log
         os.write(2, traceback.format_exc().encode())
@@ -96,7 +99,7 @@ def _forget_descriptors(keep: int, log: Path) -> None:
     null = os.open(os.devnull, os.O_RDONLY)
     for source, target in ((null, 0), (output, 1), (output, 2)):
         os.dup2(source, target)
-    sys.stdout, sys.stderr = (open(number, "w", encoding="utf-8", buffering=1, closefd=False) for number in (1, 2))
+    sys.stdout, sys.stderr = (os.fdopen(number, "w", 1, "utf-8", closefd=False) for number in (1, 2))
     highest = os.sysconf("SC_OPEN_MAX")
     os.closerange(3, keep)
     os.closerange(keep + 1, min(highest, 1 << 16) if highest > 0 else 1 << 16)

@@ -1,34 +1,72 @@
-"""Names the cause of a refused release from what was seen of its slot."""
+"""Names the cause of a refused release from what was seen of its slot. Takes time in proportion to what it reads."""
 
 from __future__ import annotations
 
 import json
-import re
 from typing import Any
 
 from .model import Probe, SlotStatus
 
-_EXCEPTION = re.compile(r"\b((?:\w+\.)*\w*(?:Error|Exception)): ([^\n\"\\]+)")
-_OUT_OF_MEMORY = re.compile(r"perhaps out of memory", re.IGNORECASE)
 _KILLED = 137  # 128 + SIGKILL, how Docker reports it
+# Characters: what is looked at of a log, from its end, and of the text of an exception.
+_LOOKED_AT = 1 << 17
+_TEXT = 1000
+_KINDS = ("Error", "Exception")
 
 
 def last_exception(log: str) -> str:
-    """The last `SomeError: text` of a log, plain or inside JSON; empty when there is none."""
-    found = _EXCEPTION.findall(log.replace("\\n", "\n"))
-    return f"{found[-1][0]}: {found[-1][1].strip()}" if found else ""
+    """The last `some.module.SomeError: text` of a log, plain or inside JSON; empty when there is none."""
+    for line in reversed(log[-_LOOKED_AT:].replace("\\n", "\n").splitlines()):
+        if found := _exception_in(line):
+            return found
+    return ""
+
+
+def _exception_in(line: str) -> str:
+    """The last exception that one line names."""
+    parts = line.split(": ")
+    for position in range(len(parts) - 2, -1, -1):
+        name = _last_word(parts[position])
+        text = _until(parts[position + 1 :])
+        if name.endswith(_KINDS) and text:
+            return f"{name}: {text}"
+    return ""
+
+
+def _last_word(text: str) -> str:
+    """The dotted name at the end of a text."""
+    begin = len(text)
+    while begin and (text[begin - 1].isalnum() or text[begin - 1] in "_."):
+        begin -= 1
+    return text[begin:].lstrip(".")
+
+
+def _until(parts: list[str]) -> str:
+    """The text of an exception, up to what ends it inside JSON."""
+    text = ": ".join(parts[:20])[:_TEXT]
+    for end in ('"', "\\"):
+        text = text.partition(end)[0]
+    return text.strip()
 
 
 def last_words(log: str) -> str:
     """What a process said last: the message of a JSON line, else the line; empty when it said nothing."""
-    lines = [line.strip() for line in log.splitlines() if line.strip()]
+    lines = [line.strip() for line in log[-_LOOKED_AT:].splitlines() if line.strip()]
     if not lines:
         return ""
     try:
         entry = json.loads(lines[-1])
         return str(entry.get("message") or entry.get("msg") or lines[-1])
-    except (AttributeError, ValueError):
+    except (AttributeError, ValueError, RecursionError):
         return lines[-1]
+
+
+def elsewhere(health: Probe, listening: list[str]) -> str:
+    """Where a slot listens whose own socket nobody has; empty where that is not so, or not known."""
+    if not health.nobody or any(address.startswith("socket ") and address[7:] in health.error for address in listening):
+        return ""
+    ports = ", ".join(address for address in listening if address.startswith("tcp"))
+    return f"it listens on {ports} and not on the slot's socket" if ports else ""
 
 
 def explain(cause: str, status: SlotStatus, health: Probe, evidence: dict[str, Any]) -> str:
@@ -38,13 +76,13 @@ def explain(cause: str, status: SlotStatus, health: Probe, evidence: dict[str, A
     both an exit and a failing health check, and listening elsewhere explains a missing socket.
     """
     log = str(evidence.get("log", ""))
-    if status.out_of_memory or status.exit_code == _KILLED or _OUT_OF_MEMORY.search(log):
+    memory = "perhaps out of memory" in log[-_LOOKED_AT:].lower()
+    if status.out_of_memory or status.exit_code == _KILLED or memory:
         return f"out of memory: the kernel killed it at its memory limit ({cause})"
     if health.status == 0 and (exception := last_exception(log)):
         return f"{exception} ({cause})"
-    listening = [address for address in evidence.get("listening", []) if address.startswith("tcp")]
-    if health.error and listening:
-        return f"it listens on {', '.join(listening)} and not on the slot's socket ({cause})"
+    if (where := elsewhere(health, evidence.get("listening", []))) and where not in cause:
+        return f"{where} ({cause})"
     if not status.running and health.error and (words := last_words(log)):
         return f"{words[:200]} ({cause})"
     return cause

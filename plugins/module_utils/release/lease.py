@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 from ..host.durable import read_json, write_durably
-from ..host.errors import HELD, SlipwayError
+from ..host.errors import HELD, Fenced, SlipwayError
 
 LEASES = Path("/run/slipway/locks")
 # Seconds after which a holder that has not been seen is gone, and between two signs of life.
@@ -57,17 +57,35 @@ class Lease:
         if holder and holder["run"] != run:
             return (
                 f"{holder['what']} by {holder['who']} from {holder['from']} is under way since {holder['since']} "
-                f"(last seen {holder['age']:.0f} s ago); wait until it has ended, or look with the lock playbook"
+                f"(last seen {holder['age']:.0f} s ago); wait until it has ended, or look with the lock playbook. Its "
+                f"lock frees itself in {self.lifetime - holder['age']:.0f} s unless it is seen again"
             )
         return ""
+
+    def lost(self, run: str) -> str:
+        """Why `run`, which held the app, may not change it any more; empty while it may. Its lease is renewed."""
+        if freeze := self.frozen():
+            return f"the app was frozen meanwhile by {freeze.get('who')}: {freeze.get('reason')}"
+        if self.renew(run):
+            return ""
+        if holder := self.holder():
+            return f"the app is held by {holder.get('what')} by {holder.get('who')} from {holder.get('from')} now"
+        return "this run does not hold the app (any more); its lock ran out or was broken with the lock playbook"
+
+    def require(self, run: str) -> None:
+        """Raise Fenced unless `run` holds the lease; a freeze since then is not looked at."""
+        if not self.renew(run):
+            holder = self.holder()
+            now = f"{holder['what']} by {holder['who']} from {holder['from']} does" if holder else "nobody does"
+            raise Fenced(f"this run does not hold the app on this host any more, {now}; look with the lock playbook")
 
     def acquire(self, holder: dict[str, Any]) -> Optional[dict[str, Any]]:
         """Take the lease for the run in `holder`. Returns the dead holder it was taken over from. Raises Held."""
         with self._guard():
             if problem := self.problem(holder["run"]):
-                raise Held(problem)
+                raise Held(problem, self._until_free(holder["run"]))
             before = self._found()
-            self.path.write_text(json.dumps(holder) + "\n", encoding="utf-8")
+            write_durably(self.path, json.dumps(holder) + "\n")
         return before if before and before["run"] != holder["run"] else None
 
     def renew(self, run: str) -> bool:
@@ -101,13 +119,22 @@ class Lease:
             self.path.unlink(missing_ok=True)
         return found
 
+    def _until_free(self, run: str) -> dict[str, float]:
+        """Seconds until the lease of another run frees itself; nothing for a freeze, which never does."""
+        holder = self.holder()
+        if self.frozen() or not holder or holder["run"] == run:
+            return {}
+        return {"seconds": round(self.lifetime - holder["age"], 1)}
+
     def _found(self) -> Optional[dict[str, Any]]:
         try:
             age = max(time.time() - self.path.stat().st_mtime, 0.0)
             content = json.loads(self.path.read_text(encoding="utf-8"))
         except (FileNotFoundError, ValueError):  # a holder that died while it wrote holds nothing
             return None
-        return {**content, "age": age}
+        if not isinstance(content, dict) or "run" not in content:
+            return None
+        return {"who": "somebody", "from": "somewhere", "what": "a run", "since": "?", **content, "age": age}
 
     @contextmanager
     def _guard(self) -> Iterator[None]:

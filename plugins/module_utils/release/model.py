@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any, Optional
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, Optional, TypeVar
 
-from ..host.errors import RELEASE, SlipwayError
+from ..host.errors import RELEASE, Damaged, SlipwayError
 
 SLOTS = ("blue", "green")
 
@@ -17,7 +18,11 @@ def other(slot: str) -> str:
 
 @dataclass(frozen=True)
 class Gate:
-    """When a started slot counts as good. Times in seconds."""
+    """When a started slot counts as good. Times in seconds.
+
+    `interval` is between two looks at a slot that is slow or serves; the first ones follow each other sooner. `edge` is
+    how long HAProxy may take to see what the slot answers already.
+    """
 
     path: str = "/readyz"
     version_path: str = "/version"
@@ -25,6 +30,7 @@ class Gate:
     interval: float = 1.0
     timeout: float = 5.0
     deadline: float = 60.0
+    edge: float = 20.0
 
 
 @dataclass(frozen=True)
@@ -32,13 +38,21 @@ class Request:
     """What the caller wants of this host. Times in seconds.
 
     `soak` is how long the new release must stay well after the switch, with the old one still running beside it.
-    `restart` starts the release anew although it serves already.
+    `restart` starts the release anew although it serves already. `expects` is the release that must serve before, ''
+    for none; None for whatever does.
+
+    Nobody cuts a request within `drain` after the switch. What is still there when the new release has soaked
+    (websockets, streams, long requests) ends in its own time, for up to `drain_websockets`; the next transaction
+    needs its slot sooner than that and cuts it (`on_draining` cut), or waits for it (wait).
     """
 
     app: str
     release: str = ""
     gate: Gate = field(default_factory=Gate)
     drain: float = 30.0
+    drain_websockets: float = 300.0
+    on_draining: str = "cut"
+    expects: Optional[str] = None
     soak: float = 0.0
     stop_grace: float = 45.0
     restart: bool = False
@@ -47,9 +61,24 @@ class Request:
     about: dict[str, Any] = field(default_factory=dict)
 
 
+Record = TypeVar("Record", "State", "Intent", "Draining")
+
+
+def read_record(kind: type[Record], content: Mapping[str, Any], name: str) -> Record:
+    """A record as this version knows it; what a newer one wrote besides is left out. Raises Damaged."""
+    known = {field.name: content[field.name] for field in fields(kind) if field.name in content}
+    try:
+        record = kind(**known)
+    except TypeError as error:
+        raise Damaged(f"{name} is damaged ({error}); the next deploy asks what runs instead") from error
+    if record.slot not in SLOTS or not isinstance(record.release, str):
+        raise Damaged(f"{name} is damaged (no slot or release); the next deploy asks what runs instead")
+    return record
+
+
 @dataclass(frozen=True)
 class State:
-    """The last completed transaction: which release serves, from which slot."""
+    """The last completed transaction: which release serves, from which slot. A hint: what runs and answers counts."""
 
     release: str
     slot: str
@@ -73,6 +102,17 @@ class Intent:
 
 
 @dataclass(frozen=True)
+class Draining:
+    """A slot that gets nothing new and still answers; `since` (the switch) and `until` in seconds since the epoch."""
+
+    release: str
+    slot: str
+    since: float
+    until: float
+    about: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class SlotStatus:
     """What the runtime says about one slot."""
 
@@ -87,11 +127,12 @@ class SlotStatus:
 
 @dataclass(frozen=True)
 class Probe:
-    """One answer of a slot; `error` is set when there was none."""
+    """One answer of a slot; `error` is set when there was none, and `nobody` when nobody listens on its socket."""
 
     status: int = 0
     body: str = ""
     error: str = ""
+    nobody: bool = False
 
 
 class TransactionError(SlipwayError):
@@ -106,3 +147,7 @@ class TransactionError(SlipwayError):
         super().__init__(cause)
         self.cause = cause
         self.evidence = evidence or {}
+
+
+class Recalled(TransactionError):
+    """The run that began the transaction wants it taken back."""

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import shutil
 import ssl
-import subprocess
 import time
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any, Callable, Optional, TypeVar
 
-from ..edge.haproxy import EdgeError, Server
+from ..edge.haproxy import Server
+from ..host import command
+from ..host.errors import Damaged
 from .lease import Lease
-from .model import Probe, SlotStatus, State, other
-from .runtime import RuntimeFailed
-from .transaction import Transaction
+from .model import Draining, Intent, Probe, SlotStatus, State, other
+from .sight import Sight
+from .transaction import UNSEEN, Transaction
+
+Kind = TypeVar("Kind")
 
 OK = 200
 # How often a slot is asked before it counts as unhealthy; a host that is busy for a moment misses one answer.
@@ -22,40 +25,107 @@ ASKED = 3
 DOCKER = Path("/var/lib/docker")
 
 
+@dataclass
+class Seen:
+    """What could be seen of a host; what could not, or is not as recorded, is in `drift`, a sentence each."""
+
+    state: Optional[State]
+    intent: Optional[Intent]
+    draining: Optional[Draining]
+    drift: list[str]
+    slots: dict[str, SlotStatus] = field(default_factory=dict)
+    servers: dict[str, Server] = field(default_factory=dict)
+
+    @property
+    def recorded(self) -> Optional[str]:
+        """The slot that is recorded as serving."""
+        return self.state.slot if self.state else None
+
+    @property
+    def serving(self) -> Optional[dict[str, Any]]:
+        """The slot that gets requests, and its release."""
+        if not self.slots or not self.servers:
+            return None
+        sight = Sight(self.slots, self.servers)
+        release = sight.serving(self.recorded)
+        return {"release": release, "slot": sight.live(self.recorded)} if release else None
+
+
 def observe(transaction: Transaction) -> dict[str, Any]:
-    """Recorded state, both slots, both servers of the edge, health, and `drift`: one sentence per difference."""
-    drift: list[str] = []
-    state = transaction.store.state()
-    intent = transaction.store.intent()
-    if intent:
-        drift.append(f"an interrupted transaction to {intent.release} waits; deploy again to finish or undo it")
-    if state is None:
-        return {"state": None, "slots": {}, "servers": {}, "health": "", "drift": [*drift, "nothing was released yet"]}
-    slots: dict[str, SlotStatus] = {}
-    servers: dict[str, Server] = {}
-    try:
-        slots = transaction.runtime.status()
-        drift += slot_drift(state, slots)
-    except RuntimeFailed as error:
-        drift.append(str(error))
-    try:
-        servers = transaction.edge.servers()
-        if not servers[state.slot].enabled:
-            drift.append(f"HAProxy sends nothing to slot {state.slot}")
-    except EdgeError as error:
-        drift.append(str(error))
-    drift += [f"{path} of release {state.release} was changed by hand" for path in changed_files(transaction, state)]
-    health = lasting_health(transaction, state.slot)
-    if health.error or health.status != OK:
-        drift.append(f"unhealthy: {health.error or f'{health.status} {health.body[:200]}'}")
+    """What serves, the records, both slots, both servers of the edge, health, what drains, and every difference.
+
+    Raises nothing: what cannot be seen is drift.
+    """
+    seen = look(transaction)
+    serving, drift = seen.serving, seen.drift
+    if seen.state is None:
+        release = serving["release"] if serving else ""
+        drift.append(
+            f"nothing is recorded, and {release} serves; deploy again" if release else "nothing was released yet"
+        )
+    else:
+        drift += record_drift(transaction, seen, seen.state)
+    health = ""
+    if slot := seen.recorded or (serving["slot"] if serving else None):
+        found = lasting_health(transaction, slot)
+        health = found.error or str(found.status)
+        if found.error or found.status != OK:
+            drift.append(f"unhealthy: {found.error or f'{found.status} {found.body[:200]}'}")
     return {
-        "state": asdict(state),
-        "slots": {name: asdict(slot) for name, slot in slots.items()},
-        "servers": {name: asdict(server) for name, server in servers.items()},
-        "health": health.error or str(health.status),
-        "sbom": transaction.store.sbom(state.release),
+        "state": asdict(seen.state) if seen.state else None,
+        "serving": serving,
+        "slots": {name: asdict(status) for name, status in seen.slots.items()},
+        "servers": {name: asdict(server) for name, server in seen.servers.items()},
+        "health": health,
+        "draining": drain_of(seen),
+        "sbom": transaction.store.sbom(seen.state.release) if seen.state else None,
         "drift": drift,
     }
+
+
+def look(transaction: Transaction) -> Seen:
+    """Records, runtime and edge, each as far as it can be seen."""
+    drift: list[str] = []
+    store = transaction.store
+    seen = Seen(readable(store.state, drift), readable(store.intent, drift), readable(store.draining, drift), drift)
+    if seen.intent:
+        drift.append(f"an interrupted transaction to {seen.intent.release} waits; deploy again to finish or undo it")
+    if damaged := readable(store.damaged_records, drift):
+        drift.append(f"{damaged} lines of the ledger cannot be read")
+    try:
+        seen.slots = transaction.runtime.status()
+        seen.servers = transaction.edge.servers()
+    except UNSEEN as error:
+        if seen.state or seen.intent:  # a host on which nothing was released may lack them
+            drift.append(str(error))
+    return seen
+
+
+def record_drift(transaction: Transaction, seen: Seen, state: State) -> list[str]:
+    """Where slots, edge and files differ from the recorded state."""
+    drift = slot_drift(state, seen.slots, seen.draining.slot if seen.draining else None) if seen.slots else []
+    if seen.servers and not seen.servers[state.slot].enabled:
+        drift.append(f"HAProxy sends nothing to slot {state.slot}")
+    return drift + [
+        f"{path} of release {state.release} was changed by hand" for path in changed_files(transaction, state)
+    ]
+
+
+def drain_of(seen: Seen) -> Optional[dict[str, Any]]:
+    """What drains, with its sessions where the edge tells."""
+    if seen.draining is None:
+        return None
+    server = seen.servers.get(seen.draining.slot)
+    return {**asdict(seen.draining), "sessions": server.sessions if server else None}
+
+
+def readable(read: Callable[[], Optional[Kind]], drift: list[str]) -> Optional[Kind]:
+    """A record; None where there is none or it is damaged, which is said in `drift`."""
+    try:
+        return read()
+    except (Damaged, OSError) as error:
+        drift.append(str(error))
+        return None
 
 
 def lasting_health(transaction: Transaction, slot: str) -> Probe:
@@ -105,11 +175,10 @@ def certificate_days(path: Optional[str]) -> Optional[int]:
     if not path or not Path(path).is_file():
         return None
     try:
-        command = ["openssl", "x509", "-noout", "-enddate", "-in", path]
-        said = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout
-    except (OSError, subprocess.SubprocessError):
+        said = command.run(["openssl", "x509", "-noout", "-enddate", "-in", path], 10).stdout
+        end = ssl.cert_time_to_seconds(said.strip().partition("=")[2])
+    except (command.CommandError, ValueError):
         return None
-    end = ssl.cert_time_to_seconds(said.strip().partition("=")[2])
     return int((end - time.time()) // 86400)
 
 
@@ -121,8 +190,8 @@ def changed_files(transaction: Transaction, state: State) -> list[str]:
         return [str(error)]
 
 
-def slot_drift(state: State, slots: dict[str, SlotStatus]) -> list[str]:
-    """Where the slots differ from the recorded state."""
+def slot_drift(state: State, slots: dict[str, SlotStatus], draining: Optional[str] = None) -> list[str]:
+    """Where the slots differ from the recorded state; that the slot which drains runs still is no difference."""
     live, idle = slots[state.slot], slots[other(state.slot)]
     drift = []
     if not live.running:
@@ -131,6 +200,6 @@ def slot_drift(state: State, slots: dict[str, SlotStatus]) -> list[str]:
         drift.append(f"slot {state.slot} runs release {live.release}, recorded is {state.release}")
     if live.restarts:
         drift.append(f"slot {state.slot} was restarted {live.restarts} times")
-    if idle.running:
+    if idle.running and draining != other(state.slot):
         drift.append(f"slot {other(state.slot)} runs too (release {idle.release})")
     return drift

@@ -2,51 +2,81 @@
 
 from __future__ import annotations
 
-import subprocess
+import re
+import uuid
 from typing import Any
 
-from ..host.errors import SlipwayError
+from ..host.errors import Damaged, SlipwayError
 from .diagnosis import last_exception
-from .runtime import RuntimeFailed
-from .runtimes import Runtimes
+from .runtime import Runtime, RuntimeFailed
 from .store import Store
 
+KILLED = 137  # 128 + SIGKILL
+# Bytes of what it printed that stand in an error, from the end.
+SHOWN = 20_000
 
-def run_once(app: str, store: Store, arguments: dict[str, Any]) -> dict[str, Any]:
+
+def run_once(store: Store, runtime: Runtime, arguments: dict[str, Any]) -> dict[str, Any]:
     """Run `command`; with `once` only where the release has no such mark yet, which it gets when the command succeeds.
 
-    Raises SlipwayError when it failed, could not be run, or took longer than `timeout` seconds.
+    Two of one purpose never run beside each other, whatever became of who asked for the first; where `alone` is false
+    they may.
+
+    Raises SlipwayError when it failed, could not be run, or was stopped after `timeout` seconds, and Busy when one of
+    this purpose still runs after that time.
     """
     purpose = arguments["purpose"]
-    state = store.state()
-    release = arguments.get("release") or (state.release if state else "")
+    release = arguments.get("release") or _serving(store)
     if not release:
         raise SlipwayError(f"{purpose} needs a release, and none was deployed to this host yet")
-    mark = store.releases / release / f".{arguments.get('once')}"
-    if arguments.get("once") and mark.exists():
-        return {"rc": 0, "stdout": "", "stderr": "", "release": release, "skipped": True}
     timeout = float(arguments.get("timeout") or 300.0)
+    name = re.sub(r"[^a-z0-9]+", "-", purpose.lower())[:40].strip("-")
+    if not arguments.get("alone", True):
+        name = f"{name}-{uuid.uuid4().hex[:8]}"
+        return _run(store, runtime, arguments, release, timeout, name)
+    with store.only_one(f"oneoff-{name}", f"{purpose} of release {release}", timeout):
+        return _run(store, runtime, arguments, release, timeout, name)
+
+
+def _run(
+    store: Store, runtime: Runtime, arguments: dict[str, Any], release: str, timeout: float, name: str
+) -> dict[str, Any]:
+    purpose, once = arguments["purpose"], arguments.get("once")
+    if once and store.marked(release, once):
+        return {"rc": 0, "stdout": "", "stderr": "", "release": release, "skipped": True}
     try:
-        result = Runtimes(app, store.releases).run(release, arguments["command"], timeout)
-    except subprocess.TimeoutExpired:
-        raise SlipwayError(f"{purpose} did not end within {timeout:.0f} s and was stopped") from None
+        ran = runtime.run(release, arguments["command"], timeout, name)
     except RuntimeFailed as error:
         raise SlipwayError(f"{purpose} of release {release} could not be run: {error}") from error
-    said = {"rc": result.returncode, "stdout": result.stdout, "stderr": result.stderr, "release": release}
-    output = f"{result.stderr.strip()}\n{result.stdout.strip()}".strip()
-    if result.returncode:
+    said = {"rc": ran.returncode, "stdout": ran.stdout, "stderr": ran.stderr, "release": release}
+    output = f"{ran.stderr.strip()}\n{ran.stdout.strip()}".strip()[-SHOWN:]
+    if ran.timed_out:
         raise SlipwayError(
-            f"{purpose} of release {release} failed: {cause(result.returncode, output)}; "
+            f"{purpose} of release {release} did not end within {timeout:.0f} s and was stopped; give it longer, or "
+            f"look why it takes that long\n{output}",
+            said,
+        )
+    if ran.returncode:
+        raise SlipwayError(
+            f"{purpose} of release {release} failed: {cause(ran.returncode, output)}; "
             f"the release that serves was not touched\n{output}",
             said,
         )
-    if arguments.get("once"):
-        mark.touch()
+    if once:
+        store.mark(release, once)
     return said
+
+
+def _serving(store: Store) -> str:
+    try:
+        state = store.state()
+    except Damaged as error:
+        raise SlipwayError(f"which release serves is not known here: {error}; name a release") from error
+    return state.release if state else ""
 
 
 def cause(code: int, output: str) -> str:
     """Why a one-off command failed, in one line."""
-    if code == 137:
+    if code == KILLED:
         return "out of memory: the kernel killed it at its memory limit"
     return last_exception(output) or f"exit code {code}"

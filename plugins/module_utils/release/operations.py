@@ -9,6 +9,7 @@ that JSON can hold. Each raises SlipwayError: what was asked was not done, and n
 from __future__ import annotations
 
 import os
+import uuid
 from collections.abc import Callable
 from datetime import datetime, timezone
 from pathlib import Path
@@ -18,6 +19,7 @@ from ..host import files
 from ..host.errors import SlipwayError
 from . import preflight
 from .detach import Tell, run_detached
+from .drainer import Drainer
 from .lease import Lease
 from .model import TransactionError
 from .observe import observe as observed
@@ -109,14 +111,17 @@ def stage(arguments: Arguments, tell: Tell) -> Result:
     Takes release, files, contents, check (a command or empty), check_timeout, check_mode and diff.
     """
     check_mode = bool(arguments.get("check_mode"))
+    if not check_mode:
+        _fence(arguments)
     changes = files.plan(files.parse(arguments["files"], arguments["contents"]), check_mode)
     if not check_mode:
         files.apply(changes)
     checked = False
     if arguments.get("check") and not check_mode:
         command = {"command": arguments["check"], "purpose": "the check", "once": "checked"}
-        timeout = arguments.get("check_timeout") or 300.0
-        checked = not run({**arguments, **command, "timeout": timeout}, tell).get("skipped", False)
+        checked = not run({**arguments, **command, "timeout": arguments.get("check_timeout")}, tell).get(
+            "skipped", False
+        )
     return {
         "changed": bool(changes),
         "changed_paths": [str(change.item.dest) for change in changes],
@@ -126,34 +131,59 @@ def stage(arguments: Arguments, tell: Tell) -> Result:
 
 
 def run(arguments: Arguments, tell: Tell) -> Result:
-    """Run one command in a staged release (or the one that serves), outside its slots."""
-    return run_once(arguments["place"]["app"], _store(arguments), arguments)
+    """Run one command in a staged release (or the one that serves), outside its slots. Outlives the channel."""
+    _fence(arguments)
+    transaction = transaction_of(arguments)
+    store, runtime = transaction.store, transaction.runtime
+    log = f"oneoff-{uuid.uuid4().hex[:8]}.log"
+    try:
+        return run_detached(lambda _: run_once(store, runtime, arguments), store.root / log, tell)
+    finally:
+        (store.root / log).unlink(missing_ok=True)
 
 
 def activate(arguments: Arguments, tell: Tell) -> Result:
     """Make a staged release serve, or be refused with the one that served before serving on."""
+    _fence(arguments)
     transaction = transaction_of(arguments)
-    return _detached(transaction, tell, lambda say: _activate(transaction, _named(arguments)))
+    return _detached(transaction, tell, lambda: _activate(transaction, _named(arguments)))
 
 
 def settle(arguments: Arguments, tell: Tell) -> Result:
     """Have no transaction under way, return to `return_to` where another release serves, and tell what serves.
 
-    A host that could not be reached has finished its transaction by itself meanwhile, so what is recorded counts and
-    not what was reported.
+    A transaction that is under way (the channel to it broke) is told to take its release back, where that is wanted
+    anyway, and waited for otherwise.
     """
+    _fence(arguments)
     back = arguments.get("return_to")
+    # An interrupted one is finished or undone for what is wanted now; and what was expected before counts no more.
     release = back or arguments.get("release") or ""
-    transaction = transaction_of(arguments, release=release, soak=0.0)
-    return _detached(transaction, tell, lambda say: _settle(transaction, back, _named(arguments)))
+    transaction = transaction_of({**arguments, "expects": None}, release=release, soak=0.0)
+    return _detached(transaction, tell, lambda: _settle(transaction, back, arguments))
 
 
 def let_go(arguments: Arguments, tell: Tell) -> Result:
-    """End the run on this host: tell what serves, and give the lease of `run_id` back."""
-    now = observed(transaction_of(arguments))
-    if run_id := arguments.get("run_id"):
+    """End the run on this host: have what is well serve, remove old releases, see to what drains, give the lease back.
+
+    Tells what serves. Nothing of this keeps the lease from being given back.
+    """
+    transaction = transaction_of(arguments)
+    run_id = arguments.get("run_id")
+    notes: list[str] = []
+    if run_id and _lease(arguments).renew(run_id):
+        try:
+            with transaction.store.lock(_named(arguments)):
+                notes = [words for words in (transaction.reconcile(),) if words]
+                transaction.prune()
+        except (SlipwayError, OSError, ValueError) as error:
+            notes.append(str(error))
+        if transaction.draining():
+            _drain(transaction)
+    now = observed(transaction)
+    if run_id:
         _lease(arguments).give_back(run_id)
-    return {"now": now}
+    return {"now": now, "notes": notes}
 
 
 def remove(arguments: Arguments, tell: Tell) -> Result:
@@ -162,6 +192,7 @@ def remove(arguments: Arguments, tell: Tell) -> Result:
     if not transaction.store.root.exists():
         return {"changed": False}
     if not arguments.get("check_mode"):
+        _fence(arguments)
         with transaction.store.lock("a removal"):
             transaction.remove()
     return {"changed": True}
@@ -204,14 +235,29 @@ def _named(arguments: Arguments) -> str:
     return f"release {arguments.get('release') or arguments.get('return_to')} by {who}, pid {os.getpid()}"
 
 
-def _detached(transaction: Transaction, tell: Tell, work: Callable[[Tell], Result]) -> Result:
-    """The phases of the transaction are told while they happen."""
+def _fence(arguments: Arguments) -> None:
+    """Raise Fenced unless the run of these arguments holds the app. Without one (a module by itself) nothing is asked.
+
+    A freeze that came since the run began is no reason to keep it from putting back what it changed; the transaction
+    looks for one before it switches.
+    """
+    if run_id := arguments.get("run_id"):
+        _lease(arguments).require(run_id)
+
+
+def _detached(transaction: Transaction, tell: Tell, work: Callable[[], Result]) -> Result:
+    """The phases of the transaction are told while they happen; the process that ends it sees to what drains."""
 
     def perform(say: Tell) -> Result:
         transaction.tell = say
-        return work(say)
+        return work()
 
-    return run_detached(perform, transaction.store.root / "transaction.log", tell)
+    return run_detached(perform, transaction.store.root / "transaction.log", tell, Drainer(transaction).run)
+
+
+def _drain(transaction: Transaction) -> None:
+    """See to what drains in a process that nobody waits for, unless one does already."""
+    run_detached(lambda _: {}, transaction.store.root / "drain.log", lambda event: None, Drainer(transaction).run)
 
 
 def _activate(transaction: Transaction, holder: str, wait: float = MOMENT) -> Result:
@@ -224,33 +270,43 @@ def _activate(transaction: Transaction, holder: str, wait: float = MOMENT) -> Re
         tail = f"\n--- its log, last {transaction.request.log_lines} lines ---\n{log}" if log else ""
         health = error.evidence.get("health")
         saw = f"\nGET {transaction.request.gate.path}: {health}" if health else ""
-        state = transaction.store.state()
-        serving = f"release {state.release} goes on serving" if state else "nothing serves yet"
+        serving = transaction.serving()
+        words = f"release {serving} goes on serving" if serving else "nothing serves"
         raise SlipwayError(
-            f"release {transaction.request.release} was refused: {error.cause}; {serving}{saw}{tail}",
+            f"release {transaction.request.release} was refused: {error.cause}; {words}{saw}{tail}",
             {
+                **error.details,
                 "cause": error.cause,
                 "evidence": {name: value for name, value in error.evidence.items() if name != "log"},
+                "log": log,
                 "phases": transaction.phases,
+                "serving": serving,
             },
             error.kind,
         ) from error
     except SlipwayError as error:
         error.details.setdefault("phases", transaction.phases)
         raise
+    except (OSError, ValueError) as error:
+        raise SlipwayError(f"{type(error).__name__}: {error}", {"phases": transaction.phases}) from error
 
 
 def _limit(transaction: Transaction) -> float:
-    """Seconds after which a transaction of this kind has ended, whatever happened to it."""
+    """Seconds after which a transaction that was told to return has ended, whatever happens to it."""
     request = transaction.request
-    return 60 + request.gate.deadline + 2 * request.drain + request.soak + 2 * request.stop_grace
+    return 180 + request.gate.deadline + 2 * (request.drain + request.stop_grace + request.gate.edge)
 
 
-def _settle(transaction: Transaction, back: Optional[str], holder: str) -> Result:
-    with transaction.store.lock(holder, _limit(transaction)):
-        transaction.reconcile()
-    state = transaction.store.state()
+def _settle(transaction: Transaction, back: Optional[str], arguments: Arguments) -> Result:
+    store, holder = transaction.store, _named(arguments)
+    if back and store.holder():
+        store.recall((arguments.get("about") or {}).get("who") or "its run")
+    # One that is not to be taken back goes on to its own end, with its soak.
+    wait = _limit(transaction) + (0.0 if back else float(arguments.get("soak") or 0.0))
     result: Result = {"changed": False, "phases": []}
-    if back and state and state.release != back:
-        result = _activate(transaction, holder, _limit(transaction))
-    return {**result, "now": observed(transaction)}
+    with store.lock(holder, wait):
+        recovered = transaction.reconcile()
+        serving = transaction.serving()
+    if back and serving != back:
+        result = _activate(transaction, holder, MOMENT)
+    return {**result, "recovered": recovered, "now": observed(transaction)}

@@ -5,23 +5,28 @@ from __future__ import annotations
 import os
 import platform
 import shutil
-import subprocess
+import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Optional
 
 from ..edge.haproxy import EdgeError
+from ..host import command
 from ..host.errors import SlipwayError
 from ..image.local import ARCHITECTURES
 from ..package.packages import PackageError, target_of
-from .lease import Lease
+from .lease import LEASES, Lease
 from .model import State
 from .observe import certificate_days, free_mib, observe
+from .runtime import RuntimeFailed
 from .runtimes import staged_for
 from .store import Store
 from .transaction import Transaction
 
 COMPOSE_AT_LEAST = (2, 20)
+# Bytes and inodes that must be free where records are written, and inodes where a release is.
+SMALL, FEW_INODES, INODES = 4 << 20, 100, 5000
 # What the preflight needs to know of a host and how it is to be (the argument `host` of the verb look), with what
 # counts where nothing is said: sizes in bytes, times in seconds, `controller_time` since the epoch and 0 for unknown.
 HOST: dict[str, Any] = {
@@ -38,15 +43,13 @@ HOST: dict[str, Any] = {
 }
 
 
-def run(*command: str) -> tuple[int, str]:
+def run(*words: str) -> tuple[int, str]:
     """Exit code and output of a command; 127 where it is not installed."""
     try:
-        result = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
-    except FileNotFoundError:
-        return 127, f"{command[0]} is not installed"
-    except subprocess.TimeoutExpired:
-        return 124, f"{command[0]} did not answer within 30 s"
-    return result.returncode, (result.stdout if result.returncode == 0 else result.stderr).strip()
+        ran = command.run(words, 30)
+    except command.CommandError as error:
+        return 127, str(error)
+    return ran.returncode, ran.stdout.strip() if ran.returncode == 0 else ran.said
 
 
 def docker_problem() -> Optional[str]:
@@ -95,24 +98,36 @@ def nearest_existing(path: Path) -> Path:
     return path
 
 
-def places(runtime: str, root: Path) -> list[Path]:
-    """Where a release takes room."""
-    return [root, Path("/var/lib/docker")] if runtime == "compose" else [root]
+def places(runtime: str, root: Path, written: list[Path]) -> dict[Path, bool]:
+    """What a release writes to; true where the release itself takes room, false where a few small files do."""
+    found = dict.fromkeys(written, False)
+    found.update(dict.fromkeys([root, Path("/var/lib/docker")] if runtime == "compose" else [root], True))
+    return found
 
 
-def disk_problems(places: list[Path], needed: int, reserve: int) -> list[str]:
-    """One problem for each file system below `needed + reserve` free bytes."""
+def disk_problems(places: dict[Path, bool], needed: int, reserve: int) -> list[str]:
+    """One problem for each file system with too few free bytes or inodes.
+
+    Where the release takes room `needed + reserve` bytes must be free, elsewhere `SMALL`.
+    """
     problems = []
     seen = set()
-    for place in map(nearest_existing, places):
+    for wanted, large in sorted(places.items(), key=lambda item: not item[1]):
+        place = nearest_existing(wanted)
         device = place.stat().st_dev
-        free = shutil.disk_usage(place).free
-        if device not in seen and free < needed + reserve:
-            problems.append(
-                f"disk: {place} has {free / 2**20:.0f} MiB free, a release needs {(needed + reserve) / 2**20:.0f} "
-                "(its size plus fastapi_app_disk_reserve); free some, or lower the reserve"
-            )
+        if device in seen:
+            continue
         seen.add(device)
+        free, room = shutil.disk_usage(place).free, needed + reserve if large else SMALL
+        if free < room:
+            problems.append(
+                f"disk: {place} has {free / 2**20:.0f} MiB free, a release needs {room / 2**20:.0f} "
+                + ("(its size plus fastapi_app_disk_reserve); free some, or lower the reserve" if large else "there")
+            )
+        status = os.statvfs(place)
+        # A file system without a table of inodes (Btrfs) says that it has none at all.
+        if status.f_files and status.f_favail < (INODES if large else FEW_INODES):
+            problems.append(f"disk: {place} has {status.f_favail} inodes free, so no files can be made; remove some")
     return problems
 
 
@@ -125,12 +140,14 @@ def lock_problem(transaction: Transaction, run: str) -> Optional[str]:
     return None
 
 
-def find_problems(purpose: str, wanted: str, run: str, host: dict[str, Any], transaction: Transaction) -> list[str]:
+def find_problems(
+    purpose: str, wanted: str, run: str, host: dict[str, Any], transaction: Transaction, edge: dict[str, Any]
+) -> list[str]:
     """All that would stop a deploy, most basic first."""
     if os.geteuid() != 0:
         return ["the tasks do not run as root here; set become: true, and give the remote user sudo"]
     root = transaction.store.root
-    runtime = runtime_of(purpose, wanted, host["runtime"], transaction.store)
+    runtime = runtime_of(purpose, wanted, host["runtime"], transaction)
     tool = docker_problem() if runtime == "compose" else python_problem(host["python"])
     wrong_image = architecture_problem(host["image"], host["architectures"], platform.machine())
     found = (tool, wrong_image, lock_problem(transaction, run))
@@ -139,7 +156,15 @@ def find_problems(purpose: str, wanted: str, run: str, host: dict[str, Any], tra
         transaction.edge.servers()
     except EdgeError as error:
         problems.append(str(error))
-    problems += disk_problems(places(runtime, root), host["disk_needed"], host["disk_reserve"])
+    written = [
+        root,
+        LEASES,
+        Path("/etc/systemd/system"),
+        Path(tempfile.gettempdir()),
+        Path(edge["state_file"]).parent,
+        Path(edge["socket"]).parent,
+    ]
+    problems += disk_problems(places(runtime, root, written), host["disk_needed"], host["disk_reserve"])
     skew = abs(time.time() - host["controller_time"])
     if host["controller_time"] and skew > host["clock_tolerance"]:
         problems.append(f"the clock differs by {skew:.0f} s from the controller's; start a time service on both")
@@ -166,41 +191,77 @@ def target(purpose: str, store: Store, state: Optional[State], wanted: str) -> s
     return before[-1]
 
 
-def runtime_of(purpose: str, wanted: str, otherwise: str, store: Store) -> str:
+def runtime_of(purpose: str, wanted: str, otherwise: str, transaction: Transaction) -> str:
     """The runtime that the wanted release needs."""
     try:
-        release = target(purpose, store, store.state(), wanted)
+        release = target(purpose, transaction.store, transaction.state(), wanted)
     except SlipwayError:
         release = ""
-    return (staged_for(store.releases, release) if release else None) or otherwise
+    return (staged_for(transaction.store.releases, release) if release else None) or otherwise
 
 
 def look(arguments: dict[str, Any], transaction: Transaction) -> dict[str, Any]:
     """The verb `look`: problems, what serves, and whether that is the wanted release.
 
-    Raises SlipwayError that names a damaged record, or why there is no release to return to or to restart.
+    A damaged record is drift. Why there is no release to return to or to restart is a problem.
     """
     host = {**HOST, **(arguments.get("host") or {})}
     purpose, wanted = arguments.get("purpose") or "deploy", arguments.get("release") or ""
-    problems = find_problems(purpose, wanted, arguments.get("run_id") or "", host, transaction)
-    return {"problems": problems, **seen(purpose, wanted, host, transaction)}
+    edge = arguments["place"]["edge"]
+    problems = find_problems(purpose, wanted, arguments.get("run_id") or "", host, transaction, edge)
+    found: dict[str, Any] = {}
+    try:
+        found = seen(purpose, wanted, host, transaction)
+    except SlipwayError as error:
+        problems.append(str(error))
+        found = seen("deploy", "", host, transaction)
+    return {"problems": problems, **found}
 
 
 def seen(purpose: str, wanted: str, host: dict[str, Any], transaction: Transaction) -> dict[str, Any]:
+    """What serves, and what the run is about. Raises SlipwayError where there is no release that it could be about."""
     now = observe(transaction)
     state = now["state"] or {}
+    serving = (now["serving"] or {}).get("release") or state.get("release", "")
     store = transaction.store
-    release = target(purpose, store, store.state(), wanted)
-    serves = bool(release) and state.get("release") == release and not now["drift"]
+    recorded = transaction.state()
+    if serving and recorded and recorded.release != serving:
+        recorded = replace(recorded, release=serving, slot=now["serving"]["slot"])
+    release = target(purpose, store, recorded, wanted)
+    settled = bool(release) and serving == release and not now["drift"] and purpose != "restart"
     return {
         "release": release,
-        "settled": serves and purpose != "restart",
-        "migration": store.last_record(state.get("release", "")).get("migration") or "",
+        "settled": settled,
+        "serving": now["serving"],
+        "good": [] if settled else good(transaction),
+        "migration": store.last_record(serving).get("migration") or "",
         "release_migration": store.last_record(release).get("migration") or "",
-        "image": store.last_record(state.get("release", "")).get("image") or "",
+        "image": store.last_record(serving).get("image") or "",
         "release_image": host["image"] if purpose == "deploy" else store.last_record(release).get("image") or "",
         "state": state,
         "drift": now["drift"],
+        "draining": now["draining"],
         "free_mib": free_mib(store.root),
         "certificate_days": certificate_days(host["certificate"]),
     }
+
+
+def good(transaction: Transaction) -> list[dict[str, Any]]:
+    """The releases that this host could return to, oldest first, and whether what they are made of is there still."""
+    store = transaction.store
+    releases = store.good()
+    staged = [release for release in releases if store.has(release)]
+    try:
+        there = set(transaction.runtime.there(staged))
+    except RuntimeFailed:
+        there = set(staged)  # whoever cannot look says so elsewhere
+    records = {release: store.last_record(release) for release in releases}
+    return [
+        {
+            "release": release,
+            "migration": record.get("migration") or "",
+            "image": record.get("image") or "",
+            "there": release in there,
+        }
+        for release, record in records.items()
+    ]

@@ -27,9 +27,9 @@ def get(address: str, path: str, timeout: float) -> Probe:
         answer = connection.getresponse()
         return Probe(answer.status, answer.read(65536).decode("utf-8", "replace"))
     except FileNotFoundError:
-        return Probe(error=f"{address} does not exist")
+        return Probe(error=f"{address} does not exist", nobody=True)
     except ConnectionRefusedError:
-        return Probe(error=f"nothing listens on {address}")
+        return Probe(error=f"nothing listens on {address}", nobody=True)
     except (OSError, http.client.HTTPException) as error:
         return Probe(error=f"{type(error).__name__}: {error}".rstrip(": "))
     finally:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import subprocess
 from typing import Protocol
 
+from ..host.command import Ran
 from ..host.errors import SlipwayError
 from .model import SlotStatus
 
@@ -17,12 +17,34 @@ class RuntimeFailed(SlipwayError):
 
 
 class Runtime(Protocol):
-    """The verbs of a runtime; all may be called again after a crash. Times in seconds, failures as RuntimeFailed."""
+    """The verbs of a runtime; all may be called again after a crash. Times in seconds.
 
-    def start(self, slot: str, release: str) -> None: ...
-    def stop(self, slot: str, grace: float) -> None: ...
-    def status(self) -> dict[str, SlotStatus]: ...
-    def logs(self, slot: str, lines: int) -> str: ...
-    def listening(self, slot: str) -> list[str]: ...
-    def discard(self, releases: list[str]) -> None: ...
-    def run(self, release: str, command: list[str], timeout: float) -> subprocess.CompletedProcess[str]: ...
+    Everything may raise RuntimeFailed, and OSError for a file of its own that cannot be written.
+    """
+
+    def start(self, slot: str, release: str) -> None:
+        """Start a staged release in a slot, now and at every boot."""
+
+    def stop(self, slot: str, grace: float) -> None:
+        """End what runs in a slot; nothing to do is fine."""
+
+    def retire(self, slot: str) -> None:
+        """Let a slot run on, but not come back at a boot."""
+
+    def status(self) -> dict[str, SlotStatus]:
+        """Both slots."""
+
+    def logs(self, slot: str, lines: int) -> str:
+        """The last lines of a slot."""
+
+    def listening(self, slot: str) -> list[str]:
+        """Where a slot's processes listen: `tcp port N`, `socket PATH`."""
+
+    def there(self, releases: list[str]) -> list[str]:
+        """Those of the staged releases whose image or package is on this host."""
+
+    def discard(self, releases: list[str]) -> None:
+        """Remove the images or packages that only these releases need."""
+
+    def run(self, release: str, words: list[str], timeout: float, name: str) -> Ran:
+        """Run a one-off command, one of each name at a time, and end it after `timeout` seconds (`Ran.timed_out`)."""

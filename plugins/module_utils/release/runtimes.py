@@ -7,10 +7,10 @@ one runtime to the other is therefore a release like any other, and so is a roll
 from __future__ import annotations
 
 import shutil
-import subprocess
 from pathlib import Path
 from typing import Optional
 
+from ..host.command import Ran
 from .compose import Compose
 from .model import SLOTS, SlotStatus
 from .runtime import STAGED_BY, Runtime, RuntimeFailed
@@ -69,9 +69,16 @@ class Runtimes:
         for adapter in self._used().values():
             adapter.discard(releases)
 
-    def run(self, release: str, command: list[str], timeout: float) -> subprocess.CompletedProcess[str]:
+    def retire(self, slot: str) -> None:
+        for adapter in self._used().values():
+            adapter.retire(slot)
+
+    def there(self, releases: list[str]) -> list[str]:
+        return [release for adapter in self._used().values() for release in adapter.there(releases)]
+
+    def run(self, release: str, words: list[str], timeout: float, name: str) -> Ran:
         """Run a one-off command in `release`, by its own runtime."""
-        return self.adapters[self.kind(release)].run(release, command, timeout)
+        return self.adapters[self.kind(release)].run(release, words, timeout, name)
 
     def _used(self) -> dict[str, Runtime]:
         return {

@@ -1,21 +1,26 @@
-"""Durable files of an app on a host: state, intent, ledger. Every write is fsync + rename."""
+"""Durable files of an app on a host: state, intent, draining, ledger.
+
+Every write is fsync + rename, but for the ledger's: that is append + fsync, and a line that a crash tore is cut off by
+the next record. Every write may raise OSError, every read of a record Damaged.
+"""
 
 from __future__ import annotations
 
 import fcntl
 import hashlib
 import json
+import os
 import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any, BinaryIO, Optional
 
 from ..host.durable import read_json, sync_directory, write_durably
 from ..host.errors import BUSY, SlipwayError
-from .model import Intent, State
+from .model import Draining, Intent, State, read_record
 from .runtime import STAGED_BY
 
 MANIFEST = ".manifest.json"
@@ -23,6 +28,8 @@ MANIFEST = ".manifest.json"
 SBOM = "sbom.cdx.json"
 # Seconds: who looks whether the lock is held holds it, too, and for less than that.
 MOMENT = 1.0
+# Releases that were staged and never tried of which the newest stay: somebody may still mean to.
+UNTRIED = 3
 
 
 class Busy(SlipwayError):
@@ -39,7 +46,11 @@ class Store:
         self.releases = root / "releases"
         self._state = root / "state.json"
         self._intent = root / "intent.json"
+        self._draining = root / "draining.json"
+        self._recall = root / "recall"
         self._ledger = root / "ledger.jsonl"
+        # What was read of the ledger, and of which file: (inode, size, time of change).
+        self._read: tuple[tuple[int, int, int], list[dict[str, Any]]] = ((0, 0, 0), [])
 
     @contextmanager
     def lock(self, holder: str, wait: float = MOMENT) -> Iterator[None]:
@@ -47,8 +58,15 @@ class Store:
 
         Raises Busy when another one holds it for longer than `wait` seconds.
         """
+        with self.only_one("lock", holder, wait):
+            yield
+
+    @contextmanager
+    def only_one(self, name: str, holder: str, wait: float) -> Iterator[None]:
+        """One at a time for each name. Raises Busy when another one is at it for longer than `wait` seconds."""
         deadline = time.monotonic() + wait
-        with open(self.root / "lock", "a+", encoding="utf-8") as stream:
+        with open(self.root / name, "a+", encoding="utf-8") as stream:
+            os.fchmod(stream.fileno(), 0o600)  # whoever can open it can hold it
             while True:
                 try:
                     fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -56,12 +74,28 @@ class Store:
                 except BlockingIOError:
                     if time.monotonic() >= deadline:
                         stream.seek(0)
-                        raise Busy(stream.read().strip() or "an unnamed transaction") from None
-                    time.sleep(0.5)
+                        found = stream.read().strip() or "an unnamed transaction"
+                        raise Busy(f"another release of this app is under way on this host: {found}") from None
+                    time.sleep(0.2)
             stream.truncate(0)
             stream.write(holder)
             stream.flush()
             yield
+
+    def recall(self, who: str) -> None:
+        """Tell the transaction that is under way to take its release back, instead of waiting for its end."""
+        write_durably(self._recall, who + "\n", mode=0o600)
+
+    def recalled(self) -> Optional[str]:
+        """Who wants the transaction that is under way taken back; None while nobody does."""
+        try:
+            return self._recall.read_text(encoding="utf-8").strip() or "its run"
+        except OSError:
+            return None
+
+    def forget_recall(self) -> None:
+        """What an earlier transaction was told is not for this one."""
+        self._recall.unlink(missing_ok=True)
 
     def holder(self) -> Optional[str]:
         """Who holds the app on this host now, None where nobody does. Writes nothing."""
@@ -77,11 +111,22 @@ class Store:
 
     def state(self) -> Optional[State]:
         content = read_json(self._state)
-        return State(**content) if content else None
+        return read_record(State, content, str(self._state)) if content else None
 
     def intent(self) -> Optional[Intent]:
         content = read_json(self._intent)
-        return Intent(**content) if content else None
+        return read_record(Intent, content, str(self._intent)) if content else None
+
+    def draining(self) -> Optional[Draining]:
+        content = read_json(self._draining)
+        return read_record(Draining, content, str(self._draining)) if content else None
+
+    def write_draining(self, draining: Draining) -> None:
+        write_durably(self._draining, json.dumps(asdict(draining)) + "\n")
+
+    def drop_draining(self) -> None:
+        self._draining.unlink(missing_ok=True)
+        sync_directory(self.root)
 
     def write_state(self, state: State) -> None:
         write_durably(self._state, json.dumps(asdict(state)) + "\n")
@@ -94,16 +139,33 @@ class Store:
         sync_directory(self.root)
 
     def ledger(self) -> list[dict[str, Any]]:
-        """All records, oldest first."""
+        """All records, oldest first. Lines that cannot be read are left out; `damaged_records` counts them."""
         try:
-            lines = self._ledger.read_text(encoding="utf-8").splitlines()
+            status = self._ledger.stat()
+            seen = (status.st_ino, status.st_size, status.st_mtime_ns)
+            if seen != self._read[0]:
+                text = self._ledger.read_text(encoding="utf-8", errors="replace")
+                self._read = (seen, [_parsed(line) for line in text.split("\n") if line.strip()])
         except FileNotFoundError:
-            return []
-        return [json.loads(line) for line in lines if line.strip()]
+            self._read = ((0, 0, 0), [])
+        return [entry for entry in self._read[1] if entry]
+
+    def damaged_records(self) -> int:
+        """How many lines of the ledger cannot be read."""
+        self.ledger()
+        return sum(not entry for entry in self._read[1])
 
     def releases_recorded(self) -> list[dict[str, Any]]:
-        """The records of releases alone, oldest first; others tell of locks."""
-        return [entry for entry in self.ledger() if "release" in entry]
+        """The records of releases alone, oldest first; others tell of locks.
+
+        Of two records of one transaction the later counts: it was good, and then its records could not be finished.
+        """
+        found: dict[tuple[str, Any], dict[str, Any]] = {}
+        for entry in self.ledger():
+            if "release" in entry and "result" in entry:
+                found.pop((entry["release"], entry.get("start")), None)
+                found[entry["release"], entry.get("start")] = entry
+        return list(found.values())
 
     def good(self) -> list[str]:
         """Releases to which this host can go back, oldest first, the one that serves last.
@@ -130,9 +192,21 @@ class Store:
         return found
 
     def record(self, entry: dict[str, Any]) -> None:
-        """Add one record. The whole file is replaced, so a crash never leaves half a line."""
-        entries = [*self.ledger(), entry]
-        write_durably(self._ledger, "".join(json.dumps(line, sort_keys=True) + "\n" for line in entries))
+        """Add one record, durably. What a crash left of a torn one is cut off first."""
+        line = json.dumps(entry, sort_keys=True).encode() + b"\n"
+        descriptor = os.open(self._ledger, os.O_RDWR | os.O_CREAT, 0o644)
+        with os.fdopen(descriptor, "r+b") as stream:
+            fcntl.flock(stream, fcntl.LOCK_EX)  # a lock's note and a drainer's record come from other processes
+            end = _mend(stream)
+            try:
+                stream.write(line)
+                stream.flush()
+                os.fsync(descriptor)
+            except OSError:
+                stream.raw.truncate(end)
+                raise
+        if end == 0:
+            sync_directory(self.root)
 
     def has(self, release: str) -> bool:
         """Whether the release is staged, for whichever runtime."""
@@ -170,8 +244,15 @@ class Store:
         path = self.releases / release / SBOM
         return str(path) if path.is_file() else None
 
+    def marked(self, release: str, name: str) -> bool:
+        """Whether something was done once for a release."""
+        return (self.releases / release / f".{name}").exists()
+
+    def mark(self, release: str, name: str) -> None:
+        (self.releases / release / f".{name}").touch()
+
     def removable(self, keep: int, needed: set[str]) -> list[str]:
-        """All staged releases but those `needed`, the `keep` newest good ones and those never recorded.
+        """All staged releases but those `needed`, the `keep` newest good ones, and the newest that were never tried.
 
         A release that failed is not good, however new it is: five failures in a row must not push out the good ones.
         """
@@ -181,8 +262,16 @@ class Store:
             seen.add(entry["release"])
             if entry["result"] == "good" and entry["release"] not in good:
                 good.append(entry["release"])
+        staged = self.staged()
         pinned = needed | set(good[:keep])
-        return sorted(path.name for path in self.releases.iterdir() if path.name in seen and path.name not in pinned)
+        untried = [release for release in staged if release not in seen | needed][:UNTRIED]
+        return sorted(release for release in staged if release not in pinned and release not in untried)
+
+    def staged(self) -> list[str]:
+        """The releases whose files are here, those that came last first."""
+        if not self.releases.is_dir():
+            return []
+        return [path.name for path in sorted(self.releases.iterdir(), key=_age, reverse=True)]
 
     def remove(self, releases: list[str]) -> None:
         for release in releases:
@@ -191,3 +280,39 @@ class Store:
     def destroy(self) -> None:
         """Remove everything that is kept of the app."""
         shutil.rmtree(self.root)
+
+
+def _age(path: Path) -> tuple[float, str]:
+    """When a release's directory was made, as far as its files tell."""
+    try:
+        return path.stat().st_mtime, path.name
+    except OSError:
+        return 0.0, path.name
+
+
+def _parsed(line: str) -> dict[str, Any]:
+    """One record; empty for a line that is none."""
+    try:
+        entry = json.loads(line)
+    except ValueError:
+        return {}
+    return entry if isinstance(entry, dict) else {}
+
+
+def _mend(stream: BinaryIO) -> int:
+    """Go to the end of a ledger, with a last line that is not whole made whole or cut off; returns where that is."""
+    size = end = stream.seek(0, os.SEEK_END)
+    tail = b""
+    while end and b"\n" not in tail:
+        begin = max(end - 65536, 0)
+        stream.seek(begin)
+        tail = stream.read(end - begin) + tail
+        end = begin
+    torn = tail.rpartition(b"\n")[2]
+    if torn and _parsed(torn.decode(errors="replace")):
+        stream.seek(0, os.SEEK_END)
+        stream.write(b"\n")
+        return size + 1
+    stream.seek(size - len(torn))
+    stream.truncate()
+    return size - len(torn)

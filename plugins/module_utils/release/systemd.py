@@ -7,16 +7,16 @@ same release in the same slot, and nobody has to remember it.
 
 from __future__ import annotations
 
-import os
 import pwd
 import re
 import shutil
-import subprocess
 import tempfile
 import time
 from pathlib import Path
-from typing import Any, Callable, Optional
+from typing import Callable, Optional
 
+from ..host import command as program
+from ..host.command import Ran
 from ..host.durable import sync_directory, write_durably
 from ..package.packages import Packages
 from .listening import parse_listening, sockets_of
@@ -39,9 +39,8 @@ _PROPERTIES = (
 )
 _RUNNING = ("active", "reloading", "refreshing")
 _EXITED = "1"  # CLD_EXITED; the others are ways to be killed
-_TIMED_OUT = 124
 
-Execute = Callable[[list[str], float], "subprocess.CompletedProcess[str]"]
+Execute = Callable[[list[str], float], Ran]
 
 
 class Systemd:
@@ -81,7 +80,7 @@ class Systemd:
         self._systemctl("enable", "--quiet", unit)
         result = self._systemctl("start", unit, timeout=120, check=False)
         if result.returncode:
-            raise RuntimeFailed(self._why(unit, self._since(slot)) or _said(result))
+            raise RuntimeFailed(self._why(unit, self._since(slot)) or result.said)
 
     def stop(self, slot: str, grace: float) -> None:
         """Stop `slot` and forget its unit: SIGTERM, the unit's TimeoutStopSec=, SIGKILL. Nothing to do is fine."""
@@ -129,33 +128,34 @@ class Systemd:
         found = _PACKAGE.search(path.read_text(encoding="utf-8")) if path.is_file() else None
         return found.group(1) if found else None
 
-    def run(self, release: str, command: list[str], timeout: float) -> subprocess.CompletedProcess[str]:
+    def run(self, release: str, command: list[str], timeout: float, name: str) -> Ran:
         """Run a one-off command in `release`, with its user, environment, secrets, hardening and limits.
 
         The command is the release's own unit with another ExecStart=, started once, so that nothing it gets can
-        differ from what a slot gets. Raises subprocess.TimeoutExpired.
+        differ from what a slot gets. systemd ends it at its limit; one of the same name that was left by a runner which
+        is gone is waited for as long, and stopped then.
         """
-        slot = f"oneoff-{os.getpid()}"
+        slot = f"oneoff-{name}"
         unit, since = self.unit(slot), int(time.time())
         text = self._text(release, slot)
         self._require_user(release)
         _require_secrets(text)
+        self._end(unit, timeout)
         output = Path(tempfile.mkdtemp(prefix="slipway-oneoff-", dir=self.transient.parent))
         drop_in = self.transient / f"{unit}.d"
         try:
-            drop_in.mkdir(parents=True)
+            drop_in.mkdir(parents=True, exist_ok=True)
             (self.transient / unit).write_text(text, encoding="utf-8")
             (drop_in / "oneoff.conf").write_text(once(command, timeout, output), encoding="utf-8")
             self._systemctl("daemon-reload")
             started = self._systemctl("start", unit, timeout=timeout + 60, check=False)
             values = parse_properties(self._systemctl("show", f"--property={','.join(_PROPERTIES)}", unit).stdout)
-            if values.get("Result") == "timeout":
-                raise subprocess.TimeoutExpired(command, timeout)
             code = self._status(values).exit_code
             said, complained = (_read(output / name) for name in ("stdout", "stderr"))
             if started.returncode and not code:  # it never came to the command
-                code, complained = 1, complained + (self._why(unit, since) or _said(started))
-            return subprocess.CompletedProcess(command, code or 0, said, complained)
+                code, complained = 1, complained + (self._why(unit, since) or started.said)
+            timed_out = values.get("Result") == "timeout" or started.timed_out
+            return Ran(tuple(command), code or 0, said, complained, timed_out)
         finally:
             shutil.rmtree(drop_in, ignore_errors=True)
             (self.transient / unit).unlink(missing_ok=True)
@@ -163,6 +163,28 @@ class Systemd:
             self._systemctl("stop", unit, check=False)
             self._systemctl("daemon-reload", check=False)
             self._systemctl("reset-failed", unit, check=False)
+
+    def _end(self, unit: str, wait: float) -> None:
+        """Have no such unit at work: wait `wait` seconds for its end, then stop it."""
+        deadline = time.monotonic() + wait
+        while True:
+            shown = self._systemctl("show", "--property=ActiveState", unit).stdout
+            if parse_properties(shown).get("ActiveState") not in (*_RUNNING, "activating", "deactivating"):
+                return
+            if time.monotonic() >= deadline:
+                self._systemctl("stop", unit, timeout=wait + 60)
+                return
+            time.sleep(1)
+
+    def retire(self, slot: str) -> None:
+        """Let `slot` run on, but not come back after a reboot."""
+        self._systemctl("disable", "--quiet", self.unit(slot), check=False)
+
+    def there(self, releases: list[str]) -> list[str]:
+        """Those of `releases` whose package this host has."""
+        packages = {release: package for release in releases if (package := self.package_of(release))}
+        directory = self.releases.parent / "packages"
+        return [release for release, package in packages.items() if (directory / package / "venv").is_dir()]
 
     def _text(self, release: str, slot: str) -> str:
         path = self.releases / release / UNIT
@@ -227,16 +249,16 @@ class Systemd:
         result = self.execute([*command, f"_SYSTEMD_UNIT={unit}"], 30)
         return result.stdout.strip() if result.returncode == 0 else ""
 
-    def _systemctl(self, *arguments: str, timeout: float = 60, check: bool = True) -> subprocess.CompletedProcess[str]:
+    def _systemctl(self, *arguments: str, timeout: float = 60, check: bool = True) -> Ran:
         result = self.execute(["systemctl", *arguments], timeout)
         if check and result.returncode:
-            raise RuntimeFailed(f"`systemctl {' '.join(arguments[:2])}`: {_said(result)}")
+            raise RuntimeFailed(f"`systemctl {' '.join(arguments[:2])}`: {result.said}")
         return result
 
     def _checked(self, *command: str) -> str:
         result = self.execute(list(command), 60)
         if result.returncode:
-            raise RuntimeFailed(f"`{command[0]}`: {_said(result)}")
+            raise RuntimeFailed(f"`{command[0]}`: {result.said}")
         return result.stdout
 
 
@@ -294,24 +316,8 @@ def _read(path: Path) -> str:
         return ""
 
 
-def _said(result: Any) -> str:
-    return str(result.stderr or result.stdout or f"exit code {result.returncode}").strip()
-
-
-def _execute(command: list[str], timeout: float) -> subprocess.CompletedProcess[str]:
+def _execute(words: list[str], timeout: float) -> Ran:
     try:
-        return subprocess.run(
-            command,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=timeout,
-            check=False,
-        )
-    except FileNotFoundError:
-        raise RuntimeFailed(f"there is no `{command[0]}` on this host; the runtime systemd needs it") from None
-    except subprocess.TimeoutExpired:
-        return subprocess.CompletedProcess(
-            command, _TIMED_OUT, "", f"`{' '.join(command[:3])}` did not end in {timeout:.0f} s"
-        )
+        return program.run(words, timeout)
+    except program.CommandError as error:
+        raise RuntimeFailed(str(error)) from error

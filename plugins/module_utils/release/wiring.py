@@ -7,47 +7,36 @@ from pathlib import Path
 from typing import Any, Optional
 
 from ..edge.haproxy import EDGE_ARGUMENT, Edge
-from .canary import Canary, Thresholds
+from .canary import BEFORE, Canary, Thresholds
+from .lease import Lease
 from .model import Gate, Request
 from .probe import get
 from .runtimes import Runtimes
 from .store import Store
 from .transaction import Transaction
 
+
+def options_of(kind: type[Any]) -> dict[str, Any]:
+    """The options of a module that fill a dataclass, with its defaults: these stand in one place."""
+    return {field.name: {"type": type(field.default).__name__, "default": field.default} for field in fields(kind)}
+
+
 # Where the app is on the host and how it is looked at.
 PLACE_ARGUMENTS: dict[str, Any] = {
     "app": {"type": "str", "required": True},
     "root": {"type": "path", "required": True},
     "socket_directory": {"type": "path", "required": True},
-    "gate": {
-        "type": "dict",
-        "default": {},
-        "options": {
-            "path": {"type": "str", "default": "/readyz"},
-            "version_path": {"type": "str", "default": "/version"},
-            "passes": {"type": "int", "default": 3},
-            "interval": {"type": "float", "default": 1.0},
-            "timeout": {"type": "float", "default": 5.0},
-            "deadline": {"type": "float", "default": 60.0},
-        },
-    },
+    "gate": {"type": "dict", "default": {}, "options": options_of(Gate)},
     "edge": EDGE_ARGUMENT,
 }
-
-
 # When a release counts as worse than the one before; see Thresholds in canary.py.
 CANARY_ARGUMENT: dict[str, Any] = {
     "type": "dict",
     "default": {},
     "options": {
         "judged": {"type": "bool", "default": True},
-        "before": {"type": "float", "default": 300.0},
-        "requests": {"type": "int", "default": 50},
-        "errors": {"type": "int", "default": 3},
-        "error_ratio": {"type": "float", "default": 2.0},
-        "error_difference": {"type": "float", "default": 0.01},
-        "ms_ratio": {"type": "float", "default": 3.0},
-        "ms_difference": {"type": "float", "default": 200.0},
+        "before": {"type": "float", "default": BEFORE},
+        **options_of(Thresholds),
     },
 }
 
@@ -61,11 +50,22 @@ def arguments_of(parameters: dict[str, Any]) -> dict[str, Any]:
 
 def judge_of(arguments: dict[str, Any]) -> Optional[Canary]:
     """The judge of a release that soaks; None where it is not to be judged."""
-    limits = dict(arguments.get("canary") or {})
-    if not limits.pop("judged", False) or not arguments.get("soak"):
+    limits = {name: value for name, value in (arguments.get("canary") or {}).items() if value is not None}
+    if not limits.pop("judged", True) or not arguments.get("soak"):
         return None
-    before = limits.pop("before")
+    before = float(limits.pop("before", BEFORE))
     return Canary(arguments["place"]["edge"]["backend"], Thresholds(**limits), before)
+
+
+class Leased:
+    """The lease of one run, as the transaction asks for it."""
+
+    def __init__(self, lease: Lease, run: str) -> None:
+        self.lease = lease
+        self.run = run
+
+    def lost(self) -> str:
+        return self.lease.lost(self.run)
 
 
 def transaction_of(arguments: dict[str, Any], **changes: Any) -> Transaction:
@@ -73,7 +73,7 @@ def transaction_of(arguments: dict[str, Any], **changes: Any) -> Transaction:
     place = arguments["place"]
     known = {field.name for field in fields(Request)} - {"app", "gate"}
     given = {**arguments, **changes}
-    gate = Gate(**(place.get("gate") or {}))
+    gate = Gate(**{name: value for name, value in (place.get("gate") or {}).items() if value is not None})
     request = Request(
         app=place["app"],
         gate=gate,
@@ -89,4 +89,5 @@ def transaction_of(arguments: dict[str, Any], **changes: Any) -> Transaction:
         Edge(edge["socket"], edge["backend"], edge["state_file"]),
         lambda slot, path: get(str(sockets / f"{slot}.sock"), path, gate.timeout),
         judge=judge_of(given),
+        hold=Leased(Lease(place["app"], store.root), arguments["run_id"]) if arguments.get("run_id") else None,
     )

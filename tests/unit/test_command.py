@@ -1,0 +1,46 @@
+"""One way to run a program."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from ansible_collections.slipway.fleet.plugins.module_utils.host.command import TIMED_OUT, CommandError, run
+
+
+def test_what_a_program_says() -> None:
+    ran = run(["sh", "-c", "echo out; echo err >&2; exit 3"], 30)
+    assert (ran.returncode, ran.stdout, ran.stderr, ran.said) == (3, "out\n", "err\n", "err")
+    assert run(["sh", "-c", "echo err >&2; echo out"], 30, merge=True).stdout == "err\nout\n"
+    assert run(["sh", "-c", "echo $A$HOME"], 30, environment={"A": "b"}).stdout == "b\n"
+
+
+def test_only_the_end_of_endless_output_is_kept() -> None:
+    ran = run(["sh", "-c", "yes | head -c 30000000; echo last"], 60, limit=1000)
+    assert len(ran.stdout) == 1000
+    assert ran.stdout.endswith("y\nlast\n")
+
+
+def test_one_that_hangs_is_killed_with_its_children() -> None:
+    begin = time.monotonic()
+    ran = run(["sh", "-c", "echo before; sleep 100 & sleep 100"], 0.5)
+    assert ran.timed_out
+    assert ran.returncode == TIMED_OUT
+    assert ran.stdout == "before\n"
+    assert "did not end within" in ran.said
+    assert time.monotonic() - begin < 50
+
+
+def test_a_child_that_keeps_the_pipe_keeps_nobody_waiting() -> None:
+    begin = time.monotonic()
+    ran = run(["sh", "-c", "echo done; setsid sleep 20 &"], 60)
+    assert (ran.returncode, ran.stdout) == (0, "done\n")
+    assert time.monotonic() - begin < 15
+
+
+@pytest.mark.parametrize(
+    ("program", "words"), [("no-such-program", "there is no"), ("/etc/hosts", "cannot be started")]
+)
+def test_one_that_cannot_be_started_is_named(program: str, words: str) -> None:
+    with pytest.raises(CommandError, match=words):
+        run([program], 5)
