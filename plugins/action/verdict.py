@@ -19,6 +19,7 @@ from ansible_collections.slipway.fleet.plugins.plugin_utils.controller.run impor
     who,
 )
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet import verdict as fleet
+from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.batches import batch_of
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.migrations import pending
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.reported import host_row, trouble
 from ansible_collections.slipway.fleet.plugins.plugin_utils.report import document as report
@@ -72,7 +73,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         rolling = [host for host in hosts if not (of_host[host].get(BEFORE) or {}).get("settled")]
         found = {host: [of_host[host].get(name) for name in (BEFORE, ROLLED, SETTLED)] for host in hosts}
         stopped = bool(trouble({host: results[1] for host, results in found.items()}))
-        batch = {host: fleet.batch_of(host, rolling, batches) for host in rolling}
+        batch = {host: batch_of(host, rolling, batches) for host in rolling}
         return [host_row(host, batch.get(host, 0), found[host], stopped) for host in hosts]
 
     def _plan(self, rows: list[dict[str, Any]], release: str, task_vars: dict[str, Any]) -> str:

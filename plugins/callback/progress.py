@@ -29,7 +29,7 @@ from ansible.plugins.callback import CallbackBase
 from ansible.utils.display import Display
 from ansible_collections.slipway.fleet.plugins.plugin_utils.controller import plays
 from ansible_collections.slipway.fleet.plugins.plugin_utils.controller.preload import preload
-from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.verdict import batch_of
+from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.batches import batch_of
 
 ACTION = "slipway.fleet.release"
 SHOWN = ("activate", "settle")  # operations that take time; the others only tell

@@ -8,6 +8,7 @@ import pytest
 from ansible_collections.slipway.fleet.plugins.filter.fleet import edge_urls
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet import reported
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet import verdict as fleet
+from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.batches import batch_of
 
 HOSTS = ["web1", "web2", "web3", "web4"]
 BATCHES = [1, "25%", "100%"]
@@ -26,7 +27,7 @@ def rows(*reports: tuple[dict[str, Any] | None, dict[str, Any] | None]) -> list[
     hosts = HOSTS[: len(reports)]
     stopped = bool(reported.trouble({host: report[0] for host, report in zip(hosts, reports, strict=True)}))
     return [
-        reported.host_row(host, fleet.batch_of(host, hosts, BATCHES), (BEFORE, rolled, last), stopped)
+        reported.host_row(host, batch_of(host, hosts, BATCHES), (BEFORE, rolled, last), stopped)
         for host, (rolled, last) in zip(hosts, reports, strict=True)
     ]
 
@@ -111,7 +112,7 @@ def test_trouble_names_the_first_host_and_its_cause() -> None:
     ],
 )
 def test_batches_are_counted_as_ansible_does(batches: list[Any], expected: list[int]) -> None:
-    assert [fleet.batch_of(host, HOSTS, batches) for host in HOSTS] == expected
+    assert [batch_of(host, HOSTS, batches) for host in HOSTS] == expected
 
 
 def test_phases_are_on_the_controllers_clock() -> None:

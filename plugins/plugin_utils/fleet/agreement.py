@@ -46,7 +46,7 @@ def earlier(answers: Answers) -> list[str]:
             releases = releases[: releases.index(current) + 1]
         found += [release for release in reversed(releases) if release not in found]
     back = [release for release in found if not any(ahead(release, answer) for answer in answers.values())]
-    return [release for release in back if serving != {release}]
+    return [release for release in back if serving - {None} != {release}]
 
 
 def ahead(release: str, answer: Mapping[str, Any]) -> bool:

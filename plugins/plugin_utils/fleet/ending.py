@@ -6,11 +6,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Optional
 
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.parts import Content
+from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.roll import at_rest
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.run import (
     Member,
     Run,
@@ -21,8 +23,9 @@ from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.run import (
     within,
 )
 
-# Seconds within which hosts must say what answers there once the patience with an interrupted run is over.
-LAST_WORD = 15.0
+# Seconds within which hosts must say what answers there where nobody is to wait for them: once the patience with an
+# interrupted run is over, and where nothing was switched. A host looks at a slot's health for 20 s at most.
+LAST_WORD = 30.0
 
 
 class Bills:
@@ -80,14 +83,18 @@ async def let_go(run: Run, members: Sequence[Member], patient: bool) -> None:
     `patient` asks those again that are away, since after a roll what they serve is part of the verdict.
     """
 
-    async def one(member: Member) -> None:
+    async def ask(member: Member) -> None:
+        if member.in_doubt:
+            await at_rest(run, member)
         member.held = False
-        ask = run.ask_again if patient else run.ask
-        try:
-            answer = await before(run.late, ask(member, "let_go"))
-        except TooLate:
-            answer = await within(run.clock, LAST_WORD, run.ask(member, "let_go"))
+        answer = await (run.ask_again if patient else run.ask)(member, "let_go")
         member.now = answer.get("now") or {}
+
+    async def one(member: Member) -> None:
+        if patient:
+            with suppress(TooLate):
+                return await before(run.late, ask(member))
+        return await within(run.clock, LAST_WORD, ask(member))
 
     for member, trouble in await run.each(members, one):
         member.now, member.lost = None, trouble

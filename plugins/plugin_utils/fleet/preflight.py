@@ -15,6 +15,7 @@ from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.agreement impo
     lack,
     them,
 )
+from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.batches import batches_of
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.parts import Content, ContentError, Identity, Result
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.run import (
     Member,
@@ -27,7 +28,6 @@ from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.verdict import
     FAILED,
     UNREACHABLE,
     Trouble,
-    batches_of,
     drift,
     recorded,
     serving,

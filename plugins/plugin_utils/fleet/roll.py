@@ -17,6 +17,7 @@ from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.run import (
     trouble_of,
 )
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.verdict import (
+    DOUBT,
     GOOD,
     REVERTED,
     UNCHANGED,
@@ -45,12 +46,13 @@ async def take_turn(run: Run, member: Member) -> None:
     phases = Phases(run, member, began)
     answer: Result = {}
     try:
-        answer = await before(run.late, activate(run, member, phases))
+        answer = await before(run.turns_late, activate(run, member, phases))
         member.rolled = GOOD if answer.get("changed") else UNCHANGED
         member.switched = member.rolled == GOOD
     except Exception as error:  # noqa: BLE001 - whatever it was, the host is not known to be good
         member.trouble = trouble_of(error)
         member.rolled = member.trouble.outcome
+        member.in_doubt = member.trouble.kind == DOUBT
         answer = dict(error.details) if isinstance(error, Refused) else {}
         run.stop(f"{member.name}: {member.trouble.cause}")
     ended = answer.get("phases") or phases.ended
@@ -83,12 +85,7 @@ async def find_out(run: Run, member: Member, error: Unreachable) -> Result:
 
     Raises Refused where it did not lead to the release, and Unreachable where the host does not come back.
     """
-    while True:
-        seen = await run.ask_again(member, "look", **question(run, member))
-        if not seen.get("busy"):
-            break
-        await run.clock.sleep(PAUSE)
-    release = serving(seen)
+    release = serving(await at_rest(run, member))
     if release == member.wanted:
         return {"changed": True, "release": release}
     raise Refused(
@@ -96,6 +93,15 @@ async def find_out(run: Run, member: Member, error: Unreachable) -> Result:
         f"{member.wanted}; the history playbook tells whether it was refused there",
         "release" if release == member.before else "failed",
     )
+
+
+async def at_rest(run: Run, member: Member) -> Result:
+    """What a host says of itself once no transaction is under way there. Raises Unreachable and Refused."""
+    while True:
+        seen = await run.ask_again(member, "look", **question(run, member))
+        if not seen.get("busy"):
+            return seen
+        await run.clock.sleep(PAUSE)
 
 
 async def settle(run: Run) -> None:
@@ -108,8 +114,13 @@ async def settle(run: Run) -> None:
 
 
 def may_have_switched(member: Member) -> bool:
-    """Whether a host may not serve what it served before. Where nothing served before, there is no way back."""
-    return bool(member.before) and member.before != member.wanted and member.rolled not in ("", UNCHANGED)
+    """Whether a host may serve something else than before, by what this run did.
+
+    Where nothing served before, there is no way back; where another run holds the host, it is not this one's to go.
+    """
+    another_holds_it = member.trouble is not None and member.trouble.kind in ("held", "fenced")
+    there_is_a_way = bool(member.before) and member.before != member.wanted
+    return there_is_a_way and member.rolled not in ("", UNCHANGED) and not another_holds_it
 
 
 async def take_back(run: Run, member: Member) -> None:
@@ -120,8 +131,10 @@ async def take_back(run: Run, member: Member) -> None:
     try:
         answer = await before(run.late, ask_to_return(run, member, phases))
         run.changed = run.changed or bool(answer.get("changed"))
+        member.in_doubt = False
     except Exception as error:  # noqa: BLE001 - whatever it was, the host is not known to be back
         member.return_trouble = trouble_of(error)
+        member.in_doubt = member.in_doubt or member.return_trouble.kind == DOUBT
         answer = dict(error.details) if isinstance(error, Refused) else {}
     ended = answer.get("phases") or phases.ended
     member.steps += steps(began, ended, revert=True)

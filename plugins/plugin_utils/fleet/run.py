@@ -25,7 +25,13 @@ from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.parts import (
     Tell,
     Unreachable,
 )
-from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.verdict import FAILED, UNREACHABLE, Part, Trouble
+from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.verdict import (
+    DOUBT,
+    FAILED,
+    UNREACHABLE,
+    Part,
+    Trouble,
+)
 
 T = TypeVar("T")
 
@@ -45,6 +51,8 @@ class Member(Part):
     expects: Optional[str] = None  # see verb activate
     asked_to_hold: bool = False
     held: bool = False  # as far as this run knows
+    away: bool = False  # it was asked again for long enough without an answer
+    in_doubt: bool = False  # a transaction may be under way there that nobody has waited for
     switched: bool = False  # its transaction changed something
 
 
@@ -94,17 +102,17 @@ async def within(clock: Clock, seconds: float, work: Coroutine[Any, Any, T]) -> 
 def trouble_of(error: BaseException) -> Trouble:
     """What an exception of a host's task means; one that nobody expected is a failure as well."""
     if isinstance(error, Unreachable):
-        return Trouble(UNREACHABLE, f"cannot be reached: {error}")
+        return Trouble(UNREACHABLE, f"cannot be reached: {error}", kind=DOUBT)
     message = str(error).removeprefix("nothing was changed; ")
     if isinstance(error, Refused):
         lines = message.splitlines() or [f"refused ({error.kind})"]
-        return Trouble(FAILED, str(error.details.get("cause") or lines[0]), message)
+        return Trouble(FAILED, str(error.details.get("cause") or lines[0]), message, error.kind)
     if isinstance(error, ContentError):
         return Trouble(FAILED, (message.splitlines() or ["no reason given"])[0], message)
     if isinstance(error, (TooLate, asyncio.CancelledError)):
-        return Trouble(FAILED, "was not waited for any longer; what is under way there ends by itself")
+        return Trouble(FAILED, "was not waited for any longer; what is under way there ends by itself", kind=DOUBT)
     cause = f"failed in an unexpected way, {type(error).__name__}: {(message.splitlines() or [''])[0]}"
-    return Trouble(FAILED, cause, "".join(traceback.format_exception(error)))
+    return Trouble(FAILED, cause, "".join(traceback.format_exception(error)), DOUBT)
 
 
 @dataclass
@@ -122,7 +130,9 @@ class Run:
     diff: list[Result] = field(default_factory=list)
     reason: str = ""  # why no further host is begun; empty while all is well
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
-    late: asyncio.Event = field(default_factory=asyncio.Event)  # the patience with an interrupted run is over
+    # The patience with an interrupted run is over: for turns that were begun, and for all else.
+    turns_late: asyncio.Event = field(default_factory=asyncio.Event)
+    late: asyncio.Event = field(default_factory=asyncio.Event)
     _limit: Optional[asyncio.Semaphore] = None
     _patience: Optional[asyncio.Future[None]] = None
 
@@ -146,11 +156,12 @@ class Run:
         self.stopping.set()
 
     def interrupt(self) -> None:
-        """End in order, within the patience of the policy."""
+        """End in order, within the patience of the policy; half of it is kept for taking hosts back."""
 
         async def be_late() -> None:
-            await self.clock.sleep(self.policy.patience)
-            self.late.set()
+            for event in (self.turns_late, self.late):
+                await self.clock.sleep(self.policy.patience / 2)
+                event.set()
 
         self.stop("the run was interrupted")
         self._patience = self._patience or asyncio.ensure_future(be_late())
@@ -185,18 +196,25 @@ class Run:
     async def ask_again(
         self, member: Member, verb: str, on_event: Optional[Callable[[Result], None]] = None, **arguments: Any
     ) -> Result:
-        """The answer of a host that may be away for a while. Raises Unreachable where it is away for too long."""
+        """The answer of a host that may be away for a while. Raises Refused, and Unreachable where it stays away.
+
+        One that stayed away before is asked once.
+        """
         patience: Optional[asyncio.Future[None]] = None
         try:
             while True:
                 try:
-                    return await self.ask(member, verb, on_event, **arguments)
+                    answer = await self.ask(member, verb, on_event, **arguments)
                 except Unreachable:
                     # What it takes to answer is its own affair, so only the time without an answer counts.
                     patience = patience or asyncio.ensure_future(self.clock.sleep(self.policy.reconnect))
-                    if patience.done():
+                    if member.away or patience.done():
+                        member.away = True
                         raise
                     await self.clock.sleep(PAUSE)
+                else:
+                    member.away = False
+                    return answer
         finally:
             if patience:
                 patience.cancel()

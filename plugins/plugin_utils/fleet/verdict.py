@@ -12,15 +12,21 @@ from typing import Any, Optional
 GOOD, UNCHANGED, FAILED, UNREACHABLE, HELD = "good", "unchanged", "failed", "unreachable", "held"
 # And once the fleet is settled.
 REVERTED, UNTOUCHED = "reverted", "untouched"
+# The kind of a trouble that says nothing about what the host does.
+DOUBT = "doubt"
 
 
 @dataclass(frozen=True)
 class Trouble:
-    """Why a host did not do what it was asked: `outcome` is failed or unreachable, `cause` one line for people."""
+    """Why a host did not do what it was asked: `outcome` is failed or unreachable, `cause` one line for people.
+
+    `kind` is that of a refusal (see Refused); DOUBT where nobody knows whether the host does it nevertheless.
+    """
 
     outcome: str
     cause: str
     diagnosis: str = ""
+    kind: str = ""
 
 
 @dataclass
@@ -152,42 +158,6 @@ def steps(began: float, phases: Sequence[Mapping[str, Any]], revert: bool = Fals
         }
         for phase in phases
     ]
-
-
-def batches_of(hosts: Sequence[str], batches: Sequence[Any]) -> list[list[str]]:
-    """The hosts in the groups in which `batches` takes them.
-
-    As Ansible's `serial` reads it: a number or a percentage of all hosts (at least one), the last entry as often as
-    needed. Raises ValueError for an entry that takes no host any further.
-    """
-    found: list[list[str]] = []
-    first = 0
-    widths = [width_of(entry, len(hosts)) for entry in batches] or [len(hosts)]
-    while first < len(hosts):
-        width = widths[min(len(found), len(widths) - 1)]
-        found.append(list(hosts[first : first + width]))
-        first += width
-    return found
-
-
-def width_of(entry: Any, hosts: int) -> int:
-    """How many of so many hosts an entry of the batches takes; 0 means all. Raises ValueError."""
-    text = str(entry).strip()
-    try:
-        width = max(int(float(text[:-1]) / 100 * hosts), 1) if text.endswith("%") else int(text) or hosts
-        wrong = text.startswith("-") or isinstance(entry, bool)
-    except (ValueError, OverflowError):
-        width, wrong = 0, True
-    if wrong:
-        raise ValueError(
-            f"slipway_batches has {entry!r}; use a number of hosts such as 2, or a percentage of them such as 25%"
-        )
-    return max(width, 1)
-
-
-def batch_of(host: str, hosts: Sequence[str], batches: Sequence[Any]) -> int:
-    """The number of the batch, from 1, in which a host is taken. Raises ValueError as `batches_of` does."""
-    return next(number for number, batch in enumerate(batches_of(hosts, batches), 1) if host in batch)
 
 
 def verdict(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import selectors
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -36,6 +36,7 @@ class Loop(asyncio.SelectorEventLoop):
     def __init__(self) -> None:
         super().__init__(selectors.SelectSelector())
         self._now = 1000.0
+        self.moments: list[float] = []  # at which something went on
         self._selector.select = self._jump  # type: ignore[attr-defined]
 
     def time(self) -> float:
@@ -43,7 +44,9 @@ class Loop(asyncio.SelectorEventLoop):
 
     def _jump(self, timeout: float | None = None) -> list[Any]:
         assert timeout is not None, "everybody waits, and nothing is going to happen"
-        self._now += max(timeout, 0.0)
+        if timeout > 0:
+            self._now += timeout
+            self.moments.append(self._now)
         return []
 
 
@@ -57,16 +60,25 @@ class LoopClock:
         await asyncio.sleep(seconds)
 
 
-def drive(work: Coroutine[Any, Any, T]) -> T:
-    """The result of the work on a loop of its own; what it left behind goes on for an hour at most."""
+def drive(work: Coroutine[Any, Any, T], cancel_at: Sequence[float] = (), moments: list[float] | None = None) -> T:
+    """The result of the work on a loop of its own, cancelled at these times; `moments` gets all those there were.
+
+    What it left behind goes on for an hour at most.
+    """
     loop = Loop()
+    task = loop.create_task(work)
+    for at in cancel_at:
+        loop.call_at(at, task.cancel)
     try:
-        result = loop.run_until_complete(work)
-        left = [task for task in asyncio.all_tasks(loop) if not task.done()]
-        if left:
-            loop.run_until_complete(asyncio.wait(left, timeout=3600))
-        return result
+        return loop.run_until_complete(task)
     finally:
+        if moments is not None:
+            moments += loop.moments
+        if left := [task for task in asyncio.all_tasks(loop) if not task.done()]:
+            _, hanging = loop.run_until_complete(asyncio.wait(left, timeout=3600))
+            for one in hanging:
+                one.cancel()
+                loop.run_until_complete(asyncio.wait([one]))
         loop.close()
 
 
@@ -98,6 +110,7 @@ class MemoryHost:
     faults: dict[str, Fault] = field(default_factory=dict)
     hooks: dict[str, Callable[[], None]] = field(default_factory=dict)  # done before a verb's own work
     answers: dict[str, Result] = field(default_factory=dict)  # laid over what a verb answers
+    hangs: bool = False  # nothing that it is asked ever ends
     under_way: int = 0
     aside: list[asyncio.Task[Result]] = field(default_factory=list)
 
@@ -123,6 +136,8 @@ class MemoryHost:
         await asyncio.sleep(0.01)
         if hook := self.hooks.pop(verb, None):
             hook()
+        if self.hangs:
+            await asyncio.sleep(7200)
         fault = self._fault(verb)
         if fault and not fault.late:
             raise fault.error
@@ -285,6 +300,7 @@ class Fleet:
     content: MemoryContent = field(default_factory=MemoryContent)
     targets: dict[str, dict[str, Any]] = field(default_factory=dict)  # what differs from the usual, by host
     usual: dict[str, Any] = field(default_factory=dict)
+    other_contents: dict[str, MemoryContent] = field(default_factory=dict)
     events: list[Event] = field(default_factory=list)
     watch: Watch | None = None
     release: str = ""
@@ -314,7 +330,7 @@ class Fleet:
             Policy(operation=operation, run=RUN, **values),
             [self.target(host.name) for host in self.hosts],
             {host.name: host for host in self.hosts},
-            {host.name: self.content for host in self.hosts} if operation == "deploy" else {},
+            {host.name: self.content for host in self.hosts} | self.other_contents if operation == "deploy" else {},
             lambda content, config: content,
             self.events.append,
             LoopClock(),

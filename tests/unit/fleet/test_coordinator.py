@@ -1,0 +1,294 @@
+"""What a run over a fleet does when all is well, and what it asks of hosts for it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.parts import Identity
+
+from tests.unit.fleet.memory import MemoryContent, fleet, outcomes
+
+FIRST = ["look", "hold", "stage", "run", "activate", "let_go"]
+OTHERS = ["look", "hold", "stage", "activate", "let_go"]
+
+
+def test_a_deploy_serves_everywhere_and_is_told_as_it_was() -> None:
+    there = fleet()
+    report = there.run()
+    assert (report.word, report.message) == ("good", "every host serves release new")
+    assert (report.release, report.changed, report.wrong) == ("new", True, {})
+    assert there.serving == ["new"] * 3
+    assert [host.verbs for host in there.hosts] == [FIRST, OTHERS, OTHERS]
+    assert [host.holder for host in there.hosts] == ["", "", ""]
+    assert report.rows[0] == {
+        "host": "web1",
+        "batch": 1,
+        "was": "old",
+        "tried": "new",
+        "now": "new",
+        "outcome": "good",
+        "cause": "",
+        "diagnosis": "",
+        "drift": [],
+        "steps": report.rows[0]["steps"],
+    }
+    assert [step["phase"] for step in report.rows[0]["steps"]] == ["start", "gate", "switch", "drain"]
+    assert report.rows[0]["steps"][1]["start"] == pytest.approx(there.told("started")[0].at + 1.0)
+    assert [row["batch"] for row in report.rows] == [1, 2, 2]
+    assert report.began < report.rows[0]["steps"][0]["start"] < report.ended
+
+
+def test_the_content_is_identified_and_prepared_once() -> None:
+    there = fleet()
+    there.run()
+    assert there.content.calls == [
+        *["identify", "look web1", "look web2", "look web3", "prepare web1 web2 web3"],
+        *["put web1", "put web2", "put web3", "bill"],
+    ]
+
+
+def test_a_request_has_what_the_host_is_to_check() -> None:
+    there = fleet(1)
+    there.run()
+    host = there.hosts[0]
+    look, activate = host.asked("look")[0], host.asked("activate")[0]
+    assert all(arguments["run_id"] == "run-1" and arguments["place"]["app"] == "app" for _, arguments in host.calls)
+    assert (look["purpose"], look["release"], look["host"]["architectures"]) == ("deploy", "new", ["amd64"])
+    assert look["host"]["controller_time"] > 0
+    assert (activate["release"], activate["expects"], activate["restart"]) == ("new", "old", False)
+    assert activate["about"] == {
+        "who": "ann",
+        "from": "desk",
+        "run": "run-1",
+        "operation": "deploy",
+        "revision": "r1",
+        "migration": "0003",
+    }
+    stage = host.asked("stage")[0]
+    assert stage["files"][0]["dest"] == "/opt/slipway/app/releases/new/compose.yaml"
+    assert (stage["contents"], stage["check"]) == ({"0": "image: app:new"}, ["check"])
+
+
+def test_nothing_to_do_asks_each_host_once() -> None:
+    there = fleet(serving="new")
+    report = there.run()
+    assert (report.word, report.changed) == ("nothing", False)
+    assert report.message == "every host serves release new already; nothing was changed"
+    assert [host.verbs for host in there.hosts] == [["look"]] * 3
+    assert outcomes(report) == ["unchanged"] * 3
+
+
+def test_a_settled_host_is_left_alone_and_counts_for_the_verdict() -> None:
+    there = fleet()
+    there.hosts[0].serving = "new"
+    report = there.run()
+    assert (report.word, outcomes(report)) == ("good", ["unchanged", "good", "good"])
+    assert there.hosts[0].verbs == ["look", "let_go"]
+    assert there.hosts[1].verbs == FIRST
+
+
+def test_a_settled_host_that_breaks_meanwhile_is_no_good_end() -> None:
+    there = fleet()
+    there.hosts[0].serving = "new"
+    there.hosts[1].hooks["activate"] = lambda: setattr(there.hosts[0], "serving", None)
+    report = there.run()
+    assert (report.word, outcomes(report)) == ("failed", ["failed", "good", "good"])
+    assert report.rows[0]["cause"] == "serves nothing and not new"
+
+
+def test_a_first_release_expects_nothing() -> None:
+    there = fleet(serving=None, good=[])
+    assert there.run().word == "good"
+    assert [host.asked("activate")[0]["expects"] for host in there.hosts] == ["", "", ""]
+
+
+def test_where_nothing_answers_but_something_is_recorded_whatever_serves_is_replaced() -> None:
+    there = fleet(1, serving=None)
+    report = there.run()
+    assert (report.word, report.rows[0]["was"]) == ("good", "old")
+    assert there.hosts[0].asked("activate")[0]["expects"] is None
+
+
+def test_what_serves_is_read_again_under_the_lease() -> None:
+    there = fleet()
+
+    def somebody_else_deploys() -> None:
+        there.hosts[1].serving, there.hosts[1].good = "other", ["old", "other"]
+
+    there.hosts[1].hooks["hold"] = somebody_else_deploys
+    there.hosts[2].bad = {"new"}
+    report = there.run()
+    assert there.hosts[1].asked("activate")[0]["expects"] == "other"
+    assert (report.word, there.serving) == ("reverted", ["old", "other", "old"])
+    assert there.hosts[1].asked("settle")[0]["return_to"] == "other"
+
+
+def test_hosts_of_a_batch_go_at_once_and_batches_after_each_other() -> None:
+    there = fleet(4)
+    there.run(batches=[1, "25%", "100%"])
+    assert [event.about["hosts"] for event in there.told("batch")] == [["web1"], ["web2"], ["web3", "web4"]]
+    began = {event.host: event.at for event in there.told("started")}
+    ended = {event.host: event.at for event in there.told("ended")}
+    assert began["web2"] >= ended["web1"]
+    assert began["web4"] >= ended["web2"]
+    assert began["web4"] == began["web3"] < ended["web3"]
+
+
+def test_no_more_hosts_than_allowed_are_asked_at_once() -> None:
+    there = fleet(9)
+    most = 0
+
+    def look(event: Any) -> None:
+        nonlocal most
+        most = max(most, sum(host.under_way > 0 for host in there.hosts))
+
+    there.events = type("Told", (list,), {"append": lambda _, event: look(event)})()
+    assert there.run(batches=["100%"], at_once=4).word == "good"
+    assert 0 < most <= 4
+
+
+def test_one_image_each_is_a_release_each() -> None:
+    there = fleet(2)
+    other = MemoryContent(Identity("app:b", "b"), known="b")
+    there.other_contents = {"web2": other}
+    report = there.run()
+    assert (report.word, there.serving) == ("good", ["new", "b"])
+
+
+def test_content_that_only_a_host_can_name() -> None:
+    there = fleet(2)
+    there.content.identity = Identity("registry/app:latest", "")
+    report = there.run()
+    assert (report.word, there.serving, report.release) == ("good", ["new", "new"], "new")
+    assert there.hosts[0].asked("look")[0]["release"] == ""
+
+
+def test_content_that_turns_out_to_be_what_serves_changes_no_host() -> None:
+    there = fleet(2, serving="new")
+    there.content.identity = Identity("registry/app:latest", "")
+    report = there.run()
+    assert (report.word, there.serving) == ("nothing", ["new", "new"])
+    assert [host.verbs for host in there.hosts] == [["look", "hold", "let_go"]] * 2
+    assert [host.holder for host in there.hosts] == ["", ""]
+
+
+def test_a_bill_of_materials_is_put_beside_the_release(tmp_path: Path) -> None:
+    there = fleet(2)
+    there.content.path = tmp_path / "sbom.json"
+    there.content.path.write_text('{"components": []}')
+    assert there.run().word == "good"
+    bill = there.hosts[1].asked("stage")[-1]
+    assert bill["files"][0]["dest"] == "/opt/slipway/app/releases/new/sbom.cdx.json"
+    assert bill["contents"] == {"0": '{"components": []}'}
+    assert max(len(host.verbs) for host in there.hosts) + 2 <= 8 + 1  # with the two for the image; the first migrates
+
+
+def test_a_bill_that_cannot_be_made_is_a_warning() -> None:
+    there = fleet(2)
+    there.content.faults["bill"] = RuntimeError("syft ended with 1")
+    assert there.run().word == "good"
+    assert "there is no bill of materials" in there.told("warning")[0].about["message"]
+
+
+def test_check_mode_looks_and_changes_nothing() -> None:
+    there = fleet(3)
+    there.hosts[0].serving = "new"
+    report = there.run(check_mode=True, diff=True)
+    assert (report.word, report.changed, report.wrong) == ("planned", False, {})
+    assert [host.verbs for host in there.hosts] == [["look"], ["look", "stage"], ["look", "stage"]]
+    assert [host.staged for host in there.hosts] == [set(), set(), set()]
+    assert all(arguments["check_mode"] and not arguments["check"] for arguments in there.hosts[1].asked("stage"))
+    assert there.content.calls == ["identify"]
+    assert report.plan.splitlines() == [
+        "Plan: release new on 2 of 3 hosts, in this order:",
+        "  batch 1: web2 (old)",
+        "  batch 2: web3 (old)",
+        "Image: app:old -> app:new",
+        "Migrations before the first host: after ",
+        "Least free disk: 5000 MiB on web2",
+    ]
+    assert [entry["host"] for entry in report.diff] == ["web2", "web3"]
+
+
+def test_problems_in_check_mode_are_warnings() -> None:
+    there = fleet(2)
+    there.hosts[1].problems = ["Docker is not installed"]
+    assert there.run(check_mode=True).word == "planned"
+    (warning,) = there.told("warning")
+    assert (warning.host, warning.about["message"]) == ("web2", "a release would stop here: Docker is not installed")
+
+
+def test_nothing_to_plan() -> None:
+    there = fleet(2, serving="new")
+    report = there.run(check_mode=True)
+    assert (report.word, report.changed) == ("nothing", False)
+    assert [host.verbs for host in there.hosts] == [["look"]] * 2
+
+
+def test_a_restart_starts_what_serves_anew() -> None:
+    there = fleet(2)
+    there.hosts[1].serving = "older"
+    report = there.run("restart")
+    assert (report.word, there.serving, report.changed) == ("good", ["old", "older"], True)
+    assert all(host.asked("activate")[0]["restart"] for host in there.hosts)
+    assert [host.verbs for host in there.hosts] == [["look", "hold", "activate", "let_go"]] * 2
+
+
+def test_a_restart_of_what_was_never_released_is_refused() -> None:
+    there = fleet(2)
+    there.hosts[1].serving, there.hosts[1].good = None, []
+    report = there.run("restart")
+    assert report.word == "refused"
+    assert "web2 cannot restart: nothing was released here yet; run the deploy playbook" in report.message
+    assert [host.verbs for host in there.hosts] == [["look"]] * 2
+
+
+def test_a_rollback_is_to_one_release_for_all() -> None:
+    there = fleet(3, good=["a", "b", "old"])
+    there.hosts[1].good = ["a", "old"]  # it missed b
+    report = there.run("rollback")
+    assert (report.word, there.serving, report.release) == ("good", ["a"] * 3, "a")
+
+
+def test_a_rollback_asks_for_each_schema_once_and_under_the_lease() -> None:
+    there = fleet(3, good=["a", "old"], schemas={"a": "0001", "old": "0002"})
+    there.hosts[2].schemas = {"a": "0001", "old": "0003"}
+    assert there.run("rollback").word == "good"
+    assert [len(host.asked("run")) for host in there.hosts] == [1, 0, 1]
+    assert there.hosts[0].asked("run")[0]["command"] == ["safe-for", "0001"]
+    assert there.hosts[0].asked("run")[0]["release"] == "old"
+    assert there.hosts[0].verbs[:3] == ["look", "hold", "run"]
+
+
+def test_the_edge_is_watched_while_hosts_turn_over() -> None:
+    there = fleet(1)
+    seen: list[str] = []
+
+    class Watch:
+        async def start(self) -> None:
+            seen.append(f"start {there.serving[0]}")
+
+        async def stop(self) -> None:
+            seen.append(f"stop {there.serving[0]}")
+            raise RuntimeError("the probe is gone")
+
+    there.watch = Watch()
+    assert there.run().word == "good"
+    assert seen == ["start old", "stop new"]
+    assert there.told("warning")[0].about["message"] == "what was seen of the edge is lost: the probe is gone"
+
+
+def test_whoever_is_told_cannot_disturb_a_run() -> None:
+    there = fleet(2)
+    there.events = type("Broken", (list,), {"append": lambda *_: 1 / 0})()
+    assert there.run().word == "good"
+
+
+def test_leases_are_renewed_over_a_long_roll() -> None:
+    there = fleet(3)
+    report = there.run(batches=[1])
+    beats = int((report.ended - report.began) // 15)
+    assert beats >= 1
+    assert [len(host.asked("renew")) for host in there.hosts] == [beats] * 3
