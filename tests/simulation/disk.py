@@ -110,9 +110,8 @@ class Disk:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
         self.effect(f"create {path}")
         self.fail("write", path)
-        found = Inode(self.wall())
-        self.tree[directory][name] = found
-        return found
+        found = self.tree[directory].setdefault(name, Inode(self.wall()))  # another process may have been quicker
+        return found  # type: ignore[no-any-return]
 
     def replace(self, source: str, target: str) -> None:
         moved = self.inode(source)

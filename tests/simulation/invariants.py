@@ -62,6 +62,8 @@ def requests_go_to_slots_that_the_edge_has_seen_well(play: Play, host: Host) -> 
         found = host.docker.slots[slot]
         if not (found and found.running and not found.seen_well and host.edge.gets_requests(slot)):
             continue
+        if not any(play.usable(host, another) for another in SLOTS):
+            continue  # in an outage nothing is lost by it
         if (process := play.who_acts()) and process.host is host:
             raise Broken(
                 requests_go_to_slots_that_the_edge_has_seen_well,
@@ -113,8 +115,9 @@ def migrations_run_once(play: Play) -> None:
 
 
 def the_ledger_tells_what_happened(play: Play, host: Host, arguments: dict[str, Any], process: Process) -> None:
-    """Whatever a transaction says it did is the newest record of that release, with its result."""
-    if "ledger" in play.damaged.get(host.name, ()):
+    """Whatever a transaction says it did is the newest record of that release, with its result; on a disk that takes
+    nothing it cannot be."""
+    if "disk" in play.damaged.get(host.name, ()) or "ledger" in play.damaged.get(host.name, ()):
         return
     release = arguments.get("release") or ""
     records = [entry for entry in ledger(host) if entry.get("release") == release]
@@ -195,14 +198,17 @@ def good_releases_stay(play: Play, host: Host, keep: int) -> None:
 
 
 def ledger(host: Host) -> list[dict[str, Any]]:
-    """The records of a host, those that can be read."""
-    found = []
+    """The records of a host's releases that can be read; of two of one transaction the later counts."""
+    found: dict[Any, dict[str, Any]] = {}
     for line in (host.peek(f"{ROOT}/ledger.jsonl") or "").splitlines():
         try:
-            found.append(json.loads(line))
+            entry = json.loads(line)
         except ValueError:
             continue
-    return [entry for entry in found if isinstance(entry, dict)]
+        if isinstance(entry, dict) and "result" in entry:
+            found.pop((entry.get("release"), entry.get("start")), None)
+            found[entry.get("release"), entry.get("start")] = entry
+    return list(found.values())
 
 
 def holder_of(host: Host) -> str:

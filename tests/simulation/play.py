@@ -230,7 +230,7 @@ class Play:
     def _watch_idle(self, host: Host) -> None:
         """Remember since when a host has a healthy slot, an edge, and no service."""
         wronged = (
-            host.up and host.edge.running and not host.service and any(self._usable(host, slot) for slot in SLOTS)
+            host.up and host.edge.running and not host.service and any(self.usable(host, slot) for slot in SLOTS)
         )
         if not wronged:
             self._wronged.pop(host.name, None)
@@ -238,7 +238,7 @@ class Play:
             since = self._wronged[host.name] = self.kernel.now
             self.kernel.after(invariants.REPAIR, lambda: self._still_idle(host, since, invariants.REPAIR))
 
-    def _usable(self, host: Host, slot: str) -> bool:
+    def usable(self, host: Host, slot: str) -> bool:
         found = host.docker.slots[slot]
         return bool(found and found.seen_well and host.docker.edge_gets_answer(slot))
 
@@ -258,6 +258,8 @@ class Play:
         self.kernel.after(limit, lambda: self._still_idle(host, since, limit))
 
     def fault_hit(self, host: Host) -> None:
+        if self.struck[-1].kind in ("full disk", "full for", "broken writes"):
+            self.damaged.setdefault(host.name, set()).add("disk")
         if self.struck[-1].kind == "damaged":
             self.damaged.setdefault(host.name, set()).add(self.struck[-1].what.split()[0])
 

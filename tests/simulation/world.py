@@ -190,6 +190,7 @@ class Host:
         self.docker.power_on()
         self.edge.start()
         self.world.tell(self.name, "is up again")
+        self.hurt_at = self.kernel.now
         self.changed()
 
     def restart_edge(self) -> None:
