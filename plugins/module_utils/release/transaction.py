@@ -441,12 +441,13 @@ class Transaction:
     def _keep(self, to: str, away: str) -> dict[str, Server]:
         """One look at the edge, after which `to` gets requests and `away` none: a reload in between is undone.
 
-        Returns what was seen, before anything was set. Raises EdgeError and OSError.
+        The one that answers is not taken its requests while the other one does not. Returns what was seen, before
+        anything was set. Raises EdgeError and OSError.
         """
         servers = self.edge.servers()
         if not servers[to].enabled:
             self.edge.set_state(to, "ready")
-        if servers[away].enabled:
+        if servers[away].enabled and (servers[to].answers or not servers[away].answers):
             self.edge.set_state(away, "drain")
         return servers
 
@@ -608,8 +609,6 @@ class Transaction:
                 return "there is no earlier release to return to"
             if not self._revive(old, intent.was):
                 return f"the earlier release {intent.was} could not be started again"
-        self._try(lambda: self.edge.set_state(old, "ready"))
-        self._try(lambda: self.edge.set_state(new, "drain"))
         try:
             self._confirm(old, new, storing=False)
         except EdgeError as error:

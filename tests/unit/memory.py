@@ -1,0 +1,226 @@
+"""A host in memory for the tests of the release transaction: slots, edge, clock, and a store whose writes can fail."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.slipway.fleet.plugins.module_utils.edge.haproxy import EdgeError, Server
+from ansible_collections.slipway.fleet.plugins.module_utils.host.command import Ran
+from ansible_collections.slipway.fleet.plugins.module_utils.release.model import (
+    SLOTS,
+    Draining,
+    Probe,
+    Request,
+    SlotStatus,
+    State,
+    other,
+)
+from ansible_collections.slipway.fleet.plugins.module_utils.release.runtime import RuntimeFailed
+from ansible_collections.slipway.fleet.plugins.module_utils.release.store import Store
+from ansible_collections.slipway.fleet.plugins.module_utils.release.transaction import Clock, Transaction
+
+
+class Crash(BaseException):
+    """The process was killed here."""
+
+
+@dataclass
+class Host:
+    """A host: slots, edge and clock. Dies at its `crash_at`-th effect, before or after the effect happened."""
+
+    running: dict[str, str | None] = field(default_factory=lambda: dict.fromkeys(SLOTS))
+    enabled: dict[str, bool] = field(default_factory=lambda: dict.fromkeys(SLOTS, True))
+    sessions: int = 0
+    sick: dict[str, Probe] = field(default_factory=dict)
+    log: dict[str, str] = field(default_factory=dict)
+    out_of_memory: set[str] = field(default_factory=set)
+    listens: list[str] = field(default_factory=list)
+    ended: set[str] = field(default_factory=set)
+    edge_blind: str = ""  # a release whose check does not pass at the edge
+    sessions_of: dict[str, int] = field(default_factory=dict)  # release: what it still answers; else `sessions`
+    retired: set[str] = field(default_factory=set)
+    sick_after: dict[str, float] = field(default_factory=dict)  # release: seconds on the clock from when it is sick
+    effects: int = 0
+    crash_at: int = 0
+    crash_after: bool = False
+    fail_from: int = 0  # effects from this one on raise `fails_with`, as many as `failures`
+    failures: int = 1
+    fails_with: Exception = field(default_factory=lambda: OSError(28, "No space left on device"))
+    unseen: set[str] = field(default_factory=set)  # "runtime", "edge": what does not answer
+    waits: list[Callable[[], None]] = field(default_factory=list)  # what happens in each sleep
+    seconds: float = 0.0
+    served: set[str | None] = field(default_factory=set)
+
+    def effect(self, do: Callable[[], None]) -> None:
+        self.effects += 1
+        if self.effects == self.crash_at and not self.crash_after:
+            raise Crash
+        failing = self.fail_from and self.fail_from <= self.effects < self.fail_from + self.failures
+        if failing and not self.crash_after:
+            raise self.fails_with
+        do()
+        self.served.add(self.serving())
+        if self.effects == self.crash_at:
+            raise Crash
+        if failing:
+            raise self.fails_with
+
+    def serving(self) -> str | None:
+        """A release that gets requests and answers them, None in an outage."""
+        return next((self.running[s] for s in SLOTS if self.enabled[s] and self.running[s] and self.healthy(s)), None)
+
+    def healthy(self, slot: str) -> bool:
+        release = self.running[slot]
+        return release is not None and release not in self.sick and not self.turned_sick(release)
+
+    def turned_sick(self, release: str) -> bool:
+        return self.seconds >= self.sick_after.get(release, self.seconds + 1)
+
+    # runtime
+    def start(self, slot: str, release: str) -> None:
+        self.effect(lambda: self.running.update({slot: release}))
+
+    def stop(self, slot: str, grace: float) -> None:
+        self.effect(lambda: self.running.update({slot: None}))
+
+    def status(self) -> dict[str, SlotStatus]:
+        if "runtime" in self.unseen:
+            raise RuntimeFailed("Cannot connect to the Docker daemon")
+        return {
+            slot: SlotStatus(
+                release=self.running[slot],
+                running=self.running[slot] is not None and self.running[slot] not in self.ended,
+                out_of_memory=self.running[slot] in self.out_of_memory,
+            )
+            for slot in SLOTS
+        }
+
+    def logs(self, slot: str, lines: int) -> str:
+        return self.log.get(self.running[slot] or "", "")
+
+    def listening(self, slot: str) -> list[str]:
+        return self.listens
+
+    def discard(self, releases: list[str]) -> None:
+        self.effect(lambda: None)
+
+    def retire(self, slot: str) -> None:
+        self.effect(lambda: self.retired.add(slot))
+
+    def there(self, releases: list[str]) -> list[str]:
+        return releases
+
+    def run(self, release: str, words: list[str], timeout: float, name: str) -> Ran:
+        raise AssertionError("the transaction runs no one-off commands")
+
+    # edge
+    def servers(self) -> dict[str, Server]:
+        if "edge" in self.unseen:
+            raise EdgeError("HAProxy does not answer")
+        return {
+            slot: Server(self.enabled[slot], self.healthy(slot) and not self.edge_sees_not(slot), self.left(slot))
+            for slot in SLOTS
+        }
+
+    def edge_sees_not(self, slot: str) -> bool:
+        return self.running[slot] == self.edge_blind
+
+    def left(self, slot: str) -> int:
+        return self.sessions_of.get(self.running[slot] or "", self.sessions) if self.running[slot] else 0
+
+    def set_state(self, slot: str, state: str) -> None:
+        if "edge" in self.unseen:
+            raise EdgeError("HAProxy does not answer")
+        self.effect(lambda: self.enabled.update({slot: state == "ready"}))
+
+    # probe
+    def probe(self, slot: str, path: str) -> Probe:
+        release = self.running[slot]
+        if release is None:
+            return Probe(error=f"/run/slipway/links/{slot}.sock does not exist", nobody=True)
+        if release in self.sick:
+            return self.sick[release]
+        if self.turned_sick(release):
+            return Probe(500, "sick")
+        return Probe(200, json.dumps({"release": release}))
+
+
+class FakeClock(Clock):
+    def __init__(self, host: Host) -> None:
+        self.host = host
+
+    def monotonic(self) -> float:
+        return self.host.seconds
+
+    def sleep(self, seconds: float) -> None:
+        self.host.seconds += seconds
+        for happens in self.host.waits:
+            happens()
+
+    def time(self) -> float:
+        return 1_000_000 + self.host.seconds
+
+    def now(self) -> str:
+        return f"2026-01-01T00:00:{self.host.effects:02d}+00:00"
+
+
+class CrashingStore(Store):
+    """A store whose writes are effects of the host as well."""
+
+    def __init__(self, root: Path, host: Host) -> None:
+        super().__init__(root)
+        self.host = host
+
+    def write_state(self, state: State) -> None:
+        self.host.effect(lambda: Store.write_state(self, state))
+
+    def write_intent(self, intent: Any) -> None:
+        self.host.effect(lambda: Store.write_intent(self, intent))
+
+    def drop_intent(self) -> None:
+        self.host.effect(lambda: Store.drop_intent(self))
+
+    def write_draining(self, draining: Draining) -> None:
+        self.host.effect(lambda: Store.write_draining(self, draining))
+
+    def drop_draining(self) -> None:
+        self.host.effect(lambda: Store.drop_draining(self))
+
+    def record(self, entry: dict[str, Any]) -> None:
+        self.host.effect(lambda: Store.record(self, entry))
+
+    def remove(self, releases: list[str]) -> None:
+        self.host.effect(lambda: Store.remove(self, releases))
+
+
+def stage(root: Path, *releases: str) -> None:
+    for release in releases:
+        directory = root / "releases" / release
+        directory.mkdir(parents=True, exist_ok=True)
+        (directory / "compose.yaml").write_text("")
+
+
+def transaction(root: Path, host: Host, release: str, **request: Any) -> Transaction:
+    return Transaction(
+        Request("links", release, **request), CrashingStore(root, host), host, host, host.probe, FakeClock(host)
+    )
+
+
+def deploy(root: Path, host: Host, release: str, **request: Any) -> dict[str, Any]:
+    stage(root, release)
+    return transaction(root, host, release, **request).run()
+
+
+def assert_whole(root: Path, host: Host, release: str) -> None:
+    """One release serves, alone, and all records say so."""
+    state = Store(root).state()
+    assert state is not None
+    assert (state.release, host.serving()) == (release, release)
+    assert host.running[other(state.slot)] is None
+    assert not host.enabled[other(state.slot)]
+    assert Store(root).intent() is None
+    assert [entry["release"] for entry in Store(root).releases_recorded() if entry["result"] == "good"][-1] == release
