@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
-from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.parts import Refused
+from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.parts import Refused, Unreachable
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.run import Member, Run, Stopped
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.verdict import UNREACHABLE, Trouble, recorded, serving
 
@@ -30,11 +30,8 @@ async def hold_all(run: Run, members: Sequence[Member]) -> None:
         member.asked_to_hold = True
         answer = await run.ask(member, "hold", run=run.policy.run)
         member.held = True
-        if answer.get("taken_over"):
-            run.tell("held", member, taken_over=answer["taken_over"])
-        else:
-            run.tell("held", member)
         remember(member, answer)
+        run.tell("held", member, taken_over=answer.get("taken_over"))
 
     wrong = await run.unless_stopped(run.each(members, one))
     for member, trouble in wrong:
@@ -99,7 +96,9 @@ async def renew(run: Run, member: Member) -> None:
             run.tell("warning", member, message=f"the lease could not be renewed: {error}")
             return
         held, said = False, f": {error}"
-    except Exception as error:  # noqa: BLE001 - whoever asks the host for something next finds out
+    except Unreachable:  # whoever asks the host for something next finds out
+        return
+    except Exception as error:  # noqa: BLE001 - the keeper goes on for the other hosts
         run.tell("warning", member, message=f"the lease could not be renewed: {error}")
         return
     if member.held and not held:

@@ -16,12 +16,13 @@ from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.agreement impo
     them,
 )
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.batches import batches_of
-from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.parts import Content, ContentError, Identity, Result
+from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.parts import Content, Identity, Result
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.run import (
     Member,
     Run,
     Stopped,
     by_content,
+    causes,
 )
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.target import REFERENCE, RELEASE, named, replaced
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.verdict import (
@@ -94,10 +95,10 @@ async def identify(run: Run) -> None:
     for member in run.members:
         if member.content is None:
             raise Stopped(f"{UNCHANGED}no image or package is named for {member.name}")
-    try:
-        await asyncio.gather(*(one(content, members) for content, members in by_content(run.members)))
-    except ContentError as error:
-        raise Stopped(UNCHANGED + str(error)) from error
+    contents = by_content(run.members)
+    ends = await asyncio.gather(*(one(*group) for group in contents), return_exceptions=True)
+    if wrong := causes(ends):
+        raise Stopped(UNCHANGED + wrong)
 
 
 def name_release(run: Run, member: Member, identity: Identity) -> None:
@@ -141,7 +142,9 @@ def is_settled(run: Run, member: Member) -> bool:
 
 
 def number_batches(run: Run) -> list[list[Member]]:
-    """The hosts that change in their batches, each with its number."""
+    """The hosts that change in their batches, each with its number; 0 is that of a host that is left alone."""
+    for member in run.members:
+        member.batch = 0
     by_name = {member.name: member for member in run.changing}
     batches = [[by_name[name] for name in batch] for batch in batches_of(list(by_name), run.policy.batches)]
     for number, batch in enumerate(batches, 1):

@@ -57,7 +57,7 @@ async def take_turn(run: Run, member: Member) -> None:
         run.stop(f"{member.name}: {member.trouble.cause}")
     ended = answer.get("phases") or phases.ended
     member.steps += steps(began, ended)
-    run.changed = run.changed or member.switched
+    run.changed = run.changed or member.switched or member.in_doubt
     cause = member.trouble.cause if member.trouble else ""
     told = {"outcome": member.rolled, "was": member.before, "phases": ended, "cause": cause}
     run.tell("ended", member, release=member.wanted if member.switched else member.before, **told)

@@ -252,6 +252,13 @@ class Run:
             raise Stopped(f"{self.so_far}; " + "\n".join(lines))
 
 
+def causes(ends: Sequence[Any]) -> str:
+    """What went wrong with content, each cause once; empty where nothing did."""
+    errors = [end for end in ends if isinstance(end, BaseException)]
+    said = [str(error) if isinstance(error, ContentError) else trouble_of(error).cause for error in errors]
+    return "\n".join(dict.fromkeys(said))
+
+
 def by_content(members: Sequence[Member]) -> list[tuple[Content, list[Member]]]:
     """Each content with the hosts that are to get it, in their order."""
     groups: dict[int, tuple[Content, list[Member]]] = {}

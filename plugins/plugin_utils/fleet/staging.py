@@ -16,6 +16,7 @@ from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.run import (
     Run,
     Stopped,
     by_content,
+    causes,
     trouble_of,
 )
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.target import SERVING, replaced
@@ -49,9 +50,6 @@ async def provide(run: Run) -> None:
     await run.all_or_stopped(members, look)
     await run.unless_stopped(prepare(run, groups, have))
     await run.all_or_stopped(members, put)
-    for member in run.members:
-        if member.settled:
-            member.batch = 0
     number_batches(run)
 
 
@@ -63,10 +61,8 @@ async def prepare(run: Run, groups: Sequence[tuple[Content, list[Member]]], have
         return await content.prepare({name: have[name] for name in hosts}, hosts)
 
     ends = await asyncio.gather(*(one(*group) for group in groups), return_exceptions=True)
-    wrong = [end for end in ends if isinstance(end, BaseException)]
-    if wrong:
-        causes = dict.fromkeys(str(end) if isinstance(end, ContentError) else trouble_of(end).cause for end in wrong)
-        raise Stopped(f"{run.so_far}; " + "\n".join(causes))
+    if wrong := causes(ends):
+        raise Stopped(f"{run.so_far}; {wrong}")
     run.tell("prepared", made=any(end is True for end in ends))
 
 

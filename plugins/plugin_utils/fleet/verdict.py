@@ -72,7 +72,7 @@ def end_of(part: Part, stopped: bool, kept: bool) -> tuple[str, Optional[Trouble
     if part.lost:
         return part.lost.outcome, joined(part.trouble, part.lost)
     if part.settled or not stopped:
-        return (part.rolled or UNCHANGED, None) if good(part) else (FAILED, part.trouble or falls_short(part))
+        return (part.rolled or UNCHANGED, None) if good(part) else (FAILED, falls_short(part))
     if not part.rolled:
         return untouched(part)
     if part.rolled in (FAILED, UNREACHABLE):
@@ -167,9 +167,9 @@ def verdict(rows: Sequence[Mapping[str, Any]]) -> str:
         return "good" if GOOD in outcomes else "nothing"
     if HELD in outcomes:
         return "held"
-    now = {row["now"] for row in rows}
-    returned = all(row["now"] == row["was"] for row in rows)
-    return "reverted" if returned and None not in now else "failed"
+    # Of a host that failed and for which nothing answers it is not known that this was so before.
+    known = all(row["now"] or row["outcome"] == UNTOUCHED for row in rows)
+    return "reverted" if known and all(row["now"] == row["was"] for row in rows) else "failed"
 
 
 def sentence(word: str, rows: Sequence[Mapping[str, Any]], release: str, reason: str = "") -> str:

@@ -373,6 +373,22 @@ def test_content_that_cannot_be_had_switches_nothing(step: str) -> None:
     assert all(host.verbs == [] for host in there.hosts) == (step == "identify")
 
 
+def test_content_that_breaks_in_an_unexpected_way_is_no_crash() -> None:
+    there = fleet()
+    there.content.faults["identify"] = KeyError("Config")
+    report = there.run()
+    assert (report.word, report.changed) == ("refused", False)
+    assert report.message == "nothing was changed; failed in an unexpected way, KeyError: 'Config'"
+
+
+def test_a_new_host_that_was_not_begun_serves_nothing_as_before() -> None:
+    there = fleet()
+    there.hosts[2].serving, there.hosts[2].good = None, []
+    there.hosts[1].bad = {"new"}
+    report = there.run(batches=[1])
+    assert (report.word, outcomes(report)) == ("reverted", ["reverted", "failed", "untouched"])
+
+
 @pytest.mark.parametrize("batches", [[-1], ["-5%"], ["many"], [1, None], [0.5], [True]])
 def test_batches_without_progress_are_refused(batches: list[Any]) -> None:
     there = fleet()
