@@ -110,5 +110,5 @@ def ended(play: Play, report: FleetReport, name: str) -> Ended:
         looked = play.looked.get((name, row["host"]))
         known = looked is not None and report.word not in NOT_SERVING and row["outcome"] != "unreachable"
         now = (row["now"] or "") if known else None
-        found.says[row["host"]] = Said(row["was"], now, looked or 0.0, row["outcome"])
+        found.says[row["host"]] = Said(row["was"], now, looked or 0.0, row["outcome"], row["tried"])
     return found

@@ -148,7 +148,7 @@ def a_verdict_is_what_hosts_answer(play: Play, ended: Ended) -> None:
                 f"run {ended.run} ended {ended.word} and says that {name} serves {said.now or 'nothing'}, "
                 f"which serves {host.now_serving()}",
             )
-        if ended.word == "good" and said.now != ended.release:
+        if ended.word == "good" and said.now != said.tried:
             raise Broken(a_verdict_is_what_hosts_answer, f"run {ended.run} is good, and {name} serves {said.now}")
         if ended.word == "reverted" and said.now != said.was:
             raise Broken(a_verdict_is_what_hosts_answer, f"run {ended.run} is reverted, and {name} serves {said.now}")

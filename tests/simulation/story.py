@@ -44,6 +44,7 @@ class Said:
     now: str | None = None
     looked: float = 0.0
     outcome: str = ""
+    tried: str | None = None
 
 
 @dataclass
