@@ -151,10 +151,11 @@ class Transaction:
         Raises TransactionError when it was refused and Fenced when the run may not, with the earlier release serving as
         before; any other SlipwayError or OSError came before anything was changed.
         """
+        # Before what a crash left is finished or undone: that is what the caller was told, and it may change it.
+        self._expect(self.look())
         recovered = self.reconcile()
         sight = self.look()
         live = sight.live(self._recorded_slot())
-        self._expect(sight)
         if live and self._settled(sight, live) and not self.request.restart:
             state = self._remember(live)
             return self._result(state, changed=recovered is not None, recovered=recovered)
