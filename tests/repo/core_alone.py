@@ -1,8 +1,8 @@
 """`python3 -m tests.repo.core_alone` imports every plugin as where nothing but ansible-core is installed.
 
 What is not part of Python, of ansible-core or of what that requires cannot be imported in this process. That is quicker
-than an environment of its own, and shows the same: a plugin that Ansible loads must not need more, since an operator who
-never builds an image has no Docker SDK.
+than an environment of its own, and shows the same: a plugin that Ansible loads must not need more, since an operator
+who never builds an image has no Docker SDK.
 """
 
 from __future__ import annotations

@@ -39,7 +39,13 @@ class Fault:
     follows: bool = False
 
     def __str__(self) -> str:
-        when = f"effect {self.effect} {self.on}" if self.effect else f"await {self.turn}" if self.turn else f"{self.at:.1f} s"
+        when = (
+            f"effect {self.effect} {self.on}"
+            if self.effect
+            else f"await {self.turn}"
+            if self.turn
+            else f"{self.at:.1f} s"
+        )
         when += " after the last fault" if self.follows else ""
         where = self.host or f"controller {self.run}"
         return " ".join(
@@ -201,7 +207,16 @@ ON_SLOT = ("dies", "out of memory", "gone")
 
 
 # Effects of a transaction after which it matters most what happens.
-MARKS = ("state ready", "state drain", "rename /var/lib/haproxy", "intent.json", "ledger.jsonl", "state.json", "start ", "stop ")
+MARKS = (
+    "state ready",
+    "state drain",
+    "rename /var/lib/haproxy",
+    "intent.json",
+    "ledger.jsonl",
+    "state.json",
+    "start ",
+    "stop ",
+)
 
 
 def drawn_all(dice: random.Random, count: int, hosts: list[str], runs: int, length: float) -> list[Fault]:
@@ -211,7 +226,15 @@ def drawn_all(dice: random.Random, count: int, hosts: list[str], runs: int, leng
         fault = drawn(dice, hosts, runs, length)
         if found and dice.random() < 0.5:
             host = found[-1].host if fault.host and found[-1].host else fault.host
-            fault = replace(fault, host=host, follows=True, effect=0, turn=0, on="", at=dice.choice((0.05, 0.5, 3.0, 12.0, 60.0)) * dice.random())
+            fault = replace(
+                fault,
+                host=host,
+                follows=True,
+                effect=0,
+                turn=0,
+                on="",
+                at=dice.choice((0.05, 0.5, 3.0, 12.0, 60.0)) * dice.random(),
+            )
         found.append(fault)
     return found
 
@@ -229,7 +252,9 @@ def drawn(dice: random.Random, hosts: list[str], runs: int, length: float) -> Fa
             where["what"] = dice.choice(hosts)
         if kind in ("freeze", "free"):
             when = {"at": dice.uniform(0.0, length)}
-        seconds = dice.choice((5.0, 30.0, 130.0, 400.0, 2 * LONG)) if kind != "controller sleeps" else dice.uniform(20, 600)
+        seconds = (
+            dice.choice((5.0, 30.0, 130.0, 400.0, 2 * LONG)) if kind != "controller sleeps" else dice.uniform(20, 600)
+        )
         return Fault(kind, seconds=seconds, **where, **when)
     host = dice.choice(hosts)
     how = dice.random()

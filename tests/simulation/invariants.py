@@ -44,7 +44,9 @@ def no_step_takes_the_service_away(play: Play, host: Host, before: list[str]) ->
         found = host.docker.slots[slot]
         if found and host.edge.gets_requests(slot) and play.kernel.now - found.well_until < KNOWABLE:
             return
-    raise Broken(no_step_takes_the_service_away, f"{host.name} served {before[0]}, and nothing after {play.last_effect}")
+    raise Broken(
+        no_step_takes_the_service_away, f"{host.name} served {before[0]}, and nothing after {play.last_effect}"
+    )
 
 
 def a_healthy_slot_is_put_to_use(play: Play, host: Host, since: float, process: Process) -> None:

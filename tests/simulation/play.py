@@ -229,9 +229,7 @@ class Play:
 
     def _watch_idle(self, host: Host) -> None:
         """Remember since when a host has a healthy slot, an edge, and no service."""
-        wronged = (
-            host.up and host.edge.running and not host.service and any(self.usable(host, slot) for slot in SLOTS)
-        )
+        wronged = host.up and host.edge.running and not host.service and any(self.usable(host, slot) for slot in SLOTS)
         if not wronged:
             self._wronged.pop(host.name, None)
         elif host.name not in self._wronged:
@@ -253,7 +251,11 @@ class Play:
                 self.kernel.after(begin + limit - now + 0.1, lambda: self._still_idle(host, since, limit))
                 return
         for process in host.processes:
-            if process.name in ("activate, detached", "settle, detached") and process.started <= now - limit and self.acting.get(host.name) is process:
+            if (
+                process.name in ("activate, detached", "settle, detached")
+                and process.started <= now - limit
+                and self.acting.get(host.name) is process
+            ):
                 self._check(lambda process=process: invariants.a_healthy_slot_is_put_to_use(self, host, since, process))  # type: ignore[misc]
         self.kernel.after(limit, lambda: self._still_idle(host, since, limit))
 

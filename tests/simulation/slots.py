@@ -64,9 +64,7 @@ class Docker:
     def answers(self, slot: str) -> bool:
         """Whether a request to the slot gets a good answer now."""
         found = self.slots[slot]
-        return bool(
-            found and found.running and self.kernel.now >= found.booted and found.release not in self.health
-        )
+        return bool(found and found.running and self.kernel.now >= found.booted and found.release not in self.health)
 
     def edge_gets_answer(self, slot: str) -> bool:
         found = self.slots[slot]
@@ -206,9 +204,7 @@ class Docker:
 
         self.kernel.after(container.booted - self.kernel.now, ready)
 
-    def die(
-        self, slot: str, memory: bool = False, for_good: bool = False, container: Container | None = None
-    ) -> None:
+    def die(self, slot: str, memory: bool = False, for_good: bool = False, container: Container | None = None) -> None:
         """The slot's process ends; Docker starts it again, unless it ended `for_good`."""
         found = self.slots[slot]
         if found is None or not found.running or (container and container is not found):

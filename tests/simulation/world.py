@@ -60,7 +60,14 @@ class Host:
         self.edge = HAProxy(
             self.kernel, f"app_{APP}", self.docker.edge_gets_answer, self._saved, self.changed, self._seen_well
         )
-        for directory in (f"{ROOT}/releases", "/run/slipway/locks", "/run/haproxy", "/var/lib/haproxy", "/var/lib/docker", "/tmp"):
+        for directory in (
+            f"{ROOT}/releases",
+            "/run/slipway/locks",
+            "/run/haproxy",
+            "/var/lib/haproxy",
+            "/var/lib/docker",
+            "/tmp",
+        ):
             self.disk.put(f"{directory}/.keep", "")
             self.disk.unlink(f"{directory}/.keep")
             self.disk.durable[directory].clear()
@@ -361,9 +368,7 @@ class World:
         self.controllers.append(found)
         return found
 
-    def serve(
-        self, link: Link, verb: str, arguments: dict[str, Any], answer: Callable[[dict[str, Any]], None]
-    ) -> None:
+    def serve(self, link: Link, verb: str, arguments: dict[str, Any], answer: Callable[[dict[str, Any]], None]) -> None:
         """What the agent of a host does with a request."""
         host = link.host
         self.on_verb(host, verb, arguments)
