@@ -11,6 +11,7 @@ from ansible_collections.slipway.fleet.plugins.module_utils.agent import keep
 from ansible_collections.slipway.fleet.plugins.plugin_utils.channel.archive import Agent
 from ansible_collections.slipway.fleet.plugins.plugin_utils.channel.channel import Traffic
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.parts import Refused
+
 from tests.unit.channel.lines import Run, agent, host
 
 
