@@ -165,7 +165,7 @@ def environments(task: Any) -> list[Any]:
     while part is not None:
         found.append(getattr(part, "_environment", None))
         part = getattr(part, "_parent", None)
-    found.append(task._parent._play._environment)
+    found.append(getattr(task._parent._play, "_environment", None))
     return [part for said in reversed(found) for part in (said if isinstance(said, list) else [said])]
 
 

@@ -15,7 +15,9 @@ from ansible_collections.slipway.fleet.plugins.modules import image as image_mod
 from ansible_collections.slipway.fleet.plugins.modules import package as package_module
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet import parts
 
-PROMISED = [name for names in re.findall(r"^([a-z_, ]+): ", parts.__doc__ or "", re.M) for name in names.split(", ")]
+PROMISED = [
+    name for names in re.findall(r"^([a-z_, ]+): ", parts.__doc__ or "", re.MULTILINE) for name in names.split(", ")
+]
 
 
 def test_the_agent_knows_every_verb_that_is_promised() -> None:
@@ -58,7 +60,7 @@ def test_the_package_that_was_sent_is_gone_when_it_was_refused(tmp_path: Path) -
     archive = tmp_path / "package.tar"
     archive.write_bytes(b"no archive")
 
-    with pytest.raises(Exception, match="could not be opened|file header"):
+    with pytest.raises(Exception, match=r"could not be opened|file header"):
         verbs.find("package")(
             {"operation": "install", "root": str(tmp_path), "archive": str(archive), "content": "c0ffee",
              "python": "/usr/bin/python3"},
