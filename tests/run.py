@@ -226,6 +226,7 @@ def missing_packages() -> list[str]:
         "redis-server": "redis-server",
         "haproxy": "haproxy",
         "pgrep": "procps",
+        "sshd": "openssh-server",
         "chromium": "chromium",
         "docker-registry": "docker-registry",
         "debsecan": "debsecan",

@@ -115,7 +115,7 @@ def host(
 
 def sudo(password: str) -> Become:
     """Something that asks as sudo does, with a prompt of its own."""
-    return SimpleNamespace(  # type: ignore[return-value]
+    return SimpleNamespace(
         name="sudo",
         password=password.encode(),
         asks=lambda said: said.startswith(b"[sudo] password:"),

@@ -164,7 +164,7 @@ async def test_the_connections_last_words_are_the_cause(tmp_path: Path, place: P
         children = Path(f"/proc/{agents_process(way)}/task/{agents_process(way)}/children").read_text(encoding="utf-8")
         os.kill(int(children.split()[0]), signal.SIGKILL)
 
-        with pytest.raises(Unreachable, match="^Connection to one closed by remote host.$"):
+        with pytest.raises(Unreachable, match=r"^Connection to one closed by remote host\.$"):
             await asked
     (tmp_path / "a").touch()
 
@@ -231,7 +231,7 @@ async def test_a_transfer_holds_little_in_memory(tmp_path: Path, place: Path) ->
         most = 0
         sending = asyncio.create_task(one.send(tmp_path / "large"))
         while not sending.done():
-            await asyncio.sleep(0)
+            await asyncio.sleep(0.001)
             writer = one._line._writer  # type: ignore[union-attr]
             most = max(most, writer.get_write_buffer_size())
         await sending
@@ -256,7 +256,7 @@ async def test_files_of_one_name_do_not_overwrite_each_other(tmp_path: Path, pla
 
 async def test_what_is_not_there_cannot_be_fetched(tmp_path: Path, place: Path) -> None:
     async with opened(place) as one:
-        with pytest.raises(Refused, match="No such file.*nothing"):
+        with pytest.raises(Refused, match=r"No such file.*nothing"):
             await one.fetch(str(tmp_path / "nothing"), tmp_path / "back")
     assert not list(tmp_path.glob("*back*"))
 

@@ -1,4 +1,4 @@
-"""The beginning of a channel, without one: banners, passwords, an agent that is missing, names of failures."""
+"""The beginning of a channel, without one: banners, passwords, a missing agent, and what a failure is called."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_a_wrong_password_is_called_that_and_not_sent_again(after: bytes) -> Non
     one = opening("secret")
     list(one.hear_error(PROMPT))
 
-    with pytest.raises(Refused, match="become password is wrong for sudo.*ansible_become_password"):
+    with pytest.raises(Refused, match=r"become password is wrong for sudo.*ansible_become_password"):
         list(one.hear_error(after))
 
 

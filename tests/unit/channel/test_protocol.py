@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from ansible_collections.slipway.fleet.plugins.module_utils.agent.protocol import Broken, Decoder, encode
 
-FRAMES = [
+FRAMES: list[tuple[dict[str, Any], bytes]] = [
     ({"id": 1, "verb": "look", "arguments": {"name": "fünf\n\ud800"}}, b""),
     ({"id": 2}, b"\n{\x00\n\n"),
     ({"id": 3, "result": {}}, b""),
