@@ -94,9 +94,18 @@ def test_at_the_activation_the_fleet_goes_back(error: str) -> None:
     assert (report.word, there.serving) == ("reverted", ["old"] * 3)
     assert not there.hosts[2].asked("activate")
     assert not there.hosts[2].asked("settle")
+    assert len(there.told("batch")) == 2
     assert there.hosts[0].asked("settle")[0]["about"]["operation"] == "revert"
     assert there.hosts[0].asked("settle")[0]["return_to"] == "old"
     is_true(there, report)
+
+
+def test_hosts_that_wait_for_their_turn_in_a_batch_are_not_begun_after_trouble() -> None:
+    there = fleet()
+    there.hosts[1].bad = {"new"}
+    report = there.run(batches=["100%"], at_once=1)
+    assert outcomes(report) == ["reverted", "failed", "untouched"]
+    assert not there.hosts[2].asked("activate")
 
 
 @pytest.mark.parametrize("kind", ["held", "fenced"])
@@ -287,6 +296,14 @@ class TestUnreachable:
         report = there.run(batches=[1], reconnect=30.0)
         assert (outcomes(report), there.serving) == (["reverted", "unreachable", "untouched"], ["old"] * 3)
         assert report.word == "reverted"
+
+    def test_in_the_middle_and_back_before_its_transaction_has_ended(self) -> None:
+        """What answers in the middle of it is not the last word."""
+        there = at("activate", "unreachable", late=True)
+        there.hosts[1].hooks["activate"] = lambda: there.hosts[1].faults.update(look=Fault(GONE, times=2))
+        report = there.run(batches=[1], reconnect=1.0, on_failure="hold")
+        assert (outcomes(report), there.serving) == (["held", "unreachable", "untouched"], ["new", "new", "old"])
+        assert report.rows[1]["now"] == "new"
 
     def test_after_its_turn(self) -> None:
         there = fleet()
