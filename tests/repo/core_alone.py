@@ -19,6 +19,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parents[2]
+# No module: it is sent to a host as text and runs with arguments, on the standard library alone.
+PROGRAMS = {ROOT / "plugins/module_utils/agent/bootstrap.py"}
 
 
 def required(distribution: str) -> set[str]:

@@ -36,8 +36,6 @@ class ImageContent:
         self._question = Once(source.question)
         # The id that some host has it under, which the bill of materials is filed by, and that host.
         self._had: tuple[str, Host] | None = None
-        # Why there is no bill of materials, after `bill`.
-        self.unbilled = ""
 
     async def identify(self) -> Identity:
         return await self._done(in_thread(self._source.identify))
@@ -70,8 +68,7 @@ class ImageContent:
         try:
             return await in_thread(lambda: sbom.of(self._source, image, link))
         except sbom.ERRORS as error:
-            self.unbilled = f"the release has no bill of materials (SBOM): {error}"
-            return None
+            raise ContentError(str(error)) from error
 
     def _link(self, host: Host) -> FleetLink:
         return FleetLink(host, "image", self._check_mode, asyncio.get_running_loop())

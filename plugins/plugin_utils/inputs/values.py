@@ -13,6 +13,8 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
+from ansible_collections.slipway.fleet.plugins.plugin_utils.image.request import SOURCES
+
 Values = Callable[[str], Any]
 
 _PLACEHOLDERS = {"", "changeme", "change-me", "placeholder", "secret", "password", "todo", "none"}
@@ -94,6 +96,8 @@ def image(value_of: Values) -> Iterator[str]:
             "fastapi_image_source is build_on_host, which is gone, since each host built an image of its own. Set "
             f"fastapi_image_source: build, and fastapi_image_build_on: first or the name of a host ({_IMAGE_FILE})."
         )
+    elif source not in SOURCES:
+        yield f"fastapi_image_source is {source}, but must be one of {', '.join(SOURCES)} ({_IMAGE_FILE})."
     if not value_of("__fastapi_image_name"):
         yield (f"fastapi_image_source is {source}, so fastapi_image_name must name the image to take ({_IMAGE_FILE}).")
     if bool(value_of("fastapi_image_registry_user")) != bool(value_of("fastapi_image_registry_password")):

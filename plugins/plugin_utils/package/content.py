@@ -28,8 +28,6 @@ class PackageContent:
         self._question = Once(way.question)
         # What the first host told, whose Python is the one of the bill of materials.
         self._seen: Result | None = None
-        # Why there is no bill of materials, after `bill`.
-        self.unbilled = ""
 
     async def identify(self) -> Identity:
         return await self._done(in_thread(self._way.identify))
@@ -55,8 +53,7 @@ class PackageContent:
         try:
             return await in_thread(lambda: self._way.bill(seen))
         except (PackageError, SbomError, OSError) as error:
-            self.unbilled = f"the release has no bill of materials (SBOM): {error}"
-            return None
+            raise ContentError(str(error)) from error
 
     def _link(self, host: Host) -> FleetLink:
         return FleetLink(host, "package", self._check_mode, asyncio.get_running_loop())

@@ -401,7 +401,7 @@ async def test_what_hosts_have_under_a_name_stays(docker: Docker, fleet: dict[st
     assert not any(changed for _, changed in (await deploy(content, fleet))[1])
 
 
-async def test_no_bill_is_no_failure_and_has_a_reason(
+async def test_why_there_is_no_bill_is_said(
     docker: Docker, source: Path, fleet: dict[str, Machine], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def failing(*_: object) -> None:
@@ -410,5 +410,5 @@ async def test_no_bill_is_no_failure_and_has_a_reason(
     content = image_content(build(source), "run", check_mode=False)
     await deploy(content, fleet)
     monkeypatch.setattr(image_sbom, "_made", failing)
-    assert await content.bill() is None
-    assert content.unbilled == "the release has no bill of materials (SBOM): the disk is full"
+    with pytest.raises(ContentError, match="the disk is full"):
+        await content.bill()
