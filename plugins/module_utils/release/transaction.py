@@ -209,6 +209,7 @@ class Transaction:
         intent = self._intent()
         sight = self.look()
         if intent is None:
+            self._try(self.store.drop_intent)  # one that cannot be read
             return self._mend(sight)
         new, old = intent.slot, other(intent.slot)
         reached = intent.switched or (sight.runs(new) and sight.servers[new].enabled)
@@ -739,7 +740,6 @@ class Transaction:
             return self.store.intent()
         except Damaged as error:
             self.warnings.append(str(error))
-            self._try(self.store.drop_intent)
             return None
 
     def _recorded_slot(self) -> Optional[str]:
