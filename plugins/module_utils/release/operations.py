@@ -23,6 +23,7 @@ from .detach import Tell, run_detached
 from .drainer import Drainer
 from .lease import Lease
 from .model import TransactionError
+from .observe import look as seen
 from .observe import observe as observed
 from .observe import surroundings
 from .oneoff import run_once
@@ -75,9 +76,8 @@ def hold(arguments: Arguments, tell: Tell) -> Result:
     held = {"changed": False, "lease_file": str(lease.path), "taken_over": dead or {}}
     if "edge" not in arguments["place"]:  # a module that asks for the lease alone
         return held
-    transaction = transaction_of(arguments)
-    state = transaction.state()
-    return {**held, "serving": transaction.serving(), "state": asdict(state) if state else None}
+    now = seen(transaction_of(arguments))
+    return {**held, "serving": now.serving, "state": asdict(now.state) if now.state else None}
 
 
 def renew(arguments: Arguments, tell: Tell) -> Result:
