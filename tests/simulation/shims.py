@@ -12,7 +12,7 @@ import pkgutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from types import ModuleType, SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -87,7 +87,7 @@ class DatetimeOf:
     fromtimestamp = datetime.fromtimestamp
 
     @staticmethod
-    def now(zone: Any = timezone.utc) -> datetime:
+    def now(zone: Any = UTC) -> datetime:
         return datetime.fromtimestamp(focus().wall(), zone)
 
 
@@ -133,7 +133,7 @@ def run_detached(work: Any, log: Any, tell: Any, after: Any = lambda: None) -> A
             child.result = work(say)
         except SlipwayError as error:
             child.error = error
-        except Exception as error:  # noqa: BLE001 - as the real one, which has no answer then
+        except Exception as error:
             host.world.tell(host.name, f"the detached process ended in {type(error).__name__}: {error}")
             raise
         answer.update(result=child.result, error=child.error)

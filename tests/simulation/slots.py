@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from ansible_collections.slipway.fleet.plugins.module_utils.host.command import Ran
 from ansible_collections.slipway.fleet.plugins.module_utils.release.model import Probe, SlotStatus
 from ansible_collections.slipway.fleet.plugins.module_utils.release.runtime import RuntimeFailed
+
 from tests.simulation.edge import SLOTS
 from tests.simulation.kernel import Kernel
 
