@@ -428,7 +428,7 @@ def test_a_wheel_that_would_lie_elsewhere_is_not_written(tmp_path: Path, monkeyp
 
 
 def test_a_key_for_signatures_that_nobody_would_look_for_is_refused(file: Path) -> None:
-    source = FromBundle(ImageRequest(name="app", bundle=str(file), cosign_key="cosign.pub"), file)
+    source = FromBundle(ImageRequest(name="app", bundle=file, cosign_key="cosign.pub"), file)
     for step in (source.identify, source.wanted):
         with pytest.raises(ImageError, match=r"cosign_key is set, but .*Nobody would look"):
             step()

@@ -56,31 +56,34 @@ def asked(state: Path, *words: str) -> list[str]:
     return [line for line in lines if line.startswith(words)]
 
 
+SOCKETS = Path("/run/slipway/links")
+
+
 def test_an_image_that_another_app_names_stays(tmp_path: Path, state: Path) -> None:
     mine = releases(tmp_path, "links", old="shared:1", older="links:1", new="links:2")
     releases(tmp_path, "other", one="shared:1", old="else:3")
-    Compose("links", mine).discard(["old", "older"])
+    Compose("links", mine, SOCKETS).discard(["old", "older"])
     assert asked(state, "image rm") == ["image rm links:1"]
 
 
 def test_an_image_that_only_this_release_of_two_apps_of_one_name_has_goes(tmp_path: Path, state: Path) -> None:
     mine = releases(tmp_path, "links", old="links:1")
     releases(tmp_path, "other", old="else:3")
-    Compose("links", mine).discard(["old"])
+    Compose("links", mine, SOCKETS).discard(["old"])
     assert asked(state, "image rm") == ["image rm links:1"]
 
 
 def test_what_is_still_there(tmp_path: Path, state: Path) -> None:
     mine = releases(tmp_path, "links", one="links:1", two="links:2")
     (state / "inspect.fails").write_text("Error response from daemon: No such image: links:1\n")
-    assert Compose("links", mine).there(["one", "two", "three"]) == ["two"]
+    assert Compose("links", mine, SOCKETS).there(["one", "two", "three"]) == ["two"]
     (state / "inspect.fails").write_text("Cannot connect to the Docker daemon\n")
     with pytest.raises(RuntimeFailed, match="Cannot connect"):
-        Compose("links", mine).there(["one"])
+        Compose("links", mine, SOCKETS).there(["one"])
 
 
 def test_a_one_off_has_a_name(tmp_path: Path, state: Path) -> None:
-    compose = Compose("links", releases(tmp_path, "links", one="links:1"))
+    compose = Compose("links", releases(tmp_path, "links", one="links:1"), SOCKETS)
     ran = compose.run("one", ["python", "-m", "app.migrate"], 30, "the-migration")
     assert (ran.returncode, ran.stdout, ran.timed_out) == (0, "migrated\n", False)
     (line,) = asked(state, "compose")
@@ -88,7 +91,7 @@ def test_a_one_off_has_a_name(tmp_path: Path, state: Path) -> None:
 
 
 def test_one_that_takes_too_long_is_stopped_and_not_only_its_client(tmp_path: Path, state: Path) -> None:
-    compose = Compose("links", releases(tmp_path, "links", one="links:1"))
+    compose = Compose("links", releases(tmp_path, "links", one="links:1"), SOCKETS)
     (state / "hangs").touch()
     ran = compose.run("one", ["sleep", "60"], 2, "the-migration")
     assert ran.timed_out
@@ -98,7 +101,7 @@ def test_one_that_takes_too_long_is_stopped_and_not_only_its_client(tmp_path: Pa
 
 @pytest.mark.parametrize("left", ["running", "exited"])
 def test_one_that_a_dead_runner_left_is_ended_before_another_starts(tmp_path: Path, state: Path, left: str) -> None:
-    compose = Compose("links", releases(tmp_path, "links", one="links:1"))
+    compose = Compose("links", releases(tmp_path, "links", one="links:1"), SOCKETS)
     (state / "container").write_text(left)
     assert compose.run("one", ["true"], 1.5, "the-migration").returncode == 0
     order = [line.split()[0] for line in asked(state, "rm", "compose")]

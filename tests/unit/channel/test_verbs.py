@@ -4,15 +4,10 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
 
 import pytest
 from ansible_collections.slipway.fleet.plugins.module_utils.agent import verbs
 from ansible_collections.slipway.fleet.plugins.module_utils.host.errors import SlipwayError
-from ansible_collections.slipway.fleet.plugins.module_utils.image import operations as image_operations
-from ansible_collections.slipway.fleet.plugins.module_utils.package import operations as package_operations
-from ansible_collections.slipway.fleet.plugins.modules import image as image_module
-from ansible_collections.slipway.fleet.plugins.modules import package as package_module
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet import parts
 
 PROMISED = [
@@ -41,19 +36,6 @@ def test_the_agent_knows_every_verb_that_is_promised() -> None:
 def test_another_word_is_refused(verb: str) -> None:
     with pytest.raises(SlipwayError, match=f"does not know '{verb}'"):
         verbs.find(verb)
-
-
-@pytest.mark.parametrize(
-    ("defaults", "arguments"),
-    [
-        (image_operations.DEFAULTS, image_module.ARGUMENTS),
-        (package_operations.DEFAULTS, package_module.ARGUMENTS),
-    ],
-)
-def test_a_verb_has_the_defaults_of_the_module(defaults: dict[str, Any], arguments: dict[str, Any]) -> None:
-    chosen = {name: arguments[name].get("default") for name in defaults if name != "operation"}
-
-    assert {name: value for name, value in defaults.items() if name != "operation"} == chosen
 
 
 def test_the_package_that_was_sent_is_gone_when_it_was_refused(tmp_path: Path) -> None:
