@@ -352,7 +352,10 @@ class TestLease:
         assert begun in ([True] * 3 + [False] * 3, [True] * 4 + [False] * 2)
         assert there.serving == ["old"] * 6
         assert there.told("lost")[0].host == "web6"
-        assert "release new was stopped (web6 was frozen, or freed or taken by somebody else" in report.message
+        assert (
+            "release new was stopped (web6 was freed or taken by somebody else while this run was under way"
+            in report.message
+        )
         assert there.hosts[5].holder in ("run-2", "")
 
     def test_one_that_is_lost_after_the_last_host_was_begun_takes_nothing_back(self) -> None:
@@ -362,6 +365,15 @@ class TestLease:
         there.hosts[0].faults["let_go"] = Fault(GONE, times=8)
         report = there.run()
         assert (report.word, there.serving) == ("good", ["new"])
+
+    def test_a_freeze_in_the_middle_stops_the_run_and_what_was_begun_is_put_back_under_its_lease(self) -> None:
+        there = fleet(4)
+        there.hosts[3].answers["renew"] = {"held": True, "frozen": "the sale runs until Monday"}
+        report = there.run(batches=[1])
+        assert (report.word, there.serving) == ("reverted", ["old"] * 4)
+        assert "web4 was frozen while this run was under way: the sale runs until Monday" in report.message
+        assert not there.hosts[3].asked("activate")
+        assert not there.told("lost")
 
     def test_one_that_cannot_be_renewed_for_another_reason_is_a_warning(self) -> None:
         there = fleet(4)
