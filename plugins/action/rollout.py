@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -134,6 +134,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             show(f"\n{report.plan}\n")
             return result
         if report.word == "refused":
+            show_diagnoses(report.rows)
             return result
         told = {
             "app": target.place["app"],
@@ -153,9 +154,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         if probe.summary.get("requests"):
             show(f"{probe.summary['failed']} of {probe.summary['requests']} requests through the edge failed meanwhile")
         show("")
-        for row in report.rows:
-            if row["diagnosis"]:
-                show(f"--- {row['host']} ---\n{row['diagnosis']}\n", color="red")
+        show_diagnoses(report.rows)
         if report.word != "nothing":
             page = document.write(document.build(told, probe.samples()), directory, document.name_of(told))
             show(f"The report is {page}\n")
@@ -249,6 +248,13 @@ class Probe:
     def forget(self) -> None:
         """The report has what the samples tell."""
         self._files.samples.unlink(missing_ok=True)
+
+
+def show_diagnoses(rows: Sequence[Mapping[str, Any]]) -> None:
+    """What is known of each host that failed, once."""
+    for row in rows:
+        if row["diagnosis"]:
+            Display().display(f"--- {row['host']} ---\n{row['diagnosis']}\n", color="red")
 
 
 def target_of(host: str, known: Mapping[str, Any]) -> Target:

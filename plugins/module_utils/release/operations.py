@@ -84,8 +84,10 @@ def hold(arguments: Arguments, tell: Tell) -> Result:
 
 
 def renew(arguments: Arguments, tell: Tell) -> Result:
-    """Say that the run lives; `held` is false where it does not hold the app any more."""
-    return {"held": _lease(arguments).renew(arguments["run_id"])}
+    """Say that the run lives; `held` is false where it does not hold the app any more, `frozen` says why nobody may."""
+    lease = _lease(arguments)
+    freeze = lease.frozen() or {}
+    return {"held": lease.renew(arguments["run_id"]), "frozen": str(freeze.get("reason") or "")}
 
 
 def freeze(arguments: Arguments, tell: Tell) -> Result:
