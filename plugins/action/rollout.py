@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.parts import (
     Content,
     Event,
     FleetReport,
+    Host,
     Policy,
     Target,
 )
@@ -38,17 +39,16 @@ from ansible_collections.slipway.fleet.plugins.plugin_utils.report import docume
 # What slipway.fleet.target computed, under the name that role fastapi_app registers.
 COMPUTED = "fastapi_app_target_result"
 WHAT = {"deploy": "a deploy", "rollback": "a rollback", "restart": "a restart"}
-# The parts of a run, by the event that tells of them first.
+# The parts of a run, as they are shown.
 PARTS = {
-    "looked": "Preflight, changes nothing",
-    "held": "Hold the fleet",
-    "prepared": "Image or package, once for all hosts",
-    "put": "Image or package on every host",
-    "staged": "The release's files beside what runs, and its own check",
-    "migrated": "Migrate, once for all hosts",
-    "batch": "Roll, host by host",
-    "settling": "Settle the fleet, everywhere or nowhere",
-    "verdict": "Tell what became of it",
+    "look": "Preflight, changes nothing",
+    "hold": "Hold the fleet",
+    "provide": "Image or package on every host",
+    "stage": "The release's files beside what runs, and its own check",
+    "migrate": "Migrate, once for all hosts",
+    "roll": "Roll, host by host",
+    "settle": "Settle the fleet, everywhere or nowhere",
+    "end": "Tell",
 }
 OPTIONS: dict[str, Any] = {
     "operation": {"type": "str", "choices": list(WHAT), "default": "deploy"},
@@ -87,7 +87,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         policy = self._policy(options, computed)
 
         async def take() -> FleetReport:
-            opened = open_hosts(self, task_vars, hosts)
+            opened = {name: Shown(host) for name, host in open_hosts(self, task_vars, hosts).items()}
             try:
                 return await coordinator.run(
                     policy, targets, opened, self._contents(computed), release_id, telling, Time(), probe,
@@ -176,6 +176,21 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         return result
 
 
+class Shown:
+    """A host whose requests are shown with -vvv, without what is in them."""
+
+    def __init__(self, host: Host) -> None:
+        self.name = host.name
+        self._host = host
+        self.send, self.fetch, self.close = host.send, host.fetch, host.close
+
+    async def call(
+        self, verb: str, arguments: Mapping[str, Any], on_event: Callable[[dict[str, Any]], None] | None = None
+    ) -> dict[str, Any]:
+        Display().vvv(f"slipway: {verb}", host=self.name)
+        return await self._host.call(verb, arguments, on_event)
+
+
 class Time:
     """The time that everybody has."""
 
@@ -192,19 +207,16 @@ class Telling:
     def __init__(self) -> None:
         self._progress = events.Progress()
         self._began: list[tuple[str, float]] = []
-        self._part(PARTS["looked"], time.time())
 
     def __call__(self, event: Event) -> None:
-        if event.kind in PARTS:
-            self._part(PARTS[event.kind], event.at)
+        if event.kind == "part":
+            self._part(PARTS[event.about["name"]], event.at)
         if live.shown:
             Display().display(live.packed(event))
         for text, color in self._progress.lines(event):
             Display().display(text, color=color or None)
 
     def _part(self, name: str, at: float) -> None:
-        if self._began and self._began[-1][0] == name:
-            return
         self._began.append((name, at))
         Display().display(f"\n{name}", color="bright blue")
 

@@ -188,13 +188,13 @@ if LONG:
     POINTS += [
         ("Hold the fleet", 1.0, signal.SIGKILL),
         ("beside what runs", 1.5, signal.SIGTERM),
-        ("Put the release's files on the host", 0.2, signal.SIGKILL),
-        ("Let the release check itself", 0.5, signal.SIGINT),
-        ("Start the probe", 0.3, signal.SIGTERM),
+        ("Image or package on every host", 0.2, signal.SIGKILL),
+        ("and its own check", 2.5, signal.SIGINT),
+        ("Roll, host by host", 0.3, signal.SIGTERM),
         ("Roll, host by host", 1.5, signal.SIGKILL),
         ("Roll, host by host", 6.0, signal.SIGTERM),
         ("Settle the fleet", 0.5, signal.SIGKILL),
-        ("PLAY [Tell]", 0.1, signal.SIGKILL),
+        ("\nTell", 0.1, signal.SIGKILL),
     ]
 
 

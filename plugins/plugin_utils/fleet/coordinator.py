@@ -85,6 +85,7 @@ async def run(
 async def story(this: Run, watch: Optional[Watch], pending: Optional[Pending]) -> FleetReport:
     """A run from its first question to its verdict."""
     try:
+        this.begin("look")
         await look(this)
         agree(this)
         if not this.changing:
@@ -101,10 +102,12 @@ async def change(this: Run, watch: Optional[Watch]) -> None:
     """All that changes something, from the first lease to the last. Raises Stopped where nothing was switched."""
     async with kept(this):
         try:
+            this.begin("hold")
             await hold(this)
             if this.policy.operation == "rollback":
                 await check_return(this)
             if this.policy.operation == "deploy":
+                this.begin("provide")
                 await provide(this)
             if this.changing:
                 await turn_over(this, watch)
@@ -119,12 +122,17 @@ async def turn_over(this: Run, watch: Optional[Watch]) -> None:
     bills = Bills(this.changing)
     try:
         if this.policy.operation == "deploy":
+            this.begin("stage")
             await stage(this)
+            this.begin("migrate")
             await migrate(this)
         this.refuse_when_stopped()
         async with watched(this, watch):
+            this.begin("roll")
             await roll(this)
-            await settle(this)
+            if this.fell_short:
+                this.begin("settle")
+                await settle(this)
         if not this.fell_short:
             await bills.put(this)
     finally:

@@ -181,6 +181,10 @@ class Run:
         """How a message begins that ends the run before anything was switched."""
         return "nothing was switched" if self.changed else "nothing was changed"
 
+    def begin(self, part: str) -> None:
+        """Tell which part of the run begins now."""
+        self.tell("part", name=part)
+
     def tell(self, kind: str, member: Optional[Member] = None, **about: Any) -> None:
         """A run goes on whatever is wrong with those who are told."""
         with suppress(Exception):
