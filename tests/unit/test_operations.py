@@ -15,7 +15,7 @@ from ansible_collections.slipway.fleet.plugins.module_utils.release.lease import
 from ansible_collections.slipway.fleet.plugins.module_utils.release.store import Store
 from ansible_collections.slipway.fleet.plugins.module_utils.release.wiring import Leased
 
-from tests.unit.memory import Host, deploy, stage, transaction
+from tests.unit.memory import Host, deploy, no_sync, stage, transaction  # noqa: F401 - a fixture of every test here
 
 
 class World:

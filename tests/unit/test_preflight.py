@@ -12,7 +12,7 @@ import pytest
 from ansible_collections.slipway.fleet.plugins.module_utils.host.errors import SlipwayError
 from ansible_collections.slipway.fleet.plugins.module_utils.release.preflight import HOST, disk_problems, places, seen
 
-from tests.unit.memory import Host, deploy, stage, transaction
+from tests.unit.memory import Host, deploy, no_sync, stage, transaction  # noqa: F401 - a fixture of every test here
 
 
 @pytest.fixture

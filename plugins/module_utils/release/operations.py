@@ -9,7 +9,6 @@ that JSON can hold. Each raises SlipwayError: what was asked was not done, and n
 from __future__ import annotations
 
 import os
-import uuid
 from collections.abc import Callable
 from dataclasses import asdict
 from datetime import datetime, timezone
@@ -146,11 +145,11 @@ def run(arguments: Arguments, tell: Tell) -> Result:
     _fence(arguments)
     transaction = transaction_of(arguments)
     store, runtime = transaction.store, transaction.runtime
-    log = f"oneoff-{uuid.uuid4().hex[:8]}.log"
+    log = store.root / "oneoff.log"
     try:
-        return run_detached(lambda _: run_once(store, runtime, arguments), store.root / log, tell)
+        return run_detached(lambda _: run_once(store, runtime, arguments), log, tell)
     finally:
-        (store.root / log).unlink(missing_ok=True)
+        log.unlink(missing_ok=True)  # what the command printed may be nobody else's to read
 
 
 def activate(arguments: Arguments, tell: Tell) -> Result:

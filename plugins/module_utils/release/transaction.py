@@ -580,12 +580,12 @@ class Transaction:
     def _abandon(self, intent: Intent, error: Exception) -> SlipwayError:
         """Take the new slot away before it got a request; returns why. The old one was never touched."""
         new, old = intent.slot, other(intent.slot)
-        failure = self._failure(intent, error)
         runs = self._runs(old)
         if runs is False and intent.was:
             runs = self._revive(old, intent.was)
         if intent.was and runs:
             self._try(lambda: self._keep(old, new))
+        failure = self._failure(intent, error)
         self._take_away(intent, failure)
         return failure
 
