@@ -9,8 +9,8 @@ that JSON can hold. Each raises SlipwayError: what was asked was not done, and n
 from __future__ import annotations
 
 import os
-import uuid
 from collections.abc import Callable
+from dataclasses import asdict
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Optional
@@ -22,12 +22,16 @@ from .detach import Tell, run_detached
 from .drainer import Drainer
 from .lease import Lease
 from .model import TransactionError
+from .observe import look as seen_of
 from .observe import observe as observed
 from .observe import surroundings
 from .oneoff import run_once
-from .store import MOMENT, Store
+from .store import MOMENT, Busy, Store
 from .transaction import Transaction
 from .wiring import transaction_of
+
+# More releases than a host will ever have.
+ALL = 1 << 30
 
 Arguments = dict[str, Any]
 Result = dict[str, Any]
@@ -71,7 +75,11 @@ def hold(arguments: Arguments, tell: Tell) -> Result:
     dead = lease.acquire(holder)
     if dead:
         _note(store, "the lock was taken over from a run that is gone", holder, dead)
-    return {"changed": False, "lease_file": str(lease.path), "taken_over": dead or {}}
+    held = {"changed": False, "lease_file": str(lease.path), "taken_over": dead or {}}
+    if "edge" not in arguments["place"]:  # a module that asks for the lease alone
+        return held
+    seen = seen_of(transaction_of(arguments))
+    return {**held, "serving": seen.serving, "state": asdict(seen.state) if seen.state else None}
 
 
 def renew(arguments: Arguments, tell: Tell) -> Result:
@@ -135,11 +143,11 @@ def run(arguments: Arguments, tell: Tell) -> Result:
     _fence(arguments)
     transaction = transaction_of(arguments)
     store, runtime = transaction.store, transaction.runtime
-    log = f"oneoff-{uuid.uuid4().hex[:8]}.log"
+    log = store.root / "oneoff.log"
     try:
-        return run_detached(lambda _: run_once(store, runtime, arguments), store.root / log, tell)
+        return run_detached(lambda _: run_once(store, runtime, arguments), log, tell)
     finally:
-        (store.root / log).unlink(missing_ok=True)
+        log.unlink(missing_ok=True)  # what the command printed may be nobody else's to read
 
 
 def activate(arguments: Arguments, tell: Tell) -> Result:
@@ -166,9 +174,9 @@ def settle(arguments: Arguments, tell: Tell) -> Result:
 def let_go(arguments: Arguments, tell: Tell) -> Result:
     """End the run on this host: have what is well serve, remove old releases, see to what drains, give the lease back.
 
-    Tells what serves. Nothing of this keeps the lease from being given back.
+    Tells what serves. Nothing of this keeps the lease from being given back. Without `keep` all good releases stay.
     """
-    transaction = transaction_of(arguments)
+    transaction = transaction_of(arguments, keep=arguments.get("keep", ALL))
     run_id = arguments.get("run_id")
     notes: list[str] = []
     if run_id and _lease(arguments).renew(run_id):
@@ -298,15 +306,26 @@ def _limit(transaction: Transaction) -> float:
 
 
 def _settle(transaction: Transaction, back: Optional[str], arguments: Arguments) -> Result:
-    store, holder = transaction.store, _named(arguments)
-    if back and store.holder():
-        store.recall((arguments.get("about") or {}).get("who") or "its run")
+    holder, clock = _named(arguments), transaction.clock
     # One that is not to be taken back goes on to its own end, with its soak.
-    wait = _limit(transaction) + (0.0 if back else float(arguments.get("soak") or 0.0))
-    result: Result = {"changed": False, "phases": []}
-    with store.lock(holder, wait):
-        recovered = transaction.reconcile()
-        serving = transaction.serving()
+    soak = 0.0 if back else float(arguments.get("soak") or 0.0)
+    deadline = clock.monotonic() + _limit(transaction) + soak
+    told = False
+    recovered, serving = None, None
+    while True:
+        if back and transaction.store.holder():
+            # Again and again: one that begins at this moment takes what it finds for what an earlier one was told.
+            transaction.store.recall((arguments.get("about") or {}).get("who") or "its run")
+            told = True
+        try:
+            with transaction.store.lock(holder):
+                recovered = transaction.reconcile()
+                serving = transaction.serving()
+            break
+        except Busy:
+            if clock.monotonic() >= deadline:
+                raise
+    result: Result = {"changed": told or recovered is not None, "phases": transaction.phases}
     if back and serving != back:
-        result = _activate(transaction, holder, MOMENT)
+        result = _activate(transaction, holder, _limit(transaction))
     return {**result, "recovered": recovered, "now": observed(transaction)}
