@@ -35,7 +35,7 @@ class _Made:
 
 
 def destructive(sql: str) -> list[str]:
-    """The statements of `sql` (PostgreSQL's) that may break a release that knows only the schema before, a line each."""
+    """The statements of `sql` (PostgreSQL's) that may break a release that knows the schema before, a line each."""
     made = _Made()
     try:
         statements = list(_statements(sql))

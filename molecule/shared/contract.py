@@ -145,15 +145,20 @@ def get(host: Any, path: str) -> tuple[int, str]:
 def app_processes(host: Any, promise: Promise) -> list[int]:
     """Process ids of the app, as the host sees them."""
     if promise.runtime == "compose":
-        found = host.check_output(
-            f"docker ps --quiet --filter label=slipway.app={promise.app} | xargs --max-args=1 -I@ docker top @ -o pid"
-        )
+        found = "\n".join(of_each_container(host, "docker top {} -o pid", f"--filter label=slipway.app={promise.app}"))
     else:
         group = shown(host, live_unit(host, promise), "ControlGroup")
         found = host.check_output(
             f"cd /sys/fs/cgroup; cat '.{group}/cgroup.procs' 'systemd{group}/cgroup.procs' 2>/dev/null || true"
         )
     return sorted({int(word) for word in found.split() if word.isdigit()})
+
+
+def of_each_container(host: Any, command: str, filters: str = "") -> list[str]:
+    """What a command says of each container that runs and is still there when its turn comes."""
+    names = host.check_output(f"docker ps --quiet {filters}").split()
+    results = [host.run(command.format(name)) for name in names]
+    return [result.stdout for result in results if result.rc == 0]
 
 
 def live_slot(host: Any, promise: Promise) -> str:

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from contract import Promise, promise_of
+from contract import Promise, of_each_container, promise_of
 
 ENGINES = (
     "docker.io",
@@ -26,7 +26,8 @@ def promise(host: Any) -> Promise:
 
 @pytest.fixture(scope="module")
 def containers(host: Any) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = json.loads(host.check_output("docker ps --quiet | xargs docker inspect"))
+    found = [json.loads(said)[0] for said in of_each_container(host, "docker inspect {}")]
+    assert len(found) >= 3, "the app, its database and its cache"
     return found
 
 

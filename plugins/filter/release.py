@@ -76,7 +76,7 @@ def secret_files(secrets: dict[str, Any], directory: str, owner: int | str) -> l
         {"dest": directory, "state": "directory", "owner": user, "group": user, "mode": "0500"}
     ]
     for name, value in sorted(secrets.items()):
-        if not _NAME.match(str(name)):
+        if not _NAME.fullmatch(str(name)):
             raise AnsibleFilterError(
                 f"the secret name {str(name)!r} must be letters, digits and underscores, as in an environment variable"
             )

@@ -106,7 +106,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.host.errors import SlipwayError
-from ..module_utils.release.preflight import HOST, find_problems, seen
+from ..module_utils.release.preflight import HOST, busy_problem, find_problems, seen
 from ..module_utils.release.wiring import PLACE_ARGUMENTS, arguments_of, transaction_of
 
 ARGUMENTS: dict[str, Any] = {
@@ -134,6 +134,8 @@ def main() -> None:
     host = {name: options[name] for name in HOST}
     transaction = transaction_of(arguments_of(options))
     problems = find_problems(purpose, release, options["run"], host, transaction, options["edge"])
+    if busy := busy_problem(transaction.store.holder() or ""):
+        problems.append(busy)
     if problems and not module.check_mode:
         module.fail_json(
             msg="nothing was changed; this host cannot take a release: " + "; ".join(problems), problems=problems

@@ -16,6 +16,7 @@ import yaml
 from ansible_collections.slipway.fleet.plugins.action.bundle import needs_of
 from ansible_collections.slipway.fleet.plugins.module_utils.host import packages as host_packages
 from ansible_collections.slipway.fleet.plugins.module_utils.host.packages import HostPackages, PackagesError
+from ansible_collections.slipway.fleet.plugins.module_utils.image.local import ImageError
 from ansible_collections.slipway.fleet.plugins.plugin_utils.bundle.archive import (
     MANIFEST,
     SUMS,
@@ -36,6 +37,8 @@ from ansible_collections.slipway.fleet.plugins.plugin_utils.bundle_builder impor
 from ansible_collections.slipway.fleet.plugins.plugin_utils.bundle_builder import (
     project as bundle_project,
 )
+from ansible_collections.slipway.fleet.plugins.plugin_utils.image.bundle import FromBundle
+from ansible_collections.slipway.fleet.plugins.plugin_utils.image.request import ImageRequest
 
 ROOT = Path(__file__).resolve().parents[2]
 EMPTY: dict[str, Any] = {"images": [], "debian": [], "wheels": []}
@@ -389,3 +392,43 @@ def test_the_project_is_in_it_as_git_has_it(tmp_path: Path) -> None:
     assert names["slipway-1.0/.collections/ansible_collections/slipway/fleet"].issym()
     assert names["slipway-1.0/playbooks/deploy.yml"].isfile()
     assert not [name for name in names if "/.git/" in name or "/reports/" in name]
+
+
+@pytest.mark.parametrize(
+    "name", ["wheels/../../x", "../x", "/x", "wheels//x", "wheels/./x", "wheels/..", "a\nb", "a b", "C:\\x", "wheels/"]
+)
+def test_a_part_that_would_lie_elsewhere_is_refused(name: str, tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match="which no bundle has, so nothing was done"):
+        Bundle(written(tmp_path / "b.tar", {name: b"x"}))
+
+
+@pytest.mark.parametrize("name", ["debian/trixie-amd64/a_1%3a2~rc1+b1_amd64.deb", "wheels/a-1.0+local-py3.whl"])
+def test_names_of_packages_are_taken(name: str, tmp_path: Path) -> None:
+    assert Bundle(written(tmp_path / "b.tar", {name: b"x"})).read(name) == b"x"
+
+
+def test_a_link_or_a_second_part_of_a_name_is_refused(file: Path) -> None:
+    for kind, name in ((tarfile.SYMTYPE, "wheels/link"), (tarfile.REGTYPE, "b")):
+        copy = file.with_name("copy.tar")
+        copy.write_bytes(file.read_bytes())
+        with tarfile.open(copy, "a") as tar:
+            item = tarfile.TarInfo(name)
+            item.type, item.linkname = kind, "/etc/passwd"
+            tar.addfile(item)
+        with pytest.raises(BundleError, match="which no bundle has"):
+            Bundle(copy)
+
+
+def test_a_wheel_that_would_lie_elsewhere_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    file = written(tmp_path / "b.tar", {}, wheels=["x/../../../../escaped"])
+    with pytest.raises(BundleError, match="names a wheel"):
+        wheels_of(file)
+    assert not list(tmp_path.rglob("escaped"))
+
+
+def test_a_key_for_signatures_that_nobody_would_look_for_is_refused(file: Path) -> None:
+    source = FromBundle(ImageRequest(name="app", bundle=str(file), cosign_key="cosign.pub"), file)
+    for step in (source.identify, source.wanted):
+        with pytest.raises(ImageError, match=r"cosign_key is set, but .*Nobody would look"):
+            step()

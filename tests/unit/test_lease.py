@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.slipway.fleet.plugins.module_utils.host.errors import Fenced
 from ansible_collections.slipway.fleet.plugins.module_utils.release.lease import LIFETIME, Held, Lease
 
 
@@ -79,3 +80,53 @@ def test_to_free_breaks_the_lease_of_a_run_too(lease: Lease) -> None:
     assert [entry["run"] for entry in lease.free()] == ["ann"]
     assert lease.holder() is None
     assert lease.free() == []
+
+
+def test_a_refusal_says_when_the_lock_frees_itself(lease: Lease) -> None:
+    lease.acquire(holder("ann"))
+    grow_old(lease, 20)
+    with pytest.raises(Held, match=r"frees itself in (99|100) s unless it is seen again") as caught:
+        lease.acquire(holder("bob"))
+    assert caught.value.kind == "held"
+    assert caught.value.details["seconds"] == pytest.approx(LIFETIME - 20, abs=5)
+    lease.freeze("the sale runs", {"who": "ann", "from": "desk", "since": "today"})
+    with pytest.raises(Held, match="frozen") as caught:
+        lease.acquire(holder("bob"))
+    assert caught.value.details == {}
+
+
+def test_a_run_that_lost_its_lease_is_told_to_whom(lease: Lease) -> None:
+    lease.acquire(holder("ann"))
+    lease.require("ann")
+    assert lease.lost("ann") == ""
+    grow_old(lease, LIFETIME + 1)
+    lease.acquire(holder("bob"))
+    assert "held by a deploy by bob from ci now" in lease.lost("ann")
+    with pytest.raises(Fenced, match="a deploy by bob from ci does"):
+        lease.require("ann")
+    lease.free()
+    assert "ran out or was broken" in lease.lost("ann")
+    with pytest.raises(Fenced, match="nobody does"):
+        lease.require("ann")
+
+
+def test_a_run_that_was_late_and_that_nobody_took_over_from_goes_on(lease: Lease) -> None:
+    lease.acquire(holder("ann"))
+    grow_old(lease, LIFETIME + 60)
+    assert lease.lost("ann") == ""
+    with pytest.raises(Held):
+        lease.acquire(holder("bob"))
+
+
+def test_a_freeze_stops_who_holds_the_lease_from_going_further(lease: Lease) -> None:
+    lease.acquire(holder("ann"))
+    lease.freeze("the sale runs", {"who": "bob", "from": "desk", "since": "today"})
+    assert lease.lost("ann") == "the app was frozen meanwhile by bob: the sale runs"
+    lease.require("ann")  # it may put back what it changed
+
+
+def test_what_another_version_wrote_into_a_lease_is_no_error(lease: Lease) -> None:
+    lease.path.parent.mkdir()
+    lease.path.write_text('{"run": "ann", "novelty": 1}')
+    with pytest.raises(Held, match="a run by somebody from somewhere"):
+        lease.acquire(holder("bob"))

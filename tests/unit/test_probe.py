@@ -334,7 +334,7 @@ async def ended(process: subprocess.Popen[bytes]) -> int:
 
 async def written(path: Path) -> None:
     async with asyncio.timeout(20):
-        while not path.exists():  # noqa: ASYNC110, ASYNC240 - another process makes it
+        while not path.exists():
             await asyncio.sleep(0.05)
 
 

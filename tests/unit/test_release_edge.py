@@ -12,7 +12,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from ansible_collections.slipway.fleet.plugins.module_utils.edge.haproxy import Edge, EdgeError, Server, parse_servers
+from ansible_collections.slipway.fleet.plugins.module_utils.edge.haproxy import (
+    Edge,
+    EdgeError,
+    NotStored,
+    Server,
+    parse_servers,
+)
 from ansible_collections.slipway.fleet.plugins.module_utils.release.probe import get
 
 CONFIGURATION = """
@@ -119,6 +125,71 @@ def test_drain_and_ready_move_requests_and_survive_a_restart(here: Path, haproxy
     edge.set_state("blue", "ready")
     edge.set_state("green", "drain")
     assert {get(str(here / "web.sock"), "/", 5).body for _ in range(6)} == {"blue"}
+
+
+def test_a_state_that_cannot_be_stored_is_set_all_the_same(here: Path, haproxy: Callable[[], Edge]) -> None:
+    haproxy()
+    edge = Edge(str(here / "admin.sock"), "app_links", str(here / "nowhere/state"))
+    with pytest.raises(NotStored, match="cannot be written"):
+        edge.set_state("blue", "drain")
+    assert [edge.servers()[slot].enabled for slot in ("blue", "green")] == [False, True]
+
+
+class Answers(Edge):
+    """An edge whose answers are made up: the worker of `workers[0]` answers until the next `set server`."""
+
+    def __init__(self, here: Path, *workers: str) -> None:
+        super().__init__(str(here / "admin.sock"), "app_links", str(here / "state"))
+        self.workers = list(workers)
+        self.told: list[str] = []
+
+    def ask(self, command: str) -> str:
+        if command.startswith("set"):
+            self.told.append(command)
+            return ""
+        enabled = self.workers.pop(0) if len(self.workers) > 1 else self.workers[0]
+        rows = "".join(f"3 app_links 1 {slot} 2 {0 if slot in enabled.split() else 8}\n" for slot in ("blue", "green"))
+        return f"1\n# be_id be_name srv_id srv_name srv_op_state srv_admin_state\n{rows}"
+
+
+def test_a_worker_that_does_not_know_what_was_set_is_told_again_before_it_is_stored(tmp_path: Path) -> None:
+    edge = Answers(tmp_path, "blue", "blue", "blue green")
+    edge.set_state("green", "ready")
+    assert len(edge.told) == 3
+    assert "green 2 0" in (tmp_path / "state").read_text()
+
+
+def test_one_that_never_keeps_it_is_named_and_nothing_is_stored(tmp_path: Path) -> None:
+    with pytest.raises(EdgeError, match="did not keep"):
+        Answers(tmp_path, "blue").set_state("green", "ready")
+    assert not (tmp_path / "state").exists()
+
+
+def test_two_apps_never_store_an_older_dump_over_a_newer_one(tmp_path: Path) -> None:
+    """Every dump has the servers of all apps; set, dump and store are one step for the host."""
+    current: dict[str, str] = {}
+
+    class Shared(Answers):
+        def ask(self, command: str) -> str:
+            if command.startswith("set"):
+                current[command.split()[2]] = command.rsplit(maxsplit=1)[-1]
+                return ""
+            rows = [f"3 {name.replace('/', ' 1 ')} 2 {0 if state == 'ready' else 8}" for name, state in current.items()]
+            time.sleep(0.01)
+            return "1\n# be_id be_name srv_id srv_name srv_op_state srv_admin_state\n" + "\n".join(rows) + "\n"
+
+    def work(backend: str) -> None:
+        edge = Shared(tmp_path, "")
+        edge.backend = backend
+        for state in ("ready", "drain") * 10:
+            edge.set_state("blue", state)
+
+    threads = [threading.Thread(target=work, args=(f"app_{number}",)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (tmp_path / "state").read_text().count(" 8\n") == 4
 
 
 def test_what_is_wrong_is_named(here: Path, haproxy: Callable[[], Edge]) -> None:

@@ -135,5 +135,5 @@ def compiled(archive: Path) -> bytes:
         for name in sources.namelist():
             code = compile(sources.read(name), name, "exec", dont_inherit=True)
             # As importlib writes it; time and size of the source are not looked at where there is none.
-            codes.writestr(f"{name}c", importlib.util.MAGIC_NUMBER + bytes(12) + marshal.dumps(code))
+            codes.writestr(zipfile.ZipInfo(f"{name}c"), importlib.util.MAGIC_NUMBER + bytes(12) + marshal.dumps(code))
     return target.getvalue()

@@ -38,6 +38,8 @@ class NotStored(EdgeError):
     """A state is set in the running HAProxy, and its next reload or start would forget it."""
 
 
+# How the table of `show servers state` begins.
+STATES = "# be_id "
 # Dumps that are compared with what was set before it is given up; a reload in between takes one.
 ATTEMPTS = 5
 ANSWER_LIMIT = 16 << 20  # bytes; a host with a thousand servers answers with less than one
@@ -117,7 +119,9 @@ class Edge:
 
         Raises EdgeError when the configuration does not know the app.
         """
-        found = parse_servers(self.ask("show stat"), self.ask("show servers state"), self.backend)
+        # One connection for both: in a reload two may be answered by two workers, which do not know the same.
+        statistics, mark, states = self.ask("show stat;show servers state").partition(STATES)
+        found = parse_servers(statistics, mark + states, self.backend)
         if not self.expected <= set(found):
             raise EdgeError(
                 f"HAProxy has no backend {self.backend} with the servers {' and '.join(sorted(self.expected))}; "

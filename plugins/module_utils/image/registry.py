@@ -11,6 +11,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import http.client
+import ipaddress
 import json
 import re
 import socket
@@ -102,12 +103,12 @@ def parse(text: str) -> Reference:
     if registry == DOCKER_HUB and "/" not in repository:
         repository = f"library/{repository}"
     reference = Reference(registry, repository, tag, digest)
-    if not (_REGISTRY.match(registry) and _REPOSITORY.match(repository)):
+    if not (_REGISTRY.fullmatch(registry) and _REPOSITORY.fullmatch(repository)):
         raise RegistryError(
             f"{text!r} is no image name; write REGISTRY/REPOSITORY:TAG or REGISTRY/REPOSITORY@sha256:..., the "
             "repository in lower case"
         )
-    if not (tag or digest) or (tag and not _TAG.match(tag)) or (digest and not _DIGEST.match(digest)):
+    if not (tag or digest) or (tag and not _TAG.fullmatch(tag)) or (digest and not _DIGEST.fullmatch(digest)):
         raise RegistryError(
             f"{text!r} has neither a tag nor a digest that a registry could have; write "
             f"{reference.name}:TAG or {reference.name}@sha256:... with 64 hexadecimal digits"
@@ -190,7 +191,8 @@ class Registry:
         self._who = who
         self._sleep = sleep
         self._authorization = ""
-        self._opener = urllib.request.build_opener(urllib.request.HTTPSHandler(context=self._context()))
+        https = urllib.request.HTTPSHandler(context=self._context())
+        self._opener = urllib.request.build_opener(https, _StaysEncrypted)
 
     def resolve(self) -> Resolved:
         """The digest of the image and what it is made for.
@@ -257,7 +259,7 @@ class Registry:
     def _verified(self, answer: Answer, wanted: str) -> str:
         """The digest of what came. Raises RegistryError where it is not what was asked for or promised."""
         promised = wanted or _header(answer, "Docker-Content-Digest")
-        algorithm = promised.partition(":")[0] if _DIGEST.match(promised) else "sha256"
+        algorithm = promised.partition(":")[0] if _DIGEST.fullmatch(promised) else "sha256"
         came = f"{algorithm}:{hashlib.new(algorithm, answer.body).hexdigest()}"
         if promised not in ("", came):
             raise self._wrong(
@@ -416,8 +418,25 @@ def authorities(path: str) -> str:
     return text
 
 
+class _StaysEncrypted(urllib.request.HTTPRedirectHandler):
+    """Follows no redirection to where everybody on the way could answer in the registry's place."""
+
+    def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
+        if not newurl.startswith("https://"):
+            fp.close()
+            raise RegistryError(
+                f"the registry {urllib.parse.urlsplit(req.full_url).netloc} redirects to {newurl}, which is not HTTPS; "
+                "it was not followed. Correct the registry's configuration, or that of the proxy in front of it"
+            )
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
 def _is_local(host: str) -> bool:
-    return host in ("localhost", "::1") or host.startswith("127.")
+    """Whether a name means this machine: one that only begins like an address of it does not."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _is_trouble(answer: Answer) -> bool:

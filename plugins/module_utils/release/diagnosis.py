@@ -26,10 +26,10 @@ def _exception_in(line: str) -> str:
     """The last exception that one line names."""
     parts = line.split(": ")
     for position in range(len(parts) - 2, -1, -1):
-        name = _last_word(parts[position])
-        text = _until(parts[position + 1 :])
-        if name.endswith(_KINDS) and text:
-            return f"{name}: {text}"
+        if not parts[position].endswith(_KINDS):
+            continue
+        if text := _until(parts[position + 1 : position + 21]):
+            return f"{_last_word(parts[position])}: {text}"
     return ""
 
 
@@ -43,7 +43,7 @@ def _last_word(text: str) -> str:
 
 def _until(parts: list[str]) -> str:
     """The text of an exception, up to what ends it inside JSON."""
-    text = ": ".join(parts[:20])[:_TEXT]
+    text = ": ".join(parts)[:_TEXT]
     for end in ('"', "\\"):
         text = text.partition(end)[0]
     return text.strip()

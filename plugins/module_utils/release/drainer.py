@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Optional
 
+from .model import Draining, other
 from .store import Busy
 from .transaction import UNSEEN, Transaction
 
@@ -47,7 +48,7 @@ class Drainer:
             if spent >= 2 * limit + 600:
                 return None
             try:
-                if spent >= limit or self._ended(found.slot):
+                if spent >= limit or self._ended(found):
                     with transaction.store.lock("the end of a drain", 0.0):
                         if transaction.draining() == found:
                             return transaction.end_draining()
@@ -57,10 +58,16 @@ class Drainer:
             clock.sleep(EVERY)
         return None
 
-    def _ended(self, slot: str) -> bool:
-        """Nothing is left, and nothing new is sent there: a reload that took the state back is undone."""
-        server = self.transaction.edge.servers()[slot]
-        if server.enabled:
-            self.transaction.edge.set_state(slot, "drain")
-            return False
-        return server.sessions == 0
+    def _ended(self, draining: Draining) -> bool:
+        """Nothing is left, and nothing new is sent there: a reload that took the state back is undone.
+
+        With the lock of the app: a transaction may be sending requests there again, since the other slot is not well.
+        """
+        transaction, slot = self.transaction, draining.slot
+        server = transaction.edge.servers()[slot]
+        if not server.enabled:
+            return server.sessions == 0
+        with transaction.store.lock("a drain", 0.0):
+            if transaction.draining() == draining and transaction.edge.servers()[other(slot)].answers:
+                transaction.edge.set_state(slot, "drain")
+        return False

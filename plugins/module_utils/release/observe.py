@@ -71,6 +71,8 @@ def observe(transaction: Transaction) -> dict[str, Any]:
         health = found.error or str(found.status)
         if found.error or found.status != OK:
             drift.append(f"unhealthy: {found.error or f'{found.status} {found.body[:200]}'}")
+            if serving and serving["slot"] == slot:
+                serving = None  # it gets requests, and does not answer them
     return {
         "state": asdict(seen.state) if seen.state else None,
         "serving": serving,

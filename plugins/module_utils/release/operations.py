@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import Callable
+from dataclasses import asdict
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Optional
@@ -25,7 +26,7 @@ from .model import TransactionError
 from .observe import observe as observed
 from .observe import surroundings
 from .oneoff import run_once
-from .store import MOMENT, Store
+from .store import MOMENT, Busy, Store
 from .transaction import Transaction
 from .wiring import transaction_of
 
@@ -71,7 +72,12 @@ def hold(arguments: Arguments, tell: Tell) -> Result:
     dead = lease.acquire(holder)
     if dead:
         _note(store, "the lock was taken over from a run that is gone", holder, dead)
-    return {"changed": False, "lease_file": str(lease.path), "taken_over": dead or {}}
+    held = {"changed": False, "lease_file": str(lease.path), "taken_over": dead or {}}
+    if "edge" not in arguments["place"]:  # a module that asks for the lease alone
+        return held
+    transaction = transaction_of(arguments)
+    state = transaction.state()
+    return {**held, "serving": transaction.serving(), "state": asdict(state) if state else None}
 
 
 def renew(arguments: Arguments, tell: Tell) -> Result:
@@ -298,15 +304,25 @@ def _limit(transaction: Transaction) -> float:
 
 
 def _settle(transaction: Transaction, back: Optional[str], arguments: Arguments) -> Result:
-    store, holder = transaction.store, _named(arguments)
-    if back and store.holder():
-        store.recall((arguments.get("about") or {}).get("who") or "its run")
+    holder, clock = _named(arguments), transaction.clock
     # One that is not to be taken back goes on to its own end, with its soak.
-    wait = _limit(transaction) + (0.0 if back else float(arguments.get("soak") or 0.0))
-    result: Result = {"changed": False, "phases": []}
-    with store.lock(holder, wait):
-        recovered = transaction.reconcile()
-        serving = transaction.serving()
+    soak = 0.0 if back else float(arguments.get("soak") or 0.0)
+    deadline = clock.monotonic() + _limit(transaction) + soak
+    told = False
+    while True:
+        if back and transaction.store.holder():
+            # Again and again: one that begins at this moment takes what it finds for what an earlier one was told.
+            transaction.store.recall((arguments.get("about") or {}).get("who") or "its run")
+            told = True
+        try:
+            with transaction.store.lock(holder):
+                recovered = transaction.reconcile()
+                serving = transaction.serving()
+            break
+        except Busy:
+            if clock.monotonic() >= deadline:
+                raise
+    result: Result = {"changed": told or recovered is not None, "phases": transaction.phases}
     if back and serving != back:
-        result = _activate(transaction, holder, MOMENT)
+        result = _activate(transaction, holder, _limit(transaction))
     return {**result, "recovered": recovered, "now": observed(transaction)}

@@ -131,26 +131,23 @@ def disk_problems(places: dict[Path, bool], needed: int, reserve: int) -> list[s
     return problems
 
 
-def lock_problem(transaction: Transaction, run: str) -> Optional[str]:
-    """Why nobody else may release now: a freeze, another run, or a transaction that outlived its run."""
-    if problem := Lease(transaction.request.app, transaction.store.root).problem(run):
-        return problem
-    if holder := transaction.store.holder():
-        return f"another release of this app is under way here ({holder}); wait until it has ended"
-    return None
+def busy_problem(holder: str) -> Optional[str]:
+    """That a transaction which outlived its run is under way."""
+    return f"another release of this app is under way here ({holder}); wait until it has ended" if holder else None
 
 
 def find_problems(
     purpose: str, wanted: str, run: str, host: dict[str, Any], transaction: Transaction, edge: dict[str, Any]
 ) -> list[str]:
-    """All that would stop a deploy, most basic first."""
+    """All that would stop a deploy, most basic first; but for a transaction that is under way."""
     if os.geteuid() != 0:
         return ["the tasks do not run as root here; set become: true, and give the remote user sudo"]
     root = transaction.store.root
     runtime = runtime_of(purpose, wanted, host["runtime"], transaction)
     tool = docker_problem() if runtime == "compose" else python_problem(host["python"])
     wrong_image = architecture_problem(host["image"], host["architectures"], platform.machine())
-    found = (tool, wrong_image, lock_problem(transaction, run))
+    held = Lease(transaction.request.app, root).problem(run)
+    found = (tool, wrong_image, held)
     problems = [problem for problem in found if problem]
     try:
         transaction.edge.servers()
@@ -203,19 +200,20 @@ def runtime_of(purpose: str, wanted: str, otherwise: str, transaction: Transacti
 def look(arguments: dict[str, Any], transaction: Transaction) -> dict[str, Any]:
     """The verb `look`: problems, what serves, and whether that is the wanted release.
 
-    A damaged record is drift. Why there is no release to return to or to restart is a problem.
+    A damaged record is drift. That there is no release to restart, or to return to by its name, is a problem; where a
+    rollback names none, `good` has what the host could return to. `busy` is who has a transaction under way.
     """
     host = {**HOST, **(arguments.get("host") or {})}
     purpose, wanted = arguments.get("purpose") or "deploy", arguments.get("release") or ""
     edge = arguments["place"]["edge"]
     problems = find_problems(purpose, wanted, arguments.get("run_id") or "", host, transaction, edge)
-    found: dict[str, Any] = {}
     try:
         found = seen(purpose, wanted, host, transaction)
     except SlipwayError as error:
-        problems.append(str(error))
-        found = seen("deploy", "", host, transaction)
-    return {"problems": problems, **found}
+        if wanted or purpose != "rollback":
+            problems.append(str(error))
+        found = {**seen("deploy", "", host, transaction), "settled": False}
+    return {"problems": problems, "busy": transaction.store.holder() or "", **found}
 
 
 def seen(purpose: str, wanted: str, host: dict[str, Any], transaction: Transaction) -> dict[str, Any]:

@@ -151,10 +151,11 @@ class Transaction:
         Raises TransactionError when it was refused and Fenced when the run may not, with the earlier release serving as
         before; any other SlipwayError or OSError came before anything was changed.
         """
+        # Before what a crash left is finished or undone: that is what the caller was told, and it may change it.
+        self._expect(self.look())
         recovered = self.reconcile()
         sight = self.look()
         live = sight.live(self._recorded_slot())
-        self._expect(sight)
         if live and self._settled(sight, live) and not self.request.restart:
             state = self._remember(live)
             return self._result(state, changed=recovered is not None, recovered=recovered)
@@ -208,6 +209,7 @@ class Transaction:
         intent = self._intent()
         sight = self.look()
         if intent is None:
+            self._try(self.store.drop_intent)  # one that cannot be read
             return self._mend(sight)
         new, old = intent.slot, other(intent.slot)
         reached = intent.switched or (sight.runs(new) and sight.servers[new].enabled)
@@ -738,7 +740,6 @@ class Transaction:
             return self.store.intent()
         except Damaged as error:
             self.warnings.append(str(error))
-            self._try(self.store.drop_intent)
             return None
 
     def _recorded_slot(self) -> Optional[str]:

@@ -20,6 +20,7 @@ import gzip
 import hashlib
 import json
 import os
+import re
 import shutil
 import tarfile
 import tempfile
@@ -32,6 +33,8 @@ FORMAT = 1
 MANIFEST = "manifest.json"
 SUMS = "SHA256SUMS"
 BLOCK = 1 << 20
+# A file or directory in the name of a part: never one that leads out of where it is put.
+_STEP = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9._+~:@%=,-]+")
 
 
 class BundleError(Exception):
@@ -128,7 +131,7 @@ class Bundle:
         self.path = path
         try:
             with tarfile.open(path, "r:") as tar:
-                self._parts = {item.name: item for item in tar}
+                self._parts = _named(list(tar), path)
         except FileNotFoundError:
             raise BundleError(
                 f"there is no bundle {path}; slipway_bundle names it, and `make bundle` makes it"
@@ -234,6 +237,17 @@ class Bundle:
         )
 
 
+def _named(items: list[tarfile.TarInfo], path: Path) -> dict[str, tarfile.TarInfo]:
+    """The parts by name. Raises BundleError where one is no file, is there twice, or is named as no part is."""
+    found: dict[str, tarfile.TarInfo] = {}
+    for item in items:
+        steps = item.name.split("/")
+        if not item.isreg() or not all(_STEP.fullmatch(step) for step in steps) or item.name in found:
+            raise BundleError(f"{path} has a part {item.name[:200]!r}, which no bundle has, so nothing was done")
+        found[item.name] = item
+    return found
+
+
 def _parse_sums(text: bytes, path: Path) -> dict[str, str]:
     sums = {}
     for line in text.decode(errors="replace").splitlines():
@@ -261,6 +275,8 @@ def wheels_of(path: Path) -> Path:
             taken = Path(directory) / "wheels"
             taken.mkdir()
             for name in bundle.manifest["wheels"]:
+                if not _STEP.fullmatch(str(name)):
+                    raise BundleError(f"the manifest of {path} names a wheel {str(name)[:200]!r}, so nothing was done")
                 with open(taken / name, "wb") as target:
                     bundle.copy(f"wheels/{name}", target)
             taken.rename(place)

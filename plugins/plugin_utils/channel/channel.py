@@ -92,12 +92,12 @@ class Channel:
                 await self._opened
         except TimeoutError:
             said = self._opening.last_words()
-            self._break(
+            await self._give_up(
                 f"no answer within {self._started.patience:.0f} s" + (f"; its last words: {said}" if said else "")
             )
             raise Unreachable(self.broken) from None
         except BaseException:
-            self._break("the channel was not opened")
+            await self._give_up("the channel was not opened")
             raise
         finally:
             self._started.begun()
@@ -262,7 +262,11 @@ class Channel:
             with suppress(TimeoutError):
                 async with asyncio.timeout(FAREWELL):
                     await self._ended.wait()
-            self._break("the channel was closed")
+        await self._give_up("the channel was closed")
+
+    async def _give_up(self, why: str) -> None:
+        """Break the channel and leave no process behind."""
+        self._break(why)
         await self._exit_code(BURIAL)
         if self._end:
             await self._end

@@ -187,6 +187,7 @@ class AgentHost:
         mark = new_mark()
         async with settings.opening:
             if broken:
+                await broken.close()
                 await asyncio.to_thread(way.forget)
             started = way.start(command(agent, mark, access.python, settings.place))
             opening = Opening(agent, mark, bytearray(greeting), started.become)

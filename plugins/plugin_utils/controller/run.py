@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from ansible import constants
 from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.plugins.action import ActionBase
@@ -71,9 +72,13 @@ def whence() -> str:
 
 
 def run_id() -> str:
-    """Names this run of ansible-playbook, the same for all hosts and tasks."""
-    pid = main_process()
-    return f"{socket.gethostname()}-{pid}-{started(pid)}"
+    """Names this run of ansible-playbook, the same for all hosts and tasks, and no other run anywhere.
+
+    Machines of a CI come from one snapshot: name, process ids and clocks are equal there. Ansible makes a directory
+    for each run, with a random name, before it forks its workers.
+    """
+    _, _, own = Path(constants.DEFAULT_LOCAL_TMP).name.rpartition("ansible-local-")
+    return f"{socket.gethostname()}-{own}"
 
 
 def reports(task_vars: dict[str, Any]) -> Path:

@@ -180,10 +180,12 @@ def sentence(word: str, rows: Sequence[Mapping[str, Any]], release: str, reason:
     first = next((row for row in rows if row["cause"]), None)
     because = f"{first['host']}: {first['cause']}" if first else reason or "see the table"
     ended = "stopped" if reason and not first else "refused"
+    served = ", ".join(dict.fromkeys(str(row["now"]) for row in rows)) or release
+    each = f"release {release}" if served == release else f"what it is to serve ({served})"
     if word == "nothing":
-        return f"every host serves release {release} already; nothing was changed"
+        return f"every host serves {each} already; nothing was changed"
     if word == "good":
-        return f"every host serves release {release}"
+        return f"every host serves {each}"
     if word == "reverted":
         return f"release {release} was {ended} ({because}); every host serves what it served before"
     if word == "held":

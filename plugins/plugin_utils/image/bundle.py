@@ -31,9 +31,17 @@ class FromBundle:
     def __init__(self, request: ImageRequest, bundle: Path) -> None:
         self._name = request.name
         self._path = bundle
+        self._key = request.cosign_key
 
     @cached_property
     def _bundle(self) -> Bundle:
+        if self._key:
+            raise ImageError(
+                f"fastapi_image_cosign_key is set, but the image comes from the bundle {self._path}, and signatures of "
+                "images are in the registry, where they are looked for when a bundle is made. Nobody would look now: "
+                "check a signature of the bundle itself (cosign verify-blob), and empty the key for this run: "
+                "-e fastapi_image_cosign_key="
+            )
         try:
             return Bundle(self._path)
         except BundleError as error:

@@ -32,8 +32,8 @@ def broken_rules(rules: Iterable[Mapping[str, Any]], value_of: Values) -> list[s
     """A sentence for each value that breaks its rule.
 
     A rule has the `name` of a variable and either the `least` that a number may be, the `least_items` that a list must
-    have, or what a text must be `like` (a regular expression); `use` says what to put there instead. Each item of a
-    list counts by itself, and each key of a dictionary.
+    have, or what a text must be `like`: a regular expression for all of it, a newline at its end included. `use` says
+    what to put there instead. Each item of a list counts by itself, and each key of a dictionary.
     """
     found = []
     for rule in rules:
@@ -47,7 +47,7 @@ def broken_rules(rules: Iterable[Mapping[str, Any]], value_of: Values) -> list[s
             advice = f"at least {rule['least']}"
         else:
             items = [value] if isinstance(value, str) or not isinstance(value, Iterable) else value
-            wrong = [item for item in items if not re.match(rule["like"], str(item))]
+            wrong = [item for item in items if not re.fullmatch(rule["like"], str(item))]
             advice = rule["use"]
         found += [f"{what} is {json.dumps(item)}; use {advice}." for item in wrong]
     return found

@@ -29,6 +29,12 @@ async def opened(place: Path, **more: Any) -> AsyncIterator[AgentHost]:
         await one.close()
 
 
+@pytest.fixture(scope="session")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where a host keeps agents, shared by the tests as by the runs of a host."""
+    return tmp_path_factory.mktemp("host") / "agent"
+
+
 async def until(true: Any) -> None:
     async with asyncio.timeout(20):
         while not true():
@@ -40,8 +46,8 @@ def agents_process(way: Shell) -> int:
     return way.processes[-1].pid
 
 
-async def test_a_verb_gets_its_arguments_and_its_result_comes_back(tmp_path: Path) -> None:
-    async with opened(tmp_path / "agent") as one:
+async def test_a_verb_gets_its_arguments_and_its_result_comes_back(tmp_path: Path, place: Path) -> None:
+    async with opened(place) as one:
         assert await one.call("echo", {"text": "ü\n", "many": list(range(100_000))}) == {
             "text": "ü\n",
             "many": list(range(100_000)),
@@ -49,18 +55,19 @@ async def test_a_verb_gets_its_arguments_and_its_result_comes_back(tmp_path: Pat
 
 
 async def test_a_host_that_has_the_agent_gets_little_more_than_the_question(tmp_path: Path) -> None:
-    async with opened(tmp_path / "agent") as first:
+    place = tmp_path / "agent"
+    async with opened(place) as first:
         await first.call("echo", {})
-    async with opened(tmp_path / "agent") as second:
+    async with opened(place) as second:
         await second.call("echo", {})
 
         assert first.traffic.sent > len(agent().data)
         assert second.traffic.sent + second.traffic.received < 400
 
 
-async def test_events_come_while_it_happens_and_the_lease_is_renewed_meanwhile(tmp_path: Path) -> None:
+async def test_events_come_while_it_happens_and_the_lease_is_renewed_meanwhile(tmp_path: Path, place: Path) -> None:
     events: list[Any] = []
-    async with opened(tmp_path / "agent") as one:
+    async with opened(place) as one:
         long = asyncio.create_task(
             one.call("phases", {"phases": ["gate", "soak"], "directory": str(tmp_path)}, events.append)
         )
@@ -73,9 +80,9 @@ async def test_events_come_while_it_happens_and_the_lease_is_renewed_meanwhile(t
         assert await long == {"ended": True}
 
 
-async def test_nothing_that_is_printed_stands_between_frames(tmp_path: Path) -> None:
+async def test_nothing_that_is_printed_stands_between_frames(tmp_path: Path, place: Path) -> None:
     way = Shell(lambda command: f"echo banner; echo motd >&2; {command}")
-    async with opened(tmp_path / "agent", way=way) as one:
+    async with opened(place, way=way) as one:
         assert await one.call("noisy", {}) == {"quiet": True}
         assert await one.call("echo", {"then": 1}) == {"then": 1}
 
@@ -90,9 +97,9 @@ async def test_nothing_that_is_printed_stands_between_frames(tmp_path: Path) -> 
     ],
 )
 async def test_what_goes_wrong_is_said_and_ends_nothing_else(
-    tmp_path: Path, verb: str, kind: str, details: dict[str, Any], text: str
+    tmp_path: Path, place: Path, verb: str, kind: str, details: dict[str, Any], text: str
 ) -> None:
-    async with opened(tmp_path / "agent") as one:
+    async with opened(place) as one:
         with pytest.raises(Refused, match=text) as refused:
             await one.call(verb, {})
 
@@ -101,11 +108,11 @@ async def test_what_goes_wrong_is_said_and_ends_nothing_else(
         assert await one.call("echo", {"then": 1}) == {"then": 1}
 
 
-async def test_a_listener_that_fails_fails_its_own_call(tmp_path: Path) -> None:
+async def test_a_listener_that_fails_fails_its_own_call(tmp_path: Path, place: Path) -> None:
     def listen(event: Any) -> None:
         raise LookupError(event["phase"])
 
-    async with opened(tmp_path / "agent") as one:
+    async with opened(place) as one:
         with pytest.raises(LookupError, match="gate"):
             await one.call("phases", {"phases": ["gate"], "directory": str(tmp_path)}, listen)
         (tmp_path / "gate").touch()
@@ -113,9 +120,9 @@ async def test_a_listener_that_fails_fails_its_own_call(tmp_path: Path) -> None:
         assert await one.call("echo", {"then": 1}) == {"then": 1}
 
 
-async def test_a_verb_runs_in_clean_surroundings(tmp_path: Path) -> None:
+async def test_a_verb_runs_in_clean_surroundings(tmp_path: Path, place: Path) -> None:
     way = Shell(lambda command: f"export SECRET=s PYTHONPATH=/nowhere LC_ALL=de_DE; umask 0; {command}")
-    async with opened(tmp_path / "agent", way=way, environment={"https_proxy": "http://proxy:3128"}) as one:
+    async with opened(place, way=way, environment={"https_proxy": "http://proxy:3128"}) as one:
         seen = await one.call("surroundings", {"password": "planted-secret"})
 
     assert set(seen["environment"]) == {"PATH", "HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "https_proxy"}
@@ -125,9 +132,9 @@ async def test_a_verb_runs_in_clean_surroundings(tmp_path: Path) -> None:
     assert "proxy" not in seen["command"]
 
 
-async def test_a_killed_agent_is_told_and_the_next_call_has_another(tmp_path: Path) -> None:
+async def test_a_killed_agent_is_told_and_the_next_call_has_another(tmp_path: Path, place: Path) -> None:
     way = Shell()
-    async with opened(tmp_path / "agent", way=way) as one:
+    async with opened(place, way=way) as one:
         events: list[Any] = []
         asked = [
             asyncio.create_task(one.call("phases", {"phases": [phase], "directory": str(tmp_path)}, events.append))
@@ -148,9 +155,9 @@ async def test_a_killed_agent_is_told_and_the_next_call_has_another(tmp_path: Pa
         await until((tmp_path / "ended").exists)
 
 
-async def test_the_connections_last_words_are_the_cause(tmp_path: Path) -> None:
+async def test_the_connections_last_words_are_the_cause(tmp_path: Path, place: Path) -> None:
     way = Shell(lambda command: f"({command}); echo 'Connection to \x1b[1mone\x1b[0m closed by remote host.' >&2")
-    async with opened(tmp_path / "agent", way=way) as one:
+    async with opened(place, way=way) as one:
         await one.call("echo", {})
         asked = asyncio.create_task(one.call("phases", {"phases": ["a"], "directory": str(tmp_path)}))
         await one.call("echo", {})
@@ -162,12 +169,9 @@ async def test_the_connections_last_words_are_the_cause(tmp_path: Path) -> None:
     (tmp_path / "a").touch()
 
 
-async def test_a_host_that_is_silently_gone_is_unreachable_within_the_limit(tmp_path: Path) -> None:
+async def test_a_host_that_is_silently_gone_is_unreachable_within_the_limit(tmp_path: Path, place: Path) -> None:
     way = Shell()
-    async with opened(tmp_path / "agent", way=way) as one:
-        await one.call("echo", {})
-        await one.close()
-    async with opened(tmp_path / "agent", way=way, patience=Patience(0.2, 3)) as one:
+    async with opened(place, way=way, patience=Patience(0.2, 3)) as one:
         events: list[Any] = []
         asked = asyncio.create_task(one.call("phases", {"phases": ["a"], "directory": str(tmp_path)}, events.append))
         await until(lambda: events)
@@ -182,11 +186,9 @@ async def test_a_host_that_is_silently_gone_is_unreachable_within_the_limit(tmp_
     (tmp_path / "a").touch()
 
 
-async def test_an_agent_whose_controller_is_silently_gone_ends(tmp_path: Path) -> None:
+async def test_an_agent_whose_controller_is_silently_gone_ends(tmp_path: Path, place: Path) -> None:
     way = Shell()
-    async with opened(tmp_path / "agent", way=way) as first:
-        await first.call("echo", {})
-    one = host(tmp_path / "agent", way=way, patience=Patience(0.05, 3))
+    one = host(place, way=way, patience=Patience(0.05, 3))
     await one.call("echo", {})
     assert one._line is not None
     timer = one._line._timer  # type: ignore[attr-defined]
@@ -196,19 +198,19 @@ async def test_an_agent_whose_controller_is_silently_gone_ends(tmp_path: Path) -
     await one.close()
 
 
-async def test_a_channel_that_does_not_open_is_given_up(tmp_path: Path) -> None:
+async def test_a_channel_that_does_not_open_is_given_up(tmp_path: Path, place: Path) -> None:
     way = Shell(lambda command: "echo 'Enter one-time code:' >&2; exec sleep 60", patience=0.5)
-    async with opened(tmp_path / "agent", way=way) as one:
+    async with opened(place, way=way) as one:
         with pytest.raises(Unreachable, match="no answer within 0 s; its last words: Enter one-time code:"):
             await one.call("echo", {})
         await until(lambda: way.processes[-1].poll() is not None)
 
 
 @pytest.mark.parametrize("size", [0, 1, 262_144, 30_000_001])
-async def test_a_file_goes_there_and_comes_back(tmp_path: Path, size: int) -> None:
+async def test_a_file_goes_there_and_comes_back(tmp_path: Path, place: Path, size: int) -> None:
     content = os.urandom(size)
     (tmp_path / "layer").write_bytes(content)
-    async with opened(tmp_path / "agent") as one:
+    async with opened(place) as one:
         there = Path(await one.send(tmp_path / "layer"))
         assert there.name == "layer"
         assert there.read_bytes() == content
@@ -220,11 +222,11 @@ async def test_a_file_goes_there_and_comes_back(tmp_path: Path, size: int) -> No
     assert not there.parent.exists(), "it stays until the run is over"
 
 
-async def test_a_transfer_holds_little_in_memory(tmp_path: Path) -> None:
+async def test_a_transfer_holds_little_in_memory(tmp_path: Path, place: Path) -> None:
     """Several requests are under way and no more; the rest waits on the disk."""
     with (tmp_path / "large").open("wb") as stream:
         stream.truncate(50_000_000)
-    async with opened(tmp_path / "agent") as one:
+    async with opened(place) as one:
         await one.call("echo", {})
         most = 0
         sending = asyncio.create_task(one.send(tmp_path / "large"))
@@ -237,11 +239,11 @@ async def test_a_transfer_holds_little_in_memory(tmp_path: Path) -> None:
     assert 0 < most < 2_000_000
 
 
-async def test_files_of_one_name_do_not_overwrite_each_other(tmp_path: Path) -> None:
+async def test_files_of_one_name_do_not_overwrite_each_other(tmp_path: Path, place: Path) -> None:
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "wheel").write_text(name, encoding="utf-8")
-    async with opened(tmp_path / "agent") as one:
+    async with opened(place) as one:
         first = await one.send(tmp_path / "a/wheel")
         second = await one.send(tmp_path / "b/wheel")
         (tmp_path / "a/wheel").write_text("later", encoding="utf-8")
@@ -252,19 +254,19 @@ async def test_files_of_one_name_do_not_overwrite_each_other(tmp_path: Path) -> 
         assert Path(second).name == "wheel"
 
 
-async def test_what_is_not_there_cannot_be_fetched(tmp_path: Path) -> None:
-    async with opened(tmp_path / "agent") as one:
+async def test_what_is_not_there_cannot_be_fetched(tmp_path: Path, place: Path) -> None:
+    async with opened(place) as one:
         with pytest.raises(Refused, match="No such file.*nothing"):
             await one.fetch(str(tmp_path / "nothing"), tmp_path / "back")
     assert not list(tmp_path.glob("*back*"))
 
 
 async def test_sent_files_outlive_a_broken_channel_and_not_an_abandoned_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "layer").write_text("content", encoding="utf-8")
     way = Shell()
-    one, other = host(tmp_path / "agent", way=way), host(tmp_path / "agent")
+    one, other = host(place, way=way), host(place)
     there = Path(await one.send(tmp_path / "layer"))
     os.kill(agents_process(way), signal.SIGKILL)
     await other.call("echo", {})
@@ -286,8 +288,8 @@ async def test_sent_files_outlive_a_broken_channel_and_not_an_abandoned_run(
     await one.close()
 
 
-async def test_a_call_that_nobody_waits_for_any_more_harms_no_other(tmp_path: Path) -> None:
-    async with opened(tmp_path / "agent") as one:
+async def test_a_call_that_nobody_waits_for_any_more_harms_no_other(tmp_path: Path, place: Path) -> None:
+    async with opened(place) as one:
         await one.call("echo", {})
         asked = asyncio.create_task(one.call("phases", {"phases": ["a"], "directory": str(tmp_path)}))
         await asyncio.sleep(0.05)
@@ -298,28 +300,30 @@ async def test_a_call_that_nobody_waits_for_any_more_harms_no_other(tmp_path: Pa
         await until((tmp_path / "ended").exists)
 
 
-async def test_many_channels_at_once(tmp_path: Path) -> None:
-    hosts = [host(tmp_path / "agent") for _ in range(8)]
+async def test_many_channels_at_once(tmp_path: Path, place: Path) -> None:
+    hosts = [host(place) for _ in range(8)]
     answers = await asyncio.gather(*(one.call("echo", {"number": at}) for at, one in enumerate(hosts)))
     await asyncio.gather(*(one.close() for one in hosts))
 
     assert [answer["number"] for answer in answers] == list(range(8))
 
 
-async def test_calls_that_come_together_share_one_channel(tmp_path: Path) -> None:
+async def test_calls_that_come_together_share_one_channel(tmp_path: Path, place: Path) -> None:
     way = Shell()
-    async with opened(tmp_path / "agent", way=way) as one:
+    async with opened(place, way=way) as one:
         await asyncio.gather(*(one.call("echo", {}) for _ in range(5)))
 
         assert len(way.processes) == 1
 
 
 @pytest.mark.parametrize(("password", "sentence"), [("right", ""), ("wrong", "the become password is wrong for sudo")])
-async def test_a_password_is_answered_where_it_is_asked(tmp_path: Path, password: str, sentence: str) -> None:
+async def test_a_password_is_answered_where_it_is_asked(
+    tmp_path: Path, place: Path, password: str, sentence: str
+) -> None:
     asking = """printf '[sudo] password:' >&2; read -r given; echo >&2
         [ "$given" = right ] || { echo 'Sorry, try again.' >&2; exit 1; }"""
     way = Shell(lambda command: f"{asking}\n{command}", sudo(password))
-    async with opened(tmp_path / "agent", way=way) as one:
+    async with opened(place, way=way) as one:
         if not sentence:
             assert await one.call("echo", {"root": True}) == {"root": True}
             return
@@ -327,11 +331,11 @@ async def test_a_password_is_answered_where_it_is_asked(tmp_path: Path, password
             await one.call("echo", {})
 
 
-async def test_connections_that_run_commands_alone_do_as_well(tmp_path: Path) -> None:
+async def test_connections_that_run_commands_alone_do_as_well(tmp_path: Path, place: Path) -> None:
     (tmp_path / "a").touch()
     (tmp_path / "layer").write_bytes(os.urandom(100_000))
     events: list[Any] = []
-    async with opened(tmp_path / "agent", way=Run()) as one:
+    async with opened(place, way=Run()) as one:
         result = await one.call("phases", {"phases": ["a"], "directory": str(tmp_path)}, events.append)
         assert (result, events) == ({"ended": True}, [{"phase": "a"}])
         with pytest.raises(Refused, match="somebody else has it"):

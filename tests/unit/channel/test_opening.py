@@ -1,4 +1,4 @@
-"""The beginning of a channel, without one: banners, passwords, an agent that is missing, and what a failure is called."""
+"""The beginning of a channel, without one: banners, passwords, an agent that is missing, names of failures."""
 
 from __future__ import annotations
 

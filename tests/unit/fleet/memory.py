@@ -234,7 +234,7 @@ class MemoryHost:
         return {"changed": True, "release": wanted, "was": was, "slot": "green", "phases": phases}
 
     async def _settle(self, arguments: Mapping[str, Any], on_event: Callable[[Result], None]) -> Result:
-        while self.busy:  # noqa: ASYNC110 - as a real host polls its lock
+        while self.busy:
             await asyncio.sleep(0.1)
         if self.serving == arguments["return_to"]:
             return {"changed": False, "phases": [], "now": self._now()}

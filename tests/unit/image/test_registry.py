@@ -233,8 +233,9 @@ class TestTrouble:
         told = refusal(tmp_path, (200, {"Content-Type": "text/html"}, b"<html>Welcome</html>"))
         assert "is this address a registry" in told
 
-    def test_a_password_is_not_sent_to_a_token_service_without_tls(self, tmp_path: Path) -> None:
-        challenge = {"WWW-Authenticate": 'Bearer realm="http://tokens.example/",service="x"'}
+    @pytest.mark.parametrize("host", ["tokens.example", "127.evil.example", "127.0.0.1.evil.example", "localhost.evil"])
+    def test_a_password_is_not_sent_to_a_token_service_without_tls(self, host: str, tmp_path: Path) -> None:
+        challenge = {"WWW-Authenticate": f'Bearer realm="http://{host}/",service="x"'}
         assert "not HTTPS; the password was not sent" in refusal(tmp_path, (401, challenge, b""))
 
     def test_a_login_is_not_sent_where_the_registry_redirects_to(self, server: lab.Registry, tmp_path: Path) -> None:
@@ -248,6 +249,11 @@ class TestTrouble:
                 both = Login(lab.USER, lab.PASSWORD, who.authorities + other.authorities)
                 assert Registry(parse(f"{name}/app:1"), both).resolve().architectures == ["amd64"]
         assert [("authorization" in headers) for headers in seen] == [False]
+
+    def test_a_redirection_to_plain_http_is_not_followed(self, tmp_path: Path) -> None:
+        redirect = (307, {"Location": "http://mirror.example/v2/app/manifests/1"}, b"")
+        told = refusal(tmp_path, redirect)
+        assert "redirects to http://mirror.example/v2/app/manifests/1, which is not HTTPS" in told
 
     def test_a_port_without_tls(self, tmp_path: Path) -> None:
         told = refusal(tmp_path, tls=False)

@@ -1,0 +1,206 @@
+"""HAProxy of a host, as far as a release can tell: admin states, checks, reload, restart.
+
+What is claimed here of the real one is held against it by test_claims.py. Times in seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from tests.simulation.kernel import Alarm, Kernel
+
+SLOTS = ("blue", "green")
+STATE_FILE = "/var/lib/haproxy/server-state"
+# The role's configuration: a check a second, four failures in a row until a server counts as down, one pass until up.
+CHECK_EVERY, FALL = 1.0, 4
+
+
+class Worker:
+    """One process of HAProxy: what it was told and what it has seen. `view` is up, failing or down."""
+
+    def __init__(self) -> None:
+        self.admin = dict.fromkeys(SLOTS, "ready")
+        self.up = dict.fromkeys(SLOTS, True)
+        self.passes = dict.fromkeys(SLOTS, False)  # whether the last check passed
+        self.checks: dict[str, Alarm | None] = dict.fromkeys(SLOTS)
+
+
+class HAProxy:
+    """The edge of one host. `answers(slot)` tells what a check or a request would get now."""
+
+    def __init__(
+        self,
+        kernel: Kernel,
+        backend: str,
+        answers: Callable[[str], bool],
+        saved: Callable[[], str],
+        changed: Callable[[], None],
+        seen: Callable[[str], None],
+    ) -> None:
+        self.kernel = kernel
+        self.backend = backend
+        self.answers = answers
+        self.saved = saved
+        self.changed = changed
+        self.seen = seen
+        self.running = True
+        self.worker = Worker()
+        self.stale: Worker | None = None  # an old one that still answers the admin socket once
+        self.busy_until = dict.fromkeys(SLOTS, 0.0)
+        self.connections = dict.fromkeys(SLOTS, 0)
+        self._reloads = 0
+        for slot in SLOTS:
+            self.check(self.worker, slot)
+
+    def gets_requests(self, slot: str) -> bool:
+        """Whether a request may go to the slot now."""
+        return self.running and self.worker.admin[slot] == "ready" and self.worker.up[slot]
+
+    # What the admin socket answers.
+    def ask(self, command: str) -> str:
+        """The answer to one line of commands. Raises ConnectionRefusedError where nothing answers."""
+        if not self.running:
+            raise ConnectionRefusedError(111, "Connection refused")
+        worker, self.stale = self.stale or self.worker, None
+        return "\n".join(self._one(worker, part.strip()) for part in command.split(";"))
+
+    def _one(self, worker: Worker, command: str) -> str:
+        words = command.split()
+        if words[:2] == ["show", "stat"]:
+            return self._statistics(worker)
+        if words[:3] == ["show", "servers", "state"]:
+            return self._states(worker)
+        if words[:2] == ["show", "info"]:
+            return f"Name: HAProxy\nPid: {id(worker) % 30000}\nUptime_sec: 100\n"
+        if words[:2] == ["set", "server"] and words[3] == "state":
+            backend, _, slot = words[2].partition("/")
+            if backend != self.backend or slot not in SLOTS:
+                return "No such server.\n"
+            self._set(worker, slot, words[4])
+            return "\n"
+        return f"Unknown command: '{command}'\n"
+
+    def _set(self, worker: Worker, slot: str, state: str) -> None:
+        if worker.admin[slot] == "ready" and state == "drain":
+            lasting = self.kernel.random.random()
+            self.connections[slot] = self.kernel.random.randint(0, 3)
+            self.busy_until[slot] = self.kernel.now + (0 if lasting < 0.5 else 3 * lasting if lasting < 0.95 else 60)
+        worker.admin[slot] = state
+        self.changed()
+
+    def sessions(self, slot: str) -> int:
+        """Requests in flight."""
+        return self.connections[slot] if self.kernel.now < self.busy_until[slot] and self.answers(slot) else 0
+
+    def _statistics(self, worker: Worker) -> str:
+        lines = ["# pxname,svname,qcur,qmax,scur,smax,slim,stot,status,check_status,hrsp_5xx,req_tot,"]
+        for slot in SLOTS:
+            up, passes = worker.up[slot], worker.passes[slot]
+            status = "DOWN" if not up else "DRAIN" if worker.admin[slot] == "drain" else "UP"
+            lines.append(
+                f"{self.backend},{slot},0,0,{self.sessions(slot)},1,,9,{status},{'L7OK' if passes else 'L4CON'},0,9,"
+            )
+        lines.append(f"{self.backend},BACKEND,0,0,0,1,200,9,UP,,0,9,")
+        return "\n".join(lines) + "\n"
+
+    def _states(self, worker: Worker) -> str:
+        lines = [
+            "1",
+            "# be_id be_name srv_id srv_name srv_addr srv_op_state srv_admin_state srv_uweight srv_iweight "
+            "srv_time_since_last_change srv_check_status srv_check_result srv_check_health srv_check_state "
+            "srv_agent_state bk_f_forced_id srv_f_forced_id srv_fqdn srv_port srvrecord srv_use_ssl srv_check_port "
+            "srv_check_addr srv_agent_addr srv_agent_port",
+        ]
+        for number, slot in enumerate(SLOTS, 1):
+            admin = {"ready": 0, "drain": 8, "maint": 1}[worker.admin[slot]]
+            lines.append(
+                f"3 {self.backend} {number} {slot} - {2 if worker.up[slot] else 0} {admin} 1 1 100 6 3 7 6 0 0 0 - 0 - 0 0 - - 0"
+            )
+        return "\n" + "\n".join(lines) + "\n"
+
+    # What it sees.
+    def check(self, worker: Worker, slot: str) -> None:
+        """The slot answers otherwise than before, or the worker begins: see it after a while."""
+        if alarm := worker.checks[slot]:
+            alarm.cancel()
+        first = self.kernel.delay(0.05, CHECK_EVERY)
+        answers = self.answers(slot)
+
+        def passed() -> None:
+            worker.passes[slot] = worker.up[slot] = True
+            self.seen(slot)
+            self.changed()
+
+        def failed() -> None:
+            worker.passes[slot] = False
+            worker.checks[slot] = self.kernel.after((FALL - 1) * CHECK_EVERY, down)
+
+        def down() -> None:
+            worker.up[slot] = False
+            self.changed()
+
+        worker.checks[slot] = self.kernel.after(first, passed if answers else failed)
+
+    def health_changed(self, slot: str) -> None:
+        if self.running:
+            self.check(self.worker, slot)
+
+    # What happens to it.
+    def reload(self) -> None:
+        """A new worker reads the state file now, and takes over a little later."""
+        if not self.running:
+            return
+        new = self._begin()
+        self._reloads += 1
+        number = self._reloads
+
+        def take_over() -> None:
+            if not self.running or number != self._reloads:
+                return
+            old, self.worker = self.worker, new
+            for alarm in old.checks.values():
+                if alarm:
+                    alarm.cancel()
+            for slot in SLOTS:
+                self.check(new, slot)
+            if self.kernel.random.random() < 0.5:
+                self.stale = old
+            self.changed()
+
+        self.kernel.after(self.kernel.delay(0.05, 0.6), take_over)
+
+    def stop(self) -> None:
+        self.running = False
+        self._reloads += 1
+        self.stale = None
+        for alarm in self.worker.checks.values():
+            if alarm:
+                alarm.cancel()
+        self.changed()
+
+    def start(self) -> None:
+        if self.running:
+            return
+        self.running = True
+        self.worker = self._begin()
+        for slot in SLOTS:
+            self.check(self.worker, slot)
+        self.changed()
+
+    def _begin(self) -> Worker:
+        """A worker as it is at its start: what the state file says, everything else up and ready."""
+        worker = Worker()
+        rows: list[list[str]] = [line.split() for line in self.saved().splitlines()]
+        if not rows or rows[0] != ["1"]:
+            return worker
+        for row in rows[1:]:
+            if len(row) > 6 and row[1] == self.backend and row[3] in SLOTS:
+                worker.admin[row[3]] = "ready" if row[6] == "0" else "drain"
+                worker.up[row[3]] = row[5] != "0"
+        return worker
+
+
+def admin_states(worker: Worker) -> dict[str, Any]:
+    """For the story."""
+    return dict(worker.admin)

@@ -1,0 +1,223 @@
+"""What is promised, whatever happens. Every function is one promise; its docstring is the promise itself.
+
+A promise is kept at every step, or at the end of a run, or at the end of everything. Times in seconds.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from tests.simulation.edge import SLOTS
+from tests.simulation.world import LEASE, ROOT, Host
+
+if TYPE_CHECKING:
+    from tests.simulation.kernel import Process
+    from tests.simulation.play import Play
+    from tests.simulation.story import Ended
+
+# What nobody can know sooner: a slot is asked once a second, and counts as sick after three bad answers of at most
+# five seconds; a reload of the edge is noticed by the next look at it.
+KNOWABLE = 5.0
+REPAIR = 40.0
+RELOAD_NOTICED = 3.0
+
+
+class Broken(Exception):
+    """A promise was not kept."""
+
+    def __init__(self, promise: Any, details: str) -> None:
+        super().__init__(f"{promise.__name__}: {details}")
+        self.promise = promise.__name__
+
+
+# ---- at every step ----
+
+
+def no_step_takes_the_service_away(play: Play, host: Host, before: list[str]) -> None:
+    """What Slipway does on a host never ends its service: a slot that answers is only drained or stopped beside another
+    one that gets the requests, and that was well a moment ago."""
+    process = play.who_acts()
+    if process is None or process.host is not host or not before or host.service:
+        return
+    for slot in SLOTS:
+        found = host.docker.slots[slot]
+        if found and host.edge.gets_requests(slot) and play.kernel.now - found.well_until < KNOWABLE:
+            return
+    raise Broken(
+        no_step_takes_the_service_away, f"{host.name} served {before[0]}, and nothing after {play.last_effect}"
+    )
+
+
+def a_healthy_slot_is_put_to_use(play: Play, host: Host, since: float, process: Process) -> None:
+    """While Slipway works on a host, a healthy slot does not stand idle beside an outage for longer than it takes to
+    notice."""
+    raise Broken(
+        a_healthy_slot_is_put_to_use,
+        f"{host.name} has had a healthy slot and no service since {since:.1f} s, while {process.name} works there",
+    )
+
+
+def requests_go_to_slots_that_the_edge_has_seen_well(play: Play, host: Host) -> None:
+    """A slot gets requests only after a check of the edge has passed; what a reload upsets is mended at once."""
+    for slot in SLOTS:
+        found = host.docker.slots[slot]
+        if not (found and found.running and not found.seen_well and host.edge.gets_requests(slot)):
+            continue
+        if not any(play.usable(host, another) for another in SLOTS):
+            continue  # in an outage nothing is lost by it
+        if (process := play.who_acts()) and process.host is host:
+            raise Broken(
+                requests_go_to_slots_that_the_edge_has_seen_well,
+                f"{host.name} sends requests to {found.release} in {slot} after {play.last_effect}, never checked",
+            )
+
+
+CHANGING = ("start ", "stop ", "edge: set", f"rename {ROOT}/state.json", f"rename {ROOT}/intent.json")
+
+
+def one_transaction_at_a_time(play: Play, host: Host, process: Process, what: str) -> None:
+    """No two processes change the same app on a host."""
+    if not what.startswith(CHANGING):
+        return
+    acting = play.acting.get(host.name)
+    if acting is not None and acting is not process and not acting.over and "afterwards" not in acting.name:
+        raise Broken(one_transaction_at_a_time, f"{process.name} does `{what}` on {host.name} beside {acting.name}")
+
+
+def only_the_holder_begins(play: Play, host: Host, process: Process, what: str) -> None:
+    """A transaction begins only for the run that holds the host's lease, and never under a freeze."""
+    if not what.startswith(CHANGING) or play.acting.get(host.name) is process:
+        return
+    if freeze := host.peek(f"{ROOT}/freeze.json"):
+        if play.kernel.now - play.frozen_at > 1.0:
+            raise Broken(only_the_holder_begins, f"{process.name} begins on {host.name}, which is frozen: {freeze}")
+    holder = holder_of(host)
+    if holder and holder != process.owner and play.kernel.now - play.held_at.get(host.name, 0.0) > 1.0:
+        raise Broken(
+            only_the_holder_begins, f"{process.name} of {process.owner} begins on {host.name}, which {holder} holds"
+        )
+
+
+def migrations_run_alone(play: Play) -> None:
+    """No migration runs beside another one, on whichever hosts."""
+    if play.world.database.beside:
+        raise Broken(migrations_run_alone, play.world.database.beside[0])
+
+
+def migrations_run_once(play: Play) -> None:
+    """No run migrates twice for the same release once that has succeeded."""
+    done = play.world.database.done
+    for entry in done:
+        if done.count(entry) > 1:
+            raise Broken(migrations_run_once, f"{entry[0]} was migrated twice in run {entry[1]}")
+
+
+# ---- when a transaction ends ----
+
+
+def the_ledger_tells_what_happened(play: Play, host: Host, arguments: dict[str, Any], process: Process) -> None:
+    """Whatever a transaction says it did is the newest record of that release, with its result; on a disk that takes
+    nothing it cannot be."""
+    if "disk" in play.damaged.get(host.name, ()) or "ledger" in play.damaged.get(host.name, ()):
+        return
+    release = arguments.get("release") or ""
+    records = [entry for entry in ledger(host) if entry.get("release") == release]
+    if process.error is None and (process.result or {}).get("changed") and (process.result or {}).get("release"):
+        release = process.result["release"]
+        records = [entry for entry in ledger(host) if entry.get("release") == release]
+        if not records or records[-1]["result"] != "good":
+            raise Broken(the_ledger_tells_what_happened, f"{host.name} made {release} serve, and has no record of it")
+    if getattr(process.error, "kind", "") == "release" and (not records or records[-1]["result"] != "failed"):
+        raise Broken(the_ledger_tells_what_happened, f"{host.name} refused {release}, and has no record of it")
+
+
+# ---- when a run ends ----
+
+
+def a_verdict_is_what_hosts_answer(play: Play, ended: Ended) -> None:
+    """A run that says good is good on every host; one that says reverted has every host serve what it served before;
+    every other end names for each host what it serves. A host that was hurt after it was last looked at is excused."""
+    for name, said in ended.says.items():
+        host = play.world.hosts[name]
+        if said.now is None or host.hurt_at >= said.looked - 20.0 or not host.up:
+            continue
+        if name in play.changed_by_others and play.changed_by_others[name] != ended.run:
+            continue
+        if host.now_serving() != ([said.now] if said.now else []):
+            raise Broken(
+                a_verdict_is_what_hosts_answer,
+                f"run {ended.run} ended {ended.word} and says that {name} serves {said.now or 'nothing'}, "
+                f"which serves {host.now_serving()}",
+            )
+        if ended.word == "good" and said.now != said.tried:
+            raise Broken(a_verdict_is_what_hosts_answer, f"run {ended.run} is good, and {name} serves {said.now}")
+        if ended.word == "reverted" and said.now != said.was:
+            raise Broken(a_verdict_is_what_hosts_answer, f"run {ended.run} is reverted, and {name} serves {said.now}")
+
+
+# ---- at the end of everything ----
+
+
+def a_rerun_converges(play: Play, ended: Ended, release: str) -> None:
+    """Once what was broken is whole again, one more run takes every host to its release, without a step by hand."""
+    if ended.word not in ("good", "nothing"):
+        raise Broken(a_rerun_converges, f"the run afterwards ended {ended.word}: {ended.message}")
+    for host in play.world.hosts.values():
+        if host.now_serving() != [release]:
+            raise Broken(a_rerun_converges, f"{host.name} serves {host.now_serving()} after the run to {release}")
+
+
+def a_host_at_rest_is_whole(play: Play, host: Host) -> None:
+    """One release serves, alone; the other slot is drained and stopped; state and ledger say so; nothing is pending."""
+    state = json.loads(host.peek(f"{ROOT}/state.json") or "{}")
+    good = [entry["release"] for entry in ledger(host) if entry.get("result") == "good"]
+    wrong = {
+        "an intent is left": host.peek(f"{ROOT}/intent.json") is not None,
+        "the state names another release": [state.get("release")] != host.now_serving(),
+        "the ledger names another release": good[-1:] != host.now_serving(),
+        "the other slot runs": any(
+            found and found.running for slot, found in host.docker.slots.items() if slot != state.get("slot")
+        ),
+        "the other slot gets requests": any(
+            host.edge.worker.admin[slot] == "ready" for slot in SLOTS if slot != state.get("slot")
+        ),
+    }
+    for what, is_so in wrong.items():
+        if is_so:
+            raise Broken(a_host_at_rest_is_whole, f"{host.name}: {what} (state {state}, serves {host.now_serving()})")
+
+
+def good_releases_stay(play: Play, host: Host, keep: int) -> None:
+    """The newest good releases are there with files and image, so that each of them can be returned to."""
+    newest = list(dict.fromkeys(entry["release"] for entry in reversed(ledger(host)) if entry.get("result") == "good"))
+    for release in newest[:keep]:
+        if host.image_of(release) not in host.docker.images:
+            raise Broken(good_releases_stay, f"{release} cannot be returned to on {host.name}: files or image are gone")
+
+
+# ---- how it is found out ----
+
+
+def ledger(host: Host) -> list[dict[str, Any]]:
+    """The records of a host's releases that can be read; of two of one transaction the later counts."""
+    found: dict[Any, dict[str, Any]] = {}
+    for line in (host.peek(f"{ROOT}/ledger.jsonl") or "").splitlines():
+        try:
+            entry = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(entry, dict) and "result" in entry:
+            found.pop((entry.get("release"), entry.get("start")), None)
+            found[entry.get("release"), entry.get("start")] = entry
+    return list(found.values())
+
+
+def holder_of(host: Host) -> str:
+    """The run that holds the lease of a host, empty where none does."""
+    try:
+        inode = host.disk.inode(LEASE)
+        content = json.loads(inode.data)
+    except (OSError, ValueError):
+        return ""
+    return str(content.get("run", "")) if abs(host.wall() - inode.modified) < 120 else ""

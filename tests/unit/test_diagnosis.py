@@ -1,0 +1,69 @@
+"""Naming a cause takes no longer than reading the log."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from ansible_collections.slipway.fleet.plugins.module_utils.release.diagnosis import (
+    elsewhere,
+    last_exception,
+    last_words,
+)
+from ansible_collections.slipway.fleet.plugins.module_utils.release.model import Probe
+
+
+@pytest.mark.parametrize(
+    ("log", "found"),
+    [
+        ("", ""),
+        ("all is well\n", ""),
+        ("Traceback\nImportError: no module 'nope'\n", "ImportError: no module 'nope'"),
+        ("ValueError: first\nKeyError: 'last'\nstopped\n", "KeyError: 'last'"),
+        ("sqlalchemy.exc.OperationalError: no such host", "sqlalchemy.exc.OperationalError: no such host"),
+        ('{"message": "x", "exc": "Traceback\\\\nRuntimeError: boom\\\\n"}', "RuntimeError: boom"),
+        ('{"exc": "a.b.OddException: it broke", "level": "error"}', "a.b.OddException: it broke"),
+        ("[1] OSError: [Errno 98] in use: ('0.0.0.0', 80)", "OSError: [Errno 98] in use: ('0.0.0.0', 80)"),
+        ("PermissionError: ", ""),
+        ("NoError or Exception here", ""),
+    ],
+)  # fmt: skip
+def test_the_last_exception(log: str, found: str) -> None:
+    assert last_exception(log) == found
+
+
+HOSTILE = {
+    "dotted words": "a." * 500_000,
+    "one word": "a" * 1_000_000,
+    "colons": ": " * 500_000,
+    "kinds without a text": 'Error: "' * 120_000,
+    "kinds": "Error: " * 140_000,
+    "lines": "\n" * 1_000_000,
+    "braces": "[" * 1_000_000,
+}
+
+
+@pytest.mark.parametrize("log", HOSTILE.values(), ids=HOSTILE.keys())
+def test_no_log_takes_long(log: str) -> None:
+    begin = time.process_time()
+    last_exception(log)
+    last_words(log)
+    assert time.process_time() - begin < 2
+
+
+NOBODY = Probe(error="/run/links/green.sock does not exist", nobody=True)
+
+
+@pytest.mark.parametrize(
+    ("health", "listening", "said"),
+    [
+        (NOBODY, ["tcp port 9000"], "it listens on tcp port 9000 and not on the slot's socket"),
+        (NOBODY, ["socket /run/links/green.sock", "tcp port 9000"], ""),
+        (NOBODY, ["socket /run/control.sock"], ""),
+        (NOBODY, [], ""),
+        (Probe(error="TimeoutError: timed out"), ["tcp port 9000"], ""),
+        (Probe(503, ""), ["tcp port 9000"], ""),
+    ],
+)
+def test_where_it_listens_instead(health: Probe, listening: list[str], said: str) -> None:
+    assert elsewhere(health, listening) == said

@@ -1,0 +1,106 @@
+"""What the preflight sees of a host in memory, and of its disks."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from ansible_collections.slipway.fleet.plugins.module_utils.host.errors import SlipwayError
+from ansible_collections.slipway.fleet.plugins.module_utils.release import preflight
+from ansible_collections.slipway.fleet.plugins.module_utils.release.preflight import HOST, disk_problems, places, seen
+
+from tests.unit.memory import Host, deploy, stage, transaction
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Host:
+    found = Host()
+    for release in ("one", "two"):
+        deploy(tmp_path, found, release, about={"migration": f"m-{release}", "image": f"app:{release}"})
+    return found
+
+
+def look(root: Path, host: Host, purpose: str = "deploy", release: str = "") -> dict[str, Any]:
+    return seen(purpose, release, HOST, transaction(root, host, release))
+
+
+def test_it_is_settled_by_what_serves(tmp_path: Path, host: Host) -> None:
+    assert look(tmp_path, host, release="two")["settled"]
+    assert not look(tmp_path, host, release="one")["settled"]
+    assert not look(tmp_path, host, "restart")["settled"]
+    host.enabled["green" if host.running["green"] else "blue"] = False
+    found = look(tmp_path, host, release="two")
+    assert not found["settled"]
+    assert found["serving"] is None
+
+
+def test_what_it_could_return_to_and_whether_that_is_there(tmp_path: Path, host: Host) -> None:
+    class Lacking(Host):
+        def there(self, releases: list[str]) -> list[str]:
+            return [release for release in releases if release != "one"]
+
+    host.__class__ = Lacking
+    assert look(tmp_path, host, "rollback")["release"] == "one"
+    assert look(tmp_path, host, release="three")["good"] == [
+        {"release": "one", "migration": "m-one", "image": "app:one", "there": False},
+        {"release": "two", "migration": "m-two", "image": "app:two", "there": True},
+    ]
+
+
+def test_a_rollback_is_from_what_serves_and_not_from_what_is_recorded(tmp_path: Path, host: Host) -> None:
+    stage(tmp_path, "three")
+    (tmp_path / "state.json").write_text('{"release": "one", "slot": "blue", "since": ""}')
+    found = look(tmp_path, host, "rollback")
+    assert (found["serving"]["release"], found["release"]) == ("two", "one")
+
+
+def test_where_there_is_nothing_to_return_to(tmp_path: Path) -> None:
+    host = Host()
+    deploy(tmp_path, host, "one")
+    with pytest.raises(SlipwayError, match="no good release before one"):
+        look(tmp_path, host, "rollback")
+
+
+GIB = 1 << 30
+
+
+def disks(monkeypatch: pytest.MonkeyPatch, free: int, inodes: int, table: int = 1000) -> None:
+    monkeypatch.setattr(preflight.shutil, "disk_usage", lambda path: SimpleNamespace(free=free))
+    monkeypatch.setattr(os, "statvfs", lambda path: SimpleNamespace(f_files=table, f_favail=inodes))
+
+
+@pytest.mark.parametrize(
+    ("free", "inodes", "table", "said"),
+    [
+        (3 * GIB, 100_000, 1000, []),
+        (GIB, 100_000, 1000, ["1024 MiB free, a release needs 2048"]),
+        (3 * GIB, 12, 1000, ["12 inodes free"]),
+        (GIB, 12, 1000, ["1024 MiB free", "12 inodes free"]),
+        (3 * GIB, 0, 0, []),
+    ],
+)
+def test_room_and_inodes(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, free: int, inodes: int, table: int, said: list[str]
+) -> None:
+    disks(monkeypatch, free, inodes, table)
+    found = disk_problems({tmp_path / "app/not/there/yet": True}, GIB, GIB)
+    assert len(found) == len(said)
+    assert all(words in problem for words, problem in zip(said, found, strict=True))
+
+
+def test_where_only_records_are_written_little_is_enough(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    disks(monkeypatch, 100 << 20, 200)
+    assert disk_problems({tmp_path: False}, GIB, GIB) == []
+    disks(monkeypatch, 1 << 20, 20)
+    assert len(disk_problems({tmp_path: False}, GIB, GIB)) == 2
+    disks(monkeypatch, 100 << 20, 200_000)
+    both = {tmp_path / "a": False, tmp_path / "b": True}
+    assert len(disk_problems(both, GIB, GIB)) == 1, "one file system, by the most that it needs"
+
+
+def test_every_path_that_is_written_is_looked_at(tmp_path: Path) -> None:
+    found = places("compose", tmp_path, [Path("/var/lib/haproxy"), tmp_path])
+    assert found == {Path("/var/lib/haproxy"): False, tmp_path: True, Path("/var/lib/docker"): True}

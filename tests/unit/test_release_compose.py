@@ -1,0 +1,105 @@
+"""The Compose adapter against a `docker` that is a script."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+from ansible_collections.slipway.fleet.plugins.module_utils.release.compose import Compose
+from ansible_collections.slipway.fleet.plugins.module_utils.release.runtime import RuntimeFailed
+
+# Does what the test says of each command, and remembers it: $STATE has a file `<word>` with what it prints, and
+# `<word>.fails` with what it complains of; `containers` has the state of the one-off container.
+DOCKER = """#!/bin/sh
+echo "$@" >> "$STATE/asked"
+case "$1 $2" in
+  "ps --all")
+    case "$*" in *oneoff-the*) test -e "$STATE/container" && cat "$STATE/container"; exit 0;; esac
+    cat "$STATE/ps" 2>/dev/null; exit 0;;
+  "rm --force") rm -f "$STATE/container"; exit 0;;
+  "compose --project-name")
+    echo running > "$STATE/container"
+    if test -e "$STATE/hangs"; then sleep 60; fi
+    echo migrated; rm -f "$STATE/container"; exit 0;;
+  "image ls") cat "$STATE/built" 2>/dev/null; exit 0;;
+  "image inspect") cat "$STATE/inspect.fails" >&2 2>/dev/null; exit 1;;
+esac
+exit 0
+"""
+
+
+@pytest.fixture
+def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    found = tmp_path / "state"
+    found.mkdir()
+    program = tmp_path / "bin/docker"
+    program.parent.mkdir()
+    program.write_text(DOCKER)
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    monkeypatch.setenv("STATE", str(found))
+    return found
+
+
+def releases(root: Path, app: str, **images: str) -> Path:
+    directory = root / "slipway" / app / "releases"
+    for release, image in images.items():
+        (directory / release).mkdir(parents=True)
+        (directory / release / "compose.yaml").write_text(f"services:\n  web:\n    image: {json.dumps(image)}\n")
+    return directory
+
+
+def asked(state: Path, *words: str) -> list[str]:
+    lines = (state / "asked").read_text().splitlines() if (state / "asked").exists() else []
+    return [line for line in lines if line.startswith(words)]
+
+
+def test_an_image_that_another_app_names_stays(tmp_path: Path, state: Path) -> None:
+    mine = releases(tmp_path, "links", old="shared:1", older="links:1", new="links:2")
+    releases(tmp_path, "other", one="shared:1", old="else:3")
+    Compose("links", mine).discard(["old", "older"])
+    assert asked(state, "image rm") == ["image rm links:1"]
+
+
+def test_an_image_that_only_this_release_of_two_apps_of_one_name_has_goes(tmp_path: Path, state: Path) -> None:
+    mine = releases(tmp_path, "links", old="links:1")
+    releases(tmp_path, "other", old="else:3")
+    Compose("links", mine).discard(["old"])
+    assert asked(state, "image rm") == ["image rm links:1"]
+
+
+def test_what_is_still_there(tmp_path: Path, state: Path) -> None:
+    mine = releases(tmp_path, "links", one="links:1", two="links:2")
+    (state / "inspect.fails").write_text("Error response from daemon: No such image: links:1\n")
+    assert Compose("links", mine).there(["one", "two", "three"]) == ["two"]
+    (state / "inspect.fails").write_text("Cannot connect to the Docker daemon\n")
+    with pytest.raises(RuntimeFailed, match="Cannot connect"):
+        Compose("links", mine).there(["one"])
+
+
+def test_a_one_off_has_a_name(tmp_path: Path, state: Path) -> None:
+    compose = Compose("links", releases(tmp_path, "links", one="links:1"))
+    ran = compose.run("one", ["python", "-m", "app.migrate"], 30, "the-migration")
+    assert (ran.returncode, ran.stdout, ran.timed_out) == (0, "migrated\n", False)
+    (line,) = asked(state, "compose")
+    assert "run --rm --name links-oneoff-the-migration" in line
+
+
+def test_one_that_takes_too_long_is_stopped_and_not_only_its_client(tmp_path: Path, state: Path) -> None:
+    compose = Compose("links", releases(tmp_path, "links", one="links:1"))
+    (state / "hangs").touch()
+    ran = compose.run("one", ["sleep", "60"], 2, "the-migration")
+    assert ran.timed_out
+    assert asked(state, "rm") == ["rm --force links-oneoff-the-migration"]
+    assert not (state / "container").exists()
+
+
+@pytest.mark.parametrize("left", ["running", "exited"])
+def test_one_that_a_dead_runner_left_is_ended_before_another_starts(tmp_path: Path, state: Path, left: str) -> None:
+    compose = Compose("links", releases(tmp_path, "links", one="links:1"))
+    (state / "container").write_text(left)
+    assert compose.run("one", ["true"], 1.5, "the-migration").returncode == 0
+    order = [line.split()[0] for line in asked(state, "rm", "compose")]
+    assert order == ["rm", "compose"]
