@@ -1,4 +1,4 @@
-"""With `pip install ansible-core` alone every plugin can be loaded; what a build needs is asked for by the build."""
+"""With `pip install ansible-core` alone every plugin can be loaded; what a build needs is asked for there."""
 
 from __future__ import annotations
 

@@ -77,13 +77,14 @@ def of_layers(saved: Saved, local: Image | None) -> dict[str, Any] | None:
     return inventory.of_layers(json.loads(saved.config), [found for found in kept.values() if found is not None])
 
 
-def _file(diff_id: str) -> Path:
+def file_of(diff_id: str) -> Path:
+    """Where it is kept what was found in a layer."""
     return cache.directory("inventories") / f"{diff_id.rpartition(':')[2]}.json"
 
 
 def _kept(diff_id: str) -> dict[str, Any] | None:
     try:
-        found: dict[str, Any] = json.loads(_file(diff_id).read_text(encoding="utf-8"))
+        found: dict[str, Any] = json.loads(file_of(diff_id).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
     return found["layer"] if found.get("format") == FORMAT else None
@@ -92,7 +93,7 @@ def _kept(diff_id: str) -> dict[str, Any] | None:
 def _read(layer: Packed) -> dict[str, Any]:
     with layer.path.open("rb") as stream:
         found = inventory.read_layer(stream)
-    path = _file(layer.diff_id)
+    path = file_of(layer.diff_id)
     part = path.with_suffix(".part")
     part.write_text(json.dumps({"format": FORMAT, "layer": found}), encoding="utf-8")
     part.replace(path)
