@@ -10,14 +10,15 @@ import importlib
 import json
 import pkgutil
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import datetime, timezone
+from functools import lru_cache
 from types import ModuleType, SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.slipway.fleet.plugins.module_utils import edge as edge_package
 from ansible_collections.slipway.fleet.plugins.module_utils import release as release_package
+from ansible_collections.slipway.fleet.plugins.module_utils.edge import haproxy
 from ansible_collections.slipway.fleet.plugins.module_utils.edge.haproxy import Edge, EdgeError
 from ansible_collections.slipway.fleet.plugins.module_utils.host import durable
 from ansible_collections.slipway.fleet.plugins.module_utils.host.errors import SlipwayError
@@ -204,23 +205,6 @@ def _probe(path: str, route: str, timeout: float, *_: Any) -> Any:
     return host.docker.probe(slot, route, timeout)
 
 
-@contextmanager
-def exchanged(target: Any, names: dict[str, Any]) -> Iterator[None]:
-    """Attributes of an object, exchanged for a while."""
-    missing = object()
-    before = {name: target.__dict__.get(name, missing) for name in names}
-    for name, value in names.items():
-        setattr(target, name, value)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is missing:
-                delattr(target, name)
-            else:
-                setattr(target, name, value)
-
-
 class Installed:
     """The world stands in for the operating system from `install` to `remove`."""
 
@@ -257,6 +241,7 @@ def install() -> Installed:
         if module.__name__.endswith(".preflight"):
             done.set(module, "docker_problem", lambda: None)
     done.set(Edge, "ask", _ask)
+    done.set(haproxy, "_rows", lru_cache(4096)(haproxy._rows))  # the same tables again and again; nobody changes one
     begin = lease_module.Lease.__init__
 
     def at_place(self: Any, app: str, root: Any, directory: Any = None, *more: Any, **named: Any) -> None:

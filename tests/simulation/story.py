@@ -62,7 +62,7 @@ class Ended:
 def scenario(seed: int) -> Scenario:
     """What a seed stands for."""
     dice = random.Random(f"scenario {seed}")
-    hosts = dice.choices((1, 2, 3), (55, 30, 15))[0]
+    hosts = dice.choices((1, 2, 3), (62, 28, 10))[0]
     runs, at = [], 0.0
     for number in range(dice.choices((1, 2, 3), (45, 40, 15))[0]):
         operation = dice.choices(("deploy", "rollback", "restart"), (75, 13, 12))[0]
@@ -71,7 +71,7 @@ def scenario(seed: int) -> Scenario:
                 operation,
                 f"r{number + 1}" if operation == "deploy" else "",
                 at,
-                dice.choice((0.0, 0.0, 10.0, 60.0)),
+                dice.choice((0.0, 0.0, 5.0, 20.0)),
                 dice.choices(("revert", "hold"), (4, 1))[0],
                 operation == "deploy" and dice.random() < 0.3,
                 dice.choice(((1, "100%"), ("100%",), (1,))),

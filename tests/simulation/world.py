@@ -228,12 +228,11 @@ class Link:
         text = json.dumps(arguments)
 
         def answer(message: dict[str, Any]) -> None:
-            wire = json.dumps(message)
+            said = message if "event" in message else json.loads(json.dumps(message))
 
             def arrives() -> None:
                 if self.loop.dead or future.done() or number not in self.waiting:
                     return
-                said = json.loads(wire)
                 if "event" in said:
                     if on_event:
                         on_event(said["event"])
