@@ -1,4 +1,4 @@
-"""Faults that the code had, or could have, put back on purpose: each must be found, or the simulation proves nothing."""
+"""Faults that the code had or could have, put back on purpose: each must be found, or the simulation proves nothing."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 
 from ansible_collections.slipway.fleet.plugins.module_utils.edge.haproxy import Edge, parse_servers
 from ansible_collections.slipway.fleet.plugins.module_utils.host.errors import Damaged
-from ansible_collections.slipway.fleet.plugins.module_utils.release import operations
+from ansible_collections.slipway.fleet.plugins.module_utils.release import oneoff, operations
 from ansible_collections.slipway.fleet.plugins.module_utils.release.drainer import Drainer
 from ansible_collections.slipway.fleet.plugins.module_utils.release.lease import Lease
 from ansible_collections.slipway.fleet.plugins.module_utils.release.model import SLOTS, other
@@ -115,7 +115,7 @@ def migrations_are_not_guarded(code: Installed) -> None:
     def unguarded(self: Store, name: str, holder: str, wait: float) -> Any:
         return nullcontext() if name.startswith("oneoff") else only_one(self, name, holder, wait)
 
-    run = operations.run_once
+    run = oneoff.run_once
 
     def run_once(store: Any, runtime: Any, arguments: dict[str, Any]) -> Any:
         purpose = f"{arguments['purpose']} {uuid.uuid4().hex[:6]}"

@@ -11,7 +11,7 @@ import json
 import pkgutil
 import time
 from collections.abc import Callable
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from functools import lru_cache
 from types import ModuleType, SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -46,7 +46,7 @@ def focus() -> Host:
     current = Focus.kernel.current if Focus.kernel else None
     found = current.host if current else Focus.host
     assert found is not None, "host code runs, and no host is in focus"
-    return found  # type: ignore[no-any-return]
+    return found
 
 
 def _disk() -> Disk:
@@ -88,7 +88,7 @@ class DatetimeOf:
     fromtimestamp = datetime.fromtimestamp
 
     @staticmethod
-    def now(zone: Any = timezone.utc) -> datetime:
+    def now(zone: Any = UTC) -> datetime:
         return datetime.fromtimestamp(focus().wall(), zone)
 
 
@@ -112,14 +112,17 @@ def modules() -> list[ModuleType]:
     """All modules of the host side whose names are exchanged."""
     found = [durable]
     for package in (release_package, edge_package):
-        for item in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
-            found.append(importlib.import_module(item.name))
+        found += [
+            importlib.import_module(item.name)
+            for item in pkgutil.iter_modules(package.__path__, f"{package.__name__}.")
+        ]
     return found
 
 
 def run_detached(work: Any, log: Any, tell: Any, after: Any = lambda: None) -> Any:
     """A process of its own does the work; who asked waits for its answer, and may be gone by then."""
-    host, asker = focus(), Focus.kernel and Focus.kernel.current
+    host = focus()
+    asker = host.kernel.current
     assert asker is not None
     answer: dict[str, Any] = {}
     name = asker.name
@@ -129,12 +132,11 @@ def run_detached(work: Any, log: Any, tell: Any, after: Any = lambda: None) -> A
             tell(event)
 
     def life() -> None:
-        child = host.kernel.current
         try:
             child.result = work(say)
         except SlipwayError as error:
             child.error = error
-        except Exception as error:  # noqa: BLE001 - as the real one, which has no answer then
+        except Exception as error:
             host.world.tell(host.name, f"the detached process ended in {type(error).__name__}: {error}")
             raise
         answer.update(result=child.result, error=child.error)
@@ -245,14 +247,14 @@ def install() -> Installed:
     begin = lease_module.Lease.__init__
 
     def at_place(self: Any, app: str, root: Any, directory: Any = None, *more: Any, **named: Any) -> None:
-        begin(self, app, root, HostPath(str(directory or lease_module.LEASES)), *more, **named)
+        begin(self, app, root, focus().path(str(directory or lease_module.LEASES)), *more, **named)
 
     done.set(lease_module.Lease, "__init__", at_place)
     return done
 
 
 SPECIAL: dict[str, Any] = {
-    "free_mib": lambda root: focus().disk.free >> 20,
+    "free_mib": lambda root: _disk().free >> 20,
     "certificate_days": lambda path: None,
     "run_detached": run_detached,
     "files": FilesOf,

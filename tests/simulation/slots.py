@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from ansible_collections.slipway.fleet.plugins.module_utils.host.command import Ran
 from ansible_collections.slipway.fleet.plugins.module_utils.release.model import Probe, SlotStatus
 from ansible_collections.slipway.fleet.plugins.module_utils.release.runtime import RuntimeFailed
+
 from tests.simulation.edge import SLOTS
 from tests.simulation.kernel import Kernel
 
@@ -64,9 +65,7 @@ class Docker:
     def answers(self, slot: str) -> bool:
         """Whether a request to the slot gets a good answer now."""
         found = self.slots[slot]
-        return bool(
-            found and found.running and self.kernel.now >= found.booted and found.release not in self.health
-        )
+        return bool(found and found.running and self.kernel.now >= found.booted and found.release not in self.health)
 
     def edge_gets_answer(self, slot: str) -> bool:
         found = self.slots[slot]
@@ -114,7 +113,7 @@ class Docker:
             for slot in SLOTS
         }
 
-    def logs(self, slot: str, lines: int, *_: Any) -> str:
+    def logs(self, slot: str, lines: int) -> str:
         self._call(f"logs {slot}")
         return "hello\n" if self.slots[slot] else ""
 
@@ -122,7 +121,7 @@ class Docker:
         self._call(f"listening {slot}")
         return []
 
-    def discard(self, releases: list[str], *_: Any) -> None:
+    def discard(self, releases: list[str]) -> None:
         if not releases:
             return
         self._call(f"discard {' '.join(sorted(releases))}", changes=True)
@@ -206,9 +205,7 @@ class Docker:
 
         self.kernel.after(container.booted - self.kernel.now, ready)
 
-    def die(
-        self, slot: str, memory: bool = False, for_good: bool = False, container: Container | None = None
-    ) -> None:
+    def die(self, slot: str, memory: bool = False, for_good: bool = False, container: Container | None = None) -> None:
         """The slot's process ends; Docker starts it again, unless it ended `for_good`."""
         found = self.slots[slot]
         if found is None or not found.running or (container and container is not found):
