@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
 from ansible_collections.slipway.fleet.plugins.module_utils.edge.haproxy import EdgeError, Server
 from ansible_collections.slipway.fleet.plugins.module_utils.host.command import Ran
 from ansible_collections.slipway.fleet.plugins.module_utils.release.model import (
@@ -22,6 +23,12 @@ from ansible_collections.slipway.fleet.plugins.module_utils.release.model import
 from ansible_collections.slipway.fleet.plugins.module_utils.release.runtime import RuntimeFailed
 from ansible_collections.slipway.fleet.plugins.module_utils.release.store import Store
 from ansible_collections.slipway.fleet.plugins.module_utils.release.transaction import Clock, Transaction
+
+
+@pytest.fixture(autouse=True)
+def no_sync(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A host in memory loses nothing that it wrote, and to wait for the disk is most of what these tests would do."""
+    monkeypatch.setattr("os.fsync", lambda descriptor: None)
 
 
 class Crash(BaseException):

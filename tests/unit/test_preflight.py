@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from ansible_collections.slipway.fleet.plugins.module_utils.host.errors import SlipwayError
-from ansible_collections.slipway.fleet.plugins.module_utils.release import preflight
 from ansible_collections.slipway.fleet.plugins.module_utils.release.preflight import HOST, disk_problems, places, seen
 
-from tests.unit.memory import Host, deploy, stage, transaction
+from tests.unit.memory import Host, deploy, no_sync, stage, transaction  # noqa: F401 - a fixture of every test here
 
 
 @pytest.fixture
@@ -68,7 +68,7 @@ GIB = 1 << 30
 
 
 def disks(monkeypatch: pytest.MonkeyPatch, free: int, inodes: int, table: int = 1000) -> None:
-    monkeypatch.setattr(preflight.shutil, "disk_usage", lambda path: SimpleNamespace(free=free))
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=free))
     monkeypatch.setattr(os, "statvfs", lambda path: SimpleNamespace(f_files=table, f_favail=inodes))
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.slipway.fleet.plugins.module_utils.release.compose import Compose
+from ansible_collections.slipway.fleet.plugins.module_utils.release.model import SLOTS
 from ansible_collections.slipway.fleet.plugins.module_utils.release.runtime import RuntimeFailed
 
 # Does what the test says of each command, and remembers it: $STATE has a file `<word>` with what it prints, and
@@ -23,6 +24,7 @@ case "$1 $2" in
     echo running > "$STATE/container"
     if test -e "$STATE/hangs"; then sleep 60; fi
     echo migrated; rm -f "$STATE/container"; exit 0;;
+  inspect*) cat "$STATE/inspect"; exit 0;;
   "image ls") cat "$STATE/built" 2>/dev/null; exit 0;;
   "image inspect") cat "$STATE/inspect.fails" >&2 2>/dev/null; exit 1;;
 esac
@@ -68,6 +70,21 @@ def test_an_image_that_only_this_release_of_two_apps_of_one_name_has_goes(tmp_pa
     releases(tmp_path, "other", old="else:3")
     Compose("links", mine).discard(["old"])
     assert asked(state, "image rm") == ["image rm links:1"]
+
+
+def test_both_slots_in_two_calls(tmp_path: Path, state: Path) -> None:
+    (state / "ps").write_text("aaa links-blue\nbbb links-green\nccc other-blue\nddd \n")
+    labels = {slot: {"com.docker.compose.project": f"links-{slot}", "slipway.release": slot} for slot in SLOTS}
+    status = {"Running": True, "Restarting": False, "ExitCode": 0, "OOMKilled": False, "StartedAt": "now"}
+    items = [{"Id": slot, "RestartCount": 0, "State": status, "Config": {"Labels": labels[slot]}} for slot in SLOTS]
+    (state / "inspect").write_text(json.dumps(items))
+    found = Compose("links", releases(tmp_path, "links", one="links:1")).status()
+    assert {slot: (status.running, status.release) for slot, status in found.items()} == {
+        "blue": (True, "blue"),
+        "green": (True, "green"),
+    }
+    assert [line.split()[0] for line in asked(state, "")] == ["ps", "inspect"]
+    assert asked(state, "inspect") == ["inspect aaa bbb"]
 
 
 def test_what_is_still_there(tmp_path: Path, state: Path) -> None:

@@ -25,7 +25,7 @@ from ansible_collections.slipway.fleet.plugins.module_utils.release.observe impo
 from ansible_collections.slipway.fleet.plugins.module_utils.release.runtime import RuntimeFailed
 from ansible_collections.slipway.fleet.plugins.module_utils.release.store import Store
 
-from tests.unit.memory import Crash, Host, assert_whole, deploy, stage, transaction
+from tests.unit.memory import Crash, Host, assert_whole, deploy, no_sync, stage, transaction  # noqa: F401 - a fixture of every test here
 
 LONG_SOAK = {"soak": 600.0}
 
@@ -216,7 +216,6 @@ def effects(release: str, **request: Any) -> int:
 
 ERRORS: dict[str, Exception] = {
     "full disk": OSError(errno.ENOSPC, "No space left on device", "/opt/slipway/links/x"),
-    "broken disk": OSError(errno.EIO, "Input/output error"),
     "edge": NotStored("the state file cannot be written"),
     "runtime": RuntimeFailed("Cannot connect to the Docker daemon"),
 }

@@ -23,7 +23,7 @@ from ansible_collections.slipway.fleet.plugins.module_utils.release.model import
 from ansible_collections.slipway.fleet.plugins.module_utils.release.observe import observe
 from ansible_collections.slipway.fleet.plugins.module_utils.release.store import Store
 
-from tests.unit.memory import Crash, FakeClock, Host, assert_whole, deploy, stage, transaction
+from tests.unit.memory import Crash, FakeClock, Host, assert_whole, deploy, no_sync, stage, transaction  # noqa: F401 - a fixture of every test here
 
 
 def test_first_second_and_same_release(tmp_path: Path) -> None:

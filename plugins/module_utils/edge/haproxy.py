@@ -175,8 +175,18 @@ class Edge:
         """One process at a time sets, dumps and stores: the dump has the servers of every app of this host.
 
         The lock is in the directory of the admin socket, which is in memory: a full disk is no reason not to switch.
+        That directory may be HAProxy's own, so no link is followed and nothing that is there is written to.
         """
-        with open(Path(self.admin_socket).parent / ".slipway.lock", "w", encoding="utf-8") as stream:
-            os.fchmod(stream.fileno(), 0o600)
-            fcntl.flock(stream, fcntl.LOCK_EX)
+        path = Path(self.admin_socket).parent / ".slipway.lock"
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise EdgeError(
+                f"HAProxy's states cannot be locked ({path}: {error.strerror}); look at `systemctl status haproxy`, "
+                "then run the provision playbook"
+            ) from error
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
             yield
+        finally:
+            os.close(descriptor)

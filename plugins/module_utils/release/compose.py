@@ -38,9 +38,9 @@ class Compose:
             self._docker("rm", "--force", *containers, timeout=60)
 
     def status(self) -> dict[str, SlotStatus]:
-        """Both slots, in one call to Docker."""
+        """Both slots, in two calls to Docker."""
         found = {slot: SlotStatus() for slot in SLOTS}
-        containers = [container for slot in SLOTS for container in self._containers(slot)]
+        containers = self._containers(*SLOTS)
         if containers:
             for item in json.loads(self._docker("inspect", *containers)):
                 labels = item["Config"]["Labels"]
@@ -155,12 +155,13 @@ class Compose:
                 continue
             self._docker("rm", "--force", container, timeout=60)
 
-    def _containers(self, slot: str) -> list[str]:
-        return self._docker(
-            "ps", "--all", "--no-trunc", "--quiet",
-            "--filter", f"label=com.docker.compose.project={self.app}-{slot}",
+    def _containers(self, *slots: str) -> list[str]:
+        projects = [f"{self.app}-{slot}" for slot in slots]
+        found = self._docker(
+            "ps", "--all", "--no-trunc", "--format", '{{.ID}} {{.Label "com.docker.compose.project"}}',
             "--filter", "label=com.docker.compose.oneoff=False",
-        ).split()  # fmt: skip
+        ).splitlines()  # fmt: skip
+        return [line.split()[0] for line in found if line.split()[1:] and line.split()[1] in projects]
 
     def _command(self, project: str, release: str) -> list[str]:
         directory = self.releases / release

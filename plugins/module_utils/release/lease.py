@@ -50,8 +50,8 @@ class Lease:
         """Why `run` may not change the app here; empty when it may."""
         if freeze := self.frozen():
             return (
-                f"the app is frozen by {freeze['who']} from {freeze['from']} since {freeze['since']}: "
-                f"{freeze['reason']}; lift it with the lock playbook and -e slipway_lock=free"
+                f"the app is frozen by {freeze.get('who')} from {freeze.get('from')} since {freeze.get('since')}: "
+                f"{freeze.get('reason')}; lift it with the lock playbook and -e slipway_lock=free"
             )
         holder = self.holder()
         if holder and holder["run"] != run:

@@ -9,7 +9,6 @@ that JSON can hold. Each raises SlipwayError: what was asked was not done, and n
 from __future__ import annotations
 
 import os
-import uuid
 from collections.abc import Callable
 from dataclasses import asdict
 from datetime import datetime, timezone
@@ -23,13 +22,16 @@ from .detach import Tell, run_detached
 from .drainer import Drainer
 from .lease import Lease
 from .model import TransactionError
-from .observe import look as seen
+from .observe import look as seen_of
 from .observe import observe as observed
 from .observe import surroundings
 from .oneoff import run_once
 from .store import MOMENT, Busy, Store
 from .transaction import Transaction
 from .wiring import transaction_of
+
+# More releases than a host will ever have.
+ALL = 1 << 30
 
 Arguments = dict[str, Any]
 Result = dict[str, Any]
@@ -76,8 +78,8 @@ def hold(arguments: Arguments, tell: Tell) -> Result:
     held = {"changed": False, "lease_file": str(lease.path), "taken_over": dead or {}}
     if "edge" not in arguments["place"]:  # a module that asks for the lease alone
         return held
-    now = seen(transaction_of(arguments))
-    return {**held, "serving": now.serving, "state": asdict(now.state) if now.state else None}
+    seen = seen_of(transaction_of(arguments))
+    return {**held, "serving": seen.serving, "state": asdict(seen.state) if seen.state else None}
 
 
 def renew(arguments: Arguments, tell: Tell) -> Result:
@@ -141,11 +143,11 @@ def run(arguments: Arguments, tell: Tell) -> Result:
     _fence(arguments)
     transaction = transaction_of(arguments)
     store, runtime = transaction.store, transaction.runtime
-    log = f"oneoff-{uuid.uuid4().hex[:8]}.log"
+    log = store.root / "oneoff.log"
     try:
-        return run_detached(lambda _: run_once(store, runtime, arguments), store.root / log, tell)
+        return run_detached(lambda _: run_once(store, runtime, arguments), log, tell)
     finally:
-        (store.root / log).unlink(missing_ok=True)
+        log.unlink(missing_ok=True)  # what the command printed may be nobody else's to read
 
 
 def activate(arguments: Arguments, tell: Tell) -> Result:
@@ -172,9 +174,9 @@ def settle(arguments: Arguments, tell: Tell) -> Result:
 def let_go(arguments: Arguments, tell: Tell) -> Result:
     """End the run on this host: have what is well serve, remove old releases, see to what drains, give the lease back.
 
-    Tells what serves. Nothing of this keeps the lease from being given back.
+    Tells what serves. Nothing of this keeps the lease from being given back. Without `keep` all good releases stay.
     """
-    transaction = transaction_of(arguments)
+    transaction = transaction_of(arguments, keep=arguments.get("keep", ALL))
     run_id = arguments.get("run_id")
     notes: list[str] = []
     if run_id and _lease(arguments).renew(run_id):
@@ -309,6 +311,7 @@ def _settle(transaction: Transaction, back: Optional[str], arguments: Arguments)
     soak = 0.0 if back else float(arguments.get("soak") or 0.0)
     deadline = clock.monotonic() + _limit(transaction) + soak
     told = False
+    recovered, serving = None, None
     while True:
         if back and transaction.store.holder():
             # Again and again: one that begins at this moment takes what it finds for what an earlier one was told.

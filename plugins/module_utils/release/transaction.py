@@ -206,10 +206,9 @@ class Transaction:
         Raises EdgeError and RuntimeFailed where it cannot be seen what serves, or be made to; nothing is stopped then.
         """
         self._try(self.store.forget_recall)
-        intent = self._intent()
+        intent = self._intent(forget=True)
         sight = self.look()
         if intent is None:
-            self._try(self.store.drop_intent)  # one that cannot be read
             return self._mend(sight)
         new, old = intent.slot, other(intent.slot)
         reached = intent.switched or (sight.runs(new) and sight.servers[new].enabled)
@@ -397,7 +396,7 @@ class Transaction:
             status = self.runtime.status()[slot]
         except UNSEEN:
             return
-        if status.restarts or (problem and not status.running):
+        if status.restarts or not status.running:
             raise TransactionError(f"the new release ended while it was starting ({problem or 'it exited'})")
 
     def _elsewhere(self, slot: str, health: Probe) -> str:
@@ -581,12 +580,12 @@ class Transaction:
     def _abandon(self, intent: Intent, error: Exception) -> SlipwayError:
         """Take the new slot away before it got a request; returns why. The old one was never touched."""
         new, old = intent.slot, other(intent.slot)
-        failure = self._failure(intent, error)
         runs = self._runs(old)
         if runs is False and intent.was:
             runs = self._revive(old, intent.was)
         if intent.was and runs:
             self._try(lambda: self._keep(old, new))
+        failure = self._failure(intent, error)
         self._take_away(intent, failure)
         return failure
 
@@ -734,12 +733,17 @@ class Transaction:
         if lost := self.hold.lost():
             raise Fenced(f"given up {when}: {lost}")
 
-    def _intent(self) -> Optional[Intent]:
-        """The transaction under way; None where there is none, or none that can be read: what runs is asked then."""
+    def _intent(self, forget: bool = False) -> Optional[Intent]:
+        """The transaction under way; None where there is none, or none that can be read: what runs is asked then.
+
+        With `forget` one that cannot be read is removed.
+        """
         try:
             return self.store.intent()
         except Damaged as error:
-            self.warnings.append(str(error))
+            if forget:
+                self.warnings.append(str(error))
+                self._try(self.store.drop_intent)
             return None
 
     def _recorded_slot(self) -> Optional[str]:

@@ -1,0 +1,181 @@
+"""The verbs of a host: who may, what is answered, and what becomes of a transaction whose run went away."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.slipway.fleet.plugins.module_utils.host.errors import SlipwayError
+from ansible_collections.slipway.fleet.plugins.module_utils.release import lease as lease_module
+from ansible_collections.slipway.fleet.plugins.module_utils.release import operations
+from ansible_collections.slipway.fleet.plugins.module_utils.release.lease import Lease
+from ansible_collections.slipway.fleet.plugins.module_utils.release.store import Store
+from ansible_collections.slipway.fleet.plugins.module_utils.release.wiring import Leased
+
+from tests.unit.memory import Host, deploy, no_sync, stage, transaction  # noqa: F401 - a fixture of every test here
+
+
+class World:
+    """One host in memory, asked by verbs; what is detached runs in a thread, what drains not at all."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.host = Host()
+        self.place = {"app": "links", "root": str(root), "edge": {"socket": "", "backend": "", "state_file": ""}}
+        self.drains = 0
+        self.lease = Lease("links", root)
+
+    def ask(self, verb: str, **arguments: Any) -> dict[str, Any]:
+        return operations.VERBS[verb]({"place": self.place, **arguments}, lambda event: None)
+
+    def hold(self, run: str) -> dict[str, Any]:
+        return self.ask("hold", run={"id": run, "who": run, "from": "ci", "what": "a deploy"})
+
+    def made(self, arguments: dict[str, Any], **changes: Any) -> Any:
+        known = ("release", "soak", "expects", "keep", "about", "restart")
+        given = {name: value for name, value in {**arguments, **changes}.items() if name in known}
+        work = transaction(self.root, self.host, given.pop("release", "") or "", **given)
+        if run := arguments.get("run_id"):
+            work.hold = Leased(self.lease, run)
+        return work
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
+    monkeypatch.setattr(lease_module.Lease.__init__, "__defaults__", (tmp_path / "locks", 120))
+    root = tmp_path / "links"
+    root.mkdir()
+    found = World(root)
+    deploy(root, found.host, "one")
+
+    def here(work: Any, log: Path, tell: Any, after: Any = lambda: None) -> Any:
+        found.drains += 1
+        return work(tell)
+
+    monkeypatch.setattr(operations, "run_detached", here)
+    monkeypatch.setattr(operations, "transaction_of", found.made)
+    return found
+
+
+def test_a_run_takes_a_host_to_a_release_and_lets_it_go(world: World) -> None:
+    held = world.hold("ann")
+    assert held["serving"] == {"release": "one", "slot": "blue"}
+    assert held["state"]["release"] == "one"
+    stage(world.root, "two")
+    result = world.ask("activate", run_id="ann", release="two", expects="one", about={"who": "ann"})
+    assert (result["changed"], result["release"], result["was"]) == (True, "two", "one")
+    assert world.ask("renew", run_id="ann") == {"held": True}
+    ended = world.ask("let_go", run_id="ann")
+    assert ended["now"]["serving"] == {"release": "two", "slot": "green"}
+    assert ended["now"]["drift"] == []
+    assert world.ask("renew", run_id="ann") == {"held": False}
+
+
+CHANGING = {
+    "stage": {"release": "two", "files": [], "contents": {}},
+    "run": {"release": "one", "command": ["true"], "purpose": "the check"},
+    "activate": {"release": "two"},
+    "settle": {"return_to": "two"},
+    "remove": {},
+}
+
+
+@pytest.mark.parametrize(("verb", "arguments"), CHANGING.items(), ids=CHANGING.keys())
+def test_a_run_that_does_not_hold_the_host_changes_nothing(world: World, verb: str, arguments: dict[str, Any]) -> None:
+    stage(world.root, "two")
+    before = world.host.effects
+    world.hold("bob")
+    with pytest.raises(SlipwayError, match="does not hold the app on this host any more, a deploy by bob") as caught:
+        world.ask(verb, run_id="ann", **arguments)
+    assert caught.value.kind == "fenced"
+    assert world.host.effects == before
+    assert world.host.serving() == "one"
+
+
+def test_to_let_go_of_what_another_run_holds_only_looks(world: World) -> None:
+    world.hold("bob")
+    before = world.host.effects
+    assert world.ask("let_go", run_id="ann")["now"]["serving"]["release"] == "one"
+    assert world.host.effects == before
+    assert world.ask("renew", run_id="bob")["held"]
+
+
+def test_the_end_of_a_run_keeps_all_good_releases_where_it_is_not_told_how_many(world: World) -> None:
+    world.hold("ann")
+    for number in range(8):
+        deploy(world.root, world.host, f"r{number}", keep=100)
+    world.ask("let_go", run_id="ann")
+    assert len(Store(world.root).staged()) == 9
+
+
+def test_a_freeze_in_the_middle_stops_the_next_switch_and_not_the_way_back(world: World) -> None:
+    world.hold("ann")
+    stage(world.root, "two", "three")
+    world.ask("activate", run_id="ann", release="two", expects="one")
+    world.lease.freeze("the sale", {"who": "bob", "from": "desk", "since": "now"})
+    with pytest.raises(SlipwayError, match="frozen meanwhile by bob: the sale") as caught:
+        world.ask("activate", run_id="ann", release="three", expects="two")
+    assert caught.value.kind == "fenced"
+    assert world.host.serving() == "two"
+
+
+def test_a_refused_release_says_what_goes_on_serving(world: World) -> None:
+    world.hold("ann")
+    stage(world.root, "two")
+    world.host.ended.add("two")
+    with pytest.raises(SlipwayError, match=r"release two was refused: .*; release one goes on serving") as caught:
+        world.ask("activate", run_id="ann", release="two")
+    assert caught.value.kind == "release"
+    assert caught.value.details["serving"] == "one"
+    assert {"cause", "evidence", "phases"} <= caught.value.details.keys()
+
+
+def test_to_settle_ends_a_transaction_in_its_soak(world: World) -> None:
+    """Its run lost the channel to it; the host is told to return, and not waited for."""
+    world.hold("ann")
+    stage(world.root, "two")
+    soaking = threading.Event()
+
+    def in_real_time() -> None:
+        if world.host.enabled["green"] and not world.host.enabled["blue"]:
+            soaking.set()
+        time.sleep(0.01)
+
+    world.host.waits.append(in_real_time)
+    refused: list[SlipwayError] = []
+
+    def activate() -> None:
+        try:
+            world.ask("activate", run_id="ann", release="two", soak=100_000.0)
+        except SlipwayError as error:
+            refused.append(error)
+
+    thread = threading.Thread(target=activate)
+    thread.start()
+    assert soaking.wait(60)
+    result = world.ask("settle", run_id="ann", return_to="one", about={"who": "ann"})
+    thread.join(60)
+    assert not thread.is_alive()
+    assert "taken back, as ann wants" in str(refused[0])
+    assert result["changed"]
+    assert result["now"]["serving"] == {"release": "one", "slot": "blue"}
+    assert result["now"]["drift"] == []
+
+
+def test_to_settle_returns_a_host_that_had_finished(world: World) -> None:
+    world.hold("ann")
+    stage(world.root, "two")
+    world.ask("activate", run_id="ann", release="two")
+    result = world.ask("settle", run_id="ann", return_to="one")
+    assert result["changed"]
+    assert result["now"]["serving"]["release"] == "one"
+    assert world.ask("settle", run_id="ann", return_to="one")["changed"] is False
+
+
+def test_to_settle_without_a_way_back_tells_what_serves(world: World) -> None:
+    world.hold("ann")
+    result = world.ask("settle", run_id="ann", return_to=None)
+    assert (result["changed"], result["now"]["serving"]["release"]) == (False, "one")
