@@ -16,6 +16,7 @@ from typing import Any
 from ansible import constants
 from ansible.errors import AnsibleFilterError
 from ansible_collections.slipway.fleet.plugins.module_utils.host.durable import write_durably
+from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.migrations import schema_revision
 from ansible_collections.slipway.fleet.plugins.plugin_utils.inputs.values import ACROSS, broken_rules, placeholders
 from jinja2 import pass_context
 
@@ -91,17 +92,6 @@ def secret_files(secrets: dict[str, Any], directory: str, owner: int | str) -> l
             }
         )
     return entries
-
-
-def schema_revision(output: str) -> str:
-    """The revision in which a migration left the database, from what its command printed.
-
-    Its last line is JSON, {"migration": {"to": REVISION}}; empty for a command that prints something else.
-    """
-    try:
-        return str(json.loads(output.strip().splitlines()[-1])["migration"]["to"] or "")
-    except (IndexError, KeyError, TypeError, ValueError):
-        return ""
 
 
 class FilterModule:

@@ -139,14 +139,14 @@ async def watched(this: Run, watch: Optional[Watch]) -> AsyncIterator[None]:
         return
     try:
         await watch.start()
-    except Exception as error:  # noqa: BLE001
+    except Exception as error:  # noqa: BLE001 - it is not what the run is about
         this.tell("warning", message=f"the edge is not watched: {error}")
     try:
         yield
     finally:
         try:
             await watch.stop()
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:  # noqa: BLE001 - it is not what the run is about
             this.tell("warning", message=f"what was seen of the edge is lost: {error}")
 
 

@@ -26,6 +26,8 @@ from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.run import (
 # Seconds within which hosts must say what answers there where nobody is to wait for them: once the patience with an
 # interrupted run is over, and where nothing was switched. A host looks at a slot's health for 20 s at most.
 LAST_WORD = 30.0
+# What a host has to know of how a release is activated when it tidies up.
+LETTING_GO = ("keep", "drain", "drain_websockets", "stop_grace", "log_lines")
 
 
 class Bills:
@@ -87,8 +89,11 @@ async def let_go(run: Run, members: Sequence[Member], patient: bool) -> None:
         if member.in_doubt:
             await at_rest(run, member)
         member.held = False
-        answer = await (run.ask_again if patient else run.ask)(member, "let_go")
+        settings = {name: value for name, value in member.target.activate.items() if name in LETTING_GO}
+        answer = await (run.ask_again if patient else run.ask)(member, "let_go", **settings)
         member.now = answer.get("now") or {}
+        for note in answer.get("notes") or ():
+            run.tell("warning", member, message=str(note))
 
     async def one(member: Member) -> None:
         if patient:

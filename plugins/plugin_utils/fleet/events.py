@@ -80,7 +80,7 @@ class Progress:
         elif event.kind in ("ended", "settled"):
             self._running.pop(event.host, None)
             line = finished(event.host, about)
-            return [(line, COLORS.get(str(about.get("outcome")), ""))] if line else []
+            return [(line, COLORS.get(str(about.get("outcome")), "")), *notes(event)] if line else []
         elif event.kind == "verdict":
             self._running.clear()
         return notes(event)
@@ -111,4 +111,8 @@ def notes(event: Event) -> list[Line]:
         ]
     if event.kind == "migrated" and event.about.get("migration"):
         return [(f"{where}the database is at revision {event.about['migration']}", "")]
+    if event.kind == "ended":
+        judged = event.about.get("canary") or {}
+        told = (event.about.get("recovered"), judged.get("sentence") if judged.get("word") == "unknown" else "")
+        return [(f"{where}{words}", "") for words in told if words]
     return []

@@ -90,18 +90,21 @@ async def keep(run: Run) -> None:
 async def renew(run: Run, member: Member) -> None:
     """Give a sign of life. A lease that is lost, or a freeze, stops the run; a host that is away is found out later."""
     try:
-        held, said = bool((await run.ask(member, "renew")).get("held")), ""
+        answer = await run.ask(member, "renew")
+        held, said, frozen = bool(answer.get("held")), "", str(answer.get("frozen") or "")
     except Refused as error:
         if error.kind not in ("held", "fenced"):
             run.tell("warning", member, message=f"the lease could not be renewed: {error}")
             return
-        held, said = False, f": {error}"
+        held, said, frozen = False, f": {error}", ""
     except Unreachable:  # whoever asks the host for something next finds out
         return
     except Exception as error:  # noqa: BLE001 - the keeper goes on for the other hosts
         run.tell("warning", member, message=f"the lease could not be renewed: {error}")
         return
+    if frozen and member.held:
+        run.stop(f"{member.name} was frozen while this run was under way: {frozen}")
     if member.held and not held:
         member.held = False
         run.tell("lost", member, cause=f"this run holds it no longer{said}")
-        run.stop(f"{member.name} was frozen, or freed or taken by somebody else, while this run was under way{said}")
+        run.stop(f"{member.name} was freed or taken by somebody else while this run was under way{said}")

@@ -1,10 +1,11 @@
 # Copyright: Slipway contributors
 # SPDX-License-Identifier: MIT
-"""Which Alembic revisions a source tree has beyond the one that a release recorded, read without running anything."""
+"""Which Alembic revisions a source tree has beyond a recorded one, and in which a migration says that it ended."""
 
 from __future__ import annotations
 
 import ast
+import json
 from pathlib import Path
 from typing import Optional
 
@@ -43,3 +44,14 @@ def pending(directory: Path, since: str) -> list[str]:
     while (step := after.get(step)) and step not in found:
         found.append(step)
     return found
+
+
+def schema_revision(output: str) -> str:
+    """The revision in which a migration left the database, from what its command printed.
+
+    Its last line is JSON, {"migration": {"to": REVISION}}; empty for a command that prints something else.
+    """
+    try:
+        return str(json.loads(output.strip().splitlines()[-1])["migration"]["to"] or "")
+    except (IndexError, KeyError, TypeError, ValueError):
+        return ""

@@ -16,7 +16,8 @@ look: purpose, release ('' when unknown), host (what the preflight needs to know
     A rollback without a release has no problem where there is nothing to return to: the fleet's common one is
     agreed by the coordinator, from `good`
 hold: run {id, who, from, what} -> taken_over {..} or None, serving, state
-renew: -> held (bool)
+renew: -> held (bool), frozen (why the app was frozen meanwhile, '' where it was not); a freeze ends no lease, so that
+    what was begun can be put back
 stage: release, files, contents (by the position of the file), check (command or []), check_timeout, check_mode, diff
     -> changed, changed_paths, diff [..], checked (bool)
 run: release ('' for the one that serves), command, purpose, timeout, once -> rc, stdout, stderr, release
@@ -24,8 +25,9 @@ activate: release, expects (the release that must serve before; '' for none, Non
     drain_websockets, soak, canary, stop_grace, keep, log_lines, about
     -> changed, release, was, slot, phases, recovered, canary {word, sentence} or None
 settle: as activate, with return_to (or None) instead of release -> changed, phases, now (see let_go)
-let_go: -> now {state, serving, slots, servers, health, drift, draining}; also asked where the run holds nothing (a host
-    that was left alone, a lease that was lost), and then it only looks
+let_go: keep, drain, drain_websockets, stop_grace, log_lines -> now {state, serving, slots, servers, health, drift,
+    draining}, notes [str]; also asked where the run holds nothing (a host that was left alone, a lease that was lost),
+    and then it only looks
 image, package: operation and its options, as the modules of these names have them -> as theirs
 
 `activate` and `settle` send an event for each phase: {phase, at} when it begins and {phase, at, seconds} when it has
@@ -181,7 +183,8 @@ class Event:
     kinds, with what `about` has:
     looked (release, settled, serving), planned (plan), held (taken_over), prepared (made), put (content, changed),
     staged (release, changed), migrated (release, migration), batch (number, of, hosts), started (release, was),
-    phase (phase, at, seconds once it has ended, revert), ended (outcome, was, release, phases, cause),
+    phase (phase, at, seconds once it has ended, revert), ended (outcome, was, release, phases, cause,
+    recovered, canary),
     settling (hosts, reason), settled (as ended, no outcome where nothing was to be done), lost (cause),
     verdict (word, message), warning (message)
     """

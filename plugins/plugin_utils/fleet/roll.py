@@ -60,6 +60,7 @@ async def take_turn(run: Run, member: Member) -> None:
     run.changed = run.changed or member.switched or member.in_doubt
     cause = member.trouble.cause if member.trouble else ""
     told = {"outcome": member.rolled, "was": member.before, "phases": ended, "cause": cause}
+    told |= {name: answer.get(name) for name in ("recovered", "canary")}
     run.tell("ended", member, release=member.wanted if member.switched else member.before, **told)
 
 

@@ -5,10 +5,10 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 
+from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.migrations import schema_revision
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.parts import Content, ContentError, Refused, Result
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.preflight import name_release, number_batches
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.run import (
@@ -148,14 +148,3 @@ async def command(run: Run, member: Member, release: str, words: Sequence[str], 
         member.trouble = trouble_of(error)
         raise Stopped(f"{run.so_far}; {member.name}: {member.trouble.cause}") from error
     return str(answer.get("stdout") or "")
-
-
-def schema_revision(output: str) -> str:
-    """The revision in which a migration left the database, from what its command printed.
-
-    Its last line is JSON, {"migration": {"to": REVISION}}; empty for a command that prints something else.
-    """
-    try:
-        return str(json.loads(output.strip().splitlines()[-1])["migration"]["to"] or "")
-    except (IndexError, KeyError, TypeError, ValueError):
-        return ""

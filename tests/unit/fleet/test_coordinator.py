@@ -66,6 +66,7 @@ def test_a_request_has_what_the_host_is_to_check() -> None:
         "revision": "r1",
         "migration": "0003",
     }
+    assert host.asked("let_go")[0] == {"place": look["place"], "run_id": "run-1", "drain": 10.0}
     stage = host.asked("stage")[0]
     assert stage["files"][0]["dest"] == "/opt/slipway/app/releases/new/compose.yaml"
     assert (stage["contents"], stage["check"]) == ({"0": "image: app:new"}, ["check"])
@@ -278,6 +279,13 @@ def test_the_edge_is_watched_while_hosts_turn_over() -> None:
     assert there.run().word == "good"
     assert seen == ["start old", "stop new"]
     assert there.told("warning")[0].about["message"] == "what was seen of the edge is lost: the probe is gone"
+
+
+def test_what_a_host_notes_when_it_is_let_go_is_told() -> None:
+    there = fleet(1)
+    there.hosts[0].answers["let_go"] = {"notes": ["the image of release a is still used"]}
+    there.run()
+    assert there.told("warning")[0].about["message"] == "the image of release a is still used"
 
 
 def test_whoever_is_told_cannot_disturb_a_run() -> None:

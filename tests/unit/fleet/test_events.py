@@ -107,6 +107,23 @@ def test_what_people_must_see(event: Event, line: str) -> None:
     assert [said for said, _ in Progress().lines(event)] == [line]
 
 
+def test_what_a_host_did_besides_stands_below_its_line() -> None:
+    event = Event(
+        "ended",
+        1.0,
+        "web1",
+        {
+            **GOOD,
+            "recovered": "undid the interrupted start of a",
+            "canary": {"word": "unknown", "sentence": "too few requests to judge the release"},
+        },
+    )
+    assert [said for said, _ in Progress().lines(event)][1:] == [
+        "web1: undid the interrupted start of a",
+        "web1: too few requests to judge the release",
+    ]
+
+
 def test_what_is_worth_no_line() -> None:
     for kind in ("looked", "planned", "held", "prepared", "put", "staged", "migrated", "verdict", "phase"):
         assert Progress().lines(Event(kind, 1.0, "web1", {})) == []

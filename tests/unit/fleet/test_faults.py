@@ -94,9 +94,18 @@ def test_at_the_activation_the_fleet_goes_back(error: str) -> None:
     assert (report.word, there.serving) == ("reverted", ["old"] * 3)
     assert not there.hosts[2].asked("activate")
     assert not there.hosts[2].asked("settle")
+    assert len(there.told("batch")) == 2
     assert there.hosts[0].asked("settle")[0]["about"]["operation"] == "revert"
     assert there.hosts[0].asked("settle")[0]["return_to"] == "old"
     is_true(there, report)
+
+
+def test_hosts_that_wait_for_their_turn_in_a_batch_are_not_begun_after_trouble() -> None:
+    there = fleet()
+    there.hosts[1].bad = {"new"}
+    report = there.run(batches=["100%"], at_once=1)
+    assert outcomes(report) == ["reverted", "failed", "untouched"]
+    assert not there.hosts[2].asked("activate")
 
 
 @pytest.mark.parametrize("kind", ["held", "fenced"])
@@ -288,6 +297,14 @@ class TestUnreachable:
         assert (outcomes(report), there.serving) == (["reverted", "unreachable", "untouched"], ["old"] * 3)
         assert report.word == "reverted"
 
+    def test_in_the_middle_and_back_before_its_transaction_has_ended(self) -> None:
+        """What answers in the middle of it is not the last word."""
+        there = at("activate", "unreachable", late=True)
+        there.hosts[1].hooks["activate"] = lambda: there.hosts[1].faults.update(look=Fault(GONE, times=2))
+        report = there.run(batches=[1], reconnect=1.0, on_failure="hold")
+        assert (outcomes(report), there.serving) == (["held", "unreachable", "untouched"], ["new", "new", "old"])
+        assert report.rows[1]["now"] == "new"
+
     def test_after_its_turn(self) -> None:
         there = fleet()
         there.hosts[1].hooks["activate"] = lambda: away(there, "web1")
@@ -335,7 +352,10 @@ class TestLease:
         assert begun in ([True] * 3 + [False] * 3, [True] * 4 + [False] * 2)
         assert there.serving == ["old"] * 6
         assert there.told("lost")[0].host == "web6"
-        assert "release new was stopped (web6 was frozen, or freed or taken by somebody else" in report.message
+        assert (
+            "release new was stopped (web6 was freed or taken by somebody else while this run was under way"
+            in report.message
+        )
         assert there.hosts[5].holder in ("run-2", "")
 
     def test_one_that_is_lost_after_the_last_host_was_begun_takes_nothing_back(self) -> None:
@@ -345,6 +365,15 @@ class TestLease:
         there.hosts[0].faults["let_go"] = Fault(GONE, times=8)
         report = there.run()
         assert (report.word, there.serving) == ("good", ["new"])
+
+    def test_a_freeze_in_the_middle_stops_the_run_and_what_was_begun_is_put_back_under_its_lease(self) -> None:
+        there = fleet(4)
+        there.hosts[3].answers["renew"] = {"held": True, "frozen": "the sale runs until Monday"}
+        report = there.run(batches=[1])
+        assert (report.word, there.serving) == ("reverted", ["old"] * 4)
+        assert "web4 was frozen while this run was under way: the sale runs until Monday" in report.message
+        assert not there.hosts[3].asked("activate")
+        assert not there.told("lost")
 
     def test_one_that_cannot_be_renewed_for_another_reason_is_a_warning(self) -> None:
         there = fleet(4)
