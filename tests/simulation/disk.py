@@ -53,7 +53,7 @@ class Disk:
         self.tree: dict[str, Entries] = {"/": {}}
         self.durable: dict[str, Entries] = {"/": {}}
         self.made: dict[str, float] = {}
-        self.open_files: dict[int, Handle] = {}
+        self.open_files: dict[int, Any] = {}  # handles of files, and of directories
         self.last_descriptor = 10
         self._temporary = 0
 
@@ -110,8 +110,8 @@ class Disk:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
         self.effect(f"create {path}")
         self.fail("write", path)
-        found = self.tree[directory].setdefault(name, Inode(self.wall()))  # another process may have been quicker
-        return found  # type: ignore[no-any-return]
+        # Another process may have been quicker.
+        return self.tree[directory].setdefault(name, Inode(self.wall()))  # type: ignore[no-any-return]
 
     def replace(self, source: str, target: str) -> None:
         moved = self.inode(source)
@@ -373,7 +373,7 @@ class DiskPath(PurePosixPath):
         self.disk.replace(str(self), str(target))
         return type(self)(target)
 
-    def replace(self, target: Any) -> DiskPath:  # type: ignore[override]
+    def replace(self, target: Any) -> DiskPath:
         return self.rename(target)
 
     def chmod(self, mode: int) -> None:
@@ -382,10 +382,10 @@ class DiskPath(PurePosixPath):
     def resolve(self) -> DiskPath:
         return self
 
-    def stat(self) -> os.stat_result:
+    def stat(self) -> Any:
         if self.is_dir():
             made = self.disk.made.get(str(self), 0.0)
-            return SimpleNamespace(st_mode=stat_bits.S_IFDIR | 0o755, st_mtime=made, st_dev=1)  # type: ignore[return-value]
+            return SimpleNamespace(st_mode=stat_bits.S_IFDIR | 0o755, st_mtime=made, st_dev=1)
         inode = self.disk.inode(str(self))
         return _stat(inode)
 
@@ -410,7 +410,7 @@ class OsOf:
         disk, name = self._disk(), str(path)
         if name in disk.tree:
             disk.last_descriptor += 1
-            disk.open_files[disk.last_descriptor] = _DirectoryHandle(disk, name)  # type: ignore[assignment]
+            disk.open_files[disk.last_descriptor] = _DirectoryHandle(disk, name)
             return disk.last_descriptor
         if flags & os.O_CREAT and flags & os.O_EXCL and disk.exists(name):
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), name)
@@ -429,7 +429,7 @@ class OsOf:
         return handle
 
     def write(self, descriptor: int, data: bytes) -> int:
-        return self._disk().open_files[descriptor].write(data)
+        return int(self._disk().open_files[descriptor].write(data))
 
     def fsync(self, descriptor: int) -> None:
         disk = self._disk()
@@ -496,7 +496,7 @@ class _DirectoryHandle:
         self.process = disk.process()
 
     def close(self) -> None:
-        for descriptor in [number for number, handle in self.disk.open_files.items() if handle is self]:  # type: ignore[comparison-overlap]
+        for descriptor in [number for number, handle in self.disk.open_files.items() if handle is self]:
             del self.disk.open_files[descriptor]
 
     shut = close

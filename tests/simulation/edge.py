@@ -14,6 +14,12 @@ SLOTS = ("blue", "green")
 STATE_FILE = "/var/lib/haproxy/server-state"
 # The role's configuration: a check a second, four failures in a row until a server counts as down, one pass until up.
 CHECK_EVERY, FALL = 1.0, 4
+HEADER = (
+    "# be_id be_name srv_id srv_name srv_addr srv_op_state srv_admin_state srv_uweight srv_iweight "
+    "srv_time_since_last_change srv_check_status srv_check_result srv_check_health srv_check_state "
+    "srv_agent_state bk_f_forced_id srv_f_forced_id srv_fqdn srv_port srvrecord srv_use_ssl srv_check_port "
+    "srv_check_addr srv_agent_addr srv_agent_port"
+)
 
 
 class Worker:
@@ -107,15 +113,13 @@ class HAProxy:
     def _states(self, worker: Worker) -> str:
         lines = [
             "1",
-            "# be_id be_name srv_id srv_name srv_addr srv_op_state srv_admin_state srv_uweight srv_iweight "
-            "srv_time_since_last_change srv_check_status srv_check_result srv_check_health srv_check_state "
-            "srv_agent_state bk_f_forced_id srv_f_forced_id srv_fqdn srv_port srvrecord srv_use_ssl srv_check_port "
-            "srv_check_addr srv_agent_addr srv_agent_port",
+            HEADER,
         ]
         for number, slot in enumerate(SLOTS, 1):
             admin = {"ready": 0, "drain": 8, "maint": 1}[worker.admin[slot]]
             lines.append(
-                f"3 {self.backend} {number} {slot} - {2 if worker.up[slot] else 0} {admin} 1 1 100 6 3 7 6 0 0 0 - 0 - 0 0 - - 0"
+                f"3 {self.backend} {number} {slot} - {2 if worker.up[slot] else 0} {admin} 1 1 100 6 3 7 6 0 0 0"
+                " - 0 - 0 0 - - 0"
             )
         return "\n" + "\n".join(lines) + "\n"
 

@@ -48,9 +48,8 @@ class Fault:
         )
         when += " after the last fault" if self.follows else ""
         where = self.host or f"controller {self.run}"
-        return " ".join(
-            filter(None, (self.kind, self.what, f"for {self.seconds:.0f} s" if self.seconds else "", f"on {where} at {when}"))
-        )  # fmt: skip
+        lasting = f"for {self.seconds:.0f} s" if self.seconds else ""
+        return " ".join(filter(None, (self.kind, self.what, lasting, f"on {where} at {when}")))
 
 
 def strike(fault: Fault, play: Play) -> None:
@@ -135,7 +134,7 @@ def _clock(fault: Fault, host: Host) -> None:
     host.clock_offset += fault.seconds
 
 
-DAMAGE = {
+DAMAGE: dict[str, Callable[[str], str]] = {
     "cut": lambda text: text[: len(text) // 2],
     "empty": lambda text: "",
     "noise": lambda text: "\x00\x00\x00",
@@ -244,8 +243,8 @@ def drawn(dice: random.Random, hosts: list[str], runs: int, length: float) -> Fa
     on_controller = dice.random() < 0.25
     weights: dict[str, int] = CONTROLLER_WEIGHTS if on_controller else HOST_WEIGHTS
     kind = dice.choices(list(weights), list(weights.values()))[0]
-    when: dict[str, Any]
     if on_controller:
+<<<<<<< HEAD
         where: dict[str, Any] = {"run": dice.randrange(runs)}
         when = {"turn": int(2 ** dice.uniform(0.0, 9.0))} if dice.random() < 0.6 else {"at": dice.uniform(0.0, length)}
         if kind in ("channel breaks", "answers get lost"):
@@ -257,6 +256,28 @@ def drawn(dice: random.Random, hosts: list[str], runs: int, length: float) -> Fa
         )
         return Fault(kind, seconds=seconds, **where, **when)
     host = dice.choice(hosts)
+=======
+        return on_a_controller(dice, kind, hosts, runs, length)
+    return on_a_host(dice, kind, dice.choice(hosts), runs, length)
+
+
+def on_a_controller(dice: random.Random, kind: str, hosts: list[str], runs: int, length: float) -> Fault:
+    """One that hits who runs something, or the way from there to a host."""
+    when: dict[str, Any]
+    where: dict[str, Any] = {"run": dice.randrange(runs)}
+    when = {"turn": int(2 ** dice.uniform(0.0, 9.0))} if dice.random() < 0.6 else {"at": dice.uniform(0.0, length)}
+    if kind in ("channel breaks", "answers get lost"):
+        where["what"] = dice.choice(hosts)
+    if kind in ("freeze", "free"):
+        when = {"at": dice.uniform(0.0, length)}
+    seconds = dice.choice((5.0, 30.0, 130.0, 400.0, 2 * LONG)) if kind != "controller sleeps" else dice.uniform(20, 600)
+    return Fault(kind, seconds=seconds, **where, **when)
+
+
+def on_a_host(dice: random.Random, kind: str, host: str, runs: int, length: float) -> Fault:
+    """One that hits a host."""
+    when: dict[str, Any]
+>>>>>>> simulation
     how = dice.random()
     if how < 0.35:
         when = {"effect": dice.randint(1, 75)}

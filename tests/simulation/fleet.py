@@ -76,7 +76,7 @@ def target(host: str, run: Run) -> Target:
         config="",
         release=run.release if run.operation == "rollback" else "",
         migrate=["migrate"] if run.migrates else [],
-        migrate_timeout=60.0,
+        migrate_timeout=200.0,
     )  # fmt: skip
 
 

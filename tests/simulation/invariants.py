@@ -86,12 +86,12 @@ def one_transaction_at_a_time(play: Play, host: Host, process: Process, what: st
 
 
 def only_the_holder_begins(play: Play, host: Host, process: Process, what: str) -> None:
-    """A transaction begins only for the run that holds the host's lease, and never under a freeze."""
+    """A transaction begins only for the run that holds the host's lease, and under a freeze only the way back."""
     if not what.startswith(CHANGING) or play.acting.get(host.name) is process:
         return
-    if freeze := host.peek(f"{ROOT}/freeze.json"):
-        if play.kernel.now - play.frozen_at > 1.0:
-            raise Broken(only_the_holder_begins, f"{process.name} begins on {host.name}, which is frozen: {freeze}")
+    freeze = host.peek(f"{ROOT}/freeze.json")
+    if freeze and not process.name.startswith(("settle", "let_go")) and play.kernel.now - play.frozen_at > 1.0:
+        raise Broken(only_the_holder_begins, f"{process.name} begins on {host.name}, which is frozen: {freeze}")
     holder = holder_of(host)
     if holder and holder != process.owner and play.kernel.now - play.held_at.get(host.name, 0.0) > 1.0:
         raise Broken(
@@ -154,6 +154,15 @@ def a_verdict_is_what_hosts_answer(play: Play, ended: Ended) -> None:
             raise Broken(a_verdict_is_what_hosts_answer, f"run {ended.run} is good, and {name} serves {said.now}")
         if ended.word == "reverted" and said.now != said.was:
             raise Broken(a_verdict_is_what_hosts_answer, f"run {ended.run} is reverted, and {name} serves {said.now}")
+
+
+def an_undisturbed_run_succeeds(play: Play, ended: Ended) -> None:
+    """Where nothing goes wrong and nobody else is at it, a run is good; only a way back may not be there."""
+    scenario = play.scenario
+    if scenario.faults or len(scenario.runs) > 1 or scenario.fresh or scenario.runs[0].operation == "rollback":
+        return
+    if ended.word not in ("good", "nothing"):
+        raise Broken(an_undisturbed_run_succeeds, f"run {ended.run} ended {ended.word}: {ended.message}")
 
 
 # ---- at the end of everything ----

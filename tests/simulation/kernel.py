@@ -41,7 +41,7 @@ class Kernel:
     """Virtual time in seconds from 0. `calm` makes every delay its shortest, for stories that are easier to read."""
 
     def __init__(self, seed: int, calm: bool = False) -> None:
-        self.random = random.Random(seed)
+        self.random = random.Random(seed)  # noqa: S311 - it shall be the same each time
         self.calm = calm
         self.now = 0.0
         self.steps = 0

@@ -22,10 +22,14 @@ class Timer(asyncio.TimerHandle):
         self.alarm.cancel()
 
 
-class Loop(asyncio.AbstractEventLoop):
+class Loop(asyncio.BaseEventLoop):
     """The event loop of one controller. `turn` is called before each callback and may kill or pause the loop."""
 
     def __init__(self, kernel: Kernel, name: str) -> None:
+        self.dead = True
+        self._runs = False
+        super().__init__()
+        self._runs = True
         self.kernel = kernel
         self.name = name
         self.turn: Callable[[], None] = lambda: None
@@ -33,7 +37,7 @@ class Loop(asyncio.AbstractEventLoop):
         self.dead = False
         self.paused_until = 0.0
         self.problems: list[dict[str, Any]] = []
-        self._ready: deque[asyncio.Handle] = deque()
+        self._soon: deque[asyncio.Handle] = deque()
         self._waiting = False
         self._tasks: list[asyncio.Task[Any]] = []
 
@@ -41,22 +45,28 @@ class Loop(asyncio.AbstractEventLoop):
     def time(self) -> float:
         return self.kernel.now
 
-    def call_soon(self, callback: Any, *arguments: Any, context: Any = None) -> asyncio.Handle:
+    def call_soon(  # type: ignore[override]
+        self, callback: Any, *arguments: Any, context: Any = None
+    ) -> asyncio.Handle:
         handle = asyncio.Handle(callback, arguments, self, context)
-        self._ready.append(handle)
+        self._soon.append(handle)
         self._wake(0.0)
         return handle
 
-    call_soon_threadsafe = call_soon
+    call_soon_threadsafe = call_soon  # type: ignore[assignment]
 
-    def call_later(self, delay: float, callback: Any, *arguments: Any, context: Any = None) -> asyncio.TimerHandle:
+    def call_later(  # type: ignore[override]
+        self, delay: float, callback: Any, *arguments: Any, context: Any = None
+    ) -> asyncio.TimerHandle:
         return self.call_at(self.time() + delay, callback, *arguments, context=context)
 
-    def call_at(self, when: float, callback: Any, *arguments: Any, context: Any = None) -> asyncio.TimerHandle:
+    def call_at(  # type: ignore[override]
+        self, when: float, callback: Any, *arguments: Any, context: Any = None
+    ) -> asyncio.TimerHandle:
         timer = Timer(when, callback, arguments, self, context)
 
         def due() -> None:
-            self._ready.append(timer)
+            self._soon.append(timer)
             self._wake(0.0)
 
         timer.alarm = self.kernel.after(max(when - self.kernel.now, 0.0), due)
@@ -65,12 +75,14 @@ class Loop(asyncio.AbstractEventLoop):
     def create_future(self) -> asyncio.Future[Any]:
         return asyncio.Future(loop=self)
 
-    def create_task(self, coro: Any, *, name: str | None = None, context: Any = None) -> asyncio.Task[Any]:
+    def create_task(  # type: ignore[override]
+        self, coro: Any, *, name: str | None = None, context: Any = None
+    ) -> asyncio.Task[Any]:
         task: asyncio.Task[Any] = asyncio.Task(coro, loop=self, name=name, context=context)
         self._tasks.append(task)
         return task
 
-    def run_in_executor(self, executor: Any, func: Any, *args: Any) -> Any:
+    def run_in_executor(self, executor: Any, func: Any, *args: Any) -> Any:  # type: ignore[override]
         """What would run in a thread runs at once: threads of a controller share nothing that they change."""
         future = self.create_future()
         try:
@@ -83,7 +95,7 @@ class Loop(asyncio.AbstractEventLoop):
         return False
 
     def is_running(self) -> bool:
-        return True
+        return self._runs
 
     def is_closed(self) -> bool:
         return self.dead
@@ -112,25 +124,30 @@ class Loop(asyncio.AbstractEventLoop):
             return
         events._set_running_loop(self)
         try:
-            for _ in range(len(self._ready)):
-                if self.dead or self.kernel.now < self.paused_until:
+            for _ in range(len(self._soon)):
+                if self._stops():
                     break
-                handle = self._ready.popleft()
+                handle = self._soon.popleft()
                 if not handle.cancelled():
                     self.turns += 1
                     self.turn()
-                    if self.dead:
+                    if self._stops():
+                        self._soon.appendleft(handle)
                         break
                     handle._run()
         finally:
             events._set_running_loop(None)
-        if self._ready:
+        if self._soon:
             self._wake(max(self.paused_until - self.kernel.now, 0.0))
+
+    def _stops(self) -> bool:
+        """Whether a fault has just ended or paused it."""
+        return self.dead or self.kernel.now < self.paused_until
 
     def kill(self) -> None:
         """The controller's process is gone; none of its code runs any more."""
         self.dead = True
-        self._ready.clear()
+        self._soon.clear()
 
     def tear_down(self) -> None:
         """Close what a killed controller left, so that Python does not complain of it."""

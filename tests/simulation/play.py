@@ -40,6 +40,7 @@ class Play:
         self.world = World(scenario.seed, scenario.hosts, scenario.calm)
         self.kernel = self.world.kernel
         self.world.verbs = operations.VERBS
+        self.world.migration_lasts = self._migration_lasts
         self.struck: list[Fault] = []
         self.waiting = list(scenario.faults)
         self.marks: dict[Fault, int] = {}
@@ -126,6 +127,7 @@ class Play:
         self.ended.append(ended)
         self.world.tell(controller.name, f"ended {ended.word}: {ended.message}")
         self._check(lambda: invariants.a_verdict_is_what_hosts_answer(self, ended))
+        self._check(lambda: invariants.an_undisturbed_run_succeeds(self, ended))
 
     def _go(self, until: Callable[[], bool], otherwise: str) -> None:
         limit = self.kernel.now + ENOUGH
@@ -172,6 +174,10 @@ class Play:
                 if f"{ROOT}/{name}" in message:
                     host.disk.tree[ROOT].pop(name, None)
 
+    def _migration_lasts(self, release: str) -> float:
+        """Mostly a moment; now and then longer than a lease."""
+        return 150.0 if self.kernel.random.random() < 0.2 else self.kernel.delay(0.5, 5.0)
+
     # What is listened to.
     def _listen(self) -> None:
         self.world.before_effect = self._before_effect
@@ -213,7 +219,7 @@ class Play:
             self._check(lambda: invariants.only_the_holder_begins(self, host, process, what))
             self.acting[host.name] = process
             self.changed_by_others[host.name] = process.owner
-        if what.startswith("rename /run/slipway/locks") or what.startswith("write /run/slipway/locks"):
+        if what.startswith(("rename /run/slipway/locks", "write /run/slipway/locks")):
             self.held_at[host.name] = self.kernel.now
         if what == f"rename {ROOT}/freeze.json":
             self.frozen_at = self.kernel.now
@@ -337,8 +343,9 @@ def serve_first(host: Host) -> None:
     Focus.host = host
     store = Store(host.path(ROOT))
     store.write_state(State(FIRST, "blue", "2026-01-01T00:00:00+00:00"))
-    store.record({"release": FIRST, "slot": "blue", "was": None, "start": "2026-01-01", "end": "2026-01-01", "result": "good",
-                  "image": f"app:{FIRST}", "migration": "", "operation": "deploy"})  # fmt: skip
+    about = {"image": f"app:{FIRST}", "migration": "", "operation": "deploy"}
+    when = {"start": "2026-01-01", "end": "2026-01-01"}
+    store.record({"release": FIRST, "slot": "blue", "was": None, "result": "good", **when, **about})
     store.seal(FIRST)
     Focus.host = None
     host.edge.worker.admin["green"] = "drain"

@@ -10,14 +10,21 @@ import importlib
 import json
 import pkgutil
 import time
+<<<<<<< HEAD
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+=======
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import lru_cache
+>>>>>>> simulation
 from types import ModuleType, SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.slipway.fleet.plugins.module_utils import edge as edge_package
 from ansible_collections.slipway.fleet.plugins.module_utils import release as release_package
+from ansible_collections.slipway.fleet.plugins.module_utils.edge import haproxy
 from ansible_collections.slipway.fleet.plugins.module_utils.edge.haproxy import Edge, EdgeError
 from ansible_collections.slipway.fleet.plugins.module_utils.host import durable
 from ansible_collections.slipway.fleet.plugins.module_utils.host.errors import SlipwayError
@@ -45,7 +52,7 @@ def focus() -> Host:
     current = Focus.kernel.current if Focus.kernel else None
     found = current.host if current else Focus.host
     assert found is not None, "host code runs, and no host is in focus"
-    return found  # type: ignore[no-any-return]
+    return found
 
 
 def _disk() -> Disk:
@@ -111,14 +118,17 @@ def modules() -> list[ModuleType]:
     """All modules of the host side whose names are exchanged."""
     found = [durable]
     for package in (release_package, edge_package):
-        for item in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
-            found.append(importlib.import_module(item.name))
+        found += [
+            importlib.import_module(item.name)
+            for item in pkgutil.iter_modules(package.__path__, f"{package.__name__}.")
+        ]
     return found
 
 
 def run_detached(work: Any, log: Any, tell: Any, after: Any = lambda: None) -> Any:
     """A process of its own does the work; who asked waits for its answer, and may be gone by then."""
-    host, asker = focus(), Focus.kernel and Focus.kernel.current
+    host = focus()
+    asker = host.kernel.current
     assert asker is not None
     answer: dict[str, Any] = {}
     name = asker.name
@@ -128,7 +138,6 @@ def run_detached(work: Any, log: Any, tell: Any, after: Any = lambda: None) -> A
             tell(event)
 
     def life() -> None:
-        child = host.kernel.current
         try:
             child.result = work(say)
         except SlipwayError as error:
@@ -204,23 +213,6 @@ def _probe(path: str, route: str, timeout: float, *_: Any) -> Any:
     return host.docker.probe(slot, route, timeout)
 
 
-@contextmanager
-def exchanged(target: Any, names: dict[str, Any]) -> Iterator[None]:
-    """Attributes of an object, exchanged for a while."""
-    missing = object()
-    before = {name: target.__dict__.get(name, missing) for name in names}
-    for name, value in names.items():
-        setattr(target, name, value)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is missing:
-                delattr(target, name)
-            else:
-                setattr(target, name, value)
-
-
 class Installed:
     """The world stands in for the operating system from `install` to `remove`."""
 
@@ -257,17 +249,18 @@ def install() -> Installed:
         if module.__name__.endswith(".preflight"):
             done.set(module, "docker_problem", lambda: None)
     done.set(Edge, "ask", _ask)
+    done.set(haproxy, "_rows", lru_cache(4096)(haproxy._rows))  # the same tables again and again; nobody changes one
     begin = lease_module.Lease.__init__
 
     def at_place(self: Any, app: str, root: Any, directory: Any = None, *more: Any, **named: Any) -> None:
-        begin(self, app, root, HostPath(str(directory or lease_module.LEASES)), *more, **named)
+        begin(self, app, root, focus().path(str(directory or lease_module.LEASES)), *more, **named)
 
     done.set(lease_module.Lease, "__init__", at_place)
     return done
 
 
 SPECIAL: dict[str, Any] = {
-    "free_mib": lambda root: focus().disk.free >> 20,
+    "free_mib": lambda root: _disk().free >> 20,
     "certificate_days": lambda path: None,
     "run_detached": run_detached,
     "files": FilesOf,

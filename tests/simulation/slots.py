@@ -113,7 +113,7 @@ class Docker:
             for slot in SLOTS
         }
 
-    def logs(self, slot: str, lines: int, *_: Any) -> str:
+    def logs(self, slot: str, lines: int) -> str:
         self._call(f"logs {slot}")
         return "hello\n" if self.slots[slot] else ""
 
@@ -121,7 +121,7 @@ class Docker:
         self._call(f"listening {slot}")
         return []
 
-    def discard(self, releases: list[str], *_: Any) -> None:
+    def discard(self, releases: list[str]) -> None:
         if not releases:
             return
         self._call(f"discard {' '.join(sorted(releases))}", changes=True)

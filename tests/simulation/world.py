@@ -25,9 +25,11 @@ PLACE: dict[str, Any] = {
     "app": APP,
     "root": ROOT,
     "socket_directory": f"/run/slipway/{APP}",
-    "gate": {"path": "/readyz", "version_path": "/version", "passes": 3, "interval": 1.0, "timeout": 5.0, "deadline": 30.0},
+    "gate": {"path": "/readyz", "version_path": "/version", "passes": 3, "interval": 1.0, "timeout": 5.0,
+             "deadline": 30.0},
     "edge": {"socket": "/run/haproxy/admin.sock", "backend": f"app_{APP}", "state_file": STATE_FILE},
 }  # fmt: skip
+DIRECTORIES = (f"{ROOT}/releases", "/run/slipway/locks", "/run/haproxy", "/var/lib/haproxy", "/var/lib/docker", "/tmp")
 
 
 class Database:
@@ -60,6 +62,7 @@ class Host:
         self.edge = HAProxy(
             self.kernel, f"app_{APP}", self.docker.edge_gets_answer, self._saved, self.changed, self._seen_well
         )
+<<<<<<< HEAD
         for directory in (
             f"{ROOT}/releases",
             "/run/slipway/locks",
@@ -68,6 +71,9 @@ class Host:
             "/var/lib/docker",
             "/tmp",
         ):
+=======
+        for directory in DIRECTORIES:
+>>>>>>> simulation
             self.disk.put(f"{directory}/.keep", "")
             self.disk.unlink(f"{directory}/.keep")
             self.disk.durable[directory].clear()
@@ -235,24 +241,9 @@ class Link:
         text = json.dumps(arguments)
 
         def answer(message: dict[str, Any]) -> None:
-            wire = json.dumps(message)
-
-            def arrives() -> None:
-                if self.loop.dead or future.done() or number not in self.waiting:
-                    return
-                said = json.loads(wire)
-                if "event" in said:
-                    if on_event:
-                        on_event(said["event"])
-                    return
-                del self.waiting[number]
-                if "error" in said:
-                    future.set_exception(Refused(said["error"], said["kind"], said["details"]))
-                else:
-                    future.set_result(said["result"])
-
+            said = message if "event" in message else json.loads(json.dumps(message))
             if self.kernel.now >= self.deaf_until and self.kernel.now >= self.down_until:
-                self._later(self.kernel.delay(0.002, 0.05), arrives)
+                self._later(self.kernel.delay(0.002, 0.05), lambda: self._arrives(number, said, on_event))
 
         def asked() -> None:
             if self.host.up and self.kernel.now >= self.down_until:
@@ -264,6 +255,21 @@ class Link:
             self._later(self.kernel.delay(1.0, 15.0), lambda: self._lost(number, "timed out"))
         self.kernel.after(self.kernel.delay(0.002, 0.05), asked)
         return await future  # type: ignore[no-any-return]
+
+    def _arrives(self, number: int, said: dict[str, Any], on_event: Callable[[Any], None] | None) -> None:
+        """A message of the host to the controller: an event, or the answer."""
+        future = self.waiting.get(number)
+        if self.loop.dead or future is None or future.done():
+            return
+        if "event" in said:
+            if on_event:
+                on_event(said["event"])
+            return
+        del self.waiting[number]
+        if "error" in said:
+            future.set_exception(Refused(said["error"], said["kind"], said["details"]))
+        else:
+            future.set_result(said["result"])
 
     def _later(self, seconds: float, do: Callable[[], None]) -> None:
         """Something arrives at the controller; one that is paused gets it when it goes on."""

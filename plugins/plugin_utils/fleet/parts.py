@@ -181,8 +181,8 @@ class Event:
     """Something that happened; `at` in seconds since the epoch.
 
     kinds, with what `about` has:
-    part (name: look, hold, provide, stage, migrate, roll, settle or end; told when it begins), looked (release, settled,
-    serving), planned (plan), held (taken_over), prepared (made), put (content, changed),
+    part (name: look, hold, provide, stage, migrate, roll, settle or end; told when it begins),
+    looked (release, settled, serving), planned (plan), held (taken_over), prepared (made), put (content, changed),
     staged (release, changed), migrated (release, migration), batch (number, of, hosts), started (release, was),
     phase (phase, at, seconds once it has ended, revert), ended (outcome, was, release, phases, cause,
     recovered, canary),

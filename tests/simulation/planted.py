@@ -1,0 +1,177 @@
+"""Faults that the code had or could have, put back on purpose: each must be found, or the simulation proves nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import pkgutil
+import uuid
+from collections.abc import Callable
+from contextlib import nullcontext
+from types import ModuleType
+from typing import Any
+
+from ansible_collections.slipway.fleet.plugins.module_utils.edge.haproxy import Edge, parse_servers
+from ansible_collections.slipway.fleet.plugins.module_utils.host.errors import Damaged
+from ansible_collections.slipway.fleet.plugins.module_utils.release import oneoff, operations
+from ansible_collections.slipway.fleet.plugins.module_utils.release.drainer import Drainer
+from ansible_collections.slipway.fleet.plugins.module_utils.release.lease import Lease
+from ansible_collections.slipway.fleet.plugins.module_utils.release.model import SLOTS, other
+from ansible_collections.slipway.fleet.plugins.module_utils.release.store import Store
+from ansible_collections.slipway.fleet.plugins.module_utils.release.transaction import Transaction
+from ansible_collections.slipway.fleet.plugins.plugin_utils import fleet as fleet_package
+from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet import lease as keeper
+
+from tests.simulation.shims import Installed
+
+Plant = Callable[[Installed], None]
+
+
+def stop_before_the_switch_is_confirmed(code: Installed) -> None:
+    """The old slot is stopped without the edge having said that the new one serves."""
+    code.set(Transaction, "_confirm", lambda self, to, away, storing=True: None)
+    code.set(Transaction, "_keep", lambda self, to, away: self.edge.servers())
+
+
+def finish_without_asking(code: Installed) -> None:
+    """What a crash left is finished, whether the new slot is well or not."""
+    code.set(Transaction, "_well", lambda self, sight, slot, release: True)
+
+
+def no_fencing(code: Installed) -> None:
+    """A host does what any run asks, whoever holds it and whatever serves."""
+    code.set(operations, "_fence", lambda arguments: None)
+    code.set(Transaction, "_may_go_on", lambda self, when: None)
+    code.set(Transaction, "_expect", lambda self, sight: None)
+
+
+def settle_trusts_records(code: Installed) -> None:
+    """A host is taken back, or not, by what its state says."""
+
+    def recorded(self: Transaction) -> str | None:
+        state = self.state()
+        return state.release if state else None
+
+    code.set(Transaction, "serving", recorded)
+
+
+def state_is_stored_before_it_is_set(code: Installed) -> None:
+    """The file from which HAProxy starts is written before the switch, and not read back."""
+
+    def set_state(self: Edge, slot: str, state: str) -> None:
+        with self._alone():
+            dump = self.ask("show servers state").lstrip("\n")
+            self.ask(f"set server {self.backend}/{slot} state {state}")
+            self._store(dump)
+
+    code.set(Edge, "set_state", set_state)
+
+
+def the_way_back_starts_nothing(code: Installed) -> None:
+    """A release that is taken back leaves the old slot as it is, also where that has died meanwhile."""
+    code.set(Transaction, "_runs", lambda self, slot: True)
+    code.set(Transaction, "_revive", lambda self, slot, release: False)
+
+
+def the_lease_is_not_renewed(code: Installed) -> None:
+    """Nobody gives a sign of life for a run."""
+
+    async def keep(run: Any) -> None:
+        await asyncio.Event().wait()
+
+    def renew(self: Lease, run: str) -> bool:
+        holder = self.holder()
+        return bool(holder and holder["run"] == run)
+
+    code.set(keeper, "keep", keep)
+    code.set(Lease, "renew", renew)
+
+
+def the_verdict_is_what_is_recorded(code: Installed) -> None:
+    """What a host serves is what its state says."""
+    for item in pkgutil.iter_modules(fleet_package.__path__, f"{fleet_package.__name__}."):
+        module: ModuleType = importlib.import_module(item.name)
+        if "serving" in module.__dict__:
+            code.set(module, "serving", lambda answer: (answer.get("state") or {}).get("release") or None)
+
+
+def blue_without_a_state(code: Installed) -> None:
+    """Where no state can be read the new release goes to blue, whatever serves from there."""
+
+    def target(self: Transaction, live: str | None) -> str:
+        try:
+            state = self.store.state()
+        except Damaged:
+            state = None
+        return other(state.slot) if state else SLOTS[0]
+
+    code.set(Transaction, "_target", target)
+
+
+def migrations_are_not_guarded(code: Installed) -> None:
+    """A migration is begun whatever still runs."""
+    only_one = Store.only_one
+
+    def unguarded(self: Store, name: str, holder: str, wait: float) -> Any:
+        return nullcontext() if name.startswith("oneoff") else only_one(self, name, holder, wait)
+
+    run = oneoff.run_once
+
+    def run_once(store: Any, runtime: Any, arguments: dict[str, Any]) -> Any:
+        purpose = f"{arguments['purpose']} {uuid.uuid4().hex[:6]}"
+        return run(store, runtime, {**arguments, "purpose": purpose})
+
+    code.set(Store, "only_one", unguarded)
+    code.set(operations, "run_once", run_once)
+
+
+def expectations_after_the_mending(code: Installed) -> None:
+    """What a run was told is compared only after an interrupted switch was finished."""
+    expect, reconcile = Transaction._expect, Transaction.reconcile
+
+    def then_expect(self: Transaction) -> Any:
+        found = reconcile(self)
+        expect(self, self.look())
+        return found
+
+    code.set(Transaction, "_expect", lambda self, sight: None)
+    code.set(Transaction, "reconcile", then_expect)
+
+
+def drained_again_without_the_lock(code: Installed) -> None:
+    """A drainer takes what a transaction sets for what a reload upset."""
+
+    def ended(self: Drainer, draining: Any) -> bool:
+        server = self.transaction.edge.servers()[draining.slot]
+        if server.enabled:
+            self.transaction.edge.set_state(draining.slot, "drain")
+            return False
+        return server.sessions == 0
+
+    code.set(Drainer, "_ended", ended)
+
+
+def two_tables_from_two_workers(code: Installed) -> None:
+    """In a reload, what the old worker sees is put together with what the new one was told."""
+
+    def servers(self: Edge) -> Any:
+        return parse_servers(self.ask("show stat"), self.ask("show servers state"), self.backend)
+
+    code.set(Edge, "servers", servers)
+
+
+PLANTED: tuple[Plant, ...] = (
+    stop_before_the_switch_is_confirmed,
+    finish_without_asking,
+    no_fencing,
+    settle_trusts_records,
+    state_is_stored_before_it_is_set,
+    the_way_back_starts_nothing,
+    the_lease_is_not_renewed,
+    the_verdict_is_what_is_recorded,
+    blue_without_a_state,
+    migrations_are_not_guarded,
+    expectations_after_the_mending,
+    drained_again_without_the_lock,
+    two_tables_from_two_workers,
+)

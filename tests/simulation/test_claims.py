@@ -1,0 +1,206 @@
+"""What the simulation's edge claims of HAProxy, held against the real one and against itself."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from socketserver import ThreadingUnixStreamServer
+from tempfile import TemporaryDirectory
+from threading import Thread
+
+import pytest
+from ansible_collections.slipway.fleet.plugins.module_utils.edge.haproxy import Server, parse_servers
+
+from tests.simulation.edge import HAProxy
+from tests.simulation.kernel import Kernel
+
+CONFIGURATION = """
+global
+    stats socket {here}/admin.sock mode 600 level admin expose-fd listeners
+    server-state-file {here}/state
+defaults
+    mode http
+    timeout connect 1s
+    timeout client 5s
+    timeout server 5s
+    load-server-state-from-file global
+frontend web
+    bind unix@{here}/web.sock
+    default_backend app_links
+backend app_links
+    option httpchk GET /readyz
+    default-server check inter 100ms fastinter 100ms downinter 100ms fall 4 rise 1
+    server blue unix@{here}/blue.sock
+    server green unix@{here}/green.sock
+"""
+BACKEND = "app_links"
+BOTH = "show stat;show servers state"
+
+
+class Answer(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def address_string(self) -> str:
+        return "slot"
+
+    def log_message(self, *_: object) -> None:
+        return
+
+
+class Slot(ThreadingUnixStreamServer):
+    daemon_threads = True
+
+    def handle_error(self, *_: object) -> None:
+        """HAProxy's check has its answer and is gone."""
+
+
+class Real:
+    """A HAProxy with a master, as systemd runs it."""
+
+    def __init__(self, here: Path) -> None:
+        self.here = here
+        (here / "haproxy.cfg").write_text(CONFIGURATION.format(here=here))
+        (here / "state").touch()
+        program = shutil.which("haproxy") or "/usr/sbin/haproxy"
+        with (here / "messages").open("w") as messages:
+            self.process = subprocess.Popen([program, "-W", "-db", "-f", f"{here}/haproxy.cfg"], stderr=messages)
+        wait_for(lambda: "blue" in self.ask(BOTH))
+
+    def ask(self, command: str) -> str:
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(5)
+            connection.connect(str(self.here / "admin.sock"))
+            connection.sendall(f"{command}\n".encode())
+            return connection.makefile().read()
+
+    def servers(self) -> dict[str, Server]:
+        return seen(self.ask(BOTH))
+
+    def save(self) -> None:
+        (self.here / "state").write_text(self.ask("show servers state").lstrip("\n"))
+
+    def reload(self) -> None:
+        before = self.ask("show info").partition("Pid: ")[2].split()[0]
+        self.process.send_signal(signal.SIGUSR2)
+        wait_for(lambda: self.ask("show info").partition("Pid: ")[2].split()[0] != before)
+
+
+class Simulated:
+    """The same verbs on the edge of the simulation."""
+
+    def __init__(self) -> None:
+        self.kernel = Kernel(1, calm=True)
+        self.up = {"blue": False, "green": False}
+        self.state = ""
+        self.edge = HAProxy(self.kernel, BACKEND, self.up.__getitem__, lambda: self.state, lambda: None, lambda _: None)
+
+    def ask(self, command: str) -> str:
+        return self.edge.ask(command)
+
+    def servers(self) -> dict[str, Server]:
+        return seen(self.ask(BOTH))
+
+    def save(self) -> None:
+        self.state = self.ask("show servers state").lstrip("\n")
+
+    def reload(self) -> None:
+        self.edge.reload()
+        self.kernel.run(lambda: False, self.kernel.now + 1.0)
+        self.edge.stale = None
+
+
+def seen(tables: str) -> dict[str, Server]:
+    statistics, mark, states = tables.partition("# be_id ")
+    return parse_servers(statistics, mark + states, BACKEND)
+
+
+def wait_for(attempt: Callable[[], bool], seconds: float = 20) -> None:
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            if attempt():
+                return
+        except (OSError, IndexError):
+            pass
+        assert time.monotonic() < deadline, f"not within {seconds} s"
+        time.sleep(0.05)
+
+
+@pytest.fixture
+def real() -> Iterator[Real]:
+    # A path that is short: HAProxy binds sockets under longer names first, and a socket's name has 97 bytes at most.
+    with TemporaryDirectory(prefix="edge") as here:
+        slot = Slot(f"{here}/blue.sock", Answer)
+        Thread(target=slot.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        found = Real(Path(here))
+        yield found
+        found.process.terminate()
+        found.process.wait(20)
+        slot.shutdown()
+        slot.server_close()
+
+
+@pytest.fixture
+def simulated() -> Simulated:
+    found = Simulated()
+    found.up["blue"] = True
+    found.edge.health_changed("blue")
+    found.kernel.run(lambda: False, 10.0)
+    return found
+
+
+@pytest.fixture(params=["real", "simulated"])
+def edge(request: pytest.FixtureRequest) -> Real | Simulated:
+    found: Real | Simulated = request.getfixturevalue(request.param)
+    return found
+
+
+def test_a_server_that_answers_is_seen_and_one_that_does_not_is_down(edge: Real | Simulated) -> None:
+    wait_for(lambda: edge.servers()["blue"].answers and not edge.servers()["green"].answers)
+    assert all(server.enabled for server in edge.servers().values()), "without a state both get requests"
+
+
+def test_drain_and_ready_say_nothing_and_are_seen_at_once(edge: Real | Simulated) -> None:
+    for state in ("drain", "ready"):
+        assert edge.ask(f"set server {BACKEND}/green state {state}").strip() == ""
+        assert edge.servers()["green"].enabled is (state == "ready")
+    assert edge.ask(f"set server {BACKEND}/red state ready").strip() != ""
+
+
+def test_a_drained_server_that_answers_is_still_checked(edge: Real | Simulated) -> None:
+    edge.ask(f"set server {BACKEND}/blue state drain")
+    wait_for(lambda: edge.servers()["blue"] == Server(enabled=False, answers=True, sessions=0))
+
+
+def test_a_reload_keeps_what_is_stored(edge: Real | Simulated) -> None:
+    edge.ask(f"set server {BACKEND}/green state drain")
+    edge.save()
+    edge.reload()
+    assert not edge.servers()["green"].enabled
+    assert edge.servers()["blue"].enabled
+
+
+def test_a_reload_forgets_what_is_not_stored(edge: Real | Simulated) -> None:
+    edge.save()
+    edge.ask(f"set server {BACKEND}/green state drain")
+    edge.reload()
+    assert edge.servers()["green"].enabled
+
+
+def test_a_damaged_state_file_counts_as_none(edge: Real | Simulated) -> None:
+    edge.ask(f"set server {BACKEND}/green state drain")
+    if isinstance(edge, Real):
+        (edge.here / "state").write_text("\x00\x00\x00")
+    else:
+        edge.state = "\x00\x00\x00"
+    edge.reload()
+    assert edge.servers()["green"].enabled
