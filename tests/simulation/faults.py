@@ -244,19 +244,6 @@ def drawn(dice: random.Random, hosts: list[str], runs: int, length: float) -> Fa
     weights: dict[str, int] = CONTROLLER_WEIGHTS if on_controller else HOST_WEIGHTS
     kind = dice.choices(list(weights), list(weights.values()))[0]
     if on_controller:
-<<<<<<< HEAD
-        where: dict[str, Any] = {"run": dice.randrange(runs)}
-        when = {"turn": int(2 ** dice.uniform(0.0, 9.0))} if dice.random() < 0.6 else {"at": dice.uniform(0.0, length)}
-        if kind in ("channel breaks", "answers get lost"):
-            where["what"] = dice.choice(hosts)
-        if kind in ("freeze", "free"):
-            when = {"at": dice.uniform(0.0, length)}
-        seconds = (
-            dice.choice((5.0, 30.0, 130.0, 400.0, 2 * LONG)) if kind != "controller sleeps" else dice.uniform(20, 600)
-        )
-        return Fault(kind, seconds=seconds, **where, **when)
-    host = dice.choice(hosts)
-=======
         return on_a_controller(dice, kind, hosts, runs, length)
     return on_a_host(dice, kind, dice.choice(hosts), runs, length)
 
@@ -277,7 +264,6 @@ def on_a_controller(dice: random.Random, kind: str, hosts: list[str], runs: int,
 def on_a_host(dice: random.Random, kind: str, host: str, runs: int, length: float) -> Fault:
     """One that hits a host."""
     when: dict[str, Any]
->>>>>>> simulation
     how = dice.random()
     if how < 0.35:
         when = {"effect": dice.randint(1, 75)}

@@ -10,15 +10,9 @@ import importlib
 import json
 import pkgutil
 import time
-<<<<<<< HEAD
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from datetime import UTC, datetime
-=======
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import lru_cache
->>>>>>> simulation
 from types import ModuleType, SimpleNamespace
 from typing import TYPE_CHECKING, Any
 

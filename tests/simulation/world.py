@@ -62,18 +62,7 @@ class Host:
         self.edge = HAProxy(
             self.kernel, f"app_{APP}", self.docker.edge_gets_answer, self._saved, self.changed, self._seen_well
         )
-<<<<<<< HEAD
-        for directory in (
-            f"{ROOT}/releases",
-            "/run/slipway/locks",
-            "/run/haproxy",
-            "/var/lib/haproxy",
-            "/var/lib/docker",
-            "/tmp",
-        ):
-=======
         for directory in DIRECTORIES:
->>>>>>> simulation
             self.disk.put(f"{directory}/.keep", "")
             self.disk.unlink(f"{directory}/.keep")
             self.disk.durable[directory].clear()
