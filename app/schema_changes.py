@@ -11,9 +11,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 import sqlglot
-from sqlglot import exp
+from sqlglot import Token, TokenType, exp
 from sqlglot.errors import SqlglotError
-from sqlglot.tokens import Token, TokenType
 
 _MADE_WITHOUT_HARM = {"TABLE", "VIEW", "SEQUENCE", "SCHEMA", "TYPE", "FUNCTION", "PROCEDURE"}
 _NO_CHANGE_OF_A_SCHEMA = (

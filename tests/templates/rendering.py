@@ -39,6 +39,13 @@ class Role:
             trust_as_template("{{ " + expression + " }}")
         )
 
+    def task(self, file: str, name: str, module: str) -> Any:
+        """What a task of the role gives its module; `name` is a part of the task's name."""
+        path = self.directory / "tasks" / file
+        tasks = self._loader.load_from_file(str(path), trusted_as_template=True)
+        (given,) = [task[module] for task in tasks if name in task["name"]]
+        return Templar(loader=self._loader, variables=self._variables).template(given)
+
     def render(self, template: str) -> str:
         """The text of a file below templates/."""
         source = self.directory / "templates" / template

@@ -643,3 +643,19 @@ def test_a_drained_host_gets_nothing_new_and_the_last_one_stays_in(balanced: tup
         change(edge, "web2", "drain", wait=5)
     change(edge, "web1", "ready", wait=5)
     assert answered_by(balancer) == {"blue of web1", "blue of web2"}
+
+
+def test_a_release_that_listens_beside_its_directory_is_shown_in_it(tmp_path: Path) -> None:
+    """Provisioning a host from before slots had directories costs no request, and follows nothing that an app left."""
+    slots = {slot: str(tmp_path / slot / "app.sock") for slot in ("blue", "green")}
+    role = Role("haproxy", haproxy_apps=[{"name": "links", "slots": slots}])
+    script = role.task("configure.yml", "beside the directory of its slot", "ansible.builtin.shell")
+    (tmp_path / "green.sock").symlink_to("/dev/log")
+    with socket.socket(socket.AF_UNIX) as serving:
+        serving.bind(str(tmp_path / "blue.sock"))
+        serving.listen()
+        said = [subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True).stdout for _ in "12"]
+        assert said == [f"linked {slots['blue']}\n", ""], "once"
+        with socket.socket(socket.AF_UNIX) as edge:
+            edge.connect(slots["blue"])
+    assert not (tmp_path / "green").exists()
