@@ -125,6 +125,8 @@ class Content(Protocol):
     async def prepare(self, seen: Mapping[str, Result], hosts: Mapping[str, Host]) -> bool:
         """Have on the controller what hosts lack, built once for all; returns whether something was made.
 
+        `hosts` are those of the run in its order, also others than those in `seen`: one of them may build.
+
         A host that is too small is refused before a byte moves.
         """
         ...

@@ -55,10 +55,11 @@ async def provide(run: Run) -> None:
 
 async def prepare(run: Run, groups: Sequence[tuple[Content, list[Member]]], have: dict[str, Result]) -> None:
     """Have on the controller what hosts lack. Raises Stopped."""
+    # One that has everything already may be the one that builds.
+    hosts = {member.name: member.host for member in run.members}
 
     async def one(content: Content, members: Sequence[Member]) -> bool:
-        hosts = {member.name: member.host for member in members}
-        return await content.prepare({name: have[name] for name in hosts}, hosts)
+        return await content.prepare({member.name: have[member.name] for member in members}, hosts)
 
     ends = await asyncio.gather(*(one(*group) for group in groups), return_exceptions=True)
     if wrong := causes(ends):
