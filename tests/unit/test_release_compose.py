@@ -81,7 +81,7 @@ def test_both_slots_in_two_calls(tmp_path: Path, state: Path) -> None:
     status = {"Running": True, "Restarting": False, "ExitCode": 0, "OOMKilled": False, "StartedAt": "now"}
     items = [{"Id": slot, "RestartCount": 0, "State": status, "Config": {"Labels": labels[slot]}} for slot in SLOTS]
     (state / "inspect").write_text(json.dumps(items))
-    found = Compose("links", releases(tmp_path, "links", one="links:1")).status()
+    found = Compose("links", releases(tmp_path, "links", one="links:1"), SOCKETS).status()
     assert {slot: (status.running, status.release) for slot, status in found.items()} == {
         "blue": (True, "blue"),
         "green": (True, "green"),
