@@ -28,7 +28,7 @@ from .observe import surroundings
 from .oneoff import run_once
 from .store import MOMENT, Busy, Store
 from .transaction import Transaction
-from .wiring import transaction_of
+from .wiring import runtimes_of, transaction_of
 
 # More releases than a host will ever have.
 ALL = 1 << 30
@@ -143,8 +143,7 @@ def stage(arguments: Arguments, tell: Tell) -> Result:
 def run(arguments: Arguments, tell: Tell) -> Result:
     """Run one command in a staged release (or the one that serves), outside its slots. Outlives the channel."""
     _fence(arguments)
-    transaction = transaction_of(arguments)
-    store, runtime = transaction.store, transaction.runtime
+    store, runtime = _store(arguments), runtimes_of(arguments["place"])
     log = store.root / "oneoff.log"
     try:
         return run_detached(lambda _: run_once(store, runtime, arguments), log, tell)

@@ -69,6 +69,12 @@ class Leased:
         return self.lease.lost(self.run)
 
 
+def runtimes_of(place: dict[str, Any]) -> Runtimes:
+    """What starts and stops an app at its place, of which the edge need not be known."""
+    sockets = Path(place.get("socket_directory") or Path("/run/slipway", place["app"]))
+    return Runtimes(place["app"], Path(place["root"]) / "releases", directories=SlotDirectories(sockets))
+
+
 def transaction_of(arguments: dict[str, Any], **changes: Any) -> Transaction:
     """The transaction that a verb's arguments describe; those that Request does not know are left out."""
     place = arguments["place"]
@@ -86,7 +92,7 @@ def transaction_of(arguments: dict[str, Any], **changes: Any) -> Transaction:
     return Transaction(
         request,
         store,
-        Runtimes(place["app"], store.releases, directories=SlotDirectories(sockets)),
+        runtimes_of(place),
         Edge(edge["socket"], edge["backend"], edge["state_file"]),
         lambda slot, path: get(str(socket_of(sockets, slot)), path, gate.timeout),
         judge=judge_of(given),
