@@ -251,7 +251,6 @@ def _require_staged(store: Store) -> None:
 
 def _detached(transaction: Transaction, tell: Tell, work: Callable[[], Result]) -> Result:
     """The phases of the transaction are told while they happen; the process that ends it sees to what drains."""
-
     _require_staged(transaction.store)
 
     def perform(say: Tell) -> Result:
