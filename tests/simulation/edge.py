@@ -201,7 +201,7 @@ class HAProxy:
         for row in rows[1:]:
             if len(row) > 6 and row[1] == self.backend and row[3] in SLOTS:
                 worker.admin[row[3]] = "ready" if row[6] == "0" else "drain"
-                worker.up[row[3]] = row[5] != "0"
+                worker.up[row[3]] = worker.passes[row[3]] = row[5] != "0"  # the last check is in the file, too
         return worker
 
 

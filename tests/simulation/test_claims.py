@@ -189,6 +189,13 @@ def test_a_reload_keeps_what_is_stored(edge: Real | Simulated) -> None:
     assert edge.servers()["blue"].enabled
 
 
+def test_a_reload_keeps_what_was_seen(edge: Real | Simulated) -> None:
+    wait_for(lambda: edge.servers()["blue"].answers and not edge.servers()["green"].answers)
+    edge.save()
+    edge.reload()
+    assert [edge.servers()[slot].answers for slot in ("blue", "green")] == [True, False]
+
+
 def test_a_reload_forgets_what_is_not_stored(edge: Real | Simulated) -> None:
     edge.save()
     edge.ask(f"set server {BACKEND}/green state drain")
