@@ -135,7 +135,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             return result
         if report.word == "refused":
             show_diagnoses(report.rows)
-            return result
+            return {**result, "wrong": {refused_by(report.rows): report.message}}
         told = {
             "app": target.place["app"],
             "inventory": directory.name,
@@ -260,6 +260,11 @@ class Probe:
     def forget(self) -> None:
         """The report has what the samples tell."""
         self._files.samples.unlink(missing_ok=True)
+
+
+def refused_by(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The host that says why a run was refused: the first with a cause. What names all hosts is said there once."""
+    return str(next((row["host"] for row in rows if row["cause"]), rows[0]["host"]))
 
 
 def show_diagnoses(rows: Sequence[Mapping[str, Any]]) -> None:

@@ -162,7 +162,12 @@ WRONG: dict[str, dict[str, Case]] = {
             ("haproxy_apps", "socket", "of its own"),
         ),
         "two apps for every name": (
-            {"haproxy_apps": [LINKS, {"name": "other", "slots": {"blue": "/b", "green": "/g"}}]},
+            {
+                "haproxy_apps": [
+                    LINKS,
+                    {"name": "other", "slots": {"blue": "/o/blue/app.sock", "green": "/o/green/app.sock"}},
+                ]
+            },
             ("haproxy_apps", "only one app can do without host_names"),
         ),
         "a host name with a scheme": (

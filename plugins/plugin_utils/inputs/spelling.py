@@ -26,7 +26,7 @@ def known_variables(collection: Path = COLLECTION) -> set[str]:
         points = yaml.load(spec.read_text(encoding="utf-8"), LOADER)  # noqa: S506 - either of the two is safe
         for point in points["argument_specs"].values():
             known |= set(point.get("options") or ())
-    for playbook in collection.glob("playbooks/*.yml"):
+    for playbook in collection.glob("playbooks/**/*.yml"):
         known |= set(_OF_PLAYBOOKS.findall(playbook.read_text(encoding="utf-8")))
     return known
 
