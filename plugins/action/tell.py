@@ -11,6 +11,7 @@ from typing import Any
 
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
+from ansible_collections.slipway.fleet.plugins.plugin_utils.controller.run import inventory_name
 from ansible_collections.slipway.fleet.plugins.plugin_utils.views import (
     audit as told_audit,
 )
@@ -26,7 +27,7 @@ from ansible_collections.slipway.fleet.plugins.plugin_utils.views import (
 from ansible_collections.slipway.fleet.plugins.plugin_utils.views import (
     status as told_status,
 )
-from ansible_collections.slipway.fleet.plugins.plugin_utils.views.view import Results, Told, inventory_name
+from ansible_collections.slipway.fleet.plugins.plugin_utils.views.view import Results, Told
 
 TELLERS: dict[str, Callable[[Results], Told]] = {
     "status": told_status.tell,

@@ -20,9 +20,9 @@ from ansible.plugins.loader import init_plugin_loader
 init_plugin_loader([str(Path(__file__).resolve().parents[2] / ".collections")])
 
 from tests.simulation import shims  # noqa: E402 - the collection has its name now
-from tests.simulation.fleet import fleet  # noqa: E402
-from tests.simulation.play import outcome  # noqa: E402
-from tests.simulation.story import scenario, shrunk, told  # noqa: E402
+from tests.simulation.fleet import fleet  # noqa: E402 - the path is set above
+from tests.simulation.play import outcome  # noqa: E402 - the path is set above
+from tests.simulation.story import scenario, shrunk, told  # noqa: E402 - the path is set above
 
 CHUNK = 100
 

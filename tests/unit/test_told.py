@@ -9,6 +9,7 @@ from ansible import context
 from ansible.errors import AnsibleFilterError
 from ansible_collections.slipway.fleet.plugins.callback.exit_code import wanted
 from ansible_collections.slipway.fleet.plugins.filter.fleet import command_words, whole_text
+from ansible_collections.slipway.fleet.plugins.plugin_utils.controller.run import inventory_name
 from ansible_collections.slipway.fleet.plugins.plugin_utils.views import (
     history as told_history,
 )
@@ -21,7 +22,7 @@ from ansible_collections.slipway.fleet.plugins.plugin_utils.views import (
 from ansible_collections.slipway.fleet.plugins.plugin_utils.views import (
     status as told_status,
 )
-from ansible_collections.slipway.fleet.plugins.plugin_utils.views.view import inventory_name, silence, silent, table
+from ansible_collections.slipway.fleet.plugins.plugin_utils.views.view import silence, silent, table
 
 GONE = {"outcome": "unreachable", "cause": "it cannot be reached: no route to host"}
 

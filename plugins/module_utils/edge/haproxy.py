@@ -16,7 +16,6 @@ from typing import Any
 
 from ..host.durable import write_durably
 from ..host.errors import SlipwayError
-from ..release.model import SLOTS
 
 # How a module is told where the edge is; the fields are the arguments of Edge.
 EDGE_ARGUMENT: dict[str, Any] = {
@@ -89,7 +88,7 @@ class Edge:
         backend: str,
         state_file: str,
         timeout: float = 5.0,
-        expected: Sequence[str] = SLOTS,
+        expected: Sequence[str] = ("blue", "green"),
     ) -> None:
         self.admin_socket = admin_socket
         self.backend = backend

@@ -11,9 +11,9 @@ import os
 import shlex
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import yaml
@@ -24,7 +24,6 @@ from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 from ansible_collections.slipway.fleet.plugins.module_utils.release.lease import HEARTBEAT
 from ansible_collections.slipway.fleet.plugins.plugin_utils.probe.client import alive, started
-from ansible_collections.slipway.fleet.plugins.plugin_utils.views.view import inventory_name
 
 # Links to the job that runs this, as the CI systems name it.
 CI_JOBS = ("CI_JOB_URL", "BUILD_URL", "CIRCLE_BUILD_URL")
@@ -79,6 +78,14 @@ def run_id() -> str:
     """
     _, _, own = Path(constants.DEFAULT_LOCAL_TMP).name.rpartition("ansible-local-")
     return f"{socket.gethostname()}-{own}"
+
+
+def inventory_name(sources: Sequence[str]) -> str:
+    """What reports are sorted by: the inventory's directory or file, by its own name."""
+    path = PurePath(sources[0]) if sources else PurePath("inventory")
+    if path.stem == "hosts" and path.parent.name:
+        path = path.parent
+    return path.stem or "inventory"
 
 
 def reports(task_vars: dict[str, Any]) -> Path:

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import PurePath
 from typing import Any, Optional
 
 from ansible_collections.slipway.fleet.plugins.plugin_utils.report.document import text
@@ -54,11 +53,3 @@ def silent(results: Results) -> dict[str, str]:
 def silence(quiet: Mapping[str, str]) -> str:
     """One sentence about hosts that told nothing."""
     return "not told by " + "; ".join(f"{host}: {why}" for host, why in quiet.items()) if quiet else ""
-
-
-def inventory_name(sources: Sequence[str]) -> str:
-    """What reports are sorted by: the inventory's directory or file, by its own name."""
-    path = PurePath(sources[0]) if sources else PurePath("inventory")
-    if path.stem == "hosts" and path.parent.name:
-        path = path.parent
-    return path.stem or "inventory"
