@@ -8,8 +8,8 @@ from pathlib import Path
 
 PLUGINS = Path(__file__).resolve().parents[2] / "plugins"
 COLLECTION = "ansible_collections.slipway.fleet.plugins."
-# From the ground up: what a host has, then what only the controller has. A room may use those below, and those of its own
-# floor as long as they do not use it.
+# From the ground up: what a host has, then what only the controller has. A room may use those below, and those of its
+# own floor as long as they do not use it.
 FLOORS = (
     {"module_utils/host"},
     {"module_utils/edge", "module_utils/image", "module_utils/package"},
