@@ -34,14 +34,18 @@ def moment(text: Any) -> Optional[datetime]:
 
 
 def entry(host: str, record: Mapping[str, Any]) -> dict[str, Any]:
-    """A record of one host. What happened to the lock is one, too, with the event as its cause."""
-    lock = "event" in record
+    """A record of one host. What happened to the lock, or to a slot that drained, is one too, the event its cause."""
+    event = "event" in record
     return {
         "start": record.get("start"),
         "end": record.get("end") or record.get("start"),
-        "operation": "lock" if lock else record.get("operation") or "deploy",
+        "operation": "drain"
+        if event and record.get("release")
+        else "lock"
+        if event
+        else record.get("operation") or "deploy",
         "release": record.get("release"),
-        "result": None if lock else record.get("result"),
+        "result": None if event else record.get("result"),
         "cause": record.get("event") or record.get("cause") or "",
         **{
             name: record.get(name)
