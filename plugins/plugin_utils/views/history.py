@@ -44,7 +44,7 @@ def entry(host: str, record: Mapping[str, Any]) -> dict[str, Any]:
         else "lock"
         if event
         else record.get("operation") or "deploy",
-        "release": record.get("release"),
+        "release": record.get("release") or record.get("drained"),
         "result": None if event else record.get("result"),
         "cause": record.get("event") or record.get("cause") or "",
         **{
