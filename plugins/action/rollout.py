@@ -50,6 +50,8 @@ PARTS = {
     "settle": "Settle the fleet, everywhere or nowhere",
     "end": "Tell",
 }
+# Where the agent of a dry run is kept until the host is started anew.
+IN_MEMORY = "/run/slipway-agent"
 OPTIONS: dict[str, Any] = {
     "operation": {"type": "str", "choices": list(WHAT), "default": "deploy"},
     "hosts": {"type": "list", "elements": "str"},
@@ -87,7 +89,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         policy = self._policy(options, computed)
 
         async def take() -> FleetReport:
-            opened = {name: Shown(host) for name, host in open_hosts(self, task_vars, hosts).items()}
+            # A dry run leaves nothing on a disk.
+            place = {"place": IN_MEMORY} if policy.check_mode else {}
+            opened = {name: Shown(host) for name, host in open_hosts(self, task_vars, hosts, **place).items()}
             try:
                 return await coordinator.run(
                     policy, targets, opened, self._contents(computed), release_id, telling, Time(), probe,

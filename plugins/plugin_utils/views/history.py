@@ -39,11 +39,7 @@ def entry(host: str, record: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "start": record.get("start"),
         "end": record.get("end") or record.get("start"),
-        "operation": "drain"
-        if event and record.get("release")
-        else "lock"
-        if event
-        else record.get("operation") or "deploy",
+        "operation": operation(record),
         "release": record.get("release") or record.get("drained"),
         "result": None if event else record.get("result"),
         "cause": record.get("event") or record.get("cause") or "",
@@ -53,6 +49,12 @@ def entry(host: str, record: Mapping[str, Any]) -> dict[str, Any]:
         },
         "hosts": [host],
     }
+
+
+def operation(record: Mapping[str, Any]) -> str:
+    if "event" in record:
+        return "drain" if "drained" in record else "lock"
+    return str(record.get("operation") or "deploy")
 
 
 def key(one: Mapping[str, Any]) -> tuple[Any, ...]:
