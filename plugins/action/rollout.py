@@ -16,6 +16,7 @@ from ansible.utils.display import Display
 from ansible_collections.slipway.fleet.plugins.filter.fleet import edge_urls
 from ansible_collections.slipway.fleet.plugins.filter.release import release_id
 from ansible_collections.slipway.fleet.plugins.plugin_utils.channel.ansible import open_hosts
+from ansible_collections.slipway.fleet.plugins.plugin_utils.channel.opening import PLACE
 from ansible_collections.slipway.fleet.plugins.plugin_utils.controller import contents, live, run
 from ansible_collections.slipway.fleet.plugins.plugin_utils.controller.awaiting import wait_for
 from ansible_collections.slipway.fleet.plugins.plugin_utils.controller.parts import timed
@@ -90,8 +91,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]
 
         async def take() -> FleetReport:
             # A dry run leaves nothing on a disk.
-            place = {"place": IN_MEMORY} if policy.check_mode else {}
-            opened = {name: Shown(host) for name, host in open_hosts(self, task_vars, hosts, **place).items()}
+            place = IN_MEMORY if policy.check_mode else PLACE
+            opened = {name: Shown(host) for name, host in open_hosts(self, task_vars, hosts, place=place).items()}
             try:
                 return await coordinator.run(
                     policy, targets, opened, self._contents(computed), release_id, telling, Time(), probe,
