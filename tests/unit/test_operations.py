@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.slipway.fleet.plugins.module_utils.host.command import Ran
 from ansible_collections.slipway.fleet.plugins.module_utils.host.errors import SlipwayError
 from ansible_collections.slipway.fleet.plugins.module_utils.release import lease as lease_module
 from ansible_collections.slipway.fleet.plugins.module_utils.release import operations
@@ -179,3 +180,27 @@ def test_to_settle_without_a_way_back_tells_what_serves(world: World) -> None:
     world.hold("ann")
     result = world.ask("settle", run_id="ann", return_to=None)
     assert (result["changed"], result["now"]["serving"]["release"]) == (False, "one")
+
+
+def test_a_command_runs_with_no_more_than_the_place_of_the_app(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the module `oneoff` asks, which knows nothing of the edge."""
+    asked: list[str] = []
+
+    class Runtime:
+        def run(self, release: str, words: list[str], timeout: float, name: str) -> Ran:
+            asked.append(f"{release} {' '.join(words)} {timeout:.0f} {name}")
+            return Ran(tuple(words), 0, "42\n")
+
+    monkeypatch.setattr(operations, "runtime_of", lambda arguments: Runtime())
+    place = {"app": "links", "root": str(world.root)}
+    arguments = {"place": place, "release": "", "command": ["count"], "purpose": "the command", "timeout": 9.0}
+    assert operations.run(arguments, lambda event: None)["stdout"] == "42\n"
+    assert asked == ["one count 9 the-command"]
+    assert not list(world.root.glob("oneoff*.log"))
+
+
+@pytest.mark.parametrize("verb", ["hold", "renew", "freeze", "shown", "free"])
+def test_the_lock_needs_no_more_than_that_either(world: World, verb: str) -> None:
+    place = {"app": "links", "root": str(world.root)}
+    run = {"id": "ann", "who": "ann", "from": "ci", "what": "a deploy"}
+    assert operations.VERBS[verb]({"place": place, "run": run, "run_id": "ann", "reason": "x"}, lambda event: None)

@@ -72,6 +72,15 @@ def test_a_crash_in_the_soak_of_a_release_that_is_not_well_returns(
         assert_whole(tmp_path, host, then)
 
 
+def test_slots_that_start_after_a_reboot_are_waited_for(tmp_path: Path, host: Host) -> None:
+    crash_in_the_soak(tmp_path, host, "two")
+    begin = host.seconds
+    host.sick = {"one": Probe(503, "starting"), "two": Probe(503, "starting")}
+    host.waits.append(lambda: host.sick.clear() if host.seconds > begin + 15 else None)
+    assert transaction(tmp_path, host, "two").run()["recovered"] == "finished the interrupted switch to two"
+    assert_whole(tmp_path, host, "two")
+
+
 def test_a_settle_after_a_crash_in_the_soak_returns_without_stopping_what_served(tmp_path: Path, host: Host) -> None:
     crash_in_the_soak(tmp_path, host, "two")
     starts = host.effects

@@ -12,7 +12,6 @@ import os
 from collections.abc import Callable
 from dataclasses import asdict
 from datetime import datetime, timezone
-from pathlib import Path
 from typing import Any, Optional
 
 from ..host import files
@@ -20,7 +19,6 @@ from ..host.errors import SlipwayError
 from . import preflight
 from .detach import Tell, run_detached
 from .drainer import Drainer
-from .lease import Lease
 from .model import TransactionError
 from .observe import look as seen_of
 from .observe import observe as observed
@@ -28,7 +26,7 @@ from .observe import surroundings
 from .oneoff import run_once
 from .store import MOMENT, Busy, Store
 from .transaction import Transaction
-from .wiring import transaction_of
+from .wiring import lease_of, runtime_of, store_of, transaction_of
 
 # More releases than a host will ever have.
 ALL = 1 << 30
@@ -70,7 +68,7 @@ def hold(arguments: Arguments, tell: Tell) -> Result:
 
     Raises Held when another run or a freeze holds it.
     """
-    lease, store = _lease(arguments), _store(arguments)
+    lease, store = lease_of(arguments), store_of(arguments)
     holder = _holder(arguments["run"])
     dead = lease.acquire(holder)
     if dead:
@@ -84,32 +82,32 @@ def hold(arguments: Arguments, tell: Tell) -> Result:
 
 def renew(arguments: Arguments, tell: Tell) -> Result:
     """Say that the run lives; `held` is false where it does not hold the app any more."""
-    return {"held": _lease(arguments).renew(arguments["run_id"])}
+    return {"held": lease_of(arguments).renew(arguments["run_id"])}
 
 
 def freeze(arguments: Arguments, tell: Tell) -> Result:
     """Let nobody change the app, for a reason, until `free`."""
-    lease, holder, reason = _lease(arguments), _holder(arguments["run"]), arguments["reason"]
+    lease, holder, reason = lease_of(arguments), _holder(arguments["run"]), arguments["reason"]
     before = lease.frozen()
     if before and before["reason"] == reason:
         return {"changed": False}
     lease.freeze(reason, {name: holder[name] for name in ("who", "from", "since")})
-    _note(_store(arguments), f"frozen: {reason}", holder, before)
+    _note(store_of(arguments), f"frozen: {reason}", holder, before)
     return {"changed": True}
 
 
 def free(arguments: Arguments, tell: Tell) -> Result:
     """Lift the freeze and break the lease."""
-    found = _lease(arguments).free()
+    found = lease_of(arguments).free()
     for before in found:
         event = "the freeze was lifted" if "reason" in before else "the lock was broken"
-        _note(_store(arguments), event, _holder(arguments["run"]), before)
+        _note(store_of(arguments), event, _holder(arguments["run"]), before)
     return {"changed": bool(found)}
 
 
 def shown(arguments: Arguments, tell: Tell) -> Result:
     """Who holds the app, and the freeze."""
-    lease = _lease(arguments)
+    lease = lease_of(arguments)
     return {"holder": lease.holder() or {}, "freeze": lease.frozen() or {}}
 
 
@@ -141,8 +139,8 @@ def stage(arguments: Arguments, tell: Tell) -> Result:
 def run(arguments: Arguments, tell: Tell) -> Result:
     """Run one command in a staged release (or the one that serves), outside its slots. Outlives the channel."""
     _fence(arguments)
-    transaction = transaction_of(arguments)
-    store, runtime = transaction.store, transaction.runtime
+    store, runtime = store_of(arguments), runtime_of(arguments)
+    _require_staged(store)
     log = store.root / "oneoff.log"
     try:
         return run_detached(lambda _: run_once(store, runtime, arguments), log, tell)
@@ -179,7 +177,7 @@ def let_go(arguments: Arguments, tell: Tell) -> Result:
     transaction = transaction_of(arguments, keep=arguments.get("keep", ALL))
     run_id = arguments.get("run_id")
     notes: list[str] = []
-    if run_id and _lease(arguments).renew(run_id):
+    if run_id and lease_of(arguments).renew(run_id):
         try:
             with transaction.store.lock(_named(arguments)):
                 notes = [words for words in (transaction.reconcile(),) if words]
@@ -190,7 +188,7 @@ def let_go(arguments: Arguments, tell: Tell) -> Result:
             _drain(transaction)
     now = observed(transaction)
     if run_id:
-        _lease(arguments).give_back(run_id)
+        lease_of(arguments).give_back(run_id)
     return {"now": now, "notes": notes}
 
 
@@ -214,14 +212,6 @@ VERBS: dict[str, Callable[[Arguments, Tell], Result]] = {
         *(stage, run, activate, settle, let_go, remove),
     )
 }
-
-
-def _store(arguments: Arguments) -> Store:
-    return Store(Path(arguments["place"]["root"]))
-
-
-def _lease(arguments: Arguments) -> Lease:
-    return Lease(arguments["place"]["app"], Path(arguments["place"]["root"]))
 
 
 def _holder(run: dict[str, Any]) -> dict[str, Any]:
@@ -250,11 +240,18 @@ def _fence(arguments: Arguments) -> None:
     looks for one before it switches.
     """
     if run_id := arguments.get("run_id"):
-        _lease(arguments).require(run_id)
+        lease_of(arguments).require(run_id)
+
+
+def _require_staged(store: Store) -> None:
+    """Raise SlipwayError on a host that has nothing of the app, not even a place for what is detached to write to."""
+    if not store.releases.is_dir():
+        raise SlipwayError(f"there is nothing of this app on this host (no {store.releases}); run the deploy playbook")
 
 
 def _detached(transaction: Transaction, tell: Tell, work: Callable[[], Result]) -> Result:
     """The phases of the transaction are told while they happen; the process that ends it sees to what drains."""
+    _require_staged(transaction.store)
 
     def perform(say: Tell) -> Result:
         transaction.tell = say

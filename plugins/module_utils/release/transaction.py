@@ -8,7 +8,7 @@ why is found out then, and the new slot is stopped last.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
 from typing import Any, Optional, Protocol
@@ -214,9 +214,9 @@ class Transaction:
         reached = intent.switched or (sight.runs(new) and sight.servers[new].enabled)
         back = intent.returning or self.request.release == intent.was != intent.release
         ahead = self._recorded_good(intent) or (reached and not back)
-        for slot in (new, old) if ahead else (old, new):
-            if self._well(sight, slot, intent.release if slot == new else intent.was):
-                return self._finish(intent) if slot == new else self._undo(intent)
+        slot = self._first_well(sight, {new: intent.release, old: intent.was}, (new, old) if ahead else (old, new))
+        if slot:
+            return self._finish(intent) if slot == new else self._undo(intent)
         if intent.was and not sight.runs(old) and self._revive(old, intent.was):
             return self._undo(intent)
         self._try(lambda: self._record(intent, "failed", cause="interrupted, and neither slot is well"))
@@ -692,6 +692,18 @@ class Transaction:
             if not self.ready(slot, release).error:
                 return True
         return False
+
+    def _first_well(self, sight: Sight, releases: Mapping[str, Optional[str]], order: Sequence[str]) -> Optional[str]:
+        """The first slot that is well; where none is and one runs (after a boot), within the deadline of the gate."""
+        deadline = self.clock.monotonic() + self.request.gate.deadline
+        while True:
+            for slot in order:
+                if self._well(sight, slot, releases[slot]):
+                    return slot
+            if not any(map(sight.runs, order)) or self.clock.monotonic() >= deadline:
+                return None
+            self.clock.sleep(self.request.gate.interval)
+            sight = self.look()
 
     def _runs(self, slot: str) -> Optional[bool]:
         """Whether a slot runs; None where the runtime does not say."""

@@ -11,6 +11,7 @@ from .canary import BEFORE, Canary, Thresholds
 from .lease import Lease
 from .model import Gate, Request
 from .probe import get
+from .runtime import Runtime
 from .runtimes import Runtimes
 from .store import Store
 from .transaction import Transaction
@@ -68,6 +69,21 @@ class Leased:
         return self.lease.lost(self.run)
 
 
+def store_of(arguments: dict[str, Any]) -> Store:
+    """The records and releases of the app."""
+    return Store(Path(arguments["place"]["root"]))
+
+
+def runtime_of(arguments: dict[str, Any]) -> Runtime:
+    """Whichever runtime a release needs; takes app and root of the place alone."""
+    return Runtimes(arguments["place"]["app"], store_of(arguments).releases)
+
+
+def lease_of(arguments: dict[str, Any]) -> Lease:
+    """The lease and the freeze of the app; takes app and root of the place alone."""
+    return Lease(arguments["place"]["app"], Path(arguments["place"]["root"]))
+
+
 def transaction_of(arguments: dict[str, Any], **changes: Any) -> Transaction:
     """The transaction that a verb's arguments describe; those that Request does not know are left out."""
     place = arguments["place"]
@@ -79,15 +95,14 @@ def transaction_of(arguments: dict[str, Any], **changes: Any) -> Transaction:
         gate=gate,
         **{name: value for name, value in given.items() if name in known and value is not None},
     )
-    store = Store(Path(place["root"]))
     edge = place["edge"]
     sockets = Path(place["socket_directory"])
     return Transaction(
         request,
-        store,
-        Runtimes(place["app"], store.releases),
+        store_of(arguments),
+        runtime_of(arguments),
         Edge(edge["socket"], edge["backend"], edge["state_file"]),
         lambda slot, path: get(str(sockets / f"{slot}.sock"), path, gate.timeout),
         judge=judge_of(given),
-        hold=Leased(Lease(place["app"], store.root), arguments["run_id"]) if arguments.get("run_id") else None,
+        hold=Leased(lease_of(arguments), arguments["run_id"]) if arguments.get("run_id") else None,
     )
