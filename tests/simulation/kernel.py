@@ -46,7 +46,6 @@ class Kernel:
         self.now = 0.0
         self.steps = 0
         self.current: Process | None = None
-        self.after_step: Callable[[], None] = lambda: None
         self._queue: list[Alarm] = []
         self._number = 0
         self._hub = getcurrent()
@@ -71,7 +70,6 @@ class Kernel:
             self.now = max(self.now, alarm.when)
             self.steps += 1
             alarm.do()
-            self.after_step()
             return True
         return False
 

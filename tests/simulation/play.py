@@ -130,8 +130,12 @@ class Play:
         self._check(lambda: invariants.an_undisturbed_run_succeeds(self, ended))
 
     def _go(self, until: Callable[[], bool], otherwise: str) -> None:
+        def over() -> bool:
+            # Asked after every step, so the cheapest answer comes first.
+            return self._broken is not None or until()
+
         limit = self.kernel.now + ENOUGH
-        met = self.kernel.run(lambda: self._broken is not None or until(), limit)
+        met = self.kernel.run(over, limit)
         if self._broken:
             raise self._broken
         if not met:
