@@ -277,6 +277,8 @@ class Play:
 
     def _verb_ended(self, host: Host, verb: str, arguments: dict[str, Any], process: Process) -> None:
         self.world.tell(host.name, f"{process.owner} {verb} ended: {process.error or 'done'}")
+        if verb in ("activate", "settle") and not process.killed:
+            self._check(lambda: invariants.what_should_serve_is_started(self, host, process))
         if verb == "let_go":
             self.looked[process.owner, host.name] = self.kernel.now
         if verb == "activate" and not process.killed:
