@@ -158,6 +158,16 @@ def a_verdict_is_what_hosts_answer(play: Play, ended: Ended) -> None:
             raise Broken(a_verdict_is_what_hosts_answer, f"run {ended.run} is reverted, and {name} serves {said.now}")
 
 
+def what_should_serve_is_started(play: Play, host: Host, process: Process) -> None:
+    """A transaction does not end beside an outage: where the new release is refused and the old slot has died, the
+    earlier release is started again. What cannot be started, or seen, is excused."""
+    calm = max(host.hurt_at, host.docker.away_until, host.docker.slow_until) < play.kernel.now - KNOWABLE
+    good = [entry["release"] for entry in ledger(host) if entry["result"] == "good"][-1:]
+    able = host.up and host.edge.running and all(release not in host.docker.health for release in good)
+    if calm and able and good and host.image_of(good[0]) in host.docker.images and not host.now_serving():
+        raise Broken(what_should_serve_is_started, f"{host.name} serves nothing after {process.name}")
+
+
 def an_undisturbed_run_succeeds(play: Play, ended: Ended) -> None:
     """Where nothing goes wrong and nobody else is at it, a run is good; only a way back may not be there."""
     scenario = play.scenario

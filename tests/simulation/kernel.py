@@ -20,18 +20,13 @@ class Killed(BaseException):
 
 
 class Alarm:
-    """Something that will happen at `when`, unless it is cancelled."""
+    """Something that will happen, unless it is cancelled."""
 
-    __slots__ = ("cancelled", "do", "number", "when")
+    __slots__ = ("cancelled", "do")
 
-    def __init__(self, when: float, number: int, do: Callable[[], None]) -> None:
-        self.when = when
-        self.number = number
+    def __init__(self, do: Callable[[], None]) -> None:
         self.do = do
         self.cancelled = False
-
-    def __lt__(self, other: Alarm) -> bool:
-        return (self.when, self.number) < (other.when, other.number)
 
     def cancel(self) -> None:
         self.cancelled = True
@@ -46,16 +41,15 @@ class Kernel:
         self.now = 0.0
         self.steps = 0
         self.current: Process | None = None
-        self.after_step: Callable[[], None] = lambda: None
-        self._queue: list[Alarm] = []
+        self._queue: list[tuple[float, int, Alarm]] = []
         self._number = 0
         self._hub = getcurrent()
 
     def after(self, seconds: float, do: Callable[[], None]) -> Alarm:
         """Let something happen in `seconds`."""
         self._number += 1
-        alarm = Alarm(self.now + seconds, self._number, do)
-        heapq.heappush(self._queue, alarm)
+        alarm = Alarm(do)
+        heapq.heappush(self._queue, (self.now + seconds, self._number, alarm))
         return alarm
 
     def delay(self, low: float, high: float) -> float:
@@ -65,13 +59,12 @@ class Kernel:
     def step(self) -> bool:
         """Let the next thing happen; tells whether there was one."""
         while self._queue:
-            alarm = heapq.heappop(self._queue)
+            when, _, alarm = heapq.heappop(self._queue)
             if alarm.cancelled:
                 continue
-            self.now = max(self.now, alarm.when)
+            self.now = when
             self.steps += 1
             alarm.do()
-            self.after_step()
             return True
         return False
 

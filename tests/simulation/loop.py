@@ -124,9 +124,7 @@ class Loop(asyncio.BaseEventLoop):
             return
         events._set_running_loop(self)
         try:
-            for _ in range(len(self._soon)):
-                if self._stops():
-                    break
+            while self._soon and not self._stops():
                 handle = self._soon.popleft()
                 if not handle.cancelled():
                     self.turns += 1

@@ -130,8 +130,12 @@ class Play:
         self._check(lambda: invariants.an_undisturbed_run_succeeds(self, ended))
 
     def _go(self, until: Callable[[], bool], otherwise: str) -> None:
+        def over() -> bool:
+            # Asked after every step, so the cheapest answer comes first.
+            return self._broken is not None or until()
+
         limit = self.kernel.now + ENOUGH
-        met = self.kernel.run(lambda: self._broken is not None or until(), limit)
+        met = self.kernel.run(over, limit)
         if self._broken:
             raise self._broken
         if not met:
@@ -273,6 +277,8 @@ class Play:
 
     def _verb_ended(self, host: Host, verb: str, arguments: dict[str, Any], process: Process) -> None:
         self.world.tell(host.name, f"{process.owner} {verb} ended: {process.error or 'done'}")
+        if verb in ("activate", "settle") and not process.killed:
+            self._check(lambda: invariants.what_should_serve_is_started(self, host, process))
         if verb == "let_go":
             self.looked[process.owner, host.name] = self.kernel.now
         if verb == "activate" and not process.killed:

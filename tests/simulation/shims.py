@@ -7,7 +7,6 @@ HAProxy's socket, the container runtime and a slot's socket. Everything else is 
 from __future__ import annotations
 
 import importlib
-import json
 import pkgutil
 import time
 from collections.abc import Callable
@@ -156,7 +155,7 @@ def run_detached(work: Any, log: Any, tell: Any, after: Any = lambda: None) -> A
         raise SlipwayError(str(error), error.details, error.kind)
     if "result" not in answer:
         raise Lost(f"the detached process ended without an answer; its output is in {log}")
-    return json.loads(json.dumps(answer["result"]))
+    return answer["result"]
 
 
 class FilesOf:
@@ -243,7 +242,7 @@ def install() -> Installed:
         if module.__name__.endswith(".preflight"):
             done.set(module, "docker_problem", lambda: None)
     done.set(Edge, "ask", _ask)
-    done.set(haproxy, "_rows", lru_cache(4096)(haproxy._rows))  # the same tables again and again; nobody changes one
+    done.set(haproxy, "parse_servers", lru_cache(4096)(haproxy.parse_servers))  # the same again and again
     begin = lease_module.Lease.__init__
 
     def at_place(self: Any, app: str, root: Any, directory: Any = None, *more: Any, **named: Any) -> None:

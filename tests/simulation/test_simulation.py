@@ -34,16 +34,16 @@ def test_no_story_breaks_a_promise() -> None:
 
 
 def found_by(plant: Plant) -> tuple[int, str] | None:
-    """The first seed that finds a planted fault, and the promise that it breaks."""
-    code = shims.install()
-    plant(code)
-    try:
-        for seed in range(WITHIN):
+    """The first seed that finds a planted fault and nothing without it, and the promise that is broken."""
+    for seed in range(WITHIN):
+        code = shims.install()
+        try:
+            plant(code)
             broken, _ = outcome(scenario(seed), fleet, installed=True)
-            if broken:
-                return seed, str(broken)
-    finally:
-        code.remove()
+        finally:
+            code.remove()
+        if broken and not outcome(scenario(seed), fleet)[0]:
+            return seed, str(broken)
     return None
 
 

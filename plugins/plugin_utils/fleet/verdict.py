@@ -15,6 +15,9 @@ REVERTED, UNTOUCHED = "reverted", "untouched"
 # The kind of a trouble that says nothing about what the host does.
 DOUBT = "doubt"
 
+# What a host serves that cannot see it.
+UNKNOWN = "something unknown"
+
 
 @dataclass(frozen=True)
 class Trouble:
@@ -86,7 +89,7 @@ def untouched(part: Part) -> tuple[str, Optional[Trouble]]:
         return part.trouble.outcome, part.trouble
     if part.serves == part.before:
         return UNTOUCHED, None
-    cause = f"serves {said(part.serves)} and served {said(part.before)} before, which this run did not do"
+    cause = f"serves {seen(part)} and served {said(part.before)} before, which this run did not do"
     return FAILED, Trouble(FAILED, cause)
 
 
@@ -95,7 +98,7 @@ def switched(part: Part, kept: bool) -> tuple[str, Optional[Trouble]]:
     if part.before and part.before != part.wanted and not kept:
         if part.serves == part.before:
             return REVERTED, None
-        trouble = part.return_trouble or Trouble(FAILED, f"serves {said(part.serves)} and not {part.before} again")
+        trouble = part.return_trouble or Trouble(FAILED, f"serves {seen(part)} and not {part.before} again")
         return trouble.outcome, trouble
     if not good(part):
         return FAILED, falls_short(part)
@@ -111,7 +114,7 @@ def falls_short(part: Part) -> Trouble:
     """Why a host that reported success is not good."""
     if part.serves != part.wanted:
         found = "; ".join(drift(part))
-        return Trouble(FAILED, f"serves {said(part.serves)} and not {part.wanted}{f': {found}' if found else ''}")
+        return Trouble(FAILED, f"serves {seen(part)} and not {part.wanted}{f': {found}' if found else ''}")
     return Trouble(FAILED, f"serves {part.wanted}, but {'; '.join(drift(part))}")
 
 
@@ -124,6 +127,13 @@ def joined(first: Optional[Trouble], last: Trouble) -> Trouble:
     if first is None or first.cause == last.cause:
         return first or last
     return Trouble(last.outcome, f"{first.cause}; then it {last.cause}", first.diagnosis or last.diagnosis)
+
+
+def seen(part: Part) -> str:
+    """What a host serves, for people; a host whose runtime or edge does not answer does not know it itself."""
+    now = part.now or {}
+    unseen = now.get("slots") == {} or now.get("servers") == {}
+    return UNKNOWN if unseen and not part.serves else said(part.serves)
 
 
 def said(release: Optional[str]) -> str:
