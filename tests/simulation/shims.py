@@ -202,7 +202,7 @@ def _ask(self: Edge, command: str) -> str:
 
 def _probe(path: str, route: str, timeout: float, *_: Any) -> Any:
     host = focus()
-    slot = path.rpartition("/")[2].partition(".")[0]
+    slot = path.split("/")[-2]  # /run/slipway/APP/SLOT/app.sock
     return host.docker.probe(slot, route, timeout)
 
 
