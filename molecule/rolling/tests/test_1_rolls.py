@@ -57,13 +57,13 @@ def test_the_same_release_again_changes_nothing(fleet: Fleet) -> None:
 
 
 def test_a_deploy_asks_a_host_eight_times_at_most(fleet: Fleet) -> None:
-    """Requests over the channels, which -vvv shows."""
+    """Requests over the channels, which -vvv shows; not counted are the signs of life of a run that takes longer."""
     counted = {}
     for name in ("counted", "counted"):
         outcome = fleet.deploy("-vvv", **fleet.release(name))
         assert outcome.code == 0, outcome.output
         assert "Using module file" not in outcome.output
-        asked = [line for line in outcome.output.splitlines() if re.search(r"^<[\w-]+> slipway: \w+$", line)]
+        asked = [line for line in outcome.output.splitlines() if re.search(r"^<[\w-]+> slipway: (?!renew)\w+$", line)]
         counted[outcome.changed > 0] = len(asked)
     changing, idle = counted[True] / len(WEB), counted[False] / len(WEB)
     print(f"requests per host: deploy {changing:.1f}, nothing to do {idle:.1f}")
