@@ -132,7 +132,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         """Show how it ended, write the report, and put both into the task's result."""
         show = Display().display
         result = {
-            "changed": report.changed or bool(report.plan), "verdict": report.word, "message": report.message, "wrong": report.wrong,
+            "changed": report.changed or bool(report.plan), "verdict": report.word, "message": report.message,
+            "wrong": report.wrong,
             "release": report.release, "hosts": report.rows, "probe": probe.summary, "report": "", "diff": report.diff,
         }  # fmt: skip
         if report.plan:
