@@ -17,7 +17,6 @@ from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.parts import (
     Target,
 )
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.target import CONTENT, RELEASE
-from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.verdict import UNKNOWN
 
 from tests.simulation.shims import EPOCH
 from tests.simulation.story import Ended, Run, Said
@@ -110,7 +109,7 @@ def ended(play: Play, report: FleetReport, name: str) -> Ended:
     for row in report.rows:
         looked = play.looked.get((name, row["host"]))
         known = looked is not None and report.word not in NOT_SERVING and row["outcome"] != "unreachable"
-        known = known and UNKNOWN not in row["cause"]
-        now = (row["now"] or "") if known else None
+        # A row without a release is of a host that serves nothing, where it says so, else of one that is not known.
+        now = row["now"] or ("" if "serves nothing" in row["cause"] else None) if known else None
         found.says[row["host"]] = Said(row["was"], now, looked or 0.0, row["outcome"], row["tried"])
     return found
