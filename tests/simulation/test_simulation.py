@@ -33,9 +33,26 @@ def test_no_story_breaks_a_promise() -> None:
     assert ran.returncode == 0, ran.stdout[-8000:] + ran.stderr[-4000:]
 
 
+# Where each was found last, to be looked at first; code that changes finds them elsewhere.
+LAST_FOUND = {
+    "stop_before_the_switch_is_confirmed": 9,
+    "no_fencing": 22,
+    "the_lease_is_not_renewed": 22,
+    "finish_without_asking": 110,
+    "the_verdict_is_what_is_recorded": 154,
+    "blue_without_a_state": 154,
+    "expectations_after_the_mending": 244,
+    "two_tables_from_two_workers": 247,
+    "state_is_stored_before_it_is_set": 278,
+    "drained_again_without_the_lock": 382,
+    "the_way_back_starts_nothing": 1415,
+    "migrations_are_not_guarded": 1757,
+}
+
+
 def found_by(plant: Plant) -> tuple[int, str] | None:
     """The first seed that finds a planted fault and nothing without it, and the promise that is broken."""
-    for seed in range(WITHIN):
+    for seed in (LAST_FOUND.get(plant.__name__, 0), *range(WITHIN)):
         code = shims.install()
         try:
             plant(code)
