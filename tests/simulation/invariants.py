@@ -79,8 +79,11 @@ CHANGING = ("start ", "stop ", "edge: set", f"rename {ROOT}/state.json", f"renam
 
 
 def one_transaction_at_a_time(play: Play, host: Host, process: Process, what: str) -> None:
-    """No two processes change the same app on a host."""
+    """Nobody changes an app on a host beside somebody else, unless it has waited for the lock of the app."""
     if not what.startswith(CHANGING):
+        return
+    lock = host.disk.tree[ROOT].get("lock")
+    if lock and any(holder is process for holder, _, _ in lock.locks):
         return
     acting = play.acting.get(host.name)
     if acting is not None and acting is not process and not acting.over and "afterwards" not in acting.name:
@@ -156,6 +159,15 @@ def a_verdict_is_what_hosts_answer(play: Play, ended: Ended) -> None:
             raise Broken(a_verdict_is_what_hosts_answer, f"run {ended.run} is good, and {name} serves {said.now}")
         if ended.word == "reverted" and said.now != said.was:
             raise Broken(a_verdict_is_what_hosts_answer, f"run {ended.run} is reverted, and {name} serves {said.now}")
+
+
+def what_is_taken_back_serves_again(play: Play, host: Host, arguments: dict[str, Any], process: Process) -> None:
+    """A host that says it was taken back serves what it was taken back to."""
+    back = arguments.get("return_to")
+    if process.error or not back or back in host.docker.health or play.kernel.now - host.hurt_at < KNOWABLE:
+        return
+    if host.now_serving() != [back]:
+        raise Broken(what_is_taken_back_serves_again, f"{host.name} serves {host.now_serving()} and not {back} again")
 
 
 def what_should_serve_is_started(play: Play, host: Host, process: Process) -> None:

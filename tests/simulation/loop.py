@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import warnings
 from asyncio import events
 from collections import deque
 from collections.abc import Callable, Coroutine
@@ -157,8 +158,10 @@ class Loop(asyncio.BaseEventLoop):
                 continue
             task._log_destroy_pending = False  # type: ignore[attr-defined]
             coroutine: Any = task.get_coro()
-            for _ in range(20):
-                with suppress(RuntimeError, Exception):
-                    coroutine.close()
-                    break
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", RuntimeWarning)  # what it would have awaited next is not
+                for _ in range(20):
+                    with suppress(RuntimeError, Exception):
+                        coroutine.close()
+                        break
         self._tasks.clear()

@@ -17,6 +17,7 @@ from ansible_collections.slipway.fleet.plugins.module_utils.release import oneof
 from ansible_collections.slipway.fleet.plugins.module_utils.release.drainer import Drainer
 from ansible_collections.slipway.fleet.plugins.module_utils.release.lease import Lease
 from ansible_collections.slipway.fleet.plugins.module_utils.release.model import SLOTS, other
+from ansible_collections.slipway.fleet.plugins.module_utils.release.observe import observe
 from ansible_collections.slipway.fleet.plugins.module_utils.release.store import Store
 from ansible_collections.slipway.fleet.plugins.module_utils.release.transaction import Transaction
 from ansible_collections.slipway.fleet.plugins.plugin_utils import fleet as fleet_package
@@ -46,13 +47,16 @@ def no_fencing(code: Installed) -> None:
 
 
 def settle_trusts_records(code: Installed) -> None:
-    """A host is taken back, or not, by what its state says."""
+    """A host is taken back, or not, by what its state says; what a crash left is not looked at."""
 
-    def recorded(self: Transaction) -> str | None:
-        state = self.state()
-        return state.release if state else None
+    def settle(transaction: Transaction, back: str | None, arguments: dict[str, Any]) -> dict[str, Any]:
+        state = transaction.state()
+        result: dict[str, Any] = {"changed": False, "phases": []}
+        if back and state and state.release != back:
+            result = operations._activate(transaction, "a settlement")
+        return {**result, "now": observe(transaction)}
 
-    code.set(Transaction, "serving", recorded)
+    code.set(operations, "_settle", settle)
 
 
 def state_is_stored_before_it_is_set(code: Installed) -> None:

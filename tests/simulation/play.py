@@ -279,6 +279,8 @@ class Play:
         self.world.tell(host.name, f"{process.owner} {verb} ended: {process.error or 'done'}")
         if verb in ("activate", "settle") and not process.killed:
             self._check(lambda: invariants.what_should_serve_is_started(self, host, process))
+        if verb == "settle" and not process.killed:
+            self._check(lambda: invariants.what_is_taken_back_serves_again(self, host, arguments, process))
         if verb == "let_go":
             self.looked[process.owner, host.name] = self.kernel.now
         if verb == "activate" and not process.killed:

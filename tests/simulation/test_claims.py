@@ -90,8 +90,16 @@ class Real:
 
     def reload(self) -> None:
         before = self.ask("show info").partition("Pid: ")[2].split()[0]
-        self.process.send_signal(signal.SIGUSR2)
-        wait_for(lambda: self.ask("show info").partition("Pid: ")[2].split()[0] != before)
+        asked = 0.0
+
+        def reloaded() -> bool:
+            nonlocal asked
+            if time.monotonic() - asked > 5:  # a master that has only just started does not hear it
+                asked = time.monotonic()
+                self.process.send_signal(signal.SIGUSR2)
+            return self.ask("show info").partition("Pid: ")[2].split()[0] != before
+
+        wait_for(reloaded)
 
 
 class Simulated:
@@ -123,7 +131,7 @@ def seen(tables: str) -> dict[str, Server]:
     return parse_servers(statistics, mark + states, BACKEND)
 
 
-def wait_for(attempt: Callable[[], bool], seconds: float = 20) -> None:
+def wait_for(attempt: Callable[[], bool], seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
     while True:
         try:
