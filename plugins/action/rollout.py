@@ -156,16 +156,18 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             "plays": telling.steps(time.time()),
             "hosts": report.rows,
         }
+        # Written first: where ansible-playbook was killed, nobody sees what is shown.
+        if report.word != "nothing":
+            page = document.write(document.build(told, probe.samples()), directory, document.name_of(told))
+            result["report"] = str(page)
+        probe.forget()
         show(f"\n{document.table(told)}\n\n{report.message}")
         if probe.summary.get("requests"):
             show(f"{probe.summary['failed']} of {probe.summary['requests']} requests through the edge failed meanwhile")
         show("")
         show_diagnoses(report.rows)
-        if report.word != "nothing":
-            page = document.write(document.build(told, probe.samples()), directory, document.name_of(told))
-            show(f"The report is {page}\n")
-            result["report"] = str(page)
-        probe.forget()
+        if result["report"]:
+            show(f"The report is {result['report']}\n")
         return result
 
     def _ended(self, result: dict[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:

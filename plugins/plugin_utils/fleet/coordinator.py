@@ -114,6 +114,7 @@ async def change(this: Run, watch: Optional[Watch]) -> None:
         except Exception:
             await let_go(this, [member for member in this.members if member.asked_to_hold], patient=False)
             raise
+        this.begin("end")
         await let_go(this, this.members, patient=True)
 
 
