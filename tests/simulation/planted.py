@@ -62,7 +62,7 @@ def settle_trusts_records(code: Installed) -> None:
 def state_is_stored_before_it_is_set(code: Installed) -> None:
     """The file from which HAProxy starts is written before the switch, and not read back."""
 
-    def set_state(self: Edge, slot: str, state: str) -> None:
+    def set_state(self: Edge, slot: str, state: str, beside: str = "") -> None:
         with self._alone():
             dump = self.ask("show servers state").lstrip("\n")
             self.ask(f"set server {self.backend}/{slot} state {state}")

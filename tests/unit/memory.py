@@ -139,7 +139,7 @@ class Host:
     def left(self, slot: str) -> int:
         return self.sessions_of.get(self.running[slot] or "", self.sessions) if self.running[slot] else 0
 
-    def set_state(self, slot: str, state: str) -> None:
+    def set_state(self, slot: str, state: str, beside: str = "") -> None:
         if "edge" in self.unseen:
             raise EdgeError("HAProxy does not answer")
         self.effect(lambda: self.enabled.update({slot: state == "ready"}))

@@ -418,7 +418,7 @@ def test_a_file_changed_by_hand_is_drift(tmp_path: Path) -> None:
 @pytest.mark.parametrize("gone", ["the backend", "every release"])
 def test_an_app_can_be_removed_although_a_part_of_it_is_gone(tmp_path: Path, gone: str) -> None:
     class WithoutBackend(Host):
-        def set_state(self, slot: str, state: str) -> None:
+        def set_state(self, slot: str, state: str, beside: str = "") -> None:
             raise EdgeError("no such backend")
 
     host = Host()

@@ -128,8 +128,11 @@ class Edge:
             )
         return found
 
-    def set_state(self, slot: str, state: str) -> None:
+    def set_state(self, slot: str, state: str, beside: str = "") -> None:
         """Set `slot` to ready or drain, and write the states down so that a reload or a reboot keeps them.
+
+        `beside` is a slot that is set to ready over the same connection, before: in a reload the worker that takes a
+        slot its requests may be another one than that which was told who gets them instead.
 
         The dump that is stored says what was set: in a reload the worker that comes may not know it, and is told again.
 
@@ -139,7 +142,8 @@ class Edge:
             for attempt in range(ATTEMPTS):
                 if attempt:
                     time.sleep(0.1 * attempt)
-                answer = self.ask(f"set server {self.backend}/{slot} state {state}").strip()
+                first = f"set server {self.backend}/{beside} state ready;" if beside else ""
+                answer = self.ask(f"{first}set server {self.backend}/{slot} state {state}").strip()
                 if answer:
                     raise EdgeError(f"HAProxy refused `set server {self.backend}/{slot} state {state}`: {answer}")
                 dump = self.ask("show servers state").lstrip("\n")

@@ -56,8 +56,8 @@ class EdgeLike(Protocol):
     def servers(self) -> dict[str, Server]:
         """Both slots as the edge sees them. Raises EdgeError."""
 
-    def set_state(self, slot: str, state: str) -> None:
-        """Set a slot to ready or drain, and store that for a reload.
+    def set_state(self, slot: str, state: str, beside: str = "") -> None:
+        """Set a slot to ready or drain, and store that for a reload; `beside` is one that is ready together with it.
 
         Raises EdgeError where nothing was set; NotStored or OSError where it is set and a reload would forget it.
         """
@@ -434,7 +434,7 @@ class Transaction:
             self.edge.set_state(new, "ready")
             if not intent.switched:
                 self.store.write_intent(replace(intent, switched=True))
-            self.edge.set_state(old, "drain")
+            self.edge.set_state(old, "drain", beside=new)
             self._confirm(new, old)
 
         self._phase("switch", switch)
@@ -449,7 +449,7 @@ class Transaction:
         if not servers[to].enabled:
             self.edge.set_state(to, "ready")
         if servers[away].enabled and (servers[to].answers or not servers[away].answers):
-            self.edge.set_state(away, "drain")
+            self.edge.set_state(away, "drain", beside=to)
         return servers
 
     def _confirm(self, to: str, away: str, storing: bool = True) -> None:
