@@ -21,9 +21,9 @@ SEEDS = 3000
 WITHIN = 5000
 
 
-# Stories that are known to break a promise: each is a fault that waits to be mended. HAProxy reloads between the last look
-# at the new slot and the switch, and the worker that comes has not checked it yet; and the slot to return to ends in the
-# moment of the return, after a full disk.
+# Stories that are known to break a promise: each is a fault that waits to be mended. HAProxy reloads between the last
+# look at the new slot and the switch, and the worker that comes has not checked it yet; and the slot to return to ends
+# in the moment of the return, after a full disk.
 STILL_BROKEN = (2762, 2826)
 
 
@@ -32,7 +32,7 @@ def test_what_is_known_to_be_broken_is_no_longer_than_that(seed: int) -> None:
     assert outcome(scenario(seed), fleet)[0], f"story {seed} keeps its promises now: take it out of STILL_BROKEN"
 
 
-@pytest.mark.parametrize(("first", "end"), pairwise([0, *STILL_BROKEN, SEEDS]))
+@pytest.mark.parametrize(("first", "end"), list(pairwise([0, *STILL_BROKEN, SEEDS])))
 def test_no_other_story_breaks_a_promise(first: int, end: int) -> None:
     first += first in STILL_BROKEN
     ran = subprocess.run(
