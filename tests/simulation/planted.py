@@ -17,7 +17,6 @@ from ansible_collections.slipway.fleet.plugins.module_utils.release import oneof
 from ansible_collections.slipway.fleet.plugins.module_utils.release.drainer import Drainer
 from ansible_collections.slipway.fleet.plugins.module_utils.release.lease import Lease
 from ansible_collections.slipway.fleet.plugins.module_utils.release.model import SLOTS, other
-from ansible_collections.slipway.fleet.plugins.module_utils.release.observe import observe
 from ansible_collections.slipway.fleet.plugins.module_utils.release.store import Store
 from ansible_collections.slipway.fleet.plugins.module_utils.release.transaction import Transaction
 from ansible_collections.slipway.fleet.plugins.plugin_utils import fleet as fleet_package
@@ -44,19 +43,6 @@ def no_fencing(code: Installed) -> None:
     code.set(operations, "_fence", lambda arguments: None)
     code.set(Transaction, "_may_go_on", lambda self, when: None)
     code.set(Transaction, "_expect", lambda self, sight: None)
-
-
-def settle_trusts_records(code: Installed) -> None:
-    """A host is taken back, or not, by what its state says; what a crash left is not looked at."""
-
-    def settle(transaction: Transaction, back: str | None, arguments: dict[str, Any]) -> dict[str, Any]:
-        state = transaction.state()
-        result: dict[str, Any] = {"changed": False, "phases": []}
-        if back and state and state.release != back:
-            result = operations._activate(transaction, "a settlement")
-        return {**result, "now": observe(transaction)}
-
-    code.set(operations, "_settle", settle)
 
 
 def state_is_stored_before_it_is_set(code: Installed) -> None:
@@ -168,7 +154,6 @@ PLANTED: tuple[Plant, ...] = (
     stop_before_the_switch_is_confirmed,
     finish_without_asking,
     no_fencing,
-    settle_trusts_records,
     state_is_stored_before_it_is_set,
     the_way_back_starts_nothing,
     the_lease_is_not_renewed,
