@@ -12,6 +12,7 @@ import asyncio
 import multiprocessing
 import os
 import subprocess
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -211,7 +212,7 @@ def _as_root(connection: ConnectionBase, command: str) -> str:
     return wrapped
 
 
-class _Process:
+class _Process(ABC):
     """A connection that is a process of the controller."""
 
     def __init__(self, connection: ConnectionBase) -> None:
@@ -238,8 +239,9 @@ class _Process:
     def _timeout(self) -> float:
         return float(self._connection._play_context.timeout or 10)
 
+    @abstractmethod
     def _popen(self, command: str) -> subprocess.Popen[bytes]:
-        raise NotImplementedError
+        """Start a process of the controller that runs the command on the host. Raises AnsibleError and OSError."""
 
     def _begun(self) -> None:
         """Most have nothing that only the start needs."""
