@@ -243,10 +243,10 @@ class _Process(ABC):
     def _popen(self, command: str) -> subprocess.Popen[bytes]:
         """Start a process of the controller that runs the command on the host. Raises AnsibleError and OSError."""
 
-    def _begun(self) -> None:
+    def _begun(self) -> None:  # noqa: B027 - a way may have nothing to do here
         """Most have nothing that only the start needs."""
 
-    def forget(self) -> None:
+    def forget(self) -> None:  # noqa: B027 - a way may have nothing to do here
         """Most have nothing that a broken connection leaves."""
 
 
