@@ -11,22 +11,23 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 from ansible_collections.slipway.fleet.plugins.filter.fleet import edge_urls
 from ansible_collections.slipway.fleet.plugins.filter.release import release_id
+from ansible_collections.slipway.fleet.plugins.module_utils.host.errors import SlipwayError
 from ansible_collections.slipway.fleet.plugins.plugin_utils.channel.ansible import open_hosts
 from ansible_collections.slipway.fleet.plugins.plugin_utils.channel.opening import PLACE
-from ansible_collections.slipway.fleet.plugins.plugin_utils.controller import contents, live, run
+from ansible_collections.slipway.fleet.plugins.plugin_utils.controller import contents, run
 from ansible_collections.slipway.fleet.plugins.plugin_utils.controller.awaiting import wait_for
-from ansible_collections.slipway.fleet.plugins.plugin_utils.controller.parts import timed
-from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet import coordinator, events
+from ansible_collections.slipway.fleet.plugins.plugin_utils.controller.telling import Shown, Telling
+from ansible_collections.slipway.fleet.plugins.plugin_utils.controller.watching import EdgeProbe
+from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet import coordinator
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.migrations import pending
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.parts import (
     Content,
-    Event,
     FleetReport,
-    Host,
     Policy,
     Target,
 )
@@ -34,23 +35,11 @@ from ansible_collections.slipway.fleet.plugins.plugin_utils.image.content import
 from ansible_collections.slipway.fleet.plugins.plugin_utils.image.request import ImageRequest
 from ansible_collections.slipway.fleet.plugins.plugin_utils.package.content import package_content
 from ansible_collections.slipway.fleet.plugins.plugin_utils.package.request import PackageRequest
-from ansible_collections.slipway.fleet.plugins.plugin_utils.probe import process
 from ansible_collections.slipway.fleet.plugins.plugin_utils.report import document
 
 # What slipway.fleet.target computed, under the name that role fastapi_app registers.
 COMPUTED = "fastapi_app_target_result"
 WHAT = {"deploy": "a deploy", "rollback": "a rollback", "restart": "a restart"}
-# The parts of a run, as they are shown.
-PARTS = {
-    "look": "Preflight, changes nothing",
-    "hold": "Hold the fleet",
-    "provide": "Image or package on every host",
-    "stage": "The release's files beside what runs, and its own check",
-    "migrate": "Migrate, once for all hosts",
-    "roll": "Roll, host by host",
-    "settle": "Settle the fleet, everywhere or nowhere",
-    "end": "Tell",
-}
 # Where the agent of a dry run is kept until the host is started anew.
 IN_MEMORY = "/run/slipway-agent"
 OPTIONS: dict[str, Any] = {
@@ -84,10 +73,15 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             result = {"changed": False, "verdict": "refused", "message": next(iter(wrong.values())), "wrong": wrong}
             return self._ended(result, options)
         directory = Path(options["directory"] or run.reports(task_vars))
-        telling = Telling()
-        probe = Probe(options["probe"], task_vars, directory, self._task.check_mode)
         targets = [target_of(host, known["target"]) for host, known in computed.items()]
-        policy = self._policy(options, computed)
+        policy, wanted, telling = self._policy(options, computed), self._contents(computed), Telling()
+        probe = EdgeProbe(
+            options["probe"],
+            lambda: edge_urls(task_vars["hostvars"], task_vars["groups"]),
+            asked_path(targets[0].place["gate"]),
+            directory,
+            policy.check_mode,
+        )
 
         async def take() -> FleetReport:
             # A dry run leaves nothing on a disk.
@@ -95,7 +89,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             opened = {name: Shown(host) for name, host in open_hosts(self, task_vars, hosts, place=place).items()}
             try:
                 return await coordinator.run(
-                    policy, targets, opened, self._contents(computed), release_id, telling, Time(), probe,
+                    policy, targets, opened, wanted, release_id, telling, Time(), probe,
                     pending_in(options["migrations"]),
                 )  # fmt: skip
             finally:
@@ -117,17 +111,18 @@ class ActionModule(ActionBase):  # type: ignore[misc]
 
     def _contents(self, computed: Mapping[str, Any]) -> dict[str, Content]:
         identity, dry = run.run_id(), self._task.check_mode
-        return contents.shared(
-            {host: known["content"] for host, known in computed.items()},
-            {
-                "present": lambda given: contents.Present(given["reference"], given["content"]),
-                "image": lambda given: image_content(ImageRequest.of(given), identity, dry),
-                "package": lambda given: package_content(PackageRequest.of(given), dry),
-            },
-        )
+        makers: dict[str, Callable[[Mapping[str, Any]], Content]] = {
+            "present": lambda given: contents.Present(given["reference"], given["content"]),
+            "image": lambda given: image_content(ImageRequest.of(given), identity, dry),
+            "package": lambda given: package_content(PackageRequest.of(given), dry),
+        }
+        try:
+            return contents.shared({host: known["content"] for host, known in computed.items()}, makers)
+        except SlipwayError as error:
+            raise AnsibleActionFail(f"Nothing was changed. {error}") from error
 
     def _told(
-        self, report: FleetReport, policy: Policy, target: Target, telling: Telling, probe: Probe, directory: Path
+        self, report: FleetReport, policy: Policy, target: Target, telling: Telling, probe: EdgeProbe, directory: Path
     ) -> dict[str, Any]:
         """Show how it ended, write the report, and put both into the task's result."""
         show = Display().display
@@ -184,92 +179,6 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         return result
 
 
-class Shown:
-    """A host whose requests are shown with -vvv, without what is in them."""
-
-    def __init__(self, host: Host) -> None:
-        self.name = host.name
-        self._host = host
-        self.send, self.fetch, self.close = host.send, host.fetch, host.close
-
-    async def call(
-        self, verb: str, arguments: Mapping[str, Any], on_event: Callable[[dict[str, Any]], None] | None = None
-    ) -> dict[str, Any]:
-        Display().vvv(f"slipway: {verb}", host=self.name)
-        return await self._host.call(verb, arguments, on_event)
-
-
-class Time:
-    """The time that everybody has."""
-
-    def now(self) -> float:
-        return time.time()
-
-    async def sleep(self, seconds: float) -> None:
-        await asyncio.sleep(seconds)
-
-
-class Telling:
-    """Shows what happens as lines, and remembers which part of the run began when."""
-
-    def __init__(self) -> None:
-        self._progress = events.Progress()
-        self._began: list[tuple[str, float]] = []
-
-    def __call__(self, event: Event) -> None:
-        if event.kind == "part":
-            self._part(PARTS[event.about["name"]], event.at)
-        if live.shown:
-            Display().display(live.packed(event))
-        for text, color in self._progress.lines(event):
-            Display().display(text, color=color or None)
-
-    def _part(self, name: str, at: float) -> None:
-        self._began.append((name, at))
-        Display().display(f"\n{name}", color="bright blue")
-
-    def steps(self, now: float) -> list[dict[str, Any]]:
-        """The parts with `start` and `end`, seconds since the epoch."""
-        return timed(self._began, now)
-
-
-class Probe:
-    """Requests through the edge while the fleet turns over. That it cannot be sent is told, and no reason to stop."""
-
-    def __init__(self, options: Mapping[str, Any], task_vars: Mapping[str, Any], directory: Path, dry: bool) -> None:
-        self._options = options
-        self._task_vars = task_vars
-        self._files = process.Files.of(directory, run.run_id())
-        self._off = dry or not options["rate"]
-        self.summary: dict[str, Any] = {}
-
-    async def start(self) -> None:
-        if self._off:
-            return
-        known = self._task_vars
-        settings = {
-            "urls": self._options["urls"] or edge_urls(known["hostvars"], known["groups"]),
-            "path": self._options["path"] or known.get("fastapi_app_version_path") or "/version",
-            "rate": self._options["rate"],
-            "timeout": 5.0,
-        }
-        try:
-            process.start(settings, self._files, run.main())
-        except (OSError, ValueError) as error:
-            Display().warning(f"the probe cannot ask the edge, so the report will have no requests: {error}")
-
-    async def stop(self) -> None:
-        if not self._off:
-            self.summary = await asyncio.to_thread(process.stop, self._files)
-
-    def samples(self) -> list[Any]:
-        return document.read_samples(str(self._files.samples))
-
-    def forget(self) -> None:
-        """The report has what the samples tell."""
-        self._files.samples.unlink(missing_ok=True)
-
-
 def refused_by(rows: Sequence[Mapping[str, Any]]) -> str:
     """The host that says why a run was refused: the first with a cause. What names all hosts is said there once."""
     return str(next((row["host"] for row in rows if row["cause"]), rows[0]["host"]))
@@ -286,6 +195,21 @@ def target_of(host: str, known: Mapping[str, Any]) -> Target:
     """What slipway.fleet.target computed, as the coordinator takes it."""
     names = {field.name for field in fields(Target)}
     return Target(host=host, **{name: value for name, value in known.items() if name in names})
+
+
+def asked_path(gate: Mapping[str, Any]) -> str:
+    """What the probe asks for: the path that names the release, else the one that tells whether the app is well."""
+    return str(gate.get("version_path") or gate.get("path") or "/")
+
+
+class Time:
+    """The time that everybody has."""
+
+    def now(self) -> float:
+        return time.time()
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
 
 
 def pending_in(directory: str | None) -> coordinator.Pending | None:

@@ -23,7 +23,7 @@ ACTION = """
 import time
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
-from ansible_collections.slipway.fleet.plugins.action.rollout import Telling
+from ansible_collections.slipway.fleet.plugins.plugin_utils.controller.telling import Telling
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.parts import Event
 
 class ActionModule(ActionBase):
