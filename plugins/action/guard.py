@@ -29,7 +29,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         sources = ", ".join(task_vars.get("ansible_inventory_sources") or [])
         chosen = task_vars["ansible_play_hosts_all"]
         limit = str(task_vars.get("ansible_limit") or "")
-        if problem := no_hosts(options["over"], task_vars["groups"], chosen, sources, limit):
+        if problem := no_hosts(options["over"], task_vars["groups"], chosen, sources, limit) or no_tasks(
+            self._task.tags, task_vars.get("ansible_run_tags") or ["all"]
+        ):
             raise AnsibleActionFail(problem)
         if published := vaults_of_the_lab(task_vars.get("ansible_inventory_sources") or []):
             raise AnsibleActionFail(known_to_everybody(published))
@@ -63,6 +65,19 @@ def no_hosts(
             f"none of them. They are: {', '.join(hosts)}."
         )
     return ""
+
+
+def no_tasks(own: Sequence[str], named: Sequence[str]) -> str:
+    """Why a run with --tags has no other task than this one; empty where it has.
+
+    `own` are the tags of this task. Those that a playbook of the user's own gives to ours are on all of its tasks.
+    """
+    if ({"all", "untagged", *own} - {"always"}) & set(named):
+        return ""
+    return (
+        f"Nothing was done: no task of this playbook has the tag {' or '.join(named)}, so --tags leaves none of them. "
+        "Run it without, or narrow it down with --limit."
+    )
 
 
 def known_to_everybody(vaults: Sequence[str]) -> str:

@@ -9,7 +9,7 @@ DOCUMENTATION = r"""
 module: guard
 short_description: Refuse a run that could only do nothing, or something else than was meant
 description:
-  - Fails where the groups of a playbook have no hosts, where C(--limit) leaves none of them, where the variables of a
+  - Fails where the groups of a playbook have no hosts, where C(--limit) or C(--tags) leaves nothing to do, where the variables of a
     host cannot be read (a vault that does not open), and where a variable is almost one of Slipway's.
   - Runs on the controller, once, and asks no host.
 options:
