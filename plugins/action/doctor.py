@@ -9,12 +9,12 @@ from typing import Any
 
 from ansible.plugins.action import ActionBase
 from ansible_collections.slipway.fleet.plugins.plugin_utils.controller.run import (
-    Unreachable,
     on_host,
     refuse_wrong,
     refuse_wrong_types,
     run_id,
 )
+from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.parts import Unreachable
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]

@@ -8,13 +8,13 @@ from typing import Any
 
 from ansible.plugins.action import ActionBase
 from ansible_collections.slipway.fleet.plugins.plugin_utils.controller.run import (
-    Unreachable,
     keep_alive,
     on_host,
     run_id,
     whence,
     who,
 )
+from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.parts import Unreachable
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]

@@ -7,7 +7,8 @@ from __future__ import annotations
 from typing import Any
 
 from ansible.plugins.action import ActionBase
-from ansible_collections.slipway.fleet.plugins.plugin_utils.controller.run import Unreachable, on_host
+from ansible_collections.slipway.fleet.plugins.plugin_utils.controller.run import on_host
+from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.parts import Unreachable
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.verdict import FAILED, UNCHANGED, UNREACHABLE
 
 

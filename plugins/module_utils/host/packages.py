@@ -11,14 +11,16 @@ import hashlib
 import os
 import re
 import shutil
-import subprocess
 import tarfile
 from pathlib import Path
 from typing import Any, Optional
 
+from . import command
 from .errors import SlipwayError
 
 PLACE = "/var/lib/slipway/packages"
+# Seconds for one program of the package manager.
+LIMIT = 900.0
 # What Ansible's apt needs.
 MODULE = "python3-apt"
 _APT_CONF = """\
@@ -158,17 +160,12 @@ def _write(path: Path, text: str) -> None:
     path.chmod(0o644)
 
 
-def _run(command: list[str], environment: Optional[dict[str, str]] = None) -> str:
-    result = subprocess.run(
-        command,
-        env={**os.environ, "LC_ALL": "C", "DEBIAN_FRONTEND": "noninteractive", **(environment or {})},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        errors="replace",
-        timeout=900,
-        check=False,
-    )
-    if result.returncode:
-        raise PackagesError(f"`{' '.join(command[:6])}` failed: {(result.stderr or result.stdout).strip()[-1500:]}")
-    return str(result.stdout)
+def _run(words: list[str], environment: Optional[dict[str, str]] = None) -> str:
+    quiet = {"LC_ALL": "C", "DEBIAN_FRONTEND": "noninteractive"}
+    try:
+        ran = command.run(words, LIMIT, environment={**os.environ, **quiet, **(environment or {})})
+    except command.CommandError as error:
+        raise PackagesError(str(error)) from error
+    if ran.returncode:
+        raise PackagesError(f"`{' '.join(words[:6])}` failed: {ran.said[-1500:]}")
+    return ran.stdout

@@ -13,16 +13,18 @@ import hashlib
 import json
 import os
 import shutil
-import subprocess
 import tarfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Optional
 
+from ..host import command
 from ..host.durable import read_json, write_durably
 from ..host.errors import SlipwayError
 
 KEY_LENGTH = 12
+# Seconds for one program that puts a package in place.
+LIMIT = 900.0
 OLDEST_PYTHON = (3, 11)
 _MARK = "package.json"
 # Where pip lies for virtual environments: Debian's python3-pip-whl, and the copy inside ensurepip elsewhere.
@@ -68,12 +70,12 @@ class Target:
 def target_of(python: str) -> Target:
     """What the host's Python is. Raises PackageError that names what does not suit."""
     try:
-        result = subprocess.run([python, "-c", _DESCRIBE], capture_output=True, text=True, timeout=30, check=False)
-    except FileNotFoundError:
+        ran = command.run([python, "-c", _DESCRIBE], 30.0)
+    except command.CommandError:
         raise PackageError(f"there is no {python} on this host; run the provision playbook") from None
-    if result.returncode:
-        raise PackageError(f"{python} does not run: {result.stderr.strip()}")
-    seen: dict[str, Any] = json.loads(result.stdout)
+    if ran.returncode:
+        raise PackageError(f"{python} does not run: {ran.said}")
+    seen: dict[str, Any] = json.loads(ran.stdout)
     if seen["implementation"] != "CPython" or _numbers(seen["version"]) < OLDEST_PYTHON:
         raise PackageError(
             f"{python} is {seen['implementation']} {seen['version']}, and CPython 3.11 is the oldest that works: "
@@ -196,17 +198,12 @@ def _write(path: Path, data: bytes, mode: int) -> None:
     path.chmod(mode)
 
 
-def _run(command: list[str]) -> None:
-    result = subprocess.run(
-        command,
-        # Neither the host's own configuration of pip nor modules of root change what is installed.
-        env={"PATH": os.environ.get("PATH", os.defpath), "PIP_CONFIG_FILE": os.devnull, "PYTHONNOUSERSITE": "1"},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        errors="replace",
-        timeout=900,
-        check=False,
-    )
-    if result.returncode:
-        raise PackageError(f"`{' '.join(command[:4])} ...` failed: {(result.stderr or result.stdout).strip()[-2000:]}")
+def _run(words: list[str]) -> None:
+    # Neither the host's own configuration of pip nor modules of root change what is installed.
+    clean = {"PATH": os.environ.get("PATH", os.defpath), "PIP_CONFIG_FILE": os.devnull, "PYTHONNOUSERSITE": "1"}
+    try:
+        ran = command.run(words, LIMIT, environment=clean)
+    except command.CommandError as error:
+        raise PackageError(str(error)) from error
+    if ran.returncode:
+        raise PackageError(f"`{' '.join(words[:4])} ...` failed: {ran.said[-2000:]}")

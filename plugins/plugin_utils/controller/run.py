@@ -23,6 +23,7 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 from ansible_collections.slipway.fleet.plugins.module_utils.release.lease import HEARTBEAT
+from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.parts import Unreachable
 from ansible_collections.slipway.fleet.plugins.plugin_utils.probe.client import alive, started
 
 # Links to the job that runs this, as the CI systems name it.
@@ -91,10 +92,6 @@ def inventory_name(sources: Sequence[str]) -> str:
 def reports(task_vars: dict[str, Any]) -> Path:
     """Where what is measured and told goes."""
     return Path("reports", inventory_name(task_vars.get("ansible_inventory_sources") or []))
-
-
-class Unreachable(Exception):
-    """The host did not answer; the text is what the connection said."""
 
 
 def on_host(action: ActionBase, module: str, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:

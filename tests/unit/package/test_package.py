@@ -164,20 +164,24 @@ def test_a_source_distribution_is_refused_with_the_mend(tmp_path: Path, monkeypa
     assert list(tmp_path.iterdir()) == [], "a part of it is not taken for the whole"
 
 
-def test_an_old_python_is_refused_early(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_old_python_is_refused_early(tmp_path: Path) -> None:
+    python = tmp_path / "python3"
+
     def answer(version: str, complete: bool) -> None:
         seen = {"version": version, "implementation": "CPython", "machine": "x86_64", "glibc": "2.31"}
-        output = json.dumps(seen | {"complete": complete})
-        monkeypatch.setattr(subprocess, "run", lambda *_, **__: subprocess.CompletedProcess([], 0, output, ""))
+        python.write_text(f"#!/bin/sh\necho '{json.dumps(seen | {'complete': complete})}'\n")
+        python.chmod(0o755)
 
+    with pytest.raises(PackageError, match=f"there is no {python} on this host; run the provision playbook"):
+        target_of(str(python))
     answer("3.9.2", True)
     with pytest.raises(PackageError, match=r"is CPython 3.9.2, and CPython 3.11 is the oldest"):
-        target_of("/usr/bin/python3")
+        target_of(str(python))
     answer("3.13.1", False)
     with pytest.raises(PackageError, match="python3-venv"):
-        target_of("/usr/bin/python3")
+        target_of(str(python))
     answer("3.13.1", True)
-    assert target_of("/usr/bin/python3").short == "3.13"
+    assert target_of(str(python)).short == "3.13"
 
 
 def test_a_python_that_is_not_there_is_named() -> None:
