@@ -180,7 +180,7 @@ class Play:
 
     def _migration_lasts(self, release: str) -> float:
         """Mostly a moment; now and then longer than a lease."""
-        return 150.0 if self.kernel.random.random() < 0.2 else self.kernel.delay(0.5, 5.0)
+        return 150.0 if self.kernel.random.random() < 0.35 else self.kernel.delay(0.5, 5.0)
 
     # What is listened to.
     def _listen(self) -> None:

@@ -73,7 +73,7 @@ def scenario(seed: int) -> Scenario:
                 at,
                 dice.choices((0.0, 5.0, 20.0, 150.0), (52, 25, 20, 3))[0],
                 dice.choices(("revert", "hold"), (4, 1))[0],
-                operation == "deploy" and dice.random() < 0.35,
+                operation == "deploy" and dice.random() < 0.45,
                 dice.choice(((1, "100%"), ("100%",), (1,))),
             )
         )
