@@ -95,6 +95,7 @@ class Process:
         self.started = kernel.now
         self.arguments: dict[str, Any] = {}
         self._blocked = False
+        self._active = False
         self._work = work
         self._ended = ended
         self._greenlet = greenlet(self._main)
@@ -128,7 +129,7 @@ class Process:
         if self.over or self.killed:
             return
         self.killed = True
-        if self.kernel.current is self:
+        if self._active:  # it is the one that kills, or waits for that one
             return
         self._alarm.cancel()
         self._resume()
@@ -137,9 +138,11 @@ class Process:
         before, self.kernel.current = self.kernel.current, self
         self._greenlet.parent = getcurrent()
         hub, self.kernel._hub = self.kernel._hub, getcurrent()
+        self._active = True
         try:
             self._greenlet.switch()
         finally:
+            self._active = False
             self.kernel.current = before
             self.kernel._hub = hub
 

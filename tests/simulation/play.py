@@ -58,6 +58,7 @@ class Play:
         self.striking = False
         self._wronged: dict[str, float] = {}
         self._broken: Broken | None = None
+        self._mistake: Exception | None = None
         self._run_names: dict[str, int] = {}
 
     # The story.
@@ -132,10 +133,12 @@ class Play:
     def _go(self, until: Callable[[], bool], otherwise: str) -> None:
         def over() -> bool:
             # Asked after every step, so the cheapest answer comes first.
-            return self._broken is not None or until()
+            return self._broken is not None or self._mistake is not None or until()
 
         limit = self.kernel.now + ENOUGH
         met = self.kernel.run(over, limit)
+        if self._mistake:
+            raise self._mistake
         if self._broken:
             raise self._broken
         if not met:
@@ -199,6 +202,9 @@ class Play:
             self.striking = True
             try:
                 strike(fault, self)
+            except Exception as error:
+                self._mistake = error  # of the simulation; a process that it happens in would keep it to itself
+                raise
             finally:
                 self.striking = False
 
