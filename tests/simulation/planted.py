@@ -45,6 +45,16 @@ def no_fencing(code: Installed) -> None:
     code.set(Transaction, "_expect", lambda self, sight: None)
 
 
+def settle_trusts_records(code: Installed) -> None:
+    """A host is taken back, or not, by what its state says."""
+
+    def recorded(self: Transaction) -> str | None:
+        state = self.state()
+        return state.release if state else None
+
+    code.set(Transaction, "serving", recorded)
+
+
 def state_is_stored_before_it_is_set(code: Installed) -> None:
     """The file from which HAProxy starts is written before the switch, and not read back."""
 
@@ -154,6 +164,7 @@ PLANTED: tuple[Plant, ...] = (
     stop_before_the_switch_is_confirmed,
     finish_without_asking,
     no_fencing,
+    settle_trusts_records,
     state_is_stored_before_it_is_set,
     the_way_back_starts_nothing,
     the_lease_is_not_renewed,

@@ -21,10 +21,11 @@ SEEDS = 3000
 WITHIN = 5000
 
 
-# Stories that are known to break a promise: each is a fault that waits to be mended. HAProxy reloads between the last
-# look at the new slot and the switch, and the worker that comes has not checked it yet; and the slot to return to ends
-# in the moment of the return, after a full disk.
-STILL_BROKEN = (2762, 2826)
+# Stories that are known to break a promise: each is a fault that waits to be mended. A reload of HAProxy takes longer
+# than the two looks that confirm a switch are apart, so a worker that knows nothing of it can come when the old slot is
+# being stopped; it lies between the last look at the new slot and the switch, and the worker that comes has not checked
+# that slot yet; and the slot to return to ends in the moment of the return, after a full disk.
+STILL_BROKEN = (2752, 2762, 2826)
 
 
 @pytest.mark.parametrize("seed", STILL_BROKEN)
@@ -52,15 +53,16 @@ LAST_FOUND = {
     "stop_before_the_switch_is_confirmed": 9,
     "no_fencing": 22,
     "the_lease_is_not_renewed": 22,
+    "settle_trusts_records": 43,
     "finish_without_asking": 110,
     "the_verdict_is_what_is_recorded": 154,
     "blue_without_a_state": 154,
     "expectations_after_the_mending": 244,
     "two_tables_from_two_workers": 247,
-    "state_is_stored_before_it_is_set": 278,
     "drained_again_without_the_lock": 382,
-    "the_way_back_starts_nothing": 1415,
-    "migrations_are_not_guarded": 1757,
+    "state_is_stored_before_it_is_set": 674,
+    "migrations_are_not_guarded": 1009,
+    "the_way_back_starts_nothing": 1718,
 }
 
 

@@ -68,7 +68,7 @@ def test_a_run_takes_a_host_to_a_release_and_lets_it_go(world: World) -> None:
     stage(world.root, "two")
     result = world.ask("activate", run_id="ann", release="two", expects="one", about={"who": "ann"})
     assert (result["changed"], result["release"], result["was"]) == (True, "two", "one")
-    assert world.ask("renew", run_id="ann") == {"held": True}
+    assert world.ask("renew", run_id="ann") == {"held": True, "frozen": ""}
     ended = world.ask("let_go", run_id="ann")
     assert ended["now"]["serving"] == {"release": "two", "slot": "green"}
     assert ended["now"]["drift"] == []

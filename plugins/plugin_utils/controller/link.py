@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.parts import Host, Result
+from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.parts import Host, Result, Unreachable
 
 T = TypeVar("T")
 # What an operation of a host is called, and its options.
@@ -88,4 +88,10 @@ class FleetLink:
         self._wait(self._host.fetch(remote, local))
 
     def _wait(self, work: Coroutine[Any, Any, T]) -> T:
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+        """Raises Unreachable, too, for a thread that outlived the run: another host's trouble ended it."""
+        try:
+            future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        except RuntimeError:  # the loop is closed
+            work.close()
+            raise Unreachable("the run is over") from None
+        return future.result()
