@@ -72,7 +72,7 @@ def test_a_run_takes_a_host_to_a_release_and_lets_it_go(world: World) -> None:
     ended = world.ask("let_go", run_id="ann")
     assert ended["now"]["serving"] == {"release": "two", "slot": "green"}
     assert ended["now"]["drift"] == []
-    assert world.ask("renew", run_id="ann") == {"held": False}
+    assert world.ask("renew", run_id="ann") == {"held": False, "frozen": ""}
 
 
 CHANGING = {
