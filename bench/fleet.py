@@ -1,4 +1,4 @@
-"""`python3 -m bench.fleet` compares the playbooks with a stock play of 40 tasks and with bare SSH, over 1 to 50 hosts.
+"""`python3 -m bench.fleet` compares the playbooks with an empty play and with bare SSH, over 1 to 50 hosts.
 
 Hosts are small containers with systemd and sshd, copies of one that was provisioned and deployed by the real
 playbooks (runtime systemd, one worker); a further host has database and cache. Each operation runs in turn with the
@@ -22,6 +22,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,10 +33,12 @@ from bench.docker import ROOT, docker
 NETWORK, SUBNET = "slipway-bench", "172.29.90"
 DATA, MODEL = f"{SUBNET}.2", f"{SUBNET}.3"
 IMAGE = "slipway.bench/host"
-STOCK_PLAY = ROOT / "bench/stock_play.yml"
+EMPTY_PLAY = ROOT / "bench/empty_play.yml"
 INOTIFY_INSTANCES = 4096
-OPERATIONS = ("deploy with nothing to do", "deploy of a new configuration", "rollback")
-STOCK, FLOOR = "stock play of 40 tasks", "`ssh host sh -s`, all at once"
+NOTHING, CONFIGURATION, CODE = "deploy with nothing to do", "deploy of a new configuration", "deploy of changed code"
+ROLLBACK, EMPTY, FLOOR = "rollback", "an empty play", "`ssh host sh -s`, all at once"
+# All hosts at once: what a host more costs is asked here.
+BATCHES = ["100%"]
 # What systemd in a container needs in place of --privileged.
 HOST = [
     *(part for name in ("SYS_ADMIN", "NET_ADMIN", "SYS_PTRACE", "DAC_READ_SEARCH") for part in ("--cap-add", name)),
@@ -197,6 +200,14 @@ class Bench:
                 raise SystemExit(f"{' '.join(command[:4])} ended with {process.returncode}:\n{log.read_text()[-6000:]}")
             return time.monotonic() - begin, usage.ru_utime + usage.ru_stime
 
+    def changed(self, name: str) -> Path:
+        """The source with a change of its code that it did not have before."""
+        source = self.directory / "source"
+        target = self.directory / "changed"
+        shutil.copytree(source, target, dirs_exist_ok=True)
+        (target / "app/__init__.py").write_text(f'"""{name}"""\n')
+        return target
+
     def floor(self, addresses: Sequence[str]) -> list[str]:
         """A command that runs a small script on all hosts at once over SSH, and nothing else."""
         script = self.directory / "floor.sh"
@@ -251,8 +262,6 @@ def hosts(bench: Bench) -> Iterator[None]:
             bench.measured(bench.playbook(inventory, "slipway.fleet.site"))
             # A release before the one that serves, for the rollback.
             bench.measured(bench.playbook(inventory, "slipway.fleet.deploy", fastapi_app_revision="model"))
-            # What it would change is done before, so that it is measured with nothing to do.
-            bench.measured(bench.playbook(inventory, str(STOCK_PLAY)))
             docker("exec", "bench-model", "sync")
             docker("commit", "bench-model", IMAGE)
             docker("rm", "--force", "--volumes", "bench-model")
@@ -283,45 +292,44 @@ def room_for_many() -> Iterator[None]:
 def measure(bench: Bench, fleet: dict[str, str], rounds: int) -> dict[str, Figures]:
     """All commands in turn, as often as `rounds` says."""
     inventory = bench.inventory(fleet)
-    found = {name: Figures() for name in (*OPERATIONS, STOCK, FLOOR)}
     revision = f"{len(fleet)} hosts"
+    deploy = partial(bench.playbook, inventory, "slipway.fleet.deploy", slipway_batches=BATCHES)
     # Old and new hosts are on one release then.
-    bench.measured(bench.playbook(inventory, "slipway.fleet.deploy", fastapi_app_revision=revision))
+    bench.measured(deploy(fastapi_app_revision=revision))
+    found: dict[str, Figures] = {}
     for number in range(rounds):
         new = f"{revision}, {number}"
         for name, command in (
-            (
-                "deploy with nothing to do",
-                bench.playbook(inventory, "slipway.fleet.deploy", fastapi_app_revision=revision),
-            ),
-            (STOCK, bench.playbook(inventory, str(STOCK_PLAY))),
-            (
-                "deploy of a new configuration",
-                bench.playbook(inventory, "slipway.fleet.deploy", fastapi_app_revision=new),
-            ),
-            ("rollback", bench.playbook(inventory, "slipway.fleet.rollback")),
+            (EMPTY, bench.playbook(inventory, str(EMPTY_PLAY))),
+            (NOTHING, deploy(fastapi_app_revision=revision)),
+            (CONFIGURATION, deploy(fastapi_app_revision=new)),
+            (ROLLBACK, bench.playbook(inventory, "slipway.fleet.rollback", slipway_batches=BATCHES)),
+            (CODE, deploy(fastapi_app_revision=new, fastapi_package_source=str(bench.changed(new)))),
+            # Back to the release before, so that each round begins as the first one did.
+            ("", bench.playbook(inventory, "slipway.fleet.rollback", slipway_batches=BATCHES)),
             (FLOOR, bench.floor(list(fleet.values()))),
         ):
-            figures = found[name]
+            figures = found.setdefault(name, Figures())
             seconds, processor = bench.measured(command, figures.peak)
-            say(f"  {name}: {seconds:.1f} s, {processor:.1f} s of the processor, {figures.memory:.0f} MiB")
+            if name:
+                say(f"  {name}: {seconds:.1f} s, {processor:.1f} s of the processor, {figures.memory:.0f} MiB")
             figures.seconds.append(seconds)
             figures.processor.append(processor)
-    return found
+    return {name: figures for name, figures in found.items() if name}
 
 
 def table(results: dict[int, dict[str, Figures]]) -> str:
-    """The table, in Markdown; ratios against the stock play with the same number of hosts."""
+    """The table, in Markdown; ratios against the empty play with the same number of hosts."""
     lines = [
-        "| hosts | command | s | to the stock play | processor s a host | to the stock play | memory, MiB |",
+        "| hosts | command | s | to the empty play | processor s | to the empty play | memory, MiB |",
         "| ---: | --- | ---: | ---: | ---: | ---: | ---: |",
     ]
     for count, found in results.items():
-        stock = found[STOCK]
+        empty = found[EMPTY]
         for name, figures in found.items():
             lines.append(
-                f"| {count} | {name} | {figures.time:.1f} | {figures.time / stock.time:.2f} | {figures.cpu / count:.2f}"
-                f" | {figures.cpu / stock.cpu:.2f} | {figures.memory:.0f} |"
+                f"| {count} | {name} | {figures.time:.1f} | {figures.time / empty.time:.2f} | {figures.cpu:.1f}"
+                f" | {figures.cpu / empty.cpu:.2f} | {figures.memory:.0f} |"
             )
     return "\n".join(lines)
 

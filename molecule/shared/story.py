@@ -10,6 +10,7 @@ import subprocess
 from typing import Any
 
 import pytest
+import testinfra
 from contract import ROOT, Promise, inventory_file, promise_of, variables
 from deployment import Deployment
 
@@ -20,6 +21,13 @@ def edge_of(name: str) -> str:
         return url
     result = subprocess.run(["docker", "port", name, "80/tcp"], capture_output=True, text=True, check=True)
     return f"http://{result.stdout.split()[0]}"
+
+
+@pytest.fixture(scope="module")
+def host(_testinfra_host: Any) -> Any:
+    """The host, asked by `docker exec` where it is a container: Ansible's own command takes seconds for a question."""
+    backend = _testinfra_host.backend
+    return testinfra.get_host(f"docker://{backend.host}") if backend.NAME == "ansible" else _testinfra_host
 
 
 @pytest.fixture(scope="module", autouse=True)

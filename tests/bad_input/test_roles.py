@@ -60,6 +60,7 @@ WRONG: dict[str, dict[str, Case]] = {
         "a uid of root": ({"fastapi_app_uid": 0}, ("fastapi_app_uid is 0", "at least 1")),
         "no pass at the gate": ({"fastapi_app_gate_passes": 0}, ("fastapi_app_gate_passes is 0", "at least 1")),
         "a gate that never opens": ({"fastapi_app_gate_deadline": 0}, ("fastapi_app_gate_deadline is 0", "at least 1")),
+        "no time to migrate": ({"fastapi_app_migrate_timeout": 0}, ("fastapi_app_migrate_timeout is 0", "at least 1")),
         "a negative soak": ({"fastapi_app_soak": -1}, ("fastapi_app_soak is -1", "at least 0")),
         "no release is kept": ({"fastapi_app_releases_kept": 0}, ("fastapi_app_releases_kept is 0", "at least 1")),
         "a health path without a slash": ({"fastapi_app_health_path": "readyz"}, ("fastapi_app_health_path", "slash")),

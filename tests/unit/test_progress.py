@@ -88,7 +88,8 @@ def play(tmp_path: Path) -> list[str]:
 def environment(**more: str) -> dict[str, str]:
     path = f"{ROOT / '.venv/bin'}:{os.environ['PATH']}"
     enabled = {"ANSIBLE_CALLBACKS_ENABLED": "slipway.fleet.progress", "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")}
-    return {**os.environ, "PATH": path, **enabled, **more}
+    # One host after the other, so that two runs print their lines in the same order.
+    return {**os.environ, "PATH": path, "ANSIBLE_FORKS": "1", **enabled, **more}
 
 
 LINES = [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from contract import ROOT, Promise, read_json
+from contract import ROOT, Promise, read_json, until
 from deployment import Deployment, assert_nothing_lost
 
 ENOUGH = 10_000  # requests over all changes
@@ -17,11 +17,11 @@ UNDER_SYSTEMD = {
 }
 
 
-def slots(host: Any, promise: Promise) -> tuple[list[str], list[str]]:
-    """Containers and units of the app that are there."""
+def slots(host: Any, promise: Promise) -> tuple[int, int]:
+    """How many containers and units of the app are there."""
     containers = host.check_output(f"docker ps --all --quiet --filter label=slipway.app={promise.app}")
     units = host.check_output(f"ls /etc/systemd/system | grep '^slipway-{promise.app}@' || true")
-    return containers.split(), units.split()
+    return len(containers.split()), len(units.split())
 
 
 def test_there_and_back_and_there_again(deployment: Deployment, host: Any, promise: Promise) -> None:
@@ -33,14 +33,12 @@ def test_there_and_back_and_there_again(deployment: Deployment, host: Any, promi
         there = deployment.deploy(**source, **UNDER_SYSTEMD)
         assert there.code == 0, there.output
         second = deployment.version()["release"]
-        containers, units = slots(host, promise)
-        assert (len(containers), len(units)) == (0, 1)
+        until(lambda: slots(host, promise) == (0, 1), "the container has drained and is gone")
 
         back = deployment.play("rollback")
         assert back.code == 0, back.output
         assert deployment.version()["release"] == first, "the same release as before, by its own runtime"
-        containers, units = slots(host, promise)
-        assert (len(containers), len(units)) == (1, 0)
+        until(lambda: slots(host, promise) == (1, 0), "the unit has drained and is gone")
 
         again = deployment.deploy(**source, **UNDER_SYSTEMD)
         assert again.code == 0, again.output

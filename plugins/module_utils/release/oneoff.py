@@ -52,8 +52,8 @@ def _run(
     output = f"{ran.stderr.strip()}\n{ran.stdout.strip()}".strip()[-SHOWN:]
     if ran.timed_out:
         raise SlipwayError(
-            f"{purpose} of release {release} did not end within {timeout:.0f} s and was stopped; give it longer, or "
-            f"look why it takes that long\n{output}",
+            f"{purpose} of release {release} did not end within {timeout:.0f} s and was stopped; give it longer "
+            f"(fastapi_app_check_timeout, fastapi_app_migrate_timeout), or look why it takes that long\n{output}",
             said,
         )
     if ran.returncode:
