@@ -13,7 +13,7 @@ from fleet import Fleet, over_ssh
 # A host waits for its websockets and long requests before it stops a slot, so these are short here.
 MODEST = [
     "--rate",
-    "40",
+    "15",
     "--stream-pause",
     "10",
     "--slow-seconds",
@@ -42,6 +42,8 @@ def fleet(scratch: Path) -> Fleet:
             "fastapi_app_drain": 12,
             "fastapi_app_soak": 0,
             "fastapi_app_gate_deadline": 60,
+            # What a check is for has a scenario of its own, and here it is three processes that load the app for nothing.
+            "fastapi_app_check_command": [],
         },
     )
 

@@ -14,7 +14,7 @@ from fleet import HOME, WEB, Fleet, on, outcomes
 from soak import LONG
 
 # Requests over all rolls.
-ENOUGH = 50_000 if LONG else 10_000
+ENOUGH, RATE = (50_000, "120") if LONG else (3000, "60")
 # One of each kind at least; more of them find what comes with age.
 ROLLS = ["deploy", "code", "rollback", "restart"]
 if LONG:
@@ -28,7 +28,7 @@ def test_rolls_lose_nothing(fleet: Fleet, _: str) -> None:
     numbers = itertools.count(1)
     seen = [fleet.version()["release"]]
     code = fleet.source("changed", {"app/__init__.py": "\n# another\n"})
-    heavy = ("--rate", "120", "--keepalive", "8", "--fresh", "4", "--post", "2", "--slow", "3", "--slow-seconds", "10",
+    heavy = ("--rate", RATE, "--keepalive", "8", "--fresh", "4", "--post", "2", "--slow", "3", "--slow-seconds", "10",
              "--stream-pause", "15", "--at-least", str(ENOUGH), "--seconds", "1500")  # fmt: skip
     with fleet.load("rolls", *heavy) as report:
         for kind in ROLLS:

@@ -106,7 +106,7 @@ def test_a_missing_secret_stops_the_start_by_its_name(deployment: Deployment, ho
 
 def test_a_release_without_any_network(deployment: Deployment, host: Any, promise: Promise) -> None:
     """Database, cache and edge are sockets, so the app needs no network at all."""
-    with deployment.load("local", "--rate", "60") as report:
+    with deployment.load("local") as report:
         outcome = deployment.deploy(
             **deployment.made_from(str(deployment.scratch / "hungry")), fastapi_app_addresses=[]
         )
