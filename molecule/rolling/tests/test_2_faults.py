@@ -41,7 +41,6 @@ def broken_on(host: str, **more: Any) -> dict[str, Any]:
     return {
         "fastapi_app_revision": f"broken on {host}",
         "fastapi_app_environment": ENVIRONMENT | {"GUNICORN_WORKERS": workers},
-        "fastapi_app_gate_deadline": 30,
         **more,
     }
 
