@@ -98,6 +98,9 @@ class Channel:
             raise Unreachable(self.broken) from None
         except BaseException:
             await self._give_up("the channel was not opened")
+            for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
+                if pipe:  # perhaps no transport has it yet
+                    pipe.close()
             raise
         finally:
             self._started.begun()
@@ -164,6 +167,8 @@ class Channel:
         with suppress(TimeoutError):  # a process that stays to share the connection keeps stderr open
             async with asyncio.timeout(LAST_WORDS / 4):
                 await self._silent.wait()
+        if self.broken:  # by us: nobody waits to hear why
+            return
         if not self._opened.done():
             self._opened.set_exception(self._opening.failure(code))
             return

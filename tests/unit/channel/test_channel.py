@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import time
@@ -298,6 +299,23 @@ async def test_a_call_that_nobody_waits_for_any_more_harms_no_other(tmp_path: Pa
 
         assert await one.call("echo", {"then": 1}) == {"then": 1}
         await until((tmp_path / "ended").exists)
+
+
+async def test_nobody_is_told_how_an_opening_ended_that_was_given_up_at_once(tmp_path: Path, place: Path) -> None:
+    """Python would print it on the terminal, in the middle of what the run says."""
+    said: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: said.append(context))
+    way = Shell(lambda command: "sleep 60")
+    async with opened(place, way=way) as one:
+        call = asyncio.create_task(one.call("echo", {}))
+        while not way.processes:
+            await asyncio.sleep(0)
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+        del call
+    gc.collect()
+    assert not said
 
 
 async def test_many_channels_at_once(tmp_path: Path, place: Path) -> None:
