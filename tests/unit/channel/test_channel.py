@@ -301,7 +301,8 @@ async def test_a_call_that_nobody_waits_for_any_more_harms_no_other(tmp_path: Pa
         await until((tmp_path / "ended").exists)
 
 
-async def test_nobody_is_told_how_an_opening_ended_that_was_given_up_at_once(tmp_path: Path, place: Path) -> None:
+@pytest.mark.parametrize("steps", range(12))
+async def test_nobody_is_told_how_an_opening_ended_that_was_given_up_at_once(place: Path, steps: int) -> None:
     """Python would print it on the terminal, in the middle of what the run says."""
     said: list[Any] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: said.append(context))
@@ -309,6 +310,8 @@ async def test_nobody_is_told_how_an_opening_ended_that_was_given_up_at_once(tmp
     async with opened(place, way=way) as one:
         call = asyncio.create_task(one.call("echo", {}))
         while not way.processes:
+            await asyncio.sleep(0)
+        for _ in range(steps):
             await asyncio.sleep(0)
         call.cancel()
         with pytest.raises(asyncio.CancelledError):
