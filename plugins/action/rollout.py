@@ -135,7 +135,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             show(f"\n{report.plan}\n")
             return result
         if report.word == "refused":
-            show_diagnoses(report.rows)
+            show_diagnoses(report.rows, report.message)
             return {**result, "wrong": {refused_by(report.rows): report.message}}
         told = {
             "app": target.place["app"],
@@ -184,10 +184,10 @@ def refused_by(rows: Sequence[Mapping[str, Any]]) -> str:
     return str(next((row["host"] for row in rows if row["cause"]), rows[0]["host"]))
 
 
-def show_diagnoses(rows: Sequence[Mapping[str, Any]]) -> None:
-    """What is known of each host that failed, once."""
+def show_diagnoses(rows: Sequence[Mapping[str, Any]], told: str = "") -> None:
+    """What is known of each host that failed, unless it stands in what is told at the end."""
     for row in rows:
-        if row["diagnosis"]:
+        if row["diagnosis"] and row["diagnosis"] not in told:
             Display().display(f"--- {row['host']} ---\n{row['diagnosis']}\n", color="red")
 
 

@@ -226,9 +226,14 @@ def shortfall(rows: Sequence[Mapping[str, Any]], because: str, ended: str) -> st
 
 
 def wrong(rows: Sequence[Mapping[str, Any]], message: str, release: str) -> dict[str, str]:
-    """For each host that did not end as the run wanted, what it serves and why."""
+    """For each host that did not end as the run wanted, what it serves and why.
+
+    A cause is told by the host that has it; the others name that host.
+    """
+    blamed = next((row["host"] for row in rows if row["cause"]), "")
+    otherwise = f"because of {blamed}" if blamed else message
     return {
-        row["host"]: f"serves {row['now'] or 'something unknown'} and not {release}: {row['cause'] or message}"
+        row["host"]: f"serves {row['now'] or 'something unknown'} and not {release}: {row['cause'] or otherwise}"
         for row in rows
         if row["outcome"] not in (GOOD, UNCHANGED)
     }

@@ -131,7 +131,11 @@ def test_a_release_that_is_refused_has_its_cause_and_its_log() -> None:
         report.message
         == "release new was refused (web2: not ready within 2 s); every host serves what it served before"
     )
-    assert set(report.wrong) == {"web1", "web2", "web3"}
+    assert report.wrong == {
+        "web1": "serves old and not new: because of web2",
+        "web2": "serves old and not new: not ready within 2 s",
+        "web3": "serves old and not new: because of web2",
+    }
 
 
 def test_hold_leaves_it_and_says_so() -> None:
