@@ -55,7 +55,7 @@ class HAProxy:
         self.stale: Worker | None = None  # an old one that still answers the admin socket once
         self.busy_until = dict.fromkeys(SLOTS, 0.0)
         self.connections = dict.fromkeys(SLOTS, 0)
-        self._reloads = 0
+        self._reloads = self._starts = 0
         for slot in SLOTS:
             self.check(self.worker, slot)
 
@@ -66,9 +66,26 @@ class HAProxy:
     # What the admin socket answers.
     def ask(self, command: str) -> str:
         """The answer to one line of commands. Raises ConnectionRefusedError where nothing answers."""
+        return self._answers(self._answering(), command)
+
+    def conversation(self) -> Callable[[str], str]:
+        """What is asked over one connection: the worker that answers is the same. Raises as `ask` does."""
+        worker, starts = self._answering(), self._starts
+
+        def ask(command: str) -> str:
+            if not self.running or self._starts != starts:
+                raise ConnectionResetError(104, "Connection reset by peer")
+            return self._answers(worker, command)
+
+        return ask
+
+    def _answering(self) -> Worker:
         if not self.running:
             raise ConnectionRefusedError(111, "Connection refused")
         worker, self.stale = self.stale or self.worker, None
+        return worker
+
+    def _answers(self, worker: Worker, command: str) -> str:
         return "\n".join(self._one(worker, part.strip()) for part in command.split(";"))
 
     def _one(self, worker: Worker, command: str) -> str:
@@ -83,17 +100,19 @@ class HAProxy:
             backend, _, slot = words[2].partition("/")
             if backend != self.backend or slot not in SLOTS:
                 return "No such server.\n"
-            self._set(worker, slot, words[4])
-            return "\n"
+            return self._set(worker, slot, words[4])
         return f"Unknown command: '{command}'\n"
 
-    def _set(self, worker: Worker, slot: str, state: str) -> None:
+    def _set(self, worker: Worker, slot: str, state: str) -> str:
+        if worker is not self.worker and self.kernel.random.random() < 0.5:  # it was told to go
+            return "Proxy is disabled.\n"
         if worker.admin[slot] == "ready" and state == "drain":
             lasting = self.kernel.random.random()
             self.connections[slot] = self.kernel.random.randint(0, 3)
             self.busy_until[slot] = self.kernel.now + (0 if lasting < 0.5 else 3 * lasting if lasting < 0.95 else 60)
         worker.admin[slot] = state
         self.changed()
+        return "\n"
 
     def sessions(self, slot: str) -> int:
         """Requests in flight."""
@@ -187,6 +206,7 @@ class HAProxy:
         if self.running:
             return
         self.running = True
+        self._starts += 1
         self.worker = self._begin()
         for slot in SLOTS:
             self.check(self.worker, slot)

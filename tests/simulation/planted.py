@@ -29,8 +29,15 @@ Plant = Callable[[Installed], None]
 
 def stop_before_the_switch_is_confirmed(code: Installed) -> None:
     """The old slot is stopped without the edge having said that the new one serves."""
-    code.set(Transaction, "_confirm", lambda self, to, away, storing=True: None)
+    code.set(Transaction, "_confirm", lambda self, to, away, **how: None)
     code.set(Transaction, "_keep", lambda self, to, away: self.edge.servers())
+    switch = Transaction._switch
+
+    def blind(self: Transaction, intent: Any) -> None:
+        switch(self, intent)
+        self._tell_edge(other(intent.slot), "drain")
+
+    code.set(Transaction, "_switch", blind)
 
 
 def finish_without_asking(code: Installed) -> None:

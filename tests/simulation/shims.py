@@ -10,6 +10,7 @@ import importlib
 import pkgutil
 import time
 from collections.abc import Callable
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import lru_cache
 from types import ModuleType, SimpleNamespace
@@ -200,6 +201,26 @@ def _ask(self: Edge, command: str) -> str:
         raise EdgeError(f"HAProxy does not answer on {self.admin_socket} ({error})") from error
 
 
+@contextmanager
+def _one_worker(self: Edge) -> Any:
+    """A conversation with the worker that answers at its begin."""
+    host = focus()
+    host.pause(host.kernel.delay(0.001, 0.02))
+
+    def ask(command: str) -> str:
+        if "set server" in command:
+            host.effect(f"edge: {command}")
+        else:
+            host.pause(host.kernel.delay(0.001, 0.02))
+        return talk(command)
+
+    try:
+        talk = host.edge.conversation()
+        yield ask
+    except OSError as error:
+        raise EdgeError(f"HAProxy does not answer on {self.admin_socket} ({error})") from error
+
+
 def _probe(path: str, route: str, timeout: float, *_: Any) -> Any:
     host = focus()
     slot = path.split("/")[-2]  # /run/slipway/APP/SLOT/app.sock
@@ -242,6 +263,7 @@ def install() -> Installed:
         if module.__name__.endswith(".preflight"):
             done.set(module, "docker_problem", lambda: None)
     done.set(Edge, "ask", _ask)
+    done.set(Edge, "one_worker", _one_worker)
     done.set(haproxy, "parse_servers", lru_cache(4096)(haproxy.parse_servers))  # the same again and again
     begin = lease_module.Lease.__init__
 

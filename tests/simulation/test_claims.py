@@ -8,6 +8,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from socketserver import ThreadingUnixStreamServer
@@ -15,7 +16,7 @@ from tempfile import TemporaryDirectory
 from threading import Thread
 
 import pytest
-from ansible_collections.slipway.fleet.plugins.module_utils.edge.haproxy import Server, parse_servers
+from ansible_collections.slipway.fleet.plugins.module_utils.edge.haproxy import GOING, Edge, Server, parse_servers
 
 from tests.simulation.edge import HAProxy
 from tests.simulation.kernel import Kernel
@@ -85,6 +86,9 @@ class Real:
     def servers(self) -> dict[str, Server]:
         return seen(self.ask(BOTH))
 
+    def conversation(self) -> AbstractContextManager[Callable[[str], str]]:
+        return Edge(str(self.here / "admin.sock"), BACKEND, str(self.here / "state")).one_worker()
+
     def save(self) -> None:
         (self.here / "state").write_text(self.ask("show servers state").lstrip("\n"))
 
@@ -116,6 +120,9 @@ class Simulated:
 
     def servers(self) -> dict[str, Server]:
         return seen(self.ask(BOTH))
+
+    def conversation(self) -> AbstractContextManager[Callable[[str], str]]:
+        return nullcontext(self.edge.conversation())
 
     def save(self) -> None:
         self.state = self.ask("show servers state").lstrip("\n")
@@ -209,6 +216,17 @@ def test_a_reload_forgets_what_is_not_stored(edge: Real | Simulated) -> None:
     edge.ask(f"set server {BACKEND}/green state drain")
     edge.reload()
     assert edge.servers()["green"].enabled
+
+
+def test_a_conversation_goes_on_with_the_worker_that_it_began_with(edge: Real | Simulated) -> None:
+    wait_for(lambda: edge.servers()["blue"].answers)
+    edge.save()
+    with edge.conversation() as ask:
+        before = ask("show info").partition("Pid: ")[2].split()[0]
+        edge.reload()
+        assert ask("show info").partition("Pid: ")[2].split()[0] == before
+        assert ask(f"set server {BACKEND}/blue state drain").strip() in ("", GOING)
+    assert edge.servers()["blue"].enabled, "what is told a worker that goes is not told the one that has come"
 
 
 def test_a_damaged_state_file_counts_as_none(edge: Real | Simulated) -> None:

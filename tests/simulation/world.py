@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.slipway.fleet.plugins.module_utils.agent.verbs import WHEN_LEFT
 from ansible_collections.slipway.fleet.plugins.module_utils.host.errors import SlipwayError
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.parts import Refused, Unreachable
 
@@ -215,6 +216,8 @@ class Link:
         self.deaf_until = 0.0  # nothing comes back
         self.waiting: dict[int, asyncio.Future[Any]] = {}
         self.processes: list[Process] = []
+        self.when_left: dict[str, dict[str, Any]] = {}  # what the agent does when it is left: arguments by verb
+        self.waited_for: list[tuple[list[Process], dict[str, dict[str, Any]]]] = []  # by agents that were left
         self.hanging_up = False
         self._number = 0
         host.links.append(self)
@@ -287,16 +290,38 @@ class Link:
             self.deaf_until = max(self.deaf_until, self.kernel.now + seconds)
         else:
             self.down_until = max(self.down_until, self.kernel.now + seconds)
-        self.hang_up("the channel broke")
+        self.hang_up("the channel broke", left=True)
 
-    def hang_up(self, why: str) -> None:
-        """The channel ends: who waits learns of it after a while, and the agent ends now or with what it does."""
+    def hang_up(self, why: str, left: bool = False) -> None:
+        """The channel ends: who waits learns of it after a while, and the agent ends now or with what it does.
+
+        One that is `left` without a word sees that after a while, too.
+        """
         self.hanging_up = True
         for number in list(self.waiting):
             self._later(self.kernel.delay(0.05, 20.0), lambda number=number: self._lost(number, why))  # type: ignore[misc]
         if self.kernel.random.random() < 0.5:
             self.host.kill([process for process in self.processes if not process.over])
+        elif left and self.host.up:
+            self._be_left(self.when_left, [process for process in self.processes if not process.over])
+        self.when_left = {}  # the next channel has an agent of its own
         self.hanging_up = False
+
+    def _be_left(self, verbs: dict[str, dict[str, Any]], waits_for: list[Process]) -> None:
+        """The agent does what it does without a controller: at once, and again when its last verb has ended."""
+        self.kernel.after(self.kernel.delay(0.05, 20.0), lambda: self.host.world.be_left(self.host, verbs))
+        if waits_for:
+            self.waited_for.append((waits_for, verbs))
+
+    def ended(self, process: Process) -> None:
+        """One of its verbs has ended."""
+        if process in self.processes:
+            self.processes.remove(process)
+        for entry in [entry for entry in self.waited_for if process in entry[0]]:
+            entry[0].remove(process)
+            if not entry[0]:
+                self.waited_for.remove(entry)
+                self.host.world.be_left(self.host, entry[1])
 
     def mend(self) -> None:
         self.down_until = self.deaf_until = 0.0
@@ -338,7 +363,7 @@ class Controller:
         self.loop.kill()
         for link in self.links.values():
             link.waiting.clear()
-            link.hang_up("the controller is gone")
+            link.hang_up("the controller is gone", left=True)
 
 
 class World:
@@ -375,7 +400,9 @@ class World:
         """What the agent of a host does with a request."""
         host = link.host
         self.on_verb(host, verb, arguments)
-        owner = str(arguments.get("run_id") or (arguments.get("run") or {}).get("id") or "")
+        owner = owner_of(arguments)
+        if verb in WHEN_LEFT:
+            link.when_left[WHEN_LEFT[verb]] = arguments
 
         def work() -> dict[str, Any]:
             if verb in ("image", "package"):
@@ -383,8 +410,7 @@ class World:
             return self.verbs[verb](arguments, lambda event: answer({"event": event}))
 
         def ended(process: Process) -> None:
-            if process in link.processes:
-                link.processes.remove(process)
+            link.ended(process)
             if verb == "let_go":
                 self.on_end(host, verb, arguments, process)
             if process.killed:
@@ -403,6 +429,16 @@ class World:
         process.arguments = arguments
         link.processes.append(process)
 
+    def be_left(self, host: Host, verbs: dict[str, dict[str, Any]]) -> None:
+        """What an agent does by itself."""
+        for verb, arguments in verbs.items():
+            if host.up:
+                self._by_itself(host, verb, arguments)
+
+    def _by_itself(self, host: Host, verb: str, arguments: dict[str, Any]) -> None:
+        work = self.verbs[verb]
+        host.spawn(verb, owner_of(arguments), lambda: work(arguments, lambda event: None), lambda process: None)
+
     def close(self) -> None:
         """End everything that is left, so that nothing of this story outlives it."""
         self.before_effect = self.at_effect = lambda host, process, what: None
@@ -413,6 +449,11 @@ class World:
                 process.kill()
         for controller in self.controllers:
             controller.loop.tear_down()
+
+
+def owner_of(arguments: Mapping[str, Any]) -> str:
+    """The run on whose behalf a verb is asked."""
+    return str(arguments.get("run_id") or (arguments.get("run") or {}).get("id") or "")
 
 
 def _refusal(error: Exception) -> dict[str, Any]:

@@ -142,6 +142,9 @@ class Host:
     def set_state(self, slot: str, state: str, beside: str = "") -> None:
         if "edge" in self.unseen:
             raise EdgeError("HAProxy does not answer")
+        servers = self.servers()
+        if beside and servers[slot].enabled and servers[slot].answers and not servers[beside].answers:
+            raise EdgeError(f"HAProxy's check of slot {beside} does not pass, so slot {slot} keeps its requests")
         self.effect(lambda: self.enabled.update({slot: state == "ready"}))
 
     # probe

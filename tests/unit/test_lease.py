@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.slipway.fleet.plugins.module_utils.host.errors import Fenced
-from ansible_collections.slipway.fleet.plugins.module_utils.release.lease import LIFETIME, Held, Lease
+from ansible_collections.slipway.fleet.plugins.module_utils.release.lease import FADING, LIFETIME, Held, Lease
 
 
 def holder(run: str, **more: Any) -> dict[str, Any]:
@@ -52,6 +52,37 @@ def test_a_holder_just_within_its_lifetime_is_not(lease: Lease) -> None:
     grow_old(lease, LIFETIME - 5)
     with pytest.raises(Held):
         lease.acquire(holder("bob"))
+
+
+def test_a_lease_that_fades_ends_soon_and_not_sooner_for_being_told_twice(lease: Lease) -> None:
+    lease.acquire(holder("ann"))
+    assert lease.fade("ann")
+    for _ in range(2):
+        with pytest.raises(Held) as caught:
+            lease.acquire(holder("bob"))
+        assert caught.value.details["seconds"] == pytest.approx(FADING, abs=5)
+        assert lease.fade("ann")
+    grow_old(lease, LIFETIME - 5)
+    lease.fade("ann")
+    with pytest.raises(Held) as caught:
+        lease.acquire(holder("bob"))
+    assert caught.value.details["seconds"] < FADING / 2, "one that ends sooner already is not made to last"
+
+
+def test_a_lease_that_fades_is_kept_by_a_run_that_comes_back(lease: Lease) -> None:
+    lease.acquire(holder("ann"))
+    lease.fade("ann")
+    assert lease.renew("ann")
+    with pytest.raises(Held) as caught:
+        lease.acquire(holder("bob"))
+    assert caught.value.details["seconds"] > LIFETIME - FADING
+
+
+def test_nobody_fades_what_another_run_holds(lease: Lease) -> None:
+    assert not lease.fade("ann")
+    lease.acquire(holder("bob"))
+    assert not lease.fade("ann")
+    assert lease.holder()["age"] < LIFETIME - FADING  # type: ignore[index]
 
 
 def test_only_the_holder_gives_it_back(lease: Lease) -> None:

@@ -127,6 +127,30 @@ def test_drain_and_ready_move_requests_and_survive_a_restart(here: Path, haproxy
     assert {get(str(here / "web.sock"), "/", 5).body for _ in range(6)} == {"blue"}
 
 
+def test_a_slot_that_answers_loses_no_request_to_one_that_does_not(here: Path, haproxy: Callable[[], Edge]) -> None:
+    edge = haproxy()
+    edge.set_state("green", "drain")
+    (here / "green.sock").unlink()
+    until(lambda: not edge.servers()["green"].answers)
+    with pytest.raises(EdgeError, match="check of slot green does not pass, so slot blue keeps its requests"):
+        edge.set_state("blue", "drain", beside="green")
+    assert [edge.servers()[slot].enabled for slot in ("blue", "green")] == [True, False]
+    edge.set_state("green", "drain", beside="blue")  # where nothing is lost, nothing is refused
+    (here / "blue.sock").unlink()
+    until(lambda: not edge.servers()["blue"].answers)
+    edge.set_state("blue", "drain", beside="green")
+    assert [edge.servers()[slot].enabled for slot in ("blue", "green")] == [False, True]
+
+
+def test_requests_go_from_one_slot_to_the_other_in_one_step(here: Path, haproxy: Callable[[], Edge]) -> None:
+    edge = haproxy()
+    edge.set_state("green", "drain")
+    edge.set_state("blue", "drain", beside="green")
+    assert {get(str(here / "web.sock"), "/", 5).body for _ in range(6)} == {"green"}
+    edge.set_state("green", "drain", beside="blue")
+    assert {get(str(here / "web.sock"), "/", 5).body for _ in range(6)} == {"blue"}
+
+
 def test_a_state_that_cannot_be_stored_is_set_all_the_same(here: Path, haproxy: Callable[[], Edge]) -> None:
     haproxy()
     edge = Edge(str(here / "admin.sock"), "app_links", str(here / "nowhere/state"))

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from ansible_collections.slipway.fleet.plugins.module_utils.edge.haproxy import NotStored
 from ansible_collections.slipway.fleet.plugins.module_utils.host.errors import Fenced, SlipwayError
+from ansible_collections.slipway.fleet.plugins.module_utils.release.canary import Verdict
 from ansible_collections.slipway.fleet.plugins.module_utils.release.drainer import Drainer
 from ansible_collections.slipway.fleet.plugins.module_utils.release.model import (
     SLOTS,
@@ -198,6 +199,120 @@ def test_where_neither_can_serve_nothing_is_stopped(tmp_path: Path, host: Host) 
     assert_whole(tmp_path, host, "one")
 
 
+def test_a_worker_that_has_not_checked_the_new_slot_leaves_the_old_one_its_requests(tmp_path: Path, host: Host) -> None:
+    """HAProxy reloads between the last look at the new slot and the switch."""
+
+    class Reloading(Host):
+        def set_state(self, slot: str, state: str, beside: str = "") -> None:
+            super().set_state(slot, state, beside)
+            if (slot, state) == ("green", "ready") and not self.waits:
+                self.edge_blind, seen_at = "two", self.seconds + 2
+                self.waits.append(lambda: self.look(seen_at))
+
+        def look(self, seen_at: float) -> None:
+            assert self.enabled["blue"] or not self.edge_blind
+            if self.seconds >= seen_at:
+                self.edge_blind = ""
+
+    host.__class__ = Reloading
+    deploy(tmp_path, host, "two")
+    assert host.waits
+    assert_whole(tmp_path, host, "two")
+
+
+def test_the_old_slot_gets_requests_again_while_the_edge_does_not_see_the_new_one(tmp_path: Path, host: Host) -> None:
+    """Such as after a reload in the soak; both may answer, and neither is well for nobody."""
+    seen: list[dict[str, bool]] = []
+
+    def blind() -> None:
+        host.edge_blind = "two" if 8 < host.seconds < 12 else ""
+        if 8.5 < host.seconds < 12:
+            seen.append(dict(host.enabled))
+
+    host.waits.append(blind)
+    deploy(tmp_path, host, "two", soak=20.0)
+    assert seen
+    assert all(enabled["blue"] for enabled in seen)
+    host.waits.clear()
+    assert_whole(tmp_path, host, "two")
+
+
+def test_an_old_slot_that_ends_while_requests_of_the_new_one_end_is_started_again(tmp_path: Path, host: Host) -> None:
+    """The new one serves until it is back, and is stopped only then."""
+    stage(tmp_path, "two")
+    work = transaction(tmp_path, host, "two", soak=60.0)
+    work.judge = lambda new, old, since: Verdict("worse", "it answers worse")
+    host.sessions_of["two"] = 2
+
+    def end() -> None:
+        if host.enabled == {"blue": True, "green": False} and host.running["green"] and host.seconds > 60:
+            host.running["blue"] = None
+            host.waits.clear()
+
+    host.waits.append(end)
+    served: list[str | None] = []
+    start = host.start
+
+    def starting(slot: str, release: str) -> None:
+        served.append(host.serving())
+        start(slot, release)
+
+    host.start = starting  # type: ignore[method-assign]
+    with pytest.raises(TransactionError, match="it answers worse"):
+        work.run()
+    assert not host.waits
+    assert served == ["one", "two"], "what served when two was started, and when one was started again"
+    assert_whole(tmp_path, host, "one")
+
+
+def test_a_new_slot_that_is_well_serves_where_the_old_one_is_dead_for_good(tmp_path: Path, host: Host) -> None:
+    """Although its run has given up before the switch."""
+
+    def die() -> None:
+        if host.running["green"] == "two":
+            host.running["blue"] = None
+            Store(tmp_path).recall("ann")
+
+    host.waits.append(die)
+    start = host.start
+
+    def refuse(slot: str, release: str) -> None:
+        if release == "one":
+            raise RuntimeFailed("no space left on device")
+        start(slot, release)
+
+    host.start = refuse  # type: ignore[method-assign]
+    with pytest.raises(Recalled, match="one could not be started again, so both slots are left as they are"):
+        deploy(tmp_path, host, "two")
+    host.waits.clear()
+    assert host.serving() == "two"
+    assert Store(tmp_path).ledger()[-1]["result"] == "failed"
+    transaction(tmp_path, host, "two").run()
+    assert_whole(tmp_path, host, "two")
+
+
+def test_what_is_left_of_a_slot_is_started_without_being_made_anew(tmp_path: Path, host: Host) -> None:
+    """A disk that is full may have no room for another container; one that came back and ended is made anew."""
+    crash_in_the_soak(tmp_path, host, "two")
+    host.running["green"] = None
+    host.ended.add("one")
+    stopped: list[str] = []
+    stop, start = host.stop, host.start
+
+    def stopping(slot: str, grace: float) -> None:
+        stopped.append(slot)
+        stop(slot, grace)
+
+    def starting(slot: str, release: str) -> None:
+        host.ended.clear()
+        start(slot, release)
+
+    host.stop, host.start = stopping, starting  # type: ignore[method-assign]
+    assert transaction(tmp_path, host, "one").reconcile() == "took back the interrupted two"
+    assert stopped == ["green"]
+    assert host.serving() == "one"
+
+
 def test_requests_go_back_before_it_is_explained_why(tmp_path: Path, host: Host) -> None:
     host.sick_after["two"] = host.seconds + 10
     stage(tmp_path, "two")
@@ -364,13 +479,24 @@ def test_another_release_than_was_expected_is_left_alone(tmp_path: Path, host: H
     assert not transaction(tmp_path, host, "two", expects="one").run()["changed"], "asked twice, the channel broke"
 
 
+def gate_seconds(root: Path, host: Host, release: str, **request: Any) -> float:
+    phases = deploy(root, host, release, **request)["phases"]
+    return next(float(phase["seconds"]) for phase in phases if phase["phase"] == "gate")
+
+
 def test_three_passes_take_about_a_second(tmp_path: Path, host: Host) -> None:
+    assert gate_seconds(tmp_path, host, "two") <= 1.0
+    slow = gate_seconds(tmp_path, host, "three", gate=Gate(interval=5.0))
+    assert slow <= 1.0, "an interval for what is slow does not slow down what is not"
+
+
+def test_a_soak_has_waited_for_the_worker_that_comes_in_a_reload(tmp_path: Path, host: Host) -> None:
     begin = host.seconds
     deploy(tmp_path, host, "two")
-    assert host.seconds - begin <= 1.5
+    assert 1.5 <= host.seconds - begin <= 3.0, "the old slot is not stopped sooner"
     begin = host.seconds
-    deploy(tmp_path, host, "three", gate=Gate(interval=5.0))
-    assert host.seconds - begin <= 1.5, "an interval for what is slow does not slow down what is not"
+    deploy(tmp_path, host, "three", soak=10.0)
+    assert host.seconds - begin <= 11.5, "and no later where it soaked"
 
 
 def test_looks_get_rarer_while_a_release_is_slow(tmp_path: Path, host: Host) -> None:

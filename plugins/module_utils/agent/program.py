@@ -4,6 +4,9 @@ One process without threads looks after the channel, so a ping is answered whate
 time runs in a process of its own, forked from this one: it may change its directory, its umask and its environment,
 and dies alone. A broken channel ends none of them; the agent takes no more requests, waits for them and ends.
 
+Where the controller went without saying that it is done, what it holds on the host is let go of sooner (`WHEN_LEFT` in
+verbs.py): at once, and again when the last verb has ended, which may have held on to it.
+
 What the controller sends goes to a directory of the run, which is removed when the controller says that it is done.
 After a broken channel it stays, for the channel that comes next; when none came, the next run removes it.
 """
@@ -59,24 +62,43 @@ class Agent:
         self._heard = time.monotonic()
         self._listening = True
         self._done = False
+        self._lasting = False
+        self._when_left: dict[str, dict[str, Any]] = {}  # arguments by the verb
 
     def serve(self, before: bytes) -> None:
         """Returns when the controller is gone or done and every verb has ended."""
         self._selector.register(self._source, selectors.EVENT_READ)
         self._take(before)
-        while self._listening or self._running:
-            ready = self._selector.select(self._patience())
-            if not ready and self._listening and time.monotonic() - self._heard >= self._silence:
-                self._hang_up()
-            for key, _ in ready:
-                if key.fd == self._source:
-                    self._read()
-                else:
-                    self._relay(key.fd)
+        while self._listening:
+            self._turn()
+        waits = bool(self._running)
+        self._be_left()
+        if waits:
+            self._be_left()
         if self._done:
             self._files.forget()
         self._files.close()
         os.close(self._sink)
+
+    def _turn(self) -> None:
+        """Wait for the next thing that somebody says, and see to it."""
+        ready = self._selector.select(self._patience())
+        if not ready and self._listening and time.monotonic() - self._heard >= self._silence:
+            self._hang_up()
+        for key, _ in ready:
+            if key.fd == self._source:
+                self._read()
+            else:
+                self._relay(key.fd)
+
+    def _be_left(self) -> None:
+        """Do what is to be done without a controller, and wait until every verb has ended."""
+        if self._lasting and not self._done:
+            for verb, arguments in self._when_left.items():
+                with suppress(OSError):  # a host that cannot start it frees what was held a little later
+                    self._start(None, verb, arguments)
+        while self._running:
+            self._turn()
 
     def _patience(self) -> Optional[float]:
         """Seconds to wait for something to read; None is for ever."""
@@ -139,9 +161,13 @@ class Agent:
             self._say({"id": request, **failure(str(error))})
 
     def _open(self, arguments: dict[str, Any]) -> None:
-        """Take what holds for the whole channel: the run's name, the environment of its tasks, its patience."""
+        """Take what holds for the whole channel: the run's name, the environment of its tasks, its patience.
+
+        A lasting one ends when its controller does; another is there for one request.
+        """
         os.environ.update(arguments.get("environment") or {})
         self._silence = float(arguments.get("silence") or SILENCE)
+        self._lasting = bool(arguments.get("lasting"))
         self._files.open(arguments["run"])
 
     def _start(self, request: Any, verb: str, arguments: dict[str, Any]) -> None:
@@ -150,6 +176,8 @@ class Agent:
         except SlipwayError as error:
             self._say({"id": request, **failure(str(error))})
             return
+        if verb in verbs.WHEN_LEFT:
+            self._when_left[verbs.WHEN_LEFT[verb]] = arguments
         reading, writing = os.pipe()
         process = os.fork()
         if process == 0:

@@ -8,7 +8,7 @@ import io
 import os
 import socket
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +37,10 @@ class NotStored(EdgeError):
     """A state is set in the running HAProxy, and its next reload or start would forget it."""
 
 
+# What ends each answer of a conversation (HAProxy management guide, section 9.3, `prompt`).
+PROMPT = b"\n> "
+# What a worker that goes says of anything that is set; the one that has come is asked then.
+GOING = "Proxy is disabled."
 # How the table of `show servers state` begins.
 STATES = "# be_id "
 # Dumps that are compared with what was set before it is given up; a reload in between takes one.
@@ -57,6 +61,18 @@ def _rows(table: str, delimiter: str) -> list[dict[str, str]]:
     lines = [line for line in table.splitlines() if line.strip()]
     start = next((number for number, line in enumerate(lines) if line.startswith("# ")), 0)
     return list(csv.DictReader(io.StringIO("\n".join(lines[start:])[2:]), delimiter=delimiter))
+
+
+def _answered(connection: socket.socket, command: str) -> str:
+    """The answer to one command of a conversation. Raises OSError."""
+    connection.sendall(f"{command}\n".encode())
+    answer = b""
+    while not answer.endswith(PROMPT):
+        chunk = connection.recv(65536)
+        if not chunk or len(answer) > ANSWER_LIMIT:
+            raise OSError("the answer has no end")
+        answer += chunk
+    return answer[: -len(PROMPT)].decode(errors="replace")
 
 
 def parse_servers(statistics: str, states: str, backend: str) -> dict[str, Server]:
@@ -107,11 +123,29 @@ class Edge:
                 while len(answer) < ANSWER_LIMIT and (chunk := connection.recv(65536)):
                     answer += chunk
         except OSError as error:
-            raise EdgeError(
-                f"HAProxy does not answer on {self.admin_socket} ({error}); "
-                "look at `systemctl status haproxy`, then run the provision playbook"
-            ) from error
+            raise self._silent(error) from error
         return answer.decode(errors="replace")
+
+    def _silent(self, error: OSError) -> EdgeError:
+        return EdgeError(
+            f"HAProxy does not answer on {self.admin_socket} ({error}); "
+            "look at `systemctl status haproxy`, then run the provision playbook"
+        )
+
+    @contextmanager
+    def one_worker(self) -> Iterator[Callable[[str], str]]:
+        """A conversation: its commands, each alone, are answered by the worker that answers the first one.
+
+        In a reload that may be the one that goes, and what is set there ends with it. Raises EdgeError.
+        """
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+                connection.settimeout(self.timeout)
+                connection.connect(self.admin_socket)
+                _answered(connection, "prompt")
+                yield lambda command: _answered(connection, command)
+        except OSError as error:
+            raise self._silent(error) from error
 
     def servers(self) -> dict[str, Server]:
         """The servers (on a host that serves, both slots) as HAProxy sees them.
@@ -120,7 +154,10 @@ class Edge:
         """
         # One connection for both: in a reload two may be answered by two workers, which do not know the same.
         statistics, mark, states = self.ask("show stat;show servers state").partition(STATES)
-        found = parse_servers(statistics, mark + states, self.backend)
+        return self._parsed(statistics, mark + states)
+
+    def _parsed(self, statistics: str, states: str) -> dict[str, Server]:
+        found = parse_servers(statistics, states, self.backend)
         if not self.expected <= set(found):
             raise EdgeError(
                 f"HAProxy has no backend {self.backend} with the servers {' and '.join(sorted(self.expected))}; "
@@ -131,26 +168,41 @@ class Edge:
     def set_state(self, slot: str, state: str, beside: str = "") -> None:
         """Set `slot` to ready or drain, and write the states down so that a reload or a reboot keeps them.
 
-        `beside` is a slot that is set to ready over the same connection, before: in a reload the worker that takes a
-        slot its requests may be another one than that which was told who gets them instead.
+        `beside` is the slot that gets the requests instead: it is set to ready before, and a slot that answers loses
+        none to one that does not. That is asked and done in one conversation, since in a reload the worker that takes a
+        slot its requests may be another one than that which has seen the other slot well.
 
         The dump that is stored says what was set: in a reload the worker that comes may not know it, and is told again.
 
-        Raises EdgeError when HAProxy refuses or does not answer, NotStored when the states cannot be written.
+        Raises EdgeError when HAProxy refuses or does not answer, and where `beside` does not; NotStored when the states
+        cannot be written.
         """
         with self._alone():
             for attempt in range(ATTEMPTS):
                 if attempt:
                     time.sleep(0.1 * attempt)
-                first = f"set server {self.backend}/{beside} state ready;" if beside else ""
-                answer = self.ask(f"{first}set server {self.backend}/{slot} state {state}").strip()
-                if answer:
-                    raise EdgeError(f"HAProxy refused `set server {self.backend}/{slot} state {state}`: {answer}")
+                if beside:
+                    with self.one_worker() as ask:
+                        self._require_well(ask, beside, slot)
+                        self._set(ask, beside, "ready")
+                        self._set(ask, slot, state)
+                else:
+                    self._set(self.ask, slot, state)
                 dump = self.ask("show servers state").lstrip("\n")
-                if self._enabled(dump, slot) == (state == "ready"):
+                if self._enabled(dump, slot) == (state == "ready") and (not beside or self._enabled(dump, beside)):
                     self._store(dump)
                     return
         raise EdgeError(f"HAProxy did not keep `set server {self.backend}/{slot} state {state}`; is it being reloaded?")
+
+    def _require_well(self, ask: Callable[[str], str], beside: str, slot: str) -> None:
+        servers = self._parsed(ask("show stat"), ask("show servers state"))
+        if servers[slot].enabled and servers[slot].answers and not servers[beside].answers:
+            raise EdgeError(f"HAProxy's check of slot {beside} does not pass, so slot {slot} keeps its requests")
+
+    def _set(self, ask: Callable[[str], str], slot: str, state: str) -> None:
+        command = f"set server {self.backend}/{slot} state {state}"
+        if (answer := ask(command).strip()) and answer != GOING:
+            raise EdgeError(f"HAProxy refused `{command}`: {answer}")
 
     def save(self) -> None:
         """Write the states of all servers down as they are. Raises EdgeError and NotStored."""

@@ -177,7 +177,8 @@ class Compose:
         if now == text:
             return staged
         copy = staged.with_name(".own-directory.yaml")
-        write_durably(copy, now)
+        if not copy.is_file() or copy.read_text(encoding="utf-8") != now:
+            write_durably(copy, now)
         return copy
 
     def _environment(self, slot: str, release: str) -> dict[str, str]:

@@ -69,5 +69,5 @@ class Drainer:
             return server.sessions == 0
         with transaction.store.lock("a drain", 0.0):
             if transaction.draining() == draining and transaction.edge.servers()[other(slot)].answers:
-                transaction.edge.set_state(slot, "drain")
+                transaction.edge.set_state(slot, "drain", beside=other(slot))
         return False

@@ -1,7 +1,8 @@
 """Who may change an app on a host: a lease of one run that frees itself, and a freeze that stays until it is lifted.
 
 The lease is a file on tmpfs whose modification time says when its holder was last seen alive. The holder's controller
-renews it every few seconds, so nothing is left to clean up after a run that was killed, and a reboot forgets it.
+renews it every few seconds, so nothing is left to clean up after a run that was killed, and a reboot forgets it. Where
+the agent sees the controller go, the lease ends sooner.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ LEASES = Path("/run/slipway/locks")
 # Seconds after which a holder that has not been seen is gone, and between two signs of life.
 LIFETIME = 120
 HEARTBEAT = 15
+# Seconds that a holder has for another sign of life once its controller was seen to go.
+FADING = 30
 
 
 class Held(SlipwayError):
@@ -96,6 +99,17 @@ class Lease:
                 return False
             os.utime(self.path)
         return True
+
+    def fade(self, run: str) -> bool:
+        """Let the lease of `run` end in FADING seconds unless it is renewed; tells whether `run` holds it."""
+        with self._guard():
+            found = self._found()
+            if not found or found["run"] != run:
+                return False
+            if found["age"] < self.lifetime - FADING:
+                seen = time.time() + FADING - self.lifetime
+                os.utime(self.path, (seen, seen))
+            return True
 
     def give_back(self, run: str) -> bool:
         """Free the lease if `run` holds it; tells whether it did."""

@@ -87,6 +87,15 @@ def renew(arguments: Arguments, tell: Tell) -> Result:
     return {"held": lease.renew(arguments["run_id"]), "frozen": str(freeze.get("reason") or "")}
 
 
+def fade(arguments: Arguments, tell: Tell) -> Result:
+    """The controller of the run (`run_id`, or the `run` that asked to hold the app) is gone; asked by the agent itself.
+
+    The lease ends soon, unless the controller comes back over another channel or a transaction renews it.
+    """
+    run_id = arguments.get("run_id") or arguments["run"]["id"]
+    return {"held": lease_of(arguments).fade(run_id)}
+
+
 def freeze(arguments: Arguments, tell: Tell) -> Result:
     """Let nobody change the app, for a reason, until `free`."""
     lease, holder, reason = lease_of(arguments), _holder(arguments["run"]), arguments["reason"]
@@ -210,7 +219,7 @@ VERBS: dict[str, Callable[[Arguments, Tell], Result]] = {
     verb.__name__: verb
     for verb in (
         *(look, observe, history, logs),
-        *(hold, renew, freeze, free, shown),
+        *(hold, renew, fade, freeze, free, shown),
         *(stage, run, activate, settle, let_go, remove),
     )
 }

@@ -77,7 +77,8 @@ class Systemd:
         text = self._text(release, slot)
         self._require_user(release)
         _require_secrets(text)
-        write_durably(self.units / unit, text)
+        if _read(self.units / unit) != text:  # one that is there is started on a full disk, too
+            write_durably(self.units / unit, text)
         self._systemctl("daemon-reload")
         self._systemctl("reset-failed", unit, check=False)
         self._systemctl("enable", "--quiet", unit)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timezone
 from typing import Any, Optional, Protocol
@@ -42,6 +43,9 @@ FIRST_LOOK, SLOWER, BETWEEN_PASSES = 0.1, 1.4, 0.3
 LISTENS_WITHIN = 1.0
 # Looks in a row at the edge that must agree: in a reload the first may be answered by the worker that goes.
 CONFIRMED = 2
+# Seconds after which a worker of HAProxy that read the states before they were set last has taken over, if there is
+# one. Nothing that answers is stopped sooner; a soak that is longer has waited for it.
+TAKEOVER = 1.5
 # Seconds that the old slot's requests are waited for before they are left to end in their own time.
 SHORTLY = 1.0
 # Seconds between two signs of life of the run that holds the app.
@@ -57,9 +61,10 @@ class EdgeLike(Protocol):
         """Both slots as the edge sees them. Raises EdgeError."""
 
     def set_state(self, slot: str, state: str, beside: str = "") -> None:
-        """Set a slot to ready or drain, and store that for a reload; `beside` is one that is ready together with it.
+        """Set a slot to ready or drain, and store that for a reload; `beside` is the one that gets its requests.
 
-        Raises EdgeError where nothing was set; NotStored or OSError where it is set and a reload would forget it.
+        Raises EdgeError where nothing was set, also where `slot` answers and `beside` does not; NotStored or OSError
+        where it is set and a reload would forget it.
         """
 
 
@@ -127,7 +132,7 @@ class Transaction:
         self.hold: Hold = hold or Unheld()
         self.phases: list[dict[str, Any]] = []
         self.warnings: list[str] = []
-        self._began = self.clock.monotonic()
+        self._began = self._told = self.clock.monotonic()
         self._renewed = self._began
 
     # --- what others ask
@@ -181,7 +186,7 @@ class Transaction:
         try:
             self._switch(intent)
             verdict = self._prove(intent)
-            self._confirm(slot, other(slot))
+            self._confirm(slot, other(slot), surely=intent.was is not None)
             state = self._write_down(intent, verdict)
         except Exception as error:
             raise self._return(intent, error) from error
@@ -191,7 +196,7 @@ class Transaction:
     def remove(self) -> None:
         """Take the app away: nothing of it gets requests, runs or is kept afterwards."""
         for slot in SLOTS:
-            self._try(lambda slot=slot: self.edge.set_state(slot, "drain"))  # type: ignore[misc] # it may be gone
+            self._try(lambda slot=slot: self._tell_edge(slot, "drain"))  # type: ignore[misc] # it may be gone
             self.runtime.stop(slot, self.request.stop_grace)
         if self.store.releases.is_dir():
             self.runtime.discard([path.name for path in self.store.releases.iterdir()])
@@ -352,7 +357,7 @@ class Transaction:
 
     def _start(self, slot: str, release: str) -> None:
         def start() -> None:
-            self.edge.set_state(slot, "drain")
+            self._tell_edge(slot, "drain")
             self.runtime.stop(slot, self.request.stop_grace)
             self.runtime.start(slot, release)
 
@@ -431,32 +436,47 @@ class Transaction:
         new, old = intent.slot, other(intent.slot)
 
         def switch() -> None:
-            self.edge.set_state(new, "ready")
+            self._tell_edge(new, "ready")
             if not intent.switched:
                 self.store.write_intent(replace(intent, switched=True))
-            self.edge.set_state(old, "drain", beside=new)
             self._confirm(new, old)
 
         self._phase("switch", switch)
 
+    def _tell_edge(self, slot: str, state: str, beside: str = "") -> None:
+        """Set a state at the edge, and remember when. Raises EdgeError and OSError."""
+        try:
+            self.edge.set_state(slot, state, beside)
+        finally:
+            self._told = self.clock.monotonic()
+
     def _keep(self, to: str, away: str) -> dict[str, Server]:
         """One look at the edge, after which `to` gets requests and `away` none: a reload in between is undone.
 
-        The one that answers is not taken its requests while the other one does not. Returns what was seen, before
-        anything was set. Raises EdgeError and OSError.
+        The one that answers is not taken its requests while the other one does not, which gets none beside it either.
+        Returns what was seen, before anything was set. Raises EdgeError and OSError.
         """
         servers = self.edge.servers()
-        if not servers[to].enabled:
-            self.edge.set_state(to, "ready")
+        served = servers[away].enabled and servers[away].answers
+        if not servers[to].enabled and (servers[to].answers or not served):
+            self._tell_edge(to, "ready")
         if servers[away].enabled and (servers[to].answers or not servers[away].answers):
-            self.edge.set_state(away, "drain", beside=to)
+            self._tell_edge(away, "drain", beside=to)
         return servers
 
-    def _confirm(self, to: str, away: str, storing: bool = True) -> None:
+    def _keep_or_put_back(self, to: str, away: str) -> dict[str, Server]:
+        """The same while `away` still runs: it gets requests again as long as it answers and `to` does not."""
+        servers = self._keep(to, away)
+        if servers[away].answers and not servers[away].enabled and not servers[to].answers:
+            self._tell_edge(away, "ready")
+        return servers
+
+    def _confirm(self, to: str, away: str, storing: bool = True, surely: bool = False) -> None:
         """Wait until the edge says twice that `to` serves and `away` gets nothing new.
 
-        Raises EdgeError when it does not within the gate's `edge` seconds, and with `storing` at once when a state is
-        set that a reload would forget.
+        `surely` is for who stops `away` then: no worker is left that may come and know less. Raises EdgeError when the
+        edge does not say so within the gate's `edge` seconds, and with `storing` at once when a state is set that a
+        reload would forget.
         """
         limit = self.request.gate.edge
         deadline = self.clock.monotonic() + limit
@@ -464,7 +484,7 @@ class Transaction:
         while True:
             problem = ""
             try:
-                servers = self._keep(to, away)
+                servers = self._keep_or_put_back(to, away)
                 if not servers[to].enabled or servers[away].enabled:
                     problem = "a reload took the states back"
                 elif not servers[to].answers:
@@ -476,11 +496,12 @@ class Transaction:
             except (EdgeError, OSError) as error:
                 problem = str(error)
             agreed = 0 if problem else agreed + 1
-            if agreed >= CONFIRMED:
+            now = self.clock.monotonic()
+            if agreed >= CONFIRMED and (not surely or now - self._told >= TAKEOVER):
                 return
-            if self.clock.monotonic() >= deadline:
+            if problem and now >= deadline:
                 raise EdgeError(f"HAProxy did not send requests to slot {to} alone within {limit:.0f} s: {problem}")
-            self.clock.sleep(POLL if problem else FIRST_LOOK)
+            self.clock.sleep(FIRST_LOOK if 0 < agreed < CONFIRMED else POLL)
 
     def _prove(self, intent: Intent) -> Optional[Verdict]:
         """Watch the new slot until `soak` seconds after the switch, and compare it with the old one.
@@ -511,7 +532,7 @@ class Transaction:
         while True:
             self._breathe(switched=True)
             try:
-                sessions: Optional[int] = self._keep(new, old)[old].sessions
+                sessions: Optional[int] = self._keep_or_put_back(new, old)[old].sessions
             except (EdgeError, OSError):
                 sessions = None  # HAProxy restarts perhaps; that it serves is confirmed at the end
             now = self.clock.monotonic()
@@ -578,11 +599,17 @@ class Transaction:
     # --- the ways back
 
     def _abandon(self, intent: Intent, error: Exception) -> SlipwayError:
-        """Take the new slot away before it got a request; returns why. The old one was never touched."""
+        """Take the new slot away before it got a request; returns why. The old one was never touched.
+
+        Where that has died and cannot be started, and the new one is well, it gets the requests.
+        """
         new, old = intent.slot, other(intent.slot)
         runs = self._runs(old)
         if runs is False and intent.was:
             runs = self._revive(old, intent.was)
+            if not runs and not self.ready(new, intent.release).error:
+                trouble = f"the earlier release {intent.was} could not be started again"
+                return self._leave_both(intent, self._failure(intent, error), trouble)
         if intent.was and runs:
             self._try(lambda: self._keep(old, new))
         failure = self._failure(intent, error)
@@ -594,28 +621,43 @@ class Transaction:
         self._try(lambda: self.store.write_intent(replace(intent, switched=True, returning=True)))
         trouble = self._phase("return", lambda: self._send_back(intent))
         failure = self._failure(intent, error)
-        if trouble:
-            failure = _more(failure, f"; {trouble}, so both slots are left as they are")
-            self._try(lambda: self._record(intent, "failed", cause=str(failure)[:2000]))
-            return failure
-        self._phase("drain", lambda: self._wait_idle(intent.slot))
+        if trouble := trouble or self._empty(intent):
+            return self._leave_both(intent, failure, trouble)
         self._take_away(intent, failure)
         return failure
 
-    def _send_back(self, intent: Intent) -> str:
+    def _leave_both(self, intent: Intent, failure: SlipwayError, trouble: str) -> SlipwayError:
+        """Whichever slot answers shall be asked, and the next run decides. Returns the failure with this `trouble`."""
+        self._try(lambda: self._tell_edge(intent.slot, "ready"))
+        failure = _more(failure, f"; {trouble}, so both slots are left as they are")
+        self._try(lambda: self._record(intent, "failed", cause=str(failure)[:2000]))
+        return failure
+
+    def _send_back(self, intent: Intent, surely: bool = False) -> str:
         """Have the old slot serve, started again where it does not run; empty, or why it does not serve."""
         new, old = intent.slot, other(intent.slot)
-        if self._runs(old) is False:
-            if not intent.was:
-                return "there is no earlier release to return to"
-            if not self._revive(old, intent.was):
-                return f"the earlier release {intent.was} could not be started again"
-        try:
-            self._confirm(old, new, storing=False)
-        except EdgeError as error:
-            self._try(lambda: self.edge.set_state(new, "ready"))  # whichever of the two answers shall be asked
-            return str(error)
-        return ""
+        trouble = ""
+        for _ in range(2):  # it may end while the edge is asked
+            if self._runs(old) is False:
+                if not intent.was:
+                    return "there is no earlier release to return to"
+                self._try(lambda: self._keep(new, old))  # the new one serves until the other one is back
+                if not self._revive(old, intent.was):
+                    return f"the earlier release {intent.was} could not be started again"
+            try:
+                self._confirm(old, new, storing=False, surely=surely)
+            except EdgeError as error:
+                trouble = str(error)
+            else:
+                return ""
+            if self._runs(old) is not False:
+                break
+        return trouble
+
+    def _empty(self, intent: Intent) -> str:
+        """Wait for the requests of the new slot, and see that the old one still serves; empty, or why it does not."""
+        self._phase("drain", lambda: self._wait_idle(intent.slot, other(intent.slot)))
+        return self._send_back(intent, surely=True)
 
     def _take_away(self, intent: Intent, failure: SlipwayError) -> None:
         """Stop the new slot and record the failure; what cannot be done is left to the next run, by the intent."""
@@ -634,8 +676,7 @@ class Transaction:
             try:
                 if not self.store.has(release):
                     return False
-                self.runtime.stop(slot, self.request.stop_grace)
-                self.runtime.start(slot, release)
+                self._start_again(slot, release)
                 self._wait_healthy(slot, release, alone=True)
             except UNSEEN as error:
                 self.warnings.append(f"release {release} could not be started again: {error}")
@@ -644,19 +685,35 @@ class Transaction:
 
         return bool(self._phase("revive", revive))
 
+    def _start_again(self, slot: str, release: str) -> None:
+        """Start a slot that has ended; what is still there of it needs no room on a disk that may be full.
+
+        Raises RuntimeFailed and OSError.
+        """
+        status = self.runtime.status()[slot]
+        if status.release == release and not status.restarts:
+            with suppress(*UNSEEN):
+                self.runtime.start(slot, release)
+                return
+        self.runtime.stop(slot, self.request.stop_grace)
+        self.runtime.start(slot, release)
+
     def _finish(self, intent: Intent) -> str:
         """Have the new release of an interrupted transaction serve alone."""
         self._switch(intent)
+        self._confirm(intent.slot, other(intent.slot), surely=True)
         self._write_down(intent, None)
         self._leave(intent)
         return f"finished the interrupted switch to {intent.release}"
 
     def _undo(self, intent: Intent) -> str:
         """Have the old release of an interrupted transaction serve alone."""
-        if trouble := self._phase("return", lambda: self._send_back(intent)):
+        trouble = self._phase("return", lambda: self._send_back(intent))
+        if not trouble and self._runs(intent.slot):
+            trouble = self._empty(intent)
+        if trouble:
+            self._try(lambda: self._tell_edge(intent.slot, "ready"))
             raise EdgeError(f"the interrupted release {intent.release} cannot be taken back: {trouble}")
-        if self._runs(intent.slot):
-            self._phase("drain", lambda: self._wait_idle(intent.slot))
         self._take_away(intent, TransactionError("interrupted"))
         return f"took back the interrupted {intent.release}"
 
@@ -719,9 +776,9 @@ class Transaction:
         except (EdgeError, OSError):
             return 1
 
-    def _wait_idle(self, slot: str) -> None:
+    def _wait_idle(self, slot: str, beside: str = "") -> None:
         """Send nothing new to a slot and wait for its requests to end, for `drain` seconds."""
-        self._try(lambda: self.edge.set_state(slot, "drain"))
+        self._try(lambda: self._tell_edge(slot, "drain", beside))
         deadline = self.clock.monotonic() + self.request.drain
         while self._sessions(slot) and self.clock.monotonic() < deadline:
             self.clock.sleep(POLL)

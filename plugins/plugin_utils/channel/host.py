@@ -170,6 +170,7 @@ class AgentHost:
         broken, self._line = self._line, None
         access = self._access()
         agent = settings.agent()
+        way = access.way
         greeting = encode(
             {
                 "verb": "open",
@@ -177,10 +178,10 @@ class AgentHost:
                     "run": self._run,
                     "environment": dict(access.environment),
                     "silence": 3 * patience.limit,
+                    "lasting": isinstance(way, Way),
                 },
             }
         )
-        way = access.way
         if not isinstance(way, Way):
             self._line = Errands(way, agent, greeting, access.python, settings.place, self.traffic)
             return self._line.ask(verb, arguments, b"", on_event)

@@ -55,7 +55,16 @@ def surroundings(arguments, tell):
     return {"environment": dict(os.environ), "umask": umask, "directory": os.getcwd(),
             "command": Path(f"/proc/{os.getppid()}/cmdline").read_bytes().decode(), "stdin": sys.stdin.read()}
 
-TABLE = {verb.__name__: verb for verb in (echo, phases, noisy, die, explode, refuse, surroundings)}
+def hold(arguments, tell):
+    """Held until somebody lets go; `left` counts how often the agent was left with it."""
+    return {"held": arguments["name"]}
+
+def left(arguments, tell):
+    with open(Path(arguments["directory"], "left"), "a") as stream:
+        stream.write(arguments["name"] + "\\n")
+
+WHEN_LEFT = {"hold": "left"}
+TABLE = {verb.__name__: verb for verb in (echo, phases, noisy, die, explode, refuse, surroundings, hold, left)}
 
 def find(verb):
     if verb not in TABLE:

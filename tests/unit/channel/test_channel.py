@@ -8,7 +8,7 @@ import os
 import signal
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -197,6 +197,62 @@ async def test_an_agent_whose_controller_is_silently_gone_ends(tmp_path: Path, p
 
     await until(lambda: way.processes[-1].poll() is not None)
     await one.close()
+
+
+def left(directory: Path) -> list[str]:
+    path = directory / "left"
+    return path.read_text(encoding="utf-8").split() if path.exists() else []
+
+
+def leave(one: AgentHost) -> None:
+    """Say nothing more, as a controller that is gone."""
+    assert one._line is not None
+    one._line._timer.cancel()  # type: ignore[attr-defined]
+
+
+async def test_an_agent_that_is_left_sees_to_what_was_held_once_more_when_its_last_verb_ends(
+    tmp_path: Path, place: Path
+) -> None:
+    way = Shell()
+    one = host(place, way=way, patience=Patience(0.05, 3))
+    for name in ("first", "again"):
+        await one.call("hold", {"name": name, "directory": str(tmp_path)})
+    events: list[Any] = []
+    asked = asyncio.create_task(one.call("phases", {"phases": ["a"], "directory": str(tmp_path)}, events.append))
+    await until(lambda: events)
+    leave(one)
+
+    await until(lambda: left(tmp_path) == ["again"])
+    assert way.processes[-1].poll() is None
+    (tmp_path / "a").touch()
+    await until(lambda: way.processes[-1].poll() is not None)
+    assert left(tmp_path) == ["again", "again"]
+    assert (tmp_path / "ended").exists()
+    await one.close()
+    with suppress(Unreachable):
+        await asked
+
+
+async def test_an_agent_that_is_left_and_does_nothing_sees_to_it_once(tmp_path: Path, place: Path) -> None:
+    way = Shell()
+    one = host(place, way=way, patience=Patience(0.05, 3))
+    await one.call("hold", {"name": "it", "directory": str(tmp_path)})
+    leave(one)
+    await until(lambda: way.processes[-1].poll() is not None)
+    assert left(tmp_path) == ["it"]
+    await one.close()
+
+
+@pytest.mark.parametrize("way", [Shell, Run])
+async def test_nobody_is_left_by_a_controller_that_says_it_is_done_or_comes_for_each_request(
+    tmp_path: Path, place: Path, way: Any
+) -> None:
+    chosen = way()
+    async with opened(place, way=chosen) as one:
+        assert await one.call("hold", {"name": "it", "directory": str(tmp_path)}) == {"held": "it"}
+    if way is Shell:
+        await until(lambda: chosen.processes[-1].poll() is not None)
+    assert left(tmp_path) == []
 
 
 async def test_a_channel_that_does_not_open_is_given_up(tmp_path: Path, place: Path) -> None:
