@@ -47,7 +47,7 @@ class Mix:
     slow: int = 3
     stream: int = 1
     websocket: int = 2
-    rate: float = 40.0  # requests per second of the keepalive, fresh and post clients together
+    rate: float = 20.0  # requests per second of the keepalive, fresh and post clients together
     think: float = 0.02
     slow_seconds: float = 5.0
     stream_pause: float = 2.0

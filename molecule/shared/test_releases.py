@@ -11,7 +11,7 @@ import pytest
 from contract import Promise, assert_no_secret, read_json, running_slots
 from deployment import Deployment, assert_nothing_lost
 
-ENOUGH = 1500  # requests over the two good releases
+ENOUGH = 1000  # requests over the two good releases
 # References, not values: what is planted is decrypted on the controller only, as in a real inventory.
 SECRETS = {
     "DATABASE_PASSWORD": "{{ vault_postgres_password }}",
@@ -90,7 +90,7 @@ def broken(fault: str, deployment: Deployment, environment: dict[str, str]) -> d
 def load_over_all(deployment: Deployment) -> Iterator[None]:
     """One load over a whole class of tests; what it saw is judged after the last of them."""
     serving = deployment.version()["release"]
-    with deployment.load("broken", "--rate", "20") as report:
+    with deployment.load("broken") as report:
         yield
     assert_nothing_lost(report)
     assert [seen["release"] for seen in report["releases"]] == [serving], "no broken release ever served"

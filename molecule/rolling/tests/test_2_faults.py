@@ -37,7 +37,7 @@ async def app(scope, receive, send):  # noqa: F811 - in place of the whole one
 
 def broken_on(host: str, **more: Any) -> dict[str, Any]:
     """A release that cannot start on one host of the fleet."""
-    workers = f"{{{{ 'many' if inventory_hostname == '{host}' else 2 }}}}"
+    workers = f"{{{{ 'many' if inventory_hostname == '{host}' else 1 }}}}"
     return {
         "fastapi_app_revision": f"broken on {host}",
         "fastapi_app_environment": ENVIRONMENT | {"GUNICORN_WORKERS": workers},
