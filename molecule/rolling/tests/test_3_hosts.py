@@ -11,7 +11,9 @@ from fleet import SLOTS, WEB, Fleet, in_pool, on
 A, B, C = WEB
 
 
-def container(host: str) -> str:
+def container(fleet: Fleet, host: str) -> str:
+    """The one that serves, once no other one drains."""
+    fleet.whole()
     return on(host, f"docker ps --quiet {SLOTS}").strip()
 
 
@@ -20,14 +22,14 @@ def until_it_serves(fleet: Fleet, host: str) -> float:
 
 
 def test_a_killed_slot_is_back(fleet: Fleet) -> None:
-    on(A, f"kill -9 $(docker inspect --format '{{{{.State.Pid}}}}' {container(A)})")
+    on(A, f"kill -9 $(docker inspect --format '{{{{.State.Pid}}}}' {container(fleet, A)})")
     print(f"serves again after {until_it_serves(fleet, A):.1f} s")
     fleet.wait_until_serving()
 
 
 def test_a_stalled_slot_leaves_the_pool_and_returns_by_itself(fleet: Fleet) -> None:
     until(lambda: in_pool(C), f"{C} is in the pool")
-    stalled = container(C)
+    stalled = container(fleet, C)
     on(C, f"docker pause {stalled}")
     try:
         took = until(lambda: not in_pool(C), f"{C} is out of the pool", 60)
