@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.slipway.fleet.plugins.module_utils.host.errors import Fenced
-from ansible_collections.slipway.fleet.plugins.module_utils.release.lease import FADING, LIFETIME, Held, Lease
+from ansible_collections.slipway.fleet.plugins.module_utils.release.lease import FADING, LIFETIME, MISSED, Held, Lease
 
 
 def holder(run: str, **more: Any) -> dict[str, Any]:
@@ -52,6 +52,21 @@ def test_a_holder_just_within_its_lifetime_is_not(lease: Lease) -> None:
     grow_old(lease, LIFETIME - 5)
     with pytest.raises(Held):
         lease.acquire(holder("bob"))
+
+
+@pytest.mark.parametrize(("age", "left"), [(15, 0.0), (MISSED + 1, LIFETIME - MISSED - 1), (LIFETIME + 1, 0.0)])
+def test_one_that_was_not_seen_for_a_while_is_left_by_a_dead_run(lease: Lease, age: float, left: float) -> None:
+    lease.acquire(holder("ann"))
+    grow_old(lease, age)
+    assert lease.left_by_dead("bob") == pytest.approx(left, abs=0.5)
+    assert lease.left_by_dead("ann") == 0, "its own"
+
+
+def test_a_freeze_frees_itself_never(lease: Lease) -> None:
+    lease.acquire(holder("ann"))
+    grow_old(lease, LIFETIME - 5)
+    lease.freeze("the sale", {"who": "ann"})
+    assert lease.left_by_dead("bob") == 0
 
 
 def test_a_lease_that_fades_ends_soon_and_not_sooner_for_being_told_twice(lease: Lease) -> None:

@@ -25,6 +25,8 @@ LIFETIME = 120
 HEARTBEAT = 15
 # Seconds that a holder has for another sign of life once its controller was seen to go.
 FADING = 30
+# Seconds without a sign of life after which a holder seems to be gone: it has missed two of them.
+MISSED = 40
 
 
 class Held(SlipwayError):
@@ -64,6 +66,13 @@ class Lease:
                 f"lock frees itself in {self.lifetime - holder['age']:.0f} s unless it is seen again"
             )
         return ""
+
+    def left_by_dead(self, run: str) -> float:
+        """Seconds until the lease of another run that seems to be gone frees itself; 0 where nothing like that is so."""
+        holder = self.holder()
+        if self.frozen() or not holder or holder["run"] == run or holder["age"] < MISSED:
+            return 0.0
+        return round(self.lifetime - float(holder["age"]), 1)
 
     def lost(self, run: str) -> str:
         """Why `run`, which held the app, may not change it any more; empty while it may. Its lease is renewed."""

@@ -201,7 +201,8 @@ def look(arguments: dict[str, Any], transaction: Transaction) -> dict[str, Any]:
     """The verb `look`: problems, what serves, and whether that is the wanted release.
 
     A damaged record is drift. That there is no release to restart, or to return to by its name, is a problem; where a
-    rollback names none, `good` has what the host could return to. `busy` is who has a transaction under way.
+    rollback names none, `good` has what the host could return to. `busy` is who has a transaction under way, and
+    `frees_in` the seconds until the lease of a run that seems to be gone frees itself.
     """
     host = {**HOST, **(arguments.get("host") or {})}
     purpose, wanted = arguments.get("purpose") or "deploy", arguments.get("release") or ""
@@ -213,7 +214,8 @@ def look(arguments: dict[str, Any], transaction: Transaction) -> dict[str, Any]:
         if wanted or purpose != "rollback":
             problems.append(str(error))
         found = {**seen("deploy", "", host, transaction), "settled": False}
-    return {"problems": problems, "busy": transaction.store.holder() or "", **found}
+    frees_in = Lease(transaction.request.app, transaction.store.root).left_by_dead(arguments.get("run_id") or "")
+    return {"problems": problems, "busy": transaction.store.holder() or "", "frees_in": frees_in, **found}
 
 
 def seen(purpose: str, wanted: str, host: dict[str, Any], transaction: Transaction) -> dict[str, Any]:

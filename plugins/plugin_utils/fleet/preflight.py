@@ -35,6 +35,8 @@ from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.verdict import
 )
 
 UNCHANGED = "nothing was changed; "
+# How often the lock of a dead run is waited for (a run after it may have died, too), and seconds more than it says.
+FEW, SLACK = 3, 0.5
 NEVER_RELEASED = "nothing was released here yet; run the deploy playbook"
 # What a host cannot do that has a problem, by operation.
 CANNOT = {"deploy": "cannot take a release", "rollback": "cannot go back", "restart": "cannot restart"}
@@ -51,6 +53,7 @@ async def look(run: Run) -> None:
 
     async def one(member: Member) -> None:
         member.seen = await run.ask(member, "look", **question(run, member))
+        await wait_for_dead(run, member)
         member.before = recorded(member.seen)
         member.now = member.seen
 
@@ -67,6 +70,17 @@ async def look(run: Run) -> None:
         elif problems:
             member.trouble = Trouble(FAILED, f"{CANNOT[run.policy.operation]}: {'; '.join(problems)}")
     refuse(run.members)
+
+
+async def wait_for_dead(run: Run, member: Member) -> None:
+    """Where a run that seems to be gone holds a host, wait until its lease frees itself; one that lives is seen again."""
+    for _ in range(FEW):
+        left = float(member.seen.get("frees_in") or 0.0)
+        if not left or run.policy.check_mode or member.seen.get("settled"):
+            return
+        run.tell("warning", member, message=f"waiting {left:.0f} s for the lock of a run that seems to be gone")
+        await run.clock.sleep(left + SLACK)
+        member.seen = await run.ask(member, "look", **question(run, member))
 
 
 def question(run: Run, member: Member) -> Result:

@@ -106,6 +106,7 @@ class MemoryHost:
     staged: set[str] = field(default_factory=set)
     holder: str = ""
     busy: str = ""
+    frees_in: list[float] = field(default_factory=list)  # of a dead run's lease, for each look
     calls: list[tuple[str, Result]] = field(default_factory=list)
     faults: dict[str, Fault] = field(default_factory=dict)
     hooks: dict[str, Callable[[], None]] = field(default_factory=dict)  # done before a verb's own work
@@ -182,6 +183,7 @@ class MemoryHost:
             "image": f"app:{self.serving}",
             "release_image": "app:new",
             "busy": self.busy,
+            "frees_in": self.frees_in.pop(0) if self.frees_in else 0,
         }
 
     async def _hold(self, arguments: Mapping[str, Any], _: Any) -> Result:

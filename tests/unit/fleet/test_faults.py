@@ -337,6 +337,25 @@ class TestLease:
         assert [host.holder for host in there.hosts] == ["", "", "run-2"]
         assert report.word == "refused"
 
+    def test_one_of_a_dead_run_is_waited_for(self) -> None:
+        there = fleet()
+        there.hosts[1].frees_in = [20.0, 5.0]
+        report = there.run()
+        assert report.word == "good"
+        assert [len(host.asked("look")) for host in there.hosts] == [1, 3, 1]
+        assert [event.about["message"] for event in there.told("warning")] == [
+            "waiting 20 s for the lock of a run that seems to be gone",
+            "waiting 5 s for the lock of a run that seems to be gone",
+        ]
+
+    @pytest.mark.parametrize("frees_in", [[0.0], [20.0, 0.0], [20.0] * 9])
+    def test_one_of_a_run_that_lives_is_not_waited_for_for_ever(self, frees_in: list[float]) -> None:
+        there = fleet()
+        there.hosts[1].frees_in = frees_in
+        there.hosts[1].problems = ["a deploy by bob is under way"]
+        report = there.run()
+        assert report.message == "nothing was changed; web2 cannot take a release: a deploy by bob is under way"
+
     def test_the_first_host_is_held_before_the_others(self) -> None:
         there = fleet()
         there.hosts[0].holder = "run-2"
