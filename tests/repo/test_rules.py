@@ -352,6 +352,16 @@ def test_collection_metadata_agree() -> None:
     assert galaxy["version"] == tomllib.loads(read(ROOT / "pyproject.toml"))["project"]["version"]
 
 
+def test_the_collection_has_every_kind_of_file_that_plugins_are_made_of() -> None:
+    rules_of_plugins = [
+        words[2:]
+        for line in load(ROOT / "galaxy.yml")["manifest"]["directives"]
+        if (words := line.split())[:2] == ["recursive-include", "plugins"]
+    ]
+    kinds = {f"*{path.suffix}" for path in FILES if path.relative_to(ROOT).parts[0] == "plugins"}
+    assert [sorted(kinds)] == [sorted(patterns) for patterns in rules_of_plugins]
+
+
 def test_changelog_fragments_have_known_kinds() -> None:
     config = load(ROOT / "changelogs/config.yaml")
     kinds = {kind for kind, _ in config["sections"]} | {config["prelude_section_name"], config["trivial_section_name"]}
