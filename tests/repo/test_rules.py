@@ -174,7 +174,7 @@ def test_role(role: Path) -> None:
 
 def test_role_tasks() -> None:
     all_hold(lambda path: rules.forbidden_in_role(read(path)), role_files("tasks", "handlers"))
-    all_hold(lambda path: rules.not_fully_qualified(load(path)), role_files("tasks", "handlers"))
+    all_hold(lambda path: rules.short_role_names(load(path)), role_files("tasks", "handlers"))
 
 
 def test_role_variables_and_templates() -> None:
@@ -243,17 +243,18 @@ def test_forbidden_words_are_found(bad: str) -> None:
 @pytest.mark.parametrize(
     "bad",
     [
-        "- copy: {dest: /x}",
-        "- name: block\n  block:\n    - file: {path: /x}",
         "- ansible.builtin.import_role: {name: haproxy}",
+        "- name: block\n  block:\n    - ansible.builtin.include_role: {name: haproxy}",
     ],
 )
-def test_short_names_are_found(bad: str) -> None:
-    assert rules.not_fully_qualified(yaml.safe_load(bad))
+def test_short_names_of_roles_are_found(bad: str) -> None:
+    assert rules.short_role_names(yaml.safe_load(bad))
+    assert not rules.short_role_names(yaml.safe_load(bad.replace("haproxy", "slipway.fleet.haproxy")))
 
 
 def test_work_in_main_is_found() -> None:
     assert rules.table_of_contents("- name: x\n  ansible.builtin.copy: {dest: /x}\n")
+    assert rules.table_of_contents("- name: x\n  copy: {dest: /x}\n")
     assert rules.table_of_contents("- ansible.builtin.import_tasks: x.yml\n" * 41)
     assert not rules.table_of_contents("- ansible.builtin.import_tasks: x.yml\n" * 40)
 
@@ -295,7 +296,7 @@ def test_playbook(playbook: Path) -> None:
         "- hosts: all\n  vars:\n" + "".join(f"    a{n}: 1\n" for n in range(24)),
         "- hosts: all\n  roles: [haproxy]\n",
         "- hosts: all\n  roles:\n    - {role: haproxy}\n",
-        "- hosts: all\n  tasks:\n    - ping:\n",
+        "- hosts: all\n  tasks:\n    - ansible.builtin.import_role: {name: haproxy}\n",
     ],
 )
 def test_bad_plays_are_found(bad: str) -> None:
