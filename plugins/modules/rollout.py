@@ -59,7 +59,7 @@ attributes:
 """
 
 EXAMPLES = r"""
-- name: Take the fleet to it
+- name: Take the fleet to the release
   slipway.fleet.rollout:
     batches: [1, "50%"]
   run_once: true
