@@ -9,14 +9,13 @@ import signal
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import httpx
 from contract import PATIENCE, ROOT, SHARED, run_ansible, until
 
 # Not part of a build, and large or private.
@@ -77,12 +76,10 @@ class Deployment:
     def get(self, path: str) -> tuple[int, str]:
         """Status and body, from outside the host; 0 where nobody answers."""
         try:
-            with urllib.request.urlopen(self.url + path, timeout=10) as answer:  # noqa: S310 - http, ours
-                return answer.status, answer.read().decode()
-        except urllib.error.HTTPError as error:
-            return error.code, error.read().decode()
-        except OSError as error:
+            answer = httpx.get(self.url + path, timeout=10)
+        except httpx.HTTPError as error:
             return 0, str(error)
+        return answer.status_code, answer.text
 
     def version(self) -> dict[str, Any]:
         status, body = self.get("/version")

@@ -2,6 +2,9 @@
 
 A client for measuring lost requests must not be better than the worst client in the field, with one exception: a kept
 connection is looked at before it is used again, as urllib3 and Go's net/http do: a server may close an idle one.
+
+httpx would do but for two things: it takes an answer without a length that ends with its connection for a whole one,
+and a request costs it twenty times the processor time, 3.6 ms, which the hosts under test would miss.
 """
 
 from __future__ import annotations

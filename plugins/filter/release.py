@@ -17,8 +17,6 @@ from ansible import constants
 from ansible.errors import AnsibleFilterError
 from ansible_collections.slipway.fleet.plugins.module_utils.host.durable import write_durably
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.migrations import schema_revision
-from ansible_collections.slipway.fleet.plugins.plugin_utils.inputs.values import ACROSS, broken_rules, placeholders
-from jinja2 import pass_context
 
 _ID_LENGTH = 12
 _NAME = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*$")
@@ -60,16 +58,6 @@ def _scrypt(text: str, salt: str) -> str:
     return digest
 
 
-@pass_context
-def wrong_values(context: Any, rules: list[dict[str, Any]], across: str = "") -> list[str]:
-    """What `broken_rules` finds with the variables of the host, and then what rules `across` them find.
-
-    They are read here, because a template for each would be compiled anew for every host of the fleet.
-    """
-    found = broken_rules(rules, context.resolve)
-    return found + list(ACROSS[across](context.resolve)) if across else found
-
-
 def secret_files(secrets: dict[str, Any], directory: str, owner: int | str) -> list[dict[str, Any]]:
     """Entries for slipway.fleet.tree: the directory, and a file for each secret that only `owner` can read."""
     user = str(owner)
@@ -95,14 +83,12 @@ def secret_files(secrets: dict[str, Any], directory: str, owner: int | str) -> l
 
 
 class FilterModule:
-    """Filters of slipway.fleet about one release and its inputs."""
+    """Filters of slipway.fleet about one release."""
 
     def filters(self) -> dict[str, Any]:
         return {
             "release_id": release_id,
             "secrets_digest": secrets_digest,
-            "placeholders": placeholders,
             "secret_files": secret_files,
-            "wrong_values": wrong_values,
             "schema_revision": schema_revision,
         }

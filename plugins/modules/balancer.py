@@ -12,17 +12,10 @@ description:
   - Runs on the load balancer. A host that is drained gets nothing new; the module waits until its requests have ended.
   - The state is written down, so a reload or a reboot of the load balancer keeps it.
 options:
-  edge:
-    description: How HAProxy is reached.
-    type: dict
-    required: true
-    options:
-      socket: {description: Admin socket., type: path, required: true}
-      backend: {description: Backend of the app., type: str, required: true}
-      state_file: {description: File of server states., type: path, required: true}
   server: {description: Name of the host in the backend., type: str, required: true}
   state: {description: Whether the host gets requests., type: str, choices: [ready, drain], required: true}
   wait: {description: Seconds that requests in flight may take to end., type: float, default: 30.0}
+extends_documentation_fragment: [slipway.fleet.edge]
 author: [Slipway contributors]
 attributes:
   check_mode: {description: Tells whether the state would change., support: full}

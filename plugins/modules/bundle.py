@@ -44,6 +44,7 @@ options:
   archive: {description: Set by the action plugin., type: path}
   indexes: {description: Set by the action plugin., type: dict, default: {}}
   packages: {description: Set by the action plugin., type: list, elements: str, default: []}
+extends_documentation_fragment: [slipway.fleet.of_the_roles]
 author: [Slipway contributors]
 attributes:
   check_mode: {description: Writes and sends nothing and tells whether it would., support: full}

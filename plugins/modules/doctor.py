@@ -21,19 +21,7 @@ options:
       - Name of the variable with what else is wrong, a list of sentences; with any, the task fails with them and the
         host is not asked. It is read once the types are known to be right.
     type: str
-  release_from: {description: Name of the variable with O(release), read like O(wrong_from)., type: str}
-  app: {description: Name of the app., type: str, required: true}
-  root: {description: Directory of the app on the host., type: path, required: true}
-  edge:
-    description: How HAProxy is reached.
-    type: dict
-    required: true
-    options:
-      socket: {description: Admin socket., type: path, required: true}
-      backend: {description: Backend of the app., type: str, required: true}
-      state_file: {description: File of server states., type: path, required: true}
-  socket_directory: {description: Directory with the slots' sockets., type: path, required: true}
-  gate: {description: How health is asked for; see M(slipway.fleet.release)., type: dict, default: {}}
+  release_from: {description: Name of the variable with O(release) and read like O(wrong_from)., type: str}
   release: {description: Id of the wanted release; empty when it is not known yet., type: str, default: ""}
   purpose:
     description:
@@ -63,6 +51,7 @@ options:
   disk_reserve: {description: Bytes that must stay free., type: int, default: 1073741824}
   controller_time: {description: Seconds since the epoch on the controller; 0 checks no clock., type: float, default: 0}
   clock_tolerance: {description: Seconds by which the clocks may differ., type: float, default: 60}
+extends_documentation_fragment: [slipway.fleet.place, slipway.fleet.of_the_roles]
 author: [Slipway contributors]
 attributes:
   check_mode: {description: Reports problems as warnings., support: full}
@@ -72,12 +61,14 @@ attributes:
 EXAMPLES = r"""
 - name: Stop before anything is changed where a host cannot take the release
   slipway.fleet.doctor:
-    app: shortlinks
-    root: /opt/slipway/shortlinks
-    edge:
-      socket: /run/haproxy/admin.sock
-      backend: app_shortlinks
-      state_file: /var/lib/haproxy/server-state
+    place:
+      app: shortlinks
+      root: /opt/slipway/shortlinks
+      socket_directory: /run/slipway/shortlinks
+      edge:
+        socket: /run/haproxy/admin.sock
+        backend: app_shortlinks
+        state_file: /var/lib/haproxy/server-state
 """
 
 RETURN = r"""
@@ -107,10 +98,10 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.host.errors import SlipwayError
 from ..module_utils.release.preflight import HOST, busy_problem, find_problems, seen
-from ..module_utils.release.wiring import PLACE_ARGUMENTS, arguments_of, transaction_of
+from ..module_utils.release.wiring import PLACE_ARGUMENT, arguments_of, transaction_of
 
 ARGUMENTS: dict[str, Any] = {
-    **PLACE_ARGUMENTS,
+    "place": PLACE_ARGUMENT,
     "release": {"type": "str", "default": ""},
     "purpose": {"type": "str", "choices": ["deploy", "rollback", "restart"], "default": "deploy"},
     "run": {"type": "str", "default": ""},
@@ -133,7 +124,7 @@ def main() -> None:
     purpose, release = options["purpose"], options["release"]
     host = {name: options[name] for name in HOST}
     transaction = transaction_of(arguments_of(options))
-    problems = find_problems(purpose, release, options["run"], host, transaction, options["edge"])
+    problems = find_problems(purpose, release, options["run"], host, transaction, options["place"]["edge"])
     if busy := busy_problem(transaction.store.holder() or ""):
         problems.append(busy)
     if problems and not module.check_mode:

@@ -20,6 +20,7 @@ options:
     type: list
     elements: str
     default: []
+extends_documentation_fragment: [slipway.fleet.of_the_roles]
 author: [Slipway contributors]
 attributes:
   check_mode: {description: Does the same., support: full}

@@ -24,11 +24,12 @@ options:
     type: str
     choices: [held, frozen, free, shown]
     default: held
-  what: {description: What this run is about, for the message that others get., type: str, default: a run}
+  what: {description: What this run is about for the message that others get., type: str, default: a run}
   reason: {description: Why the app is frozen., type: str}
   run: {description: Set by the action plugin., type: str}
   who: {description: Set by the action plugin., type: str}
   from: {description: Set by the action plugin., type: str}
+extends_documentation_fragment: [slipway.fleet.of_the_roles]
 author: [Slipway contributors]
 attributes:
   check_mode: {description: Tells whether the app is held and takes nothing., support: full}

@@ -20,6 +20,7 @@ options:
   socket: {description: Admin socket of HAProxy., type: path, required: true}
   declared: {description: Map that the variables of the host made., type: path, required: true}
   switched: {description: Map of what operators switched., type: path, required: true}
+extends_documentation_fragment: [slipway.fleet.of_the_roles]
 author: [Slipway contributors]
 attributes:
   check_mode: {description: Tells whether the page would change., support: full}

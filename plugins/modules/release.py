@@ -11,10 +11,6 @@ short_description: Tell about the releases of an app on one host, or take the ap
 description:
   - To make a release serve there is M(slipway.fleet.rollout), for one host or for many.
 options:
-  app:
-    description: Name of the app.
-    type: str
-    required: true
   operation:
     description:
       - V(observe) tells what serves and every difference from what should be, V(history) the records of the ledger,
@@ -22,41 +18,15 @@ options:
     type: str
     choices: [observe, history, logs, remove]
     default: observe
-  root:
-    description: Directory of the app on the host.
-    type: path
-    required: true
-  socket_directory:
-    description: Directory with the sockets of the slots.
-    type: path
-    required: true
-  gate:
-    description: When a started slot counts as healthy; times in seconds.
-    type: dict
-    default: {}
-    options:
-      path: {description: Path that must answer 200., type: str, default: /readyz}
-      version_path: {description: Path that names the release; empty for none., type: str, default: /version}
-      passes: {description: Passes in a row., type: int, default: 3}
-      interval: {description: Seconds between passes., type: float, default: 1.0}
-      timeout: {description: Seconds for one answer., type: float, default: 5.0}
-      deadline: {description: Seconds until the release is refused., type: float, default: 60.0}
   stop_grace:
     description: Seconds between SIGTERM and SIGKILL when a slot is stopped.
     type: float
     default: 45.0
-  certificate: {description: Certificate of the edge that V(observe) looks at; one that is missing is none., type: path}
+  certificate: {description: Certificate of the edge that V(observe) looks at if there is one., type: path}
   certificate_days: {description: Days before its end from when a certificate counts as drift., type: int, default: 14}
   disk_reserve: {description: Bytes that must stay free; fewer are drift., type: int, default: 0}
   log_lines: {description: Lines or records that are asked for., type: int, default: 200}
-  edge:
-    description: How HAProxy is reached.
-    type: dict
-    required: true
-    options:
-      socket: {description: Admin socket., type: path, required: true}
-      backend: {description: Backend of the app., type: str, required: true}
-      state_file: {description: Where HAProxy reads server states from at a reload., type: path, required: true}
+extends_documentation_fragment: [slipway.fleet.place, slipway.fleet.of_the_roles]
 author: [Slipway contributors]
 attributes:
   check_mode: {description: Tells whether there is something to remove., support: full}
@@ -66,13 +36,14 @@ attributes:
 EXAMPLES = r"""
 - name: Look what serves
   slipway.fleet.release:
-    app: shortlinks
-    root: /opt/slipway/shortlinks
-    socket_directory: /run/slipway/shortlinks
-    edge:
-      socket: /run/haproxy/admin.sock
-      backend: app_shortlinks
-      state_file: /var/lib/haproxy/server-state
+    place:
+      app: shortlinks
+      root: /opt/slipway/shortlinks
+      socket_directory: /run/slipway/shortlinks
+      edge:
+        socket: /run/haproxy/admin.sock
+        backend: app_shortlinks
+        state_file: /var/lib/haproxy/server-state
 """
 
 RETURN = r"""
@@ -92,10 +63,10 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.host.errors import SlipwayError
 from ..module_utils.release import operations
-from ..module_utils.release.wiring import PLACE_ARGUMENTS, arguments_of
+from ..module_utils.release.wiring import PLACE_ARGUMENT, arguments_of
 
 ARGUMENTS: dict[str, Any] = {
-    **PLACE_ARGUMENTS,
+    "place": PLACE_ARGUMENT,
     "operation": {"type": "str", "choices": ["observe", "history", "logs", "remove"], "default": "observe"},
     "stop_grace": {"type": "float", "default": 45.0},
     "log_lines": {"type": "int", "default": 200},

@@ -51,6 +51,7 @@ options:
       path: {description: Path to ask for; without it C(fastapi_app_version_path)., type: str}
       rate: {description: Requests a second; 0 sends none., type: float, default: 10.0}
       must_pass: {description: Whether a failed request fails the task., type: bool, default: false}
+extends_documentation_fragment: [slipway.fleet.of_the_roles]
 author: [Slipway contributors]
 attributes:
   check_mode: {description: Shows the plan., support: full}
@@ -58,7 +59,7 @@ attributes:
 """
 
 EXAMPLES = r"""
-- name: Take the fleet to it
+- name: Take the fleet to the release
   slipway.fleet.rollout:
     batches: [1, "50%"]
   run_once: true

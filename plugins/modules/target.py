@@ -22,6 +22,7 @@ options:
         there is one, of the one that has what is C(wrong) with it. Without it they are on the host already.
     type: dict
     default: {}
+extends_documentation_fragment: [slipway.fleet.of_the_roles]
 author: [Slipway contributors]
 attributes:
   check_mode: {description: Does the same., support: full}

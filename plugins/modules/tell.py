@@ -21,6 +21,7 @@ options:
     required: true
   results: {description: Name of the variable that the hosts registered., type: str, required: true}
   file: {description: Where the JSON goes; without it to C(reports/INVENTORY/WHAT.json)., type: path}
+extends_documentation_fragment: [slipway.fleet.of_the_roles]
 author: [Slipway contributors]
 attributes:
   check_mode: {description: Shows the same and writes no file., support: full}

@@ -13,7 +13,6 @@ import sys
 from typing import Any
 
 from ansible_collections.slipway.fleet.plugins.plugin_utils.report import document as report
-from ansible_collections.slipway.fleet.plugins.plugin_utils.report.style import STYLE
 
 BEGAN = 1_760_000_000.0
 WAS, TRIED = "3f1c09d2a7be", "77aa01bc9d10"
@@ -136,13 +135,15 @@ def drawing() -> str:
     made = report.build(*reverted())
     page = report.render(made)
     start, end = page.index("<header>"), page.index("</section>", page.index("<h2>Timeline")) + len("</section>")
-    style = STYLE.replace("main { max-width: 1080px", "main { max-width: 1000px")
+    style = page[page.index("<style>") : page.index("</style>")].replace(
+        "main { max-width: 1080px", "main { max-width: 1000px"
+    )
     return (
         (
             '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 1000 1050" width="1000" height="1050" role="img">'
             f"<title>{made['app']} {made['release']}: {made['verdict']}</title>"
             '<foreignObject width="1000" height="1050"><body xmlns="http://www.w3.org/1999/xhtml">'
-            f"<style>{style}</style><main>{page[start:end]}</main></body></foreignObject></svg>\n"
+            f"{style}</style><main>{page[start:end]}</main></body></foreignObject></svg>\n"
         )
         .replace("<svg role", '<svg xmlns="http://www.w3.org/2000/svg" role')
         .replace('<svg class="cross"', '<svg xmlns="http://www.w3.org/2000/svg" class="cross"')

@@ -59,10 +59,6 @@ class Others:
         return None
 
 
-# What a host runs as it is, and nobody imports.
-PROGRAMS = {ROOT / "plugins/module_utils/agent/bootstrap.py"}
-
-
 def main() -> None:
     sys.meta_path.insert(0, Others(required("ansible-core")))
     init_plugin_loader([str(ROOT / ".collections")])

@@ -174,7 +174,7 @@ def test_role(role: Path) -> None:
 
 def test_role_tasks() -> None:
     all_hold(lambda path: rules.forbidden_in_role(read(path)), role_files("tasks", "handlers"))
-    all_hold(lambda path: rules.not_fully_qualified(load(path)), role_files("tasks", "handlers"))
+    all_hold(lambda path: rules.short_role_names(load(path)), role_files("tasks", "handlers"))
 
 
 def test_role_variables_and_templates() -> None:
@@ -243,17 +243,18 @@ def test_forbidden_words_are_found(bad: str) -> None:
 @pytest.mark.parametrize(
     "bad",
     [
-        "- copy: {dest: /x}",
-        "- name: block\n  block:\n    - file: {path: /x}",
         "- ansible.builtin.import_role: {name: haproxy}",
+        "- name: block\n  block:\n    - ansible.builtin.include_role: {name: haproxy}",
     ],
 )
-def test_short_names_are_found(bad: str) -> None:
-    assert rules.not_fully_qualified(yaml.safe_load(bad))
+def test_short_names_of_roles_are_found(bad: str) -> None:
+    assert rules.short_role_names(yaml.safe_load(bad))
+    assert not rules.short_role_names(yaml.safe_load(bad.replace("haproxy", "slipway.fleet.haproxy")))
 
 
 def test_work_in_main_is_found() -> None:
     assert rules.table_of_contents("- name: x\n  ansible.builtin.copy: {dest: /x}\n")
+    assert rules.table_of_contents("- name: x\n  copy: {dest: /x}\n")
     assert rules.table_of_contents("- ansible.builtin.import_tasks: x.yml\n" * 41)
     assert not rules.table_of_contents("- ansible.builtin.import_tasks: x.yml\n" * 40)
 
@@ -295,7 +296,7 @@ def test_playbook(playbook: Path) -> None:
         "- hosts: all\n  vars:\n" + "".join(f"    a{n}: 1\n" for n in range(24)),
         "- hosts: all\n  roles: [haproxy]\n",
         "- hosts: all\n  roles:\n    - {role: haproxy}\n",
-        "- hosts: all\n  tasks:\n    - ping:\n",
+        "- hosts: all\n  tasks:\n    - ansible.builtin.import_role: {name: haproxy}\n",
     ],
 )
 def test_bad_plays_are_found(bad: str) -> None:
@@ -350,6 +351,16 @@ def test_collection_metadata_agree() -> None:
     assert galaxy["dependencies"] == listed
     assert set(listed) == collections_used(), "galaxy.yml and requirements.yml name what roles and playbooks use"
     assert galaxy["version"] == tomllib.loads(read(ROOT / "pyproject.toml"))["project"]["version"]
+
+
+def test_the_collection_has_every_kind_of_file_that_plugins_are_made_of() -> None:
+    rules_of_plugins = [
+        words[2:]
+        for line in load(ROOT / "galaxy.yml")["manifest"]["directives"]
+        if (words := line.split())[:2] == ["recursive-include", "plugins"]
+    ]
+    kinds = {f"*{path.suffix}" for path in FILES if path.relative_to(ROOT).parts[0] == "plugins"}
+    assert [sorted(kinds)] == [sorted(patterns) for patterns in rules_of_plugins]
 
 
 def test_changelog_fragments_have_known_kinds() -> None:

@@ -79,11 +79,9 @@ def test_settings() -> None:
     assert "timeout" not in changed
 
 
-@pytest.mark.parametrize(
-    ("password", "usable"), [(PASSWORD, True), ("fifteen-letters", False), ("changeme", False), ("a b" * 9, False)]
-)
-def test_which_passwords_are_taken(password: str, usable: bool) -> None:
-    assert role(redis_password=password).value("__redis_password_is_usable") is usable
+def test_the_rules_read_the_variables_as_ansible_renders_them() -> None:
+    assert role().value("__redis_wrong_values") == []
+    assert role(redis_memory_mib=31).value("__redis_wrong_values") == ["redis_memory_mib is 31; use at least 32."]
 
 
 def test_the_packaged_server_listens_on_its_socket_alone() -> None:

@@ -14,7 +14,12 @@ from typing import Any
 
 import pytest
 from ansible_collections.slipway.fleet.plugins.plugin_utils.report import document as report
-from ansible_collections.slipway.fleet.plugins.plugin_utils.report.page import duration, milliseconds, share
+from ansible_collections.slipway.fleet.plugins.plugin_utils.report.page import (
+    TEMPLATES,
+    duration,
+    milliseconds,
+    share,
+)
 from ansible_collections.slipway.fleet.plugins.plugin_utils.report.picture import (
     PANEL,
     Scale,
@@ -22,7 +27,6 @@ from ansible_collections.slipway.fleet.plugins.plugin_utils.report.picture impor
     clock,
     short_names,
 )
-from ansible_collections.slipway.fleet.plugins.plugin_utils.report.style import STYLE
 
 HOSTILE = "</title><script>alert(1)</script><img src=x onerror=alert(1)>\x1b[31m\x00\u202e'\"&{}%s"
 STEP = {"phase": "gate", "start": 110.0, "seconds": 4.0, "revert": False}
@@ -376,7 +380,8 @@ def contrast(one: str, other: str) -> float:
 @pytest.mark.parametrize("scheme", [0, 1])
 def test_contrast(scheme: int) -> None:
     """WCAG 2.2 AA: 4.5 for text (1.4.3), 3 for what a picture is made of (1.4.11)."""
-    light, dark = (dict(re.findall(r"--([\w-]+):\s+(#\w{6})", part)) for part in STYLE.split("@media", 2)[:2])
+    style = (TEMPLATES / "style.css").read_text()
+    light, dark = (dict(re.findall(r"--([\w-]+):\s+(#\w{6})", part)) for part in style.split("@media", 2)[:2])
     colors = (light, {**light, **dark})[scheme]
     texts = [(name, back) for name in ("ink", "soft", "bad") for back in ("card", "paper")]
     texts += [("soft", "roll"), ("soft", "calm-back"), *((name, f"{name}-back") for name in ("good", "warn", "bad"))]

@@ -3,7 +3,7 @@
 Each takes its arguments as they came over the channel, and `tell` for what happens on the way, and returns a result
 that JSON can hold. Each raises SlipwayError: what was asked was not done, and nothing is half done.
 
-`place` is app, root, socket_directory, gate and edge (`PLACE_ARGUMENTS` in wiring.py); times are in seconds.
+`place` is app, root, socket_directory, gate and edge (`PLACE_ARGUMENT` in wiring.py); times are in seconds.
 """
 
 from __future__ import annotations

@@ -24,12 +24,16 @@ def options_of(kind: type[Any]) -> dict[str, Any]:
 
 
 # Where the app is on the host and how it is looked at.
-PLACE_ARGUMENTS: dict[str, Any] = {
-    "app": {"type": "str", "required": True},
-    "root": {"type": "path", "required": True},
-    "socket_directory": {"type": "path", "required": True},
-    "gate": {"type": "dict", "default": {}, "options": options_of(Gate)},
-    "edge": EDGE_ARGUMENT,
+PLACE_ARGUMENT: dict[str, Any] = {
+    "type": "dict",
+    "required": True,
+    "options": {
+        "app": {"type": "str", "required": True},
+        "root": {"type": "path", "required": True},
+        "socket_directory": {"type": "path", "required": True},
+        "gate": {"type": "dict", "default": {}, "options": options_of(Gate)},
+        "edge": EDGE_ARGUMENT,
+    },
 }
 # When a release counts as worse than the one before; see Thresholds in canary.py.
 CANARY_ARGUMENT: dict[str, Any] = {
@@ -44,10 +48,8 @@ CANARY_ARGUMENT: dict[str, Any] = {
 
 
 def arguments_of(parameters: dict[str, Any]) -> dict[str, Any]:
-    """What a verb of operations.py takes, from the flat parameters of a module without those that were not given."""
-    given = {name: value for name, value in parameters.items() if value is not None}
-    place = {name: given.pop(name) for name in PLACE_ARGUMENTS if name in given}
-    return {**given, "place": place}
+    """What a verb of operations.py takes, from the parameters of a module without those that were not given."""
+    return {name: value for name, value in parameters.items() if value is not None}
 
 
 def judge_of(arguments: dict[str, Any]) -> Optional[Canary]:

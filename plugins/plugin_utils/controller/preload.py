@@ -17,6 +17,7 @@ from ansible_collections.slipway.fleet.plugins.plugin_utils.controller.run impor
 PLUGINS = (
     (filter_loader, "ansible.builtin.combine"),
     (filter_loader, "slipway.fleet.release_id"),
+    (filter_loader, "slipway.fleet.wrong_values"),
     (test_loader, "ansible.builtin.match"),
     (lookup_loader, "slipway.fleet.rendered"),
 )

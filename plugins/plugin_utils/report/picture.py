@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: MIT
 """The picture of a roll: a row for each host with its phases, and below, on the same axis, what requests took.
 
-Positions are percentages, so that text keeps its size and dots stay round however wide the page is. Pure.
+Only where everything is; `templates/picture.html.j2` draws it. Positions from left to right are percentages, so that
+text keeps its size and dots stay round however wide the page is; those from top to bottom are pixels. Pure.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from html import escape
 from typing import Any, Optional
 
 # Phases with a colour of their own, in the order of a transaction, each with what it means.
@@ -24,11 +24,16 @@ PHASES = {
     "stop": "the old slot stops",
     "return": "requests go back to the old slot",
 }
+# Whose answer a request got: whether of the wanted release, the class of its dot, what the legend says.
+ANSWERS: Mapping[Optional[bool], tuple[str, str]] = {
+    False: ("old", "answer of an earlier release"),
+    True: ("new", "answer of this release"),
+    None: ("some", "answer"),
+}
 STEPS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400)
 MOST_TICKS = 7
 CAPTION, GAP, LANE, PANEL, AXIS = 20, 26, 16, 132, 26  # pixels
 NICE = [float(f"{step}e{power}") for power in range(-2, 8) for step in (1, 2, 5)]  # milliseconds
-CROSS = "M-4.5-4.5 4.5 4.5M4.5-4.5-4.5 4.5"
 NARROWEST = 0.25  # percent of the width, for what took no time
 
 Report = Mapping[str, Any]
@@ -69,18 +74,124 @@ class Window:
         return [(self.x(self.zero + count * step), clock(count * step, step)) for count in range(first, last + 1)]
 
 
+@dataclass(frozen=True)
+class Label:
+    """A text left of the picture; `title` is what it says to whoever points at it."""
+
+    text: str
+    top: float
+    height: float
+    kind: str = ""
+    title: str = ""
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A phase of a host; `back` where it was taken back in it."""
+
+    x: float
+    width: float
+    kind: str
+    back: bool
+    title: str
+
+
+@dataclass(frozen=True)
+class Moment:
+    """What takes no time worth a bar: a switch, a request that failed."""
+
+    x: float
+    title: str
+
+
+@dataclass(frozen=True)
+class Row:
+    """One host: its phases, its switches, and a cross where it failed; `idle` says why there is nothing of that."""
+
+    top: float
+    height: float
+    idle: str = ""
+    bars: Sequence[Bar] = ()
+    switches: Sequence[Moment] = ()
+    cross: Optional[float] = None
+
+    @property
+    def middle(self) -> float:
+        return self.top + self.height / 2
+
+    @property
+    def bar_height(self) -> float:
+        return round(self.height * 0.57)
+
+    @property
+    def bar_top(self) -> float:
+        return self.top + (self.height - self.bar_height) / 2
+
+
+@dataclass(frozen=True)
+class Dot:
+    """A request that was answered."""
+
+    x: float
+    y: float
+    kind: str
+
+
+@dataclass(frozen=True)
+class Panel:
+    """What requests took, below a lane for those that failed."""
+
+    lane: float
+    roll_x: float
+    roll_width: float
+    grid: Sequence[float]
+    dots: Sequence[Dot]
+    failures: Sequence[Moment]
+
+    @property
+    def lane_middle(self) -> float:
+        return self.lane + LANE / 2
+
+    @property
+    def lane_bottom(self) -> float:
+        return self.lane + LANE
+
+    @property
+    def top(self) -> float:
+        return self.lane_bottom + 8
+
+    @property
+    def bottom(self) -> float:
+        return self.top + PANEL
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A line of the legend; `told` is what it says to whoever points at it."""
+
+    kind: str
+    text: str
+    told: str = ""
+
+
 @dataclass
 class Picture:
-    """Grows from top to bottom: what is drawn, and the labels beside it."""
+    """Grows from top to bottom; `names` is the length of the longest name."""
 
-    y: float = 0
-    drawn: list[str] = field(default_factory=list)
-    labels: list[str] = field(default_factory=list)
+    title: str
+    told: str
+    names: int
+    ticks: Sequence[tuple[float, str]]
+    legend: Sequence[Entry]
+    labels: list[Label] = field(default_factory=list)
+    rules: list[float] = field(default_factory=list)
+    rows: list[Row] = field(default_factory=list)
+    panel: Optional[Panel] = None
+    bottom: float = 0
 
-    def label(self, text: str, y: float, height: float, kind: str = "", title: str = "") -> None:
-        style = f"top:{y:g}px;height:{height:g}px;line-height:{height:g}px"
-        hint = f' title="{escape(title)}"' if title else ""
-        self.labels.append(f'<div class="label {kind}" style="{style}"{hint}>{escape(text)}</div>')
+    @property
+    def height(self) -> float:
+        return self.bottom + AXIS
 
 
 def clock(seconds: float, step: float = 1) -> str:
@@ -94,31 +205,21 @@ def clock(seconds: float, step: float = 1) -> str:
     return f"{sign}{whole // 3600}:{whole % 3600 // 60:02} h"
 
 
-def picture(report: Report) -> str:
-    """The figure: labels and SVG side by side, and the legend."""
+def picture(report: Report) -> Picture:
+    """Where everything of the figure is."""
     window = Window.of(report)
-    view = Picture()
+    view = Picture(
+        title=f"Timeline of release {report['release']} on {len(report['hosts'])} hosts",
+        told=told(report),
+        names=max([7, *(len(name) for name in short_names(report["hosts"]).values())]),
+        ticks=window.ticks(),
+        legend=_legend(report),
+    )
     _hosts(view, window, report["hosts"])
     if report["requests"]["measured"]:
         _requests(view, window, report)
-    bottom = view.y + 6
-    _axis(view, window, bottom)
-    title = f"Timeline of release {report['release']} on {len(report['hosts'])} hosts"
-    names = max([7, *(len(name) for name in short_names(report["hosts"]).values())])
-    return (
-        f'<div class="picture" style="height:{bottom + AXIS:g}px;--names:{names}ch">'
-        '<div class="labels" aria-hidden="true">'
-        f"{''.join(view.labels)}</div>"
-        f'<svg role="img" aria-labelledby="picture-title picture-told" width="100%" height="{bottom + AXIS:g}">'
-        f'<title id="picture-title">{escape(title)}</title><desc id="picture-told">{escape(told(report))}</desc>'
-        f"{DEFINITIONS}{''.join(view.drawn)}</svg></div>{_legend(report)}"
-    )
-
-
-DEFINITIONS = (
-    '<defs><pattern id="hatch" width="7" height="7" patternUnits="userSpaceOnUse" patternTransform="rotate(45)">'
-    '<rect class="hatch" width="3.5" height="7"/></pattern></defs>'
-)
+    view.bottom += 6
+    return view
 
 
 def told(report: Report) -> str:
@@ -150,51 +251,39 @@ def _hosts(view: Picture, window: Window, hosts: Sequence[Mapping[str, Any]]) ->
     names = short_names(hosts)
     for position, host in enumerate(ordered):
         if len(batches) > 1 and (position == 0 or ordered[position - 1]["batch"] != host["batch"]):
-            view.y += 4 if position else 0
-            view.label(f"batch {host['batch']}" if host["batch"] else "no batch", view.y, CAPTION, "caption")
-            view.drawn.append(f'<line class="rule" x1="0" x2="100%" y1="{view.y + 0.5:g}" y2="{view.y + 0.5:g}"/>')
-            view.y += CAPTION
-        view.label(names[host["host"]], view.y, height, f"host {escape(host['outcome'])}", host["host"])
-        view.drawn += _row(window, host, view.y, height)
-        view.y += height
+            view.bottom += 4 if position else 0
+            batch = f"batch {host['batch']}" if host["batch"] else "no batch"
+            view.labels.append(Label(batch, view.bottom, CAPTION, "caption"))
+            view.rules.append(view.bottom + 0.5)
+            view.bottom += CAPTION
+        view.labels.append(
+            Label(names[host["host"]], view.bottom, height, f"host {host['outcome']}", title=host["host"])
+        )
+        view.rows.append(_row(window, host, view.bottom, height))
+        view.bottom += height
 
 
-def _row(window: Window, host: Mapping[str, Any], y: float, height: float) -> list[str]:
-    """One host: its phases, and a cross where it failed."""
-    thick = round(height * 0.57)
-    top = y + (height - thick) / 2
-    middle = y + height / 2
-    if not host["steps"]:
-        return [f'<text class="idle" x="4" y="{middle:g}" dy=".35em">{escape(host["outcome"][:24])}</text>']
-    drawn = [f'<line class="track" x1="0" x2="100%" y1="{middle:g}" y2="{middle:g}"/>']
-    moments = []
-    for step in host["steps"]:
-        if step["phase"] == "switch":
-            moments.append(_moment(window, host, step, y, height))
-        else:
-            drawn.append(_bar(window, host, step, top, thick))
-    failed = [step for step in host["steps"] if not step["revert"]]
-    if host["outcome"] in {"failed", "unreachable"} and failed:
-        at = window.x(max(step["start"] + step["seconds"] for step in failed))
-        cross = f'<path class="cross-back" d="{CROSS}"/><path d="{CROSS}"/>'
-        drawn.append(f'<svg class="cross" x="{at:.3f}%" y="{middle:g}" overflow="visible">{cross}</svg>')
-    return drawn + moments
+def _row(window: Window, host: Mapping[str, Any], top: float, height: float) -> Row:
+    steps = host["steps"]
+    if not steps:
+        return Row(top, height, idle=host["outcome"][:24])
+    failed = [step["start"] + step["seconds"] for step in steps if not step["revert"]]
+    return Row(
+        top,
+        height,
+        bars=[_bar(window, host, step) for step in steps if step["phase"] != "switch"],
+        switches=[
+            Moment(window.x(step["start"] + step["seconds"]), says(window, host, step))
+            for step in steps
+            if step["phase"] == "switch"
+        ],
+        cross=window.x(max(failed)) if failed and host["outcome"] in {"failed", "unreachable"} else None,
+    )
 
 
-def _bar(window: Window, host: Mapping[str, Any], step: Mapping[str, Any], top: float, thick: float) -> str:
-    x = window.x(step["start"])
+def _bar(window: Window, host: Mapping[str, Any], step: Mapping[str, Any]) -> Bar:
     width = max(step["seconds"] / (window.end - window.start) * 100, NARROWEST)
-    place = f'x="{x:.3f}%" y="{top:g}" width="{width:.3f}%" height="{thick:g}" rx="2"'
-    title = f"<title>{escape(says(window, host, step))}</title>"
-    bar = f'<rect class="phase {kind(step["phase"])}" {place}>{title}</rect>'
-    return f'{bar}<rect class="back" {place}>{title}</rect>' if step["revert"] else bar
-
-
-def _moment(window: Window, host: Mapping[str, Any], step: Mapping[str, Any], y: float, height: float) -> str:
-    """The switch takes no time worth a bar, and is what all is about."""
-    x = f"{window.x(step['start'] + step['seconds']):.3f}%"
-    line = f'x1="{x}" x2="{x}" y1="{y + 2:g}" y2="{y + height - 2:g}"'
-    return f'<line class="switch" {line}><title>{escape(says(window, host, step))}</title></line>'
+    return Bar(window.x(step["start"]), width, kind(step["phase"]), step["revert"], says(window, host, step))
 
 
 def says(window: Window, host: Mapping[str, Any], step: Mapping[str, Any]) -> str:
@@ -238,66 +327,39 @@ class Scale:
 
 def _requests(view: Picture, window: Window, report: Report) -> None:
     marks = [mark for mark in report["marks"] if window.holds(mark["start"])]
-    lane = view.y + GAP
-    panel = lane + LANE + 8
-    scale = Scale.of([mark["ms"] for mark in marks if not mark["failed"]], panel)
-    roll = (window.x(report["roll"]["start"]), window.x(report["roll"]["end"]))
-    view.drawn.append(
-        f'<rect class="roll" x="{roll[0]:.3f}%" width="{max(roll[1] - roll[0], 0):.3f}%" y="{lane:g}" '
-        f'height="{panel + PANEL - lane:g}"/><line class="track" x1="0" x2="100%" y1="{lane + LANE / 2:g}" '
-        f'y2="{lane + LANE / 2:g}"/>'
+    good = [mark for mark in marks if not mark["failed"]]
+    lane = view.bottom + GAP
+    scale = Scale.of([mark["ms"] for mark in good], lane + LANE + 8)
+    start, end = window.x(report["roll"]["start"]), window.x(report["roll"]["end"])
+    view.panel = Panel(
+        lane,
+        roll_x=start,
+        roll_width=max(end - start, 0),
+        grid=[y for y, _ in scale.ticks()],
+        dots=[Dot(window.x(mark["start"]), scale.y(mark["ms"]), ANSWERS[mark.get("new")][0]) for mark in good],
+        failures=[_failure(window, mark) for mark in marks if mark["failed"]],
     )
-    view.label("failed", lane, LANE, "caption")
-    for y, label in scale.ticks():
-        view.drawn.append(f'<line class="grid" x1="0" x2="100%" y1="{y:g}" y2="{y:g}"/>')
-        view.label(label, y - 8, 16, "tick")
-    view.drawn += [_dot(window, scale, mark) for mark in marks if not mark["failed"]]
-    view.drawn += [_failure(window, mark, lane, panel) for mark in marks if mark["failed"]]
-    view.y = panel + PANEL
+    view.labels.append(Label("failed", lane, LANE, "caption"))
+    view.labels += [Label(label, y - 8, 16, "tick") for y, label in scale.ticks()]
+    view.bottom = view.panel.bottom
 
 
-def _dot(window: Window, scale: Scale, mark: Mapping[str, Any]) -> str:
-    which = {True: "new", False: "old", None: "some"}[mark.get("new")]
-    return f'<circle class="{which}" cx="{window.x(mark["start"]):.3f}%" cy="{scale.y(mark["ms"]):.1f}" r="2.1"/>'
-
-
-def _failure(window: Window, mark: Mapping[str, Any], lane: float, panel: float) -> str:
-    x = f"{window.x(mark['start']):.3f}%"
+def _failure(window: Window, mark: Mapping[str, Any]) -> Moment:
     count = f"{mark['failed']} requests failed, first: " if mark["failed"] > 1 else "failed: "
-    title = f"<title>{escape(count + mark['error'])} at {clock(mark['start'] - window.zero)}</title>"
-    return (
-        f'<line class="trace" x1="{x}" x2="{x}" y1="{panel:g}" y2="{panel + PANEL:g}"/>'
-        f'<line class="failure" x1="{x}" x2="{x}" y1="{lane:g}" y2="{lane + LANE:g}">{title}</line>'
-    )
+    return Moment(window.x(mark["start"]), f"{count}{mark['error']} at {clock(mark['start'] - window.zero)}")
 
 
-def _axis(view: Picture, window: Window, bottom: float) -> None:
-    ticks = window.ticks()
-    lines = "".join(f'<line class="grid" x1="{x:.3f}%" x2="{x:.3f}%" y1="0" y2="{bottom:g}"/>' for x, _ in ticks)
-    texts = "".join(f'<text class="time" x="{x:.3f}%" y="{bottom + 18:g}">{label}</text>' for x, label in ticks)
-    view.drawn.insert(0, lines)
-    view.drawn.append(f'<line class="axis" x1="0" x2="100%" y1="{bottom:g}" y2="{bottom:g}"/>{texts}')
-
-
-def _legend(report: Report) -> str:
+def _legend(report: Report) -> list[Entry]:
+    """What is there, and no more."""
     steps = [step for host in report["hosts"] for step in host["steps"]]
     there = {step["phase"] for step in steps}
     names = [*(name for name in PHASES if name in there), *(["other"] if there - set(PHASES) else [])]
-    entries = [_entry(kind(name) if name != "switch" else "switch", name, PHASES.get(name, "")) for name in names]
+    entries = [Entry(kind(name) if name != "switch" else "switch", name, PHASES.get(name, "")) for name in names]
     if any(step["revert"] for step in steps):
-        entries.append(_entry("back", "taking back", "the host returns to what it served before"))
+        entries.append(Entry("back", "taking back", "the host returns to what it served before"))
     if report["requests"]["measured"]:
         answers = {mark.get("new") for mark in report["marks"] if not mark["failed"]}
-        words: tuple[tuple[Optional[bool], str, str], ...] = (
-            (False, "old", "answer of an earlier release"),
-            (True, "new", "answer of this release"),
-            (None, "some", "answer"),
-        )
-        entries += [_entry(f"dot {name}", told, "") for which, name, told in words if which in answers]
-        entries.append(_entry("failure", "failed request", "")) if report["requests"]["failed"] else None
-        entries.append(_entry("roll", "the roll", "")) if steps else None
-    return f'<ul class="legend">{"".join(entries)}</ul>'
-
-
-def _entry(name: str, text: str, told: str) -> str:
-    return f'<li title="{escape(told)}"><i class="{name}"></i>{escape(text)}</li>'
+        entries += [Entry(f"dot {name}", text) for which, (name, text) in ANSWERS.items() if which in answers]
+        entries += [Entry("failure", "failed request")] if report["requests"]["failed"] else []
+        entries += [Entry("roll", "the roll")] if steps else []
+    return entries

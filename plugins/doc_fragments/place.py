@@ -1,0 +1,44 @@
+# Copyright: Slipway contributors
+# SPDX-License-Identifier: MIT
+"""The documentation of `PLACE_ARGUMENT` in module_utils/release/wiring.py."""
+
+from __future__ import annotations
+
+
+class ModuleDocFragment:
+    """For modules that look at an app on a host."""
+
+    DOCUMENTATION = r"""
+options:
+  place:
+    description: Where the app is on the host and how it is looked at.
+    type: dict
+    required: true
+    suboptions:
+      app: {description: Name of the app., type: str, required: true}
+      root: {description: Directory of the app., type: path, required: true}
+      socket_directory: {description: Directory with the sockets of the slots., type: path, required: true}
+      gate:
+        description: When a started slot counts as healthy; times in seconds.
+        type: dict
+        default: {}
+        suboptions:
+          path: {description: Path that must answer 200., type: str, default: /readyz}
+          version_path: {description: Path that names the release; empty for none., type: str, default: /version}
+          passes: {description: Passes in a row., type: int, default: 3}
+          interval: {description: Seconds between passes., type: float, default: 1.0}
+          timeout: {description: Seconds for one answer., type: float, default: 5.0}
+          deadline: {description: Seconds until the release is refused., type: float, default: 60.0}
+          edge:
+            description: Seconds that HAProxy may take to see what the slot answers already.
+            type: float
+            default: 20.0
+      edge:
+        description: How HAProxy is reached.
+        type: dict
+        required: true
+        suboptions:
+          socket: {description: Admin socket., type: path, required: true}
+          backend: {description: Backend of the app., type: str, required: true}
+          state_file: {description: Where HAProxy reads server states from at a reload., type: path, required: true}
+"""

@@ -1,0 +1,129 @@
+# Copyright: Slipway contributors
+# SPDX-License-Identifier: MIT
+"""What the variables of slipway.fleet.fastapi_app must be beyond their types."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+
+from ansible_collections.slipway.fleet.plugins.plugin_utils.inputs.values import (
+    Least,
+    Like,
+    NotEmpty,
+    Rule,
+    Values,
+    broken,
+    placeholders,
+)
+
+# Linux takes 31 characters, and the user is slipway-<app>.
+_SYSTEMD_NAME = 23
+_VARIABLE, _VARIABLE_USE = "[A-Za-z_][A-Za-z0-9_]*", "letters, digits and underscores, no digit first"
+_PATH, _PATH_USE = "/[A-Za-z0-9/._~?=&-]*", "a path that begins with a slash and has letters, digits and ._~?=&- only"
+# Each value by itself.
+VALUES: tuple[Rule, ...] = (
+    Like(
+        "fastapi_app_name",
+        "[a-z][a-z0-9-]{0,30}",
+        "at most 31 lower case letters, digits and dashes, a letter first",
+    ),
+    Like(
+        "fastapi_app_release",
+        "([0-9a-f]{12})?",
+        "the 12 hexadecimal digits of a release that the history playbook lists",
+    ),
+    Like("fastapi_app_health_path", _PATH, _PATH_USE),
+    Like("fastapi_app_version_path", f"({_PATH})?", f"{_PATH_USE}, or nothing"),
+    Like("fastapi_app_environment", _VARIABLE, _VARIABLE_USE),
+    Like("fastapi_app_secrets", _VARIABLE, _VARIABLE_USE),
+    Like(
+        "fastapi_app_socket_directories",
+        "/[A-Za-z0-9/._-]+",
+        "absolute paths of directories on the host, such as /run/postgresql",
+    ),
+    Like(
+        "fastapi_app_addresses",
+        "any|localhost|link-local|multicast|[0-9a-fA-F.:]+(/[0-9]{1,3})?",
+        "addresses and networks such as 10.0.0.0/8, or one of any, localhost, link-local, multicast",
+    ),
+    NotEmpty("fastapi_app_command", "the program and its arguments, a word for each"),
+    Least("fastapi_app_workers", 1),
+    Least("fastapi_app_memory_mib", 64),
+    Least("fastapi_app_cpus", 0.01),
+    Least("fastapi_app_pids", 16),
+    Least("fastapi_app_uid", 1),
+    Least("fastapi_app_gate_passes", 1),
+    Least("fastapi_app_gate_interval", 0.1),
+    Least("fastapi_app_gate_deadline", 1),
+    Least("fastapi_app_check_timeout", 1),
+    Least("fastapi_app_migrate_timeout", 1),
+    Least("fastapi_app_drain", 0),
+    Least("fastapi_app_soak", 0),
+    Least("fastapi_app_releases_kept", 1),
+    Least("fastapi_app_log_lines", 1),
+    Least("fastapi_app_disk_reserve", 0),
+)
+
+
+def app(value_of: Values) -> Iterator[str]:
+    """A sentence for each value that cannot be used by itself."""
+    return broken(VALUES, value_of)
+
+
+def release(value_of: Values) -> Iterator[str]:
+    """A sentence for each value that no release can be made of, by itself or beside another one."""
+    yield from app(value_of)
+    names = ("timeout", "edge_timeout", "graceful_timeout", "stop_grace")
+    timeout, edge_timeout, graceful, grace = (int(value_of(f"fastapi_app_{name}")) for name in names)
+    if timeout >= edge_timeout or graceful >= grace:
+        yield (
+            f"The timeouts do not fit each other: fastapi_app_timeout ({timeout}) must be smaller than "
+            f"fastapi_app_edge_timeout ({edge_timeout}), and fastapi_app_graceful_timeout ({graceful}) smaller than "
+            f"fastapi_app_stop_grace ({grace}). Otherwise requests are cut before the app can end them."
+        )
+    secrets, environment = value_of("fastapi_app_secrets"), value_of("fastapi_app_environment")
+    if names_of := placeholders(secrets):
+        yield (
+            f"fastapi_app_secrets: {', '.join(names_of)} is empty or a placeholder; set its vault_* variable with "
+            "`ansible-vault edit` in vault.yml of this inventory."
+        )
+    if both := sorted(set(environment) & set(secrets)):
+        yield (
+            f"{', '.join(both)} stands in fastapi_app_environment and in fastapi_app_secrets; remove it from "
+            "fastapi_app_environment, which everybody who may use Docker on the host can read."
+        )
+    name = value_of("fastapi_app_name")
+    if value_of("fastapi_app_runtime") == "systemd" and len(name) > _SYSTEMD_NAME:
+        yield (
+            f"fastapi_app_name is {name}, {len(name)} characters; with fastapi_app_runtime: systemd at most "
+            f"{_SYSTEMD_NAME}, because the app's user is slipway-{name} and Linux takes 31."
+        )
+    directives = value_of("fastapi_app_hardening")
+    if unknown := [one for one in directives if not re.fullmatch("[A-Z][A-Za-z]+", one)]:
+        yield (
+            f"fastapi_app_hardening: {', '.join(unknown)} is no directive of systemd.exec, such as "
+            "MemoryDenyWriteExecute."
+        )
+
+
+def command(value_of: Values) -> Iterator[str]:
+    """A sentence for each thing that keeps a command from being run beside the release that serves."""
+    yield from app(value_of)
+    if not any(value_of("fastapi_app_run_command")):
+        yield (
+            "fastapi_app_run_command is empty; give a command and its arguments, such as [python, -m, app.migrate, "
+            "--plan]."
+        )
+
+
+def removal(value_of: Values) -> Iterator[str]:
+    """A sentence for each thing that keeps an app from being removed; a name such as ../x would remove another one."""
+    yield from app(value_of)
+    name, said = value_of("fastapi_app_name"), value_of("fastapi_app_remove")
+    if said != name:
+        yield (
+            f"Nothing was removed. fastapi_app_remove is {json.dumps(said)}, and the app of this host is {name}; to "
+            "take it off for good, say its name."
+        )

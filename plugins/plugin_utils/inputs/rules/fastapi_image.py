@@ -1,0 +1,43 @@
+# Copyright: Slipway contributors
+# SPDX-License-Identifier: MIT
+"""What the variables of slipway.fleet.fastapi_image must be beyond their types."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ansible_collections.slipway.fleet.plugins.plugin_utils.image.request import SOURCES
+from ansible_collections.slipway.fleet.plugins.plugin_utils.inputs.values import Values
+
+_FILE = "group_vars/web/fastapi_image.yml"
+
+
+def image(value_of: Values) -> Iterator[str]:
+    """A sentence for each value that no image can be had with."""
+    source, resolve = value_of("fastapi_image_source"), value_of("fastapi_image_registry_resolve")
+    if source == "build_on_host":
+        yield (
+            "fastapi_image_source is build_on_host, which is gone, since each host built an image of its own. Set "
+            f"fastapi_image_source: build, and fastapi_image_build_on: first or the name of a host ({_FILE})."
+        )
+    elif source not in SOURCES:
+        yield f"fastapi_image_source is {source}, but must be one of {', '.join(SOURCES)} ({_FILE})."
+    if not value_of("__fastapi_image_name"):
+        yield (f"fastapi_image_source is {source}, so fastapi_image_name must name the image to take ({_FILE}).")
+    if bool(value_of("fastapi_image_registry_user")) != bool(value_of("fastapi_image_registry_password")):
+        yield (
+            "Of fastapi_image_registry_user and fastapi_image_registry_password only one is set; set both, the "
+            "password by a vault_* variable (`ansible-vault edit` of the inventory's vault.yml), or none."
+        )
+    if value_of("fastapi_image_cosign_key") and (source, resolve) != ("pull", "controller"):
+        yield (
+            f"fastapi_image_cosign_key is set, but with fastapi_image_source: {source} and "
+            f"fastapi_image_registry_resolve: {resolve} nobody looks for a signature. It takes pull and controller, "
+            "since signatures are in the registry and the controller has cosign; or empty the key."
+        )
+    build_on = value_of("fastapi_image_build_on")
+    if build_on not in {"controller", "first", *value_of("groups")["all"]}:
+        yield (
+            f"fastapi_image_build_on is {build_on}, but must be controller, first, or a host of the inventory "
+            f"({_FILE})."
+        )

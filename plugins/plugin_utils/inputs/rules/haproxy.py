@@ -1,0 +1,141 @@
+# Copyright: Slipway contributors
+# SPDX-License-Identifier: MIT
+"""What the variables of slipway.fleet.haproxy must be beyond their types."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from ansible_collections.slipway.fleet.plugins.plugin_utils.inputs.values import Values
+
+App = Mapping[str, Any]
+
+_NETWORKS = (
+    "haproxy_private_networks",
+    "haproxy_maintenance_passes",
+    "haproxy_trusted_proxies",
+    "haproxy_proxy_protocol",
+)
+_HEALTH_PATH, _SERVER_TIMEOUT = "/readyz", 75  # of an app that does not say; the template says the same
+
+
+def edge(value_of: Values) -> Iterator[str]:
+    """A sentence for each value that no edge can be run with."""
+    apps: Sequence[App] = value_of("haproxy_apps")
+    names = [str(app["name"]) for app in apps]
+    yield from _names(names)
+    yield from _kinds(apps, names)
+    yield from _slots([app["slots"] or {} for app in apps if "slots" in app])
+    yield from _servers([app["servers"] or {} for app in apps if "servers" in app])
+    yield from _host_names(apps)
+    yield from _patience(int(value_of("haproxy_client_timeout")), apps)
+    yield from _paths([*value_of("haproxy_private_paths"), *(app.get("health_path", _HEALTH_PATH) for app in apps)])
+    yield from _networks(str(network) for name in _NETWORKS for network in value_of(name))
+    yield from _maintenance([str(name) for name in value_of("haproxy_maintenance")], names)
+    yield from _certificate(str(value_of("haproxy_tls_certificate")))
+
+
+def _all_like(pattern: str, texts: Iterable[Any]) -> bool:
+    return all(re.fullmatch(pattern, str(text)) for text in texts)
+
+
+def _are_once(texts: Sequence[str]) -> bool:
+    return len(set(texts)) == len(texts)
+
+
+def _names(names: Sequence[str]) -> Iterator[str]:
+    if not (_all_like("[a-z][a-z0-9-]{0,30}", names) and _are_once(names)):
+        yield (
+            "haproxy_apps: every name must be there once, of at most 31 lower case letters, digits and dashes, a "
+            f"letter first; found {', '.join(names)}."
+        )
+
+
+def _kinds(apps: Sequence[App], names: Sequence[str]) -> Iterator[str]:
+    if not all(("slots" in app) != ("servers" in app) for app in apps):
+        yield (
+            "haproxy_apps: each app has either slots (on a host that serves) or servers (on a load balancer); look at "
+            f"{', '.join(names)}."
+        )
+
+
+def _slots(slots: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    if any(sorted(of_app) != ["blue", "green"] for of_app in slots):
+        yield (
+            "haproxy_apps: slots must name the sockets of blue and green, as in slots: {blue: "
+            "/run/slipway/NAME/blue/app.sock, green: /run/slipway/NAME/green/app.sock}."
+        )
+    sockets = [str(socket) for of_app in slots for socket in of_app.values()]
+    if not _are_once([os.path.dirname(socket) for socket in sockets]):
+        yield (
+            "haproxy_apps: every slot needs a socket in a directory of its own, such as "
+            "/run/slipway/NAME/blue/app.sock (it was /run/slipway/NAME/blue.sock, where an app could write beside it); "
+            f"found {', '.join(sockets)}."
+        )
+
+
+def _servers(servers: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    names = [name for of_app in servers for name in of_app]
+    addresses = [str(address) for of_app in servers for address in of_app.values()]
+    right = _all_like("[A-Za-z0-9][A-Za-z0-9._-]*", names) and _all_like("[A-Za-z0-9.:_-]+:[0-9]+", addresses)
+    if not (right and all(servers)):
+        yield (
+            "haproxy_apps: servers must name at least one host with address and port, as in servers: {web1: "
+            f'"10.0.0.11:80", web2: "10.0.0.12:80"}}; found {", ".join(addresses) or "none"}.'
+        )
+
+
+def _host_names(apps: Sequence[App]) -> Iterator[str]:
+    for_any = [str(app["name"]) for app in apps if not app.get("host_names")]
+    names = [str(name) for app in apps for name in app.get("host_names") or ()]
+    plain = _are_once([name.lower() for name in names]) and _all_like("[A-Za-z0-9.-]+", names)
+    if len(for_any) > 1 or not plain:
+        yield (
+            "haproxy_apps: a host name can belong to one app only, and only one app can do without host_names. Without "
+            f"are {', '.join(for_any) or 'none'}; the names are {', '.join(names) or 'none'} (plain names, without "
+            "scheme and port)."
+        )
+
+
+def _patience(client_timeout: int, apps: Sequence[App]) -> Iterator[str]:
+    longest = max((int(app.get("server_timeout", _SERVER_TIMEOUT)) for app in apps), default=0)
+    if client_timeout < longest:
+        yield (
+            f"haproxy_client_timeout ({client_timeout}) must be at least the longest server_timeout of haproxy_apps "
+            f"({longest}); otherwise the edge gives clients up that wait for an answer."
+        )
+
+
+def _paths(paths: Iterable[Any]) -> Iterator[str]:
+    if not _all_like("/[A-Za-z0-9/._~-]*[A-Za-z0-9._~-]", paths):
+        yield (
+            "haproxy_private_paths and health_path: a path begins with a slash, does not end with one, and has no "
+            "spaces or quotes."
+        )
+
+
+def _networks(networks: Iterable[str]) -> Iterator[str]:
+    like = "([0-9.]+|[0-9a-fA-F:]*:[0-9a-fA-F:.]*)(/[0-9]{1,3})?"
+    if wrong := [network for network in networks if not re.fullmatch(like, network)]:
+        yield (
+            f"{', '.join(_NETWORKS[:-1])} and {_NETWORKS[-1]} take addresses and networks such as 10.0.0.0/8, not "
+            f"{', '.join(wrong)}."
+        )
+
+
+def _maintenance(shown: Iterable[str], names: Sequence[str]) -> Iterator[str]:
+    if unknown := [name for name in shown if name not in names]:
+        yield f"haproxy_maintenance: {', '.join(unknown)} is not in haproxy_apps ({', '.join(names)})."
+
+
+def _certificate(text: str) -> Iterator[str]:
+    there = "-----BEGIN CERTIFICATE-----" in text and re.search("-----BEGIN [A-Z ]*PRIVATE KEY-----", text)
+    if text and not there:
+        yield (
+            "haproxy_tls_certificate must hold the certificate, the intermediate ones and the unencrypted private key, "
+            "all as PEM, one after the other; set its vault_* variable with `ansible-vault edit` in vault.yml of this "
+            "inventory."
+        )

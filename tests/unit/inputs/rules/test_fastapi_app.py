@@ -1,0 +1,111 @@
+"""What no release, no command and no removal of an app can be made of."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.unit.inputs.saying import says
+
+# What the role has by itself, where a rule looks.
+RIGHT: dict[str, Any] = {
+    "fastapi_app_name": "links",
+    "fastapi_app_release": "",
+    "fastapi_app_health_path": "/readyz",
+    "fastapi_app_version_path": "",
+    "fastapi_app_environment": {"LOG": "info"},
+    "fastapi_app_secrets": {"KEY": "k3v9-real-one"},
+    "fastapi_app_socket_directories": ["/run/postgresql"],
+    "fastapi_app_addresses": ["localhost", "10.0.0.0/8", "fc00::/7"],
+    "fastapi_app_command": ["gunicorn"],
+    "fastapi_app_workers": 1,
+    "fastapi_app_memory_mib": 64,
+    "fastapi_app_cpus": 0.01,
+    "fastapi_app_pids": 16,
+    "fastapi_app_uid": 1,
+    "fastapi_app_gate_passes": 1,
+    "fastapi_app_gate_interval": 0.1,
+    "fastapi_app_gate_deadline": 1,
+    "fastapi_app_drain": 0,
+    "fastapi_app_soak": 0,
+    "fastapi_app_releases_kept": 1,
+    "fastapi_app_log_lines": 1,
+    "fastapi_app_disk_reserve": 0,
+    "fastapi_app_timeout": 30,
+    "fastapi_app_edge_timeout": "75",
+    "fastapi_app_graceful_timeout": 40,
+    "fastapi_app_stop_grace": 45,
+    "fastapi_app_runtime": "compose",
+    "fastapi_app_hardening": {"MemoryDenyWriteExecute": False},
+    "fastapi_app_run_command": ["python", "-m", "app.migrate"],
+    "fastapi_app_remove": "links",
+}
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({}, []),
+        ({"fastapi_app_name": "Links"}, ['fastapi_app_name is "Links"; use at most 31 lower case']),
+        ({"fastapi_app_name": "a" * 32}, ["fastapi_app_name"]),
+        ({"fastapi_app_name": "../etc"}, ["fastapi_app_name"]),
+        ({"fastapi_app_release": "0123456789ab"}, []),
+        ({"fastapi_app_release": "../../etc"}, ["that the history playbook lists"]),
+        ({"fastapi_app_health_path": "readyz"}, ["begins with a slash"]),
+        ({"fastapi_app_health_path": ""}, ["fastapi_app_health_path"]),
+        ({"fastapi_app_version_path": "version"}, ["or nothing"]),
+        ({"fastapi_app_environment": {"LOG LEVEL": "x"}}, ["a key of fastapi_app_environment"]),
+        ({"fastapi_app_secrets": {"../KEY": "k3v9"}}, ["a key of fastapi_app_secrets"]),
+        ({"fastapi_app_socket_directories": ["run"]}, ["absolute paths"]),
+        ({"fastapi_app_addresses": ["db.example.com"]}, ["10.0.0.0/8"]),
+        ({"fastapi_app_command": []}, ["the program and its arguments"]),
+        ({"fastapi_app_workers": 0, "fastapi_app_pids": 15}, ["workers is 0; use at least 1", "pids is 15; use"]),
+        ({"fastapi_app_timeout": 75}, []),
+    ],
+)
+def test_values_that_cannot_be_used_by_themselves(changed: dict[str, Any], said: list[str]) -> None:
+    says("fastapi_app", RIGHT | changed, *said)
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({}, []),
+        ({"fastapi_app_workers": 0, "fastapi_app_timeout": 75}, ["workers is 0", "timeouts do not fit"]),
+        ({"fastapi_app_timeout": 75}, ["fastapi_app_timeout (75) must be smaller"]),
+        ({"fastapi_app_stop_grace": "40"}, ["fastapi_app_graceful_timeout (40) smaller than"]),
+        ({"fastapi_app_secrets": {"A": "", "B": "todo"}}, ["A, B is empty or a placeholder"]),
+        ({"fastapi_app_environment": {"KEY": "x"}}, ["KEY stands in fastapi_app_environment and"]),
+        ({"fastapi_app_name": "a" * 24}, []),
+        ({"fastapi_app_name": "a" * 24, "fastapi_app_runtime": "systemd"}, ["24 characters"]),
+        ({"fastapi_app_hardening": {"no_new": 1, "UMask": 1}}, ["fastapi_app_hardening: no_new is no"]),
+    ],
+)
+def test_values_of_which_no_release_can_be_made(changed: dict[str, Any], said: list[str]) -> None:
+    says("fastapi_app.release", RIGHT | changed, *said)
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({}, []),
+        ({"fastapi_app_run_command": []}, ["fastapi_app_run_command is empty"]),
+        ({"fastapi_app_run_command": ["", ""]}, ["fastapi_app_run_command is empty"]),
+        ({"fastapi_app_name": "../etc"}, ["fastapi_app_name"]),
+    ],
+)
+def test_commands_that_cannot_be_run(changed: dict[str, Any], said: list[str]) -> None:
+    says("fastapi_app.command", RIGHT | changed, *said)
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({}, []),
+        ({"fastapi_app_remove": "link"}, ['fastapi_app_remove is "link", and the app of this host is links']),
+        ({"fastapi_app_name": "../etc", "fastapi_app_remove": "../etc"}, ["fastapi_app_name"]),
+    ],
+)
+def test_apps_that_are_not_removed(changed: dict[str, Any], said: list[str]) -> None:
+    says("fastapi_app.removal", RIGHT | changed, *said)

@@ -1,0 +1,42 @@
+"""Which images cannot be had."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.unit.inputs.saying import says
+
+RIGHT: dict[str, Any] = {
+    "fastapi_image_source": "pull",
+    "fastapi_image_registry_resolve": "controller",
+    "__fastapi_image_name": "r.invalid/app:1",
+    "fastapi_image_registry_user": "",
+    "fastapi_image_registry_password": "",
+    "fastapi_image_cosign_key": "key.pub",
+    "fastapi_image_build_on": "builder",
+    "groups": {"all": ["builder", "web-a"]},
+}
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({}, []),
+        ({"fastapi_image_build_on": "first"}, []),
+        ({"fastapi_image_build_on": "web-z"}, ["fastapi_image_build_on is web-z"]),
+        ({"__fastapi_image_name": ""}, ["fastapi_image_name must name the image"]),
+        ({"fastapi_image_registry_user": "ann"}, ["only one is set"]),
+        ({"fastapi_image_registry_resolve": "host"}, ["nobody looks for a signature"]),
+        ({"fastapi_image_source": "build"}, ["nobody looks for a signature"]),
+        ({"fastapi_image_source": "build", "fastapi_image_cosign_key": ""}, []),
+        ({"fastapi_image_source": "scp", "fastapi_image_cosign_key": ""}, ["must be one of build, pull, ship"]),
+        (
+            {"fastapi_image_source": "build_on_host", "fastapi_image_cosign_key": ""},
+            ["build_on_host, which is gone"],
+        ),
+    ],
+)
+def test_images_that_cannot_be_had(changed: dict[str, Any], said: list[str]) -> None:
+    says("fastapi_image", RIGHT | changed, *said)

@@ -1,0 +1,82 @@
+"""With which variables no edge can be run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.unit.inputs.saying import says
+
+
+def slots(name: str, **more: Any) -> dict[str, Any]:
+    sockets = {slot: f"/run/slipway/{name}/{slot}/app.sock" for slot in ("blue", "green")}
+    return {"name": name, "slots": sockets, **more}
+
+
+def servers(**addresses: str) -> dict[str, Any]:
+    return {"name": "links", "servers": addresses}
+
+
+CERTIFICATE = "-----BEGIN CERTIFICATE-----\nx\n-----END CERTIFICATE-----\n"
+KEY = "-----BEGIN EC PRIVATE KEY-----\nx\n-----END EC PRIVATE KEY-----\n"
+RIGHT: dict[str, Any] = {
+    "haproxy_apps": [slots("links")],
+    "haproxy_client_timeout": "75",
+    "haproxy_private_paths": ["/metrics", "/x/~y"],
+    "haproxy_private_networks": ["127.0.0.0/8", "::1"],
+    "haproxy_maintenance_passes": [],
+    "haproxy_trusted_proxies": ["10.0.0.1", "fd00::/8"],
+    "haproxy_proxy_protocol": [],
+    "haproxy_maintenance": ["links"],
+    "haproxy_tls_certificate": "",
+}
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({}, []),
+        ({"haproxy_client_timeout": 74}, ["haproxy_client_timeout (74) must be at least the longest server_timeout"]),
+        ({"haproxy_private_paths": ["metrics"]}, ["a path begins with a slash"]),
+        ({"haproxy_private_paths": ["/metrics/"]}, ["does not end with one"]),
+        ({"haproxy_private_networks": ["everybody"]}, ["such as 10.0.0.0/8, not everybody."]),
+        ({"haproxy_proxy_protocol": ["10.0.0.1\n"]}, ["10.0.0.0/8"]),
+        ({"haproxy_maintenance": ["links", "lonks"]}, ["haproxy_maintenance: lonks is not in haproxy_apps (links)."]),
+        ({"haproxy_tls_certificate": CERTIFICATE + KEY}, []),
+        ({"haproxy_tls_certificate": CERTIFICATE}, ["the unencrypted private key"]),
+        ({"haproxy_tls_certificate": KEY}, ["must hold the certificate"]),
+    ],
+)
+def test_edges_that_cannot_be_run(changed: dict[str, Any], said: list[str]) -> None:
+    says("haproxy", RIGHT | changed, *said)
+
+
+@pytest.mark.parametrize(
+    ("apps", "said"),
+    [
+        ([], []),
+        ([servers(web1="10.0.0.11:80", web2="fd00::1:80")], []),
+        ([slots("links"), slots("other", host_names=["o.example", "p.example"])], []),
+        ([slots("Links")], ["every name must be there once"]),
+        ([slots("links\n")], ["every name must be there once"]),
+        ([slots("a", host_names=["a.example"]), {**slots("b"), "name": "a"}], ["every name must be there once"]),
+        ([{"name": "links"}], ["either slots"]),
+        ([{**slots("links"), **servers(web1="10.0.0.11:80")}], ["either slots"]),
+        ([{"name": "links", "slots": {"blue": "/x/app.sock"}}], ["the sockets of blue and green"]),
+        ([{"name": "links", "slots": {"blue": "/x/1.sock", "green": "/x/2.sock"}}], ["found /x/1.sock, /x/2.sock."]),
+        ([servers()], ["found none."]),
+        ([servers(web1="10.0.0.1")], ["found 10.0.0.1."]),
+        ([{"name": "links", "servers": {"web 1": "10.0.0.1:80"}}], ["servers must name at least one host"]),
+        ([slots("links"), slots("other")], ["Without are links, other; the names are none"]),
+        (
+            [slots("links", host_names=["A.example"]), slots("other", host_names=["a.example"])],
+            ["can belong to one app only"],
+        ),
+        ([slots("links", host_names=["https://a.example"])], ["without scheme and port"]),
+        ([slots("links", server_timeout="76")], ["haproxy_apps (76)"]),
+        ([slots("links", health_path="/ready z")], ["haproxy_private_paths and health_path"]),
+    ],
+)
+def test_apps_that_cannot_be_behind_an_edge(apps: list[dict[str, Any]], said: list[str]) -> None:
+    says("haproxy", RIGHT | {"haproxy_apps": apps, "haproxy_maintenance": []}, *said)

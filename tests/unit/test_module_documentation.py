@@ -1,0 +1,70 @@
+"""The documentation of each module that takes arguments itself has its options as it takes them, fragments included."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+PLUGINS = Path(__file__).resolve().parents[2] / "plugins"
+COLLECTION = "ansible_collections.slipway.fleet.plugins"
+
+
+def modules() -> dict[str, Any]:
+    """Those with a part on the host."""
+    names = [path.stem for path in sorted((PLUGINS / "modules").glob("*.py"))]
+    found = {name: importlib.import_module(f"{COLLECTION}.modules.{name}") for name in names}
+    return {name: module for name, module in found.items() if hasattr(module, "ARGUMENTS")}
+
+
+MODULES = modules()
+# What the action plugin takes out before the host is asked.
+OF_THE_ACTION = {"doctor": {"specification", "wrong_from", "release_from"}, "tree": {"content"}}
+
+
+def documented(module: Any) -> dict[str, Any]:
+    """The options of a module with those of its fragments."""
+    said = yaml.safe_load(module.DOCUMENTATION)
+    options = dict(said["options"])
+    for fragment in said.get("extends_documentation_fragment", []):
+        name = fragment.removeprefix("slipway.fleet.")
+        doc = importlib.import_module(f"{COLLECTION}.doc_fragments.{name}").ModuleDocFragment.DOCUMENTATION
+        options |= yaml.safe_load(doc)["options"]
+    return options
+
+
+KEYS = {"description", "type", "elements", "required", "default", "choices", "suboptions"}
+
+
+def plain(options: Mapping[str, Any], below: str) -> dict[str, Any]:
+    """What a caller has to know of options; `below` is the key under which an option has options of its own."""
+    if below == "suboptions":  # a comma within braces makes a key of what follows it
+        assert not {(name, key) for name, option in options.items() for key in option.keys() - KEYS}
+    return {
+        name: {
+            **{key: option.get(key) for key in ("default", "choices", "elements")},
+            "type": option.get("type", "str"),
+            "required": option.get("required", False),
+            "options": plain(option.get(below) or {}, below),
+        }
+        for name, option in options.items()
+    }
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_options_are_documented_as_they_are_taken(name: str) -> None:
+    module = MODULES[name]
+    stated = plain(documented(module), "suboptions")
+    for options in (stated, *(option["options"] for option in stated.values())):
+        for option in OF_THE_ACTION.get(name, set()) & options.keys():
+            del options[option]
+    assert stated == plain(module.ARGUMENTS, "options")
+
+
+def test_there_are_such_modules_and_fragments() -> None:
+    assert {"release", "doctor", "balancer", "oneoff"} <= MODULES.keys()
+    assert "place" in documented(MODULES["release"])
