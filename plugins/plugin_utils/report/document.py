@@ -57,7 +57,8 @@ def build(run: Run, samples: Iterable[probe.Sample] = ()) -> dict[str, Any]:
     """The report as JSON. Times are seconds since the epoch, durations seconds, latencies milliseconds."""
     hosts = [_host(host) for host in _entries(run, "hosts")]
     asked = sorted((found for sample in samples if (found := _sample(sample))), key=_start)
-    counting = probe.counted(asked)[1]
+    served = run["served"] if isinstance(run.get("served"), list) else []
+    counting = probe.counted(asked, served)[1]
     started, ended = _span(run, hosts, asked)
     roll = _roll(hosts) or (started, ended)
     return {
@@ -68,7 +69,7 @@ def build(run: Run, samples: Iterable[probe.Sample] = ()) -> dict[str, Any]:
         "ended": ended,
         "seconds": round(ended - started, 1),
         "roll": {"start": roll[0], "end": roll[1], "seconds": round(roll[1] - roll[0], 1)},
-        "requests": _requests(asked, hosts),
+        "requests": _requests(asked, hosts, served),
         "latency": {
             "before": _part(sample for sample in counting if _start(sample) < roll[0]),
             "during": _part(sample for sample in counting if roll[0] <= _start(sample) <= roll[1]),
@@ -171,9 +172,11 @@ def _part(samples: Iterable[probe.Sample]) -> dict[str, Any]:
     return {"requests": len(there), "failed": failed, **probe.latency(there)}
 
 
-def _requests(samples: Sequence[probe.Sample], hosts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _requests(
+    samples: Sequence[probe.Sample], hosts: Sequence[Mapping[str, Any]], served: Sequence[int]
+) -> dict[str, Any]:
     """The figures of the probe, each failure with what was under way on the hosts."""
-    figures = probe.summarize(samples)
+    figures = probe.summarize(samples, served)
     for failure in figures["failures"]:
         at = number(failure["time"]) or 0.0
         failure["under_way"] = [
@@ -199,7 +202,11 @@ def _sample(sample: probe.Sample) -> Optional[dict[str, Any]]:
     if start is None:
         return None
     found = {"start": start, "ms": max(number(sample.get("ms")) or 0.0, 0.0), "url": number(sample.get("url"))}
-    return {**found, **{key: text(sample[key]) for key in ("error", "release", "slot") if sample.get(key)}}
+    return {
+        **found,
+        "by": probe.giver(sample),
+        **{key: text(sample[key]) for key in ("error", "release", "slot") if sample.get(key)},
+    }
 
 
 def _host(host: Mapping[str, Any]) -> dict[str, Any]:
