@@ -16,11 +16,16 @@ from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 from ansible_collections.slipway.fleet.plugins.filter.release import release_id
 from ansible_collections.slipway.fleet.plugins.module_utils.host.errors import SlipwayError
+from ansible_collections.slipway.fleet.plugins.module_utils.host.shown import Screen
 from ansible_collections.slipway.fleet.plugins.plugin_utils.channel.ansible import open_hosts
 from ansible_collections.slipway.fleet.plugins.plugin_utils.channel.opening import PLACE
 from ansible_collections.slipway.fleet.plugins.plugin_utils.controller import contents, run
 from ansible_collections.slipway.fleet.plugins.plugin_utils.controller.awaiting import wait_for
-from ansible_collections.slipway.fleet.plugins.plugin_utils.controller.telling import Shown, Telling
+from ansible_collections.slipway.fleet.plugins.plugin_utils.controller.telling import (
+    Shown,
+    Telling,
+    screened,
+)
 from ansible_collections.slipway.fleet.plugins.plugin_utils.controller.watching import EdgeProbe
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet import coordinator
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.migrations import pending
@@ -75,7 +80,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             return self._ended(result, options)
         directory = Path(options["directory"] or run.reports(task_vars))
         targets = [target_of(host, known["target"]) for host, known in computed.items()]
-        policy, wanted, telling = self._policy(options, computed), self._contents(computed), Telling()
+        screen = Screen(secrets_in(computed))
+        policy, wanted, telling = self._policy(options, computed), self._contents(computed), Telling(screen)
         probe = EdgeProbe(
             options["probe"],
             lambda: edges_of(
@@ -98,9 +104,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             finally:
                 await asyncio.gather(*(host.close() for host in opened.values()))
 
-        report = wait_for(take(), run.main())
-        failure = probe.failure()
-        return self._ended(self._told(report, policy, targets[0], telling, probe, directory), options, failure)
+        report = screened(wait_for(take(), run.main()), screen)
+        failure = screen.text(probe.failure())
+        return self._ended(self._told(report, policy, targets[0], telling, probe, directory, failure), options, failure)
 
     def _policy(self, options: Mapping[str, Any], computed: Mapping[str, Any]) -> Policy:
         operation = options["operation"]
@@ -126,7 +132,14 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             raise AnsibleActionFail(f"Nothing was changed. {error}") from error
 
     def _told(
-        self, report: FleetReport, policy: Policy, target: Target, telling: Telling, probe: EdgeProbe, directory: Path
+        self,
+        report: FleetReport,
+        policy: Policy,
+        target: Target,
+        telling: Telling,
+        probe: EdgeProbe,
+        directory: Path,
+        failure: str,
     ) -> dict[str, Any]:
         """Show how it ended, write the report, and put both into the task's result."""
         show = Display().display
@@ -151,7 +164,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             "started": run.started_at(run.main_process()),
             "ended": time.time(),
             "verdict": report.word,
-            "message": "; but ".join(part for part in (report.message, probe.failure()) if part),
+            "message": "; but ".join(part for part in (report.message, failure) if part),
             "served": probe.served,
             "plays": telling.steps(time.time()),
             "hosts": report.rows,
@@ -177,6 +190,19 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         if failure and not result["wrong"]:  # hosts fail by their own names
             return {**result, "failed": True, "msg": f"{failure}; see {result['report'] or 'the table'}"}
         return result
+
+
+def secrets_in(computed: Mapping[str, Mapping[str, Any]]) -> set[str]:
+    """The secrets of the app and of the registry, as the hosts are to get them; none of a release that is there."""
+    found: set[str] = set()
+    for known in computed.values():
+        target = known.get("target") or {}
+        contents = target.get("contents") or {}
+        secret = (str(at) for at, item in enumerate(target.get("files") or ()) if item.get("secret"))
+        found |= {str(contents[at]) for at in secret if at in contents}
+        request = (known.get("content") or {}).get("request") or {}
+        found |= {str(value) for name, value in request.items() if name.endswith("password") and value}
+    return found
 
 
 def refused_by(rows: Sequence[Mapping[str, Any]]) -> str:

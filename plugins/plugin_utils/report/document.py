@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Optional
 
+from ansible_collections.slipway.fleet.plugins.module_utils.host.shown import clean as text
 from ansible_collections.slipway.fleet.plugins.plugin_utils.probe import client as probe
 from ansible_collections.slipway.fleet.plugins.plugin_utils.report.page import render
 
@@ -25,9 +26,6 @@ LOG_LINES = 120  # of a diagnosis, the last ones
 OK_BINS = 240  # each keeps its slowest and its fastest request
 FAILED_BINS = 120
 COLUMNS = ("host", "was", "tried", "now", "outcome", "seconds")
-# What a terminal or a reader would obey instead of show: escape sequences, control characters, turned directions.
-ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
-UNSEEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 Run = Mapping[str, Any]
 
@@ -89,13 +87,6 @@ def table(run: Run) -> str:
         lines.append([(str(host[name] or "-"))[:40] for name in COLUMNS[:-1]] + [seconds])
     widths = [max(len(line[column]) for line in lines) for column in range(len(COLUMNS))]
     return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in lines)
-
-
-def text(value: Any) -> str:
-    """The value without anything that is not to be seen; empty for None."""
-    if value is None:
-        return ""
-    return UNSEEN.sub("\N{REPLACEMENT CHARACTER}", ESCAPES.sub("", str(value).replace("\r\n", "\n")))
 
 
 def number(value: Any) -> Optional[float]:
