@@ -61,7 +61,7 @@ class Deployment:
     def play(self, playbook: str, *arguments: str, **variables: Any) -> Outcome:
         """Run a playbook of the collection with extra variables, over the usual ones."""
         extra = self.scratch / "variables.json"
-        extra.write_text(json.dumps(self.usual | variables), encoding="utf-8")
+        extra.write_text(json.dumps({"slipway_url": self.url} | self.usual | variables), encoding="utf-8")
         extra.chmod(0o600)
         began = time.monotonic()
         command = ["ansible-playbook", "-i", self.inventory, f"slipway.fleet.{playbook}", "-e", f"@{extra}"]

@@ -6,11 +6,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
+from ansible_collections.slipway.fleet.plugins.module_utils.host.shown import Screen, clean
 from ansible_collections.slipway.fleet.plugins.plugin_utils.controller.run import inventory_name
 from ansible_collections.slipway.fleet.plugins.plugin_utils.views import (
     audit as told_audit,
@@ -51,6 +53,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         told = TELLERS[what](
             {host: of_host[host].get(options["results"]) for host in task_vars["ansible_play_hosts_all"]}
         )
+        told = replace(told, text=clean(told.text), rows=Screen().told(told.rows), message=clean(told.message))
         Display().display(f"\n{told.text}\n")
         result: dict[str, Any] = {"changed": False, "rows": told.rows}
         if what in WRITTEN and not self._task.check_mode:

@@ -13,16 +13,6 @@ from ansible.errors import AnsibleFilterError
 from ansible_collections.slipway.fleet.plugins.plugin_utils.inputs.spelling import known_variables, misspelled
 
 
-def edge_urls(hostvars: Mapping[str, Any], groups: Mapping[str, Sequence[str]]) -> list[str]:
-    """Where requests from the controller reach the app: the balancers, else the web hosts.
-
-    A host's `slipway_url` says it; without it http and its address.
-    """
-    hosts = groups.get("load_balancer") or groups.get("web") or ()
-    variables = ((host, hostvars[host]) for host in hosts)
-    return [known.get("slipway_url") or f"http://{known.get('ansible_host') or host}" for host, known in variables]
-
-
 def command_words(line: str, name: str = "the command") -> list[str]:
     """The words of a command line as a shell splits them; nothing else of a shell is done to them.
 
@@ -66,7 +56,6 @@ class FilterModule:
 
     def filters(self) -> dict[str, Any]:
         return {
-            "edge_urls": edge_urls,
             "command_words": command_words,
             "whole_text": whole_text,
             "misspelled_variables": misspelled_variables,

@@ -85,7 +85,7 @@ def main() -> None:
     place = {name: options.pop(name) for name in ("app", "root")}
     result: dict[str, Any] = {}
     try:
-        result = operations.run({**options, "place": place}, silent)
+        result = operations.VERBS["run"]({**options, "place": place}, silent)
     except SlipwayError as error:
         module.fail_json(msg=str(error), **error.details)
     if result.pop("skipped", False):

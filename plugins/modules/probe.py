@@ -12,9 +12,12 @@ description:
   - V(started) starts one process on the controller that asks the edges in turn, half of the time on kept connections
     and half on new ones, and writes down each request. V(stopped) ends it and gives the figures.
   - The process ends by itself with ansible-playbook, however that ends, and at its limit.
-  - Failed is what a user would have noticed, which is every answer that is not 2xx or 3xx, is cut short or does not
-    come in time. A kept connection that the server closed while it was idle is no failure.
-  - Requests before the first good answer are counted apart, since nothing was deployed yet.
+  - Failed is what a user would have noticed, which is every answer that is not the app's with 2xx, is cut short or does
+    not come in time. A kept connection that the server closed while it was idle is no failure.
+  - An edge of role C(haproxy) says whether the app gave an answer (C(X-Slipway-Answer)). Of others a 2xx is taken for
+    the app's.
+  - Requests before the first good answer of an edge are counted apart, since nothing was deployed yet, unless it gave
+    none at all.
 options:
   state: {description: Whether to start or to stop it., type: str, choices: [started, stopped], required: true}
   run:
@@ -63,7 +66,8 @@ samples: {description: File with a line of JSON for each request., returned: whe
 pid: {description: The process., returned: when started, type: int}
 summary:
   description:
-    - C(requests), C(failed), C(availability) from 0 to 1, C(before_first_answer), C(p50_ms), C(p95_ms), C(p99_ms),
+    - C(requests), C(failed), C(availability) from 0 to 1, C(before_first_answer), C(answered_by) (how often
+      C(app), C(edge), C(nobody)), C(p50_ms), C(p95_ms), C(p99_ms),
       C(max_ms), the first 20 C(failures) with C(time) and C(error), and why it C(ended).
     - Empty when nothing was measured.
   returned: when stopped

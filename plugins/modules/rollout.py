@@ -44,13 +44,21 @@ options:
     default: {}
     suboptions:
       urls:
-        description: Edges to ask in turn; without it the load balancers, or else the hosts.
+        description:
+          - Edges to ask in turn; without it the load balancers, or else the hosts, each as its variables for role
+            C(haproxy) make it, or at its C(slipway_url).
         type: list
         elements: str
         default: []
       path: {description: Path to ask for; without it C(fastapi_app_version_path)., type: str}
+      ca_file: {description: Certificates to trust instead of the controller's own., type: path}
       rate: {description: Requests a second; 0 sends none., type: float, default: 10.0}
-      must_pass: {description: Whether a failed request fails the task., type: bool, default: false}
+      must_pass:
+        description:
+          - Whether a failed request fails the task. Without it the task fails where the app answered nothing during the
+            whole run, though it was served before.
+        type: bool
+        default: false
 extends_documentation_fragment: [slipway.fleet.of_the_roles]
 author: [Slipway contributors]
 attributes:

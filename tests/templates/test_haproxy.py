@@ -91,6 +91,7 @@ class Edge:
 
     def __init__(self, directory: Path, **variables: Any) -> None:
         self.directory = directory
+        self.variables = variables
         self.port = free_port()
         self.tls_port = free_port()
         self.log = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)

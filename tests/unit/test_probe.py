@@ -149,7 +149,7 @@ async def test_urls_take_turns_in_both_ways(tmp_path: Path) -> None:
         ("nonsense", "the answer is not HTTP"),
         ("huge", "the answer is too large for a probe; choose a smaller path"),
         ("slow", "timeout"),
-        ("302", None),
+        ("302", "answered 302"),
         ("chunked", None),
         ("until the end", None),
     ],
@@ -241,6 +241,10 @@ async def test_certificates(tmp_path: Path, certificate: Path) -> None:
         ({"urls": ["ftp://edge"]}, "'ftp://edge' is not of the form"),
         ({"urls": ["http://edge/path"]}, "is not of the form"),
         ({"urls": ["edge:80"]}, "is not of the form"),
+        ({"urls": ["http://[edge"]}, "is not of the form"),
+        ({"urls": ["http://edge:99999"]}, "is not of the form"),
+        ({"names": {"http://edge": "a b"}}, "no spaces"),
+        ({"urls": ["https://edge"], "trusted": {"https://edge": "-----BEGIN CERTIFICATE-----"}}, "cannot be read"),
         ({"path": "version"}, "must begin with /"),
         ({"path": "/a b"}, "no spaces"),
         ({"host_header": "a\r\nX: 1"}, "no spaces"),
@@ -255,11 +259,13 @@ def test_bad_settings_are_named(settings: dict[str, Any], said: str) -> None:
 
 
 def test_addresses() -> None:
-    settings = probe.Settings(urls=["http://[::1]:81", "http://edge.example.com/", "http://edge"], samples="")
+    urls = ["http://[::1]:81", "http://edge.example.com/", "http://edge", "http://[fe80::1%eth0]:81"]
+    settings = probe.Settings(urls=urls, names={"http://edge": "links.example.com"}, samples="")
     assert [(target.host, target.port, target.host_header, target.name) for target in settings.targets()] == [
         ("::1", 81, "[::1]:81", "::1"),
         ("edge.example.com", 80, "edge.example.com", "edge.example.com"),
-        ("edge", 80, "edge", "edge"),
+        ("edge", 80, "links.example.com", "links.example.com"),
+        ("fe80::1%eth0", 81, "[fe80::1]:81", "fe80::1"),
     ]
 
 
@@ -293,13 +299,76 @@ def samples_of(*errors: str | None, ms: float = 2.0) -> list[dict[str, Any]]:
         # nothing was deployed yet
         (["refused", "refused", None, None], 2, 0, 2, 1.0),
         (["refused", None, "reset"], 2, 1, 1, 0.5),
-        (["refused", "refused"], 0, 0, 2, None),
+        # nor is it now
+        (["refused", "refused"], 2, 2, 0, 0.0),
     ],
 )
 def test_summary(errors: list[str | None], requests: int, failed: int, before: int, availability: float | None) -> None:
     summary = probe.summarize(samples_of(*errors))
     assert (summary["requests"], summary["failed"]) == (requests, failed)
     assert (summary["before_first_answer"], summary["availability"]) == (before, availability)
+
+
+def at(url: int, *samples: dict[str, Any]) -> list[dict[str, Any]]:
+    return [{**sample, "url": url} for sample in samples]
+
+
+@pytest.mark.parametrize(
+    ("served", "requests", "failed", "before"),
+    [([], 4, 1, 1), ([0], 5, 2, 0), ([1], 4, 1, 1), ([0, 1], 5, 2, 0)],
+)
+def test_what_counts_is_said_of_each_edge(served: list[int], requests: int, failed: int, before: int) -> None:
+    """A host that is new in a fleet that serves has nothing to lose yet; one that served has from the first request."""
+    first, second = samples_of("refused", None, None), samples_of(None, "reset")
+    summary = probe.summarize([*at(0, *first), *at(1, *second)], served)
+    assert (summary["requests"], summary["failed"], summary["before_first_answer"]) == (requests, failed, before)
+
+
+@pytest.mark.parametrize(
+    ("status", "header", "by", "error"),
+    [
+        (200, "app blue", "app", None),
+        (204, "app green", "app", None),
+        (503, "app blue", "app", "answered 503"),
+        (307, "app blue", "app", "answered 307"),
+        (503, "edge", "edge", "answered 503 by the edge"),
+        (308, "edge", "edge", "answered 308 by the edge"),
+        (421, "edge", "edge", "answered 421 by the edge"),
+        (200, "edge", "edge", "answered 200 by the edge"),
+        (503, "edge maintenance", "edge", "answered 503, the maintenance page"),
+        # an edge from before it said so, or none of ours
+        (200, "", "app", None),
+        (308, "", "edge", "answered 308"),
+        (503, "", "edge", "answered 503"),
+    ],
+)
+def test_answers_are_told_apart_by_who_gave_them(status: int, header: str, by: str, error: str | None) -> None:
+    fields = {"x-slipway-answer": header} if header else {}
+    found = probe.answered(status, fields, b'{"release": "r1"}')
+    assert (found["status"], found["by"], found.get("error")) == (status, by, error)
+    assert found.get("slot", "") == (header.partition(" ")[2] if by == "app" else "")
+
+
+def test_the_three_who_answer_are_counted() -> None:
+    known = [("app", None), ("app", "answered 500"), ("edge", "answered 503 by the edge"), ("nobody", "timeout")]
+    samples = [{"start": float(at), "ms": 1.0, "by": by, "error": error} for at, (by, error) in enumerate(known)]
+    assert probe.summarize(samples)["answered_by"] == {"app": 2, "edge": 1, "nobody": 1}
+
+
+@pytest.mark.parametrize(
+    ("samples", "silent"),
+    [
+        ([], False),
+        ([{"by": "nobody", "error": "refused"}], True),
+        ([{"by": "edge", "error": "answered 308 by the edge"}, {"by": "nobody", "error": "timeout"}], True),
+        ([{"by": "edge", "error": "answered 503 by the edge"}, {"by": "app", "error": "answered 500"}], False),
+        # an operator wants that
+        ([{"by": "edge", "error": "answered 503, the maintenance page"}] * 2, False),
+        ([{"by": "edge", "error": "answered 503, the maintenance page"}, {"by": "nobody", "error": "reset"}], True),
+    ],
+)
+def test_an_app_that_says_nothing(samples: list[dict[str, Any]], silent: bool) -> None:
+    assert probe.silent(samples) is silent
 
 
 def test_percentiles_are_nearest_rank_over_good_answers() -> None:

@@ -105,6 +105,7 @@ def test_figures() -> None:
         "failed": 1,
         "availability": 0.96,
         "before_first_answer": 0,
+        "answered_by": {"app": 24, "edge": 1, "nobody": 0},
         "p50_ms": 15.0,
         "p95_ms": 50.0,
         "p99_ms": 50.0,
@@ -198,10 +199,7 @@ def test_any_sample_may_be_odd(put: Any) -> None:
     ("samples", "said"),
     [
         ([], "not measured"),
-        (
-            [sample(101.0, error="refused")],
-            "no answer No request was answered; the first said: refused. Requests sent: 1.",
-        ),
+        ([sample(101.0, error="refused")], "1 of 1 request failed · availability 0 %"),
         ([sample(101.0)], "0 of 1 request failed · availability 100 %"),
         ([sample(101.0, error="refused"), sample(102.0)], "1 before the first answer are not counted"),
         ([sample(101.0), sample(102.0, error="reset")], "1 of 2 requests failed · availability 50 %"),

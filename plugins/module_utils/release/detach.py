@@ -96,6 +96,7 @@ def _work_alone(work: Work, writing: int, log: Path, after: Callable[[], object]
 def _forget_descriptors(keep: int, log: Path) -> None:
     """Output goes to `log`, and nothing of who asked stays open: a channel of SSH ends when nobody has its pipes."""
     output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    os.fchmod(output, 0o600)
     null = os.open(os.devnull, os.O_RDONLY)
     for source, target in ((null, 0), (output, 1), (output, 2)):
         os.dup2(source, target)

@@ -16,6 +16,7 @@ from typing import Any, Optional
 
 from ..host import files
 from ..host.errors import SlipwayError
+from ..host.shown import staged
 from . import preflight
 from .detach import Tell, run_detached
 from .drainer import Drainer
@@ -33,6 +34,7 @@ ALL = 1 << 30
 
 Arguments = dict[str, Any]
 Result = dict[str, Any]
+Verb = Callable[[Arguments, Tell], Result]
 
 
 def look(arguments: Arguments, tell: Tell) -> Result:
@@ -215,8 +217,24 @@ def remove(arguments: Arguments, tell: Tell) -> Result:
     return {"changed": True}
 
 
-VERBS: dict[str, Callable[[Arguments, Tell], Result]] = {
-    verb.__name__: verb
+def screened(verb: Verb) -> Verb:
+    """The verb with its texts as they may be shown: without what a terminal obeys, and without the app's secrets."""
+
+    def ask(arguments: Arguments, tell: Tell) -> Result:
+        releases = store_of(arguments).releases
+        try:
+            result: Result = staged(releases).told(verb(arguments, tell))
+        except SlipwayError as error:
+            screen = staged(releases)
+            error.args, error.details = (screen.text(error),), screen.told(error.details)
+            raise
+        return result
+
+    return ask
+
+
+VERBS: dict[str, Verb] = {
+    verb.__name__: screened(verb)
     for verb in (
         *(look, observe, history, logs),
         *(hold, renew, fade, freeze, free, shown),

@@ -7,10 +7,12 @@ one runtime to the other is therefore a release like any other, and so is a roll
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Optional
 
 from ..host.command import Ran
+from ..host.shown import staged
 from .compose import Compose
 from .model import SLOTS, SlotStatus
 from .runtime import STAGED_BY, Runtime, RuntimeFailed
@@ -27,7 +29,10 @@ def staged_for(releases: Path, release: str) -> Optional[str]:
 
 
 class Runtimes:
-    """Both adapters as one. One whose tool the host lacks, or that no staged release needs, is not asked."""
+    """Both adapters as one. One whose tool the host lacks, or that no staged release needs, is not asked.
+
+    What an app printed leaves here without its secrets and without what a terminal obeys.
+    """
 
     def __init__(
         self,
@@ -71,7 +76,7 @@ class Runtimes:
     def logs(self, slot: str, lines: int) -> str:
         """What the slot printed, by whichever runtime has something of it."""
         said = (adapter.logs(slot, lines) for adapter in self._used().values())
-        return "\n".join(text for text in said if text)
+        return staged(self.releases).text("\n".join(text for text in said if text))
 
     def listening(self, slot: str) -> list[str]:
         return sorted({address for adapter in self._used().values() for address in adapter.listening(slot)})
@@ -90,7 +95,9 @@ class Runtimes:
     def run(self, release: str, words: list[str], timeout: float, name: str) -> Ran:
         """Run a one-off command in `release`, by its own runtime."""
         self.directories.have_oneoff()
-        return self.adapters[self.kind(release)].run(release, words, timeout, name)
+        ran = self.adapters[self.kind(release)].run(release, words, timeout, name)
+        screen = staged(self.releases)
+        return replace(ran, stdout=screen.text(ran.stdout), stderr=screen.text(ran.stderr))
 
     def _used(self) -> dict[str, Runtime]:
         return {

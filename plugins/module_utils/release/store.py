@@ -1,7 +1,8 @@
 """Durable files of an app on a host: state, intent, draining, ledger.
 
 Every write is fsync + rename, but for the ledger's: that is append + fsync, and a line that a crash tore is cut off by
-the next record. Every write may raise OSError, every read of a record Damaged.
+the next record. Every write may raise OSError, every read of a record Damaged. The ledger has words of the app, so only
+root reads it, and no secret of a staged release stands there.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import Any, BinaryIO, Optional
 
 from ..host.durable import read_json, sync_directory, write_durably
 from ..host.errors import BUSY, SlipwayError
+from ..host.shown import staged
 from .model import Draining, Intent, State, read_record
 from .runtime import STAGED_BY
 
@@ -193,9 +195,10 @@ class Store:
 
     def record(self, entry: dict[str, Any]) -> None:
         """Add one record, durably. What a crash left of a torn one is cut off first."""
-        line = json.dumps(entry, sort_keys=True).encode() + b"\n"
-        descriptor = os.open(self._ledger, os.O_RDWR | os.O_CREAT, 0o644)
+        line = json.dumps(staged(self.releases).told(entry), sort_keys=True).encode() + b"\n"
+        descriptor = os.open(self._ledger, os.O_RDWR | os.O_CREAT, 0o600)
         with os.fdopen(descriptor, "r+b") as stream:
+            os.fchmod(descriptor, 0o600)  # one of an earlier version could be read by everybody
             fcntl.flock(stream, fcntl.LOCK_EX)  # a lock's note and a drainer's record come from other processes
             end = _mend(stream)
             try:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, Optional
 
 from ..edge.haproxy import EDGE_ARGUMENT, Edge
+from ..host.shown import staged
 from .canary import BEFORE, Canary, Thresholds
 from .lease import Lease
-from .model import Gate, Request
+from .model import Gate, Probe, Request
 from .probe import get
 from .runtime import Runtime
 from .runtimes import Runtimes
@@ -101,13 +102,18 @@ def transaction_of(arguments: dict[str, Any], **changes: Any) -> Transaction:
         **{name: value for name, value in given.items() if name in known and value is not None},
     )
     edge = place["edge"]
-    sockets = Path(place["socket_directory"])
+    sockets, store = Path(place["socket_directory"]), store_of(arguments)
+
+    def probe(slot: str, path: str) -> Probe:
+        found = get(str(socket_of(sockets, slot)), path, gate.timeout)
+        return replace(found, body=staged(store.releases).text(found.body))
+
     return Transaction(
         request,
-        store_of(arguments),
+        store,
         runtime_of(arguments),
         Edge(edge["socket"], edge["backend"], edge["state_file"]),
-        lambda slot, path: get(str(socket_of(sockets, slot)), path, gate.timeout),
+        probe,
         judge=judge_of(given),
         hold=Leased(lease_of(arguments), arguments["run_id"]) if arguments.get("run_id") else None,
     )

@@ -4,20 +4,19 @@
 
 from __future__ import annotations
 
-import re
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-# What moves a terminal's cursor or colours it, and other bytes that are no text.
-CONTROLS = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(\x07|\x1b\\)|[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+from ansible_collections.slipway.fleet.plugins.module_utils.host.shown import clean
+
 LONGEST = 400
 
 
 def plain(said: bytes) -> str:
     """Text of a host as a message may show it: one line, without what a terminal would obey."""
-    text = " ".join(CONTROLS.sub(" ", said.decode(errors="replace")).split())
+    text = " ".join(clean(said.decode(errors="replace")).split())
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 4]} ..."
 
 

@@ -5,13 +5,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from ansible.utils.display import Display
+from ansible_collections.slipway.fleet.plugins.module_utils.host.shown import Screen
 from ansible_collections.slipway.fleet.plugins.plugin_utils.controller import live
 from ansible_collections.slipway.fleet.plugins.plugin_utils.controller.parts import timed
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet import events
-from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.parts import Event, Host
+from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.parts import Event, FleetReport, Host
 
 # The parts of a run, as they are shown.
 PARTS = {
@@ -27,13 +29,18 @@ PARTS = {
 
 
 class Telling:
-    """Shows what happens as lines, and remembers which part of the run began when."""
+    """Shows what happens as lines, and remembers which part of the run began when.
 
-    def __init__(self) -> None:
+    `screen` knows the secrets that no line has.
+    """
+
+    def __init__(self, screen: Screen) -> None:
+        self._screen = screen
         self._progress = events.Progress()
         self._began: list[tuple[str, float]] = []
 
     def __call__(self, event: Event) -> None:
+        event = replace(event, about=self._screen.told(event.about))
         if event.kind == "part":
             self._part(PARTS[event.about["name"]], event.at)
         if live.shown:
@@ -48,6 +55,21 @@ class Telling:
     def steps(self, now: float) -> list[dict[str, Any]]:
         """The parts with `start` and `end`, seconds since the epoch."""
         return timed(self._began, now)
+
+
+def screened(report: FleetReport, screen: Screen) -> FleetReport:
+    """The report with its texts as they may be shown."""
+    return replace(
+        report,
+        message=screen.text(report.message),
+        rows=screen.told(report.rows),
+        wrong={host: screen.text(words) for host, words in report.wrong.items()},
+        plan=screen.text(report.plan),
+        diff=[
+            {name: screen.text(part) if isinstance(part, str) else part for name, part in entry.items()}
+            for entry in report.diff
+        ],
+    )
 
 
 class Shown:

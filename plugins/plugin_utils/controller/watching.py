@@ -5,52 +5,142 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ansible.utils.display import Display
+from ansible.errors import AnsibleError
 from ansible_collections.slipway.fleet.plugins.plugin_utils.controller import run
+from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.parts import Unwatchable
 from ansible_collections.slipway.fleet.plugins.plugin_utils.probe import client, process
+from ansible_collections.slipway.fleet.plugins.plugin_utils.probe.edges import Edge
+
+TIMEOUT = 5.0  # seconds that an answer may take
+NAMED = 3  # edges that a warning names
+REMEDY = "slipway_url of a host or slipway_probe_urls say where to ask, and slipway_probe_rate: 0 turns the probe off"
 
 
 class EdgeProbe:
-    """Requests through the edge while the fleet turns over. That they cannot be sent is told, and no reason to stop.
+    """Requests through the edge while the fleet turns over.
 
-    `urls` and `path` are what is asked where the `options` name nothing.
+    A variable that cannot be used ends the run before anything is changed. An edge that cannot be asked is a warning
+    then, or ends it, too, where the probe must pass.
+
+    Args:
+        options: rate, urls, path, ca_file and must_pass, as slipway.fleet.rollout has them
+        find: the edges, and a sentence for each that cannot be asked
+        path: what is asked for where the options do not say it
+        directory: where the samples go
+        dry: nothing is sent
     """
 
     def __init__(
-        self, options: Mapping[str, Any], urls: Callable[[], list[str]], path: str, directory: Path, dry: bool
+        self,
+        options: Mapping[str, Any],
+        find: Callable[[], tuple[list[Edge], list[str]]],
+        path: str,
+        directory: Path,
+        dry: bool,
     ) -> None:
         self._options = options
-        self._urls = urls
+        self._find = find
         self._path = path
         self._files = process.Files.of(directory, run.run_id())
-        self._off = dry or not options["rate"]
+        self._dry = dry
+        self._settings: dict[str, Any] = {}
+        self._begun = False
         self.summary: dict[str, Any] = {}
+        self.served: list[int] = []  # edges at which something was served before, by their place among those asked
 
-    async def start(self) -> None:
-        if self._off:
-            return
+    async def look(self, serving: Collection[str]) -> Sequence[str]:
+        """What cannot be asked, see `fleet.parts.Watch`."""
+        must = self._options["must_pass"]
+        if not self._options["rate"]:
+            if must:
+                raise Unwatchable("slipway_probe_must_pass is set and slipway_probe_rate is 0; take one of them away")
+            return []
+        edges, wrong = self._edges()
+        if edges:
+            self._settings = self._settings_for(edges)
+            self.served = [at for at, edge in enumerate(edges) if serving and (edge.host in serving or edge.balances)]
+            wrong = [*wrong, *([] if self._dry else await self._unanswered(edges))]
+        if wrong and must:
+            raise Unwatchable(f"slipway_probe_must_pass is set, and {' '.join(told(wrong))}")
+        return told(wrong)
+
+    def _edges(self) -> tuple[list[Edge], list[str]]:
+        try:
+            edges, wrong = self._find()
+        except AnsibleError as error:
+            return [], [f"the edges cannot be computed from their variables: {error}"]
+        return edges, wrong if edges or wrong else ["there is no host whose edge could be asked"]
+
+    def _settings_for(self, edges: Sequence[Edge]) -> dict[str, Any]:
+        """Raises Unwatchable for values that an operator has to mend."""
         settings = {
-            "urls": self._options["urls"] or self._urls(),
+            "urls": [edge.url for edge in edges],
+            "names": {edge.url: edge.name for edge in edges if edge.name},
+            "trusted": {edge.url: edge.trusted for edge in edges if edge.trusted},
+            "ca_file": self._options["ca_file"] or "",
             "path": self._options["path"] or self._path,
             "rate": self._options["rate"],
-            "timeout": 5.0,
+            "timeout": TIMEOUT,
         }
         try:
-            process.start(settings, self._files, run.main())
+            client.Settings(samples="", **settings).targets()
         except (OSError, ValueError) as error:
-            Display().warning(f"the probe cannot ask the edge, so the report will have no requests: {error}")
+            raise Unwatchable(
+                f"the probe cannot be sent as its variables say (slipway_probe_*, slipway_url): {error}"
+            ) from error
+        return settings
+
+    async def _unanswered(self, edges: Sequence[Edge]) -> list[str]:
+        """A sentence for each edge at which something is served, but does not answer."""
+        settings = client.Settings(samples="", **self._settings)
+        samples = await client.Run(settings, settings.targets()).once()
+        return [
+            f"{edge.url}{f' (as {edge.name})' if edge.name else ''} gives no answer of the app, "
+            f"which its host says it serves: {sample['error']}."
+            for at, (edge, sample) in enumerate(zip(edges, samples, strict=True))
+            if at in self.served and sample.get("error")
+        ]
+
+    async def start(self) -> None:
+        if self._settings and not self._dry:
+            self._begun = True
+            process.start(self._settings, self._files, run.main())
 
     async def stop(self) -> None:
-        if not self._off:
-            self.summary = await asyncio.to_thread(process.stop, self._files)
+        if self._begun:
+            self.summary = await asyncio.to_thread(process.stop, self._files, self.served)
 
     def samples(self) -> list[Any]:
         return client.read_samples(self._files.samples)[0] if self._files.samples.exists() else []
 
+    def failure(self) -> str:
+        """Why the run has failed by what was seen of the edge, empty where it has not: a sentence."""
+        if not self._begun:
+            return ""
+        asked, failed = self.summary.get("requests", 0), self.summary.get("failed", 0)
+        if self.served and client.silent(self.samples()):
+            first = self.samples()[0]["error"]
+            return f"the app answered none of {asked} requests through the edge, which served before (first: {first})"
+        if self._options["must_pass"] and not asked:
+            return "slipway_probe_must_pass is set, and no request of the probe was sent"
+        if self._options["must_pass"] and failed:
+            return f"{failed} of {asked} requests of the probe failed"
+        return ""
+
     def forget(self) -> None:
         """The report has what the samples tell."""
         self._files.samples.unlink(missing_ok=True)
+
+
+def told(wrong: Sequence[str]) -> list[str]:
+    """Sentences for people, of many the first ones, with what to do at the end."""
+    if not wrong:
+        return []
+    more = f" The same goes for {len(wrong) - NAMED} more." if len(wrong) > NAMED else ""
+    return [
+        f"the probe cannot measure what it is to: {'; '.join(one.rstrip('.') for one in wrong[:NAMED])}.{more} {REMEDY}"
+    ]

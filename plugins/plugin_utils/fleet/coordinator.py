@@ -24,6 +24,7 @@ from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.parts import (
     Policy,
     Target,
     Tell,
+    Unwatchable,
     Watch,
 )
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.preflight import agree, look
@@ -90,12 +91,29 @@ async def story(this: Run, watch: Optional[Watch], pending: Optional[Pending]) -
         agree(this)
         if not this.changing:
             return report(this)
+        await see_what_is_watched(this, watch)
         if this.policy.check_mode:
             return await plan(this, pending)
         await change(this, watch)
     except Stopped as stopped:
         return report(this, str(stopped))
     return report(this)
+
+
+async def see_what_is_watched(this: Run, watch: Optional[Watch]) -> None:
+    """Tell what cannot be watched. Raises Stopped where the run is not to begin so."""
+    if watch is None:
+        return
+    serving = [member.name for member in this.members if verdict.serving(member.seen)]
+    try:
+        for sentence in await this.unless_stopped(watch.look(serving)):
+            this.tell("warning", message=sentence)
+    except Unwatchable as error:
+        raise Stopped(f"{this.so_far}; {error}") from error
+    except Stopped:
+        raise
+    except Exception as error:  # noqa: BLE001 - it is not what the run is about
+        this.tell("warning", message=f"the edge will not be watched: {error}")
 
 
 async def change(this: Run, watch: Optional[Watch]) -> None:

@@ -37,7 +37,7 @@ ended; times in seconds since the transaction began.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -214,8 +214,20 @@ class Clock(Protocol):
         ...
 
 
+class Unwatchable(Exception):
+    """A run is not to begin without being watched, and cannot be; the text says why and what to do."""
+
+
 class Watch(Protocol):
-    """What goes on while hosts turn over, such as the probe of the edge. What it raises is a warning of the run."""
+    """What goes on while hosts turn over, such as the probe of the edge. What it raises meanwhile is a warning."""
+
+    async def look(self, serving: Collection[str]) -> Sequence[str]:
+        """Before anything is changed: what cannot be watched, a sentence each. Raises Unwatchable.
+
+        Args:
+            serving: the hosts that serve a release, as they say
+        """
+        ...
 
     async def start(self) -> None: ...
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.slipway.fleet.plugins.module_utils.host.shown import Screen
 from ansible_collections.slipway.fleet.plugins.module_utils.image.local import ImageError
 from ansible_collections.slipway.fleet.plugins.plugin_utils.controller.options import OptionError, typed
 
@@ -60,7 +61,5 @@ class ImageRequest:
         return request
 
     def without_secrets(self, text: str) -> str:
-        """What a build said, without the secrets that it was given."""
-        for value in self.build_secrets.values():
-            text = text.replace(value, "********") if value else text
-        return text
+        """What a build or a registry said, without the secrets that it was given and what a terminal obeys."""
+        return Screen([*self.build_secrets.values(), self.registry_password]).text(text)

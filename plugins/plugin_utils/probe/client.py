@@ -5,6 +5,9 @@
 As a program it reads its settings as JSON from stdin and sends until SIGTERM, its limit, or the end of the processes
 that it watches. It needs nothing but Python, so that starting it costs little. Nothing is sent twice and no redirect
 is followed: a failure is whatever a user would have noticed.
+
+Good is an answer of the app with 2xx. Whose an answer is, the edge says in a header of the answer where the request has
+one that asks for it (role haproxy): `app SLOT`, `edge`, or `edge maintenance`.
 """
 
 from __future__ import annotations
@@ -14,16 +17,18 @@ import contextlib
 import json
 import math
 import os
+import re
 import select
 import signal
 import ssl
 import sys
 import time
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Optional
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 LONGEST_HEAD = 1 << 16  # bytes
 LONGEST_BODY = 1 << 23  # bytes
@@ -31,19 +36,31 @@ MOST_SAMPLES = 200_000
 MOST_RATE = 200.0  # requests a second; this is a measurement, not a load test
 FAILURES_TOLD = 20
 NO_BODY = frozenset({204, 304})
+# The header that asks an edge to say whose an answer is, and the one that says it.
+ASK, SAID = "X-Slipway-Probe", "X-Slipway-Answer"
+GIVERS = APP, EDGE, NOBODY = "app", "edge", "nobody"
+MAINTENANCE = "the maintenance page"
+
+BLANKS = frozenset(" \r\n")
 
 Sample = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What to send where. Times in seconds, rate in requests a second over all URLs."""
+    """What to send where. Times in seconds, rate in requests a second over all URLs.
+
+    `names` has for a URL the name to ask for instead of `host_header` or its own, `trusted` certificates (PEM) that are
+    believed beside those of `ca_file` or the controller, whether or not they are authorities.
+    """
 
     urls: Sequence[str]
     samples: str
     path: str = "/version"
     host_header: str = ""
+    names: Mapping[str, str] = field(default_factory=dict)
     ca_file: str = ""
+    trusted: Mapping[str, str] = field(default_factory=dict)
     verify: bool = True
     rate: float = 10.0
     timeout: float = 5.0
@@ -56,7 +73,7 @@ class Settings:
             raise ValueError(f"rate must be above 0 and at most {MOST_RATE:g} requests a second, not {self.rate:g}")
         if not self.urls:
             raise ValueError("urls names no edge to ask")
-        if not self.path.startswith("/") or set(self.path + self.host_header) & set(" \r\n"):
+        if not self.path.startswith("/") or set("".join([self.path, self.host_header, *self.names.values()])) & BLANKS:
             raise ValueError(f"path {self.path!r} must begin with / and, like host_header, have no spaces")
         return [Target.parse(url, self) for url in self.urls]
 
@@ -73,22 +90,44 @@ class Target:
     @classmethod
     def parse(cls, url: str, settings: Settings) -> Target:
         """Raises ValueError, which names the URL, and OSError for a CA file that cannot be read."""
-        parts = urlsplit(url)
+        parts = _split(url)
         if parts.scheme not in {"http", "https"} or not parts.hostname or parts.path.strip("/") or parts.username:
             raise ValueError(f"{url!r} is not of the form http://HOST:PORT or https://HOST:PORT")
-        context = None
-        if parts.scheme == "https":
-            context = ssl.create_default_context(cafile=settings.ca_file or None)
-            if not settings.verify:
-                context.check_hostname = False
-                context.verify_mode = ssl.CERT_NONE
+        context = _context(settings, settings.trusted.get(url, "")) if parts.scheme == "https" else None
         port = parts.port or (443 if context else 80)
-        return cls(parts.hostname, port, settings.host_header or parts.netloc, context)
+        # A zone (fe80::1%eth0) means something on this machine alone (RFC 6874).
+        own = re.sub(r"%[^\]]*", "", parts.netloc)
+        return cls(parts.hostname, port, settings.names.get(url) or settings.host_header or own, context)
 
     @property
     def name(self) -> str:
         """The name that a certificate must have."""
         return urlsplit(f"//{self.host_header}").hostname or self.host
+
+
+def _split(url: str) -> SplitResult:
+    """The parts of a URL, none for what has the form of none."""
+    try:
+        parts = urlsplit(url)
+        return parts if parts.port != 0 else SplitResult("", "", "", "", "")
+    except ValueError:
+        return SplitResult("", "", "", "", "")
+
+
+def _context(settings: Settings, trusted: str) -> ssl.SSLContext:
+    """Raises OSError for a CA file that cannot be read, and ValueError for certificates that are none."""
+    context = ssl.create_default_context(cafile=settings.ca_file or None)
+    if trusted:
+        # What the inventory gives the edge is right as it is: the authority above it may be a private one.
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+        try:
+            context.load_verify_locations(cadata=trusted)
+        except ssl.SSLError as error:
+            raise ValueError(f"the certificate that the inventory gives the edge cannot be read: {error}") from error
+    if not settings.verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
 
 
 class Lost(Exception):
@@ -123,13 +162,14 @@ class Connection:
         poll.register(self._writer.get_extra_info("socket").fileno(), select.POLLIN)
         return not poll.poll(0)
 
-    async def get(self, path: str, keep: bool) -> tuple[int, bytes]:
-        """Status and body. Raises Lost, OSError and ValueError."""
+    async def get(self, path: str, keep: bool) -> tuple[int, Mapping[str, str], bytes]:
+        """Status, header fields by their names in lower case, and body. Raises Lost, OSError and ValueError."""
         lines = [
             f"GET {path} HTTP/1.1",
             f"Host: {self._target.host_header}",
             "User-Agent: slipway-probe",
             "Accept: */*",
+            f"{ASK}: 1",
         ]
         lines += [] if keep else ["Connection: close"]
         self._busy = True  # until the whole answer is here
@@ -147,7 +187,7 @@ class Connection:
         except asyncio.LimitOverrunError as error:
             raise Lost("the head of the answer is too long") from error
         self._busy = not keep or not whole or fields.get("connection", "").lower() == "close"
-        return status, body
+        return status, fields, body
 
     async def _head(self) -> tuple[int, dict[str, str]]:
         status = 100
@@ -184,6 +224,11 @@ class Connection:
         self._busy = True
         self._writer.close()
 
+    def abort(self) -> None:
+        """Close it without a last word of TLS, which nobody waits for."""
+        self._busy = True
+        self._writer.transport.abort()
+
 
 def _status(line: str) -> int:
     words = line.split(" ", 2)
@@ -210,6 +255,26 @@ def describe(error: BaseException) -> str:
     if isinstance(error, Lost):
         return str(error)
     return next((word for kind, word in known if isinstance(error, kind)), f"{type(error).__name__}: {error}"[:200])
+
+
+def answered(status: int, fields: Mapping[str, str], body: bytes) -> dict[str, Any]:
+    """What an answer adds to a sample: `by` whom it is, `error` where it is no good one, and who says to have given it.
+
+    An edge that says nothing is one from before it could, or somebody else's. What an edge answers by itself is hardly
+    ever 2xx, so that is the app's then, and all else is not.
+    """
+    said = fields.get(SAID.lower(), "").split()
+    by = (APP if 200 <= status < 300 else EDGE) if not said else APP if said[0] == APP else EDGE
+    found: dict[str, Any] = {"status": status, "by": by}
+    if said == [EDGE, "maintenance"]:
+        found["error"] = f"answered {status}, {MAINTENANCE}"
+    elif by == EDGE and said:
+        found["error"] = f"answered {status} by the edge"
+    elif not 200 <= status < 300:
+        found["error"] = f"answered {status}"
+    if by == APP and said[1:]:
+        found["slot"] = said[1][:80]
+    return {**found, **told(body)}
 
 
 def told(body: bytes) -> dict[str, str]:
@@ -254,9 +319,12 @@ class Run:
         await asyncio.gather(*tasks)
         keeper.cancel()
         self._flush(json.dumps({"ended": self._ended}))
-        for connection in (one for idle in self._idle.values() for one in idle):
-            connection.close()
+        self._hang_up()
         return self._ended
+
+    def _hang_up(self) -> None:
+        for connection in (one for idle in self._idle.values() for one in idle):
+            connection.abort()
 
     async def _ticks(self) -> AsyncIterator[None]:
         """Even times, whatever the answers take: a slow edge must not be asked less often."""
@@ -288,24 +356,31 @@ class Run:
             with open(self.settings.samples, "a", encoding="utf-8") as file:
                 file.write("".join(f"{line}\n" for line in lines))
 
+    async def once(self) -> list[Sample]:
+        """What one request to each edge comes to, written down nowhere."""
+        samples = await asyncio.gather(*(self._sample(number) for number in range(len(self.targets))))
+        self._hang_up()
+        return list(samples)
+
     async def _ask(self, number: int) -> None:
-        """Send one request and write down what became of it; every URL is asked in both ways."""
+        """Send one request and write down what became of it."""
+        sample = await self._sample(number)
+        self._lines.append(json.dumps(sample))
+
+    async def _sample(self, number: int) -> Sample:
+        """What a request comes to; every URL is asked in both ways."""
         which = number % len(self.targets)
         keep = number // len(self.targets) % 2 == 0
         sample: dict[str, Any] = {"start": round(time.time(), 3), "url": which, "kept": keep}
         began = time.monotonic()
         try:
-            status, body = await asyncio.wait_for(self._get(self.targets[which], keep), self.settings.timeout)
-            sample["status"] = status
-            if not 200 <= status < 400:
-                sample["error"] = f"answered {status}"
-            sample.update(told(body))
+            sample |= answered(*await asyncio.wait_for(self._get(self.targets[which], keep), self.settings.timeout))
         except (OSError, ValueError, Lost, asyncio.TimeoutError, asyncio.IncompleteReadError) as error:
-            sample["error"] = describe(error)
+            sample |= {"by": NOBODY, "error": describe(error)}
         sample["ms"] = round((time.monotonic() - began) * 1000, 2)
-        self._lines.append(json.dumps(sample))
+        return sample
 
-    async def _get(self, target: Target, keep: bool) -> tuple[int, bytes]:
+    async def _get(self, target: Target, keep: bool) -> tuple[int, Mapping[str, str], bytes]:
         connection = self._taken(target) if keep else None
         connection = connection or await Connection.open(target)
         try:
@@ -367,10 +442,30 @@ def read_samples(path: Path) -> tuple[list[dict[str, Any]], str]:
     return sorted(samples, key=lambda sample: float(sample["start"])), ended
 
 
-def counted(samples: Sequence[Sample]) -> tuple[Sequence[Sample], Sequence[Sample]]:
-    """Samples before the first good answer, and those from it on; before it nothing was served that could fail."""
-    first = next((number for number, sample in enumerate(samples) if not sample.get("error")), len(samples))
-    return samples[:first], samples[first:]
+def counted(samples: Sequence[Sample], served: Collection[int] = ()) -> tuple[list[Sample], list[Sample]]:
+    """Samples before anything was served that could fail, and those that count.
+
+    The first are those of an edge before its first good answer. There are none of an edge that served before (`served`:
+    by its place among the URLs), and none of one that gave no good answer at all.
+    """
+    first: dict[Any, float] = {}
+    for sample in samples:
+        if not sample.get("error"):
+            first.setdefault(sample.get("url"), sample["start"])
+    before: list[Sample] = []
+    counting: list[Sample] = []
+    for sample in samples:
+        url = sample.get("url")
+        early = url not in served and sample.get("error") and sample["start"] < first.get(url, sample["start"])
+        (before if early else counting).append(sample)
+    return before, counting
+
+
+def giver(sample: Sample) -> str:
+    """Whose answer a sample is, also where the probe did not write it down."""
+    if (said := sample.get("by")) in GIVERS:
+        return str(said)
+    return APP if not sample.get("error") else EDGE if sample.get("status") else NOBODY
 
 
 def percentile(ordered: Sequence[float], share: float) -> Optional[float]:
@@ -387,21 +482,29 @@ def latency(samples: Iterable[Sample]) -> dict[str, Optional[float]]:
     return {name: percentile(ordered, share) for name, share in shares.items()}
 
 
-def summarize(samples: Sequence[Sample]) -> dict[str, Any]:
-    """The figures of samples in the order of their start."""
-    before, counting = counted(samples)
+def summarize(samples: Sequence[Sample], served: Collection[int] = ()) -> dict[str, Any]:
+    """The figures of samples in the order of their start; `served` as `counted` has it."""
+    before, counting = counted(samples, served)
+    givers = Counter(giver(sample) for sample in counting)
     failures = [sample for sample in counting if sample.get("error")]
     return {
         "requests": len(counting),
         "failed": len(failures),
         "availability": 1 - len(failures) / len(counting) if counting else None,
         "before_first_answer": len(before),
+        "answered_by": {by: givers[by] for by in GIVERS},
         **latency(counting),
         "failures": [
             {"time": sample["start"], "error": str(sample["error"]), "ms": sample.get("ms"), "url": sample.get("url")}
             for sample in failures[:FAILURES_TOLD]
         ],
     }
+
+
+def silent(samples: Sequence[Sample]) -> bool:
+    """Whether the app gave no answer at all, though nobody had the edge show a page instead."""
+    others = [sample for sample in samples if giver(sample) != APP]
+    return len(others) == len(samples) > 0 and not all(MAINTENANCE in str(sample.get("error")) for sample in others)
 
 
 def main() -> int:

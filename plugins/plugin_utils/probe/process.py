@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,8 +65,11 @@ def running(files: Files) -> bool:
     return client.alive(int(known["pid"]), str(known["since"]))
 
 
-def stop(files: Files) -> dict[str, Any]:
-    """End the probe, once its requests in flight are answered; returns the summary, empty where nothing was asked."""
+def stop(files: Files, served: Collection[int] = ()) -> dict[str, Any]:
+    """End the probe, once its requests in flight are answered; returns the summary, empty where nothing was asked.
+
+    `served` are the edges that served before, by their places among the URLs.
+    """
     if files.note.exists():
         known = json.loads(files.note.read_text(encoding="utf-8"))
         _end(int(known["pid"]), str(known["since"]), float(known["timeout"]) + 2)
@@ -74,7 +77,7 @@ def stop(files: Files) -> dict[str, Any]:
     if not files.samples.exists():
         return {}
     found, ended = client.read_samples(files.samples)
-    return {**client.summarize(found), "ended": ended}
+    return {**client.summarize(found, served), "ended": ended}
 
 
 def _end(pid: int, since: str, patience: float) -> None:

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Optional
 
+from ansible_collections.slipway.fleet.plugins.module_utils.host.shown import clean as text
 from ansible_collections.slipway.fleet.plugins.plugin_utils.probe import client as probe
 from ansible_collections.slipway.fleet.plugins.plugin_utils.report.page import render
 
@@ -25,9 +26,6 @@ LOG_LINES = 120  # of a diagnosis, the last ones
 OK_BINS = 240  # each keeps its slowest and its fastest request
 FAILED_BINS = 120
 COLUMNS = ("host", "was", "tried", "now", "outcome", "seconds")
-# What a terminal or a reader would obey instead of show: escape sequences, control characters, turned directions.
-ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
-UNSEEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 Run = Mapping[str, Any]
 
@@ -57,7 +55,8 @@ def build(run: Run, samples: Iterable[probe.Sample] = ()) -> dict[str, Any]:
     """The report as JSON. Times are seconds since the epoch, durations seconds, latencies milliseconds."""
     hosts = [_host(host) for host in _entries(run, "hosts")]
     asked = sorted((found for sample in samples if (found := _sample(sample))), key=_start)
-    counting = probe.counted(asked)[1]
+    served = run["served"] if isinstance(run.get("served"), list) else []
+    counting = probe.counted(asked, served)[1]
     started, ended = _span(run, hosts, asked)
     roll = _roll(hosts) or (started, ended)
     return {
@@ -68,7 +67,7 @@ def build(run: Run, samples: Iterable[probe.Sample] = ()) -> dict[str, Any]:
         "ended": ended,
         "seconds": round(ended - started, 1),
         "roll": {"start": roll[0], "end": roll[1], "seconds": round(roll[1] - roll[0], 1)},
-        "requests": _requests(asked, hosts),
+        "requests": _requests(asked, hosts, served),
         "latency": {
             "before": _part(sample for sample in counting if _start(sample) < roll[0]),
             "during": _part(sample for sample in counting if roll[0] <= _start(sample) <= roll[1]),
@@ -88,13 +87,6 @@ def table(run: Run) -> str:
         lines.append([(str(host[name] or "-"))[:40] for name in COLUMNS[:-1]] + [seconds])
     widths = [max(len(line[column]) for line in lines) for column in range(len(COLUMNS))]
     return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in lines)
-
-
-def text(value: Any) -> str:
-    """The value without anything that is not to be seen; empty for None."""
-    if value is None:
-        return ""
-    return UNSEEN.sub("\N{REPLACEMENT CHARACTER}", ESCAPES.sub("", str(value).replace("\r\n", "\n")))
 
 
 def number(value: Any) -> Optional[float]:
@@ -171,9 +163,11 @@ def _part(samples: Iterable[probe.Sample]) -> dict[str, Any]:
     return {"requests": len(there), "failed": failed, **probe.latency(there)}
 
 
-def _requests(samples: Sequence[probe.Sample], hosts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _requests(
+    samples: Sequence[probe.Sample], hosts: Sequence[Mapping[str, Any]], served: Sequence[int]
+) -> dict[str, Any]:
     """The figures of the probe, each failure with what was under way on the hosts."""
-    figures = probe.summarize(samples)
+    figures = probe.summarize(samples, served)
     for failure in figures["failures"]:
         at = number(failure["time"]) or 0.0
         failure["under_way"] = [
@@ -199,7 +193,11 @@ def _sample(sample: probe.Sample) -> Optional[dict[str, Any]]:
     if start is None:
         return None
     found = {"start": start, "ms": max(number(sample.get("ms")) or 0.0, 0.0), "url": number(sample.get("url"))}
-    return {**found, **{key: text(sample[key]) for key in ("error", "release", "slot") if sample.get(key)}}
+    return {
+        **found,
+        "by": probe.giver(sample),
+        **{key: text(sample[key]) for key in ("error", "release", "slot") if sample.get(key)},
+    }
 
 
 def _host(host: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from datetime import datetime, timezone
 from typing import Any, Optional
 
-from ansible_collections.slipway.fleet.plugins.plugin_utils.report.document import text
+from ansible_collections.slipway.fleet.plugins.module_utils.host.shown import clean as text
 from ansible_collections.slipway.fleet.plugins.plugin_utils.views.view import UNSEEN, Results, Told, silence, silent
 
 # 2026-11-24T22:15:48.877Z, and Gunicorn's [2026-11-24 22:15:48 +0000], at the beginning of a line.

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.parts import Identity
+from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.parts import Identity, Unwatchable
 
 from tests.unit.fleet.memory import MemoryContent, fleet, outcomes
 
@@ -268,6 +269,10 @@ def test_the_edge_is_watched_while_hosts_turn_over() -> None:
     seen: list[str] = []
 
     class Watch:
+        async def look(self, serving: Collection[str]) -> list[str]:
+            seen.append(f"look {there.hosts[0].verbs} {list(serving)}")
+            return ["there is no way to web2"]
+
         async def start(self) -> None:
             seen.append(f"start {there.serving[0]}")
 
@@ -277,8 +282,36 @@ def test_the_edge_is_watched_while_hosts_turn_over() -> None:
 
     there.watch = Watch()
     assert there.run().word == "good"
-    assert seen == ["start old", "stop new"]
-    assert there.told("warning")[0].about["message"] == "what was seen of the edge is lost: the probe is gone"
+    assert seen == ["look ['look'] ['web1']", "start old", "stop new"]
+    assert [event.about["message"] for event in there.told("warning")] == [
+        "there is no way to web2",
+        "what was seen of the edge is lost: the probe is gone",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("error", "word", "message"),
+    [
+        (Unwatchable("set a URL"), "refused", "nothing was changed; set a URL"),
+        (RuntimeError("no idea"), "good", "every host serves release new"),
+    ],
+)
+def test_what_cannot_be_watched_is_said_before_anything_is_changed(error: Exception, word: str, message: str) -> None:
+    there = fleet(2)
+
+    class Watch:
+        async def look(self, serving: Collection[str]) -> list[str]:
+            assert [host.verbs for host in there.hosts] == [["look"]] * 2
+            raise error
+
+        async def start(self) -> None: ...
+
+        async def stop(self) -> None: ...
+
+    there.watch = Watch()
+    report = there.run()
+    assert (report.word, report.message) == (word, message)
+    assert there.serving == (["old"] * 2 if word == "refused" else ["new"] * 2)
 
 
 def test_what_a_host_notes_when_it_is_let_go_is_told() -> None:

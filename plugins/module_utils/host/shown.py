@@ -1,0 +1,213 @@
+"""What may be shown of a text that an app, a host or a registry wrote: nothing that a terminal obeys, and no secret.
+
+Every such text goes through a `Screen` on its way to a terminal, a report, a ledger or a log. Takes time in proportion
+to what it reads.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, quote_plus, unquote, urlsplit
+
+BLANK = "********"
+# Characters: shorter secrets are words that stand everywhere, and a text without them would say nothing.
+SHORTEST = 4
+# Of a line; of a longer one its beginning and its end are shown.
+LONGEST_LINE = 8000
+# A line of a secret of many lines (a key) is one by itself from here on.
+LONG = 16
+# Bytes of a secret's file that are looked at.
+LARGEST = 1 << 16
+# Characters beside three dots that are compared with the ends of a secret; pydantic leaves 25 of each.
+ENDS = 200
+# What stands under these names was written by somebody, or has words of somebody in it; all else is ids and numbers,
+# and must stay what it is.
+TEXTS = frozenset(
+    {
+        *("cause", "diagnosis", "drift", "error", "evidence", "health", "log", "message", "notes", "plan", "problems"),
+        *("reason", "recovered", "sentence", "stderr", "stdout", "traceback", "unseen", "warnings"),
+    }
+)
+# ECMA-48: control sequences, strings up to their terminator, and other escapes, each also as one character of C1.
+_ESCAPES = re.compile(
+    r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"
+    r"|(?:\x1b[]PX^_]|[\x90\x98\x9d-\x9f])[^\x07\x1b\x90\x98\x9c-\x9f\n]*(?:\x07|\x1b\\|\x9c)"
+    r"|\x1b[ -/]*[0-~]"
+)
+# Control characters but tab and newline, turned directions, separators that only some take for the end of a line,
+# characters without a shape, halves of characters.
+_UNSEEN = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufff9-\ufffb"
+    "\U000e0000-\U000e007f]"
+)
+_URL_PASSWORD = re.compile(r"([A-Za-z][A-Za-z0-9+.-]{0,20}://[^\s/:@'\"]{0,256}:)[^\s@/'\"]{1,512}(?=@)")
+_CUT = re.compile(r"\.\.\.|\u2026")
+
+
+class Screen:
+    """Shows texts without what a terminal obeys and without these secrets, in whichever form they stand there."""
+
+    def __init__(self, secrets: Iterable[str] = ()) -> None:
+        self._values = sorted({value for secret in secrets for value in _parts(secret)}, key=len, reverse=True)
+        forms = {form for value in self._values for form in _forms(value)}
+        self._forms = sorted((form for form in forms if len(form) >= SHORTEST), key=len, reverse=True)
+        self._grams = {form[at : at + SHORTEST] for form in self._forms for at in range(len(form) - SHORTEST + 1)}
+
+    def text(self, value: Any, limit: int = LONGEST_LINE) -> str:
+        """The value as text with lines of at most `limit` characters; empty for None."""
+        if value is None:
+            return ""
+        return "\n".join(_short(line, limit) for line in self.blank(_visible(str(value))).split("\n"))
+
+    def blank(self, text: str) -> str:
+        """The text with `BLANK` for each secret, and for the password of each URL."""
+        for form in self._forms:
+            if form in text:
+                text = text.replace(form, BLANK)
+        return _URL_PASSWORD.sub(rf"\1{BLANK}", self._without_ends(text))
+
+    def _without_ends(self, text: str) -> str:
+        """Without the beginning and the end of a secret that somebody (pydantic) has cut the middle out of."""
+        made, done = [], 0
+        for match in _CUT.finditer(text):
+            begin, end = match.span()
+            if text[max(begin - SHORTEST, 0) : begin] in self._grams:
+                begin -= max(_common(text[max(begin - ENDS, done) : begin], form) for form in self._forms)
+            if text[end : end + SHORTEST] in self._grams:
+                end += max(_common_end(text, end, form) for form in self._forms)
+            if (begin, end) != match.span() and begin >= done:
+                blanks = BLANK if begin < match.start() else "", BLANK if end > match.end() else ""
+                made += [text[done:begin], blanks[0], match[0], blanks[1]]
+                done = end
+        return "".join([*made, text[done:]])
+
+    def told(self, value: Any) -> Any:
+        """JSON with its texts as they may be shown: what stands under `TEXTS` blanked, all of it without controls."""
+        return self._told(value, False)
+
+    def _told(self, value: Any, written: bool) -> Any:
+        if isinstance(value, str):
+            return self.text(value) if written else _PLAIN.text(value)
+        if isinstance(value, Mapping):
+            return {key: self._told(item, written or key in TEXTS) for key, item in value.items()}
+        if isinstance(value, (list, tuple)):
+            return [self._told(item, written) for item in value]
+        return value
+
+
+def clean(value: Any, limit: int = LONGEST_LINE) -> str:
+    """The value as text without what a terminal obeys; no secrets are known but the passwords of URLs."""
+    return _PLAIN.text(value, limit)
+
+
+def staged(releases: Path) -> Screen:
+    """A screen that knows the secrets of all releases staged on this host, as far as they can be read."""
+    return Screen(_staged(releases))
+
+
+def _visible(text: str) -> str:
+    """The text without what is not to be seen."""
+    text = _ESCAPES.sub("", text.replace("\r\n", "\n").replace("\r", "\n"))
+    return _UNSEEN.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+def _staged(releases: Path) -> Iterator[str]:
+    try:
+        files = sorted(releases.glob("*/secrets/*"))
+    except OSError:
+        return
+    for path in files:
+        try:
+            yield path.read_text(encoding="utf-8", errors="replace")[:LARGEST]
+        except OSError:
+            continue
+
+
+def _parts(secret: str) -> Iterator[str]:
+    """What of a secret is one by itself: all of it, its long lines, and the password of a URL."""
+    secret = str(secret)[:LARGEST]
+    for value in (secret, secret.strip(), _visible(secret), _password(secret)):
+        if len(value) >= SHORTEST and value.strip("*"):
+            yield value
+    lines = secret.splitlines()
+    if len(lines) > 1:
+        yield from (line.strip() for line in lines if len(line.strip()) >= LONG and not line.startswith("-----"))
+
+
+def _password(secret: str) -> str:
+    try:
+        return unquote(urlsplit(secret.strip()).password or "")
+    except ValueError:
+        return ""
+
+
+def _forms(value: str) -> Iterator[str]:
+    """How a value stands in texts of programs: as it is, and as Python, JSON, URLs, HTML, base64 and hex have it."""
+    spoken = {value}
+    for _ in range(2):  # JSON in JSON, a repr in JSON
+        spoken |= {form for text in spoken for form in _quoted(text)}
+    yield from spoken
+    for encoded in (
+        quote(value, errors="replace"),
+        quote(value, safe="", errors="replace"),
+        quote_plus(value, errors="replace"),
+    ):
+        yield encoded
+        yield re.sub(r"%[0-9A-F]{2}", lambda found: found[0].lower(), encoded)
+    yield html.escape(value)
+    raw = value.encode("utf-8", "replace")
+    yield raw.hex()
+    yield from _base64(raw)
+
+
+def _quoted(text: str) -> Iterator[str]:
+    yield repr(text)[1:-1]
+    yield repr(text.encode("utf-8", "replace"))[2:-1]
+    yield json.dumps(text)[1:-1]
+    yield json.dumps(text, ensure_ascii=False)[1:-1]
+
+
+def _base64(raw: bytes) -> Iterator[str]:
+    """The value in base64, alone and in the middle of something else (user:password), where its ends depend on that."""
+    for encode in (base64.b64encode, base64.urlsafe_b64encode):
+        yield encode(raw).decode().rstrip("=")
+        for before in range(3):
+            certain = encode(b"\0" * before + raw).decode()[before + bool(before) : (before + len(raw)) * 8 // 6]
+            if len(certain) > SHORTEST + 1:
+                yield certain
+
+
+def _common(text: str, form: str) -> int:
+    """How many characters the text ends with that the form begins with; 0 where they are too few to tell."""
+    for count in range(min(len(text), len(form)), SHORTEST - 1, -1):
+        if text.endswith(form[:count]):
+            return count
+    return 0
+
+
+def _common_end(text: str, at: int, form: str) -> int:
+    """How many characters of the text from there on the form ends with; 0 where they are too few to tell."""
+    for count in range(min(len(form), ENDS), SHORTEST - 1, -1):
+        if text.startswith(form[-count:], at):
+            return count
+    return 0
+
+
+def _short(line: str, limit: int) -> str:
+    """A line, with its middle left out where it is longer than that."""
+    if len(line) <= limit:
+        return line
+    words = f" [{len(line) - limit} and more characters left out] "
+    if len(words) >= limit:
+        return line[:limit]
+    head = (limit - len(words)) // 2
+    return line[:head] + words + line[len(line) - (limit - len(words) - head) :]
+
+
+_PLAIN = Screen()
