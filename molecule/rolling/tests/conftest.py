@@ -42,7 +42,7 @@ def fleet(scratch: Path) -> Fleet:
             "fastapi_app_drain": 12,
             "fastapi_app_soak": 0,
             "fastapi_app_gate_deadline": 60,
-            # What a check is for has a scenario of its own, and here it is three processes that load the app for nothing.
+            # The scenario release has it; here it is three processes that load the app for nothing.
             "fastapi_app_check_command": [],
             "fastapi_app_workers": 1,
         },

@@ -68,7 +68,7 @@ class Lease:
         return ""
 
     def left_by_dead(self, run: str) -> float:
-        """Seconds until the lease of another run that seems to be gone frees itself; 0 where nothing like that is so."""
+        """Seconds until the lease of another run that seems to be gone frees itself; 0 where there is none such."""
         holder = self.holder()
         if self.frozen() or not holder or holder["run"] == run or holder["age"] < MISSED:
             return 0.0

@@ -12,8 +12,8 @@ from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.parts import R
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.run import Member, Run, Stopped
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.verdict import UNREACHABLE, Trouble, recorded, serving
 
-# Seconds between two signs of life; a host lets go of a run from which it has heard nothing for 120 s, or for 30 s where
-# it saw the channel end.
+# Seconds between two signs of life; a host lets go of a run from which it has heard nothing for 120 s, or for 30 s
+# where it saw the channel end.
 HEARTBEAT = 15.0
 
 

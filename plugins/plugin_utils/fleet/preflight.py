@@ -73,7 +73,7 @@ async def look(run: Run) -> None:
 
 
 async def wait_for_dead(run: Run, member: Member) -> None:
-    """Where a run that seems to be gone holds a host, wait until its lease frees itself; one that lives is seen again."""
+    """Where a run that seems to be gone holds a host, wait until that ends; one that lives is seen again."""
     for _ in range(FEW):
         left = float(member.seen.get("frees_in") or 0.0)
         if not left or run.policy.check_mode or member.seen.get("settled"):
