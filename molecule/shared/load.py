@@ -370,7 +370,7 @@ class Load:
     async def _check(self) -> dict[str, Any]:
         """Read every link back: once from the list of all, and once by its own address."""
         try:
-            async with asyncio.timeout(120):
+            async with asyncio.timeout(300):
                 result = self.ledger.check(links((await once(self.address, "GET", "/links/export")).body))
                 result["unreadable"] = await self._unreadable()
         except (LostError, ValueError, KeyError, TypeError, TimeoutError) as error:
