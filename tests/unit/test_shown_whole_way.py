@@ -16,6 +16,7 @@ from ansible_collections.slipway.fleet.plugins.module_utils.host.errors import S
 from ansible_collections.slipway.fleet.plugins.module_utils.host.shown import Screen
 from ansible_collections.slipway.fleet.plugins.module_utils.release import operations
 from ansible_collections.slipway.fleet.plugins.module_utils.release.model import Probe
+from ansible_collections.slipway.fleet.plugins.module_utils.release.store import Store
 from ansible_collections.slipway.fleet.plugins.plugin_utils.controller.telling import Telling, screened
 from ansible_collections.slipway.fleet.plugins.plugin_utils.controller.watching import EdgeProbe
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.parts import ContentError, Policy, Refused
@@ -87,7 +88,7 @@ def test_a_host_lets_nothing_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_ledger_that_everybody_could_read_is_shut(tmp_path: Path) -> None:
-    store = memory.Store(tmp_path)
+    store = Store(tmp_path)
     (tmp_path / "ledger.jsonl").write_text("{}\n")
     (tmp_path / "ledger.jsonl").chmod(0o644)
     store.record({"event": "a note"})

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Optional
 
-from ansible_collections.slipway.fleet.plugins.plugin_utils.report.document import text
+from ansible_collections.slipway.fleet.plugins.module_utils.host.shown import clean as text
 
 # How a run ends that only looks: with differences, and with hosts that did not answer (Ansible's own code for them).
 DRIFT, UNSEEN = 3, 4
