@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from ansible_collections.slipway.fleet.plugins.module_utils.edge.haproxy import EdgeError, Server
 from ansible_collections.slipway.fleet.plugins.module_utils.host.command import Ran
+from ansible_collections.slipway.fleet.plugins.module_utils.release.clock import Clock
 from ansible_collections.slipway.fleet.plugins.module_utils.release.model import (
     SLOTS,
     Draining,
@@ -22,7 +23,7 @@ from ansible_collections.slipway.fleet.plugins.module_utils.release.model import
 )
 from ansible_collections.slipway.fleet.plugins.module_utils.release.runtime import RuntimeFailed
 from ansible_collections.slipway.fleet.plugins.module_utils.release.store import Store
-from ansible_collections.slipway.fleet.plugins.module_utils.release.transaction import Clock, Transaction
+from ansible_collections.slipway.fleet.plugins.module_utils.release.transaction import Transaction
 
 
 @pytest.fixture(autouse=True)

@@ -9,8 +9,9 @@ from __future__ import annotations
 from typing import Optional
 
 from .model import Draining, other
+from .records import UNSEEN
 from .store import Busy
-from .transaction import UNSEEN, Transaction
+from .transaction import Transaction
 
 # Seconds between two looks, and the name of the lock that says that a drainer is at work.
 EVERY = 1.0

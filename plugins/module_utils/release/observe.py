@@ -14,8 +14,9 @@ from ..host import command
 from ..host.errors import Damaged
 from .lease import Lease
 from .model import Draining, Intent, Probe, SlotStatus, State, other
+from .records import UNSEEN
 from .sight import Sight
-from .transaction import UNSEEN, Transaction
+from .transaction import Transaction
 
 Kind = TypeVar("Kind")
 

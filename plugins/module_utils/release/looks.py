@@ -1,0 +1,113 @@
+"""What a transaction sees of the host: what runs, what answers, and why something does not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Optional
+
+from ..edge.haproxy import EdgeError
+from ..host.errors import Fenced, SlipwayError
+from .diagnosis import elsewhere, explain
+from .model import Intent, Probe, Recalled, SlotStatus, TransactionError
+from .records import UNSEEN, Records, words_of
+from .sight import Sight
+
+
+class Looks(Records):
+    """The looks of a transaction; none of them changes anything."""
+
+    def look(self) -> Sight:
+        """What runs and what the edge has. Raises EdgeError and RuntimeFailed."""
+        return Sight(self.runtime.status(), self.edge.servers())
+
+    def serving(self) -> Optional[str]:
+        """The release that gets requests; None where none does or it cannot be seen."""
+        try:
+            return self.look().serving(self._recorded_slot())
+        except UNSEEN:
+            return None
+
+    def ready(self, slot: str, release: str) -> Probe:
+        """How a slot answers. `error` is what is wrong, an answer that is none of a healthy `release` included."""
+        gate = self.request.gate
+        health = self.probe(slot, gate.path)
+        if health.error:
+            return health
+        if health.status != 200:
+            return replace(health, error=f"GET {gate.path} answered {health.status}: {health.body[:500]}")
+        if not gate.version_path:
+            return health
+        version = self.probe(slot, gate.version_path)
+        if release not in version.body:
+            words = f"GET {gate.version_path} does not name release {release}: {version.error or version.body[:200]}"
+            return replace(version, error=words)
+        return health
+
+    def _well(self, sight: Sight, slot: str, release: Optional[str]) -> bool:
+        """The slot runs that release, and answers well before the gate's number of looks is over."""
+        if not release or not sight.runs(slot) or sight.slots[slot].release != release:
+            return False
+        for look in range(self.request.gate.passes):
+            if look:
+                self.clock.sleep(self.request.gate.interval)
+            if not self.ready(slot, release).error:
+                return True
+        return False
+
+    def _first_well(self, sight: Sight, releases: Mapping[str, Optional[str]], order: Sequence[str]) -> Optional[str]:
+        """The first slot that is well; where none is and one runs (after a boot), within the deadline of the gate."""
+        deadline = self.clock.monotonic() + self.request.gate.deadline
+        while True:
+            for slot in order:
+                if self._well(sight, slot, releases[slot]):
+                    return slot
+            if not any(map(sight.runs, order)) or self.clock.monotonic() >= deadline:
+                return None
+            self.clock.sleep(self.request.gate.interval)
+            sight = self.look()
+
+    def _runs(self, slot: str) -> Optional[bool]:
+        """Whether a slot runs; None where the runtime does not say."""
+        try:
+            return self.runtime.status()[slot].running
+        except UNSEEN:
+            return None
+
+    def _sessions(self, slot: str) -> int:
+        """Requests and connections that a slot answers. Where the edge does not say there may be some."""
+        try:
+            return self.edge.servers()[slot].sessions
+        except (EdgeError, OSError):
+            return 1
+
+    def _elsewhere(self, slot: str, health: Probe) -> str:
+        try:
+            return elsewhere(health, self.runtime.listening(slot))
+        except UNSEEN:
+            return ""
+
+    def _failure(self, intent: Intent, error: Exception) -> SlipwayError:
+        """The failure with its cause named, from what can still be seen of the slot."""
+        if isinstance(error, (Fenced, Recalled)):
+            return error
+        slot = intent.slot
+        status = SlotStatus()
+        evidence: dict[str, Any] = {}
+        cause = words_of(error)
+        if isinstance(error, TransactionError):
+            evidence.update(error.evidence)
+        try:
+            status = self.runtime.status()[slot]
+            evidence["log"] = self.runtime.logs(slot, self.request.log_lines)
+            evidence["listening"] = self.runtime.listening(slot)
+        except UNSEEN as trouble:
+            evidence["unseen"] = words_of(trouble)
+        health = self.probe(slot, self.request.gate.path)
+        evidence["health"] = health.error or f"{health.status} {health.body[:2000]}"
+        evidence["exit_code"] = status.exit_code
+        evidence["out_of_memory"] = status.out_of_memory
+        canary = evidence.pop("canary", None)
+        failure = TransactionError(explain(cause, status, health, evidence), evidence)
+        failure.details.update({"canary": canary} if canary else {})
+        return failure

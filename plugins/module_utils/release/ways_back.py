@@ -1,0 +1,165 @@
+"""What becomes of a transaction that does not come to its end: a refusal, a return, and what a crash left of one.
+
+What answers decides. The earlier release gets its requests back before anything else is done, and no slot is stopped
+before the other one serves.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Optional
+
+from ..edge.haproxy import EdgeError
+from ..host.errors import SlipwayError
+from .model import Intent, TransactionError, other
+from .sight import Sight
+from .steps import Steps
+
+
+class WaysBack(Steps):
+    """To the earlier release, or to whichever is well."""
+
+    def reconcile(self) -> Optional[str]:
+        """Finish or undo what a crashed transaction left; returns what was done, None where nothing was left.
+
+        Of the two slots the one that is well serves. Where both are, the new one does once it got requests, unless the
+        earlier release is wanted again. Where neither is, the earlier release is started again.
+
+        Raises EdgeError and RuntimeFailed where it cannot be seen what serves, or be made to; nothing is stopped then.
+        """
+        self._try(self.store.forget_recall)
+        intent = self._intent(forget=True)
+        sight = self.look()
+        if intent is None:
+            return self._mend(sight)
+        new, old = intent.slot, other(intent.slot)
+        reached = intent.switched or (sight.runs(new) and sight.servers[new].enabled)
+        back = intent.returning or self.request.release == intent.was != intent.release
+        ahead = self._recorded_good(intent) or (reached and not back)
+        slot = self._first_well(sight, {new: intent.release, old: intent.was}, (new, old) if ahead else (old, new))
+        if slot:
+            return self._finish(intent) if slot == new else self._undo(intent)
+        if intent.was and not sight.runs(old) and self._revive(old, intent.was):
+            return self._undo(intent)
+        self._try(lambda: self._record(intent, "failed", cause="interrupted, and neither slot is well"))
+        self.store.drop_intent()
+        return f"gave up the interrupted {intent.release}; neither slot is well"
+
+    def _abandon(self, intent: Intent, error: Exception) -> SlipwayError:
+        """Take the new slot away before it got a request; returns why. The old one was never touched.
+
+        Where that has died and cannot be started, and the new one is well, it gets the requests.
+        """
+        new, old = intent.slot, other(intent.slot)
+        runs = self._runs(old)
+        if runs is False and intent.was:
+            runs = self._revive(old, intent.was)
+            if not runs and not self.ready(new, intent.release).error:
+                trouble = f"the earlier release {intent.was} could not be started again"
+                return self._leave_both(intent, self._failure(intent, error), trouble)
+        if intent.was and runs:
+            self._try(lambda: self._keep(old, new))
+        failure = self._failure(intent, error)
+        self._take_away(intent, failure)
+        return failure
+
+    def _return(self, intent: Intent, error: Exception) -> SlipwayError:
+        """Send requests to the old slot again, then explain, then take the new one away; returns why."""
+        self._try(lambda: self.store.write_intent(replace(intent, switched=True, returning=True)))
+        trouble = self._phase("return", lambda: self._send_back(intent))
+        failure = self._failure(intent, error)
+        if trouble := trouble or self._empty(intent):
+            return self._leave_both(intent, failure, trouble)
+        self._take_away(intent, failure)
+        return failure
+
+    def _leave_both(self, intent: Intent, failure: SlipwayError, trouble: str) -> SlipwayError:
+        """Whichever slot answers shall be asked, and the next run decides. Returns the failure with this `trouble`."""
+        self._try(lambda: self._tell_edge(intent.slot, "ready"))
+        failure = _more(failure, f"; {trouble}, so both slots are left as they are")
+        self._try(lambda: self._record(intent, "failed", cause=str(failure)[:2000]))
+        return failure
+
+    def _send_back(self, intent: Intent, surely: bool = False) -> str:
+        """Have the old slot serve, started again where it does not run; empty, or why it does not serve."""
+        new, old = intent.slot, other(intent.slot)
+        trouble = ""
+        for _ in range(2):  # it may end while the edge is asked
+            if self._runs(old) is False:
+                if not intent.was:
+                    return "there is no earlier release to return to"
+                self._try(lambda: self._keep(new, old))  # the new one serves until the other one is back
+                if not self._revive(old, intent.was):
+                    return f"the earlier release {intent.was} could not be started again"
+            try:
+                self._confirm(old, new, storing=False, surely=surely)
+            except EdgeError as error:
+                trouble = str(error)
+            else:
+                return ""
+            if self._runs(old) is not False:
+                break
+        return trouble
+
+    def _empty(self, intent: Intent) -> str:
+        """Wait for the requests of the new slot, and see that the old one still serves; empty, or why it does not."""
+        self._phase("drain", lambda: self._wait_idle(intent.slot, other(intent.slot)))
+        return self._send_back(intent, surely=True)
+
+    def _take_away(self, intent: Intent, failure: SlipwayError) -> None:
+        """Stop the new slot and record the failure; what cannot be done is left to the next run, by the intent."""
+        new = intent.slot
+        stopped = self._try(lambda: self.runtime.stop(new, self.request.stop_grace))
+        cause = getattr(failure, "cause", str(failure))
+        more = {"canary": failure.details["canary"]} if "canary" in failure.details else {}
+        recorded = self._try(lambda: self._record(intent, "failed", cause=cause, **more))
+        if stopped and recorded:
+            self._try(self.store.drop_intent)
+
+    def _finish(self, intent: Intent) -> str:
+        """Have the new release of an interrupted transaction serve alone."""
+        self._switch(intent)
+        self._confirm(intent.slot, other(intent.slot), surely=True)
+        self._write_down(intent, None)
+        self._leave(intent)
+        return f"finished the interrupted switch to {intent.release}"
+
+    def _undo(self, intent: Intent) -> str:
+        """Have the old release of an interrupted transaction serve alone."""
+        trouble = self._phase("return", lambda: self._send_back(intent))
+        if not trouble and self._runs(intent.slot):
+            trouble = self._empty(intent)
+        if trouble:
+            self._try(lambda: self._tell_edge(intent.slot, "ready"))
+            raise EdgeError(f"the interrupted release {intent.release} cannot be taken back: {trouble}")
+        self._take_away(intent, TransactionError("interrupted"))
+        return f"took back the interrupted {intent.release}"
+
+    def _mend(self, sight: Sight) -> Optional[str]:
+        """Without a transaction under way: a slot that is well gets requests, and the one that is not recorded none."""
+        recorded = self._recorded_slot()
+        live = sight.live(recorded)
+        if live is None:
+            return None
+        release, beside = sight.slots[live].release, sight.slots[other(live)].release
+        sick = not sight.serves(live) and sight.runs(other(live)) and not self._well(sight, live, release)
+        if sick and self._well(sight, other(live), beside):
+            self._confirm(other(live), live)
+            self._try(self.store.drop_draining)
+            return f"sent requests to slot {other(live)}, which is well, and none to {live}"
+        if not sight.servers[live].enabled and self._well(sight, live, release):
+            self._confirm(live, other(live))
+            return f"sent requests to slot {live} again"
+        if recorded == live and sight.serves(live) and sight.gets_requests(other(live)):
+            self._confirm(live, other(live))
+            return f"sent nothing more to slot {other(live)}"
+        return None
+
+
+def _more(failure: SlipwayError, words: str) -> SlipwayError:
+    """The same failure with something to add."""
+    if isinstance(failure, TransactionError):
+        longer = type(failure)(failure.cause + words, failure.evidence)
+        longer.details.update(failure.details)
+        return longer
+    return type(failure)(f"{failure}{words}", failure.details, failure.kind)
