@@ -88,8 +88,7 @@ def by_case(images: Images, cases: dict[str, dict[str, Any]], host: str = "") ->
         output = run_ansible(command).stdout
     assert PASSWORD not in output
     plays = json.loads(output[output.index("{\n") : output.rindex("}") + 1])["plays"]
-    noted = "Write down for the tests what was done"
-    tasks = [task for play in plays for task in play["tasks"] if task["task"]["name"] != noted]
+    tasks = [task for play in plays for task in play["tasks"] if task["task"]["name"] != "Write down what was done"]
     return {case: result for task in tasks for case, result in task["hosts"].items()}
 
 
