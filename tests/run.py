@@ -32,13 +32,13 @@ SLOWEST = 20  # tests that the table at the end has
 # Seconds of each scenario on two processors, two at a time. The longest begins first, so that none is left alone at
 # the end; one that is not here begins before all of them.
 SECONDS = {
-    "rolling": 900,
-    "systemd": 600,
-    "release": 400,
-    "default": 300,
-    "runtime_switch": 200,
-    "images": 180,
-    "bundle": 160,
+    "rolling": 1300,
+    "systemd": 1000,
+    "release": 500,
+    "default": 450,
+    "runtime_switch": 350,
+    "images": 400,
+    "bundle": 300,
 }
 INSTALLING = threading.Lock()
 PREPARING = threading.Lock()
