@@ -23,13 +23,14 @@ ACTION = """
 import time
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
+from ansible_collections.slipway.fleet.plugins.module_utils.host.shown import Screen
 from ansible_collections.slipway.fleet.plugins.plugin_utils.controller.telling import Telling
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.parts import Event
 
 class ActionModule(ActionBase):
     def run(self, tmp=None, task_vars=None):
         super().run(tmp, task_vars)
-        tell = Telling()
+        tell = Telling(Screen())
         def event(kind, host="", **about):
             tell(Event(kind, time.time(), host, about))
         event("batch", number=2, of=2, hosts=["web2", "web3"])

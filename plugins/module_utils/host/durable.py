@@ -5,10 +5,21 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Optional
 
 from .errors import Damaged
+
+
+def older(paths: Iterable[Path], kept: int) -> list[Path]:
+    """All but the `kept` ones that were changed last; what another process removes meanwhile is not among them."""
+    ages = []
+    for path in paths:
+        with suppress(FileNotFoundError):
+            ages.append((path.stat().st_mtime, path))
+    return [path for _, path in sorted(ages)[: max(len(ages) - kept, 0)]]
 
 
 def write_durably(path: Path, text: str, mode: int = 0o644) -> None:

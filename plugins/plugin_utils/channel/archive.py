@@ -15,6 +15,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from ansible_collections.slipway.fleet.plugins.module_utils.host.durable import older
+
 ROOM = Path(__file__).resolve().parents[2] / "module_utils"
 # Where it stands in the archive, so that imports read there as they do here.
 PACKAGE = PurePosixPath("ansible_collections/slipway/fleet/plugins/module_utils")
@@ -84,5 +86,5 @@ def keep(path: Path, data: bytes) -> None:
     with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as stream:
         stream.write(data)
     Path(stream.name).replace(path)
-    for old in sorted(path.parent.glob("*.pyz"), key=lambda one: one.stat().st_mtime)[:-3]:
+    for old in older(path.parent.glob("*.pyz"), 3):
         old.unlink(missing_ok=True)

@@ -10,12 +10,12 @@ import os
 import stat
 import tarfile
 import time
-from collections.abc import Iterable
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.slipway.fleet.plugins.module_utils.host.durable import older
 from ansible_collections.slipway.fleet.plugins.plugin_utils.image.cache import directory
 
 CA_NAME = "build-ca.crt"
@@ -163,12 +163,8 @@ class Digests:
         part = self._file.with_suffix(f".{os.getpid()}.part")
         part.write_text(json.dumps(self._now), encoding="utf-8")
         part.replace(self._file)
-        for old in _oldest(self._file.parent.glob("*.json"), _CONTEXTS_KEPT):
+        for old in older(self._file.parent.glob("*.json"), _CONTEXTS_KEPT):
             old.unlink(missing_ok=True)
-
-
-def _oldest(files: Iterable[Path], kept: int) -> list[Path]:
-    return sorted(files, key=lambda path: path.stat().st_mtime)[:-kept]
 
 
 def _is_content(path: Path) -> bool:

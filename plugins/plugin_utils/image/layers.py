@@ -10,7 +10,7 @@ import os
 import tempfile
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -102,8 +102,9 @@ class LayerCache:
         with self._lock():
             # Whole images, as they were kept once, and the locks of builds that ended long ago.
             for old in (*cache.directory().glob("*.tar.gz"), *cache.directory().glob("*.lock")):
-                if old.stat().st_mtime < time.time() - FORGOTTEN:
-                    old.unlink(missing_ok=True)
+                with suppress(FileNotFoundError):  # another run tidies up, too
+                    if old.stat().st_mtime < time.time() - FORGOTTEN:
+                        old.unlink()
             files = sorted(
                 (path for path in self.directory.iterdir() if path.name != "lock" and path.is_file()),
                 key=lambda path: path.stat().st_mtime,

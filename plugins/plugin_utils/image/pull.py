@@ -12,6 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.slipway.fleet.plugins.module_utils.host.durable import older
 from ansible_collections.slipway.fleet.plugins.module_utils.image.layers import Saved
 from ansible_collections.slipway.fleet.plugins.module_utils.image.local import Image, ImageError, find
 from ansible_collections.slipway.fleet.plugins.module_utils.image.pull import fetch
@@ -212,8 +213,8 @@ def remembered(wanted: Wanted, run: str, ask: Callable[[], tuple[Resolved, str]]
     with cache.once(f"resolve-{hashlib.sha256(wanted.reference.name.encode()).hexdigest()[:12]}"):
         if not path.exists():
             path.write_text(json.dumps(_asked(ask)), encoding="utf-8")
-            for old in sorted(directory.glob("*.json"), key=lambda each: each.stat().st_mtime)[:-ANSWERS_KEPT]:
-                old.unlink()
+            for old in older(directory.glob("*.json"), ANSWERS_KEPT):
+                old.unlink(missing_ok=True)
         kept = json.loads(path.read_text(encoding="utf-8"))
     if "refused" in kept:
         raise RegistryError(kept["refused"])

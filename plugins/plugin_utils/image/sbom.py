@@ -9,10 +9,10 @@ change of code only the layer of the code is read. Any other is read where it wa
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.slipway.fleet.plugins.module_utils.host.durable import older
 from ansible_collections.slipway.fleet.plugins.module_utils.image import inventory
 from ansible_collections.slipway.fleet.plugins.module_utils.image.layers import Packed, Saved
 from ansible_collections.slipway.fleet.plugins.module_utils.image.local import Image, ImageError, find
@@ -97,10 +97,6 @@ def _read(layer: Packed) -> dict[str, Any]:
     part = path.with_suffix(".part")
     part.write_text(json.dumps({"format": FORMAT, "layer": found}), encoding="utf-8")
     part.replace(path)
-    _forget(path.parent.glob("*.json"))
-    return found
-
-
-def _forget(files: Iterable[Path]) -> None:
-    for old in sorted(files, key=lambda path: path.stat().st_mtime)[:-LAYERS_KEPT]:
+    for old in older(path.parent.glob("*.json"), LAYERS_KEPT):
         old.unlink(missing_ok=True)
+    return found

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 
+from ansible_collections.slipway.fleet.plugins.module_utils.host.durable import older
 from ansible_collections.slipway.fleet.plugins.module_utils.package.packages import PackageError, Target
 from packaging.requirements import InvalidRequirement, Requirement
 
@@ -170,8 +171,8 @@ def fetch(
             _download(listed, fetched, target, own, ca_file, offline)
             fetched.rename(place)
     os.utime(place)
-    for old in sorted(cache.glob("[0-9a-f]*"), key=lambda path: path.stat().st_mtime)[:-FETCHED_KEPT]:
-        shutil.rmtree(old)
+    for old in older(cache.glob("[0-9a-f]*"), FETCHED_KEPT):
+        shutil.rmtree(old, ignore_errors=True)
     return [
         Wheel(path, hashlib.sha256(path.read_bytes()).hexdigest()) for path in sorted(place.iterdir()) if path.is_file()
     ]

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid5
 
+from ansible_collections.slipway.fleet.plugins.module_utils.host.durable import older
 from ansible_collections.slipway.fleet.plugins.module_utils.image.inventory import distribution
 
 try:
@@ -52,8 +53,8 @@ def keep(content: str, text: str) -> Path:
     part = path.with_suffix(f".{os.getpid()}.part")
     part.write_text(text, encoding="utf-8")
     part.replace(path)
-    for old in sorted(path.parent.glob("*.cdx.json"), key=lambda each: each.stat().st_mtime)[:-KEPT]:
-        old.unlink()
+    for old in older(path.parent.glob("*.cdx.json"), KEPT):
+        old.unlink(missing_ok=True)
     return path
 
 
