@@ -56,7 +56,7 @@ options:
       must_pass:
         description:
           - Whether a failed request fails the task. Without it the task fails where the app answered nothing during the
-            whole run, though it was served before.
+            whole run, though it had answered before.
         type: bool
         default: false
 extends_documentation_fragment: [slipway.fleet.of_the_roles]

@@ -50,7 +50,8 @@ class EdgeProbe:
         self._settings: dict[str, Any] = {}
         self._begun = False
         self.summary: dict[str, Any] = {}
-        self.served: list[int] = []  # edges at which something was served before, by their place among those asked
+        # Edges that gave an answer of the app before the roll, by their place among those asked.
+        self.served: list[int] = []
 
     async def look(self, serving: Collection[str]) -> Sequence[str]:
         """What cannot be asked, see `fleet.parts.Watch`."""
@@ -95,14 +96,18 @@ class EdgeProbe:
         return settings
 
     async def _unanswered(self, edges: Sequence[Edge]) -> list[str]:
-        """A sentence for each edge at which something is served, but does not answer."""
+        """A sentence for each edge at which something is served, but gives no answer.
+
+        Perhaps this controller cannot reach it, though its users can: what it answers later decides nothing.
+        """
         settings = client.Settings(samples="", **self._settings)
         samples = await client.Run(settings, settings.targets()).once()
+        silent = [at for at in self.served if samples[at].get("error")]
+        self.served = [at for at in self.served if at not in silent]
         return [
-            f"{edge.url}{f' (as {edge.name})' if edge.name else ''} gives no answer of the app, "
-            f"which its host says it serves: {sample['error']}."
-            for at, (edge, sample) in enumerate(zip(edges, samples, strict=True))
-            if at in self.served and sample.get("error")
+            f"{edges[at].url}{f' (as {edges[at].name})' if edges[at].name else ''} gives no answer of the app, "
+            f"which its host says it serves: {samples[at]['error']}."
+            for at in silent
         ]
 
     async def start(self) -> None:
