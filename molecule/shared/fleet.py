@@ -187,7 +187,8 @@ class Fleet(Deployment):
 
     def _held(self) -> bool:
         """Whether a run holds a host. The hosts are asked side by side, so that asking takes no part of the limit."""
-        ask = f"cat /run/slipway/locks/{APP}.json 2>/dev/null || true"
+        # A lease that old counts no more, and that of a killed controller is made so before its time.
+        ask = f"find /run/slipway/locks/{APP}.json -newermt '120 seconds ago' -exec cat {{}} + 2>/dev/null || true"
         with ThreadPoolExecutor(len(WEB)) as pool:
             return any("run" in said for said in pool.map(lambda host: on(host, ask), WEB))
 

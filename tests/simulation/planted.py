@@ -14,7 +14,6 @@ from typing import Any
 from ansible_collections.slipway.fleet.plugins.module_utils.edge.haproxy import Edge, parse_servers
 from ansible_collections.slipway.fleet.plugins.module_utils.host.errors import Damaged
 from ansible_collections.slipway.fleet.plugins.module_utils.release import oneoff, operations
-from ansible_collections.slipway.fleet.plugins.module_utils.release.drainer import Drainer
 from ansible_collections.slipway.fleet.plugins.module_utils.release.lease import Lease
 from ansible_collections.slipway.fleet.plugins.module_utils.release.model import SLOTS, other
 from ansible_collections.slipway.fleet.plugins.module_utils.release.store import Store
@@ -50,16 +49,6 @@ def no_fencing(code: Installed) -> None:
     code.set(operations, "_fence", lambda arguments: None)
     code.set(Transaction, "_may_go_on", lambda self, when: None)
     code.set(Transaction, "_expect", lambda self, sight: None)
-
-
-def settle_trusts_records(code: Installed) -> None:
-    """A host is taken back, or not, by what its state says."""
-
-    def recorded(self: Transaction) -> str | None:
-        state = self.state()
-        return state.release if state else None
-
-    code.set(Transaction, "serving", recorded)
 
 
 def state_is_stored_before_it_is_set(code: Installed) -> None:
@@ -145,19 +134,6 @@ def expectations_after_the_mending(code: Installed) -> None:
     code.set(Transaction, "reconcile", then_expect)
 
 
-def drained_again_without_the_lock(code: Installed) -> None:
-    """A drainer takes what a transaction sets for what a reload upset."""
-
-    def ended(self: Drainer, draining: Any) -> bool:
-        server = self.transaction.edge.servers()[draining.slot]
-        if server.enabled:
-            self.transaction.edge.set_state(draining.slot, "drain")
-            return False
-        return server.sessions == 0
-
-    code.set(Drainer, "_ended", ended)
-
-
 def two_tables_from_two_workers(code: Installed) -> None:
     """In a reload, what the old worker sees is put together with what the new one was told."""
 
@@ -172,7 +148,6 @@ PLANTED: tuple[Plant, ...] = (
     stop_before_the_switch_is_confirmed,
     finish_without_asking,
     no_fencing,
-    settle_trusts_records,
     state_is_stored_before_it_is_set,
     the_way_back_starts_nothing,
     the_lease_is_not_renewed,
@@ -180,6 +155,5 @@ PLANTED: tuple[Plant, ...] = (
     blue_without_a_state,
     migrations_are_not_guarded,
     expectations_after_the_mending,
-    drained_again_without_the_lock,
     two_tables_from_two_workers,
 )
