@@ -9,6 +9,7 @@ All of it belongs to root, and the app cannot write to it. Releases that differ 
 
 from __future__ import annotations
 
+import filecmp
 import hashlib
 import json
 import os
@@ -27,6 +28,7 @@ KEY_LENGTH = 12
 LIMIT = 900.0
 OLDEST_PYTHON = (3, 11)
 _MARK = "package.json"
+_REQUIREMENTS = "requirements.txt"
 # Where pip lies for virtual environments: Debian's python3-pip-whl, and the copy inside ensurepip elsewhere.
 _PIP_WHEELS = ("/usr/share/python-wheels/pip-*.whl", "/usr/lib/python3*/ensurepip/_bundled/pip-*.whl")
 _DESCRIBE = """
@@ -120,7 +122,9 @@ class Packages:
         content = self._unpack(archive, place)
         for directory in (self.packages, self.wheels, place, place / "srv"):
             directory.chmod(0o755)
-        self._make_environment(place, python, content["wheels"])
+        twin = self._twin(place, target, content["wheels"])
+        if not (twin and _linked(twin / "venv", place / "venv")):
+            self._make_environment(place, python, content["wheels"])
         compiled = [str(place / "venv/bin/python"), "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash"]
         _run([*compiled, str(place / "srv")])
         mark = {"key": key, "python": target.short, "wheels": sorted(content["wheels"])}
@@ -134,6 +138,15 @@ class Packages:
         needed = {wheel for mark in marks if mark for wheel in mark["wheels"]}
         for wheel in set(self.wheels_here()) - needed:
             shutil.rmtree(self.wheels / wheel, ignore_errors=True)
+
+    def _twin(self, place: Path, target: Target, wheels: list[str]) -> Optional[Path]:
+        """A whole package with the same environment: that of the release before, where only the code has changed."""
+        for path in sorted(self.packages.glob(f"*/{_MARK}")):
+            mark = read_json(path)
+            same = mark and (mark["python"], mark["wheels"]) == (target.short, sorted(wheels))
+            if same and filecmp.cmp(path.with_name(_REQUIREMENTS), place / _REQUIREMENTS, shallow=False):
+                return path.parent
+        return None
 
     def _unpack(self, archive: Path, place: Path) -> dict[str, Any]:
         """Code and requirements to the package, wheels to the store, each checked by its hash."""
@@ -177,7 +190,7 @@ class Packages:
                 *(str(place / "venv/bin/python"), f"{_pip(place)}/pip", "install", "--quiet", "--no-index", *links),
                 *("--require-hashes", "--no-deps", "--only-binary", ":all:", "--compile", "--no-cache-dir"),
                 *("--disable-pip-version-check", "--root-user-action", "ignore"),
-                *("--requirement", str(place / "requirements.txt")),
+                *("--requirement", str(place / _REQUIREMENTS)),
             ]
         )
 
@@ -190,6 +203,26 @@ def _pip(place: Path) -> Path:
             f"no wheel of pip is on this host to fill {place} with; run the provision playbook (python3-venv)"
         )
     return found[-1]
+
+
+def _linked(old: Path, new: Path) -> bool:
+    """Make an environment of the files of another one; tells whether that was possible.
+
+    Nobody writes to the files, and each is there until the last environment that has it is gone. Only programs and the
+    configuration name the place where they lie, so those are written anew.
+    """
+    try:
+        shutil.copytree(old, new, symlinks=True, copy_function=os.link)
+        for path in (new / "pyvenv.cfg", *(new / "bin").iterdir()):
+            data = b"" if path.is_symlink() or not path.is_file() else path.read_bytes()
+            if bytes(old) in data:
+                mode = path.stat().st_mode & 0o777
+                path.unlink()
+                _write(path, data.replace(bytes(old), bytes(new)), mode)
+    except (OSError, shutil.Error):
+        shutil.rmtree(new, ignore_errors=True)
+        return False
+    return True
 
 
 def _write(path: Path, data: bytes, mode: int) -> None:

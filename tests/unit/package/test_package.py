@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ensurepip
 import hashlib
 import json
 import subprocess
 import sys
 import tarfile
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -230,6 +232,50 @@ def test_a_package_is_whole_or_not_there(
     packages.remove([key])
     assert not packages.path(key).exists()
     assert packages.wheels_here() == []
+
+
+@pytest.fixture
+def program(tmp_path: Path) -> Wheel:
+    """A wheel with a program that tells which code it finds."""
+    path = tmp_path / "teller-1.0-py3-none-any.whl"
+    about = "teller-1.0.dist-info"
+    files = {
+        "teller.py": "import sys\n\n\ndef main():\n    print(sys.prefix, sys.argv[0])\n",
+        f"{about}/METADATA": "Metadata-Version: 2.1\nName: teller\nVersion: 1.0\n",
+        f"{about}/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        f"{about}/entry_points.txt": "[console_scripts]\nteller = teller:main\n",
+    }
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, text in files.items():
+            archive.writestr(name, text)
+        archive.writestr(f"{about}/RECORD", "".join(f"{name},,\n" for name in [*files, f"{about}/RECORD"]))
+    return Wheel(path, hashlib.sha256(path.read_bytes()).hexdigest())
+
+
+def test_a_change_of_code_alone_makes_no_environment_anew(
+    root: Path, program: Wheel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (pip,) = Path(ensurepip.__file__).parent.glob("_bundled/pip-*.whl")
+    monkeypatch.setattr(package_module, "_pip", lambda _place: pip)
+    packages, archive = Packages(tmp_path / "links"), tmp_path / "package.tar"
+    requirements = f"teller==1.0 --hash=sha256:{program.sha256}\n"
+
+    def install() -> str:
+        source = made(root)
+        source.write(archive, requirements, [program], set(packages.wheels_here()))
+        packages.install(archive, source.key(), sys.executable)
+        return source.key()
+
+    first = install()
+    (root / "app/main.py").write_text("app = 1\n")
+    monkeypatch.setattr(Packages, "_make_environment", lambda *_: pytest.fail("made anew"))
+    second = install()
+    packages.remove([first])
+    venv = packages.path(second) / "venv"
+    ran = subprocess.run([venv / "bin/teller"], capture_output=True, text=True, check=True)
+    assert ran.stdout == f"{venv} {venv / 'bin/teller'}\n"
+    assert (packages.path(second) / "srv/app/main.py").read_text() == "app = 1\n"
+    assert str(packages.path(first)) not in (venv / "pyvenv.cfg").read_text()
 
 
 @pytest.mark.parametrize("name", ["../../etc/passwd", "/etc/passwd"])
