@@ -44,6 +44,7 @@ LAST_FOUND = {
     "state_is_stored_before_it_is_set": 674,
     "no_fencing": 774,
     "migrations_are_not_guarded": 1009,
+    "two_tables_from_two_workers": 1119,
     "the_way_back_starts_nothing": 1718,
 }
 
