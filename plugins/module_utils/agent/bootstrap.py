@@ -3,7 +3,8 @@
 The text of this file is what `python3 -c` gets (without comments and docstrings), so it uses nothing but the standard
 library, and nothing that Python 3.6 cannot read: it is what says that a Python is too old.
 
-Arguments: the mark of the channel, the SHA-256 of the agent, its bytes, the directory where agents are kept. That
+Arguments: the mark of the channel, the SHA-256 of the agent, its bytes, the directory where agents are kept, and a word
+more where the agent comes in any case (for a connection that cannot be asked first). That
 directory and those above it may be written by nobody else, since root runs what is in it. What is kept there is
 compared with its hash before it is run.
 
@@ -35,8 +36,7 @@ def have_place() -> None:
     """The directory, made where there is none. Refuses one that somebody else could change."""
     os.umask(0o022)
     os.makedirs(os.path.dirname(place), exist_ok=True)
-    if not os.path.isdir(place):
-        os.mkdir(place, 0o700)
+    os.makedirs(place, 0o700, exist_ok=True)  # another run may make it at the same moment
     os.umask(0o077)
     part = os.path.realpath(place)
     forbidden = 0o077
@@ -109,7 +109,7 @@ if os.isatty(0):
     tty.setraw(0)
 try:
     have_place()
-    name = kept()
+    name = "" if sys.argv[5:] else kept()
     before = b"" if name else receive()
 except OSError as error:
     refuse(

@@ -62,11 +62,11 @@ class Errands:
         """What the agent says; it is sent along where it is missing. Raises Unreachable and Refused."""
         mark = new_mark()
         file = f"{mark}\n".encode() + self._agent.data
-        words = command(self._agent, mark, self._python, self._place)
         opening = Opening(self._agent, mark, bytearray())
         code = 0
         for before in (b"", file):
             opening = Opening(self._agent, mark, bytearray())
+            words = command(self._agent, mark, self._python, self._place, sent=bool(before))
             given = self._greeting + before + frame
             code, said, errors = self._errand.run(words, given)
             self._traffic.sent += len(given)

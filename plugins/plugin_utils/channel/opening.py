@@ -31,11 +31,14 @@ def new_mark() -> str:
     return f"slipway-{secrets.token_hex(8)}"
 
 
-def command(agent: Agent, mark: str, python: str, place: str = PLACE) -> str:
-    """The command of the host's shell that runs the agent. `python` is a path or a word of the shell."""
+def command(agent: Agent, mark: str, python: str, place: str = PLACE, sent: bool = False) -> str:
+    """The command of the host's shell that runs the agent. `python` is a path or a word of the shell.
+
+    With `sent` the agent's bytes come in any case, also where another run has brought them meanwhile.
+    """
     # Isolated: neither the user's directory nor the environment says what root imports. Nothing of the host's Python
     # is needed but the standard library.
-    arguments = (agent.bootstrap, mark, agent.digest, str(len(agent.data)), place)
+    arguments = (agent.bootstrap, mark, agent.digest, str(len(agent.data)), place, *(["sent"] if sent else []))
     return f"exec {python} -IS -c {' '.join(map(shlex.quote, arguments))}"
 
 

@@ -412,6 +412,26 @@ async def test_a_password_is_answered_where_it_is_asked(
             await one.call("echo", {})
 
 
+class Raced(Run):
+    """A connection that runs commands alone, where another run brings the agent after the first of them."""
+
+    def __init__(self, bring: Any) -> None:
+        self._bring = bring
+
+    def run(self, command: str, given: bytes) -> tuple[int, bytes, bytes]:
+        done = super().run(command, given)
+        self._bring()
+        return done
+
+
+async def test_an_agent_that_came_by_another_run_meanwhile_is_no_trouble(tmp_path: Path) -> None:
+    place = tmp_path / "agent"
+    brought = [lambda: (place / f"{agent().digest}.pyz").write_bytes(agent().data)]
+    async with opened(place, way=Raced(lambda: brought and brought.pop()())) as one:
+        assert await one.call("echo", {"asked": 1}) == {"asked": 1}
+    assert not brought
+
+
 async def test_connections_that_run_commands_alone_do_as_well(tmp_path: Path, place: Path) -> None:
     (tmp_path / "a").touch()
     (tmp_path / "layer").write_bytes(os.urandom(100_000))
