@@ -163,7 +163,7 @@ def test_the_lock_of_every_host() -> None:
     assert told.text.splitlines() == [
         "host  lock     who  from    since  why",
         "web1  frozen   ada  laptop  ten    the sale",
-        "web2  held     ada  laptop  ten    a deploy (last seen 2 s ago)",
+        "web2  held     ada  laptop  ten    a deploy (free in 118 s unless it is seen again)",
         "web3  free     -    -       -      -",
         f"web4  unknown  -    -       -      {GONE['cause']}",
     ]

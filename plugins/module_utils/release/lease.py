@@ -61,9 +61,9 @@ class Lease:
         holder = self.holder()
         if holder and holder["run"] != run:
             return (
-                f"{holder['what']} by {holder['who']} from {holder['from']} is under way since {holder['since']} "
-                f"(last seen {holder['age']:.0f} s ago); wait until it has ended, or look with the lock playbook. Its "
-                f"lock frees itself in {self.lifetime - holder['age']:.0f} s unless it is seen again"
+                f"{holder['what']} by {holder['who']} from {holder['from']} is under way since {holder['since']}; wait "
+                "until it has ended, or look with the lock playbook. Its lock frees itself in "
+                f"{self.lifetime - holder['age']:.0f} s unless it is seen again"
             )
         return ""
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Optional
 
+from ansible_collections.slipway.fleet.plugins.module_utils.release.lease import LIFETIME
 from ansible_collections.slipway.fleet.plugins.plugin_utils.views.view import (
     UNSEEN,
     Results,
@@ -27,7 +28,7 @@ def row(host: str, result: Optional[Mapping[str, Any]]) -> dict[str, Any]:
     by = freeze or holder
     why = freeze.get("reason") or holder.get("what")
     if holder and not freeze:
-        why = f"{why} (last seen {holder.get('age', 0):.0f} s ago)"
+        why = f"{why} (free in {LIFETIME - holder.get('age', 0):.0f} s unless it is seen again)"
     quiet = trouble(result)
     return {
         "host": host,
