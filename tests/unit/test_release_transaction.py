@@ -406,6 +406,18 @@ def test_a_return_keeps_what_the_release_is_made_of(tmp_path: Path) -> None:
     assert (last["image"], last["migration"], last["operation"], last["who"]) == ("app:one", "0001", "rollback", "ann")
 
 
+@pytest.mark.parametrize(("status", "serves"), [(404, True), (503, False)])
+def test_a_release_with_another_health_path_serves_all_the_same(tmp_path: Path, status: int, serves: bool) -> None:
+    """The edge knows its path, and its check passes; what this request asks for belongs to another release."""
+    host = Host()
+    deploy(tmp_path, host, "one")
+    work = transaction(tmp_path, host, "two")
+    work.probe = lambda slot, path: Probe(status, "")
+    seen = observe(work)
+    assert bool(seen["serving"]) == serves
+    assert seen["drift"] == [f"unhealthy: {status} "]
+
+
 def test_a_file_changed_by_hand_is_drift(tmp_path: Path) -> None:
     host = Host()
     deploy(tmp_path, host, "one")

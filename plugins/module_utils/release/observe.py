@@ -20,7 +20,7 @@ from .transaction import Transaction
 
 Kind = TypeVar("Kind")
 
-OK = 200
+OK, SERVER_ERROR = 200, 500
 # How often a slot is asked before it counts as unhealthy; a host that is busy for a moment misses one answer.
 ASKED = 3
 DOCKER = Path("/var/lib/docker")
@@ -72,7 +72,9 @@ def observe(transaction: Transaction) -> dict[str, Any]:
         health = found.error or str(found.status)
         if found.error or found.status != OK:
             drift.append(f"unhealthy: {found.error or f'{found.status} {found.body[:200]}'}")
-            if serving and serving["slot"] == slot:
+            # A release with another health path answers 404 there, and the edge's own check of it passes all the same.
+            answers = not found.error and found.status < SERVER_ERROR
+            if serving and serving["slot"] == slot and not answers:
                 serving = None  # it gets requests, and does not answer them
     return {
         "state": asdict(seen.state) if seen.state else None,
