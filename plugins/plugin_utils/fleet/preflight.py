@@ -129,7 +129,8 @@ def refuse(members: Sequence[Member]) -> None:
     lines = [f"{member.name} {member.trouble.cause}" for member in away if member.trouble]
     if away:
         names = [member.name for member in away]
-        lines[-1] = f"{lines[-1].rstrip('.')}. Mend {'their' if names[1:] else 'its'} connection, or leave {them(names)}"
+        whose = "their" if names[1:] else "its"
+        lines[-1] = f"{lines[-1].rstrip('.')}. Mend {whose} connection, or leave {them(names)}"
     lines += [f"{member.name} {member.trouble.cause}" for member in members if member.trouble and member not in away]
     if lines:
         raise Stopped(UNCHANGED + "\n".join(lines))
