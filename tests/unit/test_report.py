@@ -203,6 +203,10 @@ def test_any_sample_may_be_odd(put: Any) -> None:
         ([sample(101.0)], "0 of 1 request failed · availability 100 %"),
         ([sample(101.0, error="refused"), sample(102.0)], "1 before the first answer are not counted"),
         ([sample(101.0), sample(102.0, error="reset")], "1 of 2 requests failed · availability 50 %"),
+        (
+            [sample(101.0), sample(102.0, error="answered 503"), sample(103.0, error="reset") | {"by": "nobody"}],
+            "Answered by the app 1, by the edge itself 1, by nobody 1; the first failure: answered 503.",
+        ),
     ],
 )
 def test_what_is_said_of_the_requests(samples: list[dict[str, Any]], said: str) -> None:
