@@ -19,22 +19,30 @@ import sys
 import time
 import traceback
 from pathlib import Path
-from types import TracebackType
+from types import ModuleType, TracebackType
 from typing import Any
 
+# What other servers and platforms call it.
+_USUAL = {"WORKERS": ("WEB_CONCURRENCY", "WORKERS"), "LOG_LEVEL": ("LOG_LEVEL",)}
 _TRUE = {"1", "true", "yes", "on"}
 _FALSE = {"0", "false", "no", "off", ""}
 _MEMORY = Path("/dev/shm")  # noqa: S108 - a file system in memory, where there is one
 
 
 def _text(name: str, default: str) -> str:
-    return os.environ.get(f"GUNICORN_{name}", default)
+    return os.environ.get(_variable(name), default)
+
+
+def _variable(name: str) -> str:
+    """The variable that says a knob. What is usual elsewhere counts where Gunicorn's own is not set."""
+    own = f"GUNICORN_{name}"
+    return next((known for known in (own, *_USUAL.get(name, ())) if os.environ.get(known)), own)
 
 
 def _number(name: str, default: int, least: int = 0) -> int:
     value = _text(name, str(default))
     if not value.isdigit() or int(value) < least:
-        sys.exit(f"GUNICORN_{name} is {value!r}; it must be a whole number, at least {least}")
+        sys.exit(f"{_variable(name)} is {value!r}; it must be a whole number, at least {least}")
     return int(value)
 
 
@@ -48,8 +56,15 @@ def _flag(name: str, default: bool) -> bool:
 def _choice(name: str, default: str, *others: str) -> str:
     value = _text(name, default).lower()
     if value not in (default, *others):
-        sys.exit(f"GUNICORN_{name} is {value!r}; it must be one of: {', '.join((default, *others))}")
+        sys.exit(f"{_variable(name)} is {value!r}; it must be one of: {', '.join((default, *others))}")
     return value
+
+
+def _octal(name: str, default: str) -> int:
+    try:
+        return int(_text(name, default), 8)
+    except ValueError:
+        sys.exit(f"GUNICORN_{name} is {_text(name, default)!r}; it must be an octal number such as 027")
 
 
 def _load_secrets() -> None:
@@ -96,7 +111,7 @@ gc.disable()
 bind = _text("BIND", "0.0.0.0:8000").split(",")
 backlog = _number("BACKLOG", 2048, least=64)
 # Anybody may write to a Unix socket; the directory in which it lies says who comes near it.
-umask = 0
+umask = _octal("UMASK", "0")
 reuse_port = _flag("REUSE_PORT", False)
 _sockets_only = all(address.startswith("unix:") for address in bind)
 forwarded_allow_ips = _text("FORWARDED_ALLOW_IPS", "*" if _sockets_only else "127.0.0.1")
@@ -131,13 +146,30 @@ proc_name = _text("PROC_NAME", os.environ.get("RELEASE_APP", "gunicorn"))
 worker_tmp_dir = _text("WORKER_TMP_DIR", str(_MEMORY) if _MEMORY.is_dir() else "") or None
 control_socket_disable = True  # it would be a file to write in a read-only container, and nothing here uses it
 
+# Where nothing else keeps the process; a unit or a container runs it in the foreground, as the right user.
+daemon = _flag("DAEMON", False)
+pidfile = _text("PIDFILE", "") or None
+user = _text("USER", "") or None
+group = _text("GROUP", "") or None
+tmp_upload_dir = _text("UPLOAD_DIR", "") or None
+
 # --- Logs -------------------------------------------------------------------------------------------------------------
 loglevel = _choice("LOG_LEVEL", "info", "debug", "warning", "error", "critical")
+errorlog = _text("ERROR_LOG", "-")
 # The edge writes the access log; a second one costs more than half as much processor time as a small request.
-accesslog = "-" if _flag("ACCESS_LOG", False) else None
+_access = _text("ACCESS_LOG", "false")
+accesslog = _access if _access.startswith("/") else "-" if _flag("ACCESS_LOG", False) else None
 access_log_format = _text("ACCESS_LOG_FORMAT", '%(h)s "%(r)s" %(s)s %(b)s %(M)sms %({x-request-id}o)s')
 _style = _choice("LOG_FORMAT", "json", "text")
-_output: dict[str, Any] = {"class": "logging.StreamHandler", "stream": "ext://sys.stdout", "formatter": _style}
+
+
+def _output(path: str | None) -> dict[str, Any]:
+    """A handler that writes to a file, or to stdout where none is named."""
+    if path and path != "-":
+        return {"class": "logging.handlers.WatchedFileHandler", "filename": path, "formatter": _style}
+    return {"class": "logging.StreamHandler", "stream": "ext://sys.stdout", "formatter": _style}
+
+
 logconfig_dict = {
     "version": 1,
     "disable_existing_loggers": False,
@@ -145,11 +177,11 @@ logconfig_dict = {
         "json": {"()": JsonFormatter},
         "text": {"format": "%(asctime)s %(levelname)-7s %(name)s %(message)s"},
     },
-    "handlers": {"output": _output},
+    "handlers": {"output": _output(errorlog), "access": _output(accesslog)},
     "root": {"level": loglevel.upper(), "handlers": ["output"]},
     "loggers": {
         "gunicorn.error": {"level": loglevel.upper(), "handlers": ["output"], "propagate": False},
-        "gunicorn.access": {"level": "INFO", "handlers": ["output"] if accesslog else [], "propagate": False},
+        "gunicorn.access": {"level": "INFO", "handlers": ["access"] if accesslog else [], "propagate": False},
     },
 }
 
@@ -169,7 +201,8 @@ _HELP = {
     _TIMEOUTS: "Workers that were silent for longer than the timeout and were ended for it",
     _ABORTS: "Workers that could still say where they hung when they were ended",
 }
-_counters: dict[str, Any] = {}
+# Kept for the process: this file is read again at a reload, and prometheus-client takes a name once.
+_counters: dict[str, Any] = vars(sys.modules.setdefault("gunicorn_conf_counters", ModuleType("gunicorn_conf_counters")))
 
 
 def _prepare_metrics() -> None:
@@ -247,9 +280,17 @@ def _stop(server: Any) -> None:
     server.kill_workers(signal.SIGURG)
     end = time.monotonic() + _stop_delay
     while (left := end - time.monotonic()) > 0:
-        if {signal.SIGINT, signal.SIGQUIT} & set(server.wait_for_signals(timeout=left)):
+        if {signal.SIGINT, signal.SIGQUIT} & _signals(server, left):
             break
     raise StopIteration
+
+
+def _signals(server: Any, seconds: float) -> set[int]:
+    """Signals that came within so many seconds; not all of the time need be over."""
+    if hasattr(server, "wait_for_signals"):
+        return set(server.wait_for_signals(timeout=seconds))
+    time.sleep(min(seconds, 0.1))
+    return set(server.SIG_QUEUE)  # a list, in older ones
 
 
 def on_reload(server: Any) -> None:
@@ -292,6 +333,8 @@ def worker_abort(worker: Any) -> None:
     worker.log.error(
         "worker was silent for too long and ends", extra={"worker": worker.pid, "timeout": timeout, "stack": where}
     )
+    if hasattr(worker, "config"):  # Uvicorn takes the exception that ends other workers for the request's own
+        signal.raise_signal(signal.SIGTERM)
 
 
 def worker_exit(server: Any, worker: Any) -> None:
