@@ -1,0 +1,4 @@
+#!/bin/sh
+set -e
+export PREPARED_BY_ENTRYPOINT=yes
+exec "$@"

@@ -1,0 +1,40 @@
+"""A shop that reads settings and secrets from its environment and believes in no host but its own."""
+
+import os
+
+from fastapi import FastAPI
+from pydantic_settings import BaseSettings
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+
+
+class Settings(BaseSettings):
+    price_format: str
+    origins: list[str] = []
+    beta: bool = False
+    payment_key: str
+
+
+settings = Settings()  # type: ignore[call-arg]
+app = FastAPI(title="shop")
+app.add_middleware(TrustedHostMiddleware, allowed_hosts=["shop.example.org"])
+
+
+@app.get("/")
+def root() -> dict[str, str]:
+    return {"app": "shop"}
+
+
+@app.get("/health/")
+def health() -> dict[str, str]:
+    return {"status": "ok"}
+
+
+@app.get("/settings")
+def shown() -> dict[str, object]:
+    return {
+        "price_format": settings.price_format,
+        "origins": settings.origins,
+        "beta": settings.beta,
+        "payment_key_is_there": len(settings.payment_key),
+        "prepared": os.environ.get("PREPARED_BY_ENTRYPOINT"),
+    }

@@ -1,0 +1,91 @@
+"""Apps that were not written for Slipway, each with an inventory of its own, on one host over SSH."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from contract import run_ansible
+from deployment import Outcome
+from fleet import on
+
+HOST, ADDRESS = "slipway-foreign", "172.29.88.10"
+# For the tests' patience alone.
+QUICK = {"fastapi_app_soak": 2, "fastapi_app_drain": 5, "fastapi_app_canary": {"judged": False}}
+
+
+@dataclass
+class Asking:
+    """What somebody got who asked an app, all the time."""
+
+    asked: int = 0
+    wrong: list[str] = field(default_factory=list)
+
+
+@dataclass
+class App:
+    """An app, its inventory, and the playbooks against it."""
+
+    name: str
+    names: tuple[str, ...]
+    inventory: str
+    scratch: Path
+
+    def play(self, playbook: str, *arguments: str, **variables: Any) -> Outcome:
+        """Run a playbook of the collection with extra variables."""
+        extra = self.scratch / "variables.json"
+        extra.write_text(json.dumps(QUICK | variables), encoding="utf-8")
+        began = time.monotonic()
+        command = ["ansible-playbook", "-i", self.inventory, f"slipway.fleet.{playbook}", "-e", f"@{extra}", *arguments]
+        result = run_ansible(command)
+        outcome = Outcome(result.returncode, result.stdout, time.monotonic() - began)
+        print(f"{self.name}: {playbook}: exit code {outcome.code}, {outcome.seconds:.0f} s")
+        return outcome
+
+    def get(self, path: str = "/") -> tuple[int, str]:
+        """Status and body through the host's edge, under the app's name; 0 where nobody answers."""
+        connection = http.client.HTTPConnection(ADDRESS, 80, timeout=10)
+        try:
+            connection.request("GET", path, headers={"Host": (self.names or (ADDRESS,))[0]})
+            answer = connection.getresponse()
+            return answer.status, answer.read().decode()
+        except (OSError, http.client.HTTPException) as error:
+            return 0, f"{type(error).__name__}: {error}"
+        finally:
+            connection.close()
+
+    def json(self, path: str = "/") -> Any:
+        status, body = self.get(path)
+        assert status == 200, body
+        return json.loads(body)
+
+    @property
+    def release(self) -> str:
+        return str(json.loads(on(HOST, f"cat /opt/slipway/{self.name}/state.json"))["release"])
+
+    @contextmanager
+    def asked(self, rate: float = 20.0) -> Iterator[Asking]:
+        """Ask for the app's page while the block runs, and whether it is this app's."""
+        found, done = Asking(), threading.Event()
+
+        def ask() -> None:
+            while not done.wait(1 / rate):
+                status, body = self.get()
+                found.asked += 1
+                if status != 200 or f'"{self.name}"' not in body:
+                    found.wrong.append(f"{status} {body[:200]}")
+
+        thread = threading.Thread(target=ask)
+        thread.start()
+        try:
+            yield found
+        finally:
+            done.set()
+            thread.join()
