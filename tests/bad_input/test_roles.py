@@ -25,7 +25,7 @@ LINKS = {"name": "links", "slots": SLOTS}
 DEBIAN = {"distribution": "Debian", "distribution_major_version": "13", "memtotal_mb": 2048}
 SECRET = "hunter2hunter2hunter2"
 PULL = {"fastapi_image_source": "pull", "fastapi_image_name": "r.invalid/app:1"}
-SYSTEMD = {"fastapi_app_runtime": "systemd"}
+SYSTEMD = {"fastapi_app_runtime": "systemd", "fastapi_app_command": ["gunicorn"]}
 
 # What is right, by role; each case changes one thing of it.
 RIGHT: dict[str, dict[str, Any]] = {

@@ -15,7 +15,6 @@ from ansible_collections.slipway.fleet.plugins.module_utils.release.runtime impo
 from ansible_collections.slipway.fleet.plugins.module_utils.release.runtimes import Runtimes
 from ansible_collections.slipway.fleet.plugins.module_utils.release.slots import SlotDirectories
 from ansible_collections.slipway.fleet.plugins.module_utils.release.systemd import Systemd, once, parse_properties
-from ansible_collections.slipway.fleet.plugins.module_utils.release.words import unit_assignment, unit_word
 
 RELEASE = "0123456789ab"
 UNIT = """\
@@ -248,23 +247,6 @@ def test_packages_go_with_their_last_release(systemd: Systemd) -> None:
     systemd.discard([RELEASE, "ffffffffffff"])
     assert not package.exists()
     assert list((systemd.releases.parent / "wheels").iterdir()) == []
-
-
-@pytest.mark.parametrize(
-    ("word", "quoted"),
-    [
-        ("plain", '"plain"'),
-        ('a "b" \\', '"a \\"b\\" \\\\"'),
-        ("100% of $HOME", '"100%% of $$HOME"'),
-        ("two\nlines", '"two\\nlines"'),
-    ],
-)
-def test_words_reach_the_process_as_they_are(word: str, quoted: str) -> None:
-    assert unit_word(word) == quoted
-
-
-def test_an_assignment_keeps_its_dollar() -> None:
-    assert unit_assignment("PRICE", "$5 100%") == '"PRICE=$5 100%%"'
 
 
 def test_properties_may_hold_an_equals_sign() -> None:

@@ -130,6 +130,8 @@ class Compose:
     def run(self, release: str, words: list[str], timeout: float, name: str) -> Ran:
         """Run a one-off command in `release`, with its environment, secrets, network and limits, outside any slot.
 
+        It goes through the image's entry point, as what runs in a slot does.
+
         Its container is `<app>-oneoff-<name>`. One that was left by a runner which is gone is waited for, as long as a
         new one might take, and then removed; at the limit the container is stopped, not only Docker's client.
         """
@@ -138,7 +140,7 @@ class Compose:
         ran = _ran(
             [
                 *self._command(f"{self.app}-oneoff", release),
-                *("run", "--rm", "--name", container, "--no-deps", "-T", "--entrypoint", words[0], "web", *words[1:]),
+                *("run", "--rm", "--name", container, "--no-deps", "-T", "web", *words),
             ],
             timeout,
             self._environment("oneoff", release),
