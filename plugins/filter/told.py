@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from ansible_collections.slipway.fleet.plugins.module_utils.release.launch import by_shell
 from ansible_collections.slipway.fleet.plugins.module_utils.release.words import (
     compose_word,
     told,
@@ -19,8 +20,19 @@ def _assignment(value: str, name: str, marks: Iterable[str] = ()) -> str:
     return unit_assignment(name, value, marks)
 
 
+def launched(command: list[str]) -> list[str]:
+    """A command behind the launcher that makes variables of its secrets."""
+    return [*by_shell(), *command]
+
+
 class FilterModule:
-    """told, compose_word, unit_word and unit_assignment, all of slipway.fleet."""
+    """told, compose_word, unit_word, unit_assignment and launched, all of slipway.fleet."""
 
     def filters(self) -> dict[str, Any]:
-        return {"told": told, "compose_word": compose_word, "unit_word": unit_word, "unit_assignment": _assignment}
+        return {
+            "told": told,
+            "compose_word": compose_word,
+            "unit_word": unit_word,
+            "unit_assignment": _assignment,
+            "launched": launched,
+        }

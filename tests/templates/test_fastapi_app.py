@@ -48,7 +48,7 @@ def one(name: str, **variables: Any) -> str:
 
 
 def test_the_unit_runs_the_package_as_the_image_would() -> None:
-    assert one("ExecStart") == '"gunicorn" "app.main:app"'
+    assert one("ExecStart").endswith(' "gunicorn" "app.main:app"')
     assert one("WorkingDirectory") == "/srv"
     assert one("BindReadOnlyPaths") == "/opt/slipway/links/packages/0123456789ab/srv:/srv"
     assert one("ExecSearchPath").startswith("/opt/slipway/links/packages/0123456789ab/venv/bin:")
@@ -69,6 +69,18 @@ def test_secrets_are_credentials() -> None:
     assert PASSWORD not in role().render("unit.service.j2")
     assert "LoadCredential" not in unit(fastapi_app_secrets={})
     assert "ExecStartPre" not in unit(fastapi_app_secrets={})
+
+
+def test_a_launcher_makes_variables_of_secrets() -> None:
+    launched = one("ExecStart")
+    assert launched.startswith('"/bin/sh" "-c" "')
+    assert launched.endswith(' "slipway-launch" "gunicorn" "app.main:app"')
+    plain = '"gunicorn" "app.main:app"'
+    assert one("ExecStart", fastapi_app_secrets_as=["files"]) == one("ExecStart", fastapi_app_secrets={}) == plain
+    line = "x-slipway-secrets: variables"
+    assert line in role("compose").render("compose.yaml.j2").splitlines()
+    assert line not in role("compose", fastapi_app_secrets={}).render("compose.yaml.j2")
+    assert line not in role("compose", fastapi_app_secrets_as=["files"]).render("compose.yaml.j2")
 
 
 def test_the_limits() -> None:
@@ -168,7 +180,7 @@ def test_a_container_runs_the_command_or_that_of_its_image() -> None:
 def test_the_limits_of_a_container() -> None:
     found = web()
     assert (found["cpu_quota"], found["cpu_period"], "cpus" in found) == (200000, 100000, False)
-    assert found["ulimits"] == {"nofile": 65536}
+    assert found["ulimits"] == {"nofile": "${SLIPWAY_OPEN_FILES:-65536}"}
     assert (found["read_only"], found["tmpfs"]) == (True, ["/tmp:mode=1777,noexec,nosuid,size=64m"])
     found = web(fastapi_app_read_only=False, fastapi_app_tmp_mib=200)
     assert (found["read_only"], found["tmpfs"]) == (False, ["/tmp:mode=1777,noexec,nosuid,size=200m"])

@@ -23,6 +23,8 @@ from ansible_collections.slipway.fleet.plugins.plugin_utils.inputs.values import
 _SYSTEMD_NAME = 23
 _VARIABLE, _VARIABLE_USE = "[A-Za-z_][A-Za-z0-9_]*", "letters, digits and underscores, no digit first"
 _PATH, _PATH_USE = "/[A-Za-z0-9/._~?=&-]*", "a path that begins with a slash and has letters, digits and ._~?=&- only"
+# What a process could not be started without, or would be started by another way.
+_NO_SECRETS = {"PATH", "HOME", "IFS", "LD_PRELOAD", "LD_LIBRARY_PATH", "CREDENTIALS_DIRECTORY"}
 # Each value by itself.
 VALUES: tuple[Rule, ...] = (
     Like(
@@ -92,6 +94,16 @@ def release(value_of: Values) -> Iterator[str]:
         yield (
             f"fastapi_app_secrets: {', '.join(names_of)} is empty or a placeholder; set its vault_* variable with "
             "`ansible-vault edit` in vault.yml of this inventory."
+        )
+    if "files" not in value_of("fastapi_app_secrets_as"):
+        yield (
+            "fastapi_app_secrets_as must name files: variables are made of them when a process starts. Write [files, "
+            "variables], or [files] for no variables."
+        )
+    if lost := sorted(set(secrets) & _NO_SECRETS):
+        yield (
+            f"fastapi_app_secrets: {', '.join(lost)} says where programs and files are, and can be no secret; give it "
+            "another name."
         )
     if both := sorted(set(environment) & set(secrets)):
         yield (
