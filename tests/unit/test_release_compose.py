@@ -34,9 +34,9 @@ case "$1 $2" in
     if test -e "$STATE/image"; then cat "$STATE/image"; exit 0; fi
     cat "$STATE/inspect.fails" >&2 2>/dev/null; exit 1;;
   "create --network") echo looked-at; exit 0;;
-  "cp looked-at:"*)
-    grep -qxF "${2#looked-at:}" "$STATE/files" && exit 0
-    echo "Error response from daemon: Could not find the file ${2#*:} in container looked-at" >&2; exit 1;;
+  "cp --follow-link")
+    grep -qxF "${3#looked-at:}" "$STATE/files" && exit 0
+    echo "Error response from daemon: Could not find the file ${3#*:} in container looked-at" >&2; exit 1;;
 esac
 exit 0
 """

@@ -232,7 +232,7 @@ class Compose:
 
     def _holds(self, container: str, path: str) -> bool:
         """Whether there is such a file in a container."""
-        ran = _ran(["docker", "cp", f"{container}:{path}", "-"], 60)
+        ran = _ran(["docker", "cp", "--follow-link", f"{container}:{path}", "-"], 60)
         if ran.returncode and not any(words in ran.stderr for words in ("No such", "Could not find", "not found")):
             raise RuntimeFailed(ran.said)
         return not ran.returncode
