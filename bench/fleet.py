@@ -48,6 +48,9 @@ HOST = [
 VARIABLES: dict[str, Any] = {
     "fastapi_app_name": "shortlinks",
     "fastapi_app_runtime": "systemd",
+    "fastapi_app_command": ["gunicorn", "--config", "/srv/gunicorn_conf.py", "app.main:app"],
+    "fastapi_app_check_command": ["gunicorn", "--check-config", "--config", "/srv/gunicorn_conf.py", "app.main:app"],
+    "fastapi_app_migrate_command": ["python", "-m", "app.migrate"],
     "fastapi_app_workers": 1,
     "fastapi_app_memory_mib": 256,
     "fastapi_app_disk_reserve": 0,

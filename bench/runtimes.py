@@ -126,6 +126,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             inventory = bench.inventory({HOST: ADDRESS})
             usual: dict[str, Any] = {
                 "fastapi_app_workers": 2,
+                "fastapi_app_command": ["gunicorn", "--config", "/srv/gunicorn_conf.py", "app.main:app"],
                 "fastapi_image_source": "build",
                 "fastapi_image_context": str(bench.directory / "source"),
                 "fastapi_image_build_args": {"BASE_IMAGE": options.base_image},

@@ -34,7 +34,7 @@ SEARCHED = (
 )
 SAID = (
     "journalctl --no-pager --all",
-    "ps axeww",
+    "ps axww",
     "systemctl show '*'",
     "docker ps --all --quiet | xargs --no-run-if-empty docker inspect",
     "docker ps --all --quiet | xargs --no-run-if-empty --max-args=1 docker logs",
@@ -240,23 +240,32 @@ def find_secrets(host: Any, values: Mapping[str, str]) -> list[dict[str, Any]]:
     return found
 
 
-def assert_no_secret(host: Any, values: Mapping[str, str], allowed_paths: Sequence[str] = SECRET_FILES) -> None:
+def assert_no_secret(
+    host: Any, values: Mapping[str, str], allowed_paths: Sequence[str] = SECRET_FILES, app: Promise | None = None
+) -> None:
     """Fail with the place of each value that stands anywhere but in a file that only its owner can read.
 
     Args:
         host: testinfra's host
         values: name and text of the secrets; the texts never appear in a message
         allowed_paths: shell patterns of the files that hold secrets
+        app: whose processes may have them as variables, which only its user and root can read
     """
     __tracebackhide__ = True  # pytest would show the arguments
     assert values, "no secret to look for: that would prove nothing"
     assert all(len(value) >= 12 for value in values.values()), "too short: it would be found by chance"
-    found = find_secrets(host, values)
+    found = [hit for hit in find_secrets(host, values) if not (app and _variable_of(hit, app))]
     in_place = [hit for hit in found if any(fnmatch.fnmatch(hit["place"], pattern) for pattern in allowed_paths)]
     elsewhere = [f"{hit['name']} in {hit['place']}" for hit in found if hit not in in_place]
     assert not elsewhere, elsewhere
     open_to_others = [hit for hit in in_place if int(hit["mode"], 8) & _forbidden(hit["place"])]
     assert not open_to_others, open_to_others
+
+
+def _variable_of(hit: Mapping[str, Any], app: Promise) -> bool:
+    """Whether a secret was found among the variables of a process of the app, and readable for its user alone."""
+    of_process = fnmatch.fnmatch(hit["place"], "/proc/*/environ")
+    return of_process and hit["uid"] == app.uid and not int(hit["mode"], 8) & 0o277
 
 
 def _forbidden(place: str) -> int:

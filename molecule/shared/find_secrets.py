@@ -13,18 +13,20 @@ LARGEST = 64 << 20  # bytes; larger files under these directories are not text
 
 
 def main(values: Mapping[str, str], directories: Iterable[str], commands: Iterable[str]) -> None:
-    """Print a JSON list with the name of the value, the place, and the mode of a file."""
+    """Print a JSON list with the name of the value, the place, and mode and owner of a file."""
     found = []
     for path in (path for directory in directories for path in files(directory)):
-        content, mode = read(path)
+        content, mode, uid = read(path)
         names = [name for name, value in values.items() if value.encode() in content]
-        found += [{"name": name, "place": str(path), "mode": oct(mode)} for name in names]
+        found += [{"name": name, "place": str(path), "mode": oct(mode), "uid": uid} for name in names]
     for command in commands:
         content = subprocess.run(  # noqa: S602 - the commands are the test's own, and need pipes
             command, shell=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
         ).stdout
         found += [
-            {"name": name, "place": command, "mode": ""} for name, value in values.items() if value.encode() in content
+            {"name": name, "place": command, "mode": "", "uid": -1}
+            for name, value in values.items()
+            if value.encode() in content
         ]
     print(json.dumps(found))
 
@@ -46,10 +48,11 @@ def files(directory: str) -> Iterator[Path]:
                 yield path
 
 
-def read(path: Path) -> tuple[bytes, int]:
-    """Content and mode bits; nothing where the file or the process is gone, or has none to give."""
+def read(path: Path) -> tuple[bytes, int, int]:
+    """Content, mode bits and owner; nothing where the file or the process is gone, or has none to give."""
     try:
         with path.open("rb") as stream:
-            return stream.read(), stat.S_IMODE(os.fstat(stream.fileno()).st_mode)
+            status = os.fstat(stream.fileno())
+            return stream.read(), stat.S_IMODE(status.st_mode), status.st_uid
     except OSError:
-        return b"", 0
+        return b"", 0, 0

@@ -113,7 +113,7 @@ def test_only_ssh_and_http_answer_a_neighbour(host: Any) -> None:
 
 
 def test_no_secret_of_the_vault_is_anywhere_but_in_its_file(host: Any, promise: Promise) -> None:
-    assert_no_secret(host, promise.secrets)
+    assert_no_secret(host, promise.secrets, app=promise)
 
 
 def test_a_secret_left_behind_would_be_found(host: Any, promise: Promise) -> None:

@@ -44,7 +44,7 @@ def test_the_slot_has_limits(promise: Promise, slots: list[dict[str, Any]]) -> N
     settings = slots[0]["HostConfig"]
     assert settings["Memory"] == settings["MemorySwap"] == promise.memory_mib << 20
     assert settings["PidsLimit"] == promise.pids
-    assert settings["NanoCpus"] > 0
+    assert settings["CpuQuota"] > 0
 
 
 def test_the_slot_is_locked_down(slots: list[dict[str, Any]]) -> None:

@@ -142,7 +142,7 @@ def test_a_changed_configuration_is_a_release(deployment: Deployment, environmen
     assert_nothing_lost(report)
 
 
-def test_a_changed_secret_is_a_release_and_stays_secret(deployment: Deployment, host: Any) -> None:
+def test_a_changed_secret_is_a_release_and_stays_secret(deployment: Deployment, host: Any, promise: Promise) -> None:
     before = deployment.version()
     canary = "canary-9bY2kQ-of-the-release-scenario"
     outcome = deployment.deploy(
@@ -155,7 +155,7 @@ def test_a_changed_secret_is_a_release_and_stays_secret(deployment: Deployment, 
     assert outcome.code == 0, outcome.output
     assert deployment.version()["release"] != before["release"]
     assert canary not in outcome.output, "not even with --diff -vvv"
-    assert_no_secret(host, {"canary": canary})
+    assert_no_secret(host, {"canary": canary}, app=promise)
 
 
 def test_the_ledger_tells_all_of_it(host: Any, promise: Promise) -> None:

@@ -15,7 +15,9 @@ from typing import Any
 
 from ansible import constants
 from ansible.errors import AnsibleFilterError
+from ansible.utils.display import Display
 from ansible_collections.slipway.fleet.plugins.module_utils.host.durable import write_durably
+from ansible_collections.slipway.fleet.plugins.module_utils.release.words import text_of
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.migrations import schema_revision
 
 _ID_LENGTH = 12
@@ -39,7 +41,12 @@ def secrets_digest(secrets: dict[str, Any], salt: str) -> str:
     A plain hash of a weak secret, in a ledger that many may read, would be an offline test for guesses. The salt (the
     app's name) is fixed, because equal secrets must give equal release ids on all hosts.
     """
-    return _scrypt(json.dumps({str(name): str(value) for name, value in secrets.items()}, sort_keys=True), salt)
+    return _scrypt(json.dumps({str(name): _secret(value) for name, value in secrets.items()}, sort_keys=True), salt)
+
+
+def _secret(value: Any) -> str:
+    """What stands in a secret's file: no newline at its end, which no password has, and a vaulted one easily gets."""
+    return text_of(value).rstrip("\r\n")
 
 
 @functools.lru_cache(maxsize=4)
@@ -61,6 +68,11 @@ def _scrypt(text: str, salt: str) -> str:
 def secret_files(secrets: dict[str, Any], directory: str, owner: int | str) -> list[dict[str, Any]]:
     """Entries for slipway.fleet.tree: the directory, and a file for each secret that only `owner` can read."""
     user = str(owner)
+    if ended := sorted(str(name) for name, value in secrets.items() if _secret(value) != text_of(value)):
+        Display().warning(
+            f"fastapi_app_secrets: a newline at the end of {', '.join(ended)} is left out; in the vault, write it "
+            'in quotes on one line, or with "|-" in place of "|".'
+        )
     entries: list[dict[str, Any]] = [
         {"dest": directory, "state": "directory", "owner": user, "group": user, "mode": "0500"}
     ]
@@ -72,7 +84,7 @@ def secret_files(secrets: dict[str, Any], directory: str, owner: int | str) -> l
         entries.append(
             {
                 "dest": f"{directory}/{name}",
-                "content": str(value),
+                "content": _secret(value),
                 "owner": user,
                 "group": user,
                 "mode": "0400",

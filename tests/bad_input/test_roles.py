@@ -25,7 +25,7 @@ LINKS = {"name": "links", "slots": SLOTS}
 DEBIAN = {"distribution": "Debian", "distribution_major_version": "13", "memtotal_mb": 2048}
 SECRET = "hunter2hunter2hunter2"
 PULL = {"fastapi_image_source": "pull", "fastapi_image_name": "r.invalid/app:1"}
-SYSTEMD = {"fastapi_app_runtime": "systemd"}
+SYSTEMD = {"fastapi_app_runtime": "systemd", "fastapi_app_command": ["gunicorn"]}
 
 # What is right, by role; each case changes one thing of it.
 RIGHT: dict[str, dict[str, Any]] = {
@@ -105,6 +105,22 @@ WRONG: dict[str, dict[str, Case]] = {
             ("fastapi_app_addresses", "db.example.com", "10.0.0.0/8"),
         ),
         "no command": (SYSTEMD | {"fastapi_app_command": []}, ("fastapi_app_command", "program and its arguments")),
+        "secrets as nothing that can be read": (
+            {"fastapi_app_secrets_as": ["variables"]},
+            ("fastapi_app_secrets_as", "must name files"),
+        ),
+        "secrets as something else": (
+            {"fastapi_app_secrets_as": ["vault"]},
+            ("fastapi_app_secrets_as", "files, variables"),
+        ),
+        "more in /tmp than in memory": (
+            {"fastapi_app_tmp_mib": 4096},
+            ("fastapi_app_tmp_mib (4096)", "smaller than fastapi_app_memory_mib (512)"),
+        ),
+        "a migration that is told nothing": (
+            {"fastapi_app_allow_destructive": True, "fastapi_app_migrate_command": ["alembic", "upgrade", "head"]},
+            ("fastapi_app_allow_destructive_arguments", "--allow-destructive"),
+        ),
         "a directory of sockets that is relative": (
             {"fastapi_app_socket_directories": ["run/postgresql"]},
             ("fastapi_app_socket_directories", "run/postgresql", "absolute"),

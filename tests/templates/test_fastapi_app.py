@@ -24,6 +24,7 @@ def role(runtime: str = "systemd", **variables: Any) -> Role:
             "fastapi_app_image": "slipway/links:0123456789ab",
             "fastapi_app_image_content": KEY,
             "fastapi_app_package_content": KEY,
+            "fastapi_app_command": ["gunicorn", "app.main:app"],
             "fastapi_app_secrets": {"SECRET_KEY": PASSWORD, "DATABASE_PASSWORD": PASSWORD},
             "fastapi_app_environment": {"PRICE": '5 % of "$9"'},
             **variables,
@@ -47,7 +48,7 @@ def one(name: str, **variables: Any) -> str:
 
 
 def test_the_unit_runs_the_package_as_the_image_would() -> None:
-    assert one("ExecStart") == '"gunicorn" "--config" "/srv/gunicorn_conf.py" "app.main:app"'
+    assert one("ExecStart").endswith(' "gunicorn" "app.main:app"')
     assert one("WorkingDirectory") == "/srv"
     assert one("BindReadOnlyPaths") == "/opt/slipway/links/packages/0123456789ab/srv:/srv"
     assert one("ExecSearchPath").startswith("/opt/slipway/links/packages/0123456789ab/venv/bin:")
@@ -70,6 +71,18 @@ def test_secrets_are_credentials() -> None:
     assert "ExecStartPre" not in unit(fastapi_app_secrets={})
 
 
+def test_a_launcher_makes_variables_of_secrets() -> None:
+    launched = one("ExecStart")
+    assert launched.startswith('"/bin/sh" "-c" "')
+    assert launched.endswith(' "slipway-launch" "gunicorn" "app.main:app"')
+    plain = '"gunicorn" "app.main:app"'
+    assert one("ExecStart", fastapi_app_secrets_as=["files"]) == one("ExecStart", fastapi_app_secrets={}) == plain
+    line = "x-slipway-secrets: variables"
+    assert line in role("compose").render("compose.yaml.j2").splitlines()
+    assert line not in role("compose", fastapi_app_secrets={}).render("compose.yaml.j2")
+    assert line not in role("compose", fastapi_app_secrets_as=["files"]).render("compose.yaml.j2")
+
+
 def test_the_limits() -> None:
     limits = unit(fastapi_app_memory_mib=300, fastapi_app_cpus=1.5, fastapi_app_pids=99, fastapi_app_stop_grace=50)
     assert limits["MemoryMax"] == ["300M"]
@@ -77,6 +90,7 @@ def test_the_limits() -> None:
     assert limits["TasksMax"] == ["99"]
     assert limits["TimeoutStopSec"] == ["50"]
     assert limits["OOMPolicy"] == ["continue"]
+    assert limits["LimitNOFILE"] == ["65536"]
 
 
 def test_the_filter_of_system_calls_begins_with_what_is_allowed() -> None:
@@ -142,7 +156,53 @@ def test_a_release_is_named_by_the_text_that_is_written(runtime: str, rendered: 
     assert wanted.value(f"lookup('ansible.builtin.template', '{rendered}.j2')") == wanted.render(f"{rendered}.j2")
 
 
+def web(**variables: Any) -> dict[str, Any]:
+    """The service of a slot."""
+    found: dict[str, Any] = yaml.safe_load(role("compose", **variables).render("compose.yaml.j2"))["services"]["web"]
+    return found
+
+
+def test_a_container_is_told_what_the_inventory_says() -> None:
+    environment = web(fastapi_app_environment={"NO": ["a$b"], "GUNICORN_WORKERS": None, "HOME": "/data"})["environment"]
+    assert environment["NO"] == '["a$$b"]'
+    assert environment["HOME"] == "/data"
+    assert environment["RELEASE_SLOT"] == "${SLIPWAY_SLOT}"
+    assert "GUNICORN_WORKERS" not in environment
+    assert web()["environment"]["HOME"] == "/tmp"
+    assert '"HOME=/tmp"' in unit()["Environment"]
+
+
+def test_a_container_runs_the_command_or_that_of_its_image() -> None:
+    assert web(fastapi_app_command=["echo", "$HOME"])["command"] == ["echo", "$$HOME"]
+    assert "command" not in web(fastapi_app_command=[])
+
+
+def test_the_limits_of_a_container() -> None:
+    found = web()
+    assert (found["cpu_quota"], found["cpu_period"], "cpus" in found) == (200000, 100000, False)
+    assert found["ulimits"] == {"nofile": "${SLIPWAY_OPEN_FILES:-65536}"}
+    assert (found["read_only"], found["tmpfs"]) == (True, ["/tmp:mode=1777,noexec,nosuid,size=64m"])
+    found = web(fastapi_app_read_only=False, fastapi_app_tmp_mib=200)
+    assert (found["read_only"], found["tmpfs"]) == (False, ["/tmp:mode=1777,noexec,nosuid,size=200m"])
+
+
+@pytest.mark.parametrize(
+    ("allowed", "said", "words"),
+    [
+        (False, ["--yes"], ["alembic", "upgrade"]),
+        (True, ["--yes"], ["alembic", "upgrade", "--yes"]),
+        (True, [], ["alembic", "upgrade"]),
+    ],
+)
+def test_a_migration_is_told_what_it_knows(allowed: bool, said: list[str], words: list[str]) -> None:
+    found = role(
+        fastapi_app_migrate_command=["alembic", "upgrade"],
+        fastapi_app_allow_destructive=allowed,
+        fastapi_app_allow_destructive_arguments=said,
+    ).value("__fastapi_app_target_new.migrate")
+    assert found == words
+
+
 def test_a_container_sees_the_sockets_that_are_named() -> None:
-    text = role("compose", fastapi_app_socket_directories=["/run/postgresql"]).render("compose.yaml.j2")
-    volumes = yaml.safe_load(text)["services"]["web"]["volumes"]
+    volumes = web(fastapi_app_socket_directories=["/run/postgresql"])["volumes"]
     assert {"type": "bind", "source": "/run/postgresql", "target": "/run/postgresql", "read_only": True} in volumes

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 from pathlib import Path
+from typing import Any
 
 import pytest
-from ansible_collections.slipway.fleet.plugins.module_utils.release.compose import Compose
+import yaml
+from ansible_collections.slipway.fleet.plugins.module_utils.release.compose import Compose, open_files
+from ansible_collections.slipway.fleet.plugins.module_utils.release.launch import by_python, by_shell
 from ansible_collections.slipway.fleet.plugins.module_utils.release.model import SLOTS
 from ansible_collections.slipway.fleet.plugins.module_utils.release.runtime import RuntimeFailed
 
@@ -26,7 +30,13 @@ case "$1 $2" in
     echo migrated; rm -f "$STATE/container"; exit 0;;
   inspect*) cat "$STATE/inspect"; exit 0;;
   "image ls") cat "$STATE/built" 2>/dev/null; exit 0;;
-  "image inspect") cat "$STATE/inspect.fails" >&2 2>/dev/null; exit 1;;
+  "image inspect")
+    if test -e "$STATE/image"; then cat "$STATE/image"; exit 0; fi
+    cat "$STATE/inspect.fails" >&2 2>/dev/null; exit 1;;
+  "create --network") echo looked-at; exit 0;;
+  "cp --follow-link")
+    grep -qxF "${3#looked-at:}" "$STATE/files" && exit 0
+    echo "Error response from daemon: Could not find the file ${3#*:} in container looked-at" >&2; exit 1;;
 esac
 exit 0
 """
@@ -123,3 +133,88 @@ def test_one_that_a_dead_runner_left_is_ended_before_another_starts(tmp_path: Pa
     assert compose.run("one", ["true"], 1.5, "the-migration").returncode == 0
     order = [line.split()[0] for line in asked(state, "rm", "compose")]
     assert order == ["rm", "compose"]
+
+
+def launched(root: Path, state: Path, files: str, command: str = "", **config: Any) -> Path:
+    """A release whose secrets are variables; returns its directory."""
+    directory = releases(root, "links", one="links:1") / "one"
+    text = (directory / "compose.yaml").read_text()
+    (directory / "compose.yaml").write_text(f"x-slipway-secrets: variables\n{text}{command}")
+    (state / "image").write_text(json.dumps([{"Id": "sha256:1", "Config": config}]))
+    (state / "files").write_text(files)
+    return directory
+
+
+def web(directory: Path) -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load((directory / ".launch.yaml").read_text())["services"]["web"]
+    return found
+
+
+def escaped(words: list[str]) -> list[str]:
+    return [word.replace("$", "$$") for word in words]
+
+
+def test_the_launcher_comes_before_what_the_image_says(tmp_path: Path, state: Path) -> None:
+    directory = launched(tmp_path, state, "/bin/sh\n", Entrypoint=["/entry.sh"], Cmd=["serve", "$PORT"])
+    Compose("links", directory.parent, SOCKETS).start("blue", "one")
+    assert web(directory) == {"entrypoint": [*escaped(by_shell()), "/entry.sh"], "command": ["serve", "$$PORT"]}
+    (line,) = asked(state, "compose")
+    assert f"--file {directory}/compose.yaml --file {directory}/.launch.yaml up" in line
+    assert asked(state, "rm") == ["rm --force --volumes looked-at"]
+
+
+def test_the_command_of_the_inventory_stays(tmp_path: Path, state: Path) -> None:
+    directory = launched(tmp_path, state, "/bin/sh\n", "    command: [a]\n", Entrypoint=None, Cmd=["b"])
+    Compose("links", directory.parent, SOCKETS).run("one", ["migrate"], 5, "the-migration")
+    assert web(directory) == {"entrypoint": escaped(by_shell())}
+    (line,) = asked(state, "compose")
+    assert line.endswith("-T web migrate"), "through the entry point"
+
+
+def test_an_image_is_looked_at_once(tmp_path: Path, state: Path) -> None:
+    directory = launched(tmp_path, state, "/bin/sh\n", Cmd=["serve"])
+    compose = Compose("links", directory.parent, SOCKETS)
+    compose.start("blue", "one")
+    compose.start("green", "one")
+    assert len(asked(state, "create")) == 1
+    (state / "image").write_text(json.dumps([{"Id": "sha256:2", "Config": {"Cmd": ["other"]}}]))
+    compose.start("blue", "one")
+    assert web(directory)["command"] == ["other"]
+
+
+def test_an_image_without_a_shell_has_its_python(tmp_path: Path, state: Path) -> None:
+    directory = launched(tmp_path, state, "/opt/bin/python3\n", Cmd=["serve"], Env=["A=1", "PATH=/usr/bin:/opt/bin"])
+    Compose("links", directory.parent, SOCKETS).start("blue", "one")
+    assert web(directory)["entrypoint"] == escaped(by_python("/opt/bin/python3"))
+
+
+def test_an_image_that_cannot_launch_is_refused_by_name(tmp_path: Path, state: Path) -> None:
+    directory = launched(tmp_path, state, "", Entrypoint=["/app"])
+    compose = Compose("links", directory.parent, SOCKETS)
+    for act in (lambda: compose.start("blue", "one"), lambda: compose.run("one", ["a"], 5, "the-check")):
+        with pytest.raises(
+            RuntimeFailed, match=r"image links:1 has neither /bin/sh .* fastapi_app_secrets_as: \[files\]"
+        ):
+            act()
+    assert not asked(state, "compose"), "nothing was started"
+    assert len(asked(state, "rm --force --volumes")) == 2
+    (directory / "compose.yaml").write_text("services:\n  web:\n    image: links:1\n")
+    compose.start("blue", "one")
+    assert len(asked(state, "compose")) == 1
+
+
+def test_an_image_without_a_command_is_refused_by_name(tmp_path: Path, state: Path) -> None:
+    directory = launched(tmp_path, state, "/bin/sh\n")
+    with pytest.raises(RuntimeFailed, match="write one as fastapi_app_command"):
+        Compose("links", directory.parent, SOCKETS).start("blue", "one")
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "wanted", "most"), [("000001ffffffffff", 1 << 30, 1 << 30), ("0", 1 << 30, 4096), ("0", 10, 10)]
+)
+def test_files_as_many_as_the_host_allows(
+    capabilities: str, wanted: int, most: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda _what: (1024, 4096))
+    (tmp_path / "status").write_text(f"Name:\tx\nCapEff:\t{capabilities}\n")
+    assert open_files(wanted, tmp_path / "status") == most

@@ -40,6 +40,18 @@ def test_secret_files_belong_to_the_app_alone() -> None:
     assert (file["dest"], file["content"], file["secret"]) == ("/r/secrets/KEY", "5", True)
 
 
+def test_newlines_at_the_end_of_a_secret_are_left_out_and_said_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(names.Display, "warning", lambda _self, text: said.append(text))
+    secrets = {"KEY": "pa$s\n", "PEM": "one\ntwo\r\n\n", "PLAIN": " x "}
+    contents = {file["dest"]: file["content"] for file in secret_files(secrets, "/r", 1)[1:]}
+    assert contents == {"/r/KEY": "pa$s", "/r/PEM": "one\ntwo", "/r/PLAIN": " x "}
+    (warning,) = said
+    assert "KEY, PEM is left out" in warning
+    assert "pa$s" not in warning
+    assert secrets_digest(secrets, "links") == secrets_digest({**secrets, "KEY": "pa$s"}, "links")
+
+
 @pytest.mark.parametrize("name", ["../x", "a b", "", "1A", "A/B"])
 def test_a_secret_name_cannot_leave_its_directory(name: str) -> None:
     with pytest.raises(AnsibleFilterError, match="letters, digits and underscores"):

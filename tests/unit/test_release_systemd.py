@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 from ansible_collections.slipway.fleet.plugins.module_utils.host.command import Ran
 from ansible_collections.slipway.fleet.plugins.module_utils.release import systemd as systemd_module
+from ansible_collections.slipway.fleet.plugins.module_utils.release.launch import by_shell, launcher_in
 from ansible_collections.slipway.fleet.plugins.module_utils.release.listening import parse_listening, sockets_of
 from ansible_collections.slipway.fleet.plugins.module_utils.release.model import SLOTS, SlotStatus
 from ansible_collections.slipway.fleet.plugins.module_utils.release.runtime import RuntimeFailed
 from ansible_collections.slipway.fleet.plugins.module_utils.release.runtimes import Runtimes
 from ansible_collections.slipway.fleet.plugins.module_utils.release.slots import SlotDirectories
 from ansible_collections.slipway.fleet.plugins.module_utils.release.systemd import Systemd, once, parse_properties
-from ansible_collections.slipway.fleet.plugins.module_utils.release.words import unit_assignment, unit_word
+from ansible_collections.slipway.fleet.plugins.module_utils.release.words import unit_word
 
 RELEASE = "0123456789ab"
 UNIT = """\
@@ -202,6 +203,14 @@ def test_a_one_off_is_the_unit_with_another_command(systemd: Systemd, manager: M
     assert list(systemd.transient.parent.glob("slipway-oneoff-*")) == []
 
 
+def test_a_one_off_begins_with_the_launcher_of_its_release() -> None:
+    launched = " ".join(map(unit_word, [*by_shell(), "gunicorn"]))
+    text = f"[Service]\nExecStartPre=true\nExecStart={launched}\n"
+    (line,) = [line for line in once(["true"], 5, Path("/o"), launcher_in(text)).splitlines() if "true" in line]
+    assert line == "ExecStart=" + launched.replace('"gunicorn"', '"true"')
+    assert launcher_in("[Service]\nExecStart=gunicorn\n") == ""
+
+
 def test_a_one_off_that_takes_too_long(systemd: Systemd, manager: Manager) -> None:
     class Slow(Manager):
         def __call__(self, command: list[str], timeout: float) -> Ran:
@@ -248,23 +257,6 @@ def test_packages_go_with_their_last_release(systemd: Systemd) -> None:
     systemd.discard([RELEASE, "ffffffffffff"])
     assert not package.exists()
     assert list((systemd.releases.parent / "wheels").iterdir()) == []
-
-
-@pytest.mark.parametrize(
-    ("word", "quoted"),
-    [
-        ("plain", '"plain"'),
-        ('a "b" \\', '"a \\"b\\" \\\\"'),
-        ("100% of $HOME", '"100%% of $$HOME"'),
-        ("two\nlines", '"two\\nlines"'),
-    ],
-)
-def test_words_reach_the_process_as_they_are(word: str, quoted: str) -> None:
-    assert unit_word(word) == quoted
-
-
-def test_an_assignment_keeps_its_dollar() -> None:
-    assert unit_assignment("PRICE", "$5 100%") == '"PRICE=$5 100%%"'
 
 
 def test_properties_may_hold_an_equals_sign() -> None:

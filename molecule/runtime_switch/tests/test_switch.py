@@ -10,6 +10,7 @@ from deployment import Deployment, assert_nothing_lost
 ENOUGH = 2000  # requests over all changes
 UNDER_SYSTEMD = {
     "fastapi_app_runtime": "systemd",
+    "fastapi_app_command": ["gunicorn", "--config", "/srv/gunicorn_conf.py", "app.main:app"],
     "fastapi_app_environment": {
         "DATABASE_URL": "postgresql+asyncpg://shortlinks@127.0.0.1:5432/shortlinks",
         "REDIS_URL": "redis://127.0.0.1:6379/0",

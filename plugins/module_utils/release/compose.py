@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import resource
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,12 +15,21 @@ from ..host import command
 from ..host.command import Ran
 from ..host.durable import write_durably
 from ..image.local import CONTENT_LABEL, image_named_in
+from .launch import SHELL, by_python, by_shell
 from .listening import parse_listening
 from .model import SLOTS, SlotStatus
 from .runtime import RuntimeFailed
 from .slots import in_own_directory
+from .words import compose_word
 
 RELEASE_LABEL = "slipway.release"
+# Lines of a release's Compose file: its secrets are variables, too; it has a command of its own.
+LAUNCHED, COMMANDED = "x-slipway-secrets: variables", "    command: "
+_OPEN_FILES = re.compile(r"\$\{SLIPWAY_OPEN_FILES:-(\d+)\}")
+# The bit of CAP_SYS_RESOURCE, with which a limit can be raised (capabilities(7)).
+_RAISES = 1 << 24
+# Where an image that says nothing has its programs.
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 class Compose:
@@ -130,6 +141,8 @@ class Compose:
     def run(self, release: str, words: list[str], timeout: float, name: str) -> Ran:
         """Run a one-off command in `release`, with its environment, secrets, network and limits, outside any slot.
 
+        It goes through the image's entry point, as what runs in a slot does.
+
         Its container is `<app>-oneoff-<name>`. One that was left by a runner which is gone is waited for, as long as a
         new one might take, and then removed; at the limit the container is stopped, not only Docker's client.
         """
@@ -138,7 +151,7 @@ class Compose:
         ran = _ran(
             [
                 *self._command(f"{self.app}-oneoff", release),
-                *("run", "--rm", "--name", container, "--no-deps", "-T", "--entrypoint", words[0], "web", *words[1:]),
+                *("run", "--rm", "--name", container, "--no-deps", "-T", "web", *words),
             ],
             timeout,
             self._environment("oneoff", release),
@@ -167,7 +180,62 @@ class Compose:
         return [line.split()[0] for line in found if line.split()[1:] and line.split()[1] in projects]
 
     def _command(self, project: str, release: str) -> list[str]:
-        return ["docker", "compose", "--project-name", project, "--file", str(self._file(release))]
+        files = [path for file in self._files(release) for path in ("--file", str(file))]
+        return ["docker", "compose", "--project-name", project, *files]
+
+    def _files(self, release: str) -> list[Path]:
+        """The Compose files of a release: its own, and the one that puts the launcher before what the image runs."""
+        file = self._file(release)
+        lines = file.read_text(encoding="utf-8").splitlines()
+        if LAUNCHED not in lines:
+            return [file]
+        return [file, self._launch(release, any(line.startswith(COMMANDED) for line in lines))]
+
+    def _launch(self, release: str, commanded: bool) -> Path:
+        """A Compose file with the image's own entry point, and its own command, behind the launcher.
+
+        Compose cannot say what only the image knows, and a new entry point takes the image's command away. Raises
+        RuntimeFailed where the image has nothing that could launch, or nothing to run.
+        """
+        image = self.image_of(release) or ""
+        found = json.loads(self._docker("image", "inspect", image))[0]
+        path, mark = self.releases / release / ".launch.yaml", f"# For {found['Id']}."
+        if path.is_file() and path.read_text(encoding="utf-8").startswith(mark):
+            return path
+        config = found["Config"]
+        entry, words = config.get("Entrypoint") or [], config.get("Cmd") or []
+        if not commanded and not [*entry, *words]:
+            raise RuntimeFailed(f"the image {image} has no command of its own; write one as fastapi_app_command")
+        entry = [*self._launcher(image, config.get("Env") or []), *entry]
+        lines = [mark, "services:", "  web:", f"    entrypoint: [{', '.join(map(compose_word, entry))}]"]
+        if not commanded:
+            lines.append(f"{COMMANDED}[{', '.join(map(compose_word, words))}]")
+        write_durably(path, "\n".join([*lines, ""]))
+        return path
+
+    def _launcher(self, image: str, environment: list[str]) -> list[str]:
+        """The launcher that the image can run, by what is found in a container that is never started."""
+        container = self._docker("create", "--network", "none", image, "true").strip()
+        try:
+            if self._holds(container, SHELL):
+                return by_shell()
+            path = next((text[5:] for text in environment if text.startswith("PATH=")), _PATH)
+            for directory in path.split(":"):
+                if self._holds(container, python := f"{directory}/python3"):
+                    return by_python(python)
+        finally:
+            self._docker("rm", "--force", "--volumes", container)
+        raise RuntimeFailed(
+            f"the image {image} has neither {SHELL} nor a python3 in {path}, so nothing in it can make variables of "
+            "its secrets; set fastapi_app_secrets_as: [files], and let the app read them from /run/secrets"
+        )
+
+    def _holds(self, container: str, path: str) -> bool:
+        """Whether there is such a file in a container."""
+        ran = _ran(["docker", "cp", "--follow-link", f"{container}:{path}", "-"], 60)
+        if ran.returncode and not any(words in ran.stderr for words in ("No such", "Could not find", "not found")):
+            raise RuntimeFailed(ran.said)
+        return not ran.returncode
 
     def _file(self, release: str) -> Path:
         """The Compose file of a release; of one from before slots had directories a copy that knows them."""
@@ -182,7 +250,9 @@ class Compose:
         return copy
 
     def _environment(self, slot: str, release: str) -> dict[str, str]:
-        return {**os.environ, "SLIPWAY_SLOT": slot, "SLIPWAY_RELEASE": release}
+        files = _OPEN_FILES.search(self._file(release).read_text(encoding="utf-8"))
+        limit = {"SLIPWAY_OPEN_FILES": str(open_files(int(files.group(1))))} if files else {}
+        return {**os.environ, "SLIPWAY_SLOT": slot, "SLIPWAY_RELEASE": release, **limit}
 
     def _compose(self, slot: str, release: str, *arguments: str, timeout: float) -> None:
         words = [*self._command(f"{self.app}-{slot}", release), *arguments]
@@ -190,6 +260,18 @@ class Compose:
 
     def _docker(self, *arguments: str, timeout: float = 60, merge: bool = False) -> str:
         return _checked(["docker", *arguments], timeout, merge=merge)
+
+
+def open_files(wanted: int, status: Path = Path("/proc/self/status")) -> int:
+    """How many files a process can be allowed to have open: on a host that is a container itself perhaps fewer.
+
+    Docker refuses a limit that it cannot set, in words of its own.
+    """
+    found = re.search(r"^CapEff:\s*([0-9a-f]+)$", status.read_text(encoding="ascii"), re.MULTILINE)
+    if found and int(found.group(1), 16) & _RAISES:
+        return wanted
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    return wanted if most == resource.RLIM_INFINITY else min(wanted, most)
 
 
 def _ran(words: list[str], timeout: float, environment: Optional[Mapping[str, str]] = None, merge: bool = False) -> Ran:

@@ -19,16 +19,15 @@ from ..host import command as program
 from ..host.command import Ran
 from ..host.durable import sync_directory, write_durably
 from ..package.packages import Packages
+from .launch import launcher_in
 from .listening import parse_listening, sockets_of
 from .model import SLOTS, SlotStatus
 from .runtime import STAGED_BY, RuntimeFailed
 from .slots import in_own_directory
-from .words import unit_word
+from .words import RELEASE_MARK, SLOT_MARK, unit_word
 
 UNIT = STAGED_BY["systemd"]
 USERS = "sysusers.conf"
-# What the text of a unit says in place of the release and of the slot.
-RELEASE_MARK, SLOT_MARK = "@RELEASE@", "@SLOT@"
 
 _CREDENTIAL = re.compile(r"^LoadCredential=([^:\n]+):(.+)$", re.MULTILINE)
 _DESCRIBED = re.compile(r"\brelease (\S+)")
@@ -150,7 +149,7 @@ class Systemd:
         try:
             drop_in.mkdir(parents=True, exist_ok=True)
             (self.transient / unit).write_text(text, encoding="utf-8")
-            (drop_in / "oneoff.conf").write_text(once(command, timeout, output), encoding="utf-8")
+            (drop_in / "oneoff.conf").write_text(once(command, timeout, output, launcher_in(text)), encoding="utf-8")
             self._systemctl("daemon-reload")
             started = self._systemctl("start", unit, timeout=timeout + 60, check=False)
             values = parse_properties(self._systemctl("show", f"--property={','.join(_PROPERTIES)}", unit).stdout)
@@ -267,8 +266,8 @@ class Systemd:
         return result.stdout
 
 
-def once(command: list[str], timeout: float, output: Path) -> str:
-    """The drop-in that makes one run of a command out of the unit of a release."""
+def once(command: list[str], timeout: float, output: Path, launcher: str = "") -> str:
+    """The drop-in that makes one run of a command out of the unit of a release; `launcher` is what it begins with."""
     return "\n".join(
         (
             "[Unit]",
@@ -278,7 +277,7 @@ def once(command: list[str], timeout: float, output: Path) -> str:
             "Restart=no",
             f"TimeoutStartSec={timeout:.0f}",
             "ExecStart=",
-            f"ExecStart={' '.join(map(unit_word, command))}",
+            f"ExecStart={launcher}{' '.join(map(unit_word, command))}",
             f"StandardOutput=truncate:{output / 'stdout'}",
             f"StandardError=truncate:{output / 'stderr'}",
             "",

@@ -1,6 +1,58 @@
-"""Words of a unit file, quoted so that systemd takes them as they are."""
+"""What an app is told: values as text, and texts quoted so that systemd and Compose leave them alone."""
 
 from __future__ import annotations
+
+import datetime as dt
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+# What the text of a unit says in place of the release and of the slot.
+RELEASE_MARK, SLOT_MARK = "@RELEASE@", "@SLOT@"
+
+
+def told(values: Mapping[str, Any]) -> dict[str, str]:
+    """The variables of an environment as text.
+
+    A text is left as it is, booleans are true and false, lists and dictionaries JSON; what is null is left out.
+    """
+    return {str(name): text_of(value) for name, value in values.items() if value is not None}
+
+
+def text_of(value: Any) -> str:
+    """One value as the text of a variable."""
+    plain = _plain(value)
+    return plain if isinstance(plain, str) else json.dumps(plain, ensure_ascii=False)
+
+
+def _plain(value: Any) -> Any:
+    """What JSON has a word for. Ansible's own containers render an item when it is asked for, so each one is."""
+    if value is None or isinstance(value, (bool, int, float)):
+        return value
+    if isinstance(value, Mapping):
+        return {str(name): _plain(item) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value.isoformat() if isinstance(value, dt.date) else str(value)
+
+
+def compose_word(text: str, marks: Iterable[str] = ()) -> str:
+    """Text in double quotes for a Compose file, in which a dollar is a dollar but in `marks`, which Compose replaces.
+
+    Source: YAML 1.2.2, 5.7 (escaped characters); Compose specification, Interpolation.
+    """
+    escaped = "".join(map(_yaml, text)).replace("$", "$$")
+    for mark in marks:
+        escaped = escaped.replace(mark.replace("$", "$$"), mark)
+    return f'"{escaped}"'
+
+
+def _yaml(character: str) -> str:
+    if character in '"\\':
+        return "\\" + character
+    if character.isprintable():
+        return character
+    return f"\\U{ord(character):08x}"
 
 
 def unit_word(text: str) -> str:
@@ -8,12 +60,20 @@ def unit_word(text: str) -> str:
     return quoted(text).replace("$", "$$")
 
 
-def unit_assignment(name: str, value: object) -> str:
-    """One assignment of Environment=, where a dollar is a dollar."""
-    return quoted(f"{name}={value}")
+def unit_assignment(name: str, value: str, marks: Iterable[str] = ()) -> str:
+    """One assignment of Environment=, where a dollar is a dollar. Of release and slot only `marks` stand for them."""
+    return quoted(f"{name}={value}", marks)
 
 
-def quoted(text: str) -> str:
+def quoted(text: str, marks: Iterable[str] = ()) -> str:
     """Text in double quotes (systemd.syntax(7), Quoting; systemd.unit(5), Specifiers)."""
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n").replace("\t", "\\t")
-    return f'"{escaped}"'.replace("%", "%%")
+    escaped = "".join(map(_systemd, text)).replace("%", "%%")
+    for mark in {RELEASE_MARK, SLOT_MARK} - set(marks):
+        escaped = escaped.replace(mark, mark.replace("@", "\\x40"))
+    return f'"{escaped}"'
+
+
+def _systemd(character: str) -> str:
+    if character in '"\\':
+        return "\\" + character
+    return f"\\x{ord(character):02x}" if character < " " or character == "\x7f" else character

@@ -7,11 +7,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from typing import Any
 
+from ansible_collections.slipway.fleet.plugins.module_utils.release.words import told
 from ansible_collections.slipway.fleet.plugins.plugin_utils.inputs.values import (
     Least,
     Like,
-    NotEmpty,
     Rule,
     Values,
     broken,
@@ -22,6 +23,8 @@ from ansible_collections.slipway.fleet.plugins.plugin_utils.inputs.values import
 _SYSTEMD_NAME = 23
 _VARIABLE, _VARIABLE_USE = "[A-Za-z_][A-Za-z0-9_]*", "letters, digits and underscores, no digit first"
 _PATH, _PATH_USE = "/[A-Za-z0-9/._~?=&-]*", "a path that begins with a slash and has letters, digits and ._~?=&- only"
+# What a process could not be started without, or would be started by another way.
+_NO_SECRETS = {"PATH", "HOME", "IFS", "LD_PRELOAD", "LD_LIBRARY_PATH", "CREDENTIALS_DIRECTORY"}
 # Each value by itself.
 VALUES: tuple[Rule, ...] = (
     Like(
@@ -48,11 +51,12 @@ VALUES: tuple[Rule, ...] = (
         "any|localhost|link-local|multicast|[0-9a-fA-F.:]+(/[0-9]{1,3})?",
         "addresses and networks such as 10.0.0.0/8, or one of any, localhost, link-local, multicast",
     ),
-    NotEmpty("fastapi_app_command", "the program and its arguments, a word for each"),
     Least("fastapi_app_workers", 1),
     Least("fastapi_app_memory_mib", 64),
     Least("fastapi_app_cpus", 0.01),
     Least("fastapi_app_pids", 16),
+    Least("fastapi_app_open_files", 256),
+    Least("fastapi_app_tmp_mib", 1),
     Least("fastapi_app_uid", 1),
     Least("fastapi_app_gate_passes", 1),
     Least("fastapi_app_gate_interval", 0.1),
@@ -83,11 +87,23 @@ def release(value_of: Values) -> Iterator[str]:
             f"fastapi_app_edge_timeout ({edge_timeout}), and fastapi_app_graceful_timeout ({graceful}) smaller than "
             f"fastapi_app_stop_grace ({grace}). Otherwise requests are cut before the app can end them."
         )
+    yield from runs(value_of)
     secrets, environment = value_of("fastapi_app_secrets"), value_of("fastapi_app_environment")
+    yield from variables(environment)
     if names_of := placeholders(secrets):
         yield (
             f"fastapi_app_secrets: {', '.join(names_of)} is empty or a placeholder; set its vault_* variable with "
             "`ansible-vault edit` in vault.yml of this inventory."
+        )
+    if "files" not in value_of("fastapi_app_secrets_as"):
+        yield (
+            "fastapi_app_secrets_as must name files: variables are made of them when a process starts. Write [files, "
+            "variables], or [files] for no variables."
+        )
+    if lost := sorted(set(secrets) & _NO_SECRETS):
+        yield (
+            f"fastapi_app_secrets: {', '.join(lost)} says where programs and files are, and can be no secret; give it "
+            "another name."
         )
     if both := sorted(set(environment) & set(secrets)):
         yield (
@@ -106,6 +122,52 @@ def release(value_of: Values) -> Iterator[str]:
             f"fastapi_app_hardening: {', '.join(unknown)} is no directive of systemd.exec, such as "
             "MemoryDenyWriteExecute."
         )
+
+
+def runs(value_of: Values) -> Iterator[str]:
+    """A sentence for each thing that is wrong with what a release runs, and with what it may use."""
+    systemd = value_of("fastapi_app_runtime") == "systemd"
+    words = value_of("fastapi_app_command")
+    if (systemd and not words) or (words and not words[0]):
+        yield (
+            f"fastapi_app_command is {json.dumps(words)}; write the program and its arguments, a word for each, "
+            'such as [gunicorn, --config, gunicorn_conf.py, "app.main:app"]. Only an image has a command of its own.'
+        )
+    memory, tmp = int(value_of("fastapi_app_memory_mib")), int(value_of("fastapi_app_tmp_mib"))
+    if not systemd and tmp >= memory:
+        yield (
+            f"fastapi_app_tmp_mib ({tmp}) must be smaller than fastapi_app_memory_mib ({memory}): what lies in /tmp is "
+            "memory of the slot. Lower the first, or raise the second."
+        )
+    allowed, said = value_of("fastapi_app_allow_destructive"), value_of("fastapi_app_allow_destructive_arguments")
+    if allowed and value_of("fastapi_app_migrate_command") and not said:
+        yield (
+            "fastapi_app_allow_destructive is true, and fastapi_app_allow_destructive_arguments is empty, so the "
+            "migration's command would not be told; write the words that it knows for that, such as "
+            "[--allow-destructive], or leave the first one out where the command asks for none."
+        )
+
+
+def variables(environment: dict[Any, Any]) -> Iterator[str]:
+    """A sentence for each variable of the environment that would not arrive as it is written."""
+    if read := [name for name in environment if not isinstance(name, str)]:
+        yield (
+            f"a key of fastapi_app_environment is {json.dumps(read[0])}, as YAML reads it; put the name in quotes, "
+            'such as "ON".'
+        )
+    if lost := sorted(name for name, text in told(environment).items() if "\0" in text or not _encodes(text)):
+        yield (
+            f"fastapi_app_environment: {', '.join(lost)} has a character that no variable can hold (NUL, or half of a "
+            "pair of surrogates); take it out, or send the value in base64."
+        )
+
+
+def _encodes(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def command(value_of: Values) -> Iterator[str]:
