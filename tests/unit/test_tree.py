@@ -470,11 +470,7 @@ def test_what_a_file_must_keep_is_not_taken_out_of_it(tmp_path: Path) -> None:
     other = {"dest": str(tmp_path / "new"), "mode": "0644", "content": "x"}
     for check in (True, False):
         with pytest.raises(tree.TreeError, match=r"it serves links, shop \(.*/hba; nothing was changed\)"):
-            put(
-                {"dest": str(tmp_path / "new"), "mode": "0644", "content": "x"},
-                {**hba, "content": "host more all\n"},
-                check=check,
-            )
+            put(other, {**hba, "content": "host more all\n"}, check=check)
     assert snapshot(tmp_path) == before
 
 
