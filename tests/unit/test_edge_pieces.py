@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -169,6 +170,16 @@ def test_what_is_refused_changes_nothing(tmp_path: Path) -> None:
     with pytest.raises(TreeError, match=r"haproxy.cfg is refused by its validator .* nothing was changed"):
         act(options(tmp_path, {"shop": piece("shop", "s")}, edge="frontend edge\n"), check_mode=False)
     assert texts(tmp_path) == before
+
+
+def test_inventories_that_come_at_once_lose_nothing_of_each_other(tmp_path: Path) -> None:
+    apps = [f"app{number}" for number in range(12)]
+    with ThreadPoolExecutor(len(apps)) as pool:
+        runs = [
+            pool.submit(act, options(tmp_path, {app: piece(app, f"{app}.example")}), check_mode=False) for app in apps
+        ]
+    assert all(run.result()["changed"] for run in runs)
+    assert (tmp_path / "haproxy.cfg").read_text().count("\nbackend app_") == len(apps)
 
 
 def test_a_removed_app_leaves_nothing_and_takes_nothing_along(tmp_path: Path) -> None:
