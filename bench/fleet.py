@@ -64,12 +64,6 @@ VARIABLES: dict[str, Any] = {
     "fastapi_app_secrets": dict.fromkeys(
         ("DATABASE_PASSWORD", "REDIS_PASSWORD", "SECRET_KEY"), "only-for-measurements"
     ),
-    "haproxy_apps": [
-        {
-            "name": "shortlinks",
-            "slots": {slot: f"/run/slipway/shortlinks/{slot}/app.sock" for slot in ("blue", "green")},
-        }
-    ],
     "postgres_provider": "native",
     "postgres_database": "shortlinks",
     "postgres_user": "shortlinks",

@@ -61,6 +61,14 @@ options:
       replaces:
         description: Path of a file on the host that a new one takes the place of; a diff shows what differs from that.
         type: str
+      keeps:
+        description:
+          - A regular expression, with one group at most. What it finds in the file that is there, line by line, it must
+            find in the new one, or the task fails before anything is changed.
+        type: str
+      otherwise:
+        description: What is said then. C(%s) stands for what would be lost.
+        type: str
   contents:
     description: Filled by the action plugin with what it rendered. Not for tasks.
     type: str
@@ -121,6 +129,8 @@ ARGUMENTS = {
             "validate": {"type": "str"},
             "secret": {"type": "bool", "default": False, "no_log": False},
             "replaces": {"type": "str"},
+            "keeps": {"type": "str"},
+            "otherwise": {"type": "str"},
         },
     },
     "contents": {"type": "str", "no_log": True},

@@ -170,7 +170,19 @@ WRONG: dict[str, dict[str, Case]] = {
         "no Dockerfile": ({"fastapi_image_dockerfile": "Nofile"}, ("fastapi_image_dockerfile", "Nofile")),
     },
     "haproxy": {
-        "no apps": ({"haproxy_apps": MISSING}, ("haproxy_apps", "missing required")),
+        "no apps": ({"haproxy_apps": MISSING}, ("haproxy_apps is not set", "fastapi_app_name")),
+        "an app of its own with a wrong name": (
+            {"haproxy_apps": MISSING, "fastapi_app_name": "links", "fastapi_app_host_names": ["https://links.example"]},
+            ("https://links.example", "without scheme"),
+        ),
+        "an app of its own that waits too long": (
+            {"haproxy_apps": MISSING, "fastapi_app_name": "links", "fastapi_app_edge_timeout": 300},
+            ("haproxy_client_timeout (75)", "300"),
+        ),
+        "an unknown way with settings of others": (
+            {"haproxy_shared_settings": "merge"},
+            ("haproxy_shared_settings", "refuse, keep, replace"),
+        ),
         "two apps of one name": ({"haproxy_apps": [LINKS, LINKS]}, ("haproxy_apps", "every name must be there once")),
         "neither slots nor servers": ({"haproxy_apps": [{"name": "links"}]}, ("haproxy_apps", "slots", "servers")),
         "one slot": ({"haproxy_apps": [LINKS | {"slots": {"blue": "/x"}}]}, ("haproxy_apps", "blue and green")),

@@ -46,10 +46,10 @@ class Role:
         (given,) = [task[module] for task in tasks if name in task["name"]]
         return Templar(loader=self._loader, variables=self._variables).template(given)
 
-    def render(self, template: str) -> str:
-        """The text of a file below templates/."""
+    def render(self, template: str, **more: Any) -> str:
+        """The text of a file below templates/, with variables that only this file has."""
         source = self.directory / "templates" / template
-        templar = Templar(loader=self._loader, variables=self._variables).copy_with_new_env(
+        templar = Templar(loader=self._loader, variables=self._variables | more).copy_with_new_env(
             searchpath=[str(source.parent)]
         )
         text = templar.template(

@@ -22,6 +22,7 @@ import pytest
 from ansible_collections.slipway.fleet.plugins.module_utils.edge.haproxy import Edge as RuntimeEdge
 from ansible_collections.slipway.fleet.plugins.module_utils.edge.haproxy import EdgeError
 from ansible_collections.slipway.fleet.plugins.module_utils.edge.maintenance import Page, outcome
+from ansible_collections.slipway.fleet.plugins.module_utils.edge.pieces import Present, Wanted, made
 from ansible_collections.slipway.fleet.plugins.modules.balancer import change
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
@@ -32,8 +33,6 @@ FILES = {
     "pages/503.http": "503.http.j2",
     "pages/504.http": "504.http.j2",
     "pages/maintenance.html": "maintenance.html.j2",
-    "maintenance.map": "maintenance.map.j2",
-    "haproxy.cfg": "haproxy.cfg.j2",
 }
 
 
@@ -86,6 +85,13 @@ class Slot:
         Path(str(self.server.server_address)).unlink()
 
 
+def configuration(role: Role) -> dict[str, str]:
+    """The texts of an edge's files on a new host."""
+    pieces = {entry["name"]: role.render("app.cfg.j2", app=entry) for entry in role.value("haproxy_apps")}
+    values = role.value("__haproxy_settings")
+    return made(Present({}), Wanted(pieces, role.render("edge.cfg.j2"), values)).files
+
+
 class Edge:
     """A HAProxy with the role's configuration, on a port of its own."""
 
@@ -98,31 +104,32 @@ class Edge:
         self.log.bind(str(directory / "log"))
         self.log.settimeout(5)
         self.process: subprocess.Popen[bytes] | None = None
-        role = Role(
-            "haproxy",
-            **{
-                "haproxy_apps": [app(directory)],
-                "haproxy_addresses": ["127.0.0.1"],
-                "__haproxy_pages": str(directory / "pages"),
-                "__haproxy_maintenance_map": str(directory / "maintenance.map"),
-                "__haproxy_switched_map": str(directory / "switched.map"),
-                "__haproxy_certificate": str(directory / "site.pem"),
-                "__haproxy_runtime": str(directory),
-                "__haproxy_state_file": str(directory / "server-state"),
-                "__haproxy_log": str(directory / "log"),
-                # Whoever runs the tests is not root, perhaps.
-                "__haproxy_admin_mode": "600",
-                "__haproxy_http_port": self.port,
-                "__haproxy_https_port": self.tls_port,
-                **variables,
-            },
-        )
+        self.variables_of_role: dict[str, Any] = {
+            "haproxy_apps": [app(directory)],
+            "haproxy_addresses": ["127.0.0.1"],
+            "__haproxy_pages": str(directory / "pages"),
+            "__haproxy_maintenance_map": str(directory / "maintenance.map"),
+            "__haproxy_switched_map": str(directory / "switched.map"),
+            "__haproxy_certificate": str(directory / "site.pem"),
+            "__haproxy_runtime": str(directory),
+            "__haproxy_state_file": str(directory / "server-state"),
+            "__haproxy_log": str(directory / "log"),
+            # Whoever runs the tests is not root, perhaps.
+            "__haproxy_admin_mode": "600",
+            "__haproxy_http_port": self.port,
+            "__haproxy_https_port": self.tls_port,
+            **variables,
+        }
+        role = Role("haproxy", **self.variables_of_role)
         (directory / "pages").mkdir()
         (directory / "server-state").touch()
         (directory / "switched.map").touch()
         (directory / "site.pem").write_text(str(variables.get("haproxy_tls_certificate", "")))
         for name, template in FILES.items():
             (directory / name).write_text(role.render(template))
+        (directory / "apps").mkdir()
+        for name, text in configuration(role).items():
+            (directory / name).write_text(text)
 
     def check(self) -> subprocess.CompletedProcess[str]:
         """What `haproxy -c` says."""
@@ -254,7 +261,7 @@ def test_haproxy_accepts_the_configuration(variables: dict[str, Any], tmp_path: 
 
 
 def test_the_runtime_interface_is_where_releases_look_for_it(tmp_path: Path) -> None:
-    text = Role("haproxy", haproxy_apps=[app(tmp_path)]).render("haproxy.cfg.j2")
+    text = configuration(Role("haproxy", haproxy_apps=[app(tmp_path)]))["haproxy.cfg"]
     assert "stats socket /run/haproxy/admin.sock mode 400 level admin\n" in text
     assert "server-state-file /var/lib/haproxy/server-state" in text
     assert "chroot" not in text.replace("without chroot", "")

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from ansible_collections.slipway.fleet.plugins.module_utils.host import files as tree
 
 from tests.templates.rendering import Role
 
@@ -115,6 +117,24 @@ def test_the_rules_read_the_variables_as_ansible_renders_them() -> None:
     assert role().value("__postgres_wrong_values") == []
     (said,) = role(postgres_password="{{ 'change' ~ 'me' }}").value("__postgres_wrong_values")
     assert said.startswith("postgres_password is a placeholder")
+
+
+def served(found: Role, directory: Path) -> list[tree.Change]:
+    """What putting the file that says whom the server lets in would change."""
+    item = {**found.value("__postgres_served_file"), "dest": str(directory / "pg_hba.conf")}
+    return tree.plan(tree.parse([item], {"0": found.render("pg_hba.conf.j2")}), check=True)
+
+
+@pytest.mark.parametrize("provider", ["compose", "native"])
+def test_a_server_of_another_app_is_refused_by_its_database(provider: str, tmp_path: Path) -> None:
+    (tmp_path / "pg_hba.conf").write_text(role(postgres_provider=provider).render("pg_hba.conf.j2"))
+    with pytest.raises(tree.TreeError) as refused:
+        served(role(postgres_database="shop", postgres_user="shop"), tmp_path)
+    assert "serves another app, by database and user: links links_owner." in str(refused.value)
+    assert "in favour of shop shop" in str(refused.value)
+    other = {"compose": "native", "native": "compose"}[provider]
+    served(role(postgres_provider=other), tmp_path)
+    served(role(postgres_publish="10.0.0.5:5432"), tmp_path)
 
 
 def native(**variables: Any) -> Role:

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import hashlib
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from ansible_collections.slipway.fleet.plugins.module_utils.host import files as tree
 
 from tests.templates.rendering import Role
 
@@ -101,3 +103,25 @@ def test_the_packaged_server_reads_our_configuration() -> None:
     files = native.value("__redis_native_files")
     assert "/etc/systemd/system/redis-server.service.d/slipway.conf" in [item["dest"] for item in files]
     assert next(item for item in files if item["dest"].endswith("users.acl"))["owner"] == "redis"
+
+
+def test_a_cache_of_another_app_is_refused_by_its_name(tmp_path: Path) -> None:
+    def put(app: str) -> list[tree.Change]:
+        item = {**Role("redis", redis_app=app).value("__redis_served_file"), "owner": None, "group": None}
+        item["dest"] = str(tmp_path / "app")
+        changes = tree.plan(tree.parse([item], {"0": item["content"]}), check=False)
+        tree.apply(changes)
+        return changes
+
+    assert put("links")
+    assert not put("links")
+    with pytest.raises(tree.TreeError, match=r"serves the app links, .* in favour of shop\."):
+        put("shop")
+    with pytest.raises(tree.TreeError, match="serves the app links"):
+        put("")
+
+
+def test_whose_cache_it_is_comes_from_the_app_of_the_host() -> None:
+    assert Role("redis", fastapi_app_name="links").value("redis_app") == "links"
+    assert Role("redis").value("redis_app") == ""
+    assert Role("redis").value("__redis_served_file.content") == "# Ansible managed\n"

@@ -101,6 +101,9 @@ def test_names_with_tls(certificate: str, known: dict[str, Any], url: str, name:
 def test_names_without_tls() -> None:
     assert asked({"haproxy_apps": [app("Links.example.test")]}) == ("http://web1", "links.example.test")
     assert asked({"haproxy_apps": [app()]}) == ("http://web1", "")
+    assert asked({"fastapi_app_host_names": ["Links.example.test"]}) == ("http://web1", "links.example.test")
+    assert asked({"fastapi_app_host_names": ["*.links.test"]}) == ("http://web1", "www.links.test")
+    assert asked({"haproxy_apps": [app("a.test")], "fastapi_app_host_names": ["b.test"]}) == ("http://web1", "a.test")
 
 
 def test_a_star_is_one_label(tmp_path: Path) -> None:

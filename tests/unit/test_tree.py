@@ -460,3 +460,20 @@ def test_no_content_is_in_the_hosts_log(tmp_path: Path, monkeypatch: pytest.Monk
     assert (tmp_path / "x").read_text() == SECRET
     assert f"{tmp_path}/x" in logged[0]
     assert not any(text in line for line in logged for text in (SECRET, contents))
+
+
+def test_what_a_file_must_keep_is_not_taken_out_of_it(tmp_path: Path) -> None:
+    hba = {"dest": str(tmp_path / "hba"), "mode": "0644", "keeps": r"^host (\S+) all$", "otherwise": "it serves %s"}
+    assert put({**hba, "content": "host links all\nhost shop all\n"})
+    assert put({**hba, "content": "# new\nhost shop all\nhost links all\nhost more all\n"})
+    before = snapshot(tmp_path)
+    other = {"dest": str(tmp_path / "new"), "mode": "0644", "content": "x"}
+    for check in (True, False):
+        with pytest.raises(tree.TreeError, match=r"it serves links, shop \(.*/hba; nothing was changed\)"):
+            put(other, {**hba, "content": "host more all\n"}, check=check)
+    assert snapshot(tmp_path) == before
+
+
+def test_what_is_said_otherwise_belongs_to_what_must_be_kept() -> None:
+    with pytest.raises(tree.TreeError, match="keeps and otherwise are for state file and go together"):
+        tree.parse([{"dest": "/x", "mode": "0644", "keeps": "x"}], {"0": ""})

@@ -161,7 +161,7 @@ class Edge:
         if not self.expected <= set(found):
             raise EdgeError(
                 f"HAProxy has no backend {self.backend} with the servers {' and '.join(sorted(self.expected))}; "
-                "list them in haproxy_apps and run the provision playbook"
+                "run the provision playbook of its inventory"
             )
         return found
 

@@ -50,7 +50,7 @@ class Page:
         if self.app not in declared:
             return (
                 f"the edge of this host knows no app {self.app} (it has {', '.join(sorted(declared)) or 'none'}); "
-                "list it in haproxy_apps and run the provision playbook"
+                "run the provision playbook of its inventory"
             )
         if wanted == OFF and declared[self.app] == ON:
             return (

@@ -18,6 +18,7 @@ from __future__ import annotations
 import grp
 import os
 import pwd
+import re
 import shlex
 import shutil
 import stat
@@ -58,6 +59,8 @@ class Item:
     validate: Optional[str] = None
     secret: bool = False
     replaces: str = ""
+    keeps: str = ""
+    otherwise: str = ""
 
 
 @dataclass(frozen=True)
@@ -117,6 +120,8 @@ def _parse_item(options: Mapping[str, Any], content: str | None) -> Item:
         raise TreeError(f"state {state} has no content")
     if state == "link" and not options.get("src"):
         raise TreeError("a link needs src, the path it leads to")
+    if bool(options.get("keeps")) != bool(options.get("otherwise")) or (options.get("keeps") and state != "file"):
+        raise TreeError("keeps and otherwise are for state file and go together")
     if validate and (state != "file" or "%s" not in validate):
         raise TreeError("validate is for state file and must contain %s, which stands for the file to check")
     return Item(
@@ -130,6 +135,8 @@ def _parse_item(options: Mapping[str, Any], content: str | None) -> Item:
         validate=validate,
         secret=bool(options.get("secret")),
         replaces=str(options.get("replaces") or ""),
+        keeps=str(options.get("keeps") or ""),
+        otherwise=str(options.get("otherwise") or ""),
     )
 
 
@@ -224,6 +231,7 @@ def _compare(item: Item, attributes: Attributes) -> Change | None:
     if item.state == "file":
         before = item.dest.read_bytes() if stat.S_ISREG(status.st_mode) else b""
     content = item.state == "file" and (before != item.content or not stat.S_ISREG(status.st_mode))
+    _require_kept(item, before)
     differing = attributes.missing_in(status)
     if not content and not differing:
         return None
@@ -231,6 +239,16 @@ def _compare(item: Item, attributes: Attributes) -> Change | None:
     if differing:
         diff.append(_attributes_diff(item, attributes, status))
     return Change(item, attributes, False, content, tuple(diff))
+
+
+def _require_kept(item: Item, before: bytes) -> None:
+    if not item.keeps:
+        return
+    had, has = (
+        set(re.findall(item.keeps, text.decode(errors="replace"), re.MULTILINE)) for text in (before, item.content)
+    )
+    if lost := sorted(had - has):
+        raise TreeError(f"{item.otherwise.replace('%s', ', '.join(lost))} ({item.dest}; nothing was changed)")
 
 
 def _compare_link(item: Item, attributes: Attributes, status: os.stat_result | None) -> Change | None:

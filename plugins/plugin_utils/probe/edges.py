@@ -81,13 +81,23 @@ def named_by_operator(url: str, known: Mapping[str, Any], app: str) -> Edge:
 
 
 def host_names(host: str, known: Mapping[str, Any], app: str) -> list[str]:
-    """The names under which an edge serves the app; none where it does for every name. Raises Unaskable."""
+    """The names under which an edge serves the app; none where it does for every name. Raises Unaskable.
+
+    A host that serves needs no haproxy_apps: role haproxy makes it of the app's own variables.
+    """
+    if known.get("haproxy_apps") is None:
+        return [plain(name) for name in known.get("fastapi_app_host_names") or ()]
     apps = [entry for entry in known.get("haproxy_apps") or () if isinstance(entry, Mapping)]
     mine = [entry for entry in apps if entry.get("name") == app]
     if apps and not mine and host:
         served = ", ".join(str(entry.get("name")) for entry in apps)
         raise Unaskable(f"the edge of {host} serves {served} and not {app} (haproxy_apps)")
-    return [str(name).lower() for entry in mine for name in entry.get("host_names") or ()]
+    return [plain(name) for entry in mine for name in entry.get("host_names") or ()]
+
+
+def plain(name: Any) -> str:
+    """A name that can be asked for, of one that may stand for all below another."""
+    return str(name).lower().replace("*", "www", 1)
 
 
 def address_of(host: str, known: Mapping[str, Any]) -> str:

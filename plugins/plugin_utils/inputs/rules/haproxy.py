@@ -91,12 +91,12 @@ def _servers(servers: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 def _host_names(apps: Sequence[App]) -> Iterator[str]:
     for_any = [str(app["name"]) for app in apps if not app.get("host_names")]
     names = [str(name) for app in apps for name in app.get("host_names") or ()]
-    plain = _are_once([name.lower() for name in names]) and _all_like("[A-Za-z0-9.-]+", names)
+    plain = _are_once([name.lower() for name in names]) and _all_like(r"(\*\.)?[A-Za-z0-9.-]+", names)
     if len(for_any) > 1 or not plain:
         yield (
             "haproxy_apps: a host name can belong to one app only, and only one app can do without host_names. Without "
-            f"are {', '.join(for_any) or 'none'}; the names are {', '.join(names) or 'none'} (plain names, without "
-            "scheme and port)."
+            f"are {', '.join(for_any) or 'none'}; the names are {', '.join(names) or 'none'} (plain names, or *. "
+            "and one for all below it, without scheme and port)."
         )
 
 

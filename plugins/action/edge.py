@@ -1,0 +1,38 @@
+# Copyright: Slipway contributors
+# SPDX-License-Identifier: MIT
+"""Controller part of slipway.fleet.edge: renders the edge and each app's piece and sends them in one call."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import Any
+
+from ansible.plugins.action import ActionBase
+from ansible_collections.slipway.fleet.plugins.plugin_utils.controller.files import rendered
+
+
+class ActionModule(ActionBase):  # type: ignore[misc]
+    """See the module of the same name for the options."""
+
+    _requires_connection = True
+    TRANSFERS_FILES = False
+
+    def run(self, tmp: Any = None, task_vars: Any = None) -> dict[str, Any]:
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        options = dict(self._task.args)
+        apps = options.get("apps") or []
+        files, contents = rendered(self, self._templar, options.get("files") or [], task_vars)
+        pieces = {}
+        for app in apps:
+            (text,) = self._texts({"src": options["piece"], "dest": app["name"]}, {**task_vars, "app": app})
+            pieces[app["name"]] = text
+        sent: dict[str, Any] = {"files": contents, "pieces": pieces}
+        if options.get("edge"):
+            (sent["edge"],) = self._texts({"src": options["edge"], "dest": "edge.cfg"}, task_vars)
+        arguments = {**options, "files": files, "contents": base64.b64encode(json.dumps(sent).encode()).decode()}
+        result.update(self._execute_module("slipway.fleet.edge", module_args=arguments, task_vars=task_vars))
+        return result
+
+    def _texts(self, item: dict[str, Any], variables: Any) -> list[str]:
+        return list(rendered(self, self._templar, [item], variables)[1].values())

@@ -1,0 +1,273 @@
+"""Each app's own piece of an edge, and the one configuration that is put together from all of them.
+
+In HAProxy's directory `edge.cfg` has what is every app's (global, defaults, the frontend up to its last rule), each
+`apps/<app>.cfg` has the backend of one app with its names and whether its maintenance page is shown, and `haproxy.cfg`
+is made of these. An inventory brings its own pieces and leaves the others as they are. HAProxy reads one file, so that
+one rename changes everything, `haproxy -c` reads what will run, and a host from before there were pieces needs a
+reload and no restart.
+
+`edge.json` says of which apps' inventory the settings of the edge are, and what they were.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Optional
+
+from ..host.errors import Damaged
+from .haproxy import EdgeError
+
+REFUSE, KEEP, REPLACE = SHARED_SETTINGS = ("refuse", "keep", "replace")
+# The name that was asked for, without its port; `host_only` would be the word for it from HAProxy 2.5 on.
+ASKED = "req.hdr(Host),field(1,:),lower"
+HEADER = """\
+# Put together from edge.cfg and apps/*.cfg beside it by the role haproxy; what is changed here is lost.
+"""
+MAP_HEADER = "# Apps and whether their maintenance page is shown, as the variables of their inventories say.\n"
+
+_NAME = re.compile(r"^# host name: (\S+)$", re.MULTILINE)
+_SHOWN = re.compile(r"^# maintenance: on$", re.MULTILINE)
+_BACKEND = re.compile(r"^backend app_([a-z][a-z0-9-]*)$", re.MULTILINE)
+# What the version before pieces wrote: the names of an app in the frontend, and what follows an app's backend.
+_ROUTE = re.compile(r"^    (?:use|default)_backend .*\n", re.MULTILINE)
+_ROUTE_TO = "^    use_backend app_{app} if .* -m str (.+) }}$"
+_NEXT_SECTION = re.compile(r"^(?=\S)", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Piece:
+    """What one app has at an edge. Without host names it gets every request that is for no other app."""
+
+    app: str
+    text: str
+    host_names: tuple[str, ...] = ()
+    maintenance: bool = False
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The settings of an edge by their variables, and the apps of the inventory that they are from."""
+
+    apps: tuple[str, ...] = ()
+    values: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Present:
+    """What there is on a host. `settings` is None where no inventory has said whose the settings are."""
+
+    pieces: Mapping[str, Piece]
+    edge: str = ""
+    settings: Optional[Settings] = None
+
+
+def parse(app: str, text: str) -> Piece:
+    """A file of `apps/`."""
+    return Piece(app, text, tuple(name.lower() for name in _NAME.findall(text)), bool(_SHOWN.search(text)))
+
+
+def present(directory: Path, maintenance: Mapping[str, str]) -> Present:
+    """What there is in HAProxy's directory, also as the version before pieces wrote it.
+
+    Args:
+        directory: where haproxy.cfg is
+        maintenance: the map of the apps' pages, for a host from before pieces
+
+    Raises Damaged when the record of the settings cannot be read, and OSError.
+    """
+    if not (directory / "edge.cfg").exists():
+        return _present_before(directory / "haproxy.cfg", maintenance)
+    pieces = {path.stem: parse(path.stem, path.read_text()) for path in sorted((directory / "apps").glob("[!.]*.cfg"))}
+    return Present(pieces, (directory / "edge.cfg").read_text(), _settings(directory / "edge.json"))
+
+
+def _settings(path: Path) -> Optional[Settings]:
+    try:
+        found = json.loads(path.read_text())
+        return Settings(tuple(found["apps"]), dict(found["settings"]))
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError) as error:
+        raise Damaged(f"{path} cannot be read ({error}); remove it and run the provision playbook again") from error
+
+
+def _present_before(path: Path, maintenance: Mapping[str, str]) -> Present:
+    text = path.read_text() if path.is_file() else ""
+    pieces = {}
+    for start in _BACKEND.finditer(text):
+        app = start[1]
+        end = _NEXT_SECTION.search(text, start.end() + 1)
+        block = text[start.start() : end.start() if end else len(text)].rstrip() + "\n"
+        names = [name for line in re.findall(_ROUTE_TO.format(app=app), text, re.MULTILINE) for name in line.split()]
+        about = [f"# host name: {name}\n" for name in names] + ["# maintenance: on\n"] * (maintenance.get(app) == "on")
+        taken = f"# Ansible managed\n# Taken over from haproxy.cfg as an earlier version wrote it.\n{''.join(about)}"
+        pieces[app] = parse(app, taken + block)
+    first = _ROUTE.search(text)
+    return Present(pieces, text[: first.start()].rstrip() + "\n" if pieces and first else "")
+
+
+def conflicts(mine: Sequence[Piece], others: Sequence[Piece]) -> Iterator[str]:
+    """A sentence for each thing that an app of this inventory and one of another cannot both have."""
+    for piece in mine:
+        for other in others:
+            if not piece.host_names and not other.host_names:
+                yield (
+                    f"{piece.app} has no host names and takes every request, and so does {other.app}, which is behind "
+                    "this edge already from an inventory of its own; set fastapi_app_host_names of one of them and "
+                    "provision that one first"
+                )
+            if both := sorted(set(piece.host_names) & set(other.host_names)):
+                yield (
+                    f"{', '.join(both)} is a host name of {other.app}, which is behind this edge already; take it out "
+                    f"of fastapi_app_host_names of {piece.app}, or of {other.app} and provision that one first"
+                )
+
+
+def settled(
+    found: Present, mine: Sequence[str], wanted: Mapping[str, Any], shared: str
+) -> tuple[Optional[Settings], list[str]]:
+    """Whose settings the edge is to have, None to leave those that it has; and a sentence for what is refused.
+
+    They are this inventory's where they were before or nobody's app is behind the edge. An inventory whose apps came to
+    the edge of others has the same settings, or says by `shared` whether it keeps or replaces those.
+    """
+    own = Settings(tuple(sorted(mine)), wanted)
+    known = found.settings
+    if not _of_others(found, set(mine)):
+        return own, []
+    if known is None:
+        refused = _unknown(sorted(found.pieces))
+    elif differing := _differing(known.values, wanted):
+        refused = _refused(known, wanted, differing)
+    else:
+        return known, []
+    return own if shared == REPLACE else None, [refused] if shared == REFUSE else []
+
+
+def _of_others(found: Present, mine: set[str]) -> bool:
+    """Whether the settings are of an inventory that has an app behind this edge and is not this one."""
+    if found.settings is None:
+        return bool(found.pieces) and not mine & set(found.pieces)
+    whose = set(found.settings.apps)
+    return not whose & mine and bool(whose & set(found.pieces))
+
+
+def _differing(known: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
+    """Names of what both have and not the same."""
+    return sorted(name for name in set(known) & set(wanted) if _comparable(known[name]) != _comparable(wanted[name]))
+
+
+def _comparable(value: Any) -> str:
+    """A controller may send a number as text."""
+    return json.dumps(value, sort_keys=True).replace('"', "")
+
+
+def _unknown(others: Sequence[str]) -> str:
+    return (
+        f"this edge serves {', '.join(others)}, and was made by a version that did not say with which settings; run "
+        "the provision playbook for that app first, or say haproxy_shared_settings: keep to leave them as they are"
+    )
+
+
+def _refused(known: Settings, wanted: Mapping[str, Any], names: Sequence[str]) -> str:
+    def shown(values: Mapping[str, Any], name: str) -> str:
+        secret = "certificate" in name
+        return ("another" if values[name] else "none") if secret else json.dumps(values[name])
+
+    told = [f"{name} (there {shown(known.values, name)}, here {shown(wanted, name)})" for name in names]
+    return (
+        f"the settings of this edge are those of {', '.join(known.apps)}, from an inventory of its own, and differ "
+        f"from the ones here: {'; '.join(told)}. Give both the same, or set haproxy_shared_settings: keep to leave "
+        "them as they are, or replace to change them for every app of this edge"
+    )
+
+
+def routes(pieces: Iterable[Piece]) -> list[str]:
+    """The frontend's last rules: names told in full first, then stars, longer ones first, then who takes the rest."""
+    named = [(name, piece.app) for piece in pieces for name in piece.host_names]
+    full = sorted(one for one in named if not one[0].startswith("*"))
+    stars = sorted((one for one in named if one[0].startswith("*")), key=lambda one: (-len(one[0]), one))
+    rest = next((f"app_{piece.app}" for piece in pieces if not piece.host_names), "no_app")
+    return [
+        *(f"use_backend app_{app} if {{ {ASKED} -m str {name} }}" for name, app in full),
+        *(f"use_backend app_{app} if {{ {ASKED} -m end {name[1:]} }}" for name, app in stars),
+        f"default_backend {rest}",
+    ]
+
+
+def assembled(edge: str, pieces: Mapping[str, Piece]) -> str:
+    """The text of haproxy.cfg."""
+    ordered = [pieces[app] for app in sorted(pieces)]
+    lines = "".join(f"    {route}\n" for route in routes(ordered))
+    nobody = "# Asked under a name that no app has.\nbackend no_app\n    http-request deny deny_status 421\n"
+    return "\n".join([HEADER + edge.rstrip() + "\n", lines, *(piece.text.rstrip() + "\n" for piece in ordered), nobody])
+
+
+def maintenance_map(pieces: Mapping[str, Piece]) -> str:
+    return MAP_HEADER + "".join(f"{app} {'on' if pieces[app].maintenance else 'off'}\n" for app in sorted(pieces))
+
+
+def record(settings: Settings) -> str:
+    """The text of edge.json."""
+    return json.dumps({"apps": list(settings.apps), "settings": dict(settings.values)}, indent=2, sort_keys=True) + "\n"
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What an inventory wants of an edge: its settings with their configuration, and its apps' pieces by name.
+
+    Without `edge` the settings stay as they are (a removal).
+    """
+
+    pieces: Mapping[str, str]
+    edge: Optional[str] = None
+    values: Mapping[str, Any] = field(default_factory=dict)
+    shared: str = REFUSE
+    removed: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Made:
+    """The texts of an edge's files. `kept`: the settings of the edge stay another inventory's."""
+
+    edge: str
+    pieces: Mapping[str, Piece]
+    settings: Optional[Settings]
+    kept: bool = False
+
+    @property
+    def files(self) -> dict[str, str]:
+        """By their path in HAProxy's directory, haproxy.cfg last: until it is there, what runs is what was there."""
+        found = {"edge.cfg": self.edge, **{f"apps/{app}.cfg": piece.text for app, piece in self.pieces.items()}}
+        if self.settings:
+            found["edge.json"] = record(self.settings)
+        return {
+            **found,
+            "maintenance.map": maintenance_map(self.pieces),
+            "haproxy.cfg": assembled(self.edge, self.pieces),
+        }
+
+
+def made(found: Present, wanted: Wanted) -> Made:
+    """What an edge becomes. Raises EdgeError with every reason why it cannot, before anything is changed."""
+    mine = [parse(app, text) for app, text in wanted.pieces.items()]
+    gone = wanted.removed | set(wanted.pieces)
+    others = {app: piece for app, piece in found.pieces.items() if app not in gone}
+    problems = list(conflicts(mine, list(others.values())))
+    settings, kept = found.settings, True
+    if wanted.edge is not None:
+        settings, refused = settled(found, list(wanted.pieces), wanted.values, wanted.shared)
+        problems += refused
+        kept = settings is None
+        settings = found.settings if kept else settings
+    if problems:
+        raise EdgeError(f"Nothing was changed: {'. And '.join(problems)}.")
+    if settings and wanted.removed:
+        left = tuple(app for app in settings.apps if app not in wanted.removed)
+        settings = Settings(left, settings.values)
+    edge = found.edge if kept or wanted.edge is None else wanted.edge
+    return Made(edge, {**others, **{piece.app: piece for piece in mine}}, settings, kept)

@@ -1,0 +1,220 @@
+#!/usr/bin/python
+# Copyright: Slipway contributors
+# SPDX-License-Identifier: MIT
+"""Host part of slipway.fleet.edge: puts the edge together from the pieces of its apps."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: edge
+short_description: Put the configuration of an edge together from a piece of each app
+description:
+  - Every app has a piece of its own in C(apps/) of HAProxy's directory. Those of this run are written, those of other
+    inventories stay, and C(haproxy.cfg) is put together from all of them and read by C(haproxy -c) before anything is
+    replaced.
+  - Refused before anything is changed is a name that another app has, a second app without names, and other settings
+    than those of the inventory whose apps were there first.
+  - A configuration of the version before pieces is taken apart, with the blocks of apps that are not in this run.
+options:
+  directory:
+    description: HAProxy's directory.
+    type: path
+    required: true
+  files:
+    description: What else the configuration needs, as in M(slipway.fleet.tree).
+    type: list
+    elements: dict
+    default: []
+  edge:
+    description: Template of what is every app's. Without it that stays as it is.
+    type: str
+  piece:
+    description: Template of the piece of an app, which is C(app) in it.
+    type: str
+  apps:
+    description: The apps of this run, as C(haproxy_apps) has them.
+    type: list
+    elements: dict
+    default: []
+  settings:
+    description: The variables that are every app's, by name. A secret is a digest.
+    type: dict
+    default: {}
+  shared_settings:
+    description: What happens where another inventory's apps are behind this edge with other settings.
+    type: str
+    choices: [refuse, keep, replace]
+    default: refuse
+  removed:
+    description: Apps whose piece goes, with what operators switched for them.
+    type: list
+    elements: str
+    default: []
+  switched:
+    description: Map of the maintenance pages that operators switched.
+    type: path
+  owner:
+    description: Owner of the files.
+    type: str
+    default: root
+  group:
+    description: Group that may read the configuration.
+    type: str
+    default: haproxy
+  validate:
+    description: A command in which C(%s) stands for the file to check.
+    type: str
+    default: haproxy -c -f %s
+  contents:
+    description: Filled by the action plugin with what it rendered. Not for tasks.
+    type: str
+extends_documentation_fragment: [slipway.fleet.of_the_roles]
+author: [Slipway contributors]
+attributes:
+  check_mode: {description: Tells what would change, and refuses what would be refused., support: full}
+  diff_mode: {description: Shows the files before and after., support: full}
+"""
+
+EXAMPLES = r"""
+- name: Configure HAProxy
+  slipway.fleet.edge:
+    directory: /etc/haproxy
+    edge: edge.cfg.j2
+    piece: app.cfg.j2
+    apps: "{{ haproxy_apps }}"
+    settings: {haproxy_request_timeout: 10}
+  notify: Reload HAProxy
+"""
+
+RETURN = r"""
+changed_paths:
+  description: The paths that were changed, or would be in check mode.
+  returned: success
+  type: list
+  elements: str
+  sample: [/etc/haproxy/apps/shortlinks.cfg, /etc/haproxy/haproxy.cfg]
+kept:
+  description: Whether the settings of the edge stay those of another inventory.
+  returned: success
+  type: bool
+"""
+
+import base64
+import fcntl
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ..module_utils.edge.maintenance import read, render
+from ..module_utils.edge.pieces import SHARED_SETTINGS, Made, Present, Wanted, made, present
+from ..module_utils.host import files as tree
+from ..module_utils.host.errors import SlipwayError
+
+ARGUMENTS: dict[str, Any] = {
+    "directory": {"type": "path", "required": True},
+    "files": {"type": "list", "elements": "dict", "default": []},
+    "edge": {"type": "str"},
+    "piece": {"type": "str"},
+    "apps": {"type": "list", "elements": "dict", "default": []},
+    "settings": {"type": "dict", "default": {}},
+    "shared_settings": {"type": "str", "choices": list(SHARED_SETTINGS), "default": "refuse"},
+    "removed": {"type": "list", "elements": "str", "default": []},
+    "switched": {"type": "path"},
+    "owner": {"type": "str", "default": "root"},
+    "group": {"type": "str", "default": "haproxy"},
+    "validate": {"type": "str", "default": "haproxy -c -f %s"},
+    "contents": {"type": "str", "no_log": True},
+}
+
+
+@contextmanager
+def alone(directory: Path) -> Iterator[None]:
+    """One run at a time puts an edge together: it reads the pieces of others. A fresh host has nothing to lock."""
+    try:
+        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        yield
+        return
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def listed(options: Mapping[str, Any], found: Present, edge: Made) -> list[dict[str, Any]]:
+    """The edge's own files as slipway.fleet.tree lists them, with their contents."""
+    directory = options["directory"]
+    for_haproxy = {"owner": options["owner"], "group": options["group"], "mode": "0640"}
+    for_all = {**for_haproxy, "mode": "0644"}
+    items: list[dict[str, Any]] = [
+        {"dest": f"{directory}/apps", "state": "directory", **for_haproxy, "mode": "0750"},
+        *(
+            {"dest": f"{directory}/apps/{app}.cfg", "state": "absent"}
+            for app in sorted(set(found.pieces) - set(edge.pieces))
+        ),
+    ]
+    for path, content in edge.files.items():
+        attributes = {"maintenance.map": for_all, "edge.json": {**for_all, "mode": "0600"}}.get(path, for_haproxy)
+        validate = {"validate": options["validate"]} if path == "haproxy.cfg" else {}
+        items.append({"dest": f"{directory}/{path}", "content": content, **attributes, **validate})
+    if options["removed"] and options["switched"]:
+        before = read(Path(options["switched"]))
+        left = {app: value for app, value in before.items() if app not in options["removed"]}
+        if left != before:
+            items.insert(0, {"dest": options["switched"], "content": render(left), **for_all})
+    return items
+
+
+def act(options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
+    """Bring the edge to what the task says and return its result. Raises SlipwayError and OSError."""
+    directory = Path(options["directory"])
+    rendered = json.loads(base64.b64decode(options["contents"] or "e30="))
+    wanted = Wanted(
+        pieces=rendered.get("pieces", {}),
+        edge=rendered.get("edge"),
+        values=options["settings"],
+        shared=options["shared_settings"],
+        removed=frozenset(options["removed"]),
+    )
+    with alone(directory):
+        found = present(directory, read(directory / "maintenance.map"))
+        edge = made(found, wanted)
+        items = tree.parse(options["files"], rendered.get("files", {}))
+        # A removal from a host without an edge has nothing to do.
+        if edge.edge:
+            own = listed(options, found, edge)
+            texts = {str(number): item.pop("content") for number, item in enumerate(own) if "content" in item}
+            items += tree.parse(own, texts)
+        changes = tree.plan(items, check_mode)
+        if not check_mode:
+            tree.apply(changes)
+    return {
+        "changed": bool(changes),
+        "changed_paths": [str(change.item.dest) for change in changes],
+        "kept": edge.kept,
+        "diff": [part for change in changes for part in change.diff],
+    }
+
+
+def main() -> None:
+    module = AnsibleModule(ARGUMENTS, supports_check_mode=True)
+    result: dict[str, Any] = {}
+    try:
+        result = act(module.params, module.check_mode)
+    except SlipwayError as error:
+        module.fail_json(msg=str(error))
+    except OSError as error:
+        module.fail_json(msg=f"Nothing was changed: {error.filename} cannot be read ({error.strerror}).")
+    if not module._diff:
+        result.pop("diff")
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,219 @@
+"""Apps of several inventories behind one edge, and hosts from before apps had pieces: with a real HAProxy."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.slipway.fleet.plugins.module_utils.edge.haproxy import Edge as RuntimeEdge
+from ansible_collections.slipway.fleet.plugins.module_utils.host.files import TreeError
+from ansible_collections.slipway.fleet.plugins.modules.edge import act
+
+from tests.templates.rendering import Role
+from tests.templates.test_haproxy import Edge, Slot, app, configuration, haproxy, wait_for
+
+BEFORE = Path(__file__).with_name("before_pieces.cfg")
+
+
+class Shared(Edge):
+    """An edge under a master process, as on a host, provisioned by inventories of their own."""
+
+    def provision(self, *apps: dict[str, Any], **variables: Any) -> dict[str, Any]:
+        """What role haproxy does on the host in one run, the reload included."""
+        role = Role("haproxy", **{**self.variables_of_role, "haproxy_apps": list(apps), **variables})
+        pieces = {entry["name"]: role.render("app.cfg.j2", app=entry) for entry in apps}
+        sent = {"files": {}, "pieces": pieces, "edge": role.render("edge.cfg.j2")}
+        return self.apply(sent, settings=role.value("__haproxy_settings"))
+
+    def remove(self, name: str) -> dict[str, Any]:
+        return self.apply({"files": {}, "pieces": {}}, removed=[name])
+
+    def apply(self, sent: dict[str, Any], **more: Any) -> dict[str, Any]:
+        result = act(
+            {
+                "directory": str(self.directory),
+                "files": [],
+                "settings": {},
+                "shared_settings": "refuse",
+                "removed": [],
+                "switched": str(self.directory / "switched.map"),
+                "owner": str(os.getuid()),
+                "group": str(os.getgid()),
+                "validate": f"{haproxy()} -c -f %s",
+                "contents": base64.b64encode(json.dumps(sent).encode()).decode(),
+                **more,
+            },
+            check_mode=False,
+        )
+        if result["changed"]:
+            self.reload()
+        return result
+
+    def start(self) -> None:
+        command = [haproxy(), "-W", "-db", "-f", str(self.directory / "haproxy.cfg")]
+        self.process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+        wait_for(self._listens)
+
+    def reload(self) -> None:
+        """A new worker; the master sees a signal that comes before its loop with the next one only."""
+        assert self.process
+        master, before, last = self.process, self.worker(), 0.0
+
+        def has_come() -> bool:
+            nonlocal last
+            if time.monotonic() - last > 2:
+                master.send_signal(signal.SIGUSR2)
+                last = time.monotonic()
+            return self.worker() != before
+
+        wait_for(has_come)
+
+    def worker(self) -> str:
+        return next(line for line in self.ask("show info").splitlines() if line.startswith("Pid:"))
+
+    def slot_of(self, host: str) -> str:
+        response, body = self.get("/x", Host=host)
+        return str(json.loads(body)["slot"]) if response.status == 200 else str(response.status)
+
+    def serving(self, name: str) -> set[str]:
+        edge = RuntimeEdge(str(self.directory / "admin.sock"), f"app_{name}", str(self.directory / "server-state"))
+        return {slot for slot, server in edge.servers().items() if server.enabled and slot in ("blue", "green")}
+
+    def switch(self, name: str, slot: str) -> None:
+        """Take a slot out, as a release does."""
+        edge = RuntimeEdge(str(self.directory / "admin.sock"), f"app_{name}", str(self.directory / "server-state"))
+        edge.set_state(slot, "drain")
+
+
+@pytest.fixture
+def shared(tmp_path: Path) -> Iterator[Shared]:
+    """The edge of an app links with two slots, with those of an app shop beside it."""
+    slots = [
+        Slot(str(tmp_path / f"{name}-{slot}.sock"), f"{name} {slot}")
+        for name in ("links", "shop")
+        for slot in ("blue", "green")
+    ]
+    found = Shared(tmp_path, haproxy_apps=[app(tmp_path, host_names=["links.example.test"])])
+    found.start()
+    yield found
+    found.stop()
+    for slot in slots:
+        slot.server.shutdown()
+        slot.server.server_close()
+
+
+class Asking:
+    """Requests for an app, one after the other, until it is told to end."""
+
+    def __init__(self, edge: Edge, host: str) -> None:
+        self.answers: list[str] = []
+        self._ended = threading.Event()
+
+        def ask() -> None:
+            while not self._ended.is_set():
+                try:
+                    self.answers.append(str(edge.get("/x", Host=host)[0].status))
+                except OSError as error:
+                    self.answers.append(repr(error))
+
+        self._thread = threading.Thread(target=ask)
+
+    def __enter__(self) -> Asking:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join()
+
+
+def test_another_app_comes_and_goes_and_the_first_one_loses_no_request(shared: Shared) -> None:
+    shared.switch("links", "green")
+    with Asking(shared, "links.example.test") as asking:
+        assert shared.slot_of("shop.example.test") == "421"
+        shared.provision(app(shared.directory, "a-shop", host_names=["shop.example.test"]))
+        shared.provision(app(shared.directory, "shop", host_names=["*.shop.example.test"]))
+        assert shared.slot_of("www.shop.example.test").startswith("shop ")
+        assert shared.serving("links") == {"blue"}, "though an app stands before it"
+        shared.remove("a-shop")
+        shared.remove("shop")
+        assert shared.slot_of("www.shop.example.test") == "421"
+        assert shared.serving("links") == {"blue"}
+    assert set(asking.answers) == {"200"}
+    assert len(asking.answers) > 10
+
+
+def test_a_piece_that_haproxy_does_not_take_changes_nothing(shared: Shared) -> None:
+    before = (shared.directory / "haproxy.cfg").read_text()
+    with pytest.raises(TreeError, match="nothing was changed"):
+        shared.provision(app(shared.directory, "shop", host_names=["s.example.test"], health_path="/a b c"))
+    assert (shared.directory / "haproxy.cfg").read_text() == before
+    assert sorted(path.name for path in (shared.directory / "apps").iterdir()) == ["links.cfg"]
+
+
+def test_the_page_of_one_app_outlives_the_provisioning_of_another(shared: Shared) -> None:
+    nobody = {"haproxy_maintenance_passes": ["192.0.2.0/24"]}
+    shared.provision(app(shared.directory, host_names=["links.example.test"]), haproxy_maintenance=["links"], **nobody)
+    shared.provision(app(shared.directory, "shop"), **nobody)
+    assert (shared.slot_of("links.example.test"), shared.slot_of("other.example.test")[:4]) == ("503", "shop")
+
+
+def old(edge: Shared) -> None:
+    """What the version before pieces left on a host: one file, with the apps links and shop."""
+    text = BEFORE.read_text().replace("@HERE@", str(edge.directory)).replace("@PORT@", str(edge.port))
+    for path in ("edge.cfg", "edge.json", "apps/links.cfg"):
+        (edge.directory / path).unlink()
+    (edge.directory / "apps").rmdir()
+    (edge.directory / "haproxy.cfg").write_text(text)
+    (edge.directory / "maintenance.map").write_text("links off\nshop off\n")
+    edge.reload()
+
+
+def test_a_host_from_before_pieces_is_taken_over_and_no_app_loses_anything(shared: Shared) -> None:
+    old(shared)
+    shared.switch("links", "green")
+    shared.switch("shop", "blue")
+    with Asking(shared, "links.example.test") as of_links, Asking(shared, "any.example.test") as of_shop:
+        shared.provision(app(shared.directory, host_names=["links.example.test", "l.example.test"]))
+        assert (shared.serving("links"), shared.serving("shop")) == ({"blue"}, {"green"})
+        assert shared.slot_of("any.example.test") == "shop green"
+        assert not shared.provision(app(shared.directory, host_names=["links.example.test", "l.example.test"]))[
+            "changed"
+        ]
+        # The inventory of the other app follows.
+        shared.provision(app(shared.directory, "shop", health_path="/livez"))
+        assert (shared.serving("links"), shared.serving("shop")) == ({"blue"}, {"green"})
+    assert (set(of_links.answers), set(of_shop.answers)) == ({"200"}, {"200"})
+    assert sorted(path.name for path in (shared.directory / "apps").iterdir()) == ["links.cfg", "shop.cfg"]
+
+
+def test_the_taken_over_names_and_page_are_those_that_were(shared: Shared) -> None:
+    old(shared)
+    (shared.directory / "maintenance.map").write_text("links on\nshop off\n")
+    shared.provision(app(shared.directory, "shop"))
+    text = (shared.directory / "apps" / "links.cfg").read_text()
+    assert (
+        "# host name: links.example.test\n# host name: l.example.test\n# maintenance: on\nbackend app_links\n" in text
+    )
+    assert "links on\nshop off\n" in (shared.directory / "maintenance.map").read_text()
+
+
+def test_an_app_is_removed_from_a_host_from_before_pieces(shared: Shared) -> None:
+    old(shared)
+    shared.remove("links")
+    assert shared.slot_of("links.example.test").startswith("shop ")
+
+
+def test_what_a_test_writes_is_what_the_module_puts_on_a_host(shared: Shared) -> None:
+    shared.provision(app(shared.directory, host_names=["links.example.test"]))
+    role = Role("haproxy", **shared.variables_of_role)
+    assert configuration(role)["haproxy.cfg"] == (shared.directory / "haproxy.cfg").read_text()

@@ -1,0 +1,45 @@
+"""What the example inventories make of their few lines, as Ansible reads them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from tests.templates.rendering import ROOT, Role
+
+
+def variable(inventory: str, host: str, name: str, *more: str) -> Any:
+    """A variable of a host of an inventory; nobody is connected to."""
+    command = [str(Path(sys.executable).with_name("ansible")), "-i", str(ROOT / "inventories" / inventory), host]
+    debug = ["-m", "ansible.builtin.debug", "-a", f"var={name}", "--one-line"]
+    said = subprocess.run([*command, *debug, *more], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    return json.loads(said.partition("=>")[2])[name]
+
+
+def test_the_balancer_sends_to_every_web_host_what_their_app_takes() -> None:
+    (app,) = variable("fleet", "lb1", "haproxy_apps", "-e", "fastapi_app_health_path=/healthz")
+    assert app | {"server_timeout": int(app["server_timeout"])} == {
+        "name": "myapp",
+        "host_names": [],
+        "health_path": "/healthz",
+        "server_timeout": 75,
+        "servers": {"web1": "192.0.2.11:80", "web2": "192.0.2.12:80", "web3": "192.0.2.13:80"},
+    }
+
+
+def test_a_host_that_serves_has_its_app_at_its_edge_by_the_app_s_own_variables() -> None:
+    own = {"fastapi_app_name": "links", "fastapi_app_host_names": ["l.example"], "fastapi_app_edge_timeout": 20}
+    slots = {slot: f"/run/slipway/links/{slot}/app.sock" for slot in ("blue", "green")}
+    assert Role("haproxy", fastapi_app_name="links").value("haproxy_apps") == [{"name": "links", "slots": slots}]
+    assert Role("haproxy", **own, fastapi_app_health_path="/healthz").value("haproxy_apps") == [
+        {
+            "name": "links",
+            "slots": slots,
+            "host_names": ["l.example"],
+            "health_path": "/healthz",
+            "server_timeout": 20,
+        }
+    ]

@@ -1,0 +1,214 @@
+"""Each app's piece of an edge: what is put together of them, and what is refused before anything is changed."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.slipway.fleet.plugins.module_utils.edge.haproxy import EdgeError
+from ansible_collections.slipway.fleet.plugins.module_utils.edge.pieces import (
+    ASKED,
+    Present,
+    Settings,
+    Wanted,
+    made,
+    parse,
+    present,
+    routes,
+)
+from ansible_collections.slipway.fleet.plugins.module_utils.host.errors import Damaged
+from ansible_collections.slipway.fleet.plugins.module_utils.host.files import TreeError
+from ansible_collections.slipway.fleet.plugins.modules.edge import act
+
+EDGE = "# Ansible managed\nglobal\n\nfrontend edge\n    bind :80\n"
+TLS = {"haproxy_tls_certificate": "1f", "haproxy_addresses": ["*"]}
+PLAIN = {"haproxy_tls_certificate": "", "haproxy_addresses": ["*"]}
+
+
+def piece(app: str, *names: str, shown: bool = False) -> str:
+    about = "".join(f"# host name: {name}\n" for name in names)
+    return f"# Ansible managed\n{about}# maintenance: {'on' if shown else 'off'}\nbackend app_{app}\n    server x\n"
+
+
+def there(settings: Settings | None = None, **texts: str) -> Present:
+    return Present({app: parse(app, text) for app, text in texts.items()}, EDGE if texts else "", settings)
+
+
+def test_requests_go_by_names_told_in_full_then_by_stars_then_to_the_app_without_names() -> None:
+    texts = {"a": piece("a", "*.example.org", "*.deep.example.org"), "b": piece("b", "X.example.org"), "c": piece("c")}
+    assert routes([parse(app, text) for app, text in texts.items()]) == [
+        f"use_backend app_b if {{ {ASKED} -m str x.example.org }}",
+        f"use_backend app_a if {{ {ASKED} -m end .deep.example.org }}",
+        f"use_backend app_a if {{ {ASKED} -m end .example.org }}",
+        "default_backend app_c",
+    ]
+    assert routes([]) == ["default_backend no_app"]
+
+
+def test_other_apps_pieces_and_pages_stay_as_they_are() -> None:
+    found = there(Settings(("shop",), PLAIN), shop=piece("shop", "s.example", shown=True))
+    files = made(found, Wanted({"links": piece("links")}, EDGE, PLAIN)).files
+    assert files["apps/shop.cfg"] == found.pieces["shop"].text
+    assert files["maintenance.map"].endswith("links off\nshop on\n")
+    assert files["haproxy.cfg"].count("\nbackend app_") == 2
+    assert list(files)[-1] == "haproxy.cfg"
+    assert json.loads(files["edge.json"])["apps"] == ["shop"], "whose settings they are stays true"
+
+
+@pytest.mark.parametrize(
+    ("mine", "other", "said"),
+    [
+        (piece("links"), piece("shop"), "and so does shop, which is behind this edge already"),
+        (piece("links", "a.example"), piece("shop", "A.example"), "a.example is a host name of shop"),
+        (piece("links", "*.example"), piece("shop", "*.example"), "*.example is a host name of shop"),
+        (piece("links", "*.example"), piece("shop", "a.example"), ""),
+        (piece("links"), piece("shop", "a.example"), ""),
+    ],
+)
+def test_what_two_apps_cannot_both_have_is_refused_by_name(mine: str, other: str, said: str) -> None:
+    found = there(Settings(("shop",), PLAIN), shop=other)
+    wanted = Wanted({"links": mine}, EDGE, PLAIN)
+    if said:
+        with pytest.raises(EdgeError, match="Nothing was changed: ") as refused:
+            made(found, wanted)
+        assert said in str(refused.value)
+    else:
+        assert set(made(found, wanted).pieces) == {"links", "shop"}
+
+
+OTHERS = there(Settings(("shop",), TLS), shop=piece("shop", "s.example"))
+
+
+def test_other_settings_than_those_of_the_app_that_was_there_first_are_refused_by_name() -> None:
+    with pytest.raises(EdgeError) as refused:
+        made(OTHERS, Wanted({"links": piece("links")}, EDGE, PLAIN | {"haproxy_addresses": ["10.0.0.1"]}))
+    said = str(refused.value)
+    assert "those of shop, from an inventory of its own" in said
+    assert 'haproxy_addresses (there ["*"], here ["10.0.0.1"])' in said
+    assert "haproxy_tls_certificate (there another, here none)" in said
+    assert "1f" not in said
+    assert "haproxy_shared_settings: keep" in said
+
+
+@pytest.mark.parametrize(
+    ("found", "values", "shared", "kept", "apps"),
+    [
+        (OTHERS, TLS, "refuse", False, ["shop"]),
+        (OTHERS, PLAIN, "keep", True, ["shop"]),
+        (OTHERS, PLAIN, "replace", False, ["links"]),
+        # this inventory's own may be changed by it, and so may those of an app that has gone
+        (there(Settings(("links",), TLS), links="", shop=piece("shop", "s")), PLAIN, "refuse", False, ["links"]),
+        (there(Settings(("old",), TLS), shop=piece("shop", "s")), PLAIN, "refuse", False, ["links"]),
+        (there(), PLAIN, "refuse", False, ["links"]),
+        # a host from before pieces, of this inventory, with an app that it no longer lists
+        (there(None, links="", shop=piece("shop", "s")), PLAIN, "refuse", False, ["links"]),
+        (there(None, shop=piece("shop", "s")), PLAIN, "replace", False, ["links"]),
+    ],
+)
+def test_whose_settings_an_edge_has(
+    found: Present, values: dict[str, Any], shared: str, kept: bool, apps: list[str]
+) -> None:
+    done = made(found, Wanted({"links": piece("links")}, EDGE + "# new\n", values, shared))
+    assert done.kept is kept
+    assert ("# new" in done.files["haproxy.cfg"]) is not kept
+    assert json.loads(done.files["edge.json"])["apps"] == apps
+
+
+def test_an_edge_of_an_unknown_inventory_is_not_changed() -> None:
+    found = there(None, shop=piece("shop", "s"))
+    with pytest.raises(EdgeError, match="serves shop, and was made by a version that did not say"):
+        made(found, Wanted({"links": piece("links")}, EDGE, PLAIN))
+    kept = made(found, Wanted({"links": piece("links")}, EDGE, PLAIN, "keep"))
+    assert (kept.edge, "edge.json" in kept.files) == (found.edge, False)
+
+
+def options(directory: Path, pieces: dict[str, str], edge: str = EDGE, **more: Any) -> dict[str, Any]:
+    sent = {"pieces": pieces, "files": {}, **({"edge": edge} if edge else {})}
+    return {
+        "directory": str(directory),
+        "files": [],
+        "settings": PLAIN,
+        "shared_settings": "refuse",
+        "removed": [],
+        "switched": str(directory / "switched.map"),
+        "owner": str(os.getuid()),
+        "group": str(os.getgid()),
+        "validate": "grep -q global %s",
+        "contents": base64.b64encode(json.dumps(sent).encode()).decode(),
+        **more,
+    }
+
+
+def texts(directory: Path) -> dict[str, str]:
+    return {str(path.relative_to(directory)): path.read_text() for path in directory.rglob("*") if path.is_file()}
+
+
+def test_a_second_inventory_changes_what_is_its_own_and_a_second_run_nothing(tmp_path: Path) -> None:
+    assert act(options(tmp_path, {"links": piece("links")}), check_mode=True)["changed"]
+    assert not texts(tmp_path)
+    act(options(tmp_path, {"links": piece("links")}), check_mode=False)
+    before = texts(tmp_path)
+    assert not act(options(tmp_path, {"links": piece("links")}), check_mode=False)["changed"]
+    told = act(options(tmp_path, {"shop": piece("shop", "s.example")}), check_mode=False)["changed_paths"]
+    assert [Path(path).name for path in told] == ["shop.cfg", "maintenance.map", "haproxy.cfg"]
+    assert texts(tmp_path)["apps/links.cfg"] == before["apps/links.cfg"]
+    assert not act(options(tmp_path, {"links": piece("links")}), check_mode=False)["changed"]
+    assert oct((tmp_path / "haproxy.cfg").stat().st_mode)[-3:] == "640"
+
+
+def test_what_is_refused_changes_nothing(tmp_path: Path) -> None:
+    act(options(tmp_path, {"links": piece("links")}), check_mode=False)
+    before = texts(tmp_path)
+    for check_mode in (True, False):
+        with pytest.raises(EdgeError, match="links, which is behind this edge already"):
+            act(options(tmp_path, {"shop": piece("shop")}), check_mode)
+    with pytest.raises(TreeError, match=r"haproxy.cfg is refused by its validator .* nothing was changed"):
+        act(options(tmp_path, {"shop": piece("shop", "s")}, edge="frontend edge\n"), check_mode=False)
+    assert texts(tmp_path) == before
+
+
+def test_inventories_that_come_at_once_lose_nothing_of_each_other(tmp_path: Path) -> None:
+    apps = [f"app{number}" for number in range(12)]
+    with ThreadPoolExecutor(len(apps)) as pool:
+        runs = [
+            pool.submit(act, options(tmp_path, {app: piece(app, f"{app}.example")}), check_mode=False) for app in apps
+        ]
+    assert all(run.result()["changed"] for run in runs)
+    assert (tmp_path / "haproxy.cfg").read_text().count("\nbackend app_") == len(apps)
+
+
+def test_a_removed_app_leaves_nothing_and_takes_nothing_along(tmp_path: Path) -> None:
+    (tmp_path / "switched.map").write_text("# by operators\nlinks on\nshop on\n")
+    act(options(tmp_path, {"links": piece("links")}), check_mode=False)
+    act(options(tmp_path, {"shop": piece("shop", "s.example")}), check_mode=False)
+    assert act(options(tmp_path, {}, edge="", removed=["links"]), check_mode=False)["changed"]
+    left = texts(tmp_path)
+    assert "links" not in "".join(left.values())
+    assert "backend app_shop" in left["haproxy.cfg"]
+    assert "default_backend no_app" in left["haproxy.cfg"]
+    assert left["switched.map"].endswith("shop on\n")
+    assert not act(options(tmp_path, {}, edge="", removed=["links"]), check_mode=False)["changed"]
+    act(options(tmp_path, {"shop": piece("shop", "s.example")}, settings=TLS), check_mode=False)
+    assert json.loads(texts(tmp_path)["edge.json"])["apps"] == ["shop"], "the settings are those of who is left"
+
+
+def test_a_removal_from_a_host_without_an_edge_does_nothing(tmp_path: Path) -> None:
+    assert not act(options(tmp_path, {}, edge="", removed=["links"]), check_mode=False)["changed"]
+    assert not texts(tmp_path)
+
+
+def test_a_damaged_record_is_named(tmp_path: Path) -> None:
+    act(options(tmp_path, {"links": piece("links")}), check_mode=False)
+    (tmp_path / "edge.json").write_text("{")
+    with pytest.raises(Damaged, match=r"edge.json cannot be read .* remove it and run the provision playbook"):
+        present(tmp_path, {})
+
+
+def test_the_package_s_own_configuration_has_no_pieces(tmp_path: Path) -> None:
+    (tmp_path / "haproxy.cfg").write_text("global\n    daemon\n\ndefaults\n    mode http\n")
+    assert present(tmp_path, {}) == Present({})
