@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -16,7 +17,7 @@ from tests.simulation.invariants import Broken
 from tests.simulation.kernel import Process
 from tests.simulation.shims import Focus
 from tests.simulation.slots import Container
-from tests.simulation.story import Ended, Run, Scenario
+from tests.simulation.story import Ended, Run, Scenario, path_of
 from tests.simulation.world import PLACE, ROOT, Controller, Host, World
 
 FIRST, LAST = "r0", "r9"
@@ -338,16 +339,19 @@ class Play:
     # How it begins.
     def _set_up(self) -> None:
         for host in self.world.hosts.values():
+            host.docker.path_of = lambda release: path_of(release, self.scenario.moving)
             if not self.scenario.fresh:
-                stage(host, FIRST)
+                stage(host, FIRST, path_of(FIRST, self.scenario.moving) if self.scenario.moving else "")
                 serve_first(host)
                 if self.scenario.older:
                     host.disk.put(f"{ROOT}/state.json", OLDER)
         self.world.story.clear()
 
 
-def stage(host: Host, release: str) -> None:
-    """Files and image of a release, put there from outside."""
+def stage(host: Host, release: str, path: str = "") -> None:
+    """Files and image of a release, put there from outside; with the file that says how it is looked at, or before."""
+    if path:
+        host.disk.put(f"{ROOT}/releases/{release}/gate.json", json.dumps({"path": path}))
     host.disk.put(f"{ROOT}/releases/{release}/compose.yaml", f"image: app:{release}\n")
     host.docker.images.add(f"app:{release}")
 
