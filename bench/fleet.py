@@ -48,6 +48,7 @@ HOST = [
 VARIABLES: dict[str, Any] = {
     "fastapi_app_name": "shortlinks",
     "fastapi_app_runtime": "systemd",
+    "fastapi_app_version_path": "/version",
     "fastapi_app_workers": 1,
     "fastapi_app_memory_mib": 256,
     "fastapi_app_disk_reserve": 0,
