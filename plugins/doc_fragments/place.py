@@ -21,8 +21,8 @@ options:
       gate:
         description:
           - When a started slot counts as healthy; times in seconds.
-          - How a release is looked at (path, version_path, statuses, host, proto) is kept with its files, in C(gate.json), and
-            what stands here is for one without.
+          - How a release is looked at (path, version_path, statuses, host, proto) is kept with its files, in
+            C(gate.json), and what stands here is for one without.
         type: dict
         default: {}
         suboptions:

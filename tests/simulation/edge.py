@@ -93,7 +93,9 @@ class HAProxy:
         return worker
 
     def _answers(self, worker: Worker, command: str) -> str:
-        return "\n".join(self._one(worker, part.strip()) for part in command.split(";"))
+        return "\n".join(
+            (self._map if " map " in part else self._one)(worker, part.strip()) for part in command.split(";")
+        )
 
     def _one(self, worker: Worker, command: str) -> str:
         words = command.split()
@@ -108,11 +110,10 @@ class HAProxy:
             if backend != self.backend or slot not in SLOTS:
                 return "No such server.\n"
             return self._set(worker, slot, words[4])
-        if words[1:2] == ["map"]:
-            return self._map(worker, words)
         return f"Unknown command: '{command}'\n"
 
-    def _map(self, worker: Worker, words: list[str]) -> str:
+    def _map(self, worker: Worker, command: str) -> str:
+        words = command.split()
         if len(words) < 3 or words[2] != CHECKS_FILE:
             return "Unknown map identifier. Please use #<id> or <file>.\n\n"
         if words[0] == "show":
@@ -242,7 +243,7 @@ class HAProxy:
         """A worker as it is at its start: what the state file says, everything else up and ready."""
         worker = Worker()
         lines = [line.split(None, 1) for line in self.stored().splitlines() if line and not line.startswith("#")]
-        worker.asks = {key: value for key, value in lines}
+        worker.asks = {line[0]: line[1] for line in lines}
         rows: list[list[str]] = [line.split() for line in self.saved().splitlines()]
         if not rows or rows[0] != ["1"]:
             return worker

@@ -11,7 +11,7 @@ from ansible_collections.slipway.fleet.plugins.module_utils.release.model import
 from ansible_collections.slipway.fleet.plugins.module_utils.release.store import Store
 
 from tests.simulation import invariants, shims
-from tests.simulation.edge import SLOTS, STATE_FILE
+from tests.simulation.edge import CHECK_EVERY, FALL, SLOTS, STATE_FILE
 from tests.simulation.faults import Fault, strike
 from tests.simulation.invariants import Broken
 from tests.simulation.kernel import Process
@@ -87,6 +87,9 @@ class Play:
             invariants.a_host_at_rest_is_whole(self, host)
             if "ledger" not in self.damaged.get(host.name, ()):
                 invariants.good_releases_stay(self, host, KEEP)
+        self._start_edges_anew()
+        for host in self.world.hosts.values():
+            invariants.an_edge_that_starts_anew_serves_the_same(self, host, LAST)
 
     def close(self) -> None:
         self.world.close()
@@ -144,6 +147,15 @@ class Play:
             raise self._broken
         if not met:
             raise Broken(invariants.a_rerun_converges, otherwise)
+
+    def _start_edges_anew(self) -> None:
+        """And wait until each has seen of both slots what there is to see."""
+        for host in self.world.hosts.values():
+            host.edge.stop()
+            host.edge.start()
+        seen = self.kernel.now + FALL * CHECK_EVERY + 1.0
+        self.kernel.after(FALL * CHECK_EVERY + 1.0, lambda: None)
+        self._go(lambda: self.kernel.now >= seen, "the edges never see the slots")
 
     def _busy(self) -> bool:
         return any(host.processes or not host.up for host in self.world.hosts.values())

@@ -106,12 +106,8 @@ def shorter(story: Scenario) -> Iterator[Scenario]:
         last = len(story.runs) - 1
         faults = tuple(fault for fault in story.faults if fault.host or fault.run != last)
         yield replace(story, runs=story.runs[:-1], faults=faults)
-    if not story.calm:
-        yield replace(story, calm=True)
-    if story.older:
-        yield replace(story, older=False)
-    if story.moving:
-        yield replace(story, moving=False)
+    plainer = (replace(story, calm=True), replace(story, older=False), replace(story, moving=False))
+    yield from (other for other in plainer if other != story)
     for number, run in enumerate(story.runs):
         for change in simpler(run):
             yield replace(story, runs=(*story.runs[:number], change, *story.runs[number + 1 :]))

@@ -60,8 +60,14 @@ class Host:
         self.docker = Docker(self.kernel, self.effect, self.pause, self.slot_changed, self.image_of)
         self.docker.begin_oneoff = self.begin_oneoff
         self.edge = HAProxy(
-            self.kernel, f"app_{APP}", self.docker.edge_gets_answer, self._saved, self.changed, self._seen_well,
-            lambda: self.peek(CHECKS_FILE) or "", self._knows,
+            self.kernel,
+            f"app_{APP}",
+            self.docker.edge_gets_answer,
+            self._saved,
+            self.changed,
+            self._seen_well,
+            lambda: self.peek(CHECKS_FILE) or "",
+            self._knows,
         )
         for directory in DIRECTORIES:
             self.disk.put(f"{directory}/.keep", "")

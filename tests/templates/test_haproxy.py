@@ -138,7 +138,7 @@ class Edge:
 
     def start(self) -> None:
         self.process = subprocess.Popen([haproxy(), "-db", "-f", str(self.directory / "haproxy.cfg")])
-        wait_for(self._listens)
+        wait_for(lambda: (self.directory / "admin.sock").exists() and self._listens())
 
     def _listens(self) -> bool:
         with socket.create_connection(("127.0.0.1", self.port), 1):
@@ -294,7 +294,7 @@ def is_checked(slot: Slot, asks: tuple[str, str, str]) -> None:
     ("edge", "blue"),
     [
         ({}, ("/readyz", "localhost", "http")),
-        ({"haproxy_tls_certificate": True, "health_path": "/health/?full=1"}, ("/health/?full=1", "a.example", "https")),
+        ({"haproxy_tls_certificate": True, "health_path": "/up/?full=1"}, ("/up/?full=1", "a.example", "https")),
     ],
     indirect=["edge"],
 )
@@ -327,11 +327,11 @@ def test_a_balancer_asks_as_requests_come(tmp_path: Path) -> None:
     text = Role(
         "haproxy",
         haproxy_apps=[
-            {"name": "links", "servers": {"web1": "10.0.0.1:80"}, "host_names": ["l.example"], "health_path": "/up/?a=1"}
+            {"name": "links", "servers": {"web1": "10.0.0.1:80"}, "host_names": ["l.test"], "health_path": "/up/?a=1"}
         ],
         haproxy_tls_certificate="there is one",
     ).render("haproxy.cfg.j2")
-    asked = "http-check send meth GET uri /up/?a=1 ver HTTP/1.1 hdr Host l.example hdr X-Forwarded-Proto https hdr "
+    asked = "http-check send meth GET uri /up/?a=1 ver HTTP/1.1 hdr Host l.test hdr X-Forwarded-Proto https hdr "
     assert asked in text
     assert "acl passes_maintenance path /up/\n" in text
 

@@ -11,8 +11,7 @@ from ansible_collections.slipway.fleet.plugins.module_utils.release.model import
 from ansible_collections.slipway.fleet.plugins.module_utils.release.observe import observe
 from ansible_collections.slipway.fleet.plugins.module_utils.release.store import Store
 
-from tests.unit.memory import Crash, Host, assert_whole, stage, transaction
-from tests.unit.memory import no_sync as no_sync  # a fixture of every test here
+from tests.unit.memory import Crash, Host, assert_whole, no_sync, stage, transaction  # noqa: F401 - a fixture of every test here
 
 PATHS = {"one": "/healthz", "two": "/api/health/?full=1"}
 # What the inventory says meanwhile: a path that neither of them has.
@@ -76,7 +75,7 @@ def test_one_from_before_is_looked_at_as_the_run_says(tmp_path: Path) -> None:
     assert_whole(tmp_path, host, "one")
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{", '{"timeout": 0, "deadline": 0, "unknown": 1}'])
+@pytest.mark.parametrize("text", ["", "[]", "{", '{"timeout": 0, "deadline": 0, "unknown": 1, "path": 3}'])
 def test_a_file_that_says_nothing_is_as_none(tmp_path: Path, text: str) -> None:
     stage(tmp_path, "one")
     (tmp_path / "releases/one/gate.json").write_text(text)
@@ -145,9 +144,12 @@ ASKED = "with Host: localhost and X-Forwarded-Proto: http"
 @pytest.mark.parametrize(
     ("answer", "advice"),
     [
-        (Probe(400, "Invalid host header"), "needs one that it knows first in fastapi_app_host_names"),
+        (Probe(400, "Invalid host header"), "have a name first in fastapi_app_host_names that the app takes"),
         (Probe(307, "", location="https://localhost/readyz"), "set fastapi_app_edge_scheme: https"),
-        (Probe(307, "", location="http://localhost/readyz/"), "set fastapi_app_health_path to the path that answers"),
+        (
+            Probe(307, "", location="http://localhost/readyz/"),
+            "set fastapi_app_health_path to a path that answers itself",
+        ),
         (Probe(302, "", location=""), "look at fastapi_app_host_names and fastapi_app_edge_scheme"),
     ],
 )

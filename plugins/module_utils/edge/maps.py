@@ -1,4 +1,4 @@
-"""Maps of HAProxy: files of keys and values that it reads when it starts, and that the runtime API changes in memory."""
+"""Maps of HAProxy: files of keys and values read when it starts, and changed in memory by the runtime API."""
 
 from __future__ import annotations
 

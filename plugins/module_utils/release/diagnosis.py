@@ -69,23 +69,23 @@ def advice(gate: Gate, health: Probe) -> str:
         return ""
     asked = f"; it was asked as the edge does, with Host: {gate.host} and X-Forwarded-Proto: {gate.proto}"
     if refuses:
-        return f"{asked}: an app that looks at the name of its host needs one that it knows first in fastapi_app_host_names"
+        return f"{asked}: have a name first in fastapi_app_host_names that the app takes for its own"
+    asked += f", and redirects to {health.location}" if health.location else ""
     to = urlsplit(health.location)
     if to.scheme == "https" and gate.proto != "https":
-        return f"{asked}, and redirects to {health.location}: set fastapi_app_edge_scheme: https where users come by TLS"
+        return f"{asked}: set fastapi_app_edge_scheme: https where users come by TLS"
     if to.path and to.path != urlsplit(gate.path).path:
-        return f"{asked}, and redirects to {health.location}: set fastapi_app_health_path to the path that answers itself"
-    where = f", and redirects to {health.location}" if health.location else ""
-    return f"{asked}{where}: look at fastapi_app_host_names and fastapi_app_edge_scheme"
+        return f"{asked}: set fastapi_app_health_path to a path that answers itself"
+    return f"{asked}: look at fastapi_app_host_names and fastapi_app_edge_scheme"
 
 
 def unseen(gate: Gate, check: str) -> str:
     """What HAProxy's check of a slot got whose own answers are good, and what to look at; `check` in its words."""
     if check.startswith("L7STS"):
         return (
-            f"it got {check} where GET {gate.path} of the slot answers well; it takes the statuses and, until the "
-            "provision playbook was run, asks for the health_path that haproxy_apps has for the app: make these the same "
-            "as fastapi_app_health_statuses and fastapi_app_health_path, and run the provision playbook"
+            f"it got {check} where GET {gate.path} of the slot answers well; have the same in health_statuses and "
+            "health_path of haproxy_apps as in fastapi_app_health_statuses and fastapi_app_health_path, and run the "
+            "provision playbook"
         )
     got = f"it got {check}" if check else "it has not looked yet"
     return f"{got}; look at owner and mode of the directory of the slot's socket, which the group haproxy must reach"

@@ -27,7 +27,10 @@ class EdgeLike(Protocol):
         """
 
     def set_check(self, slot: str, path: str, host: str, proto: str) -> None:
-        """Have the edge's own check of a slot ask like this, also after a reload. Raises EdgeError, NotStored, OSError."""
+        """Have the edge's own check of a slot ask like this, also after a reload.
+
+        Raises EdgeError, and NotStored or OSError where it is set and a reload would forget it.
+        """
 
     def keep_checks(self) -> None:
         """Have it ask still as it was told, where a reload in between took that back. Raises EdgeError."""

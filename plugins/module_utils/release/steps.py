@@ -116,7 +116,7 @@ class Steps(Switch):
         self._require_release(status, slot, release)
 
     def _require_release(self, status: SlotStatus, slot: str, release: str) -> None:
-        """Raise TransactionError where another release runs in the slot: whose the good answers are is known by that."""
+        """Raise TransactionError where another release runs in the slot: that tells whose the good answers are."""
         if status.release not in (None, release):
             raise TransactionError(f"slot {slot} runs release {status.release} and not {release}; somebody started it")
 

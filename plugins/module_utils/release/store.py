@@ -22,7 +22,7 @@ from typing import Any, BinaryIO, Optional
 from ..host.durable import read_json, sync_directory, write_durably
 from ..host.errors import BUSY, Damaged, SlipwayError
 from ..host.shown import staged
-from .model import OF_THE_RELEASE, Draining, Intent, State, read_record
+from .model import OF_THE_RELEASE, Draining, Gate, Intent, State, read_record
 from .runtime import STAGED_BY
 
 MANIFEST = ".manifest.json"
@@ -217,13 +217,13 @@ class Store:
         """Whether the release is staged, for whichever runtime."""
         return any((self.releases / release / name).is_file() for name in STAGED_BY.values())
 
-    def gate(self, release: str) -> dict[str, str]:
+    def gate(self, release: str) -> dict[str, Any]:
         """How a release is looked at, as its files say; empty where they do not, or cannot be read."""
         try:
             found = read_json(self.releases / release / GATE) or {}
         except (Damaged, OSError):
             return {}
-        return {name: str(found[name]) for name in OF_THE_RELEASE if name in found}
+        return {name: found[name] for name in OF_THE_RELEASE if type(found.get(name)) is type(getattr(Gate, name))}
 
     def seal(self, release: str) -> None:
         """Write down what the release's files are, once, so that a later change by hand is seen."""

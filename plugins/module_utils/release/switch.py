@@ -33,7 +33,7 @@ class Switch(Looks):
             self._told = self.clock.monotonic()
 
     def _tell_check(self, slot: str, release: str) -> None:
-        """Have the edge look at a slot as the release wants it that is about to be in it. Raises EdgeError and OSError."""
+        """Have the edge look at a slot as the release in it wants, or about to be. Raises EdgeError and OSError."""
         gate = self.gate_of(release)
         self.edge.set_check(slot, gate.path, gate.host, gate.proto)
 

@@ -118,9 +118,7 @@ def _patience(client_timeout: int, apps: Sequence[App]) -> Iterator[str]:
 
 def _paths(paths: Iterable[Any]) -> Iterator[str]:
     if not _all_like("/[A-Za-z0-9/._~-]*[A-Za-z0-9._~-]", paths):
-        yield (
-            "haproxy_private_paths: a path begins with a slash, does not end with one, and has no spaces or quotes."
-        )
+        yield ("haproxy_private_paths: a path begins with a slash, does not end with one, and has no spaces or quotes.")
 
 
 def _health(apps: Sequence[App]) -> Iterator[str]:
