@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
 from ansible_collections.slipway.fleet.plugins.module_utils.release.model import Gate, Probe, TransactionError
 from ansible_collections.slipway.fleet.plugins.module_utils.release.observe import observe
+from ansible_collections.slipway.fleet.plugins.module_utils.release.probe import get
 from ansible_collections.slipway.fleet.plugins.module_utils.release.store import Store
 
 from tests.unit.memory import Crash, Host, assert_whole, no_sync, stage, transaction  # noqa: F401 - a fixture of every test here
@@ -173,3 +180,55 @@ def test_another_answer_gets_no_such_advice(tmp_path: Path) -> None:
 def test_a_change_of_it_by_hand_is_seen(tmp_path: Path, host: Host) -> None:
     (tmp_path / "releases/one/gate.json").write_text(json.dumps({"path": "/readyz"}))
     assert Store(tmp_path).changed_files("one") == ["gate.json"]
+
+
+STRICT = """
+from fastapi import FastAPI
+from starlette.middleware.httpsredirect import HTTPSRedirectMiddleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+
+app = FastAPI()
+app.add_middleware(HTTPSRedirectMiddleware)
+app.add_middleware(TrustedHostMiddleware, allowed_hosts=["links.example.org"])
+
+
+@app.get("/health/")
+def health(full: int = 0) -> dict[str, int]:
+    return {"full": full}
+"""
+
+
+@pytest.fixture(scope="module")
+def strict() -> Iterator[str]:
+    """The socket of an app as such are written, which takes its own host name and HTTPS alone."""
+    with TemporaryDirectory(prefix="slot") as here:
+        Path(here, "strict.py").write_text(STRICT)
+        command = [sys.executable, "-m", "uvicorn", "strict:app", "--uds", f"{here}/app.sock", "--log-level", "warning"]
+        environment = {**os.environ, "FORWARDED_ALLOW_IPS": "*"}
+        with subprocess.Popen(command, cwd=here, env=environment) as process:
+            deadline = time.monotonic() + 60
+            while get(f"{here}/app.sock", "/", 5).error:
+                assert process.poll() is None, "it ended"
+                assert time.monotonic() < deadline, "it never listened"
+                time.sleep(0.1)
+            yield f"{here}/app.sock"
+            process.terminate()
+
+
+OWN, HEALTH = "links.example.org", "/health/?full=1"
+
+
+@pytest.mark.parametrize(
+    ("host", "proto", "path", "said"),
+    [
+        (OWN, "https", HEALTH, (200, '{"full":1}', "")),
+        ("localhost", "https", HEALTH, (400, "Invalid host header", "")),
+        (OWN, "http", HEALTH, (307, "", f"https://{OWN}{HEALTH}")),
+        (OWN, "https", "/health", (307, "", f"https://{OWN}/health/")),
+    ],
+)
+def test_an_app_that_takes_only_its_own_name_and_https_is_asked_so(
+    strict: str, host: str, proto: str, path: str, said: tuple[int, str, str]
+) -> None:
+    found = get(strict, path, 5, Gate(host=host, proto=proto))
+    assert (found.status, found.body, found.location) == said
