@@ -19,12 +19,18 @@ options:
       root: {description: Directory of the app., type: path, required: true}
       socket_directory: {description: Directory with the sockets of the slots., type: path, required: true}
       gate:
-        description: When a started slot counts as healthy; times in seconds.
+        description:
+          - When a started slot counts as healthy; times in seconds.
+          - How a release is looked at (path, version_path, statuses, host, proto) is kept with its files, in
+            C(gate.json), and what stands here is for one without.
         type: dict
         default: {}
         suboptions:
-          path: {description: Path that must answer 200., type: str, default: /readyz}
-          version_path: {description: Path that names the release; empty for none., type: str, default: /version}
+          path: {description: Path that tells whether the app can serve., type: str, default: /readyz}
+          version_path: {description: Path that names the release; empty for none., type: str, default: ""}
+          statuses: {description: "Statuses of a good answer, codes and ranges.", type: str, default: 200-299}
+          host: {description: Host name under which it is asked., type: str, default: localhost}
+          proto: {description: How the app is told that the request came., type: str, default: http}
           passes: {description: Passes in a row., type: int, default: 3}
           interval: {description: Seconds between passes., type: float, default: 1.0}
           timeout: {description: Seconds for one answer., type: float, default: 5.0}

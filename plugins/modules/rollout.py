@@ -56,7 +56,9 @@ options:
         type: list
         elements: str
         default: []
-      path: {description: Path to ask for; without it C(fastapi_app_version_path)., type: str}
+      path:
+        description: Path to ask for; without it C(fastapi_app_version_path), else C(fastapi_app_health_path).
+        type: str
       ca_file: {description: Certificates to trust instead of the controller's own., type: path}
       rate: {description: Requests a second; 0 sends none., type: float, default: 10.0}
       must_pass:

@@ -210,7 +210,7 @@ WRONG: dict[str, dict[str, Case]] = {
         ),
         "a health path with a space": (
             {"haproxy_apps": [LINKS | {"health_path": "/ready z"}]},
-            ("health_path", "begins with a slash"),
+            ("health_path of", "begins with a slash"),
         ),
         "an edge of less patience": ({"haproxy_client_timeout": 30}, ("haproxy_client_timeout (30)", "at least")),
         "maintenance of an app that is not there": (

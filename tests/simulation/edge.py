@@ -11,7 +11,9 @@ from typing import Any
 from tests.simulation.kernel import Alarm, Kernel
 
 SLOTS = ("blue", "green")
-STATE_FILE = "/var/lib/haproxy/server-state"
+STATE_FILE, CHECKS_FILE = "/var/lib/haproxy/server-state", "/var/lib/haproxy/health.map"
+# What the role's configuration asks of a slot of which the map says nothing.
+PATH = "/readyz"
 # The role's configuration: a check a second, four failures in a row until a server counts as down, one pass until up.
 CHECK_EVERY, FALL = 1.0, 4
 HEADER = (
@@ -30,6 +32,7 @@ class Worker:
         self.up = dict.fromkeys(SLOTS, True)
         self.passes = dict.fromkeys(SLOTS, False)  # whether the last check passed
         self.checks: dict[str, Alarm | None] = dict.fromkeys(SLOTS)
+        self.asks: dict[str, str] = {}  # the map by which it looks at a slot, by BACKEND/SLOT
 
 
 class HAProxy:
@@ -43,6 +46,8 @@ class HAProxy:
         saved: Callable[[], str],
         changed: Callable[[], None],
         seen: Callable[[str], None],
+        stored: Callable[[], str] = lambda: "",
+        knows: Callable[[str, str], bool] = lambda slot, path: True,
     ) -> None:
         self.kernel = kernel
         self.backend = backend
@@ -50,6 +55,8 @@ class HAProxy:
         self.saved = saved
         self.changed = changed
         self.seen = seen
+        self.stored = stored  # what is in the file of the map
+        self.knows = knows  # whether what runs in a slot tells under a path how it is
         self.running = True
         self.worker = Worker()
         self.stale: Worker | None = None  # an old one that still answers the admin socket once
@@ -86,7 +93,9 @@ class HAProxy:
         return worker
 
     def _answers(self, worker: Worker, command: str) -> str:
-        return "\n".join(self._one(worker, part.strip()) for part in command.split(";"))
+        return "\n".join(
+            (self._map if " map " in part else self._one)(worker, part.strip()) for part in command.split(";")
+        )
 
     def _one(self, worker: Worker, command: str) -> str:
         words = command.split()
@@ -102,6 +111,24 @@ class HAProxy:
                 return "No such server.\n"
             return self._set(worker, slot, words[4])
         return f"Unknown command: '{command}'\n"
+
+    def _map(self, worker: Worker, command: str) -> str:
+        words = command.split()
+        if len(words) < 3 or words[2] != CHECKS_FILE:
+            return "Unknown map identifier. Please use #<id> or <file>.\n\n"
+        if words[0] == "show":
+            return "".join(f"0x55d0 {key} {value}\n" for key, value in worker.asks.items()) + "\n"
+        key, value = words[3:5]
+        if words[0] == "set" and key not in worker.asks:
+            return "entry not found.\n\n"
+        worker.asks[key] = value
+        if worker is self.worker:
+            self.check(worker, key.partition("/")[2])
+        return "\n"
+
+    def path(self, worker: Worker, slot: str) -> str:
+        """What its check of a slot asks for."""
+        return worker.asks.get(f"{self.backend}/{slot}", PATH).partition("|")[0]
 
     def _set(self, worker: Worker, slot: str, state: str) -> str:
         if worker is not self.worker and self.kernel.random.random() < 0.5:  # it was told to go
@@ -148,7 +175,7 @@ class HAProxy:
         if alarm := worker.checks[slot]:
             alarm.cancel()
         first = self.kernel.delay(0.05, CHECK_EVERY)
-        answers = self.answers(slot)
+        answers = self.answers(slot) and self.knows(slot, self.path(worker, slot))
 
         def passed() -> None:
             worker.passes[slot] = worker.up[slot] = True
@@ -215,6 +242,8 @@ class HAProxy:
     def _begin(self) -> Worker:
         """A worker as it is at its start: what the state file says, everything else up and ready."""
         worker = Worker()
+        lines = [line.split(None, 1) for line in self.stored().splitlines() if line and not line.startswith("#")]
+        worker.asks = {line[0]: line[1] for line in lines}
         rows: list[list[str]] = [line.split() for line in self.saved().splitlines()]
         if not rows or rows[0] != ["1"]:
             return worker

@@ -221,6 +221,15 @@ def a_host_at_rest_is_whole(play: Play, host: Host) -> None:
             raise Broken(a_host_at_rest_is_whole, f"{host.name}: {what} (state {state}, serves {host.now_serving()})")
 
 
+def an_edge_that_starts_anew_serves_the_same(play: Play, host: Host, release: str) -> None:
+    """After a start of the edge, as a reboot of the host is one, the same release gets requests: what the edge was told
+    of both slots, and of how each is looked at, is stored."""
+    if host.now_serving() != [release]:
+        raise Broken(
+            an_edge_that_starts_anew_serves_the_same, f"{host.name} serves {host.now_serving()} then, and not {release}"
+        )
+
+
 def good_releases_stay(play: Play, host: Host, keep: int) -> None:
     """The newest good releases are there with files and image, so that each of them can be returned to."""
     newest = list(dict.fromkeys(entry["release"] for entry in reversed(ledger(host)) if entry.get("result") == "good"))

@@ -11,6 +11,7 @@ from contextlib import nullcontext
 from types import ModuleType
 from typing import Any
 
+from ansible_collections.slipway.fleet.plugins.module_utils.edge import maps
 from ansible_collections.slipway.fleet.plugins.module_utils.edge.haproxy import Edge, parse_servers
 from ansible_collections.slipway.fleet.plugins.module_utils.host.errors import Damaged
 from ansible_collections.slipway.fleet.plugins.module_utils.release import oneoff, operations
@@ -144,6 +145,21 @@ def two_tables_from_two_workers(code: Installed) -> None:
     code.set(Edge, "one_worker", lambda self: nullcontext(self.ask))
 
 
+def every_release_is_looked_at_as_the_run_says(code: Installed) -> None:
+    """The health path of what is deployed is asked of the release before, too."""
+    code.set(Store, "gate", lambda self, release: {})
+
+
+def the_edge_asks_every_slot_the_same(code: Installed) -> None:
+    """The edge's own check has one path, which a release does not change."""
+    code.set(Edge, "set_check", lambda self, *how: None)
+
+
+def a_reload_forgets_what_is_asked(code: Installed) -> None:
+    """What the edge's check asks is set in the worker that runs, and stored nowhere."""
+    code.set(maps, "render", lambda entries, header: header)
+
+
 PLANTED: tuple[Plant, ...] = (
     stop_before_the_switch_is_confirmed,
     finish_without_asking,
@@ -156,4 +172,7 @@ PLANTED: tuple[Plant, ...] = (
     migrations_are_not_guarded,
     expectations_after_the_mending,
     two_tables_from_two_workers,
+    every_release_is_looked_at_as_the_run_says,
+    the_edge_asks_every_slot_the_same,
+    a_reload_forgets_what_is_asked,
 )

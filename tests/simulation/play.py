@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -10,13 +11,13 @@ from ansible_collections.slipway.fleet.plugins.module_utils.release.model import
 from ansible_collections.slipway.fleet.plugins.module_utils.release.store import Store
 
 from tests.simulation import invariants, shims
-from tests.simulation.edge import SLOTS, STATE_FILE
+from tests.simulation.edge import CHECK_EVERY, FALL, SLOTS, STATE_FILE
 from tests.simulation.faults import Fault, strike
 from tests.simulation.invariants import Broken
 from tests.simulation.kernel import Process
 from tests.simulation.shims import Focus
 from tests.simulation.slots import Container
-from tests.simulation.story import Ended, Run, Scenario
+from tests.simulation.story import Ended, Run, Scenario, path_of
 from tests.simulation.world import PLACE, ROOT, Controller, Host, World
 
 FIRST, LAST = "r0", "r9"
@@ -86,6 +87,9 @@ class Play:
             invariants.a_host_at_rest_is_whole(self, host)
             if "ledger" not in self.damaged.get(host.name, ()):
                 invariants.good_releases_stay(self, host, KEEP)
+        self._start_edges_anew()
+        for host in self.world.hosts.values():
+            invariants.an_edge_that_starts_anew_serves_the_same(self, host, LAST)
 
     def close(self) -> None:
         self.world.close()
@@ -143,6 +147,15 @@ class Play:
             raise self._broken
         if not met:
             raise Broken(invariants.a_rerun_converges, otherwise)
+
+    def _start_edges_anew(self) -> None:
+        """And wait until each has seen of both slots what there is to see."""
+        for host in self.world.hosts.values():
+            host.edge.stop()
+            host.edge.start()
+        seen = self.kernel.now + FALL * CHECK_EVERY + 1.0
+        self.kernel.after(FALL * CHECK_EVERY + 1.0, lambda: None)
+        self._go(lambda: self.kernel.now >= seen, "the edges never see the slots")
 
     def _busy(self) -> bool:
         return any(host.processes or not host.up for host in self.world.hosts.values())
@@ -338,16 +351,19 @@ class Play:
     # How it begins.
     def _set_up(self) -> None:
         for host in self.world.hosts.values():
+            host.docker.path_of = lambda release: path_of(release, self.scenario.moving)
             if not self.scenario.fresh:
-                stage(host, FIRST)
+                stage(host, FIRST, path_of(FIRST, self.scenario.moving) if self.scenario.moving else "")
                 serve_first(host)
                 if self.scenario.older:
                     host.disk.put(f"{ROOT}/state.json", OLDER)
         self.world.story.clear()
 
 
-def stage(host: Host, release: str) -> None:
-    """Files and image of a release, put there from outside."""
+def stage(host: Host, release: str, path: str = "") -> None:
+    """Files and image of a release, put there from outside; with the file that says how it is looked at, or before."""
+    if path:
+        host.disk.put(f"{ROOT}/releases/{release}/gate.json", json.dumps({"path": path}))
     host.disk.put(f"{ROOT}/releases/{release}/compose.yaml", f"image: app:{release}\n")
     host.docker.images.add(f"app:{release}")
 

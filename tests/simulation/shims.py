@@ -191,7 +191,7 @@ class RuntimesOf:
 
 def _ask(self: Edge, command: str) -> str:
     host = focus()
-    if "set server" in command:
+    if "set server" in command or command.startswith(("set map", "add map")):
         host.effect(f"edge: {command}")
     else:
         host.pause(host.kernel.delay(0.001, 0.02))

@@ -11,7 +11,7 @@ from ansible_collections.slipway.fleet.plugins.module_utils.host.command import 
 from ansible_collections.slipway.fleet.plugins.module_utils.release.model import Probe, SlotStatus
 from ansible_collections.slipway.fleet.plugins.module_utils.release.runtime import RuntimeFailed
 
-from tests.simulation.edge import SLOTS
+from tests.simulation.edge import PATH, SLOTS
 from tests.simulation.kernel import Kernel
 
 # Docker's client gives up after these, as the adapters tell it.
@@ -53,6 +53,7 @@ class Docker:
         self.image_of = image_of
         self.slots: dict[str, Container | None] = dict.fromkeys(SLOTS)
         self.images: set[str] = set()
+        self.path_of: Callable[[str], str] = lambda release: PATH  # where a release tells how it is
         self.health: dict[str, str] = {}  # by release: sick (500), hangs, silent (does not listen), ends
         self.blind: set[str] = set()  # releases that answer a probe, but not the edge
         self.away_until = 0.0
@@ -169,6 +170,8 @@ class Docker:
         if found is None or not found.running or self.kernel.now < found.booted:
             return Probe(error=f"{slot}.sock: connection refused")
         trouble = self.health.get(found.release)
+        if path not in (self.path_of(found.release), "/version"):
+            return Probe(404, "Not Found")
         if trouble == "silent":
             return Probe(error=f"{slot}.sock does not exist")
         if trouble == "hangs":

@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
+from tests.simulation.edge import PATH
 from tests.simulation.faults import Fault, drawn_all
 
 
@@ -33,6 +34,14 @@ class Scenario:
     runs: tuple[Run, ...] = ()
     faults: tuple[Fault, ...] = ()
     calm: bool = False
+    # Each release tells under a path of its own how it is, and what the inventory says is right for none but the one
+    # that is deployed.
+    moving: bool = False
+
+
+def path_of(release: str, moving: bool) -> str:
+    """Where a release tells how it is; what serves at the begin is of the time when all had the same."""
+    return f"/health/{release or 'elsewhere'}" if moving and release != "r0" else PATH
 
 
 @dataclass
@@ -81,7 +90,8 @@ def scenario(seed: int) -> Scenario:
     names = [f"web{number}" for number in range(1, hosts + 1)]
     count = dice.choices((0, 1, 2, 3, 4), (9, 28, 34, 19, 10))[0]
     faults = drawn_all(dice, count, names, len(runs), at + 30.0 * hosts)
-    return Scenario(seed, hosts, dice.random() < 0.12, dice.random() < 0.1, tuple(runs), tuple(faults))
+    fresh, older = dice.random() < 0.12, dice.random() < 0.1
+    return Scenario(seed, hosts, fresh, older, tuple(runs), tuple(faults), moving=dice.random() < 0.3)
 
 
 def shorter(story: Scenario) -> Iterator[Scenario]:
@@ -96,10 +106,8 @@ def shorter(story: Scenario) -> Iterator[Scenario]:
         last = len(story.runs) - 1
         faults = tuple(fault for fault in story.faults if fault.host or fault.run != last)
         yield replace(story, runs=story.runs[:-1], faults=faults)
-    if not story.calm:
-        yield replace(story, calm=True)
-    if story.older:
-        yield replace(story, older=False)
+    plainer = (replace(story, calm=True), replace(story, older=False), replace(story, moving=False))
+    yield from (other for other in plainer if other != story)
     for number, run in enumerate(story.runs):
         for change in simpler(run):
             yield replace(story, runs=(*story.runs[:number], change, *story.runs[number + 1 :]))

@@ -16,9 +16,17 @@ from tempfile import TemporaryDirectory
 from threading import Thread
 
 import pytest
-from ansible_collections.slipway.fleet.plugins.module_utils.edge.haproxy import GOING, Edge, Server, parse_servers
+from ansible_collections.slipway.fleet.plugins.module_utils.edge.haproxy import (
+    GOING,
+    NO_ENTRY,
+    NO_MAP,
+    Edge,
+    Server,
+    parse_servers,
+)
+from ansible_collections.slipway.fleet.plugins.module_utils.edge.maps import parse_shown
 
-from tests.simulation.edge import HAProxy
+from tests.simulation.edge import CHECKS_FILE, HAProxy
 from tests.simulation.kernel import Kernel
 
 CONFIGURATION = """
@@ -35,7 +43,10 @@ frontend web
     bind unix@{here}/web.sock
     default_backend app_links
 backend app_links
-    option httpchk GET /readyz
+    option httpchk
+    http-check set-var(check.slot) srv_name
+    http-check set-var(check.look) be_name,concat(/,check.slot),map_str({here}/health.map,"/readyz|localhost|http")
+    http-check send meth GET uri-lf "%[var(check.look),word(1,|)]"
     default-server check inter 100ms fastinter 100ms downinter 100ms fall 4 rise 1
     server blue unix@{here}/blue.sock
     server green unix@{here}/green.sock
@@ -45,8 +56,10 @@ BOTH = "show stat;show servers state"
 
 
 class Answer(BaseHTTPRequestHandler):
+    path_of_health = "/readyz"
+
     def do_GET(self) -> None:
-        self.send_response(200)
+        self.send_response(200 if self.path == self.path_of_health else 404)
         self.send_header("Content-Length", "0")
         self.end_headers()
 
@@ -71,6 +84,8 @@ class Real:
         self.here = here
         (here / "haproxy.cfg").write_text(CONFIGURATION.format(here=here))
         (here / "state").touch()
+        (here / "health.map").touch()
+        self.map = f"{here}/health.map"
         program = shutil.which("haproxy") or "/usr/sbin/haproxy"
         with (here / "messages").open("w") as messages:
             self.process = subprocess.Popen([program, "-W", "-db", "-f", f"{here}/haproxy.cfg"], stderr=messages)
@@ -88,6 +103,9 @@ class Real:
 
     def conversation(self) -> AbstractContextManager[Callable[[str], str]]:
         return Edge(str(self.here / "admin.sock"), BACKEND, str(self.here / "state")).one_worker()
+
+    def store(self, line: str) -> None:
+        (self.here / "health.map").write_text(f"# kept\n{line}\n")
 
     def save(self) -> None:
         (self.here / "state").write_text(self.ask("show servers state").lstrip("\n"))
@@ -113,13 +131,21 @@ class Simulated:
         self.kernel = Kernel(1, calm=True)
         self.up = {"blue": False, "green": False}
         self.state = ""
-        self.edge = HAProxy(self.kernel, BACKEND, self.up.__getitem__, lambda: self.state, lambda: None, lambda _: None)
+        self.map, self.stored = CHECKS_FILE, ""
+        self.edge = HAProxy(
+            self.kernel, BACKEND, self.up.__getitem__, lambda: self.state, lambda: None, lambda _: None,
+            lambda: self.stored, lambda slot, path: path == Answer.path_of_health,
+        )  # fmt: skip
 
     def ask(self, command: str) -> str:
         return self.edge.ask(command)
 
     def servers(self) -> dict[str, Server]:
+        self.kernel.run(lambda: False, self.kernel.now + 0.5)
         return seen(self.ask(BOTH))
+
+    def store(self, line: str) -> None:
+        self.stored = f"# kept\n{line}\n"
 
     def conversation(self) -> AbstractContextManager[Callable[[str], str]]:
         return nullcontext(self.edge.conversation())
@@ -237,3 +263,30 @@ def test_a_damaged_state_file_counts_as_none(edge: Real | Simulated) -> None:
         edge.state = "\x00\x00\x00"
     edge.reload()
     assert edge.servers()["green"].enabled
+
+
+ELSEWHERE = f"{BACKEND}/blue /other|localhost|http"
+
+
+def test_an_entry_of_a_map_is_set_where_there_is_one_and_added_where_there_is_none(edge: Real | Simulated) -> None:
+    assert NO_ENTRY in edge.ask(f"set map {edge.map} {ELSEWHERE}")
+    assert edge.ask(f"add map {edge.map} {ELSEWHERE}").strip() == ""
+    assert edge.ask(f"set map {edge.map} {ELSEWHERE}x").strip() == ""
+    assert parse_shown(edge.ask(f"show map {edge.map}")) == {f"{BACKEND}/blue": "/other|localhost|httpx"}
+    for verb in ("show", "set", "add"):
+        assert NO_MAP in edge.ask(f"{verb} map /nowhere.map {ELSEWHERE}").lower()
+
+
+def test_what_a_map_says_is_asked_from_then_on(edge: Real | Simulated) -> None:
+    wait_for(lambda: edge.servers()["blue"].answers)
+    edge.ask(f"add map {edge.map} {ELSEWHERE}")
+    wait_for(lambda: not edge.servers()["blue"].answers)
+    edge.ask(f"set map {edge.map} {BACKEND}/blue /readyz|localhost|http")
+    wait_for(lambda: edge.servers()["blue"].answers)
+
+
+def test_a_reload_reads_the_map_and_forgets_what_is_in_memory_alone(edge: Real | Simulated) -> None:
+    edge.store(f"{BACKEND}/green /stored|localhost|http")
+    edge.ask(f"add map {edge.map} {ELSEWHERE}")
+    edge.reload()
+    assert parse_shown(edge.ask(f"show map {edge.map}")) == {f"{BACKEND}/green": "/stored|localhost|http"}

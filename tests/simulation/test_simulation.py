@@ -46,6 +46,9 @@ LAST_FOUND = {
     "migrations_are_not_guarded": 1009,
     "two_tables_from_two_workers": 1119,
     "the_way_back_starts_nothing": 1718,
+    "every_release_is_looked_at_as_the_run_says": 535,
+    "the_edge_asks_every_slot_the_same": 1,
+    "a_reload_forgets_what_is_asked": 1,
 }
 
 

@@ -13,7 +13,7 @@ from ansible_collections.slipway.fleet.plugins.module_utils.host.errors import S
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.parts import Refused, Unreachable
 
 from tests.simulation.disk import Disk, DiskPath
-from tests.simulation.edge import SLOTS, STATE_FILE, HAProxy
+from tests.simulation.edge import CHECKS_FILE, PATH, SLOTS, STATE_FILE, HAProxy
 from tests.simulation.kernel import Kernel, Killed, Process
 from tests.simulation.loop import Loop
 from tests.simulation.shims import EPOCH, Focus
@@ -26,8 +26,7 @@ PLACE: dict[str, Any] = {
     "app": APP,
     "root": ROOT,
     "socket_directory": f"/run/slipway/{APP}",
-    "gate": {"path": "/readyz", "version_path": "/version", "passes": 3, "interval": 1.0, "timeout": 5.0,
-             "deadline": 30.0},
+    "gate": {"path": PATH, "version_path": "/version", "passes": 3, "interval": 1.0, "timeout": 5.0, "deadline": 30.0},
     "edge": {"socket": "/run/haproxy/admin.sock", "backend": f"app_{APP}", "state_file": STATE_FILE},
 }  # fmt: skip
 DIRECTORIES = (f"{ROOT}/releases", "/run/slipway/locks", "/run/haproxy", "/var/lib/haproxy", "/var/lib/docker", "/tmp")
@@ -61,7 +60,14 @@ class Host:
         self.docker = Docker(self.kernel, self.effect, self.pause, self.slot_changed, self.image_of)
         self.docker.begin_oneoff = self.begin_oneoff
         self.edge = HAProxy(
-            self.kernel, f"app_{APP}", self.docker.edge_gets_answer, self._saved, self.changed, self._seen_well
+            self.kernel,
+            f"app_{APP}",
+            self.docker.edge_gets_answer,
+            self._saved,
+            self.changed,
+            self._seen_well,
+            lambda: self.peek(CHECKS_FILE) or "",
+            self._knows,
         )
         for directory in DIRECTORIES:
             self.disk.put(f"{directory}/.keep", "")
@@ -117,6 +123,10 @@ class Host:
     def _seen_well(self, slot: str) -> None:
         if found := self.docker.slots[slot]:
             found.seen_well = True
+
+    def _knows(self, slot: str, path: str) -> bool:
+        found = self.docker.slots[slot]
+        return bool(found and self.docker.path_of(found.release) == path)
 
     def _saved(self) -> str:
         return self.peek(STATE_FILE) or ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -206,3 +207,44 @@ def test_a_migration_is_told_what_it_knows(allowed: bool, said: list[str], words
 def test_a_container_sees_the_sockets_that_are_named() -> None:
     volumes = web(fastapi_app_socket_directories=["/run/postgresql"])["volumes"]
     assert {"type": "bind", "source": "/run/postgresql", "target": "/run/postgresql", "read_only": True} in volumes
+
+
+def gate_file(**variables: Any) -> tuple[int, dict[str, str]]:
+    """Where among the files of a release the one stands that says how it is looked at, and what it says."""
+    files = role("compose", **variables).value("__fastapi_app_files")
+    ((place, found),) = [(place, item) for place, item in enumerate(files) if item["dest"].endswith("/gate.json")]
+    return place, json.loads(found["content"])
+
+
+def test_how_a_release_is_looked_at_is_kept_with_it() -> None:
+    _, usual = gate_file()
+    assert usual == {
+        "path": "/readyz", "version_path": "", "statuses": "200-299", "host": "localhost", "proto": "http",
+    }  # fmt: skip
+    _, found = gate_file(
+        fastapi_app_health_path="/health/?full=1",
+        fastapi_app_health_statuses=["200", "401-403"],
+        fastapi_app_host_names=["links.example.org", "l.example.org"],
+        haproxy_tls_certificate="there is one",
+    )
+    assert found == {
+        "path": "/health/?full=1", "version_path": "", "statuses": "200,401-403", "host": "links.example.org",
+        "proto": "https",
+    }  # fmt: skip
+
+
+def test_no_release_is_without_it() -> None:
+    """A crash between two files leaves one that is none yet."""
+    files = [item["dest"] for item in role("compose").value("__fastapi_app_files")]
+    assert gate_file()[0] < next(place for place, dest in enumerate(files) if dest.endswith("compose.yaml"))
+
+
+def test_how_it_is_looked_at_names_the_release() -> None:
+    usual, other = role(), role(fastapi_app_health_path="/healthz")
+    assert usual.value("__fastapi_app_release") != other.value("__fastapi_app_release")
+    times = role(fastapi_app_gate_deadline=7)
+    assert usual.value("__fastapi_app_release") == times.value("__fastapi_app_release")
+    assert times.value("__fastapi_app_gate") == {
+        "path": "/readyz", "version_path": "", "statuses": "200-299", "host": "localhost", "proto": "http",
+        "passes": 3, "interval": 1, "deadline": 7,
+    }  # fmt: skip

@@ -48,15 +48,20 @@ def app(directory: Path, name: str = "links", **more: Any) -> dict[str, Any]:
 
 
 class Slot:
-    """A slot of an app: answers 200 and says what it was asked."""
+    """A slot of an app: answers 200 and says what it was asked. `checked` is what the edge's own checks ask."""
 
-    def __init__(self, path: str, name: str) -> None:
+    def __init__(self, path: str, name: str, status: int = 200) -> None:
+        checked: list[tuple[str, str, str]] = []
+        self.checked = checked
+
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
 
             def do_GET(self) -> None:
                 body = json.dumps({"slot": name, "path": self.path, "headers": dict(self.headers)}).encode()
-                self.send_response(200)
+                if self.headers["User-Agent"] == "haproxy-check":
+                    checked.append((self.path, self.headers["Host"], self.headers["X-Forwarded-Proto"]))
+                self.send_response(status)
                 self.send_header("Content-Length", str(len(body)))
                 self.send_header("Referrer-Policy", "no-referrer")
                 self.end_headers()
@@ -124,6 +129,7 @@ class Edge:
         (directory / "pages").mkdir()
         (directory / "server-state").touch()
         (directory / "switched.map").touch()
+        (directory / "health.map").touch()
         (directory / "site.pem").write_text(str(variables.get("haproxy_tls_certificate", "")))
         for name, template in FILES.items():
             (directory / name).write_text(role.render(template))
@@ -139,7 +145,7 @@ class Edge:
 
     def start(self) -> None:
         self.process = subprocess.Popen([haproxy(), "-db", "-f", str(self.directory / "haproxy.cfg")])
-        wait_for(self._listens)
+        wait_for(lambda: (self.directory / "admin.sock").exists() and self._listens())
 
     def _listens(self) -> bool:
         with socket.create_connection(("127.0.0.1", self.port), 1):
@@ -208,7 +214,14 @@ def wait_for(attempt: Callable[[], bool], seconds: float = 10) -> None:
 
 @pytest.fixture
 def edge(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Edge]:
-    found = Edge(tmp_path, **getattr(request, "param", {}))
+    variables = dict(getattr(request, "param", {}))
+    of_the_app = {name: variables.pop(name) for name in ("health_path", "health_statuses") if name in variables}
+    if variables.get("haproxy_tls_certificate") is True:
+        variables["haproxy_tls_certificate"] = request.getfixturevalue("certificate")
+        of_the_app["host_names"] = ["a.example"]
+    if of_the_app:
+        variables["haproxy_apps"] = [app(tmp_path, **of_the_app)]
+    found = Edge(tmp_path, **variables)
     found.start()
     yield found
     found.stop()
@@ -266,6 +279,68 @@ def test_the_runtime_interface_is_where_releases_look_for_it(tmp_path: Path) -> 
     assert "server-state-file /var/lib/haproxy/server-state" in text
     assert "chroot" not in text.replace("without chroot", "")
     assert "backend app_links" in text
+
+
+def runtime(edge: Edge, name: str = "links") -> RuntimeEdge:
+    """The edge as a release has it."""
+    return RuntimeEdge(str(edge.directory / "admin.sock"), f"app_{name}", str(edge.directory / "server-state"))
+
+
+def is_checked(slot: Slot, asks: tuple[str, str, str]) -> None:
+    """From now on the edge's checks of a slot ask this and nothing else."""
+
+    def asked() -> bool:
+        slot.checked.clear()
+        wait_for(lambda: bool(slot.checked))
+        return set(slot.checked) == {asks}
+
+    wait_for(asked)
+
+
+@pytest.mark.parametrize(
+    ("edge", "blue"),
+    [
+        ({}, ("/readyz", "localhost", "http")),
+        ({"haproxy_tls_certificate": True, "health_path": "/up/?full=1"}, ("/up/?full=1", "a.example", "https")),
+    ],
+    indirect=["edge"],
+)
+def test_each_slot_is_looked_at_as_its_release_wants(
+    slots: dict[str, Slot], edge: Edge, blue: tuple[str, str, str]
+) -> None:
+    is_checked(slots["green"], blue)
+    green = ("/api/health/?deep=yes&full=1", "links.example.test", "https")
+    runtime(edge).set_check("green", *green)
+    is_checked(slots["green"], green)
+    is_checked(slots["blue"], blue)
+    edge.restart()
+    is_checked(slots["green"], green)
+    is_checked(slots["blue"], blue)
+
+
+@pytest.mark.parametrize("edge", [{"health_statuses": [204, "401-403"]}], indirect=True)
+def test_other_statuses_are_good_answers_where_the_app_says_so(tmp_path: Path, edge: Edge) -> None:
+    found = {name: Slot(str(tmp_path / f"links-{name}.sock"), name, status) for name, status in GIVEN.items()}
+    wait_for(lambda: runtime(edge).servers()["blue"].check.startswith("L7OK"))
+    wait_for(lambda: runtime(edge).servers()["green"].check.startswith("L7STS 404"))
+    for slot in found.values():
+        slot.stop()
+
+
+GIVEN = {"blue": 403, "green": 404}
+
+
+def test_a_balancer_asks_as_requests_come(tmp_path: Path) -> None:
+    text = Role(
+        "haproxy",
+        haproxy_apps=[
+            {"name": "links", "servers": {"web1": "10.0.0.1:80"}, "host_names": ["l.test"], "health_path": "/up/?a=1"}
+        ],
+        haproxy_tls_certificate="there is one",
+    ).render("haproxy.cfg.j2")
+    asked = "http-check send meth GET uri /up/?a=1 ver HTTP/1.1 hdr Host l.test hdr X-Forwarded-Proto https hdr "
+    assert asked in text
+    assert "acl passes_maintenance path /up/\n" in text
 
 
 def test_requests_go_to_the_slot_that_is_not_drained(slots: dict[str, Slot], edge: Edge) -> None:

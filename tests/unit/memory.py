@@ -15,6 +15,7 @@ from ansible_collections.slipway.fleet.plugins.module_utils.release.clock import
 from ansible_collections.slipway.fleet.plugins.module_utils.release.model import (
     SLOTS,
     Draining,
+    Gate,
     Probe,
     Request,
     SlotStatus,
@@ -49,6 +50,9 @@ class Host:
     listens: list[str] = field(default_factory=list)
     ended: set[str] = field(default_factory=set)
     edge_blind: str = ""  # a release whose check does not pass at the edge
+    edge_got: dict[str, str] = field(default_factory=dict)  # release: what the edge's check of it got, in its words
+    paths: dict[str, str] = field(default_factory=dict)  # release: its health path; else /readyz
+    checks: dict[str, str] = field(default_factory=dict)  # slot: the path that the edge asks for
     sessions_of: dict[str, int] = field(default_factory=dict)  # release: what it still answers; else `sessions`
     retired: set[str] = field(default_factory=set)
     sick_after: dict[str, float] = field(default_factory=dict)  # release: seconds on the clock from when it is sick
@@ -130,12 +134,22 @@ class Host:
         if "edge" in self.unseen:
             raise EdgeError("HAProxy does not answer")
         return {
-            slot: Server(self.enabled[slot], self.healthy(slot) and not self.edge_sees_not(slot), self.left(slot))
+            slot: Server(
+                self.enabled[slot],
+                self.healthy(slot) and not self.edge_sees_not(slot),
+                self.left(slot),
+                self.edge_got.get(self.running[slot] or "", ""),
+            )
             for slot in SLOTS
         }
 
     def edge_sees_not(self, slot: str) -> bool:
-        return self.running[slot] == self.edge_blind
+        wrong_path = self.checks.get(slot, self.path_of(slot)) != self.path_of(slot)
+        return self.running[slot] == self.edge_blind or wrong_path
+
+    def path_of(self, slot: str) -> str:
+        """The one path where the release in a slot tells how it is."""
+        return self.paths.get(self.running[slot] or "", "/readyz")
 
     def left(self, slot: str) -> int:
         return self.sessions_of.get(self.running[slot] or "", self.sessions) if self.running[slot] else 0
@@ -148,11 +162,21 @@ class Host:
             raise EdgeError(f"HAProxy's check of slot {beside} does not pass, so slot {slot} keeps its requests")
         self.effect(lambda: self.enabled.update({slot: state == "ready"}))
 
+    def set_check(self, slot: str, path: str, host: str, proto: str) -> None:
+        if "edge" in self.unseen:
+            raise EdgeError("HAProxy does not answer")
+        self.checks[slot] = path
+
+    def keep_checks(self) -> None:
+        return
+
     # probe
-    def probe(self, slot: str, path: str) -> Probe:
+    def probe(self, slot: str, path: str, gate: Gate) -> Probe:
         release = self.running[slot]
         if release is None:
             return Probe(error=f"/run/slipway/links/{slot}.sock does not exist", nobody=True)
+        if path not in (self.path_of(slot), "/version"):
+            return Probe(404, "Not Found")
         if release in self.sick:
             return self.sick[release]
         if self.turned_sick(release):
@@ -208,11 +232,14 @@ class CrashingStore(Store):
         self.host.effect(lambda: Store.remove(self, releases))
 
 
-def stage(root: Path, *releases: str) -> None:
+def stage(root: Path, *releases: str, **gate: str) -> None:
+    """Files of releases; with how they are looked at, where that is given."""
     for release in releases:
         directory = root / "releases" / release
         directory.mkdir(parents=True, exist_ok=True)
         (directory / "compose.yaml").write_text("")
+        if gate:
+            (directory / "gate.json").write_text(json.dumps(gate))
 
 
 def transaction(root: Path, host: Host, release: str, **request: Any) -> Transaction:

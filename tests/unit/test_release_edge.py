@@ -243,3 +243,66 @@ def test_a_probe_names_what_it_met(here: Path, name: str, words: str) -> None:
     dead = Slot(str(here / "dead.sock"), Answer)
     dead.server_close()
     assert words in get(str(here / name), "/", 1).error
+
+
+def test_an_edge_whose_configuration_has_no_map_goes_on_as_before(here: Path, haproxy: Callable[[], Edge]) -> None:
+    """What it is told is there when it is provisioned."""
+    edge = haproxy()
+    edge.set_check("green", "/healthz", "links.example.org", "https")
+    edge.keep_checks()
+    assert "app_links/green /healthz|links.example.org|https\n" in (here / "health.map").read_text()
+    assert edge.servers()["green"].check.startswith("L7OK")
+
+
+@pytest.fixture
+def mapped(here: Path, haproxy: Callable[[], Edge]) -> Edge:
+    """An edge that looks at each slot as the map says."""
+    (here / "health.map").write_text("# kept\napp_other/blue /other|localhost|http\n")
+    look = (
+        "option httpchk\n"
+        "    http-check set-var(check.slot) srv_name\n"
+        f"    http-check set-var(check.look) be_name,concat(/,check.slot),map_str({here}/health.map,/readyz)\n"
+        '    http-check send meth GET uri-lf "%[var(check.look),word(1,|)]"'
+    )
+    text = (here / "haproxy.cfg").read_text()
+    assert "option httpchk GET /readyz" in text
+    (here / "haproxy.cfg").write_text(text.replace("option httpchk GET /readyz", look))
+    return haproxy()
+
+
+def test_what_a_slot_is_asked_is_set_at_once_and_kept(here: Path, mapped: Edge) -> None:
+    for path in ("/healthz", "/up/?a=1&b=2"):
+        mapped.set_check("green", path, "links.example.org", "https")
+        shown = mapped.ask(f"show map {here}/health.map")
+        assert f"app_links/green {path}|links.example.org|https\n" in shown
+        lines = (here / "health.map").read_text().splitlines()[1:]
+        assert lines == [f"app_links/green {path}|links.example.org|https", "app_other/blue /other|localhost|http"]
+
+
+def test_what_a_reload_took_back_is_set_again(here: Path, mapped: Edge) -> None:
+    mapped.set_check("green", "/healthz", "localhost", "http")
+    map_file = here / "health.map"
+    for command in (f"set map {map_file} app_links/green /before|localhost|http", f"clear map {map_file}"):
+        mapped.ask(command)
+        assert "/healthz" not in mapped.ask(f"show map {here}/health.map")
+        mapped.keep_checks()
+        assert "app_links/green /healthz|localhost|http\n" in mapped.ask(f"show map {here}/health.map")
+
+
+def test_a_full_disk_keeps_no_slot_from_being_asked(here: Path, mapped: Edge, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("ansible_collections.slipway.fleet.plugins.module_utils.edge.haproxy.write_durably", full)
+    with pytest.raises(NotStored, match=r"health.map cannot be written \(No space left on device\)"):
+        mapped.set_check("green", "/healthz", "localhost", "http")
+    assert "app_links/green /healthz|localhost|http\n" in mapped.ask(f"show map {here}/health.map")
+
+
+def test_what_the_last_check_got_is_told(here: Path, mapped: Edge) -> None:
+    assert mapped.servers()["blue"].check.startswith("L7OK 200")
+    states = mapped.ask("show servers state")
+    table = "# pxname,svname,scur,status,check_status,check_code,last_chk,\napp_links,blue,0,DOWN,{},\n"
+    cases = {"L7STS,404,Not Found": "L7STS 404 Not Found", "L4CON,,Permission denied": "L4CON Permission denied"}
+    for said, told in cases.items():
+        assert parse_servers(table.format(said), states, "app_links")["blue"].check == told

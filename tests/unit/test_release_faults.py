@@ -506,9 +506,9 @@ def test_looks_get_rarer_while_a_release_is_slow(tmp_path: Path, host: Host) -> 
     stage(tmp_path, "two")
     probe = work.probe
 
-    def asking(slot: str, path: str) -> Probe:
+    def asking(slot: str, path: str, gate: Gate) -> Probe:
         asked.append(host.seconds)
-        return probe(slot, path)
+        return probe(slot, path, gate)
 
     work.probe = asking
     with pytest.raises(TransactionError, match="not ready within 60 s"):

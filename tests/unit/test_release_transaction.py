@@ -17,6 +17,7 @@ from ansible_collections.slipway.fleet.plugins.module_utils.release import store
 from ansible_collections.slipway.fleet.plugins.module_utils.release.canary import Verdict
 from ansible_collections.slipway.fleet.plugins.module_utils.release.model import (
     SLOTS,
+    Gate,
     Probe,
     TransactionError,
 )
@@ -110,8 +111,18 @@ REFUSALS = {
         "no way (the new release ended",
     ),
     "out of memory": ({"sick": Probe(error="nothing listens"), "oom": True}, "out of memory"),
-    "another release answers": ({"sick": Probe(200, '{"release":"zero"}')}, "does not name release two"),
-    "the edge cannot reach it": ({"edge_blind": "two"}, "HAProxy's check of it did not pass"),
+    "another release answers": (
+        {"sick": Probe(200, '{"release":"zero"}'), "gate": Gate(version_path="/version")},
+        "does not name release two",
+    ),
+    "the edge cannot reach it": (
+        {"edge_blind": "two", "edge_got": {"two": "L4CON Permission denied"}},
+        "it got L4CON Permission denied; look at owner and mode",
+    ),
+    "the edge takes other statuses": (
+        {"edge_blind": "two", "edge_got": {"two": "L7STS 204 No Content"}},
+        "it got L7STS 204 No Content where GET /readyz of the slot answers well",
+    ),
 }
 
 
@@ -124,13 +135,13 @@ def test_a_refused_release_is_taken_away_and_its_cause_named(tmp_path: Path, fau
         host.sick["two"] = fault["sick"]
     host.log["two"] = fault.get("log", "")
     host.listens = fault.get("listens", [])
-    host.edge_blind = fault.get("edge_blind", "")
+    host.edge_blind, host.edge_got = fault.get("edge_blind", ""), fault.get("edge_got", {})
     if fault.get("ends"):
         host.ended.add("two")
     if "oom" in fault:
         host.out_of_memory.add("two")
     with pytest.raises(TransactionError, match=re.escape(words)):
-        deploy(tmp_path, host, "two")
+        deploy(tmp_path, host, "two", gate=fault.get("gate", Gate()))
     assert host.served == {"one"}
     assert_whole(tmp_path, host, "one")
     assert Store(tmp_path).ledger()[-1]["result"] == "failed"
@@ -323,7 +334,7 @@ def test_a_slot_is_unhealthy_when_it_answers_badly_three_times(tmp_path: Path, m
     deploy(tmp_path, host, "one")
     work = transaction(tmp_path, host, "")
     answers = [Probe(error="TimeoutError")] * missed + [Probe(200, "{}")] * 3
-    work.probe = lambda slot, path: answers.pop(0)
+    work.probe = lambda slot, path, gate: answers.pop(0)
     assert observe(work)["drift"] == ([] if healthy else ["unhealthy: TimeoutError"])
 
 
@@ -412,7 +423,7 @@ def test_a_release_with_another_health_path_serves_all_the_same(tmp_path: Path, 
     host = Host()
     deploy(tmp_path, host, "one")
     work = transaction(tmp_path, host, "two")
-    work.probe = lambda slot, path: Probe(status, "")
+    work.probe = lambda slot, path, gate: Probe(status, "")
     seen = observe(work)
     assert bool(seen["serving"]) == serves
     assert seen["drift"] == [f"unhealthy: {status} "]

@@ -10,12 +10,13 @@ import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 from ..host.durable import write_durably
 from ..host.errors import SlipwayError
+from . import maps
 
 # How a module is told where the edge is; the fields are the arguments of Edge.
 EDGE_ARGUMENT: dict[str, Any] = {
@@ -41,6 +42,11 @@ class NotStored(EdgeError):
 PROMPT = b"\n> "
 # What a worker that goes says of anything that is set; the one that has come is asked then.
 GOING = "Proxy is disabled."
+# What each slot's check asks, as a map of HAProxy beside the file of its states: BACKEND/SLOT PATH|HOST|PROTO.
+CHECKS = "health.map"
+CHECKS_HEADER = "# How the edge looks at the release in each slot; written when a release is started.\n"
+# What HAProxy says where its configuration reads no such map, and where a map has no such entry.
+NO_MAP, NO_ENTRY = "unknown map", "entry not found"
 # How the table of `show servers state` begins.
 STATES = "# be_id "
 # Dumps that are compared with what was set before it is given up; a reload in between takes one.
@@ -50,11 +56,15 @@ ANSWER_LIMIT = 16 << 20  # bytes; a host with a thousand servers answers with le
 
 @dataclass(frozen=True)
 class Server:
-    """One slot as HAProxy sees it. `sessions` are requests in flight; kept-alive idle connections do not count."""
+    """One slot as HAProxy sees it. `sessions` are requests in flight; kept-alive idle connections do not count.
+
+    `check` is what its last check got, in HAProxy's words, such as `L7STS 404 Not Found`.
+    """
 
     enabled: bool
     answers: bool
     sessions: int
+    check: str = field(default="", compare=False)
 
 
 def _rows(table: str, delimiter: str) -> list[dict[str, str]]:
@@ -89,6 +99,7 @@ def parse_servers(statistics: str, states: str, backend: str) -> dict[str, Serve
             enabled=enabled[row["svname"]],
             answers=row["status"] != "DOWN" and row["check_status"].lstrip("* ").endswith("OK"),
             sessions=int(row["scur"] or 0),
+            check=" ".join(filter(None, (row.get(name, "") for name in ("check_status", "check_code", "last_chk")))),
         )
         for row in _rows(statistics, ",")
         if row["pxname"] == backend and row["svname"] in enabled
@@ -109,6 +120,7 @@ class Edge:
         self.admin_socket = admin_socket
         self.backend = backend
         self.state_file = Path(state_file)
+        self.checks = self.state_file.parent / CHECKS
         self.timeout = timeout
         self.expected = set(expected)
 
@@ -203,6 +215,57 @@ class Edge:
         command = f"set server {self.backend}/{slot} state {state}"
         if (answer := ask(command).strip()) and answer != GOING:
             raise EdgeError(f"HAProxy refused `{command}`: {answer}")
+
+    def set_check(self, slot: str, path: str, host: str, proto: str) -> None:
+        """Have HAProxy's own check of `slot` ask for `path` as of `host` and `proto`, now and after a reload.
+
+        One that reads no such map (its configuration is older) goes on to ask what it did. Raises EdgeError, and
+        NotStored where it is set and a reload would forget it.
+        """
+        key, value = f"{self.backend}/{slot}", f"{path}|{host}|{proto}"
+        with self._alone():
+            entries = self._checks()
+            trouble: Optional[OSError] = None
+            if entries.get(key) != value:
+                # Stored first: a worker that comes reads it, whenever it begins.
+                try:
+                    write_durably(self.checks, maps.render({**entries, key: value}, CHECKS_HEADER), mode=0o644)
+                except OSError as error:
+                    trouble = error
+            self._have_checked({key: value})
+        if trouble:
+            raise NotStored(
+                f"{self.checks} cannot be written ({trouble.strerror or trouble}), so a reload would forget how slot "
+                f"{slot} is looked at; free space or mend the file system"
+            )
+
+    def keep_checks(self) -> None:
+        """Tell HAProxy what is stored of the checks of this backend, where it knows something else. Raises EdgeError.
+
+        In a reload the worker that comes may have read what was stored before.
+        """
+        wanted = {key: value for key, value in self._checks().items() if key.startswith(f"{self.backend}/")}
+        if wanted:
+            self._have_checked(wanted)
+
+    def _have_checked(self, wanted: dict[str, str]) -> None:
+        shown = self.ask(f"show map {self.checks}")
+        known = maps.parse_shown(shown)
+        if NO_MAP in shown.lower():
+            return
+        for key, value in wanted.items():
+            if known.get(key) == value:
+                continue
+            command = f"{'set' if key in known else 'add'} map {self.checks} {key} {value}"
+            said = self.ask(command).strip()
+            if said and NO_ENTRY not in said and GOING not in said:
+                raise EdgeError(f"HAProxy refused `{command}`: {said}")
+
+    def _checks(self) -> dict[str, str]:
+        try:
+            return maps.read(self.checks)
+        except OSError:
+            return {}
 
     def save(self) -> None:
         """Write the states of all servers down as they are. Raises EdgeError and NotStored."""

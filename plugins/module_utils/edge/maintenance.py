@@ -7,32 +7,10 @@ from typing import Any, Optional
 
 from ..host.durable import write_durably
 from .haproxy import Edge, EdgeError
+from .maps import parse_shown, read, render
 
 ON, OFF = "on", "off"
 HEADER = "# Apps and whether an operator shows their maintenance page; written by the maintenance playbook.\n"
-
-
-def parse_file(text: str) -> dict[str, str]:
-    """A map file of HAProxy."""
-    lines = (line.split(None, 1) for line in text.splitlines() if line.strip() and not line.startswith("#"))
-    return {words[0]: words[1].strip() if len(words) > 1 else "" for words in lines}
-
-
-def parse_shown(answer: str) -> dict[str, str]:
-    """What `show map FILE` answers: a line `0x55d0 key value` for each entry."""
-    lines = (line.split(None, 2) for line in answer.splitlines() if line.startswith("0x"))
-    return {words[1]: words[2].strip() if len(words) > 2 else "" for words in lines if len(words) > 1}
-
-
-def render(entries: dict[str, str]) -> str:
-    return HEADER + "".join(f"{name} {value}\n" for name, value in sorted(entries.items()))
-
-
-def read(path: Path) -> dict[str, str]:
-    try:
-        return parse_file(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
 
 
 class Page:
@@ -69,7 +47,7 @@ class Page:
         said = self.edge.ask(f"{command} map {self.switched} {self.app} {wanted}").strip()
         if said:
             raise EdgeError(f"HAProxy refused to switch the page: {said}")
-        write_durably(self.switched, render({**read(self.switched), self.app: wanted}), mode=0o644)
+        write_durably(self.switched, render({**read(self.switched), self.app: wanted}, HEADER), mode=0o644)
 
     def _running(self) -> dict[str, str]:
         answer = self.edge.ask(f"show map {self.switched}")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from typing import Any
+from urllib.parse import urlsplit
 
-from .model import Probe, SlotStatus
+from .model import Gate, Probe, SlotStatus
 
 _KILLED = 137  # 128 + SIGKILL, how Docker reports it
 # Characters: what is looked at of a log, from its end, and of the text of an exception.
@@ -59,6 +60,35 @@ def last_words(log: str) -> str:
         return str(entry.get("message") or entry.get("msg") or lines[-1])
     except (AttributeError, ValueError, RecursionError):
         return lines[-1]
+
+
+def advice(gate: Gate, health: Probe) -> str:
+    """What to look at where an app does not take a request as the edge makes it; empty for any other answer."""
+    redirects, refuses = 300 <= health.status < 400, health.status == 400
+    if not (redirects or refuses):
+        return ""
+    asked = f"; it was asked as the edge does, with Host: {gate.host} and X-Forwarded-Proto: {gate.proto}"
+    if refuses:
+        return f"{asked}: have a name first in fastapi_app_host_names that the app takes for its own"
+    asked += f", and redirects to {health.location}" if health.location else ""
+    to = urlsplit(health.location)
+    if to.scheme == "https" and gate.proto != "https":
+        return f"{asked}: set fastapi_app_edge_scheme: https where users come by TLS"
+    if to.path and to.path != urlsplit(gate.path).path:
+        return f"{asked}: set fastapi_app_health_path to a path that answers itself"
+    return f"{asked}: look at fastapi_app_host_names and fastapi_app_edge_scheme"
+
+
+def unseen(gate: Gate, check: str) -> str:
+    """What HAProxy's check of a slot got whose own answers are good, and what to look at; `check` in its words."""
+    if check.startswith("L7STS"):
+        return (
+            f"it got {check} where GET {gate.path} of the slot answers well; have the same in health_statuses and "
+            "health_path of haproxy_apps as in fastapi_app_health_statuses and fastapi_app_health_path, and run the "
+            "provision playbook"
+        )
+    got = f"it got {check}" if check else "it has not looked yet"
+    return f"{got}; look at owner and mode of the directory of the slot's socket, which the group haproxy must reach"
 
 
 def elsewhere(health: Probe, listening: list[str]) -> str:

@@ -8,8 +8,8 @@ from typing import Any, Optional
 
 from ..edge.haproxy import EdgeError
 from ..host.errors import Fenced, SlipwayError
-from .diagnosis import elsewhere, explain
-from .model import Intent, Probe, Recalled, SlotStatus, TransactionError
+from .diagnosis import advice, elsewhere, explain
+from .model import Gate, Intent, Probe, Recalled, SlotStatus, TransactionError
 from .records import UNSEEN, Records, words_of
 from .sight import Sight
 
@@ -28,17 +28,22 @@ class Looks(Records):
         except UNSEEN:
             return None
 
+    def gate_of(self, release: Optional[str]) -> Gate:
+        """How this release is looked at: as its own files say, and where they say nothing as the request does."""
+        return replace(self.request.gate, **self.store.gate(release)) if release else self.request.gate
+
     def ready(self, slot: str, release: str) -> Probe:
         """How a slot answers. `error` is what is wrong, an answer that is none of a healthy `release` included."""
-        gate = self.request.gate
-        health = self.probe(slot, gate.path)
+        gate = self.gate_of(release)
+        health = self.probe(slot, gate.path, gate)
         if health.error:
             return health
-        if health.status != 200:
-            return replace(health, error=f"GET {gate.path} answered {health.status}: {health.body[:500]}")
+        if not gate.takes(health.status):
+            words = f"GET {gate.path} answered {health.status}: {health.body[:500]}{advice(gate, health)}"
+            return replace(health, error=words)
         if not gate.version_path:
             return health
-        version = self.probe(slot, gate.version_path)
+        version = self.probe(slot, gate.version_path, gate)
         if release not in version.body:
             words = f"GET {gate.version_path} does not name release {release}: {version.error or version.body[:200]}"
             return replace(version, error=words)
@@ -103,7 +108,8 @@ class Looks(Records):
             evidence["listening"] = self.runtime.listening(slot)
         except UNSEEN as trouble:
             evidence["unseen"] = words_of(trouble)
-        health = self.probe(slot, self.request.gate.path)
+        gate = self.gate_of(intent.release)
+        health = self.probe(slot, gate.path, gate)
         evidence["health"] = health.error or f"{health.status} {health.body[:2000]}"
         evidence["exit_code"] = status.exit_code
         evidence["out_of_memory"] = status.out_of_memory

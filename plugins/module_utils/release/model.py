@@ -22,15 +22,30 @@ class Gate:
 
     `interval` is between two looks at a slot that is slow or serves; the first ones follow each other sooner. `edge` is
     how long HAProxy may take to see what the slot answers already.
+
+    `statuses` are those of a good answer, as HAProxy's `http-check expect status` takes them: codes and ranges with
+    commas between. `host` and `proto` are what the app is told of a request that came through the edge.
     """
 
     path: str = "/readyz"
-    version_path: str = "/version"
+    version_path: str = ""
+    statuses: str = "200-299"
+    host: str = "localhost"
+    proto: str = "http"
     passes: int = 3
     interval: float = 1.0
     timeout: float = 5.0
     deadline: float = 60.0
     edge: float = 20.0
+
+    def takes(self, status: int) -> bool:
+        """Whether an answer with this status is a good one."""
+        ranges = (part.partition("-") for part in self.statuses.split(","))
+        return any(first <= str(status) <= (last or first) for first, _, last in ranges)
+
+
+# What of a gate belongs to the release that is looked at, whatever the run wants that looks; the rest is the run's.
+OF_THE_RELEASE = ("path", "version_path", "statuses", "host", "proto")
 
 
 @dataclass(frozen=True)
@@ -127,12 +142,16 @@ class SlotStatus:
 
 @dataclass(frozen=True)
 class Probe:
-    """One answer of a slot; `error` is set when there was none, and `nobody` when nobody listens on its socket."""
+    """One answer of a slot; `error` is set when there was none, and `nobody` when nobody listens on its socket.
+
+    `location` is where a redirect leads.
+    """
 
     status: int = 0
     body: str = ""
     error: str = ""
     nobody: bool = False
+    location: str = ""
 
 
 class TransactionError(SlipwayError):

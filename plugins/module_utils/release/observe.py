@@ -13,14 +13,14 @@ from ..edge.haproxy import Server
 from ..host import command
 from ..host.errors import Damaged
 from .lease import Lease
-from .model import Draining, Intent, Probe, SlotStatus, State, other
+from .model import Draining, Gate, Intent, Probe, SlotStatus, State, other
 from .records import UNSEEN
 from .sight import Sight
 from .transaction import Transaction
 
 Kind = TypeVar("Kind")
 
-OK, SERVER_ERROR = 200, 500
+SERVER_ERROR = 500
 # How often a slot is asked before it counts as unhealthy; a host that is busy for a moment misses one answer.
 ASKED = 3
 DOCKER = Path("/var/lib/docker")
@@ -68,11 +68,14 @@ def observe(transaction: Transaction) -> dict[str, Any]:
         drift += record_drift(transaction, seen, seen.state)
     health = ""
     if slot := seen.recorded or (serving["slot"] if serving else None):
-        found = lasting_health(transaction, slot)
+        release = seen.slots[slot].release if slot in seen.slots else None
+        gate = transaction.gate_of(release or (seen.state.release if seen.state else None))
+        found = lasting_health(transaction, slot, gate)
         health = found.error or str(found.status)
-        if found.error or found.status != OK:
+        if found.error or not gate.takes(found.status):
             drift.append(f"unhealthy: {found.error or f'{found.status} {found.body[:200]}'}")
-            # A release with another health path answers 404 there, and the edge's own check of it passes all the same.
+            # One from before a release said how it is looked at may have another health path, and answer 404 there; the
+            # edge's own check of it passes all the same.
             answers = not found.error and found.status < SERVER_ERROR
             if serving and serving["slot"] == slot and not answers:
                 serving = None  # it gets requests, and does not answer them
@@ -133,14 +136,14 @@ def readable(read: Callable[[], Optional[Kind]], drift: list[str]) -> Optional[K
         return None
 
 
-def lasting_health(transaction: Transaction, slot: str) -> Probe:
+def lasting_health(transaction: Transaction, slot: str, gate: Gate) -> Probe:
     """The first good answer of a slot's health path, or the last one of `ASKED`, the gate's interval apart."""
-    health = transaction.probe(slot, transaction.request.gate.path)
+    health = transaction.probe(slot, gate.path, gate)
     for _ in range(ASKED - 1):
-        if health.status == OK and not health.error:
+        if gate.takes(health.status) and not health.error:
             break
-        transaction.clock.sleep(transaction.request.gate.interval)
-        health = transaction.probe(slot, transaction.request.gate.path)
+        transaction.clock.sleep(gate.interval)
+        health = transaction.probe(slot, gate.path, gate)
     return health
 
 

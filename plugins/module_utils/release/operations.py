@@ -304,7 +304,7 @@ def _activate(transaction: Transaction, holder: str, wait: float = MOMENT) -> Re
         log = str(error.evidence.get("log", "")).strip()
         tail = f"\n--- its log, last {transaction.request.log_lines} lines ---\n{log}" if log else ""
         health = error.evidence.get("health")
-        saw = f"\nGET {transaction.request.gate.path}: {health}" if health else ""
+        saw = f"\nGET {transaction.gate_of(transaction.request.release).path}: {health}" if health else ""
         serving = transaction.serving()
         words = f"release {serving} goes on serving" if serving else "nothing serves"
         raise SlipwayError(

@@ -26,6 +26,15 @@ class EdgeLike(Protocol):
         where it is set and a reload would forget it.
         """
 
+    def set_check(self, slot: str, path: str, host: str, proto: str) -> None:
+        """Have the edge's own check of a slot ask like this, also after a reload.
+
+        Raises EdgeError, and NotStored or OSError where it is set and a reload would forget it.
+        """
+
+    def keep_checks(self) -> None:
+        """Have it ask still as it was told, where a reload in between took that back. Raises EdgeError."""
+
 
 class Hold(Protocol):
     """The lease of the run that wants this."""

@@ -6,8 +6,9 @@ import http.client
 import os
 import socket
 import stat
+from typing import Optional
 
-from .model import Probe
+from .model import Gate, Probe
 
 
 class _UnixConnection(http.client.HTTPConnection):
@@ -21,8 +22,11 @@ class _UnixConnection(http.client.HTTPConnection):
         self.sock.connect(self._path)
 
 
-def get(address: str, path: str, timeout: float) -> Probe:
+def get(address: str, path: str, timeout: float, gate: Optional[Gate] = None) -> Probe:
     """GET `path` from the Unix socket `address`. Never raises: what went wrong is in `error`.
+
+    With a gate it is asked as its requests through the edge are: an app that looks at the host's name, or sends whoever
+    came without TLS elsewhere, answers this one, too.
 
     A link is not followed: the app can make one, and root could open what it leads to.
     """
@@ -30,9 +34,11 @@ def get(address: str, path: str, timeout: float) -> Probe:
     try:
         if not stat.S_ISSOCK(os.lstat(address).st_mode):
             return Probe(error=f"{address} is no socket")
-        connection.request("GET", path, headers={"Accept": "application/json"})
+        headers = {"Host": gate.host, "X-Forwarded-Proto": gate.proto} if gate else {}
+        connection.request("GET", path, headers={"Accept": "application/json", **headers})
         answer = connection.getresponse()
-        return Probe(answer.status, answer.read(65536).decode("utf-8", "replace"))
+        body = answer.read(65536).decode("utf-8", "replace")
+        return Probe(answer.status, body, location=answer.getheader("Location") or "")
     except FileNotFoundError:
         return Probe(error=f"{address} does not exist", nobody=True)
     except ConnectionRefusedError:

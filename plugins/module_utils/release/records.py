@@ -7,7 +7,7 @@ from typing import Any, Optional
 
 from ..host.errors import Damaged, Fenced, SlipwayError
 from .clock import Clock
-from .model import Draining, Intent, Probe, Recalled, Request, State, TransactionError
+from .model import Draining, Gate, Intent, Probe, Recalled, Request, State, TransactionError
 from .ports import EdgeLike, Hold, Judge, Unheld
 from .runtime import Runtime
 from .store import Store
@@ -29,7 +29,7 @@ class Records:
         store: Store,
         runtime: Runtime,
         edge: EdgeLike,
-        probe: Callable[[str, str], Probe],
+        probe: Callable[[str, str, Gate], Probe],
         clock: Optional[Clock] = None,
         judge: Optional[Judge] = None,
         tell: Callable[[dict[str, Any]], None] = lambda event: None,

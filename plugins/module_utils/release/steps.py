@@ -65,6 +65,7 @@ class Steps(Switch):
         def start() -> None:
             self._tell_edge(slot, "drain")
             self.runtime.stop(slot, self.request.stop_grace)
+            self._tell_check(slot, release)
             self.runtime.start(slot, release)
 
         self._phase("start", start)
@@ -84,7 +85,7 @@ class Steps(Switch):
                 passes = 0 if problem.error else passes + 1
                 now = self.clock.monotonic()
                 if problem.error or passes >= gate.passes:
-                    self._require_running(slot, problem.error)
+                    self._require_running(slot, release, problem.error)
                 if passes >= gate.passes:
                     return
                 if problem.nobody and now - listened >= LISTENS_WITHIN:
@@ -101,14 +102,23 @@ class Steps(Switch):
 
         self._phase(name, wait)
 
-    def _require_running(self, slot: str, problem: str) -> None:
-        """Raise TransactionError where the slot ended; a runtime that does not answer says nothing about it."""
+    def _require_running(self, slot: str, release: str, problem: str) -> None:
+        """Raise TransactionError where the slot ended, or runs something else.
+
+        A runtime that does not answer says nothing about it.
+        """
         try:
             status = self.runtime.status()[slot]
         except UNSEEN:
             return
         if status.restarts or not status.running:
             raise TransactionError(f"the new release ended while it was starting ({problem or 'it exited'})")
+        self._require_release(status, slot, release)
+
+    def _require_release(self, status: SlotStatus, slot: str, release: str) -> None:
+        """Raise TransactionError where another release runs in the slot: that tells whose the good answers are."""
+        if status.release not in (None, release):
+            raise TransactionError(f"slot {slot} runs release {status.release} and not {release}; somebody started it")
 
     def _revive(self, slot: str, release: str) -> bool:
         """Start the earlier release in its slot again; tells whether it is well."""
@@ -131,6 +141,7 @@ class Steps(Switch):
 
         Raises RuntimeFailed and OSError.
         """
+        self._try(lambda: self._tell_check(slot, release))
         status = self.runtime.status()[slot]
         if status.release == release and not status.restarts:
             with suppress(*UNSEEN):
@@ -200,6 +211,7 @@ class Steps(Switch):
             status = SlotStatus(running=True)
         if status.restarts or (problem and not status.running):
             raise TransactionError("the new release ended soon after the switch")
+        self._require_release(status, intent.slot, intent.release)
         if problem and failures + 1 >= self.request.gate.passes:
             raise TransactionError(f"the new release got sick soon after the switch: {problem}")
         return failures + 1 if problem else 0

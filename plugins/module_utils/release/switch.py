@@ -6,7 +6,10 @@ means for how often and how long is looked.
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from ..edge.haproxy import EdgeError, NotStored, Server
+from .diagnosis import unseen
 from .looks import Looks
 from .model import TransactionError
 
@@ -29,6 +32,11 @@ class Switch(Looks):
         finally:
             self._told = self.clock.monotonic()
 
+    def _tell_check(self, slot: str, release: str) -> None:
+        """Have the edge look at a slot as the release in it wants, or about to be. Raises EdgeError and OSError."""
+        gate = self.gate_of(release)
+        self.edge.set_check(slot, gate.path, gate.host, gate.proto)
+
     def _keep(self, to: str, away: str) -> dict[str, Server]:
         """One look at the edge, after which `to` gets requests and `away` none: a reload in between is undone.
 
@@ -37,6 +45,9 @@ class Switch(Looks):
         """
         servers = self.edge.servers()
         served = servers[away].enabled and servers[away].answers
+        if not servers[to].answers:
+            with suppress(EdgeError, OSError):
+                self.edge.keep_checks()
         if not servers[to].enabled and (servers[to].answers or not served):
             self._tell_edge(to, "ready")
         if servers[away].enabled and (servers[to].answers or not servers[away].answers):
@@ -67,7 +78,7 @@ class Switch(Looks):
                 if not servers[to].enabled or servers[away].enabled:
                     problem = "a reload took the states back"
                 elif not servers[to].answers:
-                    problem = f"its check of slot {to} fails"
+                    problem = f"its check of slot {to} fails ({servers[to].check or 'it got no answer yet'})"
             except NotStored as error:
                 if storing:
                     raise
@@ -82,21 +93,24 @@ class Switch(Looks):
                 raise EdgeError(f"HAProxy did not send requests to slot {to} alone within {limit:.0f} s: {problem}")
             self.clock.sleep(FIRST_LOOK if 0 < agreed < CONFIRMED else POLL)
 
-    def _wait_seen_by_edge(self, slot: str) -> None:
-        limit = self.request.gate.edge
+    def _wait_seen_by_edge(self, slot: str, release: str) -> None:
+        limit, gate = self.request.gate.edge, self.gate_of(release)
 
         def wait() -> None:
             deadline = self.clock.monotonic() + limit
-            problem = "look at owner and mode of the socket directory"
+            problem = ""
             while True:
                 try:
-                    if self.edge.servers()[slot].answers:
+                    server = self.edge.servers()[slot]
+                    if server.answers:
                         return
+                    problem = unseen(gate, server.check)
+                    self.edge.keep_checks()
                 except (EdgeError, OSError) as error:
                     problem = str(error)
                 if self.clock.monotonic() >= deadline:
                     raise TransactionError(
-                        f"the slot is healthy, but HAProxy's check of it did not pass within {limit:.0f} s; {problem}"
+                        f"the slot is healthy, but HAProxy's check of it did not pass within {limit:.0f} s: {problem}"
                     )
                 self._breathe(switched=False)
                 self.clock.sleep(FIRST_LOOK)

@@ -32,6 +32,8 @@ class Transaction(WaysBack):
         live = sight.live(self._recorded_slot())
         if live and self._settled(sight, live) and not self.request.restart:
             state = self._remember(live)
+            # It may be from before the edge was told, and the next provisioning may bring another path for all.
+            self._try(lambda: self._tell_check(live, state.release))
             return self._result(state, changed=recovered is not None, recovered=recovered)
         if not self.store.has(self.request.release):
             raise TransactionError(
@@ -48,7 +50,7 @@ class Transaction(WaysBack):
             self._clear(slot)
             self._start(slot, intent.release)
             self._wait_healthy(slot, intent.release)
-            self._wait_seen_by_edge(slot)
+            self._wait_seen_by_edge(slot, intent.release)
             self._may_go_on("before the switch")
         except Exception as error:
             raise self._abandon(intent, error) from error

@@ -104,8 +104,8 @@ def transaction_of(arguments: dict[str, Any], **changes: Any) -> Transaction:
     edge = place["edge"]
     sockets, store = Path(place["socket_directory"]), store_of(arguments)
 
-    def probe(slot: str, path: str) -> Probe:
-        found = get(str(socket_of(sockets, slot)), path, gate.timeout)
+    def probe(slot: str, path: str, of: Gate) -> Probe:
+        found = get(str(socket_of(sockets, slot)), path, of.timeout, of)
         return replace(found, body=staged(store.releases).text(found.body))
 
     return Transaction(

@@ -22,7 +22,11 @@ from ansible_collections.slipway.fleet.plugins.plugin_utils.inputs.values import
 # Linux takes 31 characters, and the user is slipway-<app>.
 _SYSTEMD_NAME = 23
 _VARIABLE, _VARIABLE_USE = "[A-Za-z_][A-Za-z0-9_]*", "letters, digits and underscores, no digit first"
-_PATH, _PATH_USE = "/[A-Za-z0-9/._~?=&-]*", "a path that begins with a slash and has letters, digits and ._~?=&- only"
+# What HAProxy's checks take as well: they have the same path.
+PATH = r"/[A-Za-z0-9/._~-]*(\?[A-Za-z0-9/._~=&-]*)?"
+PATH_USE = "a path that begins with a slash, has letters, digits and ._~- and may end with a query such as ?full=1"
+STATUSES = "[1-5][0-9]{2}(-[1-5][0-9]{2})?"
+STATUSES_USE = "statuses such as 200 and ranges such as 200-299"
 # What a process could not be started without, or would be started by another way.
 _NO_SECRETS = {"PATH", "HOME", "IFS", "LD_PRELOAD", "LD_LIBRARY_PATH", "CREDENTIALS_DIRECTORY"}
 # Each value by itself.
@@ -37,8 +41,11 @@ VALUES: tuple[Rule, ...] = (
         "([0-9a-f]{12})?",
         "the 12 hexadecimal digits of a release that the history playbook lists",
     ),
-    Like("fastapi_app_health_path", _PATH, _PATH_USE),
-    Like("fastapi_app_version_path", f"({_PATH})?", f"{_PATH_USE}, or nothing"),
+    Like("fastapi_app_host_names", r"(\*\.)?[A-Za-z0-9.-]+", "host names or *.example.org, without scheme, port and path"),
+    Like("fastapi_app_health_path", PATH, PATH_USE),
+    Like("fastapi_app_health_statuses", STATUSES, STATUSES_USE),
+    NotEmpty("fastapi_app_health_statuses", "the statuses of a good answer, such as [200-299]"),
+    Like("fastapi_app_version_path", f"({PATH})?", f"{PATH_USE}, or nothing"),
     Like("fastapi_app_environment", _VARIABLE, _VARIABLE_USE),
     Like("fastapi_app_secrets", _VARIABLE, _VARIABLE_USE),
     Like(

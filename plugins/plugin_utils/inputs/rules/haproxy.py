@@ -9,6 +9,12 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from ansible_collections.slipway.fleet.plugins.plugin_utils.inputs.rules.fastapi_app import (
+    PATH,
+    PATH_USE,
+    STATUSES,
+    STATUSES_USE,
+)
 from ansible_collections.slipway.fleet.plugins.plugin_utils.inputs.values import Values
 
 App = Mapping[str, Any]
@@ -32,7 +38,8 @@ def edge(value_of: Values) -> Iterator[str]:
     yield from _servers([app["servers"] or {} for app in apps if "servers" in app])
     yield from _host_names(apps)
     yield from _patience(int(value_of("haproxy_client_timeout")), apps)
-    yield from _paths([*value_of("haproxy_private_paths"), *(app.get("health_path", _HEALTH_PATH) for app in apps)])
+    yield from _paths(value_of("haproxy_private_paths"))
+    yield from _health(apps)
     yield from _networks(str(network) for name in _NETWORKS for network in value_of(name))
     yield from _maintenance([str(name) for name in value_of("haproxy_maintenance")], names)
     yield from _certificate(str(value_of("haproxy_tls_certificate")))
@@ -111,10 +118,19 @@ def _patience(client_timeout: int, apps: Sequence[App]) -> Iterator[str]:
 
 def _paths(paths: Iterable[Any]) -> Iterator[str]:
     if not _all_like("/[A-Za-z0-9/._~-]*[A-Za-z0-9._~-]", paths):
-        yield (
-            "haproxy_private_paths and health_path: a path begins with a slash, does not end with one, and has no "
-            "spaces or quotes."
-        )
+        yield ("haproxy_private_paths: a path begins with a slash, does not end with one, and has no spaces or quotes.")
+
+
+def _health(apps: Sequence[App]) -> Iterator[str]:
+    for app in apps:
+        path, statuses = str(app.get("health_path", _HEALTH_PATH)), app.get("health_statuses", ["200-299"])
+        if not re.fullmatch(PATH, path):
+            yield f"haproxy_apps: health_path of {app['name']} is {path}; use {PATH_USE}."
+        if not statuses or not _all_like(STATUSES, statuses):
+            yield (
+                f"haproxy_apps: health_statuses of {app['name']} is {', '.join(map(str, statuses)) or 'empty'}; use "
+                f"{STATUSES_USE}."
+            )
 
 
 def _networks(networks: Iterable[str]) -> Iterator[str]:

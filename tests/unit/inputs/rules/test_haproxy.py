@@ -78,7 +78,12 @@ def test_edges_that_cannot_be_run(changed: dict[str, Any], said: list[str]) -> N
         ),
         ([slots("links", host_names=["https://a.example"])], ["without scheme and port"]),
         ([slots("links", server_timeout="76")], ["haproxy_apps (76)"]),
-        ([slots("links", health_path="/ready z")], ["haproxy_private_paths and health_path"]),
+        ([slots("links", health_path="/ready z")], ["health_path of links is /ready z; use a path that begins"]),
+        ([slots("links", health_path="readyz")], ["health_path of links is readyz"]),
+        ([slots("links", health_path="/health/?full=1&x=y")], []),
+        ([slots("links", health_statuses=["200-299", 401])], []),
+        ([slots("links", health_statuses=["2xx"])], ["health_statuses of links is 2xx; use statuses such as 200"]),
+        ([slots("links", health_statuses=[])], ["health_statuses of links is empty"]),
     ],
 )
 def test_apps_that_cannot_be_behind_an_edge(apps: list[dict[str, Any]], said: list[str]) -> None:
