@@ -61,6 +61,19 @@ class Like:
                 yield f"{what} is {json.dumps(item)}; use {self.use}."
 
 
+@dataclass(frozen=True)
+class NotEmpty:
+    """A list that must have an item; `use` says what to put there."""
+
+    name: str
+    use: str
+
+    def broken(self, value_of: Values) -> Iterator[str]:
+        value = value_of(self.name)
+        if not value:
+            yield f"{self.name} is {json.dumps(value)}; use {self.use}."
+
+
 def broken(rules: Iterable[Rule], value_of: Values) -> Iterator[str]:
     for rule in rules:
         yield from rule.broken(value_of)

@@ -6,6 +6,7 @@ import pytest
 from ansible_collections.slipway.fleet.plugins.plugin_utils.inputs.values import (
     Least,
     Like,
+    NotEmpty,
     Rule,
     password,
     placeholders,
@@ -42,6 +43,8 @@ VALUES: dict[str, object] = {
         (Like("line", "[a-z]+", "it"), ['line is "a\\n"; use it.']),
         (Like("table", "[a-z]+", "it"), ['a key of table is "B"; use it.']),
         (Like("none", "/.*", "it"), []),
+        (NotEmpty("none", "a word"), ["none is []; use a word."]),
+        (NotEmpty("words", "a word"), []),
     ],
 )
 def test_values_that_break_their_rule_are_named(rule: Rule, said: list[str]) -> None:

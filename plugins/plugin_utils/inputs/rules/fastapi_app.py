@@ -13,6 +13,7 @@ from ansible_collections.slipway.fleet.plugins.module_utils.release.words import
 from ansible_collections.slipway.fleet.plugins.plugin_utils.inputs.values import (
     Least,
     Like,
+    NotEmpty,
     Rule,
     Values,
     broken,
@@ -41,7 +42,7 @@ VALUES: tuple[Rule, ...] = (
         "([0-9a-f]{12})?",
         "the 12 hexadecimal digits of a release that the history playbook lists",
     ),
-    Like("fastapi_app_host_names", r"(\*\.)?[A-Za-z0-9.-]+", "host names or *.example.org, without scheme, port and path"),
+    Like("fastapi_app_host_names", r"(\*\.)?[A-Za-z0-9.-]+", "host names or *.example.org, without scheme and port"),
     Like("fastapi_app_health_path", PATH, PATH_USE),
     Like("fastapi_app_health_statuses", STATUSES, STATUSES_USE),
     NotEmpty("fastapi_app_health_statuses", "the statuses of a good answer, such as [200-299]"),
