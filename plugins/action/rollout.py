@@ -51,6 +51,7 @@ OPTIONS: dict[str, Any] = {
     "operation": {"type": "str", "choices": list(WHAT), "default": "deploy"},
     "hosts": {"type": "list", "elements": "str"},
     "batches": {"type": "list", "elements": "raw", "default": [1, "25%", "100%"]},
+    "reconnect": {"type": "float", "default": 60.0},
     "migrations": {"type": "path"},
     "directory": {"type": "path"},
     "probe": {
@@ -114,6 +115,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             operation=operation,
             run={"id": run.run_id(), "who": run.who(), "from": run.whence(), "what": WHAT[operation]},
             batches=options["batches"],
+            reconnect=options["reconnect"],
             on_failure=next(iter(computed.values()))["target"]["on_failure"],
             check_mode=self._task.check_mode,
             diff=self._task.diff,

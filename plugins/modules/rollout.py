@@ -36,6 +36,12 @@ options:
     type: list
     elements: raw
     default: [1, "25%", "100%"]
+  reconnect:
+    description:
+      - Seconds that a host which goes away in the middle of its turn is asked again before it counts as unreachable, and
+        the fleet goes back. It ends or undoes its own transaction meanwhile. 0 asks once.
+    type: float
+    default: 60.0
   migrations: {description: Directory of Alembic revisions on the controller, for the plan., type: path}
   directory: {description: Where reports go; without it C(reports/INVENTORY)., type: path}
   probe:

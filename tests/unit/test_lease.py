@@ -93,6 +93,16 @@ def test_a_lease_that_fades_is_kept_by_a_run_that_comes_back(lease: Lease) -> No
     assert caught.value.details["seconds"] > LIFETIME - FADING
 
 
+def test_a_transaction_keeps_a_lease_that_fades_and_lets_it_fade(lease: Lease) -> None:
+    lease.acquire(holder("ann"))
+    lease.fade("ann")
+    grow_old(lease, LIFETIME - FADING + 10)
+    assert lease.lost("ann") == ""
+    with pytest.raises(Held) as caught:
+        lease.acquire(holder("bob"))
+    assert caught.value.details["seconds"] == pytest.approx(FADING, abs=5)
+
+
 def test_nobody_fades_what_another_run_holds(lease: Lease) -> None:
     assert not lease.fade("ann")
     lease.acquire(holder("bob"))

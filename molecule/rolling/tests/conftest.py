@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from deployment import assert_nothing_lost
-from fleet import Fleet, over_ssh
+from fleet import AT_ONCE, Fleet, over_ssh
 
 # A host waits for its websockets and long requests before it stops a slot, so these are short here.
 MODEST = [
@@ -53,7 +53,7 @@ def fleet(scratch: Path) -> Fleet:
 def first(fleet: Fleet) -> str:
     """A source of the scenario's own, since the checkout may change while it runs; returns the release made of it."""
     fleet.source("source")
-    outcome = fleet.deploy(**fleet.release("first"))
+    outcome = fleet.deploy(**fleet.release("first"), **AT_ONCE)
     assert outcome.code == 0, outcome.output
     return fleet.version()["release"]  # type: ignore[no-any-return]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from contract import ROOT
 from deployment import assert_nothing_lost
-from fleet import HOME, WEB, Fleet, on, outcomes
+from fleet import AT_ONCE, HOME, WEB, Fleet, on, outcomes
 from soak import LONG
 
 # Requests over all rolls.
@@ -47,7 +47,7 @@ def test_rolls_lose_nothing(fleet: Fleet, _: str) -> None:
 
 
 def test_the_same_release_again_changes_nothing(fleet: Fleet) -> None:
-    fleet.deploy(**fleet.release("same"))
+    fleet.deploy(**fleet.release("same"), **AT_ONCE)
     before = fleet.pids()
     outcome = fleet.deploy(**fleet.release("same"))
     assert outcome.code == 0, outcome.output
@@ -60,7 +60,7 @@ def test_a_deploy_asks_a_host_eight_times_at_most(fleet: Fleet) -> None:
     """Requests over the channels, which -vvv shows; not counted are the signs of life of a run that takes longer."""
     counted = {}
     for name in ("counted", "counted"):
-        outcome = fleet.deploy("-vvv", **fleet.release(name))
+        outcome = fleet.deploy("-vvv", **fleet.release(name), **AT_ONCE)
         assert outcome.code == 0, outcome.output
         assert "Using module file" not in outcome.output
         asked = [line for line in outcome.output.splitlines() if re.search(r"^<[\w-]+> slipway: (?!renew)\w+$", line)]
@@ -74,10 +74,11 @@ def test_a_deploy_asks_a_host_eight_times_at_most(fleet: Fleet) -> None:
 def test_a_rollback_returns_to_the_last_good_release_with_its_configuration(fleet: Fleet) -> None:
     environment = {"DATABASE_URL": "postgresql+asyncpg://shortlinks@172.29.86.20:5432/shortlinks",
                    "REDIS_URL": "redis://172.29.86.20:6379/0"}  # fmt: skip
-    good = fleet.deploy(**fleet.release("good"), fastapi_app_environment=environment | {"HITS_FLUSH_INTERVAL": "0.7"})
+    configured = {"fastapi_app_environment": environment | {"HITS_FLUSH_INTERVAL": "0.7"}}
+    good = fleet.deploy(**fleet.release("good"), **configured, **AT_ONCE)
     assert good.code == 0, good.output
     wanted = fleet.version()["release"]
-    assert fleet.deploy(**fleet.release("bad")).code == 0
+    assert fleet.deploy(**fleet.release("bad"), **AT_ONCE).code == 0
     outcome = fleet.play("rollback")
     assert outcome.code == 0, outcome.output
     assert set(fleet.states().values()) == {wanted}

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from contract import until
-from fleet import BALANCER, HOME, WEB, Fleet, Run, drained, edge_process, on, outcomes, table, unreachable
+from fleet import AT_ONCE, BALANCER, HOME, WEB, Fleet, Run, drained, edge_process, on, outcomes, table, unreachable
 from soak import LONG
 
 pytestmark = pytest.mark.usefixtures("loaded")
@@ -66,7 +66,7 @@ def test_hold_leaves_it_and_says_so(fleet: Fleet) -> None:
     after = fleet.states()
     assert after[A] != before[A]
     assert (after[B], after[C]) == (before[B], before[C])
-    healed = fleet.deploy(**fleet.release("after hold"))
+    healed = fleet.deploy(**fleet.release("after hold"), **AT_ONCE)
     assert healed.code == 0, healed.output
 
 
@@ -93,14 +93,14 @@ def test_an_image_that_nobody_has_stops_before_any_switch(fleet: Fleet) -> None:
 
 
 # A host's transaction lasts so long at least that it is still under way when a network was cut meanwhile.
-LONG_ENOUGH = {"fastapi_app_soak": 20}
+LONG_ENOUGH = {"fastapi_app_soak": 20, "slipway_reconnect": 15}
 
 
 class TestUnreachable:
     def test_before_the_run(self, fleet: Fleet) -> None:
         before = fleet.pids()
         with unreachable(B):
-            outcome = fleet.deploy(**fleet.release("unreachable before"))
+            outcome = fleet.deploy(**fleet.release("unreachable before"), slipway_reconnect=15)
         assert outcome.code != 0
         assert f"nothing was changed; {B} cannot be reached" in outcome.output.replace("\n        ", " ")
         assert f"--limit 'all:!{B}'" in outcome.failure().replace("''", "'")
@@ -129,14 +129,14 @@ class TestUnreachable:
         assert (rows[A]["now"], rows[C]["now"]) == (before[A], before[C])
         assert f"{B}" in run.output().partition("was refused")[2]
         fleet.whole()
-        healed = fleet.deploy(**variables)
+        healed = fleet.deploy(**variables, **AT_ONCE)
         assert healed.code == 0, healed.output
         assert len(set(fleet.states().values())) == 1
 
     def test_after_its_batch(self, fleet: Fleet) -> None:
         """It serves the new release then, as the others do; only its settling is missing, which a rerun does."""
         variables = fleet.release("unreachable after its turn")
-        run = fleet.begin("deploy", **variables)
+        run = fleet.begin("deploy", **variables, slipway_reconnect=15)
         run.reached(f"\n{A}  ")
         with unreachable(A):
             assert run.wait() == 2, run.output()
@@ -213,7 +213,7 @@ def test_a_killed_controller_leaves_whole_hosts_and_a_free_lock(fleet: Fleet, po
 
 @pytest.mark.soak
 def test_after_all_those_kills_a_deploy_converges(fleet: Fleet) -> None:
-    outcome = fleet.deploy(**fleet.release("after the kills"))
+    outcome = fleet.deploy(**fleet.release("after the kills"), **AT_ONCE)
     assert outcome.code == 0, outcome.output
     assert fleet.whole()
     for host in WEB:
@@ -250,7 +250,7 @@ class TestMigrations:
             if "additive" in line
         ]
         assert applied == ["0003"]
-        again = fleet.play("rollback")
+        again = fleet.play("rollback", **AT_ONCE)
         assert again.code == 0, again.output
 
     def test_one_that_fails_changes_no_host(self, fleet: Fleet) -> None:
@@ -274,8 +274,8 @@ class TestMigrations:
         assert "revision 0004: ALTER TABLE links DROP COLUMN note" in outcome.output
         assert fleet.pids() == before
         additive = str(fleet.scratch / "additive")
-        assert fleet.deploy(**fleet.release("additive"), fastapi_image_context=additive).code == 0
-        assert fleet.deploy(**variables, fastapi_app_allow_destructive=True).code == 0
+        assert fleet.deploy(**fleet.release("additive"), **AT_ONCE, fastapi_image_context=additive).code == 0
+        assert fleet.deploy(**variables, **AT_ONCE, fastapi_app_allow_destructive=True).code == 0
         states = fleet.states()
         refused = fleet.play("rollback")
         assert refused.code != 0

@@ -75,10 +75,13 @@ class Lease:
         return round(self.lifetime - float(holder["age"]), 1)
 
     def lost(self, run: str) -> str:
-        """Why `run`, which held the app, may not change it any more; empty while it may. Its lease is renewed."""
+        """Why `run`, which held the app, may not change it any more; empty while it may.
+
+        Its lease is renewed; one that fades goes on fading, since a transaction is no sign of life of the controller.
+        """
         if freeze := self.frozen():
             return f"the app was frozen meanwhile by {freeze.get('who')}: {freeze.get('reason')}"
-        if self.renew(run):
+        if self._seen(run, fades_on=True):
             return ""
         if holder := self.holder():
             return f"the app is held by {holder.get('what')} by {holder.get('who')} from {holder.get('from')} now"
@@ -116,8 +119,7 @@ class Lease:
             if not found or found["run"] != run:
                 return False
             if found["age"] < self.lifetime - FADING:
-                seen = time.time() + FADING - self.lifetime
-                os.utime(self.path, (seen, seen))
+                self._last_seen(self.lifetime - FADING)
             return True
 
     def give_back(self, run: str) -> bool:
@@ -141,6 +143,21 @@ class Lease:
             self._freeze.unlink(missing_ok=True)
             self.path.unlink(missing_ok=True)
         return found
+
+    def _seen(self, run: str, fades_on: bool = False) -> bool:
+        """Renew the lease of `run`, where it fades and `fades_on` for FADING seconds; tells whether `run` holds it."""
+        with self._guard():
+            found = self._found()
+            if not found or found["run"] != run:
+                return False
+            fades = self.lifetime - FADING <= found["age"] < self.lifetime
+            self._last_seen(self.lifetime - FADING if fades and fades_on else 0)
+        return True
+
+    def _last_seen(self, age: float) -> None:
+        """Have the holder seen `age` seconds ago."""
+        seen = time.time() - age
+        os.utime(self.path, (seen, seen))
 
     def _until_free(self, run: str) -> dict[str, float]:
         """Seconds until the lease of another run frees itself; nothing for a freeze, which never does."""

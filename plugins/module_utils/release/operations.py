@@ -92,7 +92,8 @@ def renew(arguments: Arguments, tell: Tell) -> Result:
 def fade(arguments: Arguments, tell: Tell) -> Result:
     """The controller of the run (`run_id`, or the `run` that asked to hold the app) is gone; asked by the agent itself.
 
-    The lease ends soon, unless the controller comes back over another channel or a transaction renews it.
+    The lease ends soon, unless the controller comes back over another channel; a transaction under way keeps it as it
+    fades.
     """
     run_id = arguments.get("run_id") or arguments["run"]["id"]
     return {"held": lease_of(arguments).fade(run_id)}

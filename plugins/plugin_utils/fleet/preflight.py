@@ -76,7 +76,7 @@ async def wait_for_dead(run: Run, member: Member) -> None:
     """Where a run that seems to be gone holds a host, wait until that ends; one that lives is seen again."""
     for _ in range(FEW):
         left = float(member.seen.get("frees_in") or 0.0)
-        if not left or run.policy.check_mode or member.seen.get("settled"):
+        if not left or run.policy.check_mode:
             return
         run.tell("warning", member, message=f"waiting {left:.0f} s for the lock of a run that seems to be gone")
         await run.clock.sleep(left + SLACK)

@@ -172,9 +172,10 @@ class MemoryHost:
 
     async def _look(self, arguments: Mapping[str, Any], _: Any) -> Result:
         wanted = arguments["release"]
+        frees_in = self.frees_in.pop(0) if self.frees_in else 0
         return {
             **self._now(),
-            "problems": list(self.problems),
+            "problems": list(self.problems) or ["a run that seems to be gone holds it"] * bool(frees_in),
             "release": wanted,
             "settled": bool(wanted) and wanted == self.serving and not self.drift,
             "good": [self._record(release) for release in self.good],
@@ -183,7 +184,7 @@ class MemoryHost:
             "image": f"app:{self.serving}",
             "release_image": "app:new",
             "busy": self.busy,
-            "frees_in": self.frees_in.pop(0) if self.frees_in else 0,
+            "frees_in": frees_in,
         }
 
     async def _hold(self, arguments: Mapping[str, Any], _: Any) -> Result:

@@ -348,6 +348,16 @@ class TestLease:
             "waiting 5 s for the lock of a run that seems to be gone",
         ]
 
+    def test_one_of_a_dead_run_is_waited_for_where_the_release_serves_already(self) -> None:
+        """Its transaction went on without the controller, and its lock is refused there as anywhere."""
+        there = fleet()
+        there.hosts[1].serving, there.hosts[1].frees_in = "new", [20.0]
+        report = there.run()
+        assert report.word == "good"
+        assert [event.about["message"] for event in there.told("warning")] == [
+            "waiting 20 s for the lock of a run that seems to be gone"
+        ]
+
     @pytest.mark.parametrize("frees_in", [[0.0], [20.0, 0.0], [20.0] * 9])
     def test_one_of_a_run_that_lives_is_not_waited_for_for_ever(self, frees_in: list[float]) -> None:
         there = fleet()
