@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any
 
 from ansible_collections.slipway.fleet.plugins.module_utils.release.launch import by_shell
@@ -16,7 +16,7 @@ from ansible_collections.slipway.fleet.plugins.module_utils.release.words import
 )
 
 
-def _assignment(value: str, name: str, marks: Iterable[str] = ()) -> str:
+def _assignment(value: str, name: str, marks: Sequence[str] = ()) -> str:
     return unit_assignment(name, value, marks)
 
 

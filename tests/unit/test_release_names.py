@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from ansible.errors import AnsibleFilterError
+from ansible.utils.display import Display
 from ansible_collections.slipway.fleet.plugins.filter import release as names
 from ansible_collections.slipway.fleet.plugins.filter.release import (
     release_id,
@@ -42,7 +43,7 @@ def test_secret_files_belong_to_the_app_alone() -> None:
 
 def test_newlines_at_the_end_of_a_secret_are_left_out_and_said_once(monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[str] = []
-    monkeypatch.setattr(names.Display, "warning", lambda _self, text: said.append(text))
+    monkeypatch.setattr(Display, "warning", lambda _self, text: said.append(text))
     secrets = {"KEY": "pa$s\n", "PEM": "one\ntwo\r\n\n", "PLAIN": " x "}
     contents = {file["dest"]: file["content"] for file in secret_files(secrets, "/r", 1)[1:]}
     assert contents == {"/r/KEY": "pa$s", "/r/PEM": "one\ntwo", "/r/PLAIN": " x "}

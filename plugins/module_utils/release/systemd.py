@@ -24,10 +24,12 @@ from .listening import parse_listening, sockets_of
 from .model import SLOTS, SlotStatus
 from .runtime import STAGED_BY, RuntimeFailed
 from .slots import in_own_directory
-from .words import RELEASE_MARK, SLOT_MARK, unit_word
+from .words import unit_word
 
 UNIT = STAGED_BY["systemd"]
 USERS = "sysusers.conf"
+# What the text of a unit says in place of the release and of the slot.
+RELEASE_MARK, SLOT_MARK = "@RELEASE@", "@SLOT@"
 
 _CREDENTIAL = re.compile(r"^LoadCredential=([^:\n]+):(.+)$", re.MULTILINE)
 _DESCRIBED = re.compile(r"\brelease (\S+)")

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-# What the text of a unit says in place of the release and of the slot.
-RELEASE_MARK, SLOT_MARK = "@RELEASE@", "@SLOT@"
+# What the text of a unit says in place of what is known when it is started.
+_MARK = re.compile("@[A-Z]+@")
 
 
 def told(values: Mapping[str, Any]) -> dict[str, str]:
@@ -36,7 +37,7 @@ def _plain(value: Any) -> Any:
     return value.isoformat() if isinstance(value, dt.date) else str(value)
 
 
-def compose_word(text: str, marks: Iterable[str] = ()) -> str:
+def compose_word(text: str, marks: Sequence[str] = ()) -> str:
     """Text in double quotes for a Compose file, in which a dollar is a dollar but in `marks`, which Compose replaces.
 
     Source: YAML 1.2.2, 5.7 (escaped characters); Compose specification, Interpolation.
@@ -60,16 +61,15 @@ def unit_word(text: str) -> str:
     return quoted(text).replace("$", "$$")
 
 
-def unit_assignment(name: str, value: str, marks: Iterable[str] = ()) -> str:
-    """One assignment of Environment=, where a dollar is a dollar. Of release and slot only `marks` stand for them."""
+def unit_assignment(name: str, value: str, marks: Sequence[str] = ()) -> str:
+    """One assignment of Environment=, where a dollar is a dollar, and nothing but `marks` is replaced at a start."""
     return quoted(f"{name}={value}", marks)
 
 
-def quoted(text: str, marks: Iterable[str] = ()) -> str:
+def quoted(text: str, marks: Sequence[str] = ()) -> str:
     """Text in double quotes (systemd.syntax(7), Quoting; systemd.unit(5), Specifiers)."""
     escaped = "".join(map(_systemd, text)).replace("%", "%%")
-    for mark in {RELEASE_MARK, SLOT_MARK} - set(marks):
-        escaped = escaped.replace(mark, mark.replace("@", "\\x40"))
+    escaped = _MARK.sub(lambda found: found[0] if found[0] in marks else found[0].replace("@", "\\x40"), escaped)
     return f'"{escaped}"'
 
 
