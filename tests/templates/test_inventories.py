@@ -8,19 +8,22 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+import yaml
+
 from tests.templates.rendering import ROOT, Role
 
 
-def variable(inventory: str, host: str, name: str, *more: str) -> Any:
-    """A variable of a host of an inventory; nobody is connected to."""
+def variable(inventory: str, host: str, name: str, **given: Any) -> Any:
+    """A variable of a host of an inventory, with others given; nobody is connected to."""
     command = [str(Path(sys.executable).with_name("ansible")), "-i", str(ROOT / "inventories" / inventory), host]
-    debug = ["-m", "ansible.builtin.debug", "-a", f"var={name}", "--one-line"]
-    said = subprocess.run([*command, *debug, *more], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    debug = ["-m", "ansible.builtin.debug", "-a", f"var={name}", "--one-line", "-e", json.dumps(given)]
+    said = subprocess.run([*command, *debug], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     return json.loads(said.partition("=>")[2])[name]
 
 
 def test_the_balancer_sends_to_every_web_host_what_their_app_takes() -> None:
-    (app,) = variable("fleet", "lb1", "haproxy_apps", "-e", "fastapi_app_health_path=/healthz")
+    (app,) = variable("fleet", "lb1", "haproxy_apps", fastapi_app_health_path="/healthz")
     assert app | {"server_timeout": int(app["server_timeout"])} == {
         "name": "myapp",
         "host_names": [],
@@ -43,3 +46,10 @@ def test_a_host_that_serves_has_its_app_at_its_edge_by_the_app_s_own_variables()
             "server_timeout": 20,
         }
     ]
+
+
+@pytest.mark.parametrize(("inventory", "host"), [("fleet", "data1"), ("single", "web1")])
+def test_a_cache_is_of_the_app_of_the_web_hosts(inventory: str, host: str) -> None:
+    plays = yaml.safe_load((ROOT / "playbooks/provision.yml").read_text())
+    (given,) = [play["vars"] for play in plays if "redis_app" in play.get("vars", {})]
+    assert variable(inventory, host, "redis_app", **given) == "myapp"
