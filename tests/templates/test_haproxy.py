@@ -333,11 +333,9 @@ GIVEN = {"blue": 403, "green": 404}
 def test_a_balancer_asks_as_requests_come(tmp_path: Path) -> None:
     text = Role(
         "haproxy",
-        haproxy_apps=[
-            {"name": "links", "servers": {"web1": "10.0.0.1:80"}, "host_names": ["l.test"], "health_path": "/up/?a=1"}
-        ],
+        app={"name": "links", "servers": {"web1": "10.0.0.1:80"}, "host_names": ["l.test"], "health_path": "/up/?a=1"},
         haproxy_tls_certificate="there is one",
-    ).render("haproxy.cfg.j2")
+    ).render("app.cfg.j2")
     asked = "http-check send meth GET uri /up/?a=1 ver HTTP/1.1 hdr Host l.test hdr X-Forwarded-Proto https hdr "
     assert asked in text
     assert "acl passes_maintenance path /up/\n" in text
