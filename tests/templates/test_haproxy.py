@@ -14,14 +14,15 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ansible_collections.slipway.fleet.plugins.module_utils.edge.haproxy import Edge as RuntimeEdge
-from ansible_collections.slipway.fleet.plugins.module_utils.edge.haproxy import EdgeError
+from ansible_collections.slipway.fleet.plugins.module_utils.edge.haproxy import EdgeError, parse_ports
 from ansible_collections.slipway.fleet.plugins.module_utils.edge.maintenance import Page, outcome
+from ansible_collections.slipway.fleet.plugins.module_utils.release.doors import slot_ports
 from ansible_collections.slipway.fleet.plugins.modules.balancer import change
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
@@ -48,24 +49,30 @@ def app(directory: Path, name: str = "links", **more: Any) -> dict[str, Any]:
     return {"name": name, "slots": slots, **more}
 
 
+def answering(name: str) -> type[BaseHTTPRequestHandler]:
+    """Answers 200 and says what it was asked."""
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            body = json.dumps({"slot": name, "path": self.path, "headers": dict(self.headers)}).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.send_header("Referrer-Policy", "no-referrer")
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *arguments: Any) -> None:  # noqa: A002 - the name of the base class
+            pass
+
+    return Handler
+
+
 class Slot:
     """A slot of an app: answers 200 and says what it was asked."""
 
     def __init__(self, path: str, name: str) -> None:
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_GET(self) -> None:
-                body = json.dumps({"slot": name, "path": self.path, "headers": dict(self.headers)}).encode()
-                self.send_response(200)
-                self.send_header("Content-Length", str(len(body)))
-                self.send_header("Referrer-Policy", "no-referrer")
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, format: str, *arguments: Any) -> None:  # noqa: A002 - the name of the base class
-                pass
-
         class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
             daemon_threads = True
             block_on_close = False
@@ -77,7 +84,7 @@ class Slot:
                 connection, _ = super().get_request()
                 return connection, (name, 0)
 
-        self.server = Server(path, Handler)
+        self.server = Server(path, answering(name))
         threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
 
     def stop(self) -> None:
@@ -660,3 +667,39 @@ def test_a_release_that_listens_beside_its_directory_is_shown_in_it(tmp_path: Pa
         with socket.socket(socket.AF_UNIX) as edge:
             edge.connect(slots["blue"])
     assert not (tmp_path / "green").exists()
+
+
+class PortSlot(Slot):
+    """An app that listens on a TCP port of this host."""
+
+    def __init__(self, name: str) -> None:
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), answering(name))
+        self.port = self.server.server_port
+        threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+
+
+def test_a_slot_has_a_second_door_that_is_shut_until_it_is_opened(tmp_path: Path, slots: dict[str, Slot]) -> None:
+    by_port = PortSlot("green by port")
+    ports = {"green": by_port.port}
+    edge = Edge(tmp_path, haproxy_apps=[app(tmp_path, ports=ports)])
+    edge.start()
+    try:
+        of_slots = slot_ports("links") | ports
+        assert parse_ports(edge.ask("show servers state").lstrip("\n")) == {
+            ("app_links", slot): port for slot, port in of_slots.items()
+        }
+        assert {json.loads(edge.get("/x")[1])["slot"] for _ in range(8)} == {"blue", "green"}
+        for door, state in {"blue": "drain", "green": "maint", "green-port": "ready"}.items():
+            assert edge.ask(f"set server app_links/{door} state {state}").strip() == ""
+        wait_for(lambda: edge.get("/x")[0].status == 200)
+        found, body = edge.get("/x", X_Slipway_Probe="1")
+        assert json.loads(body)["slot"] == "green by port"
+        assert found.headers["X-Slipway-Answer"] == "app green", "the slot and not the door"
+        (tmp_path / "server-state").write_text(edge.ask("show servers state").lstrip("\n"))
+        edge.restart()
+        wait_for(lambda: edge.get("/x")[0].status == 200)
+        assert {json.loads(edge.get("/x")[1])["slot"] for _ in range(8)} == {"green by port"}
+    finally:
+        edge.stop()
+        by_port.server.shutdown()
+        by_port.server.server_close()

@@ -8,7 +8,9 @@ import json
 import re
 from collections.abc import Iterator
 
+from ansible_collections.slipway.fleet.plugins.module_utils.release.doors import FOR_EXAMPLE, wrong_ports
 from ansible_collections.slipway.fleet.plugins.plugin_utils.inputs.values import (
+    Between,
     Least,
     Like,
     NotEmpty,
@@ -49,6 +51,7 @@ VALUES: tuple[Rule, ...] = (
         "addresses and networks such as 10.0.0.0/8, or one of any, localhost, link-local, multicast",
     ),
     NotEmpty("fastapi_app_command", "the program and its arguments, a word for each"),
+    Between("fastapi_app_port", 0, 65535, ", the TCP port on which the app listens, or 0 for the slot's Unix socket"),
     Least("fastapi_app_workers", 1),
     Least("fastapi_app_memory_mib", 64),
     Least("fastapi_app_cpus", 0.01),
@@ -83,6 +86,9 @@ def release(value_of: Values) -> Iterator[str]:
             f"fastapi_app_edge_timeout ({edge_timeout}), and fastapi_app_graceful_timeout ({graceful}) smaller than "
             f"fastapi_app_stop_grace ({grace}). Otherwise requests are cut before the app can end them."
         )
+    ports = value_of("fastapi_app_slot_ports")
+    if wrong := wrong_ports(ports):
+        yield f"fastapi_app_slot_ports is {json.dumps(ports)}; {wrong}, {FOR_EXAMPLE}."
     secrets, environment = value_of("fastapi_app_secrets"), value_of("fastapi_app_environment")
     if names_of := placeholders(secrets):
         yield (
