@@ -669,18 +669,10 @@ def test_a_release_that_listens_beside_its_directory_is_shown_in_it(tmp_path: Pa
     assert not (tmp_path / "green").exists()
 
 
-class PortSlot(Slot):
-    """An app that listens on a TCP port of this host."""
-
-    def __init__(self, name: str) -> None:
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), answering(name))
-        self.port = self.server.server_port
-        threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
-
-
 def test_a_slot_has_a_second_door_that_is_shut_until_it_is_opened(tmp_path: Path, slots: dict[str, Slot]) -> None:
-    by_port = PortSlot("green by port")
-    ports = {"green": by_port.port}
+    by_port = ThreadingHTTPServer(("127.0.0.1", 0), answering("green by port"))
+    threading.Thread(target=by_port.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+    ports = {"green": by_port.server_port}
     edge = Edge(tmp_path, haproxy_apps=[app(tmp_path, ports=ports)])
     edge.start()
     try:
@@ -701,5 +693,5 @@ def test_a_slot_has_a_second_door_that_is_shut_until_it_is_opened(tmp_path: Path
         assert {json.loads(edge.get("/x")[1])["slot"] for _ in range(8)} == {"green by port"}
     finally:
         edge.stop()
-        by_port.server.shutdown()
-        by_port.server.server_close()
+        by_port.shutdown()
+        by_port.server_close()

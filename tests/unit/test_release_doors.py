@@ -231,14 +231,16 @@ def test_a_port_that_the_edge_does_not_know_is_no_door(world: World) -> None:
     with pytest.raises(EdgeError, match="refused .*blue-port|refused .*green-port"):
         world.edge.set_state("green", "ready")
     assert world.edge.ports() == {}
+    world.by_port["green"] = False
     world.start(PORTS)
     assert world.edge.ports() == {("app_links", slot): world.ports[slot] for slot in SLOTS}
 
 
 def test_the_doors_of_a_slot_are_one_and_other_servers_are_left() -> None:
     one, other = Server(True, False, 2), Server(False, True, 3)
-    found = by_slot({"blue": one, "green": other, "blue-port": other, "web-port": one})
-    assert found == {"blue": Server(True, True, 5), "green": other, "web-port": one}
+    doors = {"blue": one, "green": other, "blue-port": other, "web-port": one}
+    assert by_slot(doors, lambda slot: True) == {"blue": Server(True, True, 5), "green": other, "web-port": one}
+    assert not by_slot(doors, lambda slot: False)["blue"].answers, "somebody else does"
 
 
 STATES = (

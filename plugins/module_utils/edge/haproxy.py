@@ -55,7 +55,7 @@ ANSWER_LIMIT = 16 << 20  # bytes; a host with a thousand servers answers with le
 
 @dataclass(frozen=True)
 class Server:
-    """One slot as HAProxy sees it, by both doors; `enabled` and `answers` are those of either.
+    """One slot as HAProxy sees it: `enabled` by either door, `answers` behind the one that its release opens.
 
     `sessions` are requests in flight; kept-alive idle connections do not count.
     """
@@ -101,25 +101,26 @@ def parse_servers(statistics: str, states: str, backend: str) -> dict[str, Serve
     }
 
 
-def by_slot(doors: Mapping[str, Server]) -> dict[str, Server]:
+def by_slot(doors: Mapping[str, Server], by_port: Callable[[str], bool]) -> dict[str, Server]:
     """The servers of a host that serves, with both doors of a slot as one.
 
-    The door that a slot's release does not open is in maintenance, neither enabled nor checked, or drained.
+    The slot answers where its release does: somebody else may listen behind the door that it does not open.
     """
     found = dict(doors)
     for name in doors:
         slot = name[: -len(PORT)]
         if name.endswith(PORT) and slot in found:
-            found[slot] = _either(found[slot], found.pop(name))
+            socket_door, port = found[slot], found.pop(name)
+            found[slot] = Server(
+                enabled=socket_door.enabled or port.enabled,
+                answers=(port if by_port(slot) else socket_door).answers,
+                sessions=socket_door.sessions + port.sessions,
+            )
     return found
 
 
 def _enabled(row: dict[str, str]) -> bool:
     return int(row["srv_admin_state"]) & ~CONFIGURED == 0
-
-
-def _either(one: Server, other: Server) -> Server:
-    return Server(one.enabled or other.enabled, one.answers or other.answers, one.sessions + other.sessions)
 
 
 def parse_ports(states: str) -> dict[tuple[str, str], int]:
@@ -205,7 +206,7 @@ class Edge:
     def _parsed(self, statistics: str, states: str) -> dict[str, Server]:
         found = parse_servers(statistics, states, self.backend)
         if self.by_port:
-            found = by_slot(found)
+            found = by_slot(found, self.by_port)
         if not self.expected <= set(found):
             raise EdgeError(
                 f"HAProxy has no backend {self.backend} with the servers {' and '.join(sorted(self.expected))}; "
