@@ -284,7 +284,7 @@ def test_only_the_sockets_of_the_process_count(tmp_path: Path) -> None:
         "socket /run/slipway/links/blue/app.sock",
         "tcp port 8080 on 127.0.0.1",
     ]
-    assert "tcp port 22" in parse_listening(tables)
+    assert "tcp port 22 on 127.0.0.1" in parse_listening(tables)
     assert sockets_of(tmp_path / "gone") == set()
 
 
