@@ -18,6 +18,10 @@ options:
       app: {description: Name of the app., type: str, required: true}
       root: {description: Directory of the app., type: path, required: true}
       socket_directory: {description: Directory with the sockets of the slots., type: path, required: true}
+      ports:
+        description: Ports of the host for the slots V(blue) and V(green); those that the app's name makes if not given.
+        type: dict
+        default: {}
       gate:
         description:
           - When a started slot counts as healthy; times in seconds.

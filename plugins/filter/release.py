@@ -17,6 +17,7 @@ from ansible import constants
 from ansible.errors import AnsibleFilterError
 from ansible.utils.display import Display
 from ansible_collections.slipway.fleet.plugins.module_utils.host.durable import write_durably
+from ansible_collections.slipway.fleet.plugins.module_utils.release.doors import ports_of
 from ansible_collections.slipway.fleet.plugins.module_utils.release.words import text_of
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.migrations import schema_revision
 
@@ -102,5 +103,6 @@ class FilterModule:
             "release_id": release_id,
             "secrets_digest": secrets_digest,
             "secret_files": secret_files,
+            "slot_ports": ports_of,
             "schema_revision": schema_revision,
         }

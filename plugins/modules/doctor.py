@@ -51,6 +51,10 @@ options:
   disk_reserve: {description: Bytes that must stay free., type: int, default: 1073741824}
   controller_time: {description: Seconds since the epoch on the controller; 0 checks no clock., type: float, default: 0}
   clock_tolerance: {description: Seconds by which the clocks may differ., type: float, default: 60}
+  port:
+    description: TCP port on which the app of the wanted release listens; 0 is the slot's socket.
+    type: int
+    default: 0
 extends_documentation_fragment: [slipway.fleet.place, slipway.fleet.of_the_roles]
 author: [Slipway contributors]
 attributes:
@@ -115,6 +119,7 @@ ARGUMENTS: dict[str, Any] = {
     "certificate_days": {"type": "int", "default": HOST["certificate_days"]},
     "controller_time": {"type": "float", "default": HOST["controller_time"]},
     "clock_tolerance": {"type": "float", "default": HOST["clock_tolerance"]},
+    "port": {"type": "int", "default": HOST["port"]},
 }
 
 
@@ -124,7 +129,7 @@ def main() -> None:
     purpose, release = options["purpose"], options["release"]
     host = {name: options[name] for name in HOST}
     transaction = transaction_of(arguments_of(options))
-    problems = find_problems(purpose, release, options["run"], host, transaction, options["place"]["edge"])
+    problems = find_problems(purpose, release, options["run"], host, transaction, options["place"])
     if busy := busy_problem(transaction.store.holder() or ""):
         problems.append(busy)
     if problems and not module.check_mode:

@@ -55,6 +55,12 @@ WRONG: dict[str, dict[str, Case]] = {
         "an unknown runtime": ({"fastapi_app_runtime": "podman"}, ("fastapi_app_runtime", "compose, systemd")),
         "a number that is none": ({"fastapi_app_workers": "many"}, ("fastapi_app_workers", "int")),
         "no worker": ({"fastapi_app_workers": 0}, ("fastapi_app_workers is 0", "at least 1")),
+        "a port that is none": ({"fastapi_app_port": 70000}, ("fastapi_app_port is 70000", "0 to 65535")),
+        "a port that is a name": ({"fastapi_app_port": "http"}, ("fastapi_app_port", "int")),
+        "a port of the host for root": (
+            {"fastapi_app_slot_ports": {"blue": 80}},
+            ("fastapi_app_slot_ports", "from 1024 to 32767"),
+        ),
         "no memory to live in": ({"fastapi_app_memory_mib": 8}, ("fastapi_app_memory_mib is 8", "at least 64")),
         "no processor": ({"fastapi_app_cpus": 0}, ("fastapi_app_cpus is 0", "at least 0.01")),
         "a uid of root": ({"fastapi_app_uid": 0}, ("fastapi_app_uid is 0", "at least 1")),

@@ -14,6 +14,11 @@ SLOTS = ("blue", "green")
 STATE_FILE, CHECKS_FILE = "/var/lib/haproxy/server-state", "/var/lib/haproxy/health.map"
 # What the role's configuration asks of a slot of which the map says nothing.
 PATH = "/readyz"
+# The second door of each slot, shut in the configuration until it is told otherwise, and a bit that says so.
+PORTS = {"blue-port": "blue", "green-port": "green"}
+DOORS = (*SLOTS, *PORTS)
+CONFIGURED = 4
+ADMIN = {"ready": 0, "drain": 8, "maint": 1}
 # The role's configuration: a check a second, four failures in a row until a server counts as down, one pass until up.
 CHECK_EVERY, FALL = 1.0, 4
 HEADER = (
@@ -28,15 +33,18 @@ class Worker:
     """One process of HAProxy: what it was told and what it has seen. `view` is up, failing or down."""
 
     def __init__(self) -> None:
-        self.admin = dict.fromkeys(SLOTS, "ready")
-        self.up = dict.fromkeys(SLOTS, True)
-        self.passes = dict.fromkeys(SLOTS, False)  # whether the last check passed
-        self.checks: dict[str, Alarm | None] = dict.fromkeys(SLOTS)
+        self.admin = {door: "maint" if door in PORTS else "ready" for door in DOORS}
+        self.up = {door: door not in PORTS for door in DOORS}
+        self.passes = dict.fromkeys(DOORS, False)  # whether the last check passed
+        self.checks: dict[str, Alarm | None] = dict.fromkeys(DOORS)
         self.asks: dict[str, str] = {}  # the map by which it looks at a slot, by BACKEND/SLOT
 
 
 class HAProxy:
-    """The edge of one host. `answers(slot)` tells what a check or a request would get now."""
+    """The edge of one host.
+
+    `answers(slot)` tells what a check or a request would get now, and `by_port(slot)` by which door.
+    """
 
     def __init__(
         self,
@@ -48,6 +56,7 @@ class HAProxy:
         seen: Callable[[str], None],
         stored: Callable[[], str] = lambda: "",
         knows: Callable[[str, str], bool] = lambda slot, path: True,
+        by_port: Callable[[str], bool] = lambda slot: False,
     ) -> None:
         self.kernel = kernel
         self.backend = backend
@@ -57,18 +66,29 @@ class HAProxy:
         self.seen = seen
         self.stored = stored  # what is in the file of the map
         self.knows = knows  # whether what runs in a slot tells under a path how it is
+        self.by_port = by_port
         self.running = True
         self.worker = Worker()
         self.stale: Worker | None = None  # an old one that still answers the admin socket once
         self.busy_until = dict.fromkeys(SLOTS, 0.0)
         self.connections = dict.fromkeys(SLOTS, 0)
         self._reloads = self._starts = 0
-        for slot in SLOTS:
-            self.check(self.worker, slot)
+        for door in DOORS:
+            self.check(self.worker, door)
 
     def gets_requests(self, slot: str) -> bool:
-        """Whether a request may go to the slot now."""
-        return self.running and self.worker.admin[slot] == "ready" and self.worker.up[slot]
+        """Whether a request may go to the slot now, by either door."""
+        worker = self.worker
+        return self.running and any(worker.admin[door] == "ready" and worker.up[door] for door in doors(slot))
+
+    def enabled(self, slot: str) -> bool:
+        """Whether a door of the slot is ready."""
+        return any(self.worker.admin[door] == "ready" for door in doors(slot))
+
+    def opened(self, door: str) -> bool:
+        """Whether somebody answers behind a door."""
+        slot = PORTS.get(door, door)
+        return self.answers(slot) and self.by_port(slot) == (door in PORTS)
 
     # What the admin socket answers.
     def ask(self, command: str) -> str:
@@ -107,7 +127,7 @@ class HAProxy:
             return f"Name: HAProxy\nPid: {id(worker) % 30000}\nUptime_sec: 100\n"
         if words[:2] == ["set", "server"] and words[3] == "state":
             backend, _, slot = words[2].partition("/")
-            if backend != self.backend or slot not in SLOTS:
+            if backend != self.backend or slot not in DOORS:
                 return "No such server.\n"
             return self._set(worker, slot, words[4])
         return f"Unknown command: '{command}'\n"
@@ -137,7 +157,11 @@ class HAProxy:
             lasting = self.kernel.random.random()
             self.connections[slot] = self.kernel.random.randint(0, 3)
             self.busy_until[slot] = self.kernel.now + (0 if lasting < 0.5 else 3 * lasting if lasting < 0.95 else 60)
-        worker.admin[slot] = state
+        before, worker.admin[slot] = worker.admin[slot], state
+        if before == "maint" and state != "maint":
+            self.check(worker, slot)
+        elif state == "maint":
+            worker.up[slot] = worker.passes[slot] = False
         self.changed()
         return "\n"
 
@@ -147,12 +171,12 @@ class HAProxy:
 
     def _statistics(self, worker: Worker) -> str:
         lines = ["# pxname,svname,qcur,qmax,scur,smax,slim,stot,status,check_status,hrsp_5xx,req_tot,"]
-        for slot in SLOTS:
-            up, passes = worker.up[slot], worker.passes[slot]
-            status = "DOWN" if not up else "DRAIN" if worker.admin[slot] == "drain" else "UP"
-            lines.append(
-                f"{self.backend},{slot},0,0,{self.sessions(slot)},1,,9,{status},{'L7OK' if passes else 'L4CON'},0,9,"
-            )
+        for door in DOORS:
+            up, passes, admin = worker.up[door], worker.passes[door], worker.admin[door]
+            status = "MAINT" if admin == "maint" else "DOWN" if not up else "DRAIN" if admin == "drain" else "UP"
+            sessions = self.sessions(PORTS.get(door, door)) if self.opened(door) else 0
+            check = "" if admin == "maint" else "L7OK" if passes else "L4CON"
+            lines.append(f"{self.backend},{door},0,0,{sessions},1,,9,{status},{check},0,9,")
         lines.append(f"{self.backend},BACKEND,0,0,0,1,200,9,UP,,0,9,")
         return "\n".join(lines) + "\n"
 
@@ -161,40 +185,45 @@ class HAProxy:
             "1",
             HEADER,
         ]
-        for number, slot in enumerate(SLOTS, 1):
-            admin = {"ready": 0, "drain": 8, "maint": 1}[worker.admin[slot]]
+        for number, door in enumerate(DOORS, 1):
+            admin = ADMIN[worker.admin[door]] + (CONFIGURED if door in PORTS else 0)
             lines.append(
-                f"3 {self.backend} {number} {slot} - {2 if worker.up[slot] else 0} {admin} 1 1 100 6 3 7 6 0 0 0"
+                f"3 {self.backend} {number} {door} - {2 if worker.up[door] else 0} {admin} 1 1 100 6 3 7 6 0 0 0"
                 " - 0 - 0 0 - - 0"
             )
         return "\n" + "\n".join(lines) + "\n"
 
     # What it sees.
-    def check(self, worker: Worker, slot: str) -> None:
-        """The slot answers otherwise than before, or the worker begins: see it after a while."""
-        if alarm := worker.checks[slot]:
+    def check(self, worker: Worker, door: str) -> None:
+        """A door answers otherwise than before, or the worker begins: see it after a while."""
+        if alarm := worker.checks[door]:
             alarm.cancel()
+        if worker.admin[door] == "maint":
+            return
         first = self.kernel.delay(0.05, CHECK_EVERY)
-        answers = self.answers(slot) and self.knows(slot, self.path(worker, slot))
+        slot = PORTS.get(door, door)
+        answers = self.opened(door) and self.knows(slot, self.path(worker, slot))
 
         def passed() -> None:
-            worker.passes[slot] = worker.up[slot] = True
-            self.seen(slot)
-            self.changed()
+            if worker.admin[door] != "maint":
+                worker.passes[door] = worker.up[door] = True
+                self.seen(PORTS.get(door, door))
+                self.changed()
 
         def failed() -> None:
-            worker.passes[slot] = False
-            worker.checks[slot] = self.kernel.after((FALL - 1) * CHECK_EVERY, down)
+            worker.passes[door] = False
+            worker.checks[door] = self.kernel.after((FALL - 1) * CHECK_EVERY, down)
 
         def down() -> None:
-            worker.up[slot] = False
+            worker.up[door] = False
             self.changed()
 
-        worker.checks[slot] = self.kernel.after(first, passed if answers else failed)
+        worker.checks[door] = self.kernel.after(first, passed if answers else failed)
 
     def health_changed(self, slot: str) -> None:
         if self.running:
-            self.check(self.worker, slot)
+            for door in doors(slot):
+                self.check(self.worker, door)
 
     # What happens to it.
     def reload(self) -> None:
@@ -212,8 +241,8 @@ class HAProxy:
             for alarm in old.checks.values():
                 if alarm:
                     alarm.cancel()
-            for slot in SLOTS:
-                self.check(new, slot)
+            for door in DOORS:
+                self.check(new, door)
             if self.kernel.random.random() < 0.5:
                 self.stale = old
             self.changed()
@@ -235,8 +264,8 @@ class HAProxy:
         self.running = True
         self._starts += 1
         self.worker = self._begin()
-        for slot in SLOTS:
-            self.check(self.worker, slot)
+        for door in DOORS:
+            self.check(self.worker, door)
         self.changed()
 
     def _begin(self) -> Worker:
@@ -248,10 +277,15 @@ class HAProxy:
         if not rows or rows[0] != ["1"]:
             return worker
         for row in rows[1:]:
-            if len(row) > 6 and row[1] == self.backend and row[3] in SLOTS:
-                worker.admin[row[3]] = "ready" if row[6] == "0" else "drain"
+            if len(row) > 6 and row[1] == self.backend and row[3] in DOORS:
+                worker.admin[row[3]] = {number: word for word, number in ADMIN.items()}[int(row[6]) & ~CONFIGURED]
                 worker.up[row[3]] = worker.passes[row[3]] = row[5] != "0"  # the last check is in the file, too
         return worker
+
+
+def doors(slot: str) -> tuple[str, str]:
+    """Both doors of a slot."""
+    return slot, f"{slot}-port"
 
 
 def admin_states(worker: Worker) -> dict[str, Any]:

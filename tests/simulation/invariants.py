@@ -212,9 +212,7 @@ def a_host_at_rest_is_whole(play: Play, host: Host) -> None:
         "the other slot runs": any(
             found and found.running for slot, found in host.docker.slots.items() if slot != state.get("slot")
         ),
-        "the other slot gets requests": any(
-            host.edge.worker.admin[slot] == "ready" for slot in SLOTS if slot != state.get("slot")
-        ),
+        "the other slot gets requests": any(host.edge.enabled(slot) for slot in SLOTS if slot != state.get("slot")),
     }
     for what, is_so in wrong.items():
         if is_so:

@@ -58,7 +58,7 @@ def state_is_stored_before_it_is_set(code: Installed) -> None:
     def set_state(self: Edge, slot: str, state: str, beside: str = "") -> None:
         with self._alone():
             dump = self.ask("show servers state").lstrip("\n")
-            self.ask(f"set server {self.backend}/{slot} state {state}")
+            self._set(self.ask, slot, state)
             self._store(dump)
 
     code.set(Edge, "set_state", set_state)

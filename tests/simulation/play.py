@@ -378,11 +378,14 @@ def serve_first(host: Host) -> None:
     store.record({"release": FIRST, "slot": "blue", "was": None, "result": "good", **when, **about})
     store.seal(FIRST)
     Focus.host = None
-    host.edge.worker.admin["green"] = "drain"
-    host.edge.worker.up["green"] = False
-    host.disk.put(STATE_FILE, host.edge.ask("show servers state").lstrip("\n"))
     container = Container(0, FIRST, seen_well=True, well=True)
     host.docker.slots["blue"] = container
+    host.edge.worker.admin["green"] = "drain"
+    host.edge.worker.up["green"] = False
+    if host.edge.by_port("blue"):
+        host.edge.worker.admin.update({"blue": "maint", "blue-port": "ready"})
+        host.edge.worker.up.update({"blue": False, "blue-port": True})
+    host.disk.put(STATE_FILE, host.edge.ask("show servers state").lstrip("\n"))
     host.slot_changed("blue")
 
 

@@ -227,6 +227,11 @@ def _probe(path: str, route: str, timeout: float, *_: Any) -> Any:
     return host.docker.probe(slot, route, timeout)
 
 
+def _probe_port(address: str, port: int, route: str, timeout: float, *_: Any) -> Any:
+    host = focus()
+    return host.docker.probe(host.ports[int(address.rpartition(":")[2])], route, timeout, by_port=True)
+
+
 class Installed:
     """The world stands in for the operating system from `install` to `remove`."""
 
@@ -260,6 +265,7 @@ def install() -> Installed:
                 done.set(module, name, value)
         if module.__name__.endswith(".wiring"):
             done.set(module, "get", _probe)
+            done.set(module, "get_port", _probe_port)
         if module.__name__.endswith(".preflight"):
             done.set(module, "docker_problem", lambda: None)
     done.set(Edge, "ask", _ask)

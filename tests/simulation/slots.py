@@ -6,6 +6,7 @@ import itertools
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from zlib import crc32
 
 from ansible_collections.slipway.fleet.plugins.module_utils.host.command import Ran
 from ansible_collections.slipway.fleet.plugins.module_utils.release.model import Probe, SlotStatus
@@ -14,6 +15,7 @@ from ansible_collections.slipway.fleet.plugins.module_utils.release.runtime impo
 from tests.simulation.edge import PATH, SLOTS
 from tests.simulation.kernel import Kernel
 
+PORT = 8000
 # Docker's client gives up after these, as the adapters tell it.
 CLIENT_LIMIT = 60.0
 
@@ -71,6 +73,11 @@ class Docker:
     def edge_gets_answer(self, slot: str) -> bool:
         found = self.slots[slot]
         return self.answers(slot) and found is not None and found.release not in self.blind
+
+    def port(self, slot: str) -> int:
+        """Where what is in the slot listens: every other release on a TCP port, 0 is the slot's socket."""
+        found = self.slots[slot]
+        return PORT if found and crc32(found.release.encode()) % 2 else 0
 
     # The runtime's verbs, called by host code.
     def start(self, slot: str, release: str) -> None:
@@ -164,11 +171,16 @@ class Docker:
         return Ran(tuple(words), 0, json.dumps({"migration": {"to": release}}) if "migrate" in words else "")
 
     # What it answers a probe over its socket.
-    def probe(self, slot: str, path: str, timeout: float) -> Probe:
+    def probe(self, slot: str, path: str, timeout: float, by_port: bool = False) -> Probe:
         self.pause(self.kernel.delay(0.002, 0.02))
         found = self.slots[slot]
+        if by_port != (self.port(slot) > 0):
+            return Probe(error=f"nobody behind this door of {slot}", nobody=True)
         if found is None or not found.running or self.kernel.now < found.booted:
             return Probe(error=f"{slot}.sock: connection refused")
+        return self._answer(slot, found, path, timeout)
+
+    def _answer(self, slot: str, found: Container, path: str, timeout: float) -> Probe:
         trouble = self.health.get(found.release)
         if path not in (self.path_of(found.release), "/version"):
             return Probe(404, "Not Found")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import shutil
 import signal
 import socket
@@ -22,11 +23,12 @@ from ansible_collections.slipway.fleet.plugins.module_utils.edge.haproxy import 
     NO_MAP,
     Edge,
     Server,
+    by_slot,
     parse_servers,
 )
 from ansible_collections.slipway.fleet.plugins.module_utils.edge.maps import parse_shown
 
-from tests.simulation.edge import CHECKS_FILE, HAProxy
+from tests.simulation.edge import CHECKS_FILE, PORTS, HAProxy
 from tests.simulation.kernel import Kernel
 
 CONFIGURATION = """
@@ -50,6 +52,8 @@ backend app_links
     default-server check inter 100ms fastinter 100ms downinter 100ms fall 4 rise 1
     server blue unix@{here}/blue.sock
     server green unix@{here}/green.sock
+    server blue-port 127.0.0.1:1 disabled
+    server green-port 127.0.0.1:2 disabled
 """
 BACKEND = "app_links"
 BOTH = "show stat;show servers state"
@@ -99,7 +103,13 @@ class Real:
             return connection.makefile().read()
 
     def servers(self) -> dict[str, Server]:
+        return by_slot(self.doors(), lambda slot: False)
+
+    def doors(self) -> dict[str, Server]:
         return seen(self.ask(BOTH))
+
+    def soon(self, true: Callable[[], bool]) -> None:
+        wait_for(true)
 
     def conversation(self) -> AbstractContextManager[Callable[[str], str]]:
         return Edge(str(self.here / "admin.sock"), BACKEND, str(self.here / "state")).one_worker()
@@ -141,8 +151,14 @@ class Simulated:
         return self.edge.ask(command)
 
     def servers(self) -> dict[str, Server]:
-        self.kernel.run(lambda: False, self.kernel.now + 0.5)
+        return by_slot(self.doors(), lambda slot: False)
+
+    def doors(self) -> dict[str, Server]:
         return seen(self.ask(BOTH))
+
+    def soon(self, true: Callable[[], bool]) -> None:
+        self.kernel.run(lambda: False, self.kernel.now + 10.0)
+        assert true()
 
     def store(self, line: str) -> None:
         self.stored = f"# kept\n{line}\n"
@@ -244,6 +260,33 @@ def test_a_reload_forgets_what_is_not_stored(edge: Real | Simulated) -> None:
     assert edge.servers()["green"].enabled
 
 
+def test_a_door_that_is_disabled_is_shut_and_not_looked_at(edge: Real | Simulated) -> None:
+    edge.soon(lambda: edge.doors()["blue"].answers)
+    assert {name: edge.doors()[name] for name in PORTS} == dict.fromkeys(PORTS, Server(False, False, 0))
+    assert statuses(edge) == {"blue-port": "MAINT", "green-port": "MAINT"}
+    edge.ask(f"set server {BACKEND}/green-port state drain")
+    edge.soon(lambda: statuses(edge) == {"blue-port": "MAINT", "green-port": "DOWN"})
+
+
+def test_a_reload_keeps_which_doors_are_open(edge: Real | Simulated) -> None:
+    edge.soon(lambda: edge.doors()["blue"].answers)
+    edge.ask(f"set server {BACKEND}/green-port state ready")
+    edge.ask(f"set server {BACKEND}/blue state maint")
+    edge.save()
+    edge.reload()
+    found = {name: server.enabled for name, server in edge.doors().items()}
+    assert found == {"blue": False, "green": True, "blue-port": False, "green-port": True}
+    assert not edge.doors()["blue"].answers
+    edge.ask(f"set server {BACKEND}/blue state drain")
+    edge.soon(lambda: edge.doors()["blue"].answers)
+
+
+def statuses(edge: Real | Simulated) -> dict[str, str]:
+    """The column `status` of both ports."""
+    rows = csv.DictReader(edge.ask("show stat").lstrip("# ").splitlines())
+    return {row["svname"]: row["status"] for row in rows if row["svname"] in PORTS}
+
+
 def test_a_conversation_goes_on_with_the_worker_that_it_began_with(edge: Real | Simulated) -> None:
     wait_for(lambda: edge.servers()["blue"].answers)
     edge.save()
@@ -278,11 +321,11 @@ def test_an_entry_of_a_map_is_set_where_there_is_one_and_added_where_there_is_no
 
 
 def test_what_a_map_says_is_asked_from_then_on(edge: Real | Simulated) -> None:
-    wait_for(lambda: edge.servers()["blue"].answers)
+    edge.soon(lambda: edge.servers()["blue"].answers)
     edge.ask(f"add map {edge.map} {ELSEWHERE}")
-    wait_for(lambda: not edge.servers()["blue"].answers)
+    edge.soon(lambda: not edge.servers()["blue"].answers)
     edge.ask(f"set map {edge.map} {BACKEND}/blue /readyz|localhost|http")
-    wait_for(lambda: edge.servers()["blue"].answers)
+    edge.soon(lambda: edge.servers()["blue"].answers)
 
 
 def test_a_reload_reads_the_map_and_forgets_what_is_in_memory_alone(edge: Real | Simulated) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from ansible_collections.slipway.fleet.plugins.module_utils.agent.verbs import WHEN_LEFT
 from ansible_collections.slipway.fleet.plugins.module_utils.host.errors import SlipwayError
+from ansible_collections.slipway.fleet.plugins.module_utils.release.doors import slot_ports
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.parts import Refused, Unreachable
 
 from tests.simulation.disk import Disk, DiskPath
@@ -58,6 +59,7 @@ class Host:
         self.disk = Disk(self.wall, self.effect, lambda: self.kernel.current)
         self.path = type(f"PathOn_{name}", (DiskPath,), {"disk": self.disk, "__slots__": ()})
         self.docker = Docker(self.kernel, self.effect, self.pause, self.slot_changed, self.image_of)
+        self.ports = {port: slot for slot, port in slot_ports(APP).items()}
         self.docker.begin_oneoff = self.begin_oneoff
         self.edge = HAProxy(
             self.kernel,
@@ -68,6 +70,7 @@ class Host:
             self._seen_well,
             lambda: self.peek(CHECKS_FILE) or "",
             self._knows,
+            lambda slot: self.docker.port(slot) > 0,
         )
         for directory in DIRECTORIES:
             self.disk.put(f"{directory}/.keep", "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -219,7 +220,7 @@ def gate_file(**variables: Any) -> tuple[int, dict[str, str]]:
 def test_how_a_release_is_looked_at_is_kept_with_it() -> None:
     _, usual = gate_file()
     assert usual == {
-        "path": "/readyz", "version_path": "", "statuses": "200-299", "host": "localhost", "proto": "http",
+        "path": "/readyz", "version_path": "", "statuses": "200-299", "host": "localhost", "proto": "http", "port": 0,
     }  # fmt: skip
     _, found = gate_file(
         fastapi_app_health_path="/health/?full=1",
@@ -229,7 +230,7 @@ def test_how_a_release_is_looked_at_is_kept_with_it() -> None:
     )
     assert found == {
         "path": "/health/?full=1", "version_path": "", "statuses": "200,401-403", "host": "links.example.org",
-        "proto": "https",
+        "proto": "https", "port": 0,
     }  # fmt: skip
 
 
@@ -248,3 +249,69 @@ def test_how_it_is_looked_at_names_the_release() -> None:
         "path": "/readyz", "version_path": "", "statuses": "200-299", "host": "localhost", "proto": "http",
         "passes": 3, "interval": 1, "deadline": 7,
     }  # fmt: skip
+
+
+def environment(text: str) -> dict[str, str]:
+    """What a rendered Compose file or unit tells the app."""
+    if "services:" in text:
+        return {name: str(value) for name, value in yaml.safe_load(text)["services"]["web"]["environment"].items()}
+    lines = (shlex.split(line.partition("=")[2]) for line in text.splitlines() if line.startswith("Environment="))
+    return dict(word.partition("=")[::2] for line in lines for word in line)
+
+
+SOCKETS = "/run/slipway/links"
+ALL = "0.0.0.0"  # noqa: S104 - of the container
+
+
+@pytest.mark.parametrize(
+    ("runtime", "port", "told"),
+    [
+        ("compose", 0, {"GUNICORN_BIND": f"unix:{SOCKETS}/${{SLIPWAY_SLOT}}/app.sock",
+                        "UVICORN_UDS": f"{SOCKETS}/${{SLIPWAY_SLOT}}/app.sock"}),
+        ("systemd", 0, {"GUNICORN_BIND": f"unix:{SOCKETS}/@SLOT@/app.sock",
+                        "UVICORN_UDS": f"{SOCKETS}/@SLOT@/app.sock"}),
+        ("compose", 8000, {"GUNICORN_BIND": "0.0.0.0:8000", "HOST": ALL, "PORT": "8000",
+                           "UVICORN_HOST": ALL, "UVICORN_PORT": "8000"}),
+        ("systemd", 8000, {"GUNICORN_BIND": "127.0.0.1:@PORT@", "HOST": "127.0.0.1", "PORT": "@PORT@",
+                           "UVICORN_HOST": "127.0.0.1", "UVICORN_PORT": "@PORT@"}),
+    ],
+)  # fmt: skip
+def test_the_app_is_told_where_to_listen(runtime: str, port: int, told: dict[str, str]) -> None:
+    template = {"compose": "compose.yaml.j2", "systemd": "unit.service.j2"}[runtime]
+    found = environment(role(runtime, fastapi_app_port=port, fastapi_app_workers=3).render(template))
+    of_interest = {"GUNICORN_BIND", "UVICORN_UDS", "HOST", "PORT", "UVICORN_HOST", "UVICORN_PORT"}
+    assert {name: value for name, value in found.items() if name in of_interest} == told
+    assert (found["WEB_CONCURRENCY"], found["GUNICORN_WORKERS"]) == ("3", "3")
+    mine = role(runtime, fastapi_app_port=port, fastapi_app_environment={"PORT": "9", "WEB_CONCURRENCY": "1"})
+    found = environment(mine.render(template))
+    assert (found["PORT"], found["WEB_CONCURRENCY"]) == ("9", "1")
+
+
+def test_a_port_of_a_container_is_published_on_loopback_alone() -> None:
+    assert "ports" not in yaml.safe_load(role("compose").render("compose.yaml.j2"))["services"]["web"]
+    web = yaml.safe_load(role("compose", fastapi_app_port=80).render("compose.yaml.j2"))["services"]["web"]
+    (published,) = web["ports"]
+    assert (published["host_ip"], published["published"], published["target"]) == ("127.0.0.1", "${SLIPWAY_PORT}", 80)
+
+
+def test_a_unit_with_a_port_answers_over_loopback_whatever_it_may_talk_to() -> None:
+    assert one("IPAddressAllow", fastapi_app_port=1, fastapi_app_addresses=["10.0.0.0/8"]) == "10.0.0.0/8 localhost"
+    found = unit(fastapi_app_port=1, fastapi_app_addresses=[])
+    assert found["IPAddressAllow"] == ["localhost"]
+    assert found["IPAddressDeny"] == ["any"]
+    assert "PrivateNetwork" not in found
+    assert "AF_INET " in found["RestrictAddressFamilies"][0]
+    assert one("ExecStart", fastapi_app_command=["uvicorn", "--port", "@PORT@"]) == '"uvicorn" "--port" "@PORT@"'
+
+
+@pytest.mark.parametrize("runtime", ["compose", "systemd"])
+def test_a_release_says_by_which_door_it_is_reached(runtime: str) -> None:
+    of_port, of_socket = (
+        role(runtime, fastapi_app_release="0123456789ab", fastapi_app_port=port) for port in (8000, 0)
+    )
+    for found, port in ((of_port, 8000), (of_socket, 0)):
+        (gate,) = [item for item in found.value("__fastapi_app_files") if item["dest"].endswith("/gate.json")]
+        assert json.loads(gate["content"])["port"] == port
+    names = {role(runtime, fastapi_app_port=port).value("__fastapi_app_config") for port in (0, 8000, 9000)}
+    assert len(names) == 3, "another port is another release"
+    assert role(runtime, fastapi_app_port=8000).value("__fastapi_app_target.look.port") == 8000

@@ -14,15 +14,16 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ansible_collections.slipway.fleet.plugins.module_utils.edge.haproxy import Edge as RuntimeEdge
-from ansible_collections.slipway.fleet.plugins.module_utils.edge.haproxy import EdgeError
+from ansible_collections.slipway.fleet.plugins.module_utils.edge.haproxy import EdgeError, parse_ports
 from ansible_collections.slipway.fleet.plugins.module_utils.edge.maintenance import Page, outcome
 from ansible_collections.slipway.fleet.plugins.module_utils.edge.pieces import Present, Wanted, made
+from ansible_collections.slipway.fleet.plugins.module_utils.release.doors import slot_ports
 from ansible_collections.slipway.fleet.plugins.modules.balancer import change
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
@@ -47,28 +48,35 @@ def app(directory: Path, name: str = "links", **more: Any) -> dict[str, Any]:
     return {"name": name, "slots": slots, **more}
 
 
+def answering(
+    name: str, status: int = 200, checked: list[tuple[str, str, str]] | None = None
+) -> type[BaseHTTPRequestHandler]:
+    """Answers and says what it was asked; what the edge's own checks ask is added to `checked`."""
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            body = json.dumps({"slot": name, "path": self.path, "headers": dict(self.headers)}).encode()
+            if checked is not None and self.headers["User-Agent"] == "haproxy-check":
+                checked.append((self.path, self.headers["Host"], self.headers["X-Forwarded-Proto"]))
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.send_header("Referrer-Policy", "no-referrer")
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *arguments: Any) -> None:  # noqa: A002 - the name of the base class
+            pass
+
+    return Handler
+
+
 class Slot:
     """A slot of an app: answers 200 and says what it was asked. `checked` is what the edge's own checks ask."""
 
     def __init__(self, path: str, name: str, status: int = 200) -> None:
-        checked: list[tuple[str, str, str]] = []
-        self.checked = checked
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_GET(self) -> None:
-                body = json.dumps({"slot": name, "path": self.path, "headers": dict(self.headers)}).encode()
-                if self.headers["User-Agent"] == "haproxy-check":
-                    checked.append((self.path, self.headers["Host"], self.headers["X-Forwarded-Proto"]))
-                self.send_response(status)
-                self.send_header("Content-Length", str(len(body)))
-                self.send_header("Referrer-Policy", "no-referrer")
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, format: str, *arguments: Any) -> None:  # noqa: A002 - the name of the base class
-                pass
+        self.checked: list[tuple[str, str, str]] = []
 
         class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
             daemon_threads = True
@@ -81,7 +89,7 @@ class Slot:
                 connection, _ = super().get_request()
                 return connection, (name, 0)
 
-        self.server = Server(path, Handler)
+        self.server = Server(path, answering(name, status, self.checked))
         threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
 
     def stop(self) -> None:
@@ -740,3 +748,31 @@ def test_a_release_that_listens_beside_its_directory_is_shown_in_it(tmp_path: Pa
         with socket.socket(socket.AF_UNIX) as edge:
             edge.connect(slots["blue"])
     assert not (tmp_path / "green").exists()
+
+
+def test_a_slot_has_a_second_door_that_is_shut_until_it_is_opened(tmp_path: Path, slots: dict[str, Slot]) -> None:
+    by_port = ThreadingHTTPServer(("127.0.0.1", 0), answering("green by port"))
+    threading.Thread(target=by_port.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+    ports = {"green": by_port.server_port}
+    edge = Edge(tmp_path, haproxy_apps=[app(tmp_path, ports=ports)])
+    edge.start()
+    try:
+        of_slots = slot_ports("links") | ports
+        assert parse_ports(edge.ask("show servers state").lstrip("\n")) == {
+            ("app_links", slot): port for slot, port in of_slots.items()
+        }
+        assert {json.loads(edge.get("/x")[1])["slot"] for _ in range(8)} == {"blue", "green"}
+        for door, state in {"blue": "drain", "green": "maint", "green-port": "ready"}.items():
+            assert edge.ask(f"set server app_links/{door} state {state}").strip() == ""
+        wait_for(lambda: edge.get("/x")[0].status == 200)
+        found, body = edge.get("/x", X_Slipway_Probe="1")
+        assert json.loads(body)["slot"] == "green by port"
+        assert found.headers["X-Slipway-Answer"] == "app green", "the slot and not the door"
+        (tmp_path / "server-state").write_text(edge.ask("show servers state").lstrip("\n"))
+        edge.restart()
+        wait_for(lambda: edge.get("/x")[0].status == 200)
+        assert {json.loads(edge.get("/x")[1])["slot"] for _ in range(8)} == {"green by port"}
+    finally:
+        edge.stop()
+        by_port.shutdown()
+        by_port.server_close()

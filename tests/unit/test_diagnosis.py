@@ -51,13 +51,43 @@ def test_no_log_takes_long(log: str) -> None:
     assert time.process_time() - begin < 2
 
 
+NO_PORT = Probe(error="nothing answers on port 80 of the app (127.0.0.1:20010: connection closed)", nobody=True)
+ON_ANOTHER = (
+    "it listens on tcp port 8000 and not on port 80; have it listen there, as the variable PORT tells it (@PORT@ in "
+    "fastapi_app_command with fastapi_app_runtime: systemd), or write fastapi_app_port: 8000 where it has a container"
+)
+ON_LOOPBACK = (
+    "it listens on port 80 of loopback alone, where nothing outside its container reaches it; have it listen on "
+    "0.0.0.0, as the variable HOST tells it"
+)
 NOBODY = Probe(error="/run/links/green.sock does not exist", nobody=True)
 
 
 @pytest.mark.parametrize(
     ("health", "listening", "said"),
     [
-        (NOBODY, ["tcp port 9000"], "it listens on tcp port 9000 and not on the slot's socket"),
+        (
+            NOBODY,
+            ["tcp port 9000"],
+            "it listens on tcp port 9000 and not on the slot's socket; write fastapi_app_port: 9000",
+        ),
+        (
+            NOBODY,
+            ["tcp port 8000 on 127.0.0.1"],
+            "it listens on tcp port 8000 on 127.0.0.1 and not on the slot's socket; write fastapi_app_port: 8000",
+        ),
+        (NO_PORT, ["tcp port 80"], ""),
+        (
+            NO_PORT,
+            ["tcp port 8000"],
+            ON_ANOTHER,
+        ),
+        (
+            NO_PORT,
+            ["tcp port 80 on 127.0.0.1"],
+            ON_LOOPBACK,
+        ),
+        (NO_PORT, ["socket /run/control.sock"], ""),
         (NOBODY, ["socket /run/links/green.sock", "tcp port 9000"], ""),
         (NOBODY, ["socket /run/control.sock"], ""),
         (NOBODY, [], ""),

@@ -25,6 +25,7 @@ case "$1 $2" in
     cat "$STATE/ps" 2>/dev/null; exit 0;;
   "rm --force") rm -f "$STATE/container"; exit 0;;
   "compose --project-name")
+    echo "$SLIPWAY_PORT" >> "$STATE/ports"
     echo running > "$STATE/container"
     if test -e "$STATE/hangs"; then sleep 60; fi
     echo migrated; rm -f "$STATE/container"; exit 0;;
@@ -218,3 +219,26 @@ def test_files_as_many_as_the_host_allows(
     monkeypatch.setattr(resource, "getrlimit", lambda _what: (1024, 4096))
     (tmp_path / "status").write_text(f"Name:\tx\nCapEff:\t{capabilities}\n")
     assert open_files(wanted, tmp_path / "status") == most
+
+
+def test_where_a_slot_listens_is_read_from_the_host_as_an_image_need_not_have_a_program_for_it(
+    tmp_path: Path, state: Path
+) -> None:
+    (state / "ps").write_text("aaa links-blue\n")
+    (state / "inspect").write_text("77\n")
+    tables = tmp_path / "proc/77/net"
+    tables.mkdir(parents=True)
+    row = "0: 00000000:1F40 00000000:0000 0A 00000000:00000000 00:00000000 00000000 10001 0 1 1 0 100 0 0 10 0\n"
+    (tables / "tcp").write_text(row)
+    compose = Compose("links", releases(tmp_path, "links"), SOCKETS, processes=tmp_path / "proc")
+    assert compose.listening("blue") == ["tcp port 8000"]
+    (state / "inspect").write_text("0\n")
+    assert compose.listening("blue") == []
+    assert compose.listening("green") == []
+
+
+def test_a_slot_is_told_its_port_and_a_one_off_command_has_none(tmp_path: Path, state: Path) -> None:
+    compose = Compose("links", releases(tmp_path, "links", one="links:1"), SOCKETS, {"blue": 20010, "green": 20011})
+    compose.start("green", "one")
+    compose.run("one", ["true"], 30, "the-check")
+    assert (state / "ports").read_text().split() == ["20011", "0"]

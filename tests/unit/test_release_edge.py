@@ -43,10 +43,12 @@ backend app_links
 
 
 class Answer(http.server.BaseHTTPRequestHandler):
-    """Says which slot it is."""
+    """Says which slot it is, or its name."""
+
+    name = ""
 
     def do_GET(self) -> None:
-        body = Path(self.server.server_address).stem.encode()  # type: ignore[arg-type]
+        body = (self.name or Path(self.server.server_address).stem).encode()  # type: ignore[arg-type]
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()

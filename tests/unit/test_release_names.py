@@ -81,10 +81,18 @@ def test_listening_addresses_from_the_kernel_tables() -> None:
         "   0: 00000000:2328 00000000:0000 0A 00000000:00000000 00:00000000 00000000 10001 0 1 1 0 100 0 0 10 0\n"
         "   2: 0B00007F:9ED9 00000000:0000 0A 00000000:00000000 00:00000000 00000000 0 0 1 1 0 100 0 0 10 0\n"
         "   1: 0100007F:8000 0100007F:1234 01 00000000:00000000 00:00000000 00000000 10001 0 1 1 0 100 0 0 10 0\n"
+        "   3: 0100007F:1F40 00000000:0000 0A 00000000:00000000 00:00000000 00000000 10001 0 1 1 0 100 0 0 10 0\n"
+        "   4: 00000000000000000000000000000000:0050 00000000000000000000000000000000:0000 0A 00000000:00000000 "
+        "00:00000000 00000000 10001 0 1 1 0 100 0 0 10 0\n"
         "Num       RefCount Protocol Flags    Type St Inode Path\n"
         "0000: 00000002 00000000 00010000 0001 01 30 /run/slipway/links/blue/app.sock\n"
     )
-    assert parse_listening(tables) == ["socket /run/slipway/links/blue/app.sock", "tcp port 9000"]
+    assert parse_listening(tables) == [
+        "socket /run/slipway/links/blue/app.sock",
+        "tcp port 80",
+        "tcp port 8000 on 127.0.0.1",
+        "tcp port 9000",
+    ]
 
 
 @pytest.mark.parametrize(("text", "version"), [("2.26.1-4", (2, 26)), ("v2.9", (2, 9)), ("5.0.0", (5, 0))])

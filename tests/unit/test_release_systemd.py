@@ -272,8 +272,11 @@ def test_only_the_sockets_of_the_process_count(tmp_path: Path) -> None:
     (tmp_path / "fd").mkdir()
     for number, inode in enumerate(("4711", "4713")):
         (tmp_path / f"fd/{number}").symlink_to(f"socket:[{inode}]")
-    assert parse_listening(tables, sockets_of(tmp_path)) == ["socket /run/slipway/links/blue/app.sock", "tcp port 8080"]
-    assert "tcp port 22" in parse_listening(tables)
+    assert parse_listening(tables, sockets_of(tmp_path)) == [
+        "socket /run/slipway/links/blue/app.sock",
+        "tcp port 8080 on 127.0.0.1",
+    ]
+    assert "tcp port 22 on 127.0.0.1" in parse_listening(tables)
     assert sockets_of(tmp_path / "gone") == set()
 
 

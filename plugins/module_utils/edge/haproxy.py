@@ -8,7 +8,7 @@ import io
 import os
 import socket
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -49,6 +49,11 @@ CHECKS_HEADER = "# How the edge looks at the release in each slot; written when 
 NO_MAP, NO_ENTRY = "unknown map", "entry not found"
 # How the table of `show servers state` begins.
 STATES = "# be_id "
+# What the second door of a slot is called at the edge, after the first: a port on loopback beside the socket.
+PORT = "-port"
+# That a server is `disabled` in the configuration (srv_admin_state), whatever was set since.
+CONFIGURED = 4
+UNKNOWN = "No such server."
 # Dumps that are compared with what was set before it is given up; a reload in between takes one.
 ATTEMPTS = 5
 ANSWER_LIMIT = 16 << 20  # bytes; a host with a thousand servers answers with less than one
@@ -56,9 +61,10 @@ ANSWER_LIMIT = 16 << 20  # bytes; a host with a thousand servers answers with le
 
 @dataclass(frozen=True)
 class Server:
-    """One slot as HAProxy sees it. `sessions` are requests in flight; kept-alive idle connections do not count.
+    """One slot as HAProxy sees it: `enabled` by either door, `answers` behind the one that its release opens.
 
-    `check` is what its last check got, in HAProxy's words, such as `L7STS 404 Not Found`.
+    `sessions` are requests in flight; kept-alive idle connections do not count. `check` is what its last check got, in
+    HAProxy's words, such as `L7STS 404 Not Found`.
     """
 
     enabled: bool
@@ -91,9 +97,7 @@ def parse_servers(statistics: str, states: str, backend: str) -> dict[str, Serve
     The administrative state is read from the second one only, because the first shows a drained server whose check
     fails as plain DOWN (HAProxy management guide, section 9.3, `show servers state`: srv_admin_state 0 is enabled).
     """
-    enabled = {
-        row["srv_name"]: row["srv_admin_state"] == "0" for row in _rows(states, " ") if row["be_name"] == backend
-    }
+    enabled = {row["srv_name"]: _enabled(row) for row in _rows(states, " ") if row["be_name"] == backend}
     return {
         row["svname"]: Server(
             enabled=enabled[row["svname"]],
@@ -103,6 +107,37 @@ def parse_servers(statistics: str, states: str, backend: str) -> dict[str, Serve
         )
         for row in _rows(statistics, ",")
         if row["pxname"] == backend and row["svname"] in enabled
+    }
+
+
+def by_slot(doors: Mapping[str, Server], by_port: Callable[[str], bool]) -> dict[str, Server]:
+    """The servers of a host that serves, with both doors of a slot as one.
+
+    The slot answers where its release does: somebody else may listen behind the door that it does not open.
+    """
+    found = dict(doors)
+    for name in doors:
+        slot = name[: -len(PORT)]
+        if name.endswith(PORT) and slot in found:
+            socket_door, port = found[slot], found.pop(name)
+            found[slot] = Server(
+                enabled=socket_door.enabled or port.enabled,
+                answers=(port if by_port(slot) else socket_door).answers,
+                sessions=socket_door.sessions + port.sessions,
+            )
+    return found
+
+
+def _enabled(row: dict[str, str]) -> bool:
+    return int(row["srv_admin_state"]) & ~CONFIGURED == 0
+
+
+def parse_ports(states: str) -> dict[tuple[str, str], int]:
+    """The port of this host behind each backend's slot, from `show servers state`."""
+    return {
+        (row["be_name"], row["srv_name"][: -len(PORT)]): int(row["srv_port"])
+        for row in _rows(states, " ")
+        if row["srv_name"].endswith(PORT) and row["srv_addr"].startswith("127.")
     }
 
 
@@ -116,13 +151,19 @@ class Edge:
         state_file: str,
         timeout: float = 5.0,
         expected: Sequence[str] = ("blue", "green"),
+        by_port: Optional[Callable[[str], bool]] = None,
     ) -> None:
+        """`by_port` tells whether what is in a slot listens on the slot's port, and not on its socket.
+
+        Without it a server has one door, as the hosts behind a balancer have.
+        """
         self.admin_socket = admin_socket
         self.backend = backend
         self.state_file = Path(state_file)
         self.checks = self.state_file.parent / CHECKS
         self.timeout = timeout
         self.expected = set(expected)
+        self.by_port = by_port
 
     def ask(self, command: str) -> str:
         """HAProxy's answer to one command. Raises EdgeError when nothing answers."""
@@ -168,8 +209,14 @@ class Edge:
         statistics, mark, states = self.ask("show stat;show servers state").partition(STATES)
         return self._parsed(statistics, mark + states)
 
+    def ports(self) -> dict[tuple[str, str], int]:
+        """The port of this host behind each backend's slot, as the edge has them. Raises EdgeError."""
+        return parse_ports(self.ask("show servers state").lstrip("\n"))
+
     def _parsed(self, statistics: str, states: str) -> dict[str, Server]:
         found = parse_servers(statistics, states, self.backend)
+        if self.by_port:
+            found = by_slot(found, self.by_port)
         if not self.expected <= set(found):
             raise EdgeError(
                 f"HAProxy has no backend {self.backend} with the servers {' and '.join(sorted(self.expected))}; "
@@ -179,6 +226,9 @@ class Edge:
 
     def set_state(self, slot: str, state: str, beside: str = "") -> None:
         """Set `slot` to ready or drain, and write the states down so that a reload or a reboot keeps them.
+
+        Ready is the door that its release opens: whoever else listens behind the other one gets nothing. Drained are
+        both, so that the edge sees by its own check what is started there.
 
         `beside` is the slot that gets the requests instead: it is set to ready before, and a slot that answers loses
         none to one that does not. That is asked and done in one conversation, since in a reload the worker that takes a
@@ -201,7 +251,7 @@ class Edge:
                 else:
                     self._set(self.ask, slot, state)
                 dump = self.ask("show servers state").lstrip("\n")
-                if self._enabled(dump, slot) == (state == "ready") and (not beside or self._enabled(dump, beside)):
+                if self._is(dump, slot, state) and (not beside or self._is(dump, beside, "ready")):
                     self._store(dump)
                     return
         raise EdgeError(f"HAProxy did not keep `set server {self.backend}/{slot} state {state}`; is it being reloaded?")
@@ -212,9 +262,22 @@ class Edge:
             raise EdgeError(f"HAProxy's check of slot {beside} does not pass, so slot {slot} keeps its requests")
 
     def _set(self, ask: Callable[[str], str], slot: str, state: str) -> None:
-        command = f"set server {self.backend}/{slot} state {state}"
-        if (answer := ask(command).strip()) and answer != GOING:
-            raise EdgeError(f"HAProxy refused `{command}`: {answer}")
+        for door, its in self._doors(slot, state).items():
+            command = f"set server {self.backend}/{door} state {its}"
+            answer = ask(command).strip()
+            if answer == UNKNOWN and door != slot and its != "ready":
+                continue  # an edge from before slots had ports
+            if answer and answer != GOING:
+                raise EdgeError(f"HAProxy refused `{command}`: {answer}")
+
+    def _doors(self, slot: str, state: str) -> dict[str, str]:
+        """The state of each door of a slot that is to be ready or drained, that of the socket first."""
+        if self.by_port is None:
+            return {slot: state}
+        if state != "ready":
+            return {slot: state, slot + PORT: state}
+        by_port = self.by_port(slot)
+        return {slot: "maint" if by_port else "ready", slot + PORT: "ready" if by_port else "maint"}
 
     def set_check(self, slot: str, path: str, host: str, proto: str) -> None:
         """Have HAProxy's own check of `slot` ask for `path` as of `host` and `proto`, now and after a reload.
@@ -281,12 +344,14 @@ class Edge:
                 "serves; free space or mend the file system"
             ) from error
 
-    def _enabled(self, dump: str, slot: str) -> bool:
-        return any(
-            row["srv_admin_state"] == "0"
+    def _is(self, dump: str, slot: str, state: str) -> bool:
+        doors = self._doors(slot, state)
+        enabled = {
+            row["srv_name"]
             for row in _rows(dump, " ")
-            if (row["be_name"], row["srv_name"]) == (self.backend, slot)
-        )
+            if row["be_name"] == self.backend and row["srv_name"] in doors and _enabled(row)
+        }
+        return enabled == {door for door, its in doors.items() if its == "ready"}
 
     @contextmanager
     def _alone(self) -> Iterator[None]:

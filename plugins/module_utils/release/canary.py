@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Optional
 
+from ..edge.haproxy import PORT
 from ..host import command
 
 GOOD, WORSE, UNKNOWN = "good", "worse", "unknown"
@@ -113,7 +114,8 @@ def counted(lines: Iterable[str], backend: str, slot: str, between: tuple[float,
     for line in lines:
         try:
             entry: dict[str, Any] = json.loads(line)
-            if entry["app"] != backend or entry["slot"] != slot or not between[0] <= float(entry["time"]) < between[1]:
+            of_slot = entry["slot"] in (slot, slot + PORT)
+            if entry["app"] != backend or not of_slot or not between[0] <= float(entry["time"]) < between[1]:
                 continue
             status, took = int(entry["status"]), float(entry["ms"]["total"])
         except (KeyError, TypeError, ValueError):

@@ -16,7 +16,7 @@ from ..host.command import Ran
 from ..host.durable import write_durably
 from ..image.local import CONTENT_LABEL, image_named_in
 from .launch import SHELL, by_python, by_shell
-from .listening import parse_listening
+from .listening import parse_listening, tables_of
 from .model import SLOTS, SlotStatus
 from .runtime import RuntimeFailed
 from .slots import in_own_directory
@@ -35,10 +35,19 @@ _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 class Compose:
     """Starts, stops and looks at the slots of one app through the Docker command line."""
 
-    def __init__(self, app: str, releases: Path, sockets: Path) -> None:
+    def __init__(
+        self,
+        app: str,
+        releases: Path,
+        sockets: Path,
+        ports: Optional[Mapping[str, int]] = None,
+        processes: Path = Path("/proc"),
+    ) -> None:
         self.app = app
         self.releases = releases
         self.sockets = sockets
+        self.ports = ports or {}
+        self.processes = processes
 
     def start(self, slot: str, release: str) -> None:
         """Start `release` in `slot` from its own rendered files. Raises RuntimeFailed with Compose's words."""
@@ -83,10 +92,11 @@ class Compose:
         if not containers:
             return []
         try:
-            tables = self._docker("exec", containers[0], "cat", "/proc/net/tcp", "/proc/net/unix")
+            process = self._docker("inspect", "--format", "{{.State.Pid}}", containers[0]).strip()
         except RuntimeFailed:
             return []
-        return parse_listening(tables)
+        # From the host: an image need not have a program that shows a file. 0 is a container that has ended.
+        return parse_listening(tables_of(self.processes / process)) if process != "0" else []
 
     def retire(self, slot: str) -> None:
         """Let `slot` run on, but not come back after a crash or a reboot."""
@@ -252,7 +262,8 @@ class Compose:
     def _environment(self, slot: str, release: str) -> dict[str, str]:
         files = _OPEN_FILES.search(self._file(release).read_text(encoding="utf-8"))
         limit = {"SLIPWAY_OPEN_FILES": str(open_files(int(files.group(1))))} if files else {}
-        return {**os.environ, "SLIPWAY_SLOT": slot, "SLIPWAY_RELEASE": release, **limit}
+        own = {"SLIPWAY_SLOT": slot, "SLIPWAY_RELEASE": release, "SLIPWAY_PORT": str(self.ports.get(slot, 0))}
+        return {**os.environ, **own, **limit}
 
     def _compose(self, slot: str, release: str, *arguments: str, timeout: float) -> None:
         words = [*self._command(f"{self.app}-{slot}", release), *arguments]

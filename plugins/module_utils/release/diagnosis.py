@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -12,6 +13,8 @@ _KILLED = 137  # 128 + SIGKILL, how Docker reports it
 # Characters: what is looked at of a log, from its end, and of the text of an exception.
 _LOOKED_AT = 1 << 17
 _TEXT = 1000
+# What probe.py says of a port that nobody answers on.
+_PORT = re.compile(r"\bport (\d+) of the app\b")
 _KINDS = ("Error", "Exception")
 
 
@@ -92,11 +95,28 @@ def unseen(gate: Gate, check: str) -> str:
 
 
 def elsewhere(health: Probe, listening: list[str]) -> str:
-    """Where a slot listens whose own socket nobody has; empty where that is not so, or not known."""
+    """Where a slot listens whose own door nobody opens, and what to write; empty where that is not so, or not known."""
     if not health.nobody or any(address.startswith("socket ") and address[7:] in health.error for address in listening):
         return ""
-    ports = ", ".join(address for address in listening if address.startswith("tcp"))
-    return f"it listens on {ports} and not on the slot's socket" if ports else ""
+    ports = [address for address in listening if address.startswith("tcp")]
+    wanted = _PORT.search(health.error)
+    if wanted and f"tcp port {wanted[1]}" in ports:
+        return ""
+    if wanted and any(address.startswith(f"tcp port {wanted[1]} on ") for address in ports):
+        return (
+            f"it listens on port {wanted[1]} of loopback alone, where nothing outside its container reaches it; "
+            "have it listen on 0.0.0.0, as the variable HOST tells it"
+        )
+    numbers = [address.split()[2] for address in ports]
+    if not numbers:
+        return ""
+    there = f"it listens on {', '.join(ports)} and not on"
+    if not wanted:
+        return f"{there} the slot's socket; write fastapi_app_port: {numbers[0]}"
+    return (
+        f"{there} port {wanted[1]}; have it listen there, as the variable PORT tells it (@PORT@ in fastapi_app_command "
+        f"with fastapi_app_runtime: systemd), or write fastapi_app_port: {numbers[0]} where it has a container"
+    )
 
 
 def explain(cause: str, status: SlotStatus, health: Probe, evidence: dict[str, Any]) -> str:

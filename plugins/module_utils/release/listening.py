@@ -4,24 +4,30 @@ from __future__ import annotations
 
 import os
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import Optional
 
 # 127.0.0.11, where Docker answers name look-ups inside every container; not the app's.
 DOCKER_DNS = "0B00007F:"
+# Where nothing outside the network of a process reaches it, as the kernel writes 127.0.0.1 and ::1.
+LOOPBACK = {"0100007F": "127.0.0.1", "00000000000000000000000001000000": "::1"}
 _SOCKET = re.compile(r"socket:\[(\d+)\]")
 
 
 def parse_listening(tables: str, inodes: Optional[set[str]] = None) -> list[str]:
     """Listening TCP ports and named Unix sockets, from /proc/net/tcp (state 0A) and /proc/net/unix (flag 00010000).
 
-    With `inodes` only these sockets count: on a host the tables are those of all processes.
+    A port that is listened to on loopback alone says so: `tcp port 8000 on 127.0.0.1`. With
+    `inodes` only these sockets count: on a host the tables are those of all processes.
     """
     found = []
     for line in tables.splitlines():
         fields = line.split()
         if len(fields) > 9 and fields[3] == "0A" and not fields[1].startswith(DOCKER_DNS):
-            address, inode = f"tcp port {int(fields[1].rpartition(':')[2], 16)}", fields[9]
+            host, _, port = fields[1].rpartition(":")
+            only = f" on {LOOPBACK[host]}" if host in LOOPBACK else ""
+            address, inode = f"tcp port {int(port, 16)}{only}", fields[9]
         elif len(fields) == 8 and fields[3] == "00010000":
             address, inode = f"socket {fields[7]}", fields[6]
         else:
@@ -29,6 +35,35 @@ def parse_listening(tables: str, inodes: Optional[set[str]] = None) -> list[str]
         if inodes is None or inode in inodes:
             found.append(address)
     return sorted(set(found))
+
+
+def tables_of(process: Path) -> str:
+    """The kernel's tables of the network that a process (/proc/PID) is in; empty when it is gone."""
+    tables = []
+    for name in ("tcp", "tcp6", "unix"):
+        with suppress(OSError):  # without IPv6 there is no tcp6
+            tables.append((process / "net" / name).read_text(encoding="utf-8", errors="replace"))
+    return "".join(tables)
+
+
+def listener_of(port: int, processes: Path = Path("/proc")) -> Optional[str]:
+    """Who listens on a TCP port of this host, on any of its addresses: name and id of a process.
+
+    None where nobody does; that somebody does whose process cannot be seen is said, too.
+    """
+    inodes = {
+        fields[9]
+        for fields in map(str.split, tables_of(processes / "self").splitlines())
+        if len(fields) > 9 and fields[3] == "0A" and int(fields[1].rpartition(":")[2], 16) == port
+    }
+    if not inodes:
+        return None
+    for process in processes.glob("[0-9]*"):
+        if sockets_of(process) & inodes:
+            with suppress(OSError):
+                name = (process / "comm").read_text(encoding="utf-8", errors="replace").strip()
+                return f"{name} (pid {process.name})"
+    return "a process that cannot be seen"
 
 
 def sockets_of(process: Path) -> set[str]:

@@ -16,9 +16,12 @@ from ..host import command
 from ..host.errors import SlipwayError
 from ..image.local import ARCHITECTURES
 from ..package.packages import PackageError, target_of
+from . import wiring
+from .doors import port_of, ports_of
 from .lease import LEASES, Lease
 from .model import State
 from .observe import certificate_days, free_mib, observe
+from .port_problems import port_problems
 from .runtime import RuntimeFailed
 from .runtimes import staged_for
 from .store import Store
@@ -28,7 +31,8 @@ COMPOSE_AT_LEAST = (2, 20)
 # Bytes and inodes that must be free where records are written, and inodes where a release is.
 SMALL, FEW_INODES, INODES = 4 << 20, 100, 5000
 # What the preflight needs to know of a host and how it is to be (the argument `host` of the verb look), with what
-# counts where nothing is said: sizes in bytes, times in seconds, `controller_time` since the epoch and 0 for unknown.
+# counts where nothing is said: sizes in bytes, times in seconds, `controller_time` since the epoch and 0 for unknown,
+# `port` where the app of a new release listens, 0 for the slot's socket.
 HOST: dict[str, Any] = {
     "runtime": "compose",
     "python": "/usr/bin/python3",
@@ -40,6 +44,7 @@ HOST: dict[str, Any] = {
     "certificate_days": 14,
     "controller_time": 0.0,
     "clock_tolerance": 60.0,
+    "port": 0,
 }
 
 
@@ -137,12 +142,12 @@ def busy_problem(holder: str) -> Optional[str]:
 
 
 def find_problems(
-    purpose: str, wanted: str, run: str, host: dict[str, Any], transaction: Transaction, edge: dict[str, Any]
+    purpose: str, wanted: str, run: str, host: dict[str, Any], transaction: Transaction, place: dict[str, Any]
 ) -> list[str]:
     """All that would stop a deploy, most basic first; but for a transaction that is under way."""
     if os.geteuid() != 0:
         return ["the tasks do not run as root here; set become: true, and give the remote user sudo"]
-    root = transaction.store.root
+    root, edge = transaction.store.root, place["edge"]
     runtime = runtime_of(purpose, wanted, host["runtime"], transaction)
     tool = docker_problem() if runtime == "compose" else python_problem(host["python"])
     wrong_image = architecture_problem(host["image"], host["architectures"], platform.machine())
@@ -153,6 +158,9 @@ def find_problems(
         transaction.edge.servers()
     except EdgeError as error:
         problems.append(str(error))
+    if wanted_port(purpose, wanted, host["port"], transaction):
+        ports, slots = ports_of(place["app"], place.get("ports") or {}), wiring.runtime_of({"place": place})
+        problems += port_problems(place["app"], ports, wiring.edge_of(place, slots), slots)
     written = [
         root,
         LEASES,
@@ -166,6 +174,16 @@ def find_problems(
     if host["controller_time"] and skew > host["clock_tolerance"]:
         problems.append(f"the clock differs by {skew:.0f} s from the controller's; start a time service on both")
     return problems
+
+
+def wanted_port(purpose: str, wanted: str, new: int, transaction: Transaction) -> int:
+    """Where the app of the wanted release listens, 0 for the slot's socket; `new` is that of one that is to come."""
+    if purpose == "deploy" and not transaction.store.has(wanted):
+        return int(new)
+    try:
+        return port_of(transaction.store.releases, target(purpose, transaction.store, transaction.state(), wanted))
+    except SlipwayError:
+        return 0
 
 
 def target(purpose: str, store: Store, state: Optional[State], wanted: str) -> str:
@@ -206,8 +224,8 @@ def look(arguments: dict[str, Any], transaction: Transaction) -> dict[str, Any]:
     """
     host = {**HOST, **(arguments.get("host") or {})}
     purpose, wanted = arguments.get("purpose") or "deploy", arguments.get("release") or ""
-    edge = arguments["place"]["edge"]
-    problems = find_problems(purpose, wanted, arguments.get("run_id") or "", host, transaction, edge)
+    place = arguments["place"]
+    problems = find_problems(purpose, wanted, arguments.get("run_id") or "", host, transaction, place)
     try:
         found = seen(purpose, wanted, host, transaction)
     except SlipwayError as error:

@@ -1,4 +1,4 @@
-"""HTTP over a slot's socket."""
+"""HTTP over a slot's socket or its port."""
 
 from __future__ import annotations
 
@@ -22,6 +22,34 @@ class _UnixConnection(http.client.HTTPConnection):
         self.sock.connect(self._path)
 
 
+def get_port(address: str, port: int, path: str, timeout: float, gate: Optional[Gate] = None) -> Probe:
+    """GET `path` from what listens on `port` in the slot, over `address` (HOST:PORT of this host). Never raises.
+
+    Docker takes a connection to a port that it publishes before it knows that nobody listens inside, and closes it
+    then. So that is nobody, too; an app that closes every connection listens, and whoever asks where it does sees that.
+    """
+    host, _, number = address.rpartition(":")
+    connection = http.client.HTTPConnection(host, int(number), timeout=timeout)
+    try:
+        return _asked(connection, path, gate)
+    except (ConnectionRefusedError, ConnectionResetError, BrokenPipeError) as error:
+        # RemoteDisconnected is a ConnectionResetError.
+        how = "refused" if isinstance(error, ConnectionRefusedError) else "closed"
+        return Probe(error=f"nothing answers on port {port} of the app ({address}: connection {how})", nobody=True)
+    except (OSError, http.client.HTTPException) as error:
+        return Probe(error=f"{type(error).__name__}: {error}".rstrip(": "))
+    finally:
+        connection.close()
+
+
+def _asked(connection: http.client.HTTPConnection, path: str, gate: Optional[Gate]) -> Probe:
+    headers = {"Host": gate.host, "X-Forwarded-Proto": gate.proto} if gate else {}
+    connection.request("GET", path, headers={"Accept": "application/json", **headers})
+    answer = connection.getresponse()
+    body = answer.read(65536).decode("utf-8", "replace")
+    return Probe(answer.status, body, location=answer.getheader("Location") or "")
+
+
 def get(address: str, path: str, timeout: float, gate: Optional[Gate] = None) -> Probe:
     """GET `path` from the Unix socket `address`. Never raises: what went wrong is in `error`.
 
@@ -34,11 +62,7 @@ def get(address: str, path: str, timeout: float, gate: Optional[Gate] = None) ->
     try:
         if not stat.S_ISSOCK(os.lstat(address).st_mode):
             return Probe(error=f"{address} is no socket")
-        headers = {"Host": gate.host, "X-Forwarded-Proto": gate.proto} if gate else {}
-        connection.request("GET", path, headers={"Accept": "application/json", **headers})
-        answer = connection.getresponse()
-        body = answer.read(65536).decode("utf-8", "replace")
-        return Probe(answer.status, body, location=answer.getheader("Location") or "")
+        return _asked(connection, path, gate)
     except FileNotFoundError:
         return Probe(error=f"{address} does not exist", nobody=True)
     except ConnectionRefusedError:

@@ -7,6 +7,8 @@ one runtime to the other is therefore a release like any other, and so is a roll
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Optional
@@ -14,6 +16,7 @@ from typing import Optional
 from ..host.command import Ran
 from ..host.shown import staged
 from .compose import Compose
+from .doors import port_of, slot_ports
 from .model import SLOTS, SlotStatus
 from .runtime import STAGED_BY, Runtime, RuntimeFailed
 from .slots import SlotDirectories
@@ -40,13 +43,18 @@ class Runtimes:
         releases: Path,
         adapters: Optional[dict[str, Runtime]] = None,
         directories: Optional[SlotDirectories] = None,
+        ports: Optional[Mapping[str, int]] = None,
     ) -> None:
+        """`ports` are those of the slots on this host; without them the ones that the app's name makes."""
         self.releases = releases
         self.directories = directories or SlotDirectories(SOCKETS / app)
+        self.ports = ports or slot_ports(app)
         self.adapters = adapters or {
-            "compose": Compose(app, releases, self.directories.sockets),
-            "systemd": Systemd(app, releases, self.directories.sockets),
+            "compose": Compose(app, releases, self.directories.sockets, self.ports),
+            "systemd": Systemd(app, releases, self.directories.sockets, ports=self.ports),
         }
+        # What was last seen or started in each slot; None before anybody looked.
+        self._in_slot: Optional[dict[str, Optional[str]]] = None
 
     def kind(self, release: str) -> str:
         """The runtime that a release was staged for. Raises RuntimeFailed when there is no such release."""
@@ -58,7 +66,20 @@ class Runtimes:
         """Start `release` in `slot`, by its own runtime, with nothing left of what was in the slot before."""
         adapter = self.adapters[self.kind(release)]
         self.directories.renew(slot)
+        self._in_slot = {**(self._in_slot or {}), slot: release}
         adapter.start(slot, release)
+
+    def port(self, slot: str) -> int:
+        """Where what is in a slot listens: a TCP port, 0 for the slot's socket, and where that cannot be seen.
+
+        In a container it is the one that the release names; a unit shares the host's network, and has the slot's own.
+        """
+        if slot not in (self._in_slot or {}):
+            with suppress(RuntimeFailed):
+                self.status()
+        release = (self._in_slot or {}).get(slot)
+        port = port_of(self.releases, release) if release else 0
+        return self.ports[slot] if port and staged_for(self.releases, str(release)) == "systemd" else port
 
     def stop(self, slot: str, grace: float) -> None:
         for adapter in self._used().values():
@@ -71,6 +92,7 @@ class Runtimes:
             for slot, status in adapter.status().items():
                 if _weight(status) > _weight(found[slot]):
                     found[slot] = status
+        self._in_slot = {slot: status.release for slot, status in found.items()}
         return found
 
     def logs(self, slot: str, lines: int) -> str:

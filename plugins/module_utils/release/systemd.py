@@ -12,6 +12,7 @@ import re
 import shutil
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Callable, Optional
 
@@ -20,7 +21,7 @@ from ..host.command import Ran
 from ..host.durable import sync_directory, write_durably
 from ..package.packages import Packages
 from .launch import launcher_in
-from .listening import parse_listening, sockets_of
+from .listening import parse_listening, sockets_of, tables_of
 from .model import SLOTS, SlotStatus
 from .runtime import STAGED_BY, RuntimeFailed
 from .slots import in_own_directory
@@ -28,8 +29,8 @@ from .words import unit_word
 
 UNIT = STAGED_BY["systemd"]
 USERS = "sysusers.conf"
-# What the text of a unit says in place of the release and of the slot.
-RELEASE_MARK, SLOT_MARK = "@RELEASE@", "@SLOT@"
+# What the text of a unit says in place of the release, of the slot and of its port.
+RELEASE_MARK, SLOT_MARK, PORT_MARK = "@RELEASE@", "@SLOT@", "@PORT@"
 
 _CREDENTIAL = re.compile(r"^LoadCredential=([^:\n]+):(.+)$", re.MULTILINE)
 _DESCRIBED = re.compile(r"\brelease (\S+)")
@@ -57,6 +58,7 @@ class Systemd:
         units: Path = Path("/etc/systemd/system"),
         transient: Path = Path("/run/systemd/system"),
         control_groups: Path = Path("/sys/fs/cgroup"),
+        ports: Optional[Mapping[str, int]] = None,
     ) -> None:
         self.app = app
         self.releases = releases
@@ -65,6 +67,7 @@ class Systemd:
         self.units = units
         self.transient = transient
         self.control_groups = control_groups
+        self.ports = ports or {}
 
     def unit(self, slot: str) -> str:
         return f"slipway-{self.app}@{slot}.service"
@@ -198,7 +201,8 @@ class Systemd:
         except FileNotFoundError:
             raise RuntimeFailed(f"release {release} has no {path}; stage it again") from None
         text = in_own_directory(text, self.sockets, SLOT_MARK)
-        return text.replace(RELEASE_MARK, release).replace(SLOT_MARK, slot)
+        text = text.replace(RELEASE_MARK, release).replace(SLOT_MARK, slot)
+        return text.replace(PORT_MARK, str(self.ports.get(slot, 0)))
 
     def _require_user(self, release: str) -> None:
         """Have the release's user on the host, by the uid that owns its secrets and its sockets."""
@@ -310,9 +314,7 @@ def _require_secrets(text: str) -> None:
 
 def _listening_of(process: Path) -> list[str]:
     """Where one process listens; its network's tables list the sockets of all, so its own are picked out."""
-    own = sockets_of(process)
-    tables = "".join(_read(process / "net" / name) for name in ("tcp", "tcp6", "unix"))
-    return parse_listening(tables, own)
+    return parse_listening(tables_of(process), sockets_of(process))
 
 
 def _read(path: Path) -> str:

@@ -9,10 +9,10 @@ from typing import Any, Optional
 from ..edge.haproxy import EDGE_ARGUMENT, Edge
 from ..host.shown import staged
 from .canary import BEFORE, Canary, Thresholds
+from .doors import ports_of
 from .lease import Lease
 from .model import Gate, Probe, Request
-from .probe import get
-from .runtime import Runtime
+from .probe import get, get_port
 from .runtimes import Runtimes
 from .slots import SlotDirectories, socket_of
 from .store import Store
@@ -32,6 +32,7 @@ PLACE_ARGUMENT: dict[str, Any] = {
         "app": {"type": "str", "required": True},
         "root": {"type": "path", "required": True},
         "socket_directory": {"type": "path", "required": True},
+        "ports": {"type": "dict", "default": {}},
         "gate": {"type": "dict", "default": {}, "options": options_of(Gate)},
         "edge": EDGE_ARGUMENT,
     },
@@ -78,16 +79,23 @@ def store_of(arguments: dict[str, Any]) -> Store:
     return Store(Path(arguments["place"]["root"]))
 
 
-def runtime_of(arguments: dict[str, Any]) -> Runtime:
+def runtime_of(arguments: dict[str, Any]) -> Runtimes:
     """Whichever runtime a release needs; takes app and root of the place alone."""
     place = arguments["place"]
     sockets = Path(place.get("socket_directory") or Path("/run/slipway", place["app"]))
-    return Runtimes(place["app"], store_of(arguments).releases, directories=SlotDirectories(sockets))
+    ports = ports_of(place["app"], place.get("ports") or {})
+    return Runtimes(place["app"], store_of(arguments).releases, directories=SlotDirectories(sockets), ports=ports)
 
 
 def lease_of(arguments: dict[str, Any]) -> Lease:
     """The lease and the freeze of the app; takes app and root of the place alone."""
     return Lease(arguments["place"]["app"], Path(arguments["place"]["root"]))
+
+
+def edge_of(place: dict[str, Any], runtime: Runtimes) -> Edge:
+    """The app at the edge of its host; by which door a slot is reached, its runtime tells."""
+    edge = place["edge"]
+    return Edge(edge["socket"], edge["backend"], edge["state_file"], by_port=lambda slot: runtime.port(slot) > 0)
 
 
 def transaction_of(arguments: dict[str, Any], **changes: Any) -> Transaction:
@@ -101,18 +109,21 @@ def transaction_of(arguments: dict[str, Any], **changes: Any) -> Transaction:
         gate=gate,
         **{name: value for name, value in given.items() if name in known and value is not None},
     )
-    edge = place["edge"]
     sockets, store = Path(place["socket_directory"]), store_of(arguments)
+    runtime, ports = runtime_of(arguments), ports_of(place["app"], place.get("ports") or {})
 
     def probe(slot: str, path: str, of: Gate) -> Probe:
-        found = get(str(socket_of(sockets, slot)), path, of.timeout, of)
+        if port := runtime.port(slot):
+            found = get_port(f"127.0.0.1:{ports[slot]}", port, path, of.timeout, of)
+        else:
+            found = get(str(socket_of(sockets, slot)), path, of.timeout, of)
         return replace(found, body=staged(store.releases).text(found.body))
 
     return Transaction(
         request,
         store,
-        runtime_of(arguments),
-        Edge(edge["socket"], edge["backend"], edge["state_file"]),
+        runtime,
+        edge_of(place, runtime),
         probe,
         judge=judge_of(given),
         hold=Leased(lease_of(arguments), arguments["run_id"]) if arguments.get("run_id") else None,

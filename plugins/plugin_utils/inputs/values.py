@@ -42,6 +42,21 @@ class Least:
 
 
 @dataclass(frozen=True)
+class Between:
+    """The least and the most that a whole number may be; `use` says more of them, or nothing."""
+
+    name: str
+    least: int
+    most: int
+    use: str = ""
+
+    def broken(self, value_of: Values) -> Iterator[str]:
+        value = value_of(self.name)
+        if not self.least <= int(value) <= self.most:
+            yield f"{self.name} is {json.dumps(value)}; use {self.least} to {self.most}{self.use}."
+
+
+@dataclass(frozen=True)
 class Like:
     """What a text must be, as a regular expression for all of it, a newline at its end included.
 

@@ -9,8 +9,10 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from ansible_collections.slipway.fleet.plugins.module_utils.release.doors import FOR_EXAMPLE, wrong_ports
 from ansible_collections.slipway.fleet.plugins.module_utils.release.words import told
 from ansible_collections.slipway.fleet.plugins.plugin_utils.inputs.values import (
+    Between,
     Least,
     Like,
     NotEmpty,
@@ -59,6 +61,7 @@ VALUES: tuple[Rule, ...] = (
         "any|localhost|link-local|multicast|[0-9a-fA-F.:]+(/[0-9]{1,3})?",
         "addresses and networks such as 10.0.0.0/8, or one of any, localhost, link-local, multicast",
     ),
+    Between("fastapi_app_port", 0, 65535, ", the TCP port on which the app listens, or 0 for the slot's Unix socket"),
     Least("fastapi_app_workers", 1),
     Least("fastapi_app_memory_mib", 64),
     Least("fastapi_app_cpus", 0.01),
@@ -96,6 +99,9 @@ def release(value_of: Values) -> Iterator[str]:
             f"fastapi_app_stop_grace ({grace}). Otherwise requests are cut before the app can end them."
         )
     yield from runs(value_of)
+    ports = value_of("fastapi_app_slot_ports")
+    if wrong := wrong_ports(ports):
+        yield f"fastapi_app_slot_ports is {json.dumps(ports)}; {wrong}, {FOR_EXAMPLE}."
     secrets, environment = value_of("fastapi_app_secrets"), value_of("fastapi_app_environment")
     yield from variables(environment)
     if names_of := placeholders(secrets):

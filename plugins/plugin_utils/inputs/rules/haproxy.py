@@ -4,11 +4,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from ansible_collections.slipway.fleet.plugins.module_utils.release.doors import FOR_EXAMPLE, ports_of, wrong_ports
 from ansible_collections.slipway.fleet.plugins.plugin_utils.inputs.rules.fastapi_app import (
     PATH,
     PATH_USE,
@@ -35,6 +37,7 @@ def edge(value_of: Values) -> Iterator[str]:
     yield from _names(names)
     yield from _kinds(apps, names)
     yield from _slots([app["slots"] or {} for app in apps if "slots" in app])
+    yield from _ports([app for app in apps if "slots" in app])
     yield from _servers([app["servers"] or {} for app in apps if "servers" in app])
     yield from _host_names(apps)
     yield from _patience(int(value_of("haproxy_client_timeout")), apps)
@@ -82,6 +85,22 @@ def _slots(slots: Sequence[Mapping[str, Any]]) -> Iterator[str]:
             "/run/slipway/NAME/blue/app.sock (it was /run/slipway/NAME/blue.sock, where an app could write beside it); "
             f"found {', '.join(sockets)}."
         )
+
+
+def _ports(apps: Sequence[App]) -> Iterator[str]:
+    of_port: dict[int, str] = {}
+    for app in apps:
+        name, given = str(app["name"]), app.get("ports") or {}
+        if wrong := wrong_ports(given):
+            yield f"haproxy_apps: ports of {name} are {json.dumps(given)}; {wrong}, {FOR_EXAMPLE}."
+            continue
+        for port in ports_of(name, given).values():
+            other = of_port.setdefault(port, name)
+            if other != name:
+                yield (
+                    f"haproxy_apps: {other} and {name} have the same port {port} of the host for a slot; give one of "
+                    f"them `ports` of its own, {FOR_EXAMPLE}, and the same to its fastapi_app_slot_ports."
+                )
 
 
 def _servers(servers: Sequence[Mapping[str, Any]]) -> Iterator[str]:

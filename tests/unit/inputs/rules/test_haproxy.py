@@ -77,6 +77,12 @@ def test_edges_that_cannot_be_run(changed: dict[str, Any], said: list[str]) -> N
             ["can belong to one app only"],
         ),
         ([slots("links", host_names=["https://a.example"])], ["without scheme and port"]),
+        ([slots("links", ports={"blue": 20010, "green": 20011})], []),
+        ([slots("links", ports={"blue": 80})], ['ports of links are {"blue": 80}; use numbers from 1024 to 32767']),
+        (
+            [slots("links", ports={"blue": 20010}), slots("other", host_names=["o.example"], ports={"green": 20010})],
+            ["links and other have the same port 20010 of the host for a slot; give one of them `ports` of its own"],
+        ),
         ([slots("links", server_timeout="76")], ["haproxy_apps (76)"]),
         ([slots("links", health_path="/ready z")], ["health_path of links is /ready z; use a path that begins"]),
         ([slots("links", health_path="readyz")], ["health_path of links is readyz"]),
