@@ -35,6 +35,7 @@ SECONDS = {
     "rolling": 1300,
     "systemd": 1000,
     "release": 500,
+    "foreign": 450,
     "default": 450,
     "runtime_switch": 350,
     "images": 400,

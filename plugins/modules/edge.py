@@ -110,7 +110,8 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils.edge.maintenance import read, render
+from ..module_utils.edge.maintenance import HEADER
+from ..module_utils.edge.maps import read, render
 from ..module_utils.edge.pieces import SHARED_SETTINGS, Made, Present, Wanted, made, present
 from ..module_utils.host import files as tree
 from ..module_utils.host.errors import SlipwayError
@@ -167,7 +168,7 @@ def listed(options: Mapping[str, Any], found: Present, edge: Made) -> list[dict[
         before = read(Path(options["switched"]))
         left = {app: value for app, value in before.items() if app not in options["removed"]}
         if left != before:
-            items.insert(0, {"dest": options["switched"], "content": render(left), **for_all})
+            items.insert(0, {"dest": options["switched"], "content": render(left, HEADER), **for_all})
     return items
 
 

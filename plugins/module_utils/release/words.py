@@ -56,9 +56,12 @@ def _yaml(character: str) -> str:
     return f"\\U{ord(character):08x}"
 
 
-def unit_word(text: str) -> str:
-    """One argument of ExecStart=: no specifier, no variable and no blank in it means anything to systemd."""
-    return quoted(text).replace("$", "$$")
+def unit_word(text: str, marks: Sequence[str] = ()) -> str:
+    """One argument of ExecStart=: no specifier, no variable and no blank in it means anything to systemd.
+
+    Nothing but `marks` is replaced at a start.
+    """
+    return quoted(text, marks).replace("$", "$$")
 
 
 def unit_assignment(name: str, value: str, marks: Sequence[str] = ()) -> str:
