@@ -28,6 +28,7 @@ case "$1 $2" in
     echo "$SLIPWAY_PORT" >> "$STATE/ports"
     echo running > "$STATE/container"
     if test -e "$STATE/hangs"; then sleep 60; fi
+    if test -e "$STATE/compose.fails"; then cat "$STATE/compose.fails" >&2; exit 1; fi
     echo migrated; rm -f "$STATE/container"; exit 0;;
   inspect*) cat "$STATE/inspect"; exit 0;;
   "image ls") cat "$STATE/built" 2>/dev/null; exit 0;;
@@ -70,6 +71,26 @@ def asked(state: Path, *words: str) -> list[str]:
 
 
 SOCKETS = Path("/run/slipway/links")
+DENIED = 'exec: "/home/shop/entry.sh": stat /home/shop/entry.sh: permission denied: unknown'
+
+
+@pytest.mark.parametrize(
+    ("said", "user", "advice"),
+    [
+        (DENIED, "shop:shop", "; the image makes a user of its own, shop: set fastapi_app_uid to its number"),
+        (DENIED, "", ""),
+        ("port is already allocated", "shop", ""),
+    ],
+)
+def test_an_image_for_a_user_of_its_own_is_told_by_which_variable(
+    said: str, user: str, advice: str, tmp_path: Path, state: Path
+) -> None:
+    directory = releases(tmp_path, "links", one="links:1")
+    (state / "compose.fails").write_text(said)
+    (state / "image").write_text(json.dumps([{"Id": "sha256:1", "Config": {"User": user}}]))
+    with pytest.raises(RuntimeFailed) as caught:
+        Compose("links", directory, SOCKETS).start("blue", "one")
+    assert str(caught.value).endswith(said + advice)
 
 
 def test_an_image_that_another_app_names_stays(tmp_path: Path, state: Path) -> None:

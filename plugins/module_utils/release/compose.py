@@ -51,7 +51,21 @@ class Compose:
 
     def start(self, slot: str, release: str) -> None:
         """Start `release` in `slot` from its own rendered files. Raises RuntimeFailed with Compose's words."""
-        self._compose(slot, release, "up", "--detach", "--no-build", "--pull", "never", "web", timeout=120)
+        try:
+            self._compose(slot, release, "up", "--detach", "--no-build", "--pull", "never", "web", timeout=120)
+        except RuntimeFailed as error:
+            raise RuntimeFailed(f"{error}{self._another_user(release, str(error))}") from error
+
+    def _another_user(self, release: str, said: str) -> str:
+        """What to do where a process may not enter what its image made for a user of its own."""
+        if "permission denied" not in said.lower():
+            return ""
+        try:
+            config = json.loads(self._docker("image", "inspect", self.image_of(release) or ""))[0]["Config"]
+        except (RuntimeFailed, ValueError, LookupError):
+            return ""
+        user = str(config.get("User") or "").partition(":")[0]
+        return f"; the image makes a user of its own, {user}: set fastapi_app_uid to its number" if user else ""
 
     def stop(self, slot: str, grace: float) -> None:
         """Stop and remove `slot`: SIGTERM, `grace` seconds, SIGKILL. Nothing to do is fine."""
