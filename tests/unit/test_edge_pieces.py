@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import socket
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -21,11 +22,11 @@ from ansible_collections.slipway.fleet.plugins.module_utils.edge.pieces import (
     present,
     routes,
 )
-from ansible_collections.slipway.fleet.plugins.module_utils.host.errors import Damaged
+from ansible_collections.slipway.fleet.plugins.module_utils.host.errors import Damaged, SlipwayError
 from ansible_collections.slipway.fleet.plugins.module_utils.host.files import TreeError
 from ansible_collections.slipway.fleet.plugins.modules.edge import act
 
-EDGE = "# Ansible managed\nglobal\n\nfrontend edge\n    bind :80\n"
+EDGE = "# Ansible managed\nglobal\n\nfrontend edge\n    bind :1\n"
 TLS = {"haproxy_tls_certificate": "1f", "haproxy_addresses": ["*"]}
 PLAIN = {"haproxy_tls_certificate": "", "haproxy_addresses": ["*"]}
 
@@ -212,3 +213,16 @@ def test_a_damaged_record_is_named(tmp_path: Path) -> None:
 def test_the_package_s_own_configuration_has_no_pieces(tmp_path: Path) -> None:
     (tmp_path / "haproxy.cfg").write_text("global\n    daemon\n\ndefaults\n    mode http\n")
     assert present(tmp_path, {}) == Present({})
+
+
+@pytest.mark.parametrize("check_mode", [True, False])
+def test_a_port_that_another_process_has_is_refused_by_its_name(tmp_path: Path, check_mode: bool) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        edge = f"global\n\nfrontend edge\n    bind :{port} v6only\n"
+        with pytest.raises(SlipwayError, match=rf"port {port} of this host, .* belongs to \S+ \(pid {os.getpid()}\)"):
+            act(options(tmp_path, {"links": piece("links")}, edge=edge), check_mode)
+    assert not list(tmp_path.iterdir())
+    act(options(tmp_path, {"links": piece("links")}, edge=edge), check_mode)

@@ -19,6 +19,18 @@ def nothing_lost(*askings: Asking) -> None:
         assert asking.asked > 20
 
 
+def test_a_host_whose_port_another_one_has_is_refused_by_its_name(tiles: App) -> None:
+    on(HOST, "systemd-run --unit=another python3 -m http.server 80")
+    try:
+        until(lambda: "http.server" in on(HOST, "ps axww"), "the other one runs")
+        outcome = tiles.play("site")
+    finally:
+        on(HOST, "systemctl stop another")
+    assert outcome.code != 0
+    assert "port 80 of this host, on which the edge is to listen, belongs to python3 (pid " in outcome.failure()
+    assert on(HOST, "ls /etc/haproxy/apps 2>/dev/null || true") == ""
+
+
 def test_the_simplest_app_is_five_lines(tiles: App) -> None:
     """`fastapi run` on port 80 as root."""
     outcome = tiles.play("site")
