@@ -182,8 +182,8 @@ def taken(edge: str) -> str:
         who = listener_of(port)
         if who and not who.startswith("haproxy "):
             return (
-                f"Nothing was changed: port {port} of this host, on which the edge is to listen, belongs to {who}. Stop "
-                "it for good (systemctl disable --now, where it is a service), or have it listen elsewhere."
+                f"Nothing was changed: port {port} of this host, on which the edge is to listen, belongs to {who}. "
+                "Stop it for good (systemctl disable --now, where it is a service), or have it listen elsewhere."
             )
     return ""
 
