@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -135,6 +136,29 @@ def test_a_server_of_another_app_is_refused_by_its_database(provider: str, tmp_p
     other = {"compose": "native", "native": "compose"}[provider]
     served(role(postgres_provider=other), tmp_path)
     served(role(postgres_publish="10.0.0.5:5432"), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("image", "refused"),
+    [
+        ("postgres:18", True),
+        ("registry.example:5000/postgres:18.1-alpine", True),
+        ("postgres@sha256:17aa", True),
+        ("postgres:17.9", False),
+        ("registry.example:5000/db/postgres:17@sha256:18aa", False),
+    ],
+)
+def test_a_server_of_another_major_version_is_refused(image: str, refused: bool, tmp_path: Path) -> None:
+    found = role(postgres_image=image)
+    file = tmp_path / "compose.yaml"
+    file.write_text(role(postgres_image="registry.example:5000/postgres:17.2").render("compose.yaml.j2"))
+    item = {**found.value("__postgres_compose_file"), "dest": str(file), "owner": None, "group": None}
+    items = tree.parse([item], {"0": found.render("compose.yaml.j2")})
+    if refused:
+        with pytest.raises(tree.TreeError, match=f"is of PostgreSQL 17, which {re.escape(image)} would not read"):
+            tree.plan(items, check=True)
+    else:
+        tree.plan(items, check=True)
 
 
 def native(**variables: Any) -> Role:
