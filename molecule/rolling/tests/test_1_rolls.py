@@ -109,8 +109,8 @@ def test_a_plan_tells_everything_and_changes_nothing(fleet: Fleet) -> None:
         assert f"batch {number}: {host} ({before[host]})" in plan
     assert "Least free disk:" in plan
     # The file of the release that serves against the new one.
-    assert '-      GUNICORN_WORKERS: "1"' in outcome.output
-    assert '+      GUNICORN_WORKERS: "3"' in outcome.output
+    assert '-      "GUNICORN_WORKERS": "1"' in outcome.output
+    assert '+      "GUNICORN_WORKERS": "3"' in outcome.output
     assert (fleet.states(), fleet.pids()) == (before, pids)
     assert files == {host: on(host, f"find {HOME} /var/lib/docker/image -type f | sort | md5sum") for host in WEB}
 
