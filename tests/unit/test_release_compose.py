@@ -80,6 +80,7 @@ DENIED = 'exec: "/home/shop/entry.sh": stat /home/shop/entry.sh: permission deni
         (DENIED, "shop:shop", "; the image makes a user of its own, shop: set fastapi_app_uid to its number"),
         (DENIED, "", ""),
         ("port is already allocated", "shop", ""),
+        ("permission denied for table links", "shop", ""),
     ],
 )
 def test_an_image_for_a_user_of_its_own_is_told_by_which_variable(

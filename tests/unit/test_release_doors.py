@@ -336,7 +336,9 @@ MINE = {("app_links", "blue"): 20010, ("app_links", "green"): 20011}
             {**MINE, ("app_other", "green"): 20011, ("app_third", "blue"): 20012},
             {},
             {},
-            ["port 20011, that of slot green, belongs to the app other on this host; give fastapi_app_slot_ports"],
+            [
+                "port 20011, that of slot green, belongs to the app other on this host; write fastapi_app_slot_ports: {blue: 20013, "
+            ],
         ),
         (
             {**MINE, ("app_links", "blue"): 20008},
@@ -371,4 +373,4 @@ def test_a_container_that_has_the_port_is_named(releases: Path, monkeypatch: pyt
     ports = {"blue": 20010, "green": 20011}
     (found,) = port_problems("links", ports, AtEdge(MINE), slots, lambda port: None)  # type: ignore[arg-type]
     assert "port 20010, that of slot blue, belongs to the container grafana on this host" in found
-    assert found.endswith("another number, such as {blue: 20012}, and `ports` of links in haproxy_apps the same")
+    assert "write fastapi_app_slot_ports: {blue: 20012, green: 20013} and run the provision playbook" in found

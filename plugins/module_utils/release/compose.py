@@ -8,6 +8,7 @@ import re
 import resource
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Optional
 
@@ -28,6 +29,8 @@ LAUNCHED, COMMANDED = "x-slipway-secrets: variables", "    command: "
 _OPEN_FILES = re.compile(r"\$\{SLIPWAY_OPEN_FILES:-(\d+)\}")
 # The bit of CAP_SYS_RESOURCE, with which a limit can be raised (capabilities(7)).
 _RAISES = 1 << 24
+# What the kernel says of a file, not a database of a table.
+_DENIED = re.compile(r"(exec: |Errno 13\]|can't open)[^\n]*permission denied", re.IGNORECASE)
 # Where an image that says nothing has its programs.
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -58,7 +61,7 @@ class Compose:
 
     def _another_user(self, release: str, said: str) -> str:
         """What to do where a process may not enter what its image made for a user of its own."""
-        if "permission denied" not in said.lower():
+        if not _DENIED.search(said):
             return ""
         try:
             config = json.loads(self._docker("image", "inspect", self.image_of(release) or ""))[0]["Config"]
@@ -182,7 +185,8 @@ class Compose:
         )
         if ran.timed_out:
             self._end(container, 0)
-        return ran
+        hint = self._another_user(release, ran.stderr) if ran.returncode else ""
+        return replace(ran, stderr=ran.stderr.rstrip() + hint) if hint else ran
 
     def _end(self, container: str, wait: float) -> None:
         """Have no container of that name: wait `wait` seconds for its end, then stop and remove it."""

@@ -66,7 +66,9 @@ def last_words(log: str) -> str:
 
 
 def advice(gate: Gate, health: Probe) -> str:
-    """What to look at where an app does not take a request as the edge makes it; empty for any other answer."""
+    """What to look at where an app does not take a request as the edge makes it, or has no such path; else empty."""
+    if health.status == 404:
+        return "; set fastapi_app_health_path to a path that the app answers with one of fastapi_app_health_statuses"
     redirects, refuses = 300 <= health.status < 400, health.status == 400
     if not (redirects or refuses):
         return ""

@@ -45,8 +45,11 @@ class Looks(Records):
             return health
         version = self.probe(slot, gate.version_path, gate)
         if release not in version.body:
-            words = f"GET {gate.version_path} does not name release {release}: {version.error or version.body[:200]}"
-            return replace(version, error=words)
+            said = version.error or version.body[:200]
+            words = f"GET {gate.version_path} does not name release {release}: {said}"
+            return replace(
+                version, error=f"{words}; leave fastapi_app_version_path empty where the app does not tell it"
+            )
         return health
 
     def _well(self, sight: Sight, slot: str, release: Optional[str]) -> bool:

@@ -53,7 +53,8 @@ def _run(
     if ran.timed_out:
         raise SlipwayError(
             f"{purpose} of release {release} did not end within {timeout:.0f} s and was stopped; give it longer "
-            f"(fastapi_app_check_timeout, fastapi_app_migrate_timeout), or look why it takes that long\n{output}",
+            "(fastapi_app_check_timeout, fastapi_app_migrate_timeout), or look why it takes that long. Where it is the "
+            'app itself that runs there, the image\'s entry point does not run what it is given (exec "$@")\n' + output,
             said,
         )
     if ran.returncode:

@@ -7,7 +7,9 @@ from typing import Callable, Optional
 
 from ..edge.haproxy import Edge, EdgeError
 from ..host import command
+from .doors import LEAST, MOST
 from .listening import listener_of
+from .model import SLOTS
 from .runtime import RuntimeFailed
 from .runtimes import Runtimes
 
@@ -40,28 +42,32 @@ def port_problems(
             return [NO_DOOR]
         if known != port:
             problems.append(
-                f"the edge looks for slot {slot} on port {known}, and fastapi_app_slot_ports says {port}; write the "
-                f"same as `ports` of {app} in haproxy_apps and run the provision playbook"
+                f"the edge looks for slot {slot} on port {known}, and fastapi_app_slot_ports says {port}; run the provision "
+                f"playbook (where the inventory writes haproxy_apps itself, with the same as `ports` of {app})"
             )
         others = sorted({of for (of, _), number in at_edge.items() if number == port and of != edge.backend})
         who = ", ".join(of.partition("_")[2] for of in others) and f"the app {others[0].partition('_')[2]}"
         if not who and slot not in mine:
             who = publisher_of(port) or listener(port) or ""
         if who:
-            another = f"{{{slot}: {free_port(port, at_edge)}}}"
             problems.append(
-                f"port {port}, that of slot {slot}, belongs to {who} on this host; give fastapi_app_slot_ports another "
-                f"number, such as {another}, and `ports` of {app} in haproxy_apps the same"
+                f"port {port}, that of slot {slot}, belongs to {who} on this host; write "
+                f"fastapi_app_slot_ports: {free_ports(port, at_edge, listener)} and run the provision playbook (where the "
+                f"inventory writes haproxy_apps itself, with the same as `ports` of {app})"
             )
     return problems
 
 
-def free_port(port: int, at_edge: Mapping[tuple[str, str], int]) -> int:
-    """The next port that no app has at the edge; to be read by people, who may know better."""
-    taken = set(at_edge.values())
-    while port in taken:
-        port += 1
-    return port
+def free_ports(
+    port: int, at_edge: Mapping[tuple[str, str], int], listener: Callable[[int], Optional[str]] = listener_of
+) -> str:
+    """The next two ports that no app has at the edge and nobody listens on, as an inventory has them."""
+    taken, found = set(at_edge.values()), []
+    while len(found) < len(SLOTS):
+        port = port + 1 if port < MOST else LEAST
+        if port not in taken and not listener(port):
+            found.append(port)
+    return f"{{{', '.join(f'{slot}: {number}' for slot, number in zip(SLOTS, found))}}}"
 
 
 def publisher_of(port: int) -> str:
