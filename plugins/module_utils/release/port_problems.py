@@ -42,8 +42,8 @@ def port_problems(
             return [NO_DOOR]
         if known != port:
             problems.append(
-                f"the edge looks for slot {slot} on port {known}, and fastapi_app_slot_ports says {port}; run the provision "
-                f"playbook (where the inventory writes haproxy_apps itself, with the same as `ports` of {app})"
+                f"the edge looks for slot {slot} on port {known}, and fastapi_app_slot_ports says {port}; run the "
+                f"provision playbook (where the inventory writes haproxy_apps itself, with the same as `ports` of {app})"
             )
         others = sorted({of for (of, _), number in at_edge.items() if number == port and of != edge.backend})
         who = ", ".join(of.partition("_")[2] for of in others) and f"the app {others[0].partition('_')[2]}"
@@ -52,8 +52,8 @@ def port_problems(
         if who:
             problems.append(
                 f"port {port}, that of slot {slot}, belongs to {who} on this host; write "
-                f"fastapi_app_slot_ports: {free_ports(port, at_edge, listener)} and run the provision playbook (where the "
-                f"inventory writes haproxy_apps itself, with the same as `ports` of {app})"
+                f"fastapi_app_slot_ports: {free_ports(port, at_edge, listener)} and run the provision playbook (where "
+                f"the inventory writes haproxy_apps itself, with the same as `ports` of {app})"
             )
     return problems
 
@@ -62,7 +62,8 @@ def free_ports(
     port: int, at_edge: Mapping[tuple[str, str], int], listener: Callable[[int], Optional[str]] = listener_of
 ) -> str:
     """The next two ports that no app has at the edge and nobody listens on, as an inventory has them."""
-    taken, found = set(at_edge.values()), []
+    taken = set(at_edge.values())
+    found: list[int] = []
     while len(found) < len(SLOTS):
         port = port + 1 if port < MOST else LEAST
         if port not in taken and not listener(port):
