@@ -337,7 +337,7 @@ MINE = {("app_links", "blue"): 20010, ("app_links", "green"): 20011}
             {},
             {},
             [
-                "port 20011, that of slot green, belongs to the app other on this host; write fastapi_app_slot_ports: {blue: 20013, "
+                "port 20011, that of slot green, belongs to the app other on this host; write fastapi_app_slot_ports: {blue"
             ],
         ),
         (

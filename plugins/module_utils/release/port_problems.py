@@ -43,7 +43,7 @@ def port_problems(
         if known != port:
             problems.append(
                 f"the edge looks for slot {slot} on port {known}, and fastapi_app_slot_ports says {port}; run the "
-                f"provision playbook (where the inventory writes haproxy_apps itself, with the same as `ports` of {app})"
+                f"provision playbook (where the inventory writes haproxy_apps itself, the same as its ports)"
             )
         others = sorted({of for (of, _), number in at_edge.items() if number == port and of != edge.backend})
         who = ", ".join(of.partition("_")[2] for of in others) and f"the app {others[0].partition('_')[2]}"
