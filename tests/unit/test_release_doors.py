@@ -336,9 +336,7 @@ MINE = {("app_links", "blue"): 20010, ("app_links", "green"): 20011}
             {**MINE, ("app_other", "green"): 20011, ("app_third", "blue"): 20012},
             {},
             {},
-            [
-                "port 20011, that of slot green, belongs to the app other on this host; write fastapi_app_slot_ports: {blue"
-            ],
+            ["port 20011, that of slot green, belongs to the app other on this host; write fastapi_app_slot_ports"],
         ),
         (
             {**MINE, ("app_links", "blue"): 20008},
