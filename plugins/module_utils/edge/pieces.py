@@ -182,7 +182,7 @@ def _refused(known: Settings, wanted: Mapping[str, Any], names: Sequence[str]) -
     return (
         f"the settings of this edge are those of {', '.join(known.apps)}, from an inventory of its own, and differ "
         f"from the ones here: {'; '.join(told)}. Give both the same, or set haproxy_shared_settings: keep to leave "
-        "them as they are, or replace to change them for every app of this edge"
+        "them as they are, or replace to change them for every app of this edge (the certificate must have all names)"
     )
 
 

@@ -125,7 +125,10 @@ def parse_lock(text: str, name: Path) -> list[Pin]:
         try:
             requirement = Requirement(stated.split(" --hash", 1)[0].strip())
         except InvalidRequirement:
-            raise PackageError(f"{name}: `{stated[:80]}` is no requirement; a lock holds nothing else") from None
+            raise PackageError(
+                f"{name}: `{stated[:80]}` is no requirement; a lock holds nothing else. "
+                "`uv export --no-dev --no-emit-project` writes one from uv.lock"
+            ) from None
         if not hashes or [item.operator for item in requirement.specifier] != ["=="]:
             raise PackageError(
                 f"{name}: {requirement.name} has no exact version with a sha256 hash; "
