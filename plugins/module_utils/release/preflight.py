@@ -68,7 +68,7 @@ def docker_problem() -> Optional[str]:
         return "Docker Compose v2 is not installed; set docker_engine_source: docker and run the provision playbook"
     if compose_version(output) < COMPOSE_AT_LEAST:
         return (
-            f"Docker Compose {output} is too old, 2.20 is the oldest that works; upgrade it on the host: apt-get install "
+            f"Docker Compose {output} is too old, 2.20 is the oldest that works; upgrade it there: apt-get install "
             "--only-upgrade --allow-change-held-packages docker-compose-plugin (docker-compose is the distribution's)"
         )
     return None
