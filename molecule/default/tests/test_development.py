@@ -40,10 +40,10 @@ def test_a_change_is_seen_live_and_the_services_answer_on_loopback(host: Any, de
         return bool(host.run(f'python3 -c "{ask}"').rc == 0)
 
     until(lambda: answers("/readyz"), "the development setup is ready")
-    assert not answers("/seen-live")
-    change = r"\n\n@app.get('/seen-live')\nasync def seen_live() -> str:\n    return 'live'\n"
+    assert not answers("/seen/live")
+    change = r"\n\n@app.get('/seen/live')\nasync def seen_live() -> str:\n    return 'live'\n"
     host.check_output(f'printf "{change}" >>{PLACE}/app/main.py')
-    until(lambda: answers("/seen-live"), "the change is live")
+    until(lambda: answers("/seen/live"), "the change is live")
 
     sockets = host.check_output("ss --no-header --listening --tcp --numeric | awk '{print $4}'").split()
     for port in PORTS.values():

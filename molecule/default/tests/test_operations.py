@@ -117,7 +117,7 @@ def test_a_removed_app_leaves_nothing_but_its_data(deployment: Deployment, host:
     volumes = host.check_output("docker volume ls --quiet")
     outcome = deployment.play("remove", slipway_remove=promise.app)
     assert outcome.code == 0, outcome.output
-    assert deployment.get("/livez")[0] == 503
+    assert deployment.get("/livez")[0] == 421, "the edge knows no such app any more"
     for path in (
         f"/opt/slipway/{promise.app}",
         f"/run/slipway/{promise.app}",
