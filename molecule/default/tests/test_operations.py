@@ -127,6 +127,9 @@ def test_a_removed_app_leaves_nothing_but_its_data(deployment: Deployment, host:
         assert not host.file(path).exists, path
     assert host.check_output(f"docker ps --all --quiet --filter label=slipway.app={promise.app}") == ""
     assert host.check_output("docker volume ls --quiet") == volumes
-    again = deployment.deploy(**deployment.made_from(str(Path(__file__).resolve().parents[3])))
+    source = deployment.made_from(str(Path(__file__).resolve().parents[3]))
+    without = deployment.deploy(**source)
+    assert "provision" in without.failure(), "its piece of the edge is gone, too"
+    again = deployment.play("site", **source)
     assert again.code == 0, again.output
     deployment.wait_until_serving()
