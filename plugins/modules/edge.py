@@ -116,7 +116,7 @@ from ..module_utils.edge.maps import read, render
 from ..module_utils.edge.pieces import SHARED_SETTINGS, Made, Present, Wanted, made, present
 from ..module_utils.host import files as tree
 from ..module_utils.host.errors import SlipwayError
-from ..module_utils.release.listening import listener_of
+from ..module_utils.release.listening import holder_of
 
 # Where the edge listens: the address, and the port.
 _BIND = re.compile(r"^\s*bind\s+\S*?:(\d+)\b", re.MULTILINE)
@@ -179,7 +179,7 @@ def listed(options: Mapping[str, Any], found: Present, edge: Made) -> list[dict[
 def taken(edge: str) -> str:
     """Who else has a port of this host on which the edge is to listen, and what to do; empty where nobody has."""
     for port in sorted({int(number) for number in _BIND.findall(edge)}):
-        who = listener_of(port)
+        who = holder_of(port)
         if who and not who.startswith("haproxy "):
             return (
                 f"Nothing was changed: port {port} of this host, on which the edge is to listen, belongs to {who}. "
@@ -205,7 +205,7 @@ def act(options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
         items = tree.parse(options["files"], rendered.get("files", {}))
         # A removal from a host without an edge has nothing to do.
         if edge.edge:
-            if wrong := taken(edge.edge):
+            if wanted.edge is not None and (wrong := taken(edge.edge)):
                 raise SlipwayError(wrong)
             own = listed(options, found, edge)
             texts = {str(number): item.pop("content") for number, item in enumerate(own) if "content" in item}

@@ -27,7 +27,7 @@ from ansible_collections.slipway.fleet.plugins.module_utils.release.doors import
     slot_ports,
     wrong_ports,
 )
-from ansible_collections.slipway.fleet.plugins.module_utils.release.listening import listener_of
+from ansible_collections.slipway.fleet.plugins.module_utils.release.listening import holder_of, listener_of
 from ansible_collections.slipway.fleet.plugins.module_utils.release.model import SLOTS, SlotStatus
 from ansible_collections.slipway.fleet.plugins.module_utils.release.port_problems import NO_DOOR, port_problems
 from ansible_collections.slipway.fleet.plugins.module_utils.release.probe import get, get_port
@@ -237,10 +237,12 @@ def test_a_port_that_the_edge_does_not_know_is_no_door(world: World) -> None:
 
 
 def test_the_doors_of_a_slot_are_one_and_other_servers_are_left() -> None:
-    one, other = Server(True, False, 2), Server(False, True, 3)
+    one, other = Server(True, False, 2, "L7STS 404"), Server(False, True, 3, "L4CON")
     doors = {"blue": one, "green": other, "blue-port": other, "web-port": one}
     assert by_slot(doors, lambda slot: True) == {"blue": Server(True, True, 5), "green": other, "web-port": one}
     assert not by_slot(doors, lambda slot: False)["blue"].answers, "somebody else does"
+    assert by_slot(doors, lambda slot: False)["blue"].check == "L7STS 404", "of the door that the release opens"
+    assert by_slot(doors, lambda slot: True)["blue"].check == "L4CON"
 
 
 STATES = (
@@ -369,6 +371,7 @@ def test_a_container_that_has_the_port_is_named(releases: Path, monkeypatch: pyt
     monkeypatch.setenv("PATH", f"{releases}:/usr/bin:/bin")
     slots = runtimes(releases, Adapter(), Adapter())
     ports = {"blue": 20010, "green": 20011}
-    (found,) = port_problems("links", ports, AtEdge(MINE), slots, lambda port: None)  # type: ignore[arg-type]
+    monkeypatch.setattr(f"{holder_of.__module__}.listener_of", lambda port: None)
+    (found,) = port_problems("links", ports, AtEdge(MINE), slots)  # type: ignore[arg-type]
     assert "port 20010, that of slot blue, belongs to the container grafana on this host" in found
     assert "write fastapi_app_slot_ports: {blue: 20012, green: 20013} and run the provision playbook" in found

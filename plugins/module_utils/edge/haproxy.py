@@ -119,11 +119,13 @@ def by_slot(doors: Mapping[str, Server], by_port: Callable[[str], bool]) -> dict
     for name in doors:
         slot = name[: -len(PORT)]
         if name.endswith(PORT) and slot in found:
-            socket_door, port = found[slot], found.pop(name)
+            both = found[slot], found.pop(name)
+            opened = both[by_port(slot)]
             found[slot] = Server(
-                enabled=socket_door.enabled or port.enabled,
-                answers=(port if by_port(slot) else socket_door).answers,
-                sessions=socket_door.sessions + port.sessions,
+                enabled=any(door.enabled for door in both),
+                answers=opened.answers,
+                sessions=sum(door.sessions for door in both),
+                check=opened.check,
             )
     return found
 

@@ -14,7 +14,8 @@ from ..host.durable import read_json
 from ..host.errors import Damaged
 from .model import SLOTS
 
-# What a release says of how it is looked at; `port` is where its app listens, 0 or none for the slot's socket.
+# What a release says of how it is looked at (model.OF_THE_RELEASE), and of its door: `port` is where its app listens, 0
+# or none for the slot's socket.
 GATE = "gate.json"
 # Ports of hosts: below those that Linux gives to connections that go out (ip_local_port_range begins at 32768).
 FIRST, PAIRS = 20000, 5000
@@ -46,13 +47,21 @@ def wrong_ports(given: Mapping[str, Any]) -> str:
     return "each slot needs a port of its own" if len(set(map(int, given.values()))) < len(given) else ""
 
 
+def said_by(releases: Path, release: str) -> dict[str, Any]:
+    """What a staged release says of how it is looked at; empty where it is from before, or cannot be read."""
+    try:
+        found = read_json(releases / release / GATE)
+    except (Damaged, OSError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
 def port_of(releases: Path, release: str) -> int:
     """Where the app of a staged release listens: a TCP port, 0 for the slot's socket.
 
     A release from before there were ports says nothing, and listens on the socket.
     """
     try:
-        content = read_json(releases / release / GATE) or {}
-        return int(content.get("port") or 0)
-    except (Damaged, OSError, ValueError, TypeError, AttributeError):
+        return int(said_by(releases, release).get("port") or 0)
+    except (ValueError, TypeError):
         return 0

@@ -8,6 +8,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Optional
 
+from ..host import command
+
 # 127.0.0.11, where Docker answers name look-ups inside every container; not the app's.
 DOCKER_DNS = "0B00007F:"
 # Where nothing outside the network of a process reaches it, as the kernel writes 127.0.0.1 and ::1.
@@ -44,6 +46,20 @@ def tables_of(process: Path) -> str:
         with suppress(OSError):  # without IPv6 there is no tcp6
             tables.append((process / "net" / name).read_text(encoding="utf-8", errors="replace"))
     return "".join(tables)
+
+
+def holder_of(port: int) -> Optional[str]:
+    """Who has a TCP port of this host: the container that Docker publishes it for, or a process that listens.
+
+    The container's name says more than that of the process which passes connections on, and there need not be one.
+    None where nobody has it.
+    """
+    try:
+        ran = command.run(["docker", "ps", "--filter", f"publish={port}", "--format", "{{.Names}}"], 30)
+    except command.CommandError:
+        return listener_of(port)
+    names = ran.stdout.split() if ran.returncode == 0 else []
+    return f"the container {names[0]}" if names else listener_of(port)
 
 
 def listener_of(port: int, processes: Path = Path("/proc")) -> Optional[str]:

@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from typing import Callable, Optional
 
 from ..edge.haproxy import Edge, EdgeError
-from ..host import command
 from .doors import LEAST, MOST
-from .listening import listener_of
+from .listening import holder_of
 from .model import SLOTS
 from .runtime import RuntimeFailed
 from .runtimes import Runtimes
@@ -24,7 +23,7 @@ def port_problems(
     ports: Mapping[str, int],
     edge: Edge,
     runtime: Runtimes,
-    listener: Callable[[int], Optional[str]] = listener_of,
+    holder: Callable[[int], Optional[str]] = holder_of,
 ) -> list[str]:
     """A sentence for each port of a slot that the edge does not know, or that somebody else has.
 
@@ -48,37 +47,24 @@ def port_problems(
         others = sorted({of for (of, _), number in at_edge.items() if number == port and of != edge.backend})
         who = ", ".join(of.partition("_")[2] for of in others) and f"the app {others[0].partition('_')[2]}"
         if not who and slot not in mine:
-            who = publisher_of(port) or listener(port) or ""
+            who = holder(port) or ""
         if who:
             problems.append(
                 f"port {port}, that of slot {slot}, belongs to {who} on this host; write "
-                f"fastapi_app_slot_ports: {free_ports(port, at_edge, listener)} and run the provision playbook (where "
+                f"fastapi_app_slot_ports: {free_ports(port, at_edge, holder)} and run the provision playbook (where "
                 f"the inventory writes haproxy_apps itself, with the same as `ports` of {app})"
             )
     return problems
 
 
 def free_ports(
-    port: int, at_edge: Mapping[tuple[str, str], int], listener: Callable[[int], Optional[str]] = listener_of
+    port: int, at_edge: Mapping[tuple[str, str], int], holder: Callable[[int], Optional[str]] = holder_of
 ) -> str:
-    """The next two ports that no app has at the edge and nobody listens on, as an inventory has them."""
+    """The next two ports that no app has at the edge and nobody else, as an inventory has them."""
     taken = set(at_edge.values())
     found: list[int] = []
     while len(found) < len(SLOTS):
         port = port + 1 if port < MOST else LEAST
-        if port not in taken and not listener(port):
+        if port not in taken and not holder(port):
             found.append(port)
     return f"{{{', '.join(f'{slot}: {number}' for slot, number in zip(SLOTS, found))}}}"
-
-
-def publisher_of(port: int) -> str:
-    """The container that Docker publishes a port of this host for; empty where there is none, or no Docker.
-
-    Its name says more than that of the process which passes connections on, and there need not be such a process.
-    """
-    try:
-        ran = command.run(["docker", "ps", "--filter", f"publish={port}", "--format", "{{.Names}}"], 30)
-    except command.CommandError:
-        return ""
-    names = ran.stdout.split() if ran.returncode == 0 else []
-    return f"the container {names[0]}" if names else ""

@@ -20,16 +20,15 @@ from pathlib import Path
 from typing import Any, BinaryIO, Optional
 
 from ..host.durable import read_json, sync_directory, write_durably
-from ..host.errors import BUSY, Damaged, SlipwayError
+from ..host.errors import BUSY, SlipwayError
 from ..host.shown import staged
+from .doors import said_by
 from .model import OF_THE_RELEASE, Draining, Gate, Intent, State, read_record
 from .runtime import STAGED_BY
 
 MANIFEST = ".manifest.json"
 # What a release is made of. One that was sealed before there were such files may get one later.
 SBOM = "sbom.cdx.json"
-# How a release is looked at. One from before there were such files has none.
-GATE = "gate.json"
 # Seconds: who looks whether the lock is held holds it, too, and for less than that.
 MOMENT = 1.0
 # Releases that were staged and never tried of which the newest stay: somebody may still mean to.
@@ -219,10 +218,7 @@ class Store:
 
     def gate(self, release: str) -> dict[str, Any]:
         """How a release is looked at, as its files say; empty where they do not, or cannot be read."""
-        try:
-            found = read_json(self.releases / release / GATE) or {}
-        except (Damaged, OSError):
-            return {}
+        found = said_by(self.releases, release)
         return {name: found[name] for name in OF_THE_RELEASE if type(found.get(name)) is type(getattr(Gate, name))}
 
     def seal(self, release: str) -> None:
