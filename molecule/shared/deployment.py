@@ -50,7 +50,7 @@ class Outcome:
 
 @dataclass
 class Deployment:
-    """The playbooks against one host of an inventory, and its edge."""
+    """The playbooks against one host of an inventory, and its edge; without a URL that is where the inventory says."""
 
     inventory: str
     url: str
@@ -61,7 +61,8 @@ class Deployment:
     def play(self, playbook: str, *arguments: str, **variables: Any) -> Outcome:
         """Run a playbook of the collection with extra variables, over the usual ones."""
         extra = self.scratch / "variables.json"
-        extra.write_text(json.dumps({"slipway_url": self.url} | self.usual | variables), encoding="utf-8")
+        where = {"slipway_url": self.url} if self.url else {}
+        extra.write_text(json.dumps(where | self.usual | variables), encoding="utf-8")
         extra.chmod(0o600)
         began = time.monotonic()
         command = ["ansible-playbook", "-i", self.inventory, f"slipway.fleet.{playbook}", "-e", f"@{extra}"]

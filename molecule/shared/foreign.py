@@ -5,15 +5,12 @@ from __future__ import annotations
 import http.client
 import json
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-from contract import run_ansible
-from deployment import Outcome
+from deployment import Deployment
 from fleet import on
 
 HOST, ADDRESS = "slipway-foreign", "172.29.88.10"
@@ -30,30 +27,17 @@ class Asking:
 
 
 @dataclass
-class App:
-    """An app, its inventory, and the playbooks against it."""
+class App(Deployment):
+    """An app with an inventory of its own, asked under its own name, by users and by the probe of a run alike."""
 
-    name: str
-    names: tuple[str, ...]
-    inventory: str
-    scratch: Path
-
-    def play(self, playbook: str, *arguments: str, **variables: Any) -> Outcome:
-        """Run a playbook of the collection with extra variables."""
-        extra = self.scratch / "variables.json"
-        extra.write_text(json.dumps(QUICK | variables), encoding="utf-8")
-        began = time.monotonic()
-        command = ["ansible-playbook", "-i", self.inventory, f"slipway.fleet.{playbook}", "-e", f"@{extra}", *arguments]
-        result = run_ansible(command)
-        outcome = Outcome(result.returncode, result.stdout, time.monotonic() - began)
-        print(f"{self.name}: {playbook}: exit code {outcome.code}, {outcome.seconds:.0f} s")
-        return outcome
+    name: str = ""
+    names: tuple[str, ...] = ()
 
     def get(self, path: str = "/") -> tuple[int, str]:
         """Status and body through the host's edge, under the app's name; 0 where nobody answers."""
         connection = http.client.HTTPConnection(ADDRESS, 80, timeout=10)
         try:
-            connection.request("GET", path, headers={"Host": (self.names or (ADDRESS,))[0]})
+            connection.request("GET", path, headers={"Host": self.names[0]})
             answer = connection.getresponse()
             return answer.status, answer.read().decode()
         except (OSError, http.client.HTTPException) as error:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 from fleet import ssh_inventory
-from foreign import ADDRESS, HOST, App
+from foreign import ADDRESS, HOST, QUICK, App
 
 APPS = Path(__file__).resolve().parents[1] / "apps"
 # Where no registry is reached, the lab's Python image stands in for python:3.13-slim. Lab hosts share the memory of
@@ -30,7 +30,8 @@ def make_app(tmp_path_factory: pytest.TempPathFactory) -> Any:
         inventory = ssh_inventory(scratch, {HOST: ADDRESS}, {"web": [HOST]})
         (scratch / "group_vars").mkdir()
         (scratch / "group_vars" / "web.yml").write_text(yaml.safe_dump(LAB | variables))
-        return App(name, tuple(variables.get("fastapi_app_host_names", ())), inventory, scratch)
+        names = tuple(variables["fastapi_app_host_names"])
+        return App(inventory=inventory, url="", scratch=scratch, usual=QUICK, name=name, names=names)
 
     return make
 
