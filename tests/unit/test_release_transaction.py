@@ -111,6 +111,10 @@ REFUSALS = {
         "no way (the new release ended",
     ),
     "out of memory": ({"sick": Probe(error="nothing listens"), "oom": True}, "out of memory"),
+    "a worker out of memory, though the others answer": (
+        {"oom": True},
+        "(a process of the new release was killed while it was starting; raise fastapi_app_memory_mib",
+    ),
     "another release answers": (
         {"sick": Probe(200, '{"release":"zero"}'), "gate": Gate(version_path="/version")},
         "does not name release two",
@@ -162,6 +166,17 @@ def test_a_release_that_gets_sick_while_it_soaks_is_taken_back(tmp_path: Path) -
     assert_whole(tmp_path, host, "one")
     assert host.served >= {"one", "two"}
     assert Store(tmp_path).ledger()[-1]["result"] == "failed"
+
+
+def test_a_release_whose_worker_is_killed_for_memory_while_it_soaks_is_taken_back(tmp_path: Path) -> None:
+    host = Host()
+    deploy(tmp_path, host, "one")
+    stage(tmp_path, "two")
+    work = transaction(tmp_path, host, "two", soak=30.0)
+    work.tell = lambda event: host.out_of_memory.add("two") if event.get("phase") == "soak" else None
+    with pytest.raises(TransactionError, match=r"out of memory: .* was killed soon after the switch; raise"):
+        work.run()
+    assert_whole(tmp_path, host, "one")
 
 
 def test_a_release_that_stays_well_is_kept_and_the_old_one_stopped_after_the_soak(tmp_path: Path) -> None:

@@ -113,7 +113,16 @@ class Steps(Switch):
             return
         if status.restarts or not status.running:
             raise TransactionError(f"the new release ended while it was starting ({problem or 'it exited'})")
+        self._require_memory(status, "while it was starting")
         self._require_release(status, slot, release)
+
+    def _require_memory(self, status: SlotStatus, when: str) -> None:
+        """Raise TransactionError where a process of the slot was killed at its limit, though another one may answer."""
+        if status.out_of_memory:
+            raise TransactionError(
+                f"a process of the new release was killed {when}; raise fastapi_app_memory_mib, or lower "
+                "fastapi_app_workers, each of which needs its share"
+            )
 
     def _require_release(self, status: SlotStatus, slot: str, release: str) -> None:
         """Raise TransactionError where another release runs in the slot: that tells whose the good answers are."""
@@ -211,6 +220,7 @@ class Steps(Switch):
             status = SlotStatus(running=True)
         if status.restarts or (problem and not status.running):
             raise TransactionError("the new release ended soon after the switch")
+        self._require_memory(status, "soon after the switch")
         self._require_release(status, intent.slot, intent.release)
         if problem and failures + 1 >= self.request.gate.passes:
             raise TransactionError(f"the new release got sick soon after the switch: {problem}")
