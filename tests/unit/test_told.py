@@ -45,6 +45,9 @@ def test_a_cell_is_plain_text_on_one_line() -> None:
     [
         (["/x/inventories/fleet"], "fleet"),
         (["/x/inventories/fleet/hosts.yml"], "fleet"),
+        (["/x/my-app/inventory"], "my-app"),
+        (["/x/my-app/inventory/hosts.yml"], "my-app"),
+        (["inventory"], "inventory"),
         (["hosts.yml"], "hosts"),
         (["/x/production.yml"], "production"),
         ([], "inventory"),

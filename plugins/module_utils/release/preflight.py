@@ -161,9 +161,10 @@ def find_problems(
         transaction.edge.servers()
     except EdgeError as error:
         problems.append(str(error))
-    if wanted_port(purpose, wanted, host["port"], transaction):
-        ports, slots = ports_of(place["app"], place.get("ports") or {}), wiring.runtime_of({"place": place})
-        problems += port_problems(place["app"], ports, wiring.edge_of(place, slots), slots)
+    else:
+        if wanted_port(purpose, wanted, host["port"], transaction):
+            ports, slots = ports_of(place["app"], place.get("ports") or {}), wiring.runtime_of({"place": place})
+            problems += port_problems(place["app"], ports, wiring.edge_of(place, slots), slots)
     written = [
         root,
         LEASES,

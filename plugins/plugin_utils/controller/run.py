@@ -82,9 +82,14 @@ def run_id() -> str:
 
 
 def inventory_name(sources: Sequence[str]) -> str:
-    """What reports are sorted by: the inventory's directory or file, by its own name."""
+    """What reports are sorted by: the inventory's directory or file, by its own name.
+
+    One that is just called inventory has the name of the project that it is in.
+    """
     path = PurePath(sources[0]) if sources else PurePath("inventory")
     if path.stem == "hosts" and path.parent.name:
+        path = path.parent
+    if path.stem == "inventory" and path.parent.name:
         path = path.parent
     return path.stem or "inventory"
 

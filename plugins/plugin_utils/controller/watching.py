@@ -17,7 +17,10 @@ from ansible_collections.slipway.fleet.plugins.plugin_utils.probe.edges import E
 
 TIMEOUT = 5.0  # seconds that an answer may take
 NAMED = 3  # edges that a warning names
-REMEDY = "slipway_url of a host or slipway_probe_urls say where to ask, and slipway_probe_rate: 0 turns the probe off"
+REMEDY = (
+    "slipway_url of a host or slipway_probe_urls say where to ask, slipway_probe_ca_file whose certificates to "
+    "believe, and slipway_probe_rate: 0 turns the probe off"
+)
 
 
 class EdgeProbe:
