@@ -17,6 +17,7 @@ from ansible.utils.display import Display
 from ansible_collections.slipway.fleet.plugins.filter.release import release_id
 from ansible_collections.slipway.fleet.plugins.module_utils.host.errors import SlipwayError
 from ansible_collections.slipway.fleet.plugins.module_utils.host.shown import Screen
+from ansible_collections.slipway.fleet.plugins.module_utils.release.model import Gate
 from ansible_collections.slipway.fleet.plugins.plugin_utils.channel.ansible import open_hosts
 from ansible_collections.slipway.fleet.plugins.plugin_utils.channel.opening import PLACE
 from ansible_collections.slipway.fleet.plugins.plugin_utils.controller import contents, run
@@ -73,6 +74,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]
 
     def run(self, tmp: Any = None, task_vars: Any = None) -> dict[str, Any]:
         super().run(tmp, task_vars)
+        # Asked for now: a process that was killed since tells it no more.
+        self._began = run.started_at(run.main_process())
         _, options = self.validate_argument_spec(OPTIONS)
         hosts = options["hosts"] or list(task_vars["ansible_play_hosts_all"])
         computed = {host: task_vars["hostvars"][host].get(COMPUTED) or {} for host in hosts}
@@ -163,7 +166,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             "release": report.release,
             "who": policy.run["who"],
             "from": policy.run["from"],
-            "started": run.started_at(run.main_process()),
+            "started": self._began,
             "ended": time.time(),
             "verdict": report.word,
             "message": "; but ".join(part for part in (report.message, failure) if part),
@@ -235,8 +238,8 @@ def target_of(host: str, known: Mapping[str, Any]) -> Target:
 
 
 def asked_path(gate: Mapping[str, Any]) -> str:
-    """What the probe asks for: the path that names the release, else the one that tells whether the app is well."""
-    return str(gate.get("version_path") or gate.get("path") or "/")
+    """What the probe asks for."""
+    return Gate(str(gate.get("path") or "/"), str(gate.get("version_path") or "")).asked
 
 
 class Time:

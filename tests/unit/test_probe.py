@@ -31,6 +31,8 @@ class Edge:
     faults: dict[int, str] = field(default_factory=dict)
     body: bytes = b'{"release": "r1", "slot": "blue", "more": [1]}'
     head: str = ""
+    # The paths that it knows; all where there are none.
+    paths: tuple[str, ...] = ()
     idle_limit: float = 60.0  # seconds until an idle connection is closed
     requests: list[str] = field(default_factory=list)
     connections: int = 0
@@ -59,7 +61,8 @@ class Edge:
             while True:
                 head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), self.idle_limit)
                 self.requests.append(head.decode())
-                if not await self._answer(writer, self.faults.get(len(self.requests) - 1, "")):
+                known = not self.paths or self.requests[-1].split()[1] in self.paths
+                if not await self._answer(writer, self.faults.get(len(self.requests) - 1, "" if known else "404")):
                     break
         except (asyncio.IncompleteReadError, TimeoutError, ConnectionError):
             pass
@@ -163,6 +166,35 @@ async def test_each_fault_is_counted_once(tmp_path: Path, fault: str, error: str
     assert probe.summarize(samples)["failed"] == (2 if error else 0)
     if not error:
         assert {sample["release"] for sample in samples} == {"r1"}
+
+
+APP = "X-Slipway-Answer: app blue\r\n"
+
+
+@pytest.mark.parametrize(
+    ("said", "knows", "errors"),
+    [
+        (APP, "/healthz", {None}),
+        (APP, "/health", {None}),
+        (APP, "/neither", {"answered 404"}),
+        ("X-Slipway-Answer: edge\r\n", "/healthz", {"answered 404 by the edge"}),
+    ],
+)
+async def test_a_release_that_has_another_path_is_asked_for_its_own(
+    tmp_path: Path, said: str, knows: str, errors: set[str | None]
+) -> None:
+    edge = Edge(head=said, paths=(knows,))
+    async with edge.listening() as url:
+        samples = await ask(tmp_path, 12, url, path="/health", earlier=["/healthz"])
+    assert {sample.get("error") for sample in samples} == errors
+
+
+async def test_an_app_that_is_sick_is_not_asked_twice(tmp_path: Path) -> None:
+    edge = Edge(head=APP, faults={3: "503"})
+    async with edge.listening() as url:
+        samples = await ask(tmp_path, 6, url, path="/health", earlier=["/healthz"])
+    assert len(edge.requests) == 6
+    assert [sample.get("error") for sample in samples].count("answered 503") == 1
 
 
 async def test_an_idle_connection_that_the_server_closed_is_no_failure(tmp_path: Path) -> None:

@@ -113,6 +113,7 @@ def shown_of(there: Fleet, directory: Path, lines: Lines) -> dict[str, Any]:
     policy = Policy(operation="deploy", run=RUN)
     probe = EdgeProbe({"rate": 0.0, "must_pass": False}, lambda: ([], []), "/version", directory, False)
     action = object.__new__(rollout.ActionModule)
+    action._began = 1000.0
     return action._told(report, policy, there.target("web1"), telling, probe, directory, "")
 
 

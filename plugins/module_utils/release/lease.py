@@ -62,7 +62,7 @@ class Lease:
         if holder and holder["run"] != run:
             return (
                 f"{holder['what']} by {holder['who']} from {holder['from']} is under way since {holder['since']}; wait "
-                "until it has ended, or look with the lock playbook. Its lock frees itself in "
+                "until it has ended, or look with the lock playbook. Its lock frees itself in at most "
                 f"{self.lifetime - holder['age']:.0f} s unless it is seen again"
             )
         return ""

@@ -38,6 +38,11 @@ class Gate:
     deadline: float = 60.0
     edge: float = 20.0
 
+    @property
+    def asked(self) -> str:
+        """The path that names the release, else the one that tells whether the app is well."""
+        return self.version_path or self.path
+
     def takes(self, status: int) -> bool:
         """Whether an answer with this status is a good one."""
         ranges = (part.partition("-") for part in self.statuses.split(","))

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -56,7 +57,7 @@ class EdgeProbe:
         # Edges that gave an answer of the app before the roll, by their place among those asked.
         self.served: list[int] = []
 
-    async def look(self, serving: Collection[str]) -> Sequence[str]:
+    async def look(self, serving: Mapping[str, str]) -> Sequence[str]:
         """What cannot be asked, see `fleet.parts.Watch`."""
         must = self._options["must_pass"]
         if not self._options["rate"]:
@@ -65,7 +66,7 @@ class EdgeProbe:
             return []
         edges, wrong = self._edges()
         if edges:
-            self._settings = self._settings_for(edges)
+            self._settings = self._settings_for(edges, set(serving.values()))
             self.served = [at for at, edge in enumerate(edges) if serving and (edge.host in serving or edge.balances)]
             wrong = [*wrong, *([] if self._dry else await self._unanswered(edges))]
         if wrong and must:
@@ -79,14 +80,16 @@ class EdgeProbe:
             return [], [f"the edges cannot be computed from their variables: {error}"]
         return edges, wrong if edges or wrong else ["there is no host whose edge could be asked"]
 
-    def _settings_for(self, edges: Sequence[Edge]) -> dict[str, Any]:
-        """Raises Unwatchable for values that an operator has to mend."""
+    def _settings_for(self, edges: Sequence[Edge], known: Collection[str]) -> dict[str, Any]:
+        """Raises Unwatchable for values that an operator has to mend; `known` are the paths of what serves now."""
+        path = self._options["path"] or self._path
         settings = {
             "urls": [edge.url for edge in edges],
             "names": {edge.url: edge.name for edge in edges if edge.name},
             "trusted": {edge.url: edge.trusted for edge in edges if edge.trusted},
             "ca_file": self._options["ca_file"] or "",
-            "path": self._options["path"] or self._path,
+            "path": path,
+            "earlier": [] if self._options["path"] else sorted({*known} - {path, ""}),
             "rate": self._options["rate"],
             "timeout": TIMEOUT,
         }
@@ -116,7 +119,8 @@ class EdgeProbe:
     async def start(self) -> None:
         if self._settings and not self._dry:
             self._begun = True
-            process.start(self._settings, self._files, run.main())
+            # This process settles the fleet also where ansible-playbook was killed, and that is to be seen, too.
+            process.start(self._settings, self._files, (os.getpid(), client.started(os.getpid())))
 
     async def stop(self) -> None:
         if self._begun:

@@ -104,7 +104,9 @@ async def see_what_is_watched(this: Run, watch: Optional[Watch]) -> None:
     """Tell what cannot be watched. Raises Stopped where the run is not to begin so."""
     if watch is None:
         return
-    serving = [member.name for member in this.members if verdict.serving(member.seen)]
+    serving = {
+        member.name: str(member.seen.get("path") or "") for member in this.members if verdict.serving(member.seen)
+    }
     try:
         for sentence in await this.unless_stopped(watch.look(serving)):
             this.tell("warning", message=sentence)

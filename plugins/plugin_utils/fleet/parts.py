@@ -12,8 +12,9 @@ look: purpose, release ('' when unknown), host (what the preflight needs to know
     disk_needed, disk_reserve, certificate, certificate_days, controller_time, clock_tolerance)
     -> problems [str], release, settled, serving {release, slot} or None (by what runs, answers and is enabled at the
     edge), state, drift [str], good [{release, migration, image, there}] oldest first, migration, release_migration,
-    image, release_image, free_mib, certificate_days, busy (who has a transaction under way, '' for nobody), frees_in
-    (seconds until the lease of another run frees itself, where that run has not been seen for a while; else 0).
+    path (by which what serves can be asked), image, release_image, free_mib, certificate_days, busy (who has a
+    transaction under way, '' for nobody), frees_in (seconds until the lease of another run frees itself, where that
+    run has not been seen for a while; else 0).
     A rollback without a release has no problem where there is nothing to return to: the fleet's common one is
     agreed by the coordinator, from `good`
 hold: run {id, who, from, what} -> taken_over {..} or None, serving, state
@@ -37,7 +38,7 @@ ended; times in seconds since the transaction began.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -221,11 +222,11 @@ class Unwatchable(Exception):
 class Watch(Protocol):
     """What goes on while hosts turn over, such as the probe of the edge. What it raises meanwhile is a warning."""
 
-    async def look(self, serving: Collection[str]) -> Sequence[str]:
+    async def look(self, serving: Mapping[str, str]) -> Sequence[str]:
         """Before anything is changed: what cannot be watched, a sentence each. Raises Unwatchable.
 
         Args:
-            serving: the hosts that serve a release, as they say
+            serving: the hosts that serve a release, as they say, with the path by which it can be asked
         """
         ...
 

@@ -6,8 +6,10 @@ As a program it reads its settings as JSON from stdin and sends until SIGTERM, i
 that it watches. It needs nothing but Python, so that starting it costs little. Nothing is sent twice and no redirect
 is followed: a failure is whatever a user would have noticed.
 
-Good is an answer of the app with 2xx. Whose an answer is, the edge says in a header of the answer where the request has
-one that asks for it (role haproxy): `app SLOT`, `edge`, or `edge maintenance`.
+Good is an answer of the app with 2xx. An app that does not know the path (3xx, 4xx) is asked for those that the
+releases before it knew, where there are any: while a release that changes its path rolls, both are right. Whose an
+answer is, the edge says in a header of the answer where the request has one that asks for it (role haproxy):
+`app SLOT`, `edge`, or `edge maintenance`.
 """
 
 from __future__ import annotations
@@ -51,12 +53,14 @@ class Settings:
     """What to send where. Times in seconds, rate in requests a second over all URLs.
 
     `names` has for a URL the name to ask for instead of `host_header` or its own, `trusted` certificates (PEM) that are
-    believed beside those of `ca_file` or the controller, whether or not they are authorities.
+    believed beside those of `ca_file` or the controller, whether or not they are authorities. `earlier` are paths that
+    releases know which do not know `path`.
     """
 
     urls: Sequence[str]
     samples: str
     path: str = "/version"
+    earlier: Sequence[str] = ()
     host_header: str = ""
     names: Mapping[str, str] = field(default_factory=dict)
     ca_file: str = ""
@@ -73,7 +77,8 @@ class Settings:
             raise ValueError(f"rate must be above 0 and at most {MOST_RATE:g} requests a second, not {self.rate:g}")
         if not self.urls:
             raise ValueError("urls names no edge to ask")
-        if not self.path.startswith("/") or set("".join([self.path, self.host_header, *self.names.values()])) & BLANKS:
+        words = "".join([self.path, *self.earlier, self.host_header, *self.names.values()])
+        if not all(path.startswith("/") for path in (self.path, *self.earlier)) or set(words) & BLANKS:
             raise ValueError(f"path {self.path!r} must begin with / and, like host_header, have no spaces")
         return [Target.parse(url, self) for url in self.urls]
 
@@ -374,17 +379,26 @@ class Run:
         sample: dict[str, Any] = {"start": round(time.time(), 3), "url": which, "kept": keep}
         began = time.monotonic()
         try:
-            sample |= answered(*await asyncio.wait_for(self._get(self.targets[which], keep), self.settings.timeout))
+            sample |= await asyncio.wait_for(self._answer(self.targets[which], keep), self.settings.timeout)
         except (OSError, ValueError, Lost, asyncio.TimeoutError, asyncio.IncompleteReadError) as error:
             sample |= {"by": NOBODY, "error": describe(error)}
         sample["ms"] = round((time.monotonic() - began) * 1000, 2)
         return sample
 
-    async def _get(self, target: Target, keep: bool) -> tuple[int, Mapping[str, str], bytes]:
+    async def _answer(self, target: Target, keep: bool) -> dict[str, Any]:
+        """What `answered` says of the first path that the app knows, and where it knows none, of the first."""
+        first = found = answered(*await self._get(target, self.settings.path, keep))
+        for path in self.settings.earlier:
+            if found["by"] != APP or not 300 <= found["status"] < 500:
+                break
+            found = answered(*await self._get(target, path, keep))
+        return first if found["by"] == APP and 300 <= found["status"] < 500 else found
+
+    async def _get(self, target: Target, path: str, keep: bool) -> tuple[int, Mapping[str, str], bytes]:
         connection = self._taken(target) if keep else None
         connection = connection or await Connection.open(target)
         try:
-            return await connection.get(self.settings.path, keep)
+            return await connection.get(path, keep)
         finally:
             if connection.reusable:
                 self._idle.setdefault(target, []).append(connection)

@@ -26,7 +26,7 @@ def probe(directory: Path, *edges: Edge, wrong: tuple[str, ...] = (), dry: bool 
 
 
 def look(seen: EdgeProbe, *serving: str) -> list[str]:
-    return list(asyncio.run(seen.look(serving)))
+    return list(asyncio.run(seen.look(dict.fromkeys(serving, "/version"))))
 
 
 def ran(seen: EdgeProbe, *samples: dict[str, Any]) -> EdgeProbe:
@@ -58,6 +58,22 @@ def test_a_balancer_serves_what_any_host_does(tmp_path: Path) -> None:
     seen = probe(tmp_path, Edge(DEAD, "lb1", balances=True), Edge(DEAD, "web2"), dry=True)
     assert look(seen, "web1") == []
     assert seen.served == [0]
+
+
+@pytest.mark.parametrize(
+    ("own", "serving", "earlier"),
+    [
+        (None, {"web1": "/healthz", "web2": "/version", "web3": "/healthz"}, ["/healthz"]),
+        (None, {"web1": ""}, []),
+        ("/ping", {"web1": "/healthz"}, []),
+    ],
+)
+def test_what_serves_is_asked_for_what_it_knows(
+    tmp_path: Path, own: str | None, serving: dict[str, str], earlier: list[str]
+) -> None:
+    seen = probe(tmp_path, Edge(DEAD, "web1"), path=own)
+    asyncio.run(seen.look(serving))
+    assert seen._settings["earlier"] == earlier
 
 
 def test_many_edges_are_one_sentence(tmp_path: Path) -> None:

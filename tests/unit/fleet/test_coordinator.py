@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -269,7 +269,7 @@ def test_the_edge_is_watched_while_hosts_turn_over() -> None:
     seen: list[str] = []
 
     class Watch:
-        async def look(self, serving: Collection[str]) -> list[str]:
+        async def look(self, serving: Mapping[str, str]) -> list[str]:
             seen.append(f"look {there.hosts[0].verbs} {list(serving)}")
             return ["there is no way to web2"]
 
@@ -300,7 +300,7 @@ def test_what_cannot_be_watched_is_said_before_anything_is_changed(error: Except
     there = fleet(2)
 
     class Watch:
-        async def look(self, serving: Collection[str]) -> list[str]:
+        async def look(self, serving: Mapping[str, str]) -> list[str]:
             assert [host.verbs for host in there.hosts] == [["look"]] * 2
             raise error
 
