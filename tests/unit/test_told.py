@@ -86,6 +86,13 @@ def test_the_status_shows_every_difference() -> None:
     assert told.message == "drift on web2, web3; no answer from web4"
 
 
+def test_the_status_shows_a_process_that_was_killed_for_memory() -> None:
+    slots = {"blue": {"out_of_memory": True}, "green": {"out_of_memory": False}}
+    told = told_status.tell({"web1": {**observed("aaa"), "slots": slots}})
+    assert "blue  ok, ran out of memory  now" in told.text
+    assert told.code == 0
+
+
 @pytest.mark.parametrize(
     ("results", "code"),
     [

@@ -24,14 +24,13 @@ def row(host: str, result: Optional[Mapping[str, Any]]) -> dict[str, Any]:
     """One host. A host that did not answer is a row like the others, and that is its drift."""
     seen = result or {}
     state = seen.get("state") or {}
-    health = seen.get("health") or None
     quiet = trouble(result)
     return {
         "host": host,
         "answers": not quiet,
         "release": state.get("release"),
         "slot": state.get("slot"),
-        "health": "ok" if health == "200" else health,
+        "health": health(seen),
         "since": state.get("since"),
         "sbom": seen.get("sbom"),
         "free_mib": seen.get("free_mib"),
@@ -40,6 +39,13 @@ def row(host: str, result: Optional[Mapping[str, Any]]) -> dict[str, Any]:
         "holder": seen.get("holder") or None,
         "drift": [quiet] if quiet else list(seen.get("drift") or ()),
     }
+
+
+def health(seen: Mapping[str, Any]) -> Optional[str]:
+    """What the health path answers, `ok` for 200, and whether a process of the slot was killed at its limit of memory."""
+    said = "ok" if seen.get("health") == "200" else seen.get("health") or None
+    slot = (seen.get("slots") or {}).get((seen.get("state") or {}).get("slot")) or {}
+    return f"{said or '-'}, ran out of memory" if slot.get("out_of_memory") else said
 
 
 def with_fleet_drift(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
