@@ -42,7 +42,7 @@ def row(host: str, result: Optional[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def health(seen: Mapping[str, Any]) -> Optional[str]:
-    """What the health path answers, `ok` for 200, and whether a process of the slot was killed at its limit of memory."""
+    """What the health path answers, `ok` for 200, and whether a process of the slot ran out of memory."""
     said = "ok" if seen.get("health") == "200" else seen.get("health") or None
     slot = (seen.get("slots") or {}).get((seen.get("state") or {}).get("slot")) or {}
     return f"{said or '-'}, ran out of memory" if slot.get("out_of_memory") else said
