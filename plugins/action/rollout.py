@@ -179,7 +179,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             page = document.write(document.build(told, probe.samples()), directory, document.name_of(told))
             result["report"] = str(page)
         probe.forget()
-        show(f"\n{document.table(told)}\n\n{told['message']}")
+        show(f"\n{document.table(told)}\n\n{without_causes(told['message'], report.rows)}")
         if probe.summary.get("requests"):
             show(requests_told(probe.summary))
         show("")
@@ -227,8 +227,22 @@ def requests_told(summary: Mapping[str, Any]) -> str:
 def show_diagnoses(rows: Sequence[Mapping[str, Any]], told: str = "") -> None:
     """What is known of each host that failed, unless it stands in what is told at the end."""
     for row in rows:
-        if row["diagnosis"] and row["diagnosis"] not in told:
-            Display().display(f"--- {row['host']} ---\n{row['diagnosis']}\n", color="red")
+        if (evidence := evidence_of(row)) and row["diagnosis"] not in told:
+            Display().display(f"--- {row['host']} ---\n{evidence}\n", color="red")
+
+
+def without_causes(message: str, rows: Sequence[Mapping[str, Any]]) -> str:
+    """A verdict with the hosts that are its reason. Why stands in the line of each, and at the end of the run."""
+    for row in rows:
+        if row["cause"]:
+            message = message.replace(f"{row['host']}: {row['cause']}", row["host"])
+    return message
+
+
+def evidence_of(row: Mapping[str, Any]) -> str:
+    """What is known of a host that failed, without the line that is its cause."""
+    first, _, rest = str(row["diagnosis"]).partition("\n")
+    return rest if row["cause"] and row["cause"] in first else str(row["diagnosis"])
 
 
 def target_of(host: str, known: Mapping[str, Any]) -> Target:

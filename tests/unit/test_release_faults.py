@@ -519,6 +519,32 @@ def test_looks_get_rarer_while_a_release_is_slow(tmp_path: Path, host: Host) -> 
     assert len(asked) < 80
 
 
+@pytest.mark.parametrize(
+    ("status", "cause", "least", "most"),
+    [
+        (404, "the same for 10 s: GET /readyz answered 404", 10, 15),
+        (307, "the same for 10 s: GET /readyz answered 307", 10, 15),
+        (429, "not ready within 60 s: GET /readyz answered 429", 60, 70),
+        (503, "not ready within 60 s: GET /readyz answered 503", 60, 70),
+    ],
+)
+def test_one_that_says_no_is_believed(
+    tmp_path: Path, host: Host, status: int, cause: str, least: float, most: float
+) -> None:
+    host.sick["two"] = Probe(status, "no")
+    with pytest.raises(TransactionError, match=cause):
+        deploy(tmp_path, host, "two")
+    assert least <= host.seconds <= most
+    assert_whole(tmp_path, host, "one")
+
+
+def test_one_that_says_no_for_a_while_is_waited_for(tmp_path: Path, host: Host) -> None:
+    host.sick["two"] = Probe(404, "the routes come later")
+    host.waits.append(lambda: host.sick.pop("two", None) if host.seconds > 8 else None)
+    deploy(tmp_path, host, "two")
+    assert host.serving() == "two"
+
+
 def test_one_that_listens_elsewhere_is_refused_at_once(tmp_path: Path, host: Host) -> None:
     host.sick["two"] = Probe(error="/run/x/green.sock does not exist", nobody=True)
     host.listens = ["tcp port 9000"]

@@ -1,0 +1,39 @@
+"""What is shown of a run at its end."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from ansible_collections.slipway.fleet.plugins.action.rollout import evidence_of, without_causes
+
+CAUSE = "not ready within 60 s: GET /readyz answered 503"
+
+
+def row(host: str, cause: str = "", diagnosis: str = "") -> dict[str, Any]:
+    return {"host": host, "cause": cause, "diagnosis": diagnosis}
+
+
+def test_a_verdict_names_the_host_whose_own_lines_say_why() -> None:
+    message = f"release b was refused (web2: {CAUSE}); every host serves what it served before"
+    assert without_causes(message, [row("web1"), row("web2", CAUSE)]) == (
+        "release b was refused (web2); every host serves what it served before"
+    )
+    assert without_causes("every host serves release b", [row("web1")]) == "every host serves release b"
+
+
+@pytest.mark.parametrize(
+    ("cause", "diagnosis", "evidence"),
+    [
+        (
+            CAUSE,
+            f"release b was refused: {CAUSE}; release a goes on serving\n--- its log ---\nline",
+            "--- its log ---\nline",
+        ),
+        (CAUSE, f"release b was refused: {CAUSE}", ""),
+        (CAUSE, "something else\nline", "something else\nline"),
+        ("", "no cause is known\nline", "no cause is known\nline"),
+    ],
+)
+def test_evidence_does_not_say_the_cause_again(cause: str, diagnosis: str, evidence: str) -> None:
+    assert evidence_of(row("web1", cause, diagnosis)) == evidence
