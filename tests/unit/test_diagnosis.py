@@ -7,6 +7,7 @@ import time
 import pytest
 from ansible_collections.slipway.fleet.plugins.module_utils.release.diagnosis import (
     elsewhere,
+    import_errors,
     last_exception,
     last_words,
 )
@@ -32,6 +33,23 @@ def test_the_last_exception(log: str, found: str) -> None:
     assert last_exception(log) == found
 
 
+@pytest.mark.parametrize(
+    ("log", "found"),
+    [
+        ("", {}),
+        ("ValueError: first\nKeyError: 'last'\n", {}),
+        ("ModuleNotFoundError: No module named 'x'\n" * 2, {"ModuleNotFoundError: No module named 'x'": 2}),
+        ('{"exc": "Traceback\\nImportError: boom\\n"}', {"ImportError: boom": 1}),
+        (
+            'ERROR:    Error loading ASGI app. Could not import module "mian".\nINFO: Child process died\n',
+            {'Error loading ASGI app. Could not import module "mian"': 1},
+        ),
+    ],
+)
+def test_import_errors_are_counted(log: str, found: dict[str, int]) -> None:
+    assert import_errors(log) == found
+
+
 HOSTILE = {
     "dotted words": "a." * 500_000,
     "one word": "a" * 1_000_000,
@@ -48,6 +66,7 @@ def test_no_log_takes_long(log: str) -> None:
     begin = time.process_time()
     last_exception(log)
     last_words(log)
+    import_errors(log)
     assert time.process_time() - begin < 2
 
 

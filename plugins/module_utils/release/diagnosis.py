@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -16,6 +17,8 @@ _TEXT = 1000
 # What probe.py says of a port that nobody answers on.
 _PORT = re.compile(r"\bport (\d+) of the app\b")
 _KINDS = ("Error", "Exception")
+_IN_CODE = ("ImportError", "ModuleNotFoundError", "SyntaxError", "IndentationError")
+_UNLOADED = "Error loading ASGI app. "
 
 
 def last_exception(log: str) -> str:
@@ -24,6 +27,19 @@ def last_exception(log: str) -> str:
         if found := _exception_in(line):
             return found
     return ""
+
+
+def import_errors(log: str) -> Counter[str]:
+    """How often a log has which error of code that cannot be imported: no patience mends it."""
+    found = (_exception_in(line) or unloaded(line) for line in log[-_LOOKED_AT:].replace("\\n", "\n").splitlines())
+    return Counter(error for error in found if error.startswith((*_IN_CODE, _UNLOADED)))
+
+
+def unloaded(line: str) -> str:
+    """What Uvicorn says of an app that it cannot import, where it has no exception; else empty."""
+    _, begin, rest = line.partition(_UNLOADED)
+    # In a line of JSON the text ends where the next field begins.
+    return f"{begin}{rest[:_TEXT]}".replace('\\"', '"').partition('", "')[0].rstrip('}.')
 
 
 def _exception_in(line: str) -> str:

@@ -13,6 +13,9 @@ from .model import Gate, Intent, Probe, Recalled, SlotStatus, TransactionError
 from .records import UNSEEN, Records, words_of
 from .sight import Sight
 
+# What is read of a log while a slot starts.
+LOG_LINES = 2000
+
 
 class Looks(Records):
     """The looks of a transaction; none of them changes anything."""
@@ -92,6 +95,13 @@ class Looks(Records):
     def _elsewhere(self, slot: str, health: Probe) -> str:
         try:
             return elsewhere(health, self.runtime.listening(slot))
+        except UNSEEN:
+            return ""
+
+    def _log_of(self, slot: str) -> str:
+        """The last lines of what a slot wrote; nothing where it cannot be read."""
+        try:
+            return self.runtime.logs(slot, LOG_LINES)
         except UNSEEN:
             return ""
 

@@ -9,34 +9,16 @@ from typing import Optional
 
 from ..edge.haproxy import EdgeError
 from .canary import WORSE, Verdict
-from .model import Draining, Intent, Probe, SlotStatus, State, TransactionError, other
+from .model import Draining, Intent, SlotStatus, State, TransactionError, other
+from .patience import Patience
 from .records import UNSEEN
 from .switch import FIRST_LOOK, POLL, Switch
 
 # How much longer each pause between the first looks at a slot that starts is than the one before, and seconds between
 # two passes.
 SLOWER, BETWEEN_PASSES = 1.4, 0.3
-# Seconds that a slot may answer nothing before it is looked where it listens instead, and between two such looks.
-LISTENS_WITHIN = 1.0
-# Seconds for which a slot says the same 3xx or 4xx before it is believed: an app that is slow says nothing or 5xx, or
-# one of those 4xx that ask for patience.
-MEANS_IT, PATIENCE = 10.0, frozenset({408, 425, 429})
 # Seconds that the old slot's requests are waited for before they are left to end in their own time.
 SHORTLY = 1.0
-
-
-class Refusal:
-    """How long a slot has said the same that more patience would not change."""
-
-    def __init__(self) -> None:
-        self._status, self._since = 0, 0.0
-
-    def lasts(self, answer: Probe, now: float) -> bool:
-        """Whether it is to be believed, after this answer at `now` in seconds."""
-        if not answer.error or answer.status != self._status:
-            self._status, self._since = answer.status if answer.error else 0, now
-        says_no = 300 <= self._status < 500 and self._status not in PATIENCE
-        return says_no and now - self._since >= MEANS_IT
 
 
 class Steps(Switch):
@@ -96,8 +78,12 @@ class Steps(Switch):
 
         def wait() -> None:
             begin = self.clock.monotonic()
-            pause, passes, strange, listened = FIRST_LOOK, 0, "", begin
-            refusal = Refusal()
+            pause, passes = FIRST_LOOK, 0
+            patience = Patience(
+                begin,
+                lambda problem: self._elsewhere(slot, problem),
+                lambda: "" if alone else self._log_of(slot),
+            )
             while True:
                 problem = self.ready(slot, release)
                 passes = 0 if problem.error else passes + 1
@@ -106,13 +92,8 @@ class Steps(Switch):
                     self._require_running(slot, release, problem.error)
                 if passes >= gate.passes:
                     return
-                if problem.nobody and now - listened >= LISTENS_WITHIN:
-                    where, listened = self._elsewhere(slot, problem), now
-                    if where and where == strange:  # twice: a port can come before the socket
-                        raise TransactionError(f"{where}: {problem.error}")
-                    strange = where
-                if refusal.lasts(problem, now) and not alone:
-                    raise TransactionError(f"the same for {MEANS_IT:.0f} s: {problem.error}")
+                if (why := patience.ends(problem, now)) and not alone:
+                    raise TransactionError(why)
                 if now - begin >= gate.deadline:
                     raise TransactionError(f"not ready within {gate.deadline:.0f} s: {problem.error}")
                 if not alone:

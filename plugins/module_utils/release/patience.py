@@ -1,0 +1,56 @@
+"""When waiting longer for a slot that starts would change nothing."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Callable
+
+from .diagnosis import import_errors
+from .model import Probe
+
+# Seconds that a slot may answer nothing before it is looked where it listens instead, and between two such looks.
+LISTENS_WITHIN = 1.0
+# Seconds for which a slot says the same 3xx or 4xx before it is believed: an app that is slow says nothing or 5xx, or
+# one of those 4xx that ask for patience.
+MEANS_IT, BUSY = 10.0, frozenset({408, 425, 429})
+# Looks at which the log has an import error more than at the one before. Uvicorn starts a worker that ended every 5 s.
+AGAIN = 4
+
+
+class Patience:
+    """Looks at the answers of one slot from its start on."""
+
+    def __init__(self, now: float, elsewhere: Callable[[Probe], str], log: Callable[[], str]) -> None:
+        """`elsewhere` says where the slot listens instead of its own door, `log` what its processes wrote."""
+        self._elsewhere, self._log = elsewhere, log
+        self._looked, self._strange = now, ""
+        self._status, self._since = 0, now
+        self._errors: Counter[str] = Counter()
+        self._more = 0
+
+    def ends(self, answer: Probe, now: float) -> str:
+        """Why this answer at `now` (seconds) is the last that is worth asking for; empty where it is not."""
+        if not answer.error or answer.status != self._status:
+            self._status, self._since = answer.status if answer.error else 0, now
+        if 300 <= self._status < 500 and self._status not in BUSY and now - self._since >= MEANS_IT:
+            return f"the same for {MEANS_IT:.0f} s: {answer.error}"
+        if not answer.error or answer.status or now - self._looked < LISTENS_WITHIN:
+            return ""
+        self._looked = now
+        if error := self._ended_again():
+            return f"{error}, again each time that a worker starts: {answer.error}"
+        if not answer.nobody:
+            return ""
+        before, self._strange = self._strange, self._elsewhere(answer)
+        # Twice: a port can come before the socket.
+        return f"{before}: {answer.error}" if before and before == self._strange else ""
+
+    def _ended_again(self) -> str:
+        """The import error with which workers end one after the other; empty where they do not.
+
+        A server that starts its workers anew for ever has a door, at which nobody answers.
+        """
+        before, self._errors = self._errors, import_errors(self._log())
+        more = [error for error, times in self._errors.most_common() if times > before[error]]
+        self._more += bool(more)
+        return more[0] if more and self._more >= AGAIN else ""
