@@ -149,6 +149,15 @@ def short_role_names(document: Any) -> list[str]:
     ]
 
 
+def impatient_apt(document: Any) -> list[str]:
+    """Tasks of apt that give up while the first boot of a machine, or its own upgrades, hold the lock for minutes."""
+    return [
+        f"{task.get('name')}: write lock_timeout: 600"
+        for task in tasks_of(document)
+        if module_of(task) == "ansible.builtin.apt" and task[module_of(task)].get("lock_timeout", 60) < 600
+    ]
+
+
 def table_of_contents(text: str) -> list[str]:
     count = len(text.splitlines())
     return [

@@ -175,6 +175,7 @@ def test_role(role: Path) -> None:
 def test_role_tasks() -> None:
     all_hold(lambda path: rules.forbidden_in_role(read(path)), role_files("tasks", "handlers"))
     all_hold(lambda path: rules.short_role_names(load(path)), role_files("tasks", "handlers"))
+    all_hold(lambda path: rules.impatient_apt(load(path)), role_files("tasks", "handlers"))
 
 
 def test_role_variables_and_templates() -> None:
@@ -250,6 +251,11 @@ def test_forbidden_words_are_found(bad: str) -> None:
 def test_short_names_of_roles_are_found(bad: str) -> None:
     assert rules.short_role_names(yaml.safe_load(bad))
     assert not rules.short_role_names(yaml.safe_load(bad.replace("haproxy", "slipway.fleet.haproxy")))
+
+
+def test_apt_that_does_not_wait_is_found() -> None:
+    assert rules.impatient_apt(yaml.safe_load("- name: x\n  ansible.builtin.apt: {name: y}\n"))
+    assert not rules.impatient_apt(yaml.safe_load("- name: x\n  ansible.builtin.apt: {name: y, lock_timeout: 600}\n"))
 
 
 def test_work_in_main_is_found() -> None:

@@ -39,7 +39,7 @@ def unloaded(line: str) -> str:
     """What Uvicorn says of an app that it cannot import, where it has no exception; else empty."""
     _, begin, rest = line.partition(_UNLOADED)
     # In a line of JSON the text ends where the next field begins.
-    return f"{begin}{rest[:_TEXT]}".replace('\\"', '"').partition('", "')[0].rstrip('}.')
+    return f"{begin}{rest[:_TEXT]}".replace('\\"', '"').partition('", "')[0].rstrip("}.")
 
 
 def _exception_in(line: str) -> str:
