@@ -29,6 +29,8 @@ ROOT = Path(__file__).resolve().parents[1]
 # Seconds until a command that hangs is ended and counted as failed.
 LIMIT = 4500
 SLOWEST = 20  # tests that the table at the end has
+# Scenarios at a time: much of a release is waiting, and three of them keep two processors busy.
+BESIDE = 3
 # Seconds of each scenario on two processors, two at a time. The longest begins first, so that none is left alone at
 # the end; one that is not here begins before all of them.
 SECONDS = {
@@ -314,13 +316,10 @@ def lab() -> Count:
 
 
 def on_hosts(names: Sequence[str], start: Callable[[str], Count]) -> Count:
-    """Run scenarios, once there is what their hosts are made from; two at a time.
-
-    Much of a release is waiting, so two of them keep two processors busy.
-    """
+    """Run scenarios, once there is what their hosts are made from; `BESIDE` at a time."""
     if not lab_is_ready():
         return Count(failures=tuple(f"molecule {name}: no hosts" for name in names))
-    with ThreadPoolExecutor(2) as pool:
+    with ThreadPoolExecutor(BESIDE) as pool:
         return sum(pool.map(start, names), Count())
 
 
