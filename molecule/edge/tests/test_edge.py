@@ -68,7 +68,7 @@ def test_an_app_of_another_inventory_gets_its_certificate_and_takes_nothing(
 ) -> None:
     authority.says("board.example.org", ADDRESS)
     serial = shop.serial()
-    with shop.asked() as asked:
+    with shop.asked(rate=5) as asked:
         outcome = board.play("site")
         assert outcome.code == 0, outcome.output
     nothing_lost(asked)
