@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.slipway.fleet.plugins.module_utils.edge.acme import Renewal
+from ansible_collections.slipway.fleet.plugins.module_utils.edge.acme import Renewal, UnderWay, alone
 from ansible_collections.slipway.fleet.plugins.module_utils.edge.certificates import Settings, file_of
 from ansible_collections.slipway.fleet.plugins.module_utils.edge.lego import OrderFailed
 from ansible_collections.slipway.fleet.plugins.modules.certificates import refusal
@@ -247,3 +247,12 @@ def test_a_key_that_leaked_is_replaced_at_once(edge: AcmeEdge) -> None:
     assert edge.renewal().run(forced=[NAME]).changed == [NAME]
     assert edge.certificate(NAME) != before[0]
     assert edge.certificate(OTHER) == before[1]
+
+
+def test_one_run_at_a_time_and_no_wait_without_an_end(edge: AcmeEdge) -> None:
+    with (
+        alone(edge.directory / "acme", 1),
+        pytest.raises(UnderWay, match="another run orders certificates on this host and did not end within 0 s"),
+    ):
+        edge.renewal().run(limit=0.3)
+    assert edge.authority.asked == []

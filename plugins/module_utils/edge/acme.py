@@ -48,6 +48,10 @@ MAP_HEADER = "# Names with a certificate: HTTP is sent to HTTPS there. Written w
 Order = Callable[[Settings, str, str, float], tuple[str, str]]
 
 
+class UnderWay(SlipwayError):
+    """Another run is at it; the text says what to do."""
+
+
 @dataclass
 class Outcome:
     """What a run came to. `changed`: a certificate came."""
@@ -104,10 +108,10 @@ class Renewal:
             forced: names that get another certificate, however new theirs is
             limit: seconds, after which no further order begins
 
-        Raises OSError. An order that fails is told in the outcome.
+        Raises UnderWay and OSError. An order that fails is told in the outcome.
         """
-        with alone(self.state):
-            began, outcome = time.monotonic(), Outcome()
+        began, outcome = time.monotonic(), Outcome()
+        with alone(self.state, limit):
             wanted, before = self.wanted(), load(self.state)
             records = {name: self._record(name, before.get(name, Record())) for name in wanted}
             self._serve(wanted)
@@ -231,11 +235,22 @@ def _fit(path: Path) -> bool:
 
 
 @contextmanager
-def alone(state: Path) -> Iterator[None]:
-    """One run at a time: lego has one port to listen on."""
+def alone(state: Path, limit: float) -> Iterator[None]:
+    """One run at a time: lego has one port. Raises UnderWay where another one takes longer than `limit` seconds."""
     descriptor = os.open(state, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    deadline = time.monotonic() + limit
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() >= deadline:
+                    raise UnderWay(
+                        f"another run orders certificates on this host and did not end within {limit:.0f} s; see "
+                        "`journalctl -u slipway-certificates`, and run the playbook again then"
+                    ) from None
+                time.sleep(0.2)
         yield
     finally:
         os.close(descriptor)
@@ -248,11 +263,15 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     parser.add_argument("--asked", action="store_true", help="do not wait for the back-off after failures")
     parser.add_argument("--settings", type=Path, default=SETTINGS)
     options = parser.parse_args(arguments)
-    settings = Settings.load(options.settings)
-    if settings is None:
-        print("this edge orders no certificates")
-        return 0
-    outcome = Renewal(settings).run(options.asked or bool(options.force), options.force)
+    try:
+        settings = Settings.load(options.settings)
+        if settings is None:
+            print("this edge orders no certificates")
+            return 0
+        outcome = Renewal(settings).run(options.asked or bool(options.force), options.force)
+    except (SlipwayError, OSError) as error:
+        print(error, file=sys.stderr)
+        return 1
     print(json.dumps({"ordered": outcome.changed, "names": outcome.names}, indent=2))
     for problem in outcome.problems:
         print(problem, file=sys.stderr)
