@@ -89,10 +89,13 @@ class Site(Deployment):
             connection = self.connection()
             while not done.wait(1 / rate):
                 try:
+                    if connection.sock is None:
+                        connection.connect()
+                        found.serials.add(str(connection.sock.getpeercert()["serialNumber"]))
                     self._page(connection)
-                    found.serials.add(str(connection.sock.getpeercert()["serialNumber"]))
                 except (OSError, AssertionError, ValueError, http.client.HTTPException) as error:
                     found.wrong.append(f"{type(error).__name__}: {error}")
+                    connection.close()
                 found.asked += 1
                 if not kept:
                     connection.close()

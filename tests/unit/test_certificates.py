@@ -248,3 +248,19 @@ def test_an_order_leaves_no_second_copy_of_the_key(tmp_path: Path, monkeypatch: 
     (argv, environment), *_ = asked
     assert argv[-4:] == ["127.0.0.1:402", "--domains", "a.example", "run"]
     assert environment["LEGO_CA_CERTIFICATES"] == "/ca.pem"
+
+
+def test_an_account_that_the_authority_forgot_is_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    had_account: list[bool] = []
+
+    def run(argv: list[str], *_: Any, **__: Any) -> Ran:
+        account = Path(argv[argv.index("--path") + 1]) / "accounts"
+        had_account.append(account.exists())
+        account.mkdir(exist_ok=True)
+        return Ran(tuple(argv), 1, "acme: error: 400 :: urn:ietf:params:acme:error:accountDoesNotExist :: none")
+
+    monkeypatch.setattr(lego.command, "run", run)
+    (tmp_path / "lego/ca.example-d/accounts").mkdir(parents=True)
+    with pytest.raises(lego.OrderFailed, match="accountDoesNotExist"):
+        lego.order(settings(tmp_path), "https://ca.example/d", "a.example", 10)
+    assert had_account == [True, False], "once, and no more than that"

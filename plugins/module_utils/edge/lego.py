@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 from pathlib import Path
 
 from ..host import command
@@ -21,6 +22,8 @@ ADVICE = {
     "rateLimited": "the authority takes no more orders for now; try with haproxy_acme_directory: staging until it does",
     "rejectedIdentifier": "the authority issues nothing for this name; take it out of fastapi_app_host_names",
 }
+# That an authority knows the account no more, as one that was set up anew (RFC 8555, 6.7); another one costs nothing.
+FORGOTTEN = "urn:ietf:params:acme:error:accountDoesNotExist"
 _KIND = re.compile(r"urn:ietf:params:acme:error:(\w+)")
 # How lego begins its lines.
 _NOISE = re.compile(r"^\d{4}/\d\d/\d\d \d\d:\d\d:\d\d (\[\w+\] )?", re.MULTILINE)
@@ -50,15 +53,14 @@ def order(settings: Settings, authority: str, name: str, limit: float) -> tuple[
     environment = {"PATH": os.defpath, "HOME": settings.state}
     if settings.ca_file:
         environment |= {"LEGO_CA_CERTIFICATES": settings.ca_file, "LEGO_CA_SYSTEM_CERT_POOL": "true"}
-    ran = command.run(
-        [
-            *("lego", "--accept-tos", "--email", settings.email, "--server", authority, "--path", str(home)),
-            *("--key-type", settings.key_type, "--http", "--http.port", settings.listen, "--domains", name, "run"),
-        ],
-        limit,
-        environment,
-        merge=True,
-    )
+    argv = [
+        *("lego", "--accept-tos", "--email", settings.email, "--server", authority, "--path", str(home)),
+        *("--key-type", settings.key_type, "--http", "--http.port", settings.listen, "--domains", name, "run"),
+    ]
+    ran = command.run(argv, limit, environment, merge=True)
+    if ran.returncode and FORGOTTEN in ran.stdout:
+        shutil.rmtree(home / "accounts", ignore_errors=True)
+        ran = command.run(argv, limit, environment, merge=True)
     made = [home / "certificates" / f"{name}{end}" for end in (".crt", ".key", ".issuer.crt", ".json")]
     try:
         if ran.returncode:
