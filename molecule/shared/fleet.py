@@ -63,7 +63,7 @@ def ssh_inventory(directory: Path, addresses: dict[str, str], groups: dict[str, 
         on(
             host,
             "cd /home/deploy && install -d -m 0700 -o deploy -g deploy .ssh"
-            f" && echo '{public}' >.ssh/authorized_keys && chmod 0600 .ssh/authorized_keys"
+            f" && echo '{public}' >>.ssh/authorized_keys && chmod 0600 .ssh/authorized_keys"
             " && chown deploy: .ssh/authorized_keys",
         )
         host_key = " ".join(on(host, "cat /etc/ssh/ssh_host_ed25519_key.pub").split()[:2])

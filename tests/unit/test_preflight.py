@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from pathlib import Path
@@ -10,7 +11,14 @@ from typing import Any
 
 import pytest
 from ansible_collections.slipway.fleet.plugins.module_utils.host.errors import SlipwayError
-from ansible_collections.slipway.fleet.plugins.module_utils.release.preflight import HOST, disk_problems, places, seen
+from ansible_collections.slipway.fleet.plugins.module_utils.release import observe
+from ansible_collections.slipway.fleet.plugins.module_utils.release.preflight import (
+    HOST,
+    disk_problems,
+    places,
+    scheme_problem,
+    seen,
+)
 
 from tests.unit.memory import Host, deploy, no_sync, stage, transaction  # noqa: F401 - a fixture of every test here
 
@@ -104,3 +112,34 @@ def test_where_only_records_are_written_little_is_enough(monkeypatch: pytest.Mon
 def test_every_path_that_is_written_is_looked_at(tmp_path: Path) -> None:
     found = places("compose", tmp_path, [Path("/var/lib/haproxy"), tmp_path])
     assert found == {Path("/var/lib/haproxy"): False, tmp_path: True, Path("/var/lib/docker"): True}
+
+
+@pytest.mark.parametrize(
+    ("settings", "purpose", "proto", "refused"),
+    [
+        ({"haproxy_tls_certificate": "1f", "haproxy_acme_email": ""}, "deploy", "http", True),
+        ({"haproxy_tls_certificate": "", "haproxy_acme_email": "ops@example.org"}, "deploy", "http", True),
+        ({"haproxy_tls_certificate": "1f"}, "deploy", "https", False),
+        ({"haproxy_tls_certificate": "1f"}, "rollback", "http", False),
+        ({"haproxy_tls_certificate": ""}, "deploy", "http", False),
+        (None, "deploy", "http", False),
+    ],
+)
+def test_an_app_that_takes_itself_for_one_by_http_is_refused_at_an_edge_with_certificates(
+    tmp_path: Path, settings: dict[str, str] | None, purpose: str, proto: str, refused: bool
+) -> None:
+    if settings is not None:
+        (tmp_path / "edge.json").write_text(json.dumps({"apps": ["shop"], "settings": settings}))
+    problem = scheme_problem(purpose, proto, tmp_path)
+    assert ("fastapi_app_edge_scheme is http; set it to https" in str(problem)) is refused
+    (tmp_path / "edge.json").write_text("{")
+    assert scheme_problem(purpose, proto, tmp_path) is None, "what cannot be read refuses nothing"
+
+
+def test_the_certificates_of_the_edge_are_around_a_release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    entry = {"issuer": "R11", "renewed": "", "tried": "", "error": ""}
+    ordered = [{"name": "a.example", "days": 61, **entry}, {"name": "b.example", "days": None, **entry}]
+    monkeypatch.setattr(observe.certificates, "of_this_edge", lambda: ordered)
+    found = observe.surroundings(transaction(tmp_path, Host(), "one"), None, 14, 0)
+    assert (found["certificates"], found["certificate_days"]) == (ordered, 61)
+    assert found["drift"] == ["b.example has no certificate yet: none was ordered; run the provision playbook"]

@@ -149,3 +149,22 @@ def test_what_an_operator_names_is_asked_as_it_is_named(url: str, name: str) -> 
     known = {"web1": {"haproxy_apps": [app("a.test")]}}
     assert edges_of(known, {"web": ["web1"]}, "links", [url]) == ([Edge(url, "", name, balances=True)], [])
     assert edges_of({}, {}, "links", [url]) == ([Edge(url, "", "", balances=True)], [])
+
+
+def test_an_edge_that_orders_certificates_is_asked_by_https_under_the_app_s_name(
+    tmp_path: Path, certificate: str
+) -> None:
+    (tmp_path / "ca.pem").write_text(certificate)
+    names = {"fastapi_app_host_names": ["shop.example.org"], "haproxy_acme_email": "ops@example.org"}
+    (edge,), _ = edges_of({"web1": names}, {"web": ["web1"]}, "links")
+    assert edge == Edge("https://web1", "web1", "shop.example.org"), "an authority that every machine knows"
+    private = names | {"haproxy_acme_ca_file": str(tmp_path / "ca.pem")}
+    for urls in ([], ["https://192.0.2.1"]):
+        (edge,), _ = edges_of({"web1": private}, {"web": ["web1"]}, "links", urls)
+        assert edge.trusted.startswith("-----BEGIN CERTIFICATE-----")
+        assert "KEY" not in edge.trusted
+    gone = names | {"haproxy_acme_ca_file": str(tmp_path / "none.pem")}
+    for urls in ([], ["https://192.0.2.1"]):
+        found, (wrong,) = edges_of({"web1": gone}, {"web": ["web1"]}, "links", urls)
+        assert not found
+        assert "haproxy_acme_ca_file of" in wrong

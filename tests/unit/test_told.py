@@ -93,6 +93,26 @@ def test_the_status_shows_a_process_that_was_killed_for_memory() -> None:
     assert told.code == 0
 
 
+def test_the_status_has_a_table_of_the_names_with_their_certificates() -> None:
+    name = {
+        "name": "a.example",
+        "days": 61,
+        "issuer": "R11",
+        "renewed": "2026-11-01T10:00:00Z",
+        "tried": "",
+        "error": "",
+    }
+    none = {**name, "name": "b.example", "days": None, "issuer": "", "renewed": "", "error": "it leads to the moon"}
+    told = told_status.tell({"web1": observed("aaa", certificates=[name, none]), "web2": observed("aaa")})
+    assert told.text.splitlines()[3:] == [
+        "",
+        "host  name       certificate  issuer  since                 trouble",
+        "web1  a.example  61 days      R11     2026-11-01T10:00:00Z  none",
+        "web1  b.example  -            -       -                     it leads to the moon",
+    ]
+    assert told.rows[0]["certificates"] == [name, none]
+
+
 @pytest.mark.parametrize(
     ("results", "code"),
     [

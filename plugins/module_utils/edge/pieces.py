@@ -24,6 +24,8 @@ from .haproxy import EdgeError
 REFUSE, KEEP, REPLACE = SHARED_SETTINGS = ("refuse", "keep", "replace")
 # The name that was asked for, without its port; `host_only` would be the word for it from HAProxy 2.5 on.
 ASKED = "req.hdr(Host),field(1,:),lower"
+# The settings of which one gives an edge its certificates.
+TLS_BY = ("haproxy_tls_certificate", "haproxy_acme_email")
 HEADER = """\
 # Put together from edge.cfg and apps/*.cfg beside it by the role haproxy; what is changed here is lost.
 """
@@ -93,6 +95,15 @@ def _settings(path: Path) -> Optional[Settings]:
         return None
     except (ValueError, KeyError, TypeError) as error:
         raise Damaged(f"{path} cannot be read ({error}); remove it and run the provision playbook again") from error
+
+
+def has_tls(directory: Path) -> bool:
+    """Whether the edge of this host sends HTTP to HTTPS, as the record of its settings says."""
+    try:
+        known = _settings(directory / "edge.json")
+    except (Damaged, OSError):
+        return False
+    return known is not None and any(known.values.get(name) for name in TLS_BY)
 
 
 def _present_before(path: Path, maintenance: Mapping[str, str]) -> Present:

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Callable, Optional, TypeVar
 
+from ..edge import certificates
 from ..edge.haproxy import Server
 from ..host import command
 from ..host.errors import Damaged
@@ -161,10 +162,15 @@ def surroundings(transaction: Transaction, certificate: Optional[str], days: int
     if left is not None and left < days:
         ends = f"ends in {left} days" if left >= 0 else f"ended {-left} days ago"
         drift.append(f"the certificate {certificate} {ends}; renew it in haproxy_tls_certificate and provision")
+    ordered = certificates.of_this_edge()
+    drift += certificates.drift(ordered)
     lease = Lease(transaction.request.app, root)
     return {
         "free_mib": free,
-        "certificate_days": left,
+        "certificate_days": min(
+            (days for days in (left, *(one["days"] for one in ordered)) if days is not None), default=None
+        ),
+        "certificates": ordered,
         "freeze": lease.frozen() or {},
         "holder": lease.holder() or {},
         "drift": drift,

@@ -11,7 +11,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Optional
 
+from ..edge.certificates import SETTINGS
 from ..edge.haproxy import EdgeError
+from ..edge.pieces import has_tls
 from ..host import command
 from ..host.errors import SlipwayError
 from ..image.local import ARCHITECTURES
@@ -144,6 +146,19 @@ def busy_problem(holder: str) -> Optional[str]:
     return f"another release of this app is under way here ({holder}); wait until it has ended" if holder else None
 
 
+def scheme_problem(purpose: str, proto: str, edge: Path = SETTINGS.parent) -> Optional[str]:
+    """That the release would be asked as by HTTP at an edge that has nothing but HTTPS.
+
+    An app that sends whoever came without TLS elsewhere would redirect each question until the gate gives it up.
+    """
+    if purpose != "deploy" or proto == "https" or not has_tls(edge):
+        return None
+    return (
+        "the edge of this host has certificates and sends HTTP to HTTPS, and fastapi_app_edge_scheme is http; set it "
+        "to https, or give this inventory the haproxy_acme_email or haproxy_tls_certificate of the edge"
+    )
+
+
 def find_problems(
     purpose: str, wanted: str, run: str, host: dict[str, Any], transaction: Transaction, place: dict[str, Any]
 ) -> list[str]:
@@ -155,7 +170,7 @@ def find_problems(
     tool = docker_problem() if runtime == "compose" else python_problem(host["python"])
     wrong_image = architecture_problem(host["image"], host["architectures"], platform.machine())
     held = Lease(transaction.request.app, root).problem(run)
-    found = (tool, wrong_image, held)
+    found = (tool, wrong_image, held, scheme_problem(purpose, (place.get("gate") or {}).get("proto") or "https"))
     problems = [problem for problem in found if problem]
     try:
         transaction.edge.servers()

@@ -8,6 +8,7 @@ import ipaddress
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Optional, Union
 from urllib.parse import urlsplit
 
@@ -52,7 +53,10 @@ def edges_of(
     hosts = list(groups.get("load_balancer") or groups.get("web") or ())
     if urls:
         known = hostvars[hosts[0]] if hosts else {}
-        return [named_by_operator(url, known, app) for url in urls], []
+        try:
+            return [named_by_operator(url, known, app) for url in urls], []
+        except Unaskable as error:
+            return [], [str(error)]
     found, wrong = [], []
     for host in hosts:
         try:
@@ -67,17 +71,32 @@ def edge_of(host: str, known: Mapping[str, Any], app: str) -> Edge:
     certificate = str(known.get("haproxy_tls_certificate") or "")
     url = known.get("slipway_url")
     if not url:
-        url = f"{'https' if certificate else 'http'}://{in_url(address_of(host, known))}"
+        scheme = "https" if certificate or known.get("haproxy_acme_email") else "http"
+        url = f"{scheme}://{in_url(address_of(host, known))}"
     certified = names_in(certificate, host) if certificate and url.startswith("https:") else []
     name = name_for(host_in(url), host_names(host, known, app), certified)
-    return Edge(url, host, name, "\n".join(CERTIFICATE.findall(certificate)))
+    return Edge(url, host, name, trusted_at(certificate or authorities(host, known)))
 
 
 def named_by_operator(url: str, known: Mapping[str, Any], app: str) -> Edge:
     """A URL as it was named; by an address it is asked for the app's first name."""
     names = host_names("", known, app) if address(host_in(url)) or host_in(url) == "localhost" else []
     certificate = str(known.get("haproxy_tls_certificate") or "") if names else ""
-    return Edge(url, "", names[0] if names else "", "\n".join(CERTIFICATE.findall(certificate)), balances=True)
+    return Edge(url, "", names[0] if names else "", trusted_at(certificate or authorities("", known)), balances=True)
+
+
+def trusted_at(pem: str) -> str:
+    """The certificates of a text, without keys."""
+    return "\n".join(CERTIFICATE.findall(pem))
+
+
+def authorities(host: str, known: Mapping[str, Any]) -> str:
+    """The private authority that issues for an edge by ACME; empty where there is none. Raises Unaskable."""
+    path = str(known.get("haproxy_acme_ca_file") or "")
+    try:
+        return Path(path).read_text(encoding="utf-8") if path and known.get("haproxy_acme_email") else ""
+    except (OSError, ValueError) as error:
+        raise Unaskable(f"haproxy_acme_ca_file of {host or 'the edge'} cannot be read: {error}") from None
 
 
 def host_names(host: str, known: Mapping[str, Any], app: str) -> list[str]:

@@ -18,6 +18,7 @@ from ansible_collections.slipway.fleet.plugins.plugin_utils.views.view import (
 )
 
 COLUMNS = ("host", "release", "slot", "health", "since", "free MiB", "certificate", "lock", "drift")
+NAMES = ("host", "name", "certificate", "issuer", "since", "trouble")
 
 
 def row(host: str, result: Optional[Mapping[str, Any]]) -> dict[str, Any]:
@@ -35,6 +36,7 @@ def row(host: str, result: Optional[Mapping[str, Any]]) -> dict[str, Any]:
         "sbom": seen.get("sbom"),
         "free_mib": seen.get("free_mib"),
         "certificate_days": seen.get("certificate_days"),
+        "certificates": list(seen.get("certificates") or ()),
         "freeze": seen.get("freeze") or None,
         "holder": seen.get("holder") or None,
         "drift": [quiet] if quiet else list(seen.get("drift") or ()),
@@ -86,6 +88,23 @@ def lines(entry: Mapping[str, Any]) -> list[list[Any]]:
     return [first, *([""] * (len(COLUMNS) - 1) + [more] for more in drift[1:])]
 
 
+def names(rows: Sequence[Mapping[str, Any]]) -> str:
+    """A table of the names whose certificates a host orders; empty where none does."""
+    found = [
+        [
+            entry["host"],
+            one["name"],
+            None if one["days"] is None else f"{one['days']} days",
+            one["issuer"] or None,
+            one["renewed"] or None,
+            one["error"] or "none",
+        ]
+        for entry in rows
+        for one in entry["certificates"]
+    ]
+    return f"\n\n{table([NAMES, *found])}" if found else ""
+
+
 def tell(results: Results) -> Told:
     """Exit code 3 where anything differs; 4 where all is well on every host that answered, and one did not."""
     rows = with_fleet_drift([row(host, result) for host, result in results.items()])
@@ -95,4 +114,5 @@ def tell(results: Results) -> Told:
     message = "; ".join(
         f"{words} {', '.join(hosts)}" for words, hosts in (("drift on", drifted), ("no answer from", quiet)) if hosts
     )
-    return Told(table([COLUMNS, *(line for entry in rows for line in lines(entry))]), rows, code, message)
+    text = table([COLUMNS, *(line for entry in rows for line in lines(entry))]) + names(rows)
+    return Told(text, rows, code, message)

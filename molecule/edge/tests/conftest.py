@@ -1,0 +1,66 @@
+"""The authority and the apps of this scenario, as their teams would write their inventories."""
+
+from __future__ import annotations
+
+import ssl
+import urllib.request
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import yaml
+from authority import AT, AUTHORITY, Authority
+from contract import ROOT
+from fleet import on, ssh_inventory
+from served import ADDRESS, HOST, Site
+
+# Where no registry is reached, the lab's Python image stands in for python:3.13-slim.
+LAB = {
+    "fastapi_image_build_args": {"PYTHON": "slipway.lab/python:3.13"},
+    "fastapi_image_context": str(ROOT / "molecule/edge/page"),
+    "fastapi_app_port": 8000,
+    "fastapi_app_health_path": "/",
+    "fastapi_app_memory_mib": 128,
+    "fastapi_app_disk_reserve": 256,
+}
+QUICK = {"fastapi_app_soak": 1, "fastapi_app_drain": 2, "fastapi_app_canary": {"judged": False}}
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    file = tmp_path_factory.mktemp("authority") / "ca.pem"
+    own = on(AUTHORITY, "cat /etc/pebble.crt")
+    context = ssl.create_default_context(cadata=own)
+    with urllib.request.urlopen(f"https://{AT}:15000/roots/0", timeout=10, context=context) as answer:
+        file.write_text(own + answer.read().decode())
+    return Authority(file)
+
+
+@pytest.fixture(scope="session")
+def make_site(tmp_path_factory: pytest.TempPathFactory, authority: Authority) -> Callable[..., Site]:
+    def make(name: str, *names: str) -> Site:
+        scratch = tmp_path_factory.mktemp(name)
+        inventory = ssh_inventory(scratch, {HOST: ADDRESS}, {"web": [HOST]})
+        variables: dict[str, Any] = {
+            "fastapi_app_name": name,
+            "fastapi_app_host_names": list(names),
+            "fastapi_app_environment": {"PAGE": name},
+            "haproxy_acme_email": "ops@example.org",
+            "haproxy_acme_directory": f"https://{AT}:14000/dir",
+            "haproxy_acme_ca_file": str(authority.file),
+        }
+        (scratch / "group_vars").mkdir()
+        (scratch / "group_vars" / "web.yml").write_text(yaml.safe_dump(LAB | variables))
+        return Site(inventory=inventory, url="", scratch=scratch, usual=QUICK, names=names, trusted=authority.file)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def shop(make_site: Callable[..., Site]) -> Site:
+    return make_site("shop", "shop.example.org", "www.shop.example.org")
+
+
+@pytest.fixture(scope="session")
+def board(make_site: Callable[..., Site]) -> Site:
+    return make_site("board", "board.example.org")

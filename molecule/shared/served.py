@@ -1,0 +1,121 @@
+"""An app as its users reach it by HTTPS: by its name, at the address of a host, with a certificate that they trust."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+import ssl
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from deployment import Deployment
+
+HOST, ADDRESS = "slipway-edge", "172.29.89.10"
+
+
+class _Named(http.client.HTTPSConnection):
+    """Asks an address for a name, in the handshake and in the request."""
+
+    def __init__(self, name: str, context: ssl.SSLContext) -> None:
+        super().__init__(name, timeout=10, context=context)
+        self._tls = context
+
+    def connect(self) -> None:
+        self.sock = self._tls.wrap_socket(socket.create_connection((ADDRESS, 443), 10), server_hostname=self.host)
+
+
+@dataclass
+class Asking:
+    """What somebody got who asked all the time, each time by a handshake of its own and on a kept connection."""
+
+    asked: int = 0
+    wrong: list[str] = field(default_factory=list)
+    serials: set[str] = field(default_factory=set)
+
+
+@dataclass
+class Site(Deployment):
+    """An app with an inventory of its own, and the authority that its users trust."""
+
+    names: tuple[str, ...] = ()
+    trusted: Path = Path()
+
+    def connection(self, name: str = "") -> _Named:
+        return _Named(name or self.names[0], ssl.create_default_context(cafile=str(self.trusted)))
+
+    def page(self, name: str = "") -> Any:
+        """The page by HTTPS. Raises what a browser would show."""
+        connection = self.connection(name)
+        try:
+            return self._page(connection)
+        finally:
+            connection.close()
+
+    @staticmethod
+    def _page(connection: http.client.HTTPConnection) -> Any:
+        connection.request("GET", "/")
+        answer = connection.getresponse()
+        body = answer.read().decode()
+        assert answer.status == 200, body
+        return json.loads(body)
+
+    def serial(self, name: str = "") -> str:
+        """Which certificate the edge shows for a name."""
+        with _connected(self.connection(name)) as connection:
+            found = connection.sock.getpeercert()
+            return str(found["serialNumber"])
+
+    def by_http(self, path: str = "/", name: str = "") -> tuple[int, str, str]:
+        """Status, Location and body on port 80."""
+        connection = http.client.HTTPConnection(ADDRESS, 80, timeout=10)
+        try:
+            connection.request("GET", path, headers={"Host": name or self.names[0]})
+            answer = connection.getresponse()
+            return answer.status, answer.getheader("Location") or "", answer.read().decode()
+        finally:
+            connection.close()
+
+    @contextmanager
+    def asked(self, rate: float = 50.0) -> Iterator[Asking]:
+        """Ask for the page while the block runs."""
+        found, done = Asking(), threading.Event()
+
+        def ask(kept: bool) -> None:
+            connection = self.connection()
+            while not done.wait(1 / rate):
+                try:
+                    if connection.sock is None:
+                        connection.connect()
+                        found.serials.add(str(connection.sock.getpeercert()["serialNumber"]))
+                    self._page(connection)
+                except (OSError, AssertionError, ValueError, http.client.HTTPException) as error:
+                    found.wrong.append(f"{type(error).__name__}: {error}")
+                    connection.close()
+                found.asked += 1
+                if not kept:
+                    connection.close()
+            connection.close()
+
+        threads = [threading.Thread(target=ask, args=(kept,)) for kept in (True, False)]
+        for thread in threads:
+            thread.start()
+        try:
+            yield found
+        finally:
+            done.set()
+            for thread in threads:
+                thread.join()
+
+
+@contextmanager
+def _connected(connection: _Named) -> Iterator[_Named]:
+    connection.connect()
+    try:
+        yield connection
+    finally:
+        connection.close()

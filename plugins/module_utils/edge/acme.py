@@ -1,0 +1,282 @@
+"""Orders the certificates of an edge by ACME (RFC 8555) and has the running HAProxy serve them.
+
+A timer runs it as a program (`main`), and the role haproxy as part of a module, where somebody waits for the first
+certificates. Which names there are, the pieces of the apps on this host say, whichever inventories they are from. The
+orders themselves are lego's, which listens on a port of loopback while it works; the edge hands challenges to it.
+
+A certificate that is valid is replaced by a newer one and by nothing else.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Optional
+
+from ..host import command
+from ..host.durable import sync_directory, write_durably
+from ..host.errors import SlipwayError
+from . import lego, maps, names, pieces
+from .certificates import (
+    SETTINGS,
+    Certificate,
+    Record,
+    Settings,
+    drift,
+    due,
+    file_of,
+    load,
+    metrics,
+    next_order,
+    read,
+    store,
+    told,
+    unwanted,
+)
+from .haproxy import Edge, EdgeError
+from .sni import Served
+
+MAP_HEADER = "# Names with a certificate: HTTP is sent to HTTPS there. Written when a certificate comes.\n"
+Order = Callable[[Settings, str, str, float], tuple[str, str]]
+
+
+class UnderWay(SlipwayError):
+    """Another run is at it; the text says what to do."""
+
+
+@dataclass
+class Outcome:
+    """What a run came to. `changed`: a certificate came."""
+
+    names: list[dict[str, Any]] = field(default_factory=list)
+    changed: list[str] = field(default_factory=list)
+
+    @property
+    def missing(self) -> list[dict[str, Any]]:
+        return [entry for entry in self.names if entry["days"] is None or entry["days"] < 0]
+
+    @property
+    def problems(self) -> list[str]:
+        """A sentence for each name of which something is wrong."""
+        return drift(self.names)
+
+
+class Renewal:
+    """One look at all names of the edge, with the orders that are due."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        order: Order = lego.order,
+        astray: Callable[[str, Collection[str], str], str] = names.astray,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self.settings = settings
+        self.directory = Path(settings.certificates)
+        self.state = Path(settings.state)
+        self.ask = Edge(settings.socket, "", "").ask
+        self.served = Served(self.ask, self.directory)
+        self._order, self._astray, self._now = order, astray, now
+
+    def wanted(self) -> list[str]:
+        """The names of all apps of this edge, those that stand for more than one left out. Raises OSError."""
+        found = pieces.present(Path(self.settings.pieces), {})
+        every = {name for piece in found.pieces.values() for name in piece.host_names}
+        return sorted(name for name in every if not name.startswith("*"))
+
+    def orders(self, forced: Collection[str] = ()) -> list[str]:
+        """The names for which an order is due. Raises OSError."""
+        return [
+            name
+            for name in self.wanted()
+            if name in forced or due(read(file_of(self.directory, name)), name, self._now())
+        ]
+
+    def run(self, asked: bool = False, forced: Collection[str] = (), limit: float = 3600.0) -> Outcome:
+        """Order what is due, and have HAProxy serve what there is.
+
+        Args:
+            asked: somebody waits, so no back-off but that of the authority counts
+            forced: names that get another certificate, however new theirs is
+            limit: seconds, after which no further order begins
+
+        Raises UnderWay and OSError. An order that fails is told in the outcome.
+        """
+        began, outcome = time.monotonic(), Outcome()
+        with alone(self.state, limit):
+            wanted, before = self.wanted(), load(self.state)
+            records = {name: self._record(name, before.get(name, Record())) for name in wanted}
+            self._serve(wanted)
+            for name in self.orders(forced):
+                left = limit - (time.monotonic() - began)
+                records[name] = self._ordered(name, records[name], asked, left, outcome)
+                store(self.state, records)
+            for path in unwanted(self.directory, wanted, self._now()):
+                path.unlink()
+            self._send_to_https(())
+            store(self.state, records)
+            self._tell_metrics(records)
+            outcome.names = told(records, self._now())
+            return outcome
+
+    def _record(self, name: str, record: Record) -> Record:
+        """The record with what the file says, which counts."""
+        found = read(file_of(self.directory, name))
+        if found is None:
+            return Record(tried=record.tried, error=record.error, failures=record.failures, failed=record.failed)
+        return Record(**{**vars(record), "begins": found.begins, "ends": found.ends, "issuer": found.issuer})
+
+    def _ordered(self, name: str, record: Record, asked: bool, left: float, outcome: Outcome) -> Record:
+        """The record after an order, or after none where there are reasons."""
+        now = self._now()
+        free = next_order(record, now, asked)
+        if now < free:
+            when = time.strftime("%H:%M UTC", time.gmtime(free))
+            return record if not asked else record.unasked(f"{_before(record.error)}; the next order is at {when}")
+        if left <= 0:
+            return record.unasked("there was no time left to order it; the timer does within the hour")
+        if lost := self._astray(name, self.settings.addresses, self.settings.token):
+            return record.unasked(lost)
+        errors = []
+        for authority in self.settings.authorities():
+            try:
+                chain, key = self._order(self.settings, authority, name, min(lego.ORDER, left))
+                found = self._put(name, chain, key)
+            except SlipwayError as error:
+                errors.append(str(error))
+                continue
+            outcome.changed.append(name)
+            return record.succeeded(found, authority, self._now())
+        return record.refused("; and ".join(errors), self._now())
+
+    def _put(self, name: str, chain: str, key: str) -> Certificate:
+        """Have the certificate in its file, then in the running HAProxy. Raises OrderFailed for one that is no good."""
+        text = "\n".join(line for line in f"{chain}\n{key}".splitlines() if line.strip()) + "\n"
+        target = file_of(self.directory, name)
+        # Beside the directory, since HAProxy reads every file that is in it.
+        new = self.directory.parent / f".{target.name}"
+        write_durably(new, text, mode=0o600)
+        try:
+            found = read(new)
+            if found is None or name not in found.names or found.ends <= self._now() or not _fit(new):
+                raise lego.OrderFailed(
+                    "what came is no valid certificate of the name with its key; look at the authority"
+                )
+            os.chown(new, -1, self.directory.stat().st_gid)
+            new.chmod(0o640)
+            new.replace(target)
+        finally:
+            new.unlink(missing_ok=True)
+        sync_directory(self.directory)
+        self._serve([name])
+        return found
+
+    def _serve(self, wanted: Collection[str]) -> None:
+        """Have HAProxy serve what is in the files of these names, and send HTTP to HTTPS there.
+
+        A reload meanwhile has a worker that read the directory before; so it is asked until it says the same twice.
+        """
+        there = {name: found for name in wanted if (found := read(file_of(self.directory, name)))}
+        with suppress(EdgeError):  # one that does not run reads the files when it starts
+            for name, found in there.items():
+                path = file_of(self.directory, name)
+                for _ in range(3):
+                    if self.served.serial(path) == found.serial:
+                        break
+                    self._replace(path)
+        self._send_to_https(there)
+
+    def _replace(self, path: Path) -> None:
+        try:
+            self.served.put(path, path.read_text(encoding="utf-8"))
+        except EdgeError:
+            # It is in its file: a reload costs the balancer a moment and no request.
+            command.run(["systemctl", "reload", "haproxy.service"], 60)
+
+    def _send_to_https(self, there: Collection[str]) -> None:
+        """The map of names that have a certificate, in the file and in the running HAProxy. Raises OSError."""
+        path = Path(self.settings.https_map)
+        known = maps.read(path)
+        wanted = dict.fromkeys({name for name in {*known, *there} if file_of(self.directory, name).is_file()}, "on")
+        if wanted != known:
+            write_durably(path, maps.render(wanted, MAP_HEADER), mode=0o644)
+        with suppress(EdgeError):
+            shown = maps.parse_shown(self.ask(f"show map {path}"))
+            for name in sorted(set(wanted) ^ set(shown)):
+                self.ask(f"add map {path} {name} on" if name in wanted else f"del map {path} {name}")
+
+    def _tell_metrics(self, records: Mapping[str, Record]) -> None:
+        path = Path(self.settings.metrics)
+        if self.settings.metrics and path.parent.is_dir():
+            with suppress(OSError):
+                write_durably(path, metrics(records), mode=0o644)
+
+
+def _before(error: str) -> str:
+    """What was said before, without when the next order was then."""
+    return error.partition("; the next order is at ")[0]
+
+
+def _fit(path: Path) -> bool:
+    """Whether the key in a file belongs to its certificate."""
+    of_certificate = command.run(["openssl", "x509", "-in", str(path), "-noout", "-pubkey"], 10).stdout
+    return (
+        bool(of_certificate)
+        and of_certificate == command.run(["openssl", "pkey", "-in", str(path), "-pubout"], 10).stdout
+    )
+
+
+@contextmanager
+def alone(state: Path, limit: float) -> Iterator[None]:
+    """One run at a time: lego has one port. Raises UnderWay where another one takes longer than `limit` seconds."""
+    descriptor = os.open(state, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    deadline = time.monotonic() + limit
+    try:
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() >= deadline:
+                    raise UnderWay(
+                        f"another run orders certificates on this host and did not end within {limit:.0f} s; see "
+                        "`journalctl -u slipway-certificates`, and run the playbook again then"
+                    ) from None
+                time.sleep(0.2)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def main(arguments: Optional[Sequence[str]] = None) -> int:
+    """What the timer runs. Exit code 1 where a name has no valid certificate, or the next one did not come."""
+    parser = argparse.ArgumentParser(prog="slipway-certificates", description=main.__doc__)
+    parser.add_argument("--force", nargs="+", default=[], metavar="NAME", help="order another one for these names")
+    parser.add_argument("--asked", action="store_true", help="do not wait for the back-off after failures")
+    parser.add_argument("--settings", type=Path, default=SETTINGS)
+    options = parser.parse_args(arguments)
+    try:
+        settings = Settings.load(options.settings)
+        if settings is None:
+            print("this edge orders no certificates")
+            return 0
+        outcome = Renewal(settings).run(options.asked or bool(options.force), options.force)
+    except (SlipwayError, OSError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    print(json.dumps({"ordered": outcome.changed, "names": outcome.names}, indent=2))
+    for problem in outcome.problems:
+        print(problem, file=sys.stderr)
+    return 1 if outcome.problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

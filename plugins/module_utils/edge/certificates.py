@@ -1,0 +1,251 @@
+"""The certificates of an edge's names: what a file holds, when the next order is due, and what is told of each.
+
+A name has a certificate and a private key of its own, in one file named after it. `names.json` in the state directory
+keeps what became of the orders, so that a back-off outlives the run and `status` can tell without asking anybody.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import ssl
+import time
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any, Optional
+
+from ..host import command
+from ..host.durable import read_json, write_durably
+from ..host.errors import Damaged
+
+# Where the role says that this edge orders certificates, and how; absent where it does not.
+SETTINGS = Path("/etc/haproxy/acme.json")
+# Let's Encrypt's directories (letsencrypt.org/docs/acme-protocol-updates, letsencrypt.org/docs/staging-environment).
+DIRECTORIES = {
+    "production": "https://acme-v02.api.letsencrypt.org/directory",
+    "staging": "https://acme-staging-v02.api.letsencrypt.org/directory",
+}
+# The part of its life after which a certificate is renewed (letsencrypt.org/docs/integration-guide, when to renew).
+RENEWED_AT = 2 / 3
+HOUR, DAY = 3600.0, 86400.0
+# Let's Encrypt takes five failed validations of a name an hour (letsencrypt.org/docs/rate-limits); one is kept in hand.
+FAILED_IN_AN_HOUR = 4
+RECORDS = "names.json"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the role wrote for the edge, see its variables of these names after `haproxy_acme_`; paths as text."""
+
+    email: str
+    directory: str
+    listen: str
+    certificates: str
+    https_map: str
+    socket: str
+    state: str
+    token: str
+    pieces: str
+    fallback_directory: str = ""
+    ca_file: str = ""
+    key_type: str = "ec256"
+    addresses: Sequence[str] = ()
+    metrics: str = ""
+
+    @classmethod
+    def load(cls, path: Path = SETTINGS) -> Optional[Settings]:
+        """None where this edge orders no certificates. Raises Damaged and OSError."""
+        found = read_json(path)
+        known = {entry.name for entry in fields(cls)}
+        return cls(**{name: value for name, value in found.items() if name in known}) if found else None
+
+    def authorities(self) -> list[str]:
+        """Directories, the second one where it is named."""
+        return [DIRECTORIES.get(one, one) for one in (self.directory, self.fallback_directory) if one]
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """What a file of PEM holds. Times are seconds since 1970."""
+
+    begins: float
+    ends: float
+    issuer: str
+    serial: str
+    names: tuple[str, ...]
+
+    def renewal(self) -> float:
+        """From when it is to be renewed."""
+        return self.begins + (self.ends - self.begins) * RENEWED_AT
+
+
+@dataclass(frozen=True)
+class Record:
+    """What became of the orders for a name. Times are seconds since 1970, 0 for never."""
+
+    begins: float = 0.0
+    ends: float = 0.0
+    issuer: str = ""
+    authority: str = ""
+    tried: float = 0.0
+    error: str = ""
+    failures: int = 0
+    failed: tuple[float, ...] = ()
+
+    def succeeded(self, certificate: Certificate, authority: str, now: float) -> Record:
+        return Record(certificate.begins, certificate.ends, certificate.issuer, authority, now)
+
+    def refused(self, error: str, now: float) -> Record:
+        """After an order that gave nothing. What there is of a certificate stays."""
+        lately = tuple(at for at in self.failed if now - at < HOUR)
+        return replace(self, tried=now, error=error, failures=self.failures + 1, failed=(*lately, now))
+
+    def unasked(self, error: str) -> Record:
+        """Where no order was placed; that counts against no limit of the authority."""
+        return replace(self, error=error)
+
+
+def parse(said: str) -> Certificate:
+    """What `openssl x509` tells of a certificate, see `read`. Raises ValueError."""
+    known = dict(line.split("=", 1) for line in said.splitlines() if "=" in line and not line.startswith(" "))
+    try:
+        issuer = known["issuer"].strip()
+        name = re.search(r"\bCN ?= ?([^,+/]+)", issuer)
+        return Certificate(
+            begins=float(ssl.cert_time_to_seconds(known["notBefore"].strip())),
+            ends=float(ssl.cert_time_to_seconds(known["notAfter"].strip())),
+            issuer=name[1].strip() if name else issuer,
+            serial=known["serial"].strip().lstrip("0").upper(),
+            names=tuple(found.lower() for found in re.findall(r"DNS:([^\s,]+)", said)),
+        )
+    except KeyError as error:
+        raise ValueError(f"no {error} in what openssl says of a certificate") from None
+
+
+def read(path: Path) -> Optional[Certificate]:
+    """The first certificate of a file; None where there is none that can be read."""
+    if not path.is_file():
+        return None
+    asked = ["-startdate", "-enddate", "-serial", "-issuer", "-ext", "subjectAltName"]
+    try:
+        return parse(command.run(["openssl", "x509", "-in", str(path), "-noout", *asked], 10).stdout)
+    except (command.CommandError, ValueError):
+        return None
+
+
+def file_of(directory: Path, name: str) -> Path:
+    """The file with the certificate and the key of a name; a star is written as lego does."""
+    return directory / f"{name.replace('*', '_', 1)}.pem"
+
+
+def due(certificate: Optional[Certificate], name: str, now: float) -> bool:
+    """Whether an order is to be placed: there is none for the name, or it is old."""
+    return certificate is None or name not in certificate.names or now >= certificate.renewal()
+
+
+def next_order(record: Record, now: float, asked: bool) -> float:
+    """From when the next order may be placed, in seconds since 1970.
+
+    After a failure the timer waits for an hour, then two, four and so on, a day at most. Whoever asks for one waits
+    only where the authority would refuse it, and everybody after it.
+    """
+    lately = [at for at in record.failed if now - at < HOUR]
+    limit: float = lately[-FAILED_IN_AN_HOUR] + HOUR if len(lately) >= FAILED_IN_AN_HOUR else 0.0
+    if asked or not record.failures:
+        return limit
+    return max(limit, record.tried + min(HOUR * 2.0 ** (record.failures - 1), DAY))
+
+
+def load(state: Path) -> dict[str, Record]:
+    """The records by name. One that cannot be read is none: what the files say counts."""
+    try:
+        found = read_json(state / RECORDS) or {}
+        return {str(name): _record(entry) for name, entry in found.items()}
+    except (Damaged, OSError, AttributeError, TypeError):
+        return {}
+
+
+def _record(entry: Mapping[str, Any]) -> Record:
+    known = {one.name for one in fields(Record)}
+    found = Record(**{key: value for key, value in entry.items() if key in known})
+    return replace(found, failed=tuple(found.failed))
+
+
+def store(state: Path, records: Mapping[str, Record]) -> None:
+    """Raises OSError."""
+    text = json.dumps({name: asdict(records[name]) for name in sorted(records)}, indent=2)
+    write_durably(state / RECORDS, text + "\n", mode=0o600)
+
+
+def told(records: Mapping[str, Record], now: float) -> list[dict[str, Any]]:
+    """For each name its days left (None without a certificate), who issued it, when it was renewed, and what failed."""
+    return [
+        {
+            "name": name,
+            "days": int((record.ends - now) // DAY) if record.ends else None,
+            "issuer": record.issuer,
+            "renewed": _day(record.begins),
+            "tried": _day(record.tried),
+            "error": record.error,
+        }
+        for name, record in sorted(records.items())
+    ]
+
+
+def _day(at: float) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at)) if at else ""
+
+
+def drift(entries: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A sentence for each name that has no certificate, or whose next one did not come."""
+    found = []
+    for entry in entries:
+        name, days, error = entry["name"], entry["days"], entry["error"]
+        if days is None:
+            found.append(f"{name} has no certificate yet: {error or 'none was ordered; run the provision playbook'}")
+        elif days < 0:
+            found.append(f"the certificate of {name} ended {-days} days ago: {error or 'no renewal was tried'}")
+        elif error:
+            found.append(f"the certificate of {name} ends in {days} days and was not renewed: {error}")
+    return found
+
+
+def of_this_edge(settings: Path = SETTINGS, now: Optional[float] = None) -> list[dict[str, Any]]:
+    """What is told of this host's certificates, none where its edge orders none."""
+    try:
+        found = read_json(settings)
+        state = Path(str(found["state"])) if found else None
+    except (Damaged, OSError, KeyError):
+        return []
+    return told(load(state), time.time() if now is None else now) if state else []
+
+
+def metrics(records: Mapping[str, Record]) -> str:
+    """For the textfile collector of a node exporter (prometheus.io/docs/instrumenting/exposition_formats)."""
+    ends = [f'slipway_certificate_ends_seconds{{name="{name}"}} {records[name].ends:.0f}' for name in sorted(records)]
+    failures = [f'slipway_certificate_failures{{name="{name}"}} {records[name].failures}' for name in sorted(records)]
+    return "\n".join(
+        [
+            "# HELP slipway_certificate_ends_seconds When the certificate of a name ends, 0 without one.",
+            "# TYPE slipway_certificate_ends_seconds gauge",
+            *ends,
+            "# HELP slipway_certificate_failures Orders in a row that gave no certificate.",
+            "# TYPE slipway_certificate_failures gauge",
+            *failures,
+            "",
+        ]
+    )
+
+
+def unwanted(directory: Path, wanted: Collection[str], now: float) -> list[Path]:
+    """Files of names that no app has any more and whose certificates have ended.
+
+    One that is valid stays: an app that comes back needs no order, of which an authority gives a few a week.
+    """
+    kept = {file_of(directory, name).name for name in wanted}
+    return [
+        path
+        for path in sorted(directory.glob("*.pem"))
+        if path.name not in kept and ((found := read(path)) is None or found.ends < now)
+    ]

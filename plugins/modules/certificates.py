@@ -1,0 +1,102 @@
+#!/usr/bin/python
+# Copyright: Slipway contributors
+# SPDX-License-Identifier: MIT
+"""Order the certificates that the names of this host's edge lack, and wait for them."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: certificates
+short_description: Order the certificates that the names of an edge lack
+description:
+  - The names are those of all apps of the edge, whichever inventories they are from. Each gets a certificate and a key
+    of its own by ACME (HTTP-01), which the running HAProxy serves at once. A name that leads elsewhere is told and not
+    ordered.
+  - The same program is run by the timer C(slipway-certificates.timer), which renews them.
+options:
+  settings: {description: The file in which role haproxy says how certificates are ordered., type: path, required: true}
+  wait: {description: "Seconds for all orders; what is left then, the timer orders.", type: int, default: 180}
+  missing:
+    description: What happens where a name has no valid certificate after that. It is served by HTTP in any case.
+    type: str
+    choices: [fail, tell]
+    default: fail
+extends_documentation_fragment: [slipway.fleet.of_the_roles]
+author: [Slipway contributors]
+attributes:
+  check_mode: {description: Tells whether anything would be ordered., support: full}
+  diff_mode: {description: Has nothing to show., support: none}
+"""
+
+EXAMPLES = r"""
+- name: Order the certificates that are missing
+  slipway.fleet.certificates:
+    settings: /etc/haproxy/acme.json
+"""
+
+RETURN = r"""
+ordered:
+  description: The names that got a certificate, or would be ordered in check mode.
+  returned: success
+  type: list
+  elements: str
+names:
+  description: What is known of each name. None where this edge orders no certificates.
+  returned: success
+  type: list
+  elements: dict
+  sample: [{name: shop.example.org, days: 89, issuer: R11, renewed: "2026-11-26T10:00:00Z", tried: "", error: ""}]
+"""
+
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ..module_utils.edge.acme import Outcome, Renewal
+from ..module_utils.edge.certificates import Settings, drift
+from ..module_utils.host.errors import SlipwayError
+
+ARGUMENTS: dict[str, Any] = {
+    "settings": {"type": "path", "required": True},
+    "wait": {"type": "int", "default": 180},
+    "missing": {"type": "str", "choices": ["fail", "tell"], "default": "fail"},
+}
+
+
+def refusal(outcome: Outcome) -> str:
+    """Why the names cannot be served by HTTPS, and what to do meanwhile."""
+    return (
+        f"{'. '.join(drift(outcome.missing))}. HTTP is served there meanwhile, and the timer tries again. Run the "
+        "playbook again once that is mended, or set haproxy_acme_missing: tell to go on without"
+    )
+
+
+def act(options: dict[str, Any], check_mode: bool) -> dict[str, Any]:
+    """The result of the module. Raises SlipwayError and OSError."""
+    settings = Settings.load(Path(options["settings"]))
+    if settings is None:
+        return {"changed": False, "ordered": [], "names": []}
+    renewal = Renewal(settings)
+    if check_mode:
+        due = renewal.orders()
+        return {"changed": bool(due), "ordered": due, "names": []}
+    outcome = renewal.run(asked=True, limit=options["wait"])
+    if outcome.missing and options["missing"] == "fail":
+        raise SlipwayError(refusal(outcome))
+    found = {"changed": bool(outcome.changed), "ordered": outcome.changed, "names": outcome.names}
+    return {**found, "warnings": outcome.problems}
+
+
+def main() -> None:
+    module = AnsibleModule(ARGUMENTS, supports_check_mode=True)
+    result: dict[str, Any] = {}
+    try:
+        result = act(module.params, module.check_mode)
+    except (SlipwayError, OSError) as error:
+        module.fail_json(msg=str(error))
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,258 @@
+"""Certificates by name at a real HAProxy with the role's configuration: challenges, the first one, and the next."""
+
+from __future__ import annotations
+
+import http.client
+import socket
+import ssl
+import subprocess
+import threading
+from collections.abc import Iterator
+from http.server import ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.slipway.fleet.plugins.module_utils.edge.acme import Renewal, UnderWay, alone
+from ansible_collections.slipway.fleet.plugins.module_utils.edge.certificates import Settings, file_of
+from ansible_collections.slipway.fleet.plugins.module_utils.edge.lego import OrderFailed
+from ansible_collections.slipway.fleet.plugins.modules.certificates import refusal
+
+from tests.templates.test_haproxy import Edge, Slot, answering, app, free_port, wait_for
+
+NAME, OTHER = "shop.example.org", "www.example.org"
+
+
+def made(directory: Path, name: str, days: int = 90) -> tuple[str, str]:
+    """A chain and a key, as an authority and its client make them."""
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days",
+         str(days), "-subj", "/CN=test", "-addext", f"subjectAltName=DNS:{name}",
+         "-keyout", "made.key", "-out", "made.crt"],
+        cwd=directory, check=True, capture_output=True,
+    )  # fmt: skip
+    return (directory / "made.crt").read_text(), (directory / "made.key").read_text()
+
+
+class Authority:
+    """Gives what `openssl` makes, or says no."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.says_no = ""
+        self.asked: list[tuple[str, str]] = []
+        self.days = 90
+
+    def __call__(self, _: Settings, authority: str, name: str, __: float) -> tuple[str, str]:
+        self.asked.append((authority, name))
+        if self.says_no and self.says_no in authority:
+            raise OrderFailed(f"{authority} gave none: no")
+        return made(self.directory, name, self.days)
+
+
+class AcmeEdge(Edge):
+    """An edge that orders certificates, with the responder of its client on a port of its own."""
+
+    def __init__(self, directory: Path, *peers: str) -> None:
+        self.challenges = free_port()
+        super().__init__(
+            directory,
+            haproxy_apps=[app(directory, host_names=[NAME, OTHER])],
+            haproxy_acme_email="ops@example.org",
+            haproxy_acme_peers=list(peers),
+            __haproxy_acme_port=self.challenges,
+            __haproxy_names=str(directory / "names"),
+            __haproxy_own_certificate=str(directory / "own.pem"),
+            __haproxy_https_map=str(directory / "https.map"),
+        )
+        (directory / "names").mkdir()
+        (directory / "https.map").touch()
+        (directory / "own.pem").write_text("".join(made(directory, "nobody.example")))
+        (directory / "acme").mkdir()
+        self.slot = Slot(str(directory / "links-blue.sock"), "blue")
+        self.authority = Authority(directory)
+        self.moment = 0.0
+
+    def renewal(self, fallback: str = "", astray: str = "") -> Renewal:
+        settings = Settings(
+            email="ops@example.org", directory="https://one.example/d", fallback_directory=fallback,
+            listen=f"127.0.0.1:{self.challenges}", certificates=str(self.directory / "names"),
+            https_map=str(self.directory / "https.map"), socket=str(self.directory / "admin.sock"),
+            state=str(self.directory / "acme"), token="x", pieces=str(self.directory),
+            metrics=str(self.directory / "metrics.prom"),
+        )  # fmt: skip
+        found = Renewal(
+            settings, self.authority, lambda name, *_: f"{name} leads to the moon" if name == astray else ""
+        )
+        real = found._now
+        found._now = lambda: real() + self.moment
+        return found
+
+    def certificate(self, name: str) -> str:
+        """What is shown to whoever asks for the name."""
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        with (
+            socket.create_connection(("127.0.0.1", self.tls_port), 5) as raw,
+            context.wrap_socket(raw, server_hostname=name) as tls,
+        ):
+            return ssl.DER_cert_to_PEM_cert(tls.getpeercert(binary_form=True) or b"")
+
+    def stored(self, name: str) -> str:
+        return file_of(self.directory / "names", name).read_text()
+
+
+@pytest.fixture
+def edge(tmp_path: Path) -> Iterator[AcmeEdge]:
+    found = AcmeEdge(tmp_path)
+    found.start()
+    wait_for(lambda: found.get("/", Host=NAME)[0].status == 200)
+    try:
+        yield found
+    finally:
+        found.stop()
+        found.slot.stop()
+
+
+def answer_on(port: int, name: str, status: int = 200) -> ThreadingHTTPServer:
+    server = ThreadingHTTPServer(("127.0.0.1", port), answering(name, status))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return server
+
+
+def test_before_the_first_certificate_http_serves_and_https_answers(edge: AcmeEdge) -> None:
+    answer, body = edge.get("/", Host=NAME)
+    assert answer.status == 200
+    assert '"x-forwarded-proto": "http"' in body
+    assert edge.certificate(NAME) in (edge.directory / "own.pem").read_text()
+    assert edge.get("/.well-known/acme-challenge/slipway", Host=NAME)[1].startswith("slipway-")
+
+
+def test_certificates_come_without_a_reload_each_for_its_name(edge: AcmeEdge) -> None:
+    assert edge.process
+    pid = edge.process.pid
+    outcome = edge.renewal().run(asked=True)
+    assert outcome.changed == [NAME, OTHER]
+    assert not outcome.problems
+    for name in (NAME, OTHER):
+        assert edge.certificate(name) in edge.stored(name)
+        assert file_of(edge.directory / "names", name).stat().st_mode & 0o777 == 0o640
+    assert edge.certificate("else.example.org") in (edge.directory / "own.pem").read_text()
+    assert edge.process.pid == pid
+    answer, _ = edge.get("/x?y=1", Host=f"{NAME}:{edge.port}")
+    assert (answer.status, answer.getheader("Location")) == (308, f"https://{NAME}:{edge.port}/x?y=1")
+    assert f'{{name="{NAME}"}} 0\n' in (edge.directory / "metrics.prom").read_text()
+    edge.restart()
+    assert edge.certificate(NAME) in edge.stored(NAME)
+    assert edge.get("/", Host=NAME)[0].status == 308, "the map is there after a restart"
+
+
+def test_hsts_is_for_names_with_a_certificate(edge: AcmeEdge) -> None:
+    def told(name: str) -> str | None:
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        connection = http.client.HTTPSConnection("127.0.0.1", edge.tls_port, timeout=10, context=context)
+        try:
+            connection.request("GET", "/", headers={"Host": name})
+            return connection.getresponse().getheader("Strict-Transport-Security")
+        finally:
+            connection.close()
+
+    assert told(NAME) is None
+    edge.renewal(astray=OTHER).run(asked=True)
+    assert told(NAME) == "max-age=31536000"
+    assert told(OTHER) is None
+
+
+def test_a_challenge_goes_to_whoever_orders_and_is_never_sent_to_https(edge: AcmeEdge) -> None:
+    path = "/.well-known/acme-challenge/token"
+    edge.renewal().run(asked=True)
+    assert edge.get(path, Host=NAME)[0].status == 503, "nobody orders"
+    server = answer_on(edge.challenges, "client")
+    try:
+        answer, body = edge.get(path, Host=NAME)
+        assert (answer.status, '"slot": "client"' in body) == (200, True)
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.mark.parametrize("orders_here_too", [False, True])
+def test_a_balancer_hands_a_challenge_to_the_one_that_ordered(tmp_path: Path, orders_here_too: bool) -> None:
+    ports = [free_port(), free_port()]
+    peers = [answer_on(ports[0], "first", 404), answer_on(ports[1], "second")]
+    edge = AcmeEdge(tmp_path, *(f"127.0.0.1:{port}" for port in ports))
+    here = answer_on(edge.challenges, "here", 404) if orders_here_too else None
+    edge.start()
+    try:
+        for _ in range(12):
+            answer, body = edge.get("/.well-known/acme-challenge/token", Host=NAME)
+            assert (answer.status, '"slot": "second"' in body) == (200, True)
+        asked = edge.get("/.well-known/acme-challenge/token", Host=NAME, X_Slipway_Challenge="1")[0]
+        assert asked.status == (404 if orders_here_too else 503), "one that was handed over goes no further"
+    finally:
+        edge.stop()
+        edge.slot.stop()
+        for server in (*peers, *([here] if here else [])):
+            server.shutdown()
+            server.server_close()
+
+
+def test_it_is_renewed_when_it_is_old_and_not_before(edge: AcmeEdge) -> None:
+    edge.renewal().run(asked=True)
+    first = edge.certificate(NAME)
+    assert edge.renewal().run().changed == []
+    edge.moment = 61 * 86400.0
+    edge.authority.days = 200
+    assert edge.renewal().run().changed == [NAME, OTHER]
+    assert edge.certificate(NAME) != first
+    assert edge.certificate(NAME) in edge.stored(NAME)
+
+
+def test_a_renewal_that_fails_takes_nothing_away_and_waits(edge: AcmeEdge) -> None:
+    edge.renewal().run(asked=True)
+    before, asked = edge.certificate(NAME), len(edge.authority.asked)
+    edge.moment, edge.authority.says_no = 61 * 86400.0, "one.example"
+    outcome = edge.renewal().run()
+    assert (outcome.changed, outcome.missing) == ([], [])
+    assert outcome.problems[0].endswith("was not renewed: https://one.example/d gave none: no")
+    assert edge.certificate(NAME) == before
+    edge.renewal().run()
+    assert len(edge.authority.asked) == asked + 2, "the second look waits"
+    edge.moment += 3700
+    assert edge.renewal(fallback="https://two.example/d").run().changed == [NAME, OTHER], "another authority gives it"
+    assert edge.authority.asked[-1] == ("https://two.example/d", OTHER)
+
+
+def test_a_name_that_leads_elsewhere_is_not_ordered_and_told(edge: AcmeEdge) -> None:
+    outcome = edge.renewal(astray=OTHER).run(asked=True)
+    assert edge.authority.asked == [("https://one.example/d", NAME)]
+    assert [entry["name"] for entry in outcome.missing] == [OTHER]
+    assert refusal(outcome).startswith(f"{OTHER} has no certificate yet: {OTHER} leads to the moon. HTTP is served ")
+    assert edge.get("/", Host=OTHER)[0].status == 200, "by HTTP, as before"
+
+
+def test_what_is_no_certificate_of_the_name_is_not_taken(edge: AcmeEdge, monkeypatch: pytest.MonkeyPatch) -> None:
+    wrong: dict[str, Any] = {"chain": made(edge.directory, OTHER), "key": made(edge.directory, NAME)}
+    for given in (wrong["chain"], (wrong["key"][0], wrong["chain"][1])):
+        monkeypatch.setattr(Authority, "__call__", lambda *_, given=given: given)
+        outcome = edge.renewal(astray=OTHER).run(asked=True)
+        assert "what came is no valid certificate of the name with its key" in outcome.problems[0]
+    assert not list((edge.directory / "names").iterdir())
+
+
+def test_a_key_that_leaked_is_replaced_at_once(edge: AcmeEdge) -> None:
+    edge.renewal().run(asked=True)
+    before = edge.certificate(NAME), edge.certificate(OTHER)
+    assert edge.renewal().run(forced=[NAME]).changed == [NAME]
+    assert edge.certificate(NAME) != before[0]
+    assert edge.certificate(OTHER) == before[1]
+
+
+def test_one_run_at_a_time_and_no_wait_without_an_end(edge: AcmeEdge) -> None:
+    with (
+        alone(edge.directory / "acme", 1),
+        pytest.raises(UnderWay, match="another run orders certificates on this host and did not end within 0 s"),
+    ):
+        edge.renewal().run(limit=0.3)
+    assert edge.authority.asked == []

@@ -1,0 +1,266 @@
+"""When a certificate is ordered, for which names, and what is told of them."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.slipway.fleet.plugins.module_utils.edge import lego
+from ansible_collections.slipway.fleet.plugins.module_utils.edge.certificates import (
+    DAY,
+    HOUR,
+    Certificate,
+    Record,
+    Settings,
+    drift,
+    due,
+    load,
+    metrics,
+    next_order,
+    of_this_edge,
+    parse,
+    read,
+    store,
+    told,
+    unwanted,
+)
+from ansible_collections.slipway.fleet.plugins.module_utils.edge.names import astray, is_here
+from ansible_collections.slipway.fleet.plugins.module_utils.host.command import Ran
+
+NOW = 1_800_000_000.0
+SAID = """notBefore=Nov 26 10:56:44 2026 GMT
+notAfter=Dec 26 10:56:44 2026 GMT
+serial=0A51EB
+issuer=C = US, O = Let's Encrypt, CN = R11
+X509v3 Subject Alternative Name:
+    DNS:shop.example.org, DNS:WWW.example.org
+"""
+
+
+def lasting(days: float, old: float, *names: str) -> Certificate:
+    begins = NOW - old * DAY
+    return Certificate(begins, begins + days * DAY, "R11", "A1", names or ("a.example",))
+
+
+def test_what_openssl_says_of_a_certificate() -> None:
+    found = parse(SAID)
+    assert (found.issuer, found.serial) == ("R11", "A51EB")
+    assert found.names == ("shop.example.org", "www.example.org")
+    assert found.ends - found.begins == 30 * DAY
+    assert parse(SAID.replace("C = US, O = Let's Encrypt, CN = R11", "O = Own")).issuer == "O = Own"
+    with pytest.raises(ValueError, match="issuer"):
+        parse("notBefore=Nov 26 10:56:44 2026 GMT\n")
+
+
+def test_a_file_that_holds_none_is_as_good_as_no_file(tmp_path: Path) -> None:
+    (tmp_path / "x.pem").write_text("nothing")
+    assert read(tmp_path / "x.pem") is None
+    assert read(tmp_path / "y.pem") is None
+
+
+@pytest.mark.parametrize(
+    ("found", "wanted"),
+    [
+        (None, True),
+        (lasting(90, 1), False),
+        (lasting(90, 59.9), False),
+        (lasting(90, 60), True),
+        (lasting(6, 3.9), False),
+        (lasting(6, 4), True),
+        (lasting(90, 91), True),
+        (lasting(90, 1, "b.example"), True),
+    ],
+)
+def test_it_is_renewed_at_two_thirds_of_its_life(found: Certificate | None, wanted: bool) -> None:
+    assert due(found, "a.example", NOW) is wanted
+
+
+def failed(*minutes_ago: float) -> Record:
+    record = Record()
+    for minutes in sorted(minutes_ago, reverse=True):
+        record = record.refused("no", NOW - minutes * 60)
+    return record
+
+
+@pytest.mark.parametrize(
+    ("record", "by_timer", "by_hand"),
+    [
+        (Record(), 0, 0),
+        (failed(30), NOW + HOUR / 2, 0),
+        (failed(200, 90), NOW + HOUR / 2, 0),
+        (failed(*range(61, 76)), NOW - 61 * 60 + DAY, 0),
+        (failed(50, 40, 30, 20), NOW - 20 * 60 + 8 * HOUR, NOW + 10 * 60),
+        (failed(70, 40, 30, 20), NOW - 20 * 60 + 8 * HOUR, 0),
+    ],
+)
+def test_orders_that_failed_are_not_repeated_too_soon(record: Record, by_timer: float, by_hand: float) -> None:
+    assert next_order(record, NOW, asked=False) == by_timer
+    assert next_order(record, NOW, asked=True) == by_hand
+
+
+def test_records_outlive_the_run_and_damage_is_none(tmp_path: Path) -> None:
+    records = {"a.example": failed(5), "b.example": Record().succeeded(lasting(90, 1), "https://a/dir", NOW)}
+    store(tmp_path, records)
+    assert load(tmp_path) == records
+    assert (tmp_path / "names.json").stat().st_mode & 0o777 == 0o600
+    (tmp_path / "names.json").write_text('{"a.example": {"ends": 1.0, "of a newer version": 2}}')
+    assert load(tmp_path) == {"a.example": Record(ends=1.0)}
+    (tmp_path / "names.json").write_text("{")
+    assert load(tmp_path) == {}
+
+
+def test_what_is_told_of_each_name(tmp_path: Path) -> None:
+    good = Record().succeeded(lasting(90, 1), "https://a/dir", NOW)
+    records = {
+        "good.example": good,
+        "late.example": good.refused("the authority is away", NOW),
+        "new.example": Record().unasked("new.example cannot be resolved"),
+        "over.example": Record().succeeded(lasting(90, 100), "https://a/dir", NOW).refused("gone", NOW),
+    }
+    entries = told(records, NOW)
+    assert [entry["days"] for entry in entries] == [89, 89, None, -10]
+    assert entries[0]["issuer"] == "R11"
+    assert entries[0]["renewed"] == "2027-01-14T08:00:00Z"
+    assert drift(entries) == [
+        "the certificate of late.example ends in 89 days and was not renewed: the authority is away",
+        "new.example has no certificate yet: new.example cannot be resolved",
+        "the certificate of over.example ended 10 days ago: gone",
+    ]
+    assert 'slipway_certificate_failures{name="late.example"} 1\n' in metrics(records)
+    assert f'slipway_certificate_ends_seconds{{name="good.example"}} {good.ends:.0f}\n' in metrics(records)
+    assert of_this_edge(tmp_path / "acme.json") == []
+    (tmp_path / "acme.json").write_text(f'{{"state": "{tmp_path}"}}')
+    store(tmp_path, records)
+    assert of_this_edge(tmp_path / "acme.json", NOW) == entries
+
+
+def made(directory: Path, name: str, days: int = 30) -> Path:
+    path = directory / f"{name}.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days",
+         str(days), "-subj", "/CN=x", "-addext", f"subjectAltName=DNS:{name}", "-keyout", str(path), "-out", str(path)],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    return path
+
+
+def test_a_certificate_that_nobody_wants_goes_when_it_has_ended(tmp_path: Path) -> None:
+    wanted, valid, over = (made(tmp_path, name) for name in ("a.example", "b.example", "c.example"))
+    found = read(wanted)
+    assert found is not None
+    assert unwanted(tmp_path, ["a.example"], found.begins + DAY) == []
+    assert unwanted(tmp_path, ["a.example", "c.example"], found.ends + HOUR) == [valid]
+    assert over.is_file()
+
+
+@pytest.mark.parametrize(
+    ("addresses", "answers", "said"),
+    [
+        (["192.0.2.1"], {}, ""),
+        (["192.0.2.2"], {}, ""),
+        (["127.0.1.1", "::1"], {}, ""),
+        (["192.0.2.3"], {"192.0.2.3": "slipway-me"}, ""),
+        (["192.0.2.1", "192.0.2.3"], {"192.0.2.3": "hello"}, "leads to 192.0.2.3, which is not this edge (something"),
+        (["192.0.2.1", "2001:db8::9"], {"2001:db8::9": "(it answers 404)"}, "leads to 2001:db8::9, which is not this"),
+        (["192.0.2.3"], {"192.0.2.3": "(Connection refused)"}, "(Connection refused), so nothing was ordered for it"),
+    ],
+)
+def test_a_name_must_lead_here_by_each_of_its_addresses(
+    addresses: list[str], answers: dict[str, str], said: str
+) -> None:
+    found = astray(
+        "a.example",
+        ["192.0.2.2"],
+        "slipway-me",
+        resolve=lambda _: addresses,
+        local=lambda address: address == "192.0.2.1",
+        ask=lambda address, _: answers[address],
+    )
+    assert said in found
+    assert bool(found) is bool(said)
+
+
+def test_a_name_that_nobody_knows_is_told() -> None:
+    def resolve(_: str) -> list[str]:
+        raise OSError(-2, "Name or service not known")
+
+    assert "a.example cannot be resolved (Name or service not known)" in astray("a.example", [], "", resolve)
+
+
+def test_the_addresses_of_this_host() -> None:
+    assert is_here("127.0.0.1")
+    assert not is_here("192.0.2.1")
+
+
+REFUSED = """2026/11/26 11:10:30 [INFO] [a.example] acme: Obtaining bundled SAN certificate
+2026/11/26 11:10:31 Could not obtain certificates:
+\terror: one or more domains had a problem:
+[a.example] acme: error: 400 :: urn:ietf:params:acme:error:connection :: Fetching http://a.example: refused, url:
+"""
+
+
+@pytest.mark.parametrize(
+    ("output", "said"),
+    [
+        (
+            REFUSED,
+            "Could not obtain certificates: error: one or more domains had a problem: [a.example] acme: error: 400",
+        ),
+        (REFUSED, "; port 80 of every address of the name must be open to the internet and lead to this edge"),
+        (REFUSED.replace("connection", "rateLimited"), "try with haproxy_acme_directory: staging"),
+        (REFUSED.replace("connection", "badCSR"), "urn:ietf:params:acme:error:badCSR"),
+        ("2026/11/26 11:10:31 Could not create client: get directory at 'https://x': dial tcp", "dial tcp"),
+        ("", "the client said nothing"),
+    ],
+)
+def test_a_refused_order_is_told_in_the_authority_s_words(output: str, said: str) -> None:
+    found = lego.words(output)
+    assert said in found
+    assert "2026/11/26" not in found
+
+
+def settings(tmp_path: Path, **more: Any) -> Settings:
+    return Settings(
+        email="ops@example.org", directory="staging", listen="127.0.0.1:402", certificates="", https_map="", socket="",
+        state=str(tmp_path), token="", pieces="", **more,
+    )  # fmt: skip
+
+
+def test_an_order_leaves_no_second_copy_of_the_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+
+    def run(argv: list[str], timeout: float, environment: dict[str, str], merge: bool) -> Ran:
+        asked.append((argv, environment))
+        kept = Path(argv[argv.index("--path") + 1]) / "certificates"
+        kept.mkdir()
+        for end in (".crt", ".key", ".json", ".issuer.crt"):
+            (kept / f"a.example{end}").write_text(f"{end}\n")
+        return Ran(tuple(argv), 0)
+
+    monkeypatch.setattr(lego.command, "run", run)
+    authorities = settings(tmp_path, fallback_directory="https://other.example/d", ca_file="/ca.pem").authorities()
+    assert authorities == ["https://acme-staging-v02.api.letsencrypt.org/directory", "https://other.example/d"]
+    given = settings(tmp_path, ca_file="/ca.pem")
+    assert lego.order(given, authorities[0], "a.example", 10) == (".crt\n", ".key\n")
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+    (argv, environment), *_ = asked
+    assert argv[-4:] == ["127.0.0.1:402", "--domains", "a.example", "run"]
+    assert environment["LEGO_CA_CERTIFICATES"] == "/ca.pem"
+
+
+def test_an_account_that_the_authority_forgot_is_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    had_account: list[bool] = []
+
+    def run(argv: list[str], *_: Any, **__: Any) -> Ran:
+        account = Path(argv[argv.index("--path") + 1]) / "accounts"
+        had_account.append(account.exists())
+        account.mkdir(exist_ok=True)
+        return Ran(tuple(argv), 1, "acme: error: 400 :: urn:ietf:params:acme:error:accountDoesNotExist :: none")
+
+    monkeypatch.setattr(lego.command, "run", run)
+    (tmp_path / "lego/ca.example-d/accounts").mkdir(parents=True)
+    with pytest.raises(lego.OrderFailed, match="accountDoesNotExist"):
+        lego.order(settings(tmp_path), "https://ca.example/d", "a.example", 10)
+    assert had_account == [True, False], "once, and no more than that"
