@@ -37,10 +37,6 @@ from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.parts import (
     Refused,
     Target,
 )
-from ansible_collections.slipway.fleet.plugins.plugin_utils.image.content import image_content
-from ansible_collections.slipway.fleet.plugins.plugin_utils.image.request import ImageRequest
-from ansible_collections.slipway.fleet.plugins.plugin_utils.package.content import package_content
-from ansible_collections.slipway.fleet.plugins.plugin_utils.package.request import PackageRequest
 from ansible_collections.slipway.fleet.plugins.plugin_utils.probe.edges import edges_of
 from ansible_collections.slipway.fleet.plugins.plugin_utils.report import document
 
@@ -139,11 +135,11 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         )
 
     def _contents(self, computed: Mapping[str, Any]) -> dict[str, Content]:
-        identity, dry = run.run_id(), self._task.check_mode
+        dry = self._task.check_mode
         makers: dict[str, Callable[[Mapping[str, Any]], Content]] = {
             "present": lambda given: contents.Present(given["reference"], given["content"]),
-            "image": lambda given: image_content(ImageRequest.of(given), identity, dry),
-            "package": lambda given: package_content(PackageRequest.of(given), dry),
+            "image": lambda given: of_image(given, dry),
+            "package": lambda given: of_package(given, dry),
         }
         try:
             return contents.shared({host: known["content"] for host, known in computed.items()}, makers)
@@ -209,6 +205,28 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         if failure and not result["wrong"]:  # hosts fail by their own names
             return {**result, "failed": True, "msg": f"{failure}; see {result['report'] or 'the table'}"}
         return result
+
+
+def of_image(given: Mapping[str, Any], dry: bool) -> Content:
+    from ansible_collections.slipway.fleet.plugins.plugin_utils.image.content import (  # noqa: PLC0415 - not for packages
+        image_content,
+    )
+    from ansible_collections.slipway.fleet.plugins.plugin_utils.image.request import (  # noqa: PLC0415 - as above
+        ImageRequest,
+    )
+
+    return image_content(ImageRequest.of(given), run.run_id(), dry)
+
+
+def of_package(given: Mapping[str, Any], dry: bool) -> Content:
+    from ansible_collections.slipway.fleet.plugins.plugin_utils.package.content import (  # noqa: PLC0415 - not for images
+        package_content,
+    )
+    from ansible_collections.slipway.fleet.plugins.plugin_utils.package.request import (  # noqa: PLC0415 - as above
+        PackageRequest,
+    )
+
+    return package_content(PackageRequest.of(given), dry)
 
 
 def secrets_in(computed: Mapping[str, Mapping[str, Any]]) -> set[str]:
