@@ -9,9 +9,9 @@ from typing import Any
 
 from ansible.plugins.action import ActionBase
 from ansible_collections.slipway.fleet.plugins.plugin_utils.controller.run import (
+    of_right_types,
     on_host,
     refuse_wrong,
-    refuse_wrong_types,
     run_id,
 )
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.parts import Unreachable
@@ -25,7 +25,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         task_vars = task_vars or {}
         options = {"controller_time": time.time(), "run": run_id(), **self._task.args}
         if specification := options.pop("specification", None):
-            refuse_wrong_types(self, specification, task_vars)
+            of_right_types(self._templar, specification, task_vars)
         for option in ("wrong", "release"):
             if name := options.pop(f"{option}_from", None):
                 options[option] = self._templar.template(task_vars[name])

@@ -10,6 +10,7 @@ from typing import Any
 
 from ansible.plugins.action import ActionBase
 from ansible_collections.slipway.fleet.plugins.plugin_utils.controller.files import rendered
+from ansible_collections.slipway.fleet.plugins.plugin_utils.controller.rendering import Renderer
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]
@@ -22,17 +23,19 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         result: dict[str, Any] = super().run(tmp, task_vars)
         options = dict(self._task.args)
         apps = options.get("apps") or []
-        files, contents = rendered(self, self._templar, options.get("files") or [], task_vars)
+        renderer = Renderer(self._templar, self._loader)
+        files, contents = rendered(renderer, options.get("files") or [], task_vars)
+
+        def texts(item: dict[str, Any], variables: Any) -> list[str]:
+            return list(rendered(renderer, [item], variables)[1].values())
+
         pieces = {}
         for app in apps:
-            (text,) = self._texts({"src": options["piece"], "dest": app["name"]}, {**task_vars, "app": app})
+            (text,) = texts({"src": options["piece"], "dest": app["name"]}, {**task_vars, "app": app})
             pieces[app["name"]] = text
         sent: dict[str, Any] = {"files": contents, "pieces": pieces}
         if options.get("edge"):
-            (sent["edge"],) = self._texts({"src": options["edge"], "dest": "edge.cfg"}, task_vars)
+            (sent["edge"],) = texts({"src": options["edge"], "dest": "edge.cfg"}, task_vars)
         arguments = {**options, "files": files, "contents": base64.b64encode(json.dumps(sent).encode()).decode()}
         result.update(self._execute_module("slipway.fleet.edge", module_args=arguments, task_vars=task_vars))
         return result
-
-    def _texts(self, item: dict[str, Any], variables: Any) -> list[str]:
-        return list(rendered(self, self._templar, [item], variables)[1].values())

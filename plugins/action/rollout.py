@@ -18,10 +18,11 @@ from ansible_collections.slipway.fleet.plugins.filter.release import release_id
 from ansible_collections.slipway.fleet.plugins.module_utils.host.errors import SlipwayError
 from ansible_collections.slipway.fleet.plugins.module_utils.host.shown import Screen
 from ansible_collections.slipway.fleet.plugins.module_utils.release.model import Gate
-from ansible_collections.slipway.fleet.plugins.plugin_utils.channel.ansible import open_hosts
+from ansible_collections.slipway.fleet.plugins.plugin_utils.channel.ansible import Play, open_hosts
 from ansible_collections.slipway.fleet.plugins.plugin_utils.channel.opening import PLACE
-from ansible_collections.slipway.fleet.plugins.plugin_utils.controller import contents, run
+from ansible_collections.slipway.fleet.plugins.plugin_utils.controller import contents, run, targets
 from ansible_collections.slipway.fleet.plugins.plugin_utils.controller.awaiting import wait_for
+from ansible_collections.slipway.fleet.plugins.plugin_utils.controller.compiling import compiled_once
 from ansible_collections.slipway.fleet.plugins.plugin_utils.controller.telling import (
     Shown,
     Telling,
@@ -34,22 +35,18 @@ from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.parts import (
     Content,
     FleetReport,
     Policy,
+    Refused,
     Target,
 )
-from ansible_collections.slipway.fleet.plugins.plugin_utils.image.content import image_content
-from ansible_collections.slipway.fleet.plugins.plugin_utils.image.request import ImageRequest
-from ansible_collections.slipway.fleet.plugins.plugin_utils.package.content import package_content
-from ansible_collections.slipway.fleet.plugins.plugin_utils.package.request import PackageRequest
 from ansible_collections.slipway.fleet.plugins.plugin_utils.probe.edges import edges_of
 from ansible_collections.slipway.fleet.plugins.plugin_utils.report import document
 
-# What slipway.fleet.target computed, under the name that role fastapi_app registers.
-COMPUTED = "fastapi_app_target_result"
 WHAT = {"deploy": "a deploy", "rollback": "a rollback", "restart": "a restart"}
 # Where the agent of a dry run is kept until the host is started anew.
 IN_MEMORY = "/run/slipway-agent"
 OPTIONS: dict[str, Any] = {
     "operation": {"type": "str", "choices": list(WHAT), "default": "deploy"},
+    "contents": {"type": "dict", "default": {}},
     "hosts": {"type": "list", "elements": "str"},
     "batches": {"type": "list", "elements": "raw", "default": [1, "25%", "100%"]},
     "reconnect": {"type": "float", "default": 60.0},
@@ -78,20 +75,21 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         self._began = run.started_at(run.main_process())
         _, options = self.validate_argument_spec(OPTIONS)
         hosts = options["hosts"] or list(task_vars["ansible_play_hosts_all"])
-        computed = {host: task_vars["hostvars"][host].get(COMPUTED) or {} for host in hosts}
+        play = Play(self, task_vars)
+        computed = self._computed(options, play, hosts, task_vars["ansible_play_hosts"])
         if wrong := refused(computed):
             result = {"changed": False, "verdict": "refused", "message": next(iter(wrong.values())), "wrong": wrong}
             return self._ended(result, options)
         directory = Path(options["directory"] or run.reports(task_vars))
-        targets = [target_of(host, known["target"]) for host, known in computed.items()]
+        wanted = [target_of(host, known["target"]) for host, known in computed.items()]
         screen = Screen(secrets_in(computed))
-        policy, wanted, telling = self._policy(options, computed), self._contents(computed), Telling(screen)
+        policy, content, telling = self._policy(options, computed), self._contents(computed), Telling(screen)
         probe = EdgeProbe(
             options["probe"],
             lambda: edges_of(
-                task_vars["hostvars"], task_vars["groups"], targets[0].place["app"], options["probe"]["urls"]
+                task_vars["hostvars"], task_vars["groups"], wanted[0].place["app"], options["probe"]["urls"]
             ),
-            asked_path(targets[0].place["gate"]),
+            asked_path(wanted[0].place["gate"]),
             directory,
             policy.check_mode,
         )
@@ -99,10 +97,10 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         async def take() -> FleetReport:
             # A dry run leaves nothing on a disk.
             place = IN_MEMORY if policy.check_mode else PLACE
-            opened = {name: Shown(host) for name, host in open_hosts(self, task_vars, hosts, place=place).items()}
+            opened = {name: Shown(host) for name, host in open_hosts(play, hosts, place=place).items()}
             try:
                 return await coordinator.run(
-                    policy, targets, opened, wanted, release_id, telling, Time(), probe,
+                    policy, wanted, opened, content, release_id, telling, Time(), probe,
                     pending_in(options["migrations"]),
                 )  # fmt: skip
             finally:
@@ -110,7 +108,22 @@ class ActionModule(ActionBase):  # type: ignore[misc]
 
         report = screened(wait_for(take(), run.main()), screen)
         failure = screen.text(probe.failure())
-        return self._ended(self._told(report, policy, targets[0], telling, probe, directory, failure), options, failure)
+        return self._ended(self._told(report, policy, wanted[0], telling, probe, directory, failure), options, failure)
+
+    def _computed(
+        self, options: Mapping[str, Any], play: Play, hosts: Sequence[str], active: Sequence[str]
+    ) -> dict[str, dict[str, Any]]:
+        """For each host what it is to serve, or what is wrong; nothing for one that failed in an earlier task."""
+        asked = targets.NEW if options["operation"] == "deploy" else targets.PRESENT
+        made = targets.Targets(self._templar, self._loader, asked, options["contents"])
+        found: dict[str, dict[str, Any]] = {host: {} for host in hosts}
+        with compiled_once():
+            for host in (host for host in hosts if host in active):
+                try:
+                    found[host] = made.of(play.variables(host))
+                except Refused as error:
+                    found[host] = {"wrong": [str(error)]}
+        return found
 
     def _policy(self, options: Mapping[str, Any], computed: Mapping[str, Any]) -> Policy:
         operation = options["operation"]
@@ -125,11 +138,11 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         )
 
     def _contents(self, computed: Mapping[str, Any]) -> dict[str, Content]:
-        identity, dry = run.run_id(), self._task.check_mode
+        dry = self._task.check_mode
         makers: dict[str, Callable[[Mapping[str, Any]], Content]] = {
             "present": lambda given: contents.Present(given["reference"], given["content"]),
-            "image": lambda given: image_content(ImageRequest.of(given), identity, dry),
-            "package": lambda given: package_content(PackageRequest.of(given), dry),
+            "image": lambda given: of_image(given, dry),
+            "package": lambda given: of_package(given, dry),
         }
         try:
             return contents.shared({host: known["content"] for host, known in computed.items()}, makers)
@@ -197,6 +210,28 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         return result
 
 
+def of_image(given: Mapping[str, Any], dry: bool) -> Content:
+    from ansible_collections.slipway.fleet.plugins.plugin_utils.image.content import (  # noqa: PLC0415 - not for packages
+        image_content,
+    )
+    from ansible_collections.slipway.fleet.plugins.plugin_utils.image.request import (  # noqa: PLC0415 - as above
+        ImageRequest,
+    )
+
+    return image_content(ImageRequest.of(given), run.run_id(), dry)
+
+
+def of_package(given: Mapping[str, Any], dry: bool) -> Content:
+    from ansible_collections.slipway.fleet.plugins.plugin_utils.package.content import (  # noqa: PLC0415 - not for images
+        package_content,
+    )
+    from ansible_collections.slipway.fleet.plugins.plugin_utils.package.request import (  # noqa: PLC0415 - as above
+        PackageRequest,
+    )
+
+    return package_content(PackageRequest.of(given), dry)
+
+
 def secrets_in(computed: Mapping[str, Mapping[str, Any]]) -> set[str]:
     """The secrets of the app and of the registry, as the hosts are to get them; none of a release that is there."""
     found: set[str] = set()
@@ -246,7 +281,7 @@ def evidence_of(row: Mapping[str, Any]) -> str:
 
 
 def target_of(host: str, known: Mapping[str, Any]) -> Target:
-    """What slipway.fleet.target computed, as the coordinator takes it."""
+    """What was computed of a host, as the coordinator takes it."""
     names = {field.name for field in fields(Target)}
     return Target(host=host, **{name: value for name, value in known.items() if name in names})
 
@@ -279,5 +314,5 @@ def refused(computed: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
         if known.get("wrong"):
             found[host] = f"Nothing was changed. {' '.join(known['wrong'])}"
         elif "target" not in known:
-            found[host] = f"Nothing was changed; what {host} is to serve could not be computed, see its error above"
+            found[host] = f"Nothing was changed; {host} failed in an earlier task of this play, see its error above"
     return found

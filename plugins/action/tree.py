@@ -10,6 +10,7 @@ from typing import Any
 
 from ansible.plugins.action import ActionBase
 from ansible_collections.slipway.fleet.plugins.plugin_utils.controller.files import rendered
+from ansible_collections.slipway.fleet.plugins.plugin_utils.controller.rendering import Renderer
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]
@@ -21,7 +22,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
     def run(self, tmp: Any = None, task_vars: Any = None) -> dict[str, Any]:
         result: dict[str, Any] = super().run(tmp, task_vars)
         self.validate_argument_spec({"files": {"type": "list", "required": True}})
-        files, contents = rendered(self, self._templar, self._task.args["files"], task_vars)
+        files, contents = rendered(Renderer(self._templar, self._loader), self._task.args["files"], task_vars)
         arguments = {"files": files, "contents": base64.b64encode(json.dumps(contents).encode()).decode()}
         result.update(self._execute_module("slipway.fleet.tree", module_args=arguments, task_vars=task_vars))
         return result

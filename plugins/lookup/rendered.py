@@ -28,7 +28,7 @@ from typing import Any
 
 from ansible.errors import AnsibleLookupError
 from ansible.plugins.lookup import LookupBase
-from ansible_collections.slipway.fleet.plugins.plugin_utils.controller.rendering import render
+from ansible_collections.slipway.fleet.plugins.plugin_utils.controller.rendering import Renderer
 
 
 class LookupModule(LookupBase):  # type: ignore[misc]
@@ -36,7 +36,8 @@ class LookupModule(LookupBase):  # type: ignore[misc]
 
     def run(self, terms: list[str], variables: Any = None, **kwargs: Any) -> list[str]:
         self.set_options(var_options=variables, direct=kwargs)
-        return [render(self._templar, self._loader, self._source(term, variables), variables) for term in terms]
+        renderer = Renderer(self._templar, self._loader)
+        return [renderer.text(self._source(term, variables), variables) for term in terms]
 
     def _source(self, term: str, variables: Any) -> str:
         source = self.find_file_in_search_path(variables, "templates", term)

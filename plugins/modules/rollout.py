@@ -9,10 +9,13 @@ DOCUMENTATION = r"""
 module: rollout
 short_description: Take a fleet to one release as one transaction
 description:
-  - Afterwards every host serves what M(slipway.fleet.target) computed for it, or each serves what it served before.
+  - Afterwards every host serves what its variables for role fastapi_app say, or each serves what it served before.
   - Runs once for all hosts of the play, on the controller. It looks at every host, holds the app on those that are to
     be changed, has the image or package, stages and checks the release there, migrates once, and goes over the hosts
     in batches. When a host fails, those that had switched go back. Hosts that serve the release already are left alone.
+  - What a host is to serve is computed first, from the variables and templates of role fastapi_app; where a host has a
+    value that cannot be used, nobody is asked and nothing is changed. The role's variables must be there, by
+    C(import_role) with C(tasks_from=variables).
   - It speaks to every host over one channel, made with the connection and the become settings of the inventory.
   - Shows a line for each host, a table at the end, and writes a report. In check mode it shows the plan and changes
     nothing.
@@ -25,6 +28,12 @@ options:
     type: str
     choices: [deploy, rollback, restart]
     default: deploy
+  contents:
+    description:
+      - Where V(image) and V(package) come from, each with the name of the variable that has the C(request) and, where
+        there is one, of the one that has what is C(wrong) with it. Without it they are on the host already.
+    type: dict
+    default: {}
   hosts:
     description:
       - Hosts to take there, without it all of the play. With it a host that does not get there fails the task.

@@ -37,13 +37,14 @@ from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.parts import R
 BEGINNING = 30.0
 # The first of these is what supported systems have; the shell of the host looks.
 ANY_PYTHON = '"$(command -v /usr/bin/python3 || command -v python3 || echo python3)"'
+# What TaskExecutor adds to the variables of a task's host, the same for all hosts.
+OF_THE_TASK = ("hostvars", "ansible_search_path")
 TTY = b"-tt"
 NO_TTY = b"-T"
 
 
 def open_hosts(
-    action: ActionBase,
-    task_vars: Mapping[str, Any],
+    play: Play,
     hosts: Sequence[str],
     patience: Patience | None = None,
     place: str = PLACE,
@@ -58,15 +59,15 @@ def open_hosts(
         patience=patience or Patience(),
         place=place,
     )
-    play = _Play(action, task_vars)
     return {name: AgentHost(name, lambda name=name: play.access(name), settings) for name in hosts}  # type: ignore[misc]
 
 
-class _Play:
-    """What the hosts of a play have in common."""
+class Play:
+    """What the hosts of a play have in common, and the variables of each."""
 
     def __init__(self, action: ActionBase, task_vars: Mapping[str, Any]) -> None:
         self._action, self._task_vars = action, task_vars
+        self._known: dict[str, dict[str, Any]] = {}
         # A task that is delegated would take all hosts for the one that it is delegated to.
         self._task = action._task.copy(exclude_parent=True, exclude_tasks=True)
         self._task._parent = action._task._parent
@@ -82,7 +83,7 @@ class _Play:
     def access(self, name: str) -> Access:
         """How to reach a host. Raises Refused where its variables do not say that."""
         try:
-            variables = self._variables(name)
+            variables = self.variables(name)
             templar = self._action._templar.copy_with_new_env(available_variables=variables)
             return Access(
                 way=way(self._connection(name, variables, templar), lambda: self._connection(name, variables, templar)),
@@ -92,8 +93,13 @@ class _Play:
         except AnsibleError as error:
             raise Refused(f"no way to this host: {plain(str(error).encode())}") from error
 
+    def variables(self, name: str) -> dict[str, Any]:
+        """The variables that the task has on a host, put together once. Raises Refused where it is not to be found."""
+        if name not in self._known:
+            self._known[name] = self._variables(name)
+        return self._known[name]
+
     def _variables(self, name: str) -> dict[str, Any]:
-        """The variables that a task of this play has on a host."""
         if name == self._task_vars.get("inventory_hostname"):
             return dict(self._task_vars)
         host = self._task_vars["hostvars"]._inventory.get_host(name)
@@ -102,7 +108,7 @@ class _Play:
         found: dict[str, Any] = self._variable_manager.get_vars(
             play=self._task._parent._play, host=host, task=self._task, include_hostvars=False
         )
-        return found | {"hostvars": self._task_vars["hostvars"]}
+        return found | {name: self._task_vars[name] for name in OF_THE_TASK if name in self._task_vars}
 
     def _connection(self, name: str, variables: dict[str, Any], templar: Any) -> ConnectionBase:
         """The connection plugin, set up as TaskExecutor does before the first attempt of a task."""

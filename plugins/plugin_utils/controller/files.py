@@ -8,15 +8,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ansible.errors import AnsibleActionFail, AnsibleError, AnsibleFileNotFound, AnsibleUndefinedVariable
-from ansible.plugins.action import ActionBase
-from ansible_collections.slipway.fleet.plugins.plugin_utils.controller.rendering import render
+from ansible_collections.slipway.fleet.plugins.plugin_utils.controller.rendering import Renderer
 
 # Options of an item that do not leave the controller: what they stand for travels apart.
 RENDERED = ("src", "content")
 
 
 def rendered(
-    action: ActionBase, templar: Any, items: Sequence[Any], variables: Mapping[str, Any]
+    renderer: Renderer, items: Sequence[Any], variables: Mapping[str, Any]
 ) -> tuple[list[dict[str, Any]], dict[str, str]]:
     """The items without their contents, and the text of each that has one by its position.
 
@@ -29,7 +28,7 @@ def rendered(
         if not isinstance(options, Mapping):
             raise AnsibleActionFail(f"{where} must be a dictionary with dest")
         where = f"{where} ({options.get('dest')})"
-        content = _content(action, templar, where, options, variables)
+        content = _content(renderer, where, options, variables)
         if content is not None:
             contents[str(position)] = content
         files.append(_sent(where, options))
@@ -43,9 +42,7 @@ def _sent(where: str, options: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in options.items() if name not in kept}
 
 
-def _content(
-    action: ActionBase, templar: Any, where: str, options: Mapping[str, Any], variables: Mapping[str, Any]
-) -> str | None:
+def _content(renderer: Renderer, where: str, options: Mapping[str, Any], variables: Mapping[str, Any]) -> str | None:
     if "src" in options and "content" in options:
         raise AnsibleActionFail(f"{where}: src and content exclude each other")
     if "content" in options:
@@ -53,9 +50,9 @@ def _content(
     if "src" not in options or options.get("state") == "link":
         return None
     try:
-        source = action._find_needle("templates", options["src"])
+        source = renderer.found(options["src"], variables)
         more = {"template_path": options["src"], "template_destpath": options.get("dest")}
-        return _text(where, options["src"], render(templar, action._loader, source, variables, **more))
+        return _text(where, options["src"], renderer.text(source, variables, **more))
     except AnsibleError as error:
         if options.get("secret") and not isinstance(error, (AnsibleFileNotFound, AnsibleUndefinedVariable)):
             reason = "the reason is not shown, because the file is a secret"

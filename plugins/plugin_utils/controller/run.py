@@ -11,7 +11,7 @@ import os
 import shlex
 import socket
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePath
 from typing import Any
@@ -26,6 +26,8 @@ from ansible_collections.slipway.fleet.plugins.module_utils.release.lease import
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.parts import Unreachable
 from ansible_collections.slipway.fleet.plugins.plugin_utils.probe.client import alive, started
 
+# libyaml's, where it is there, is ten times faster.
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 # Links to the job that runs this, as the CI systems name it.
 CI_JOBS = ("CI_JOB_URL", "BUILD_URL", "CIRCLE_BUILD_URL")
 GITHUB = ("SERVER_URL", "REPOSITORY", "RUN_ID")
@@ -130,22 +132,29 @@ def sent(action: ActionBase, file: Path) -> Iterator[str]:
 @functools.lru_cache(maxsize=8)
 def argument_spec(file: str, entry: str = "main") -> dict[str, Any]:
     """What a role's meta/argument_specs.yml says of the variables of an entry point."""
-    said = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
+    said = yaml.load(Path(file).read_text(encoding="utf-8"), LOADER)  # noqa: S506 - either of the two is safe
     options: dict[str, Any] = said["argument_specs"][entry]["options"]
     return options
 
 
-def refuse_wrong_types(action: ActionBase, specification: str, task_vars: dict[str, Any]) -> None:
-    """Raise AnsibleActionFail for variables that are not as a role's argument specification says.
+@functools.lru_cache(maxsize=8)
+def _validator(specification: str) -> ArgumentSpecValidator:
+    return ArgumentSpecValidator(argument_spec(specification))
+
+
+def of_right_types(templar: Any, specification: str, variables: Mapping[str, Any]) -> dict[str, Any]:
+    """A role's inputs, rendered. Raises AnsibleActionFail for those that are not as its specification says.
 
     As ansible.builtin.validate_argument_spec does, which costs every host of the fleet a process of its own on the
     controller and as much again to copy the specification.
     """
-    options = argument_spec(os.path.realpath(specification))
-    given = action._templar.template({name: task_vars[name] for name in options if name in task_vars})
-    broken = ArgumentSpecValidator(options).validate(given, validate_role_argument_spec=True).error_messages
+    specification = os.path.realpath(specification)
+    options = argument_spec(specification)
+    given: dict[str, Any] = templar.template({name: variables[name] for name in options if name in variables})
+    broken = _validator(specification).validate(given, validate_role_argument_spec=True).error_messages
     if broken:
         raise AnsibleActionFail(f"Validation of arguments failed: {'; '.join(broken)}")
+    return given
 
 
 def refuse_wrong(options: dict[str, Any], role: str = "", types: dict[str, Any] | None = None) -> None:

@@ -10,12 +10,11 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import yaml
+from ansible_collections.slipway.fleet.plugins.plugin_utils.controller.run import LOADER
 
 COLLECTION = Path(__file__).resolve().parents[3]
 # How alike two names must be, as difflib counts; users may have variables of their own that begin like ours.
 ALIKE = 0.88
-# libyaml's, where it is there, is ten times faster.
-LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _OF_PLAYBOOKS = re.compile(r"\bslipway_[a-z_]+\b")
 
 

@@ -34,8 +34,8 @@ ASKED = {"operation": "inspect", "root": "/", "python": sys.executable}
 class ActionModule(ActionBase):
     def run(self, tmp=None, task_vars=None):
         names, place = task_vars["ansible_play_hosts_all"], self._task.args["place"]
-        hosts = ways.open_hosts(self, task_vars, names, place=place)
-        play = ways._Play(self, task_vars)
+        play = ways.Play(self, task_vars)
+        hosts = ways.open_hosts(play, names, place=place)
 
         async def ask(name):
             host = hosts[name]

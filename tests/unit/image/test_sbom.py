@@ -15,6 +15,7 @@ from ansible_collections.slipway.fleet.plugins.module_utils.image.local import I
 from ansible_collections.slipway.fleet.plugins.plugin_utils.image import sbom as image_sbom
 from ansible_collections.slipway.fleet.plugins.plugin_utils.image.layers import LayerCache
 from ansible_collections.slipway.fleet.plugins.plugin_utils.image.request import ImageRequest
+from ansible_collections.slipway.fleet.plugins.plugin_utils.sbom import components
 from ansible_collections.slipway.fleet.plugins.plugin_utils.sbom import document as sbom
 
 IMAGE = "sha256:" + "ab" * 32
@@ -176,6 +177,6 @@ def test_no_docker_here_is_no_reason_to_have_none(monkeypatch: pytest.MonkeyPatc
 
 
 def test_what_is_in_the_way_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sbom, "AVAILABLE", False)
+    monkeypatch.setattr(components, "AVAILABLE", False)
     with pytest.raises(image_sbom.ERRORS, match="install it there with pip"):
         of(Source(), Host(whole()))
