@@ -19,10 +19,28 @@ options:
   root: {description: Directory of the app on the host., type: path, required: true}
   source: {description: Directory with the code on the controller; not needed with V(inspect)., type: path}
   files:
-    description: Files and directories below O(source) that the app sees below C(/srv).
+    description: Files and directories below O(source) that the app sees below C(/srv); empty for those of usual names.
     type: list
     elements: str
-  lock: {description: Lock below O(source); pip's requirements with a version and hashes for each., type: str}
+    default: []
+  lock:
+    description:
+      - Lock below O(source), C(uv.lock), C(poetry.lock) or pip's requirements with a version and hashes for each; empty
+        for the one that is found. Those of uv and Poetry are exported by the tool that wrote them, on the controller.
+    type: str
+    default: ""
+  extras:
+    description: Extras of the project that its lock is to bring, too, for C(uv.lock) and C(poetry.lock).
+    type: list
+    elements: str
+    default: []
+  project:
+    description:
+      - Whether the project itself is installed, from a wheel that the controller builds of O(files) and what
+        C(pyproject.toml) names. V(found) is where that has a build system, and uv or Poetry are not told otherwise.
+    type: str
+    choices: [found, installed, left_out]
+    default: found
   python: {description: Python on the host., type: path, default: /usr/bin/python3}
   wheels: {description: Directory on the controller with wheels of one's own that no index has., type: path}
   ca_file: {description: CA bundle on the controller for an index behind an inspecting proxy., type: path}

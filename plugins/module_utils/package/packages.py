@@ -122,12 +122,16 @@ class Packages:
         content = self._unpack(archive, place)
         for directory in (self.packages, self.wheels, place, place / "srv"):
             directory.chmod(0o755)
-        twin = self._twin(place, target, content["wheels"])
+        project = str(content.get("project") or "")
+        twin = self._twin(place, target, content["wheels"], _distribution(project))
         if not (twin and _linked(twin / "venv", place / "venv")):
             self._make_environment(place, python, content["wheels"])
+        if project:
+            self._install_project(place, project)
         compiled = [str(place / "venv/bin/python"), "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash"]
         _run([*compiled, str(place / "srv")])
         mark = {"key": key, "python": target.short, "wheels": sorted(content["wheels"])}
+        mark["project"] = _distribution(project)
         write_durably(place / _MARK, json.dumps(mark) + "\n")
 
     def remove(self, keys: list[str]) -> None:
@@ -139,11 +143,12 @@ class Packages:
         for wheel in set(self.wheels_here()) - needed:
             shutil.rmtree(self.wheels / wheel, ignore_errors=True)
 
-    def _twin(self, place: Path, target: Target, wheels: list[str]) -> Optional[Path]:
+    def _twin(self, place: Path, target: Target, wheels: list[str], project: str) -> Optional[Path]:
         """A whole package with the same environment: that of the release before, where only the code has changed."""
         for path in sorted(self.packages.glob(f"*/{_MARK}")):
             mark = read_json(path)
-            same = mark and (mark["python"], mark["wheels"]) == (target.short, sorted(wheels))
+            wanted = (target.short, sorted(wheels), project)
+            same = mark and (mark["python"], mark["wheels"], mark.get("project", "")) == wanted
             if same and filecmp.cmp(path.with_name(_REQUIREMENTS), place / _REQUIREMENTS, shallow=False):
                 return path.parent
         return None
@@ -185,14 +190,28 @@ class Packages:
             raise PackageError(f"{len(absent)} wheels were neither here nor sent; deploy again")
         _run([python, "-m", "venv", "--without-pip", str(place / "venv")])
         links = [part for digest in wheels for part in ("--find-links", str(self.wheels / digest))]
-        _run(
-            [
-                *(str(place / "venv/bin/python"), f"{_pip(place)}/pip", "install", "--quiet", "--no-index", *links),
-                *("--require-hashes", "--no-deps", "--only-binary", ":all:", "--compile", "--no-cache-dir"),
-                *("--disable-pip-version-check", "--root-user-action", "ignore"),
-                *("--requirement", str(place / _REQUIREMENTS)),
-            ]
-        )
+        _install(place, [*links, "--require-hashes", "--requirement", str(place / _REQUIREMENTS)])
+
+    def _install_project(self, place: Path, wheel: str) -> None:
+        """The app's own wheel, over that of the package whose environment was taken, if it was."""
+        _install(place, ["--force-reinstall", str(place / "project" / wheel)])
+        shutil.rmtree(place / "project")
+
+
+def _install(place: Path, words: list[str]) -> None:
+    """Have the pip of the host install into the environment of a package, from wheels that are there."""
+    _run(
+        [
+            *(str(place / "venv/bin/python"), f"{_pip(place)}/pip", "install", "--quiet", "--no-index", "--no-deps"),
+            *("--only-binary", ":all:", "--compile", "--no-cache-dir", "--disable-pip-version-check"),
+            *("--root-user-action", "ignore", *words),
+        ]
+    )
+
+
+def _distribution(wheel: str) -> str:
+    """The name of what a wheel installs, from the name of its file; empty for none."""
+    return wheel.partition("-")[0]
 
 
 def _pip(place: Path) -> Path:
