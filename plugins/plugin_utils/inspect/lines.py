@@ -93,7 +93,7 @@ def _where_it_differs(found: Found) -> list[tuple[str, object, str]]:
         rows.append(("fastapi_app_memory_mib", memory, f"{seen.memory_mib} MiB at rest; a host needs it twice"))
     if trial.proto != "http":
         rows.append(("fastapi_app_edge_scheme", trial.proto, "it sends everybody there who does not come by TLS"))
-    if seen.seconds > _SLOW_START:
+    if found.health and seen.seconds > _SLOW_START:
         rows.append(
             ("fastapi_app_gate_deadline", int(seen.seconds * 3), f"its start took {seen.seconds:.0f} s without load")
         )

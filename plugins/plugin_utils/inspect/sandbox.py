@@ -39,6 +39,7 @@ _REST = 3.0
 _ELSEWHERE = 4
 _MIB = {"B": 1 / (1 << 20), "KiB": 1 / 1024, "MiB": 1.0, "GiB": 1024.0}
 _PYTHONS = ("python3", "python", "/usr/bin/python3", "/usr/local/bin/python3")
+_NOT_STARTED = 126  # as a shell says it
 _TEMPORARY = "/tmp"  # noqa: S108 - of a container
 # What changes in any container, and nobody's files.
 _NOT_WRITTEN = (_TEMPORARY, "/run", "/proc", "/dev", "/sys", "/root", "/etc/resolv.conf", "/etc/hosts", "/etc/hostname")
@@ -106,8 +107,14 @@ class Sandbox:
 
     def look(self, trial: Trial, about: Shipped, deadline: float) -> Seen:
         """Run a trial until it answers, ends, or `deadline` seconds are over; nothing of it is left."""
-        with self._started(trial) as (container, began):
+        with self._created(trial) as container:
+            began = time.monotonic()
+            try:
+                docker("start", container)
+            except ImageError as error:  # its program cannot be started, for its user or at all
+                return Seen(running=False, exit_code=_NOT_STARTED, log=str(error))
             seen, counted = self._look(container, trial, began, ()), 0
+            looked = time.monotonic()
             while seen.running and time.monotonic() - began < deadline:
                 if door_of(trial, seen, self.limits.socket):
                     asked = self._look(container, trial, began, candidates(about))
@@ -116,7 +123,9 @@ class Sandbox:
                 counted = counted + 1 if port_of(seen) or loopback_port(seen) else 0
                 if counted >= _ELSEWHERE and not door_of(trial, seen, self.limits.socket):
                     break
-                time.sleep(_INTERVAL)
+                # A look takes a processor from the app that starts: no more than half of the time.
+                time.sleep(max(_INTERVAL, time.monotonic() - looked))
+                looked = time.monotonic()
                 seen = self._look(container, trial, began, ())
             return seen
 
@@ -130,12 +139,10 @@ class Sandbox:
         return replace(again, seconds=seen.seconds, memory_mib=mebibytes(used), written=written)
 
     @contextmanager
-    def _started(self, trial: Trial) -> Iterator[tuple[str, float]]:
+    def _created(self, trial: Trial) -> Iterator[str]:
         container = docker("create", *self._arguments(trial), self.image).strip()
         try:
-            began = time.monotonic()
-            docker("start", container)
-            yield container, began
+            yield container
         finally:
             docker("rm", "--force", "--volumes", container)
 

@@ -34,7 +34,7 @@ _MISSED = (
     re.compile(r"(?P<name>[A-Z][A-Z0-9_]{2,80}) not found\. Declare it as envvar"),
 )  # fmt: skip
 _READ_ONLY = re.compile(r"Read-only file system:? ?['\"]?(?P<path>/?[^\s'\"]*)")
-_DENIED = re.compile(r"Permission denied:? ?['\"]?(?P<path>/?[^\s'\"]*)")
+_DENIED = re.compile(r"(?:stat (?P<stat>/\S+): )?permission denied:? ?['\"]?(?P<path>/?[^\s'\"]*)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -180,4 +180,4 @@ def read_only(log: str) -> list[str]:
 
 def denied(log: str) -> list[str]:
     """Paths that its user may not use."""
-    return sorted({match["path"] for match in _DENIED.finditer(log)})
+    return sorted({match["stat"] or match["path"] for match in _DENIED.finditer(log)})

@@ -23,7 +23,13 @@ from ansible_collections.slipway.fleet.plugins.plugin_utils.inspect import inspe
 from ansible_collections.slipway.fleet.plugins.plugin_utils.inspect.inside import PROGRAM
 from ansible_collections.slipway.fleet.plugins.plugin_utils.inspect.inspection import MOST_TRIALS, app_name, search
 from ansible_collections.slipway.fleet.plugins.plugin_utils.inspect.sandbox import Limits, Sandbox, mebibytes
-from ansible_collections.slipway.fleet.plugins.plugin_utils.inspect.trial import Answer, Seen, Shipped, Trial
+from ansible_collections.slipway.fleet.plugins.plugin_utils.inspect.trial import (
+    Answer,
+    Seen,
+    Shipped,
+    Trial,
+    next_trial,
+)
 
 TEMPLATE = Path(__file__).resolve().parents[3] / "roles/fastapi_app/templates/compose.yaml.j2"
 SOCKET = "/run/slipway/inspect/blue/app.sock"
@@ -183,6 +189,22 @@ def test_an_image_without_a_python_is_named(monkeypatch: pytest.MonkeyPatch) -> 
     docker = Docker('exec: "python3": executable file not found in $PATH')
     with pytest.raises(ImageError, match="shop:1 has no Python on its path .*write the lines by hand"):
         looked(docker, USUAL, monkeypatch)
+    assert docker.calls[-1] == "rm --force --volumes c0ffee"
+
+
+def test_a_program_that_its_user_may_not_start_is_tried_as_the_images_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = 'exec: "/home/shop/entrypoint.sh": stat /home/shop/entrypoint.sh: permission denied: unknown'
+
+    class Refusing(Docker):
+        def docker(self, *words: str, **options: object) -> str:
+            if words[0] == "start":
+                raise ImageError(said)
+            return super().docker(*words, **options)
+
+    docker = Refusing({})
+    seen = looked(docker, USUAL, monkeypatch)
+    assert seen == Seen(running=False, exit_code=126, log=said)
+    assert next_trial(USUAL, seen, Shipped(user="shop", uid=1000), SOCKET) == replace(USUAL, uid=1000)
     assert docker.calls[-1] == "rm --force --volumes c0ffee"
 
 

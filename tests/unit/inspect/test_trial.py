@@ -105,6 +105,7 @@ def test_variables_that_it_misses_are_found_in_its_log(log: str, given: dict[str
 
 def test_paths_that_it_may_not_use_are_named() -> None:
     assert read_only("OSError: [Errno 30] Read-only file system: '/app/data/db.sqlite'") == ["/app/data/db.sqlite"]
+    assert denied('exec: "x": stat /home/shop/x: permission denied: unknown') == ["/home/shop/x"]
     assert denied("[Errno 13] Permission denied: '/home/shop/entrypoint.sh'") == ["/home/shop/entrypoint.sh"]
 
 
