@@ -41,7 +41,10 @@ options:
     type: str
     choices: [found, installed, left_out]
     default: found
-  python: {description: Python on the host., type: path, default: /usr/bin/python3}
+  python:
+    description: Python on the host, by its path or by the version of one that V(python) brought.
+    type: str
+    default: /usr/bin/python3
   wheels: {description: Directory on the controller with wheels of one's own that no index has., type: path}
   ca_file: {description: CA bundle on the controller for an index behind an inspecting proxy., type: path}
   bundle: {description: A bundle on the controller that has the wheels; then no index is asked., type: path}
@@ -49,9 +52,9 @@ options:
   operation:
     description:
       - V(put) has the package on the host, V(identify) only tells its content and asks no host, V(inspect) only looks
-        whether the host's Python suits.
+        whether the host's Python suits, V(python) has one of uv's on the host where O(python) is a version.
     type: str
-    choices: [put, identify, inspect]
+    choices: [put, identify, inspect, python]
     default: put
 author: [Slipway contributors]
 attributes:

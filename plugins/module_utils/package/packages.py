@@ -3,6 +3,7 @@
     /opt/slipway/<app>/packages/<key>/srv     the code, seen by the app as /srv
     /opt/slipway/<app>/packages/<key>/venv    what the lock names, bytecode compiled
     /opt/slipway/<app>/wheels/<sha256>/       wheels, so that none is sent twice
+    /usr/local/lib/slipway/python/<version>   Pythons that the controller brought, for all apps
 
 All of it belongs to root, and the app cannot write to it. Releases that differ in configuration only share a package.
 """
@@ -31,6 +32,7 @@ _MARK = "package.json"
 _REQUIREMENTS = "requirements.txt"
 # Where pip lies for virtual environments: Debian's python3-pip-whl, and the copy inside ensurepip elsewhere.
 _PIP_WHEELS = ("/usr/share/python-wheels/pip-*.whl", "/usr/lib/python3*/ensurepip/_bundled/pip-*.whl")
+PYTHONS = Path("/usr/local/lib/slipway/python")
 _DESCRIBE = """
 import json, platform, sys
 try:
@@ -69,8 +71,31 @@ class Target:
         return asdict(self)
 
 
+def interpreter(python: str) -> str:
+    """The path of a Python that is named by its path, or by the version of one that the controller brought."""
+    return python if "/" in python else str(PYTHONS / python / "bin/python3")
+
+
+def keep_python(archive: Path, version: str) -> str:
+    """Put a Python in place that the controller sent, whole or not at all; returns its exact version."""
+    part, place = PYTHONS / f".{version}.part", PYTHONS / version
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    with tarfile.open(archive) as tar:
+        tar.extractall(part)  # noqa: S202 - made by the controller, and sent over the connection that has root here
+    try:
+        found = target_of(str(part / "bin/python3"))
+    except PackageError:
+        shutil.rmtree(part, ignore_errors=True)
+        raise
+    shutil.rmtree(place, ignore_errors=True)
+    part.rename(place)
+    return found.version
+
+
 def target_of(python: str) -> Target:
     """What the host's Python is. Raises PackageError that names what does not suit."""
+    python = interpreter(python)
     try:
         ran = command.run([python, "-c", _DESCRIBE], 30.0)
     except command.CommandError:
@@ -188,7 +213,7 @@ class Packages:
         absent = sorted(set(wheels) - set(self.wheels_here()))
         if absent:
             raise PackageError(f"{len(absent)} wheels were neither here nor sent; deploy again")
-        _run([python, "-m", "venv", "--without-pip", str(place / "venv")])
+        _run([interpreter(python), "-m", "venv", "--without-pip", str(place / "venv")])
         links = [part for digest in wheels for part in ("--find-links", str(self.wheels / digest))]
         _install(place, [*links, "--require-hashes", "--requirement", str(place / _REQUIREMENTS)])
 

@@ -126,8 +126,7 @@ class Lock:
 
     def _exported(self, tool: Tool) -> str:
         """The requirements that it holds, as its tool writes them; nothing is changed in the project."""
-        beside = str(Path(sys.executable).parent)
-        program = shutil.which(tool.name, path=os.pathsep.join([beside, os.environ.get("PATH", os.defpath)]))
+        program = program_named(tool.name)
         if not program:
             raise PackageError(
                 f"{self.path} is read by {tool.name}, which the controller has not; install it there "
@@ -164,6 +163,12 @@ class Lock:
                 "there (`pipx inject poetry poetry-plugin-export`, or `poetry self add poetry-plugin-export`)"
             )
         return f"{tool.name} could not export {self.path}: {said[-1500:]}"
+
+
+def program_named(name: str) -> str | None:
+    """The path of a program of the controller, beside the Python that runs Ansible or on PATH; None without one."""
+    beside = str(Path(sys.executable).parent)
+    return shutil.which(name, path=os.pathsep.join([beside, os.environ.get("PATH", os.defpath)]))
 
 
 def parse_lock(text: str, name: Path) -> list[Pin]:

@@ -102,7 +102,8 @@ class PackageSource:
         if wanted and not SpecifierSet(wanted).contains(target.version, prereleases=True):
             raise PackageError(
                 f"{self.project.path} asks for Python {wanted}, and {python} of the hosts is {target.version}; name "
-                "another one that they have with fastapi_package_python, or take a distribution that has it"
+                "another one that they have with fastapi_package_python, or one that uv has by its version "
+                '(fastapi_package_python: "3.13"), and run the provision playbook'
             )
 
     def requirements(self, target: Target) -> str:
