@@ -12,10 +12,11 @@ from ansible_collections.slipway.fleet.plugins.module_utils.package.packages imp
 from ansible_collections.slipway.fleet.plugins.plugin_utils.controller.module_link import ModuleLink
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.parts import Refused
 from ansible_collections.slipway.fleet.plugins.plugin_utils.package.put import PackageWay, result_of
+from ansible_collections.slipway.fleet.plugins.plugin_utils.package.python import bring
 from ansible_collections.slipway.fleet.plugins.plugin_utils.package.request import PackageRequest
 from ansible_collections.slipway.fleet.plugins.plugin_utils.sbom.document import SbomError
 
-OPERATIONS = ("put", "identify", "inspect")
+OPERATIONS = ("put", "identify", "inspect", "python")
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]
@@ -31,6 +32,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         try:
             if operation == "inspect":
                 return host.call("inspect", **{name: options[name] for name in ("python",) if options.get(name)})
+            if operation == "python":
+                wanted = bring(host, str(options["python"]), bool(options.get("bundle")), self._task.check_mode)
+                return {"changed": wanted}
             way = PackageWay(PackageRequest.of(options), self._task.check_mode)
             if operation == "identify":
                 way.identify()

@@ -15,8 +15,8 @@ options:
     description: Files and directories below it that the app sees below C(/srv).
     type: list
     elements: str
-    required: true
-  lock: {description: Lock below the directory., type: str, required: true}
+    default: []
+  lock: {description: Lock below the directory; empty for the one that is found., type: str, default: ""}
 author: [Slipway contributors]
 """
 
@@ -46,6 +46,6 @@ class LookupModule(LookupBase):  # type: ignore[misc]
         self.set_options(var_options=variables, direct=kwargs)
         files, lock = self.get_option("files"), self.get_option("lock")
         try:
-            return [PackageSource(Path(term), list(files), lock).key() for term in terms]
+            return [PackageSource(Path(term), files, lock).key() for term in terms]
         except PackageError as error:
             raise AnsibleLookupError(str(error)) from error

@@ -19,11 +19,32 @@ options:
   root: {description: Directory of the app on the host., type: path, required: true}
   source: {description: Directory with the code on the controller; not needed with V(inspect)., type: path}
   files:
-    description: Files and directories below O(source) that the app sees below C(/srv).
+    description: Files and directories below O(source) that the app sees below C(/srv); empty for those of usual names.
     type: list
     elements: str
-  lock: {description: Lock below O(source); pip's requirements with a version and hashes for each., type: str}
-  python: {description: Python on the host., type: path, default: /usr/bin/python3}
+    default: []
+  lock:
+    description:
+      - Lock below O(source), C(uv.lock), C(poetry.lock) or pip's requirements with a version and hashes for each; empty
+        for the one that is found. Those of uv and Poetry are exported by the tool that wrote them, on the controller.
+    type: str
+    default: ""
+  extras:
+    description: Extras of the project that its lock is to bring, too, for C(uv.lock) and C(poetry.lock).
+    type: list
+    elements: str
+    default: []
+  project:
+    description:
+      - Whether the project itself is installed, from a wheel that the controller builds of O(files) and what
+        C(pyproject.toml) names. V(found) is where that has a build system, and uv or Poetry are not told otherwise.
+    type: str
+    choices: [found, installed, left_out]
+    default: found
+  python:
+    description: Python on the host, by its path or by the version of one that V(python) brought.
+    type: str
+    default: /usr/bin/python3
   wheels: {description: Directory on the controller with wheels of one's own that no index has., type: path}
   ca_file: {description: CA bundle on the controller for an index behind an inspecting proxy., type: path}
   bundle: {description: A bundle on the controller that has the wheels; then no index is asked., type: path}
@@ -31,9 +52,9 @@ options:
   operation:
     description:
       - V(put) has the package on the host, V(identify) only tells its content and asks no host, V(inspect) only looks
-        whether the host's Python suits.
+        whether the host's Python suits, V(python) has one of uv's on the host where O(python) is a version.
     type: str
-    choices: [put, identify, inspect]
+    choices: [put, identify, inspect, python]
     default: put
 author: [Slipway contributors]
 attributes:

@@ -15,9 +15,9 @@ options:
     description: What to do, as C(plugins/module_utils/package/operations.py) has it.
     type: str
     required: true
-    choices: [inspect, find, install]
+    choices: [inspect, find, install, machine, python]
   root: {description: Directory of the app on the host., type: path}
-  python: {description: Python on the host., type: path, default: /usr/bin/python3}
+  python: {description: Python on the host, by path or version., type: str, default: /usr/bin/python3}
   archive: {description: What the controller sent; it is removed., type: path}
   content: {description: Key of the package's content., type: str}
 author: [Slipway contributors]

@@ -141,6 +141,18 @@ WRONG: dict[str, dict[str, Case]] = {
         "no lock": ({"fastapi_package_lock": "no.lock"}, ("no.lock", "fastapi_package_lock")),
         "a lock without hashes": ({"fastapi_package_lock": "loose.lock"}, ("fastapi", "no exact version", "hash")),
         "a lock with an option": ({"fastapi_package_lock": "option.lock"}, ("--no-binary", "no requirement")),
+        "a lock of a tool that does not read it": (
+            {"fastapi_package_lock": "uv.lock"},
+            ("uv could not export", "context/uv.lock"),
+        ),
+        "extras of a lock that has what it has": (
+            {"fastapi_package_extras": ["server"]},
+            ("fastapi_package_extras", "leave the variable empty"),
+        ),
+        "a way to install that is none": (
+            {"fastapi_package_project": "editable"},
+            ("fastapi_package_project", "installed", "left_out"),
+        ),
         "a file that is not there": ({"fastapi_package_files": ["nothing"]}, ("fastapi_package_files", "nothing")),
         "wheels that are not there": ({"fastapi_package_wheels": "/no/such"}, ("fastapi_package_wheels", "/no/such")),
         "a CA that is not there": ({"fastapi_package_ca_file": "/no.pem"}, ("fastapi_package_ca_file", "/no.pem")),
@@ -338,6 +350,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, dict[str, A
     for path in ("requirements/app.lock", "gunicorn_conf.py", "app/main.py"):
         (directory / "context" / path).parent.mkdir(exist_ok=True)
         (directory / "context" / path).touch()
+    (directory / "context" / "uv.lock").write_text("no lock\n")
     (directory / "context" / "loose.lock").write_text("fastapi>=0.1\n")
     (directory / "context" / "option.lock").write_text("--no-binary :all:\n")
     (directory / "hosts.yml").write_text(yaml.safe_dump(inventory(directory / "context")))

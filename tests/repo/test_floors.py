@@ -18,7 +18,7 @@ FLOORS = (
     {f"plugin_utils/{room}" for room in ("probe", "fleet", "bundle", "sbom")},
     {f"plugin_utils/{room}" for room in ("controller", "report")},
     {f"plugin_utils/{room}" for room in ("channel", "image", "package", "views")},
-    {f"plugin_utils/{room}" for room in ("inputs", "bundle_builder")},
+    {f"plugin_utils/{room}" for room in ("inputs", "bundle_builder", "inspect")},
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 

@@ -5,20 +5,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import platform
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Callable
 
-from .packages import PackageError, Packages, target_of
+from .packages import PackageError, Packages, interpreter, keep_python, target_of
 
 # The text of these is for the operator; nothing half made counts as there.
 ERRORS = (PackageError, ValueError)
 
-OPERATIONS = ("inspect", "find", "install")
+OPERATIONS = ("inspect", "find", "install", "machine", "python")
 # What an operation may take, as the argument specification of a module says it.
 OPTIONS: dict[str, dict[str, Any]] = {
     "root": {"type": "path"},
-    "python": {"type": "path", "default": "/usr/bin/python3"},
+    "python": {"type": "str", "default": "/usr/bin/python3"},
     "archive": {"type": "path"},
     "content": {"type": "str"},
 }
@@ -29,6 +31,11 @@ def perform(operation: str, options: Mapping[str, Any]) -> dict[str, Any]:
     given = {name: options.get(name, kind.get("default")) for name, kind in OPTIONS.items()}
     if operation == "inspect":
         return {"changed": False, "python": target_of(given["python"]).version}
+    if operation == "machine":
+        return {"changed": False, "machine": platform.machine(), "there": os.path.exists(interpreter(given["python"]))}
+    if operation == "python":
+        with _archive(given) as archive:
+            return {"changed": True, "python": keep_python(archive, given["python"])}
     packages = Packages(Path(given["root"]))
     if operation == "find":
         target = target_of(given["python"])
@@ -41,13 +48,20 @@ def perform(operation: str, options: Mapping[str, Any]) -> dict[str, Any]:
         }
     if operation != "install":
         raise PackageError(f"a host knows no operation {operation!r} of packages; there are {', '.join(OPERATIONS)}")
+    with _archive(given) as archive:
+        packages.install(archive, given["content"], given["python"])
+    return {"changed": True}
+
+
+@contextmanager
+def _archive(given: Mapping[str, Any]) -> Iterator[Path]:
+    """What the controller sent, to be unpacked for all users of the host; it is gone afterwards."""
     archive, before = Path(given["archive"]), os.umask(0o022)
     try:
-        packages.install(archive, given["content"], given["python"])
+        yield archive
     finally:
         os.umask(before)
         archive.unlink(missing_ok=True)
-    return {"changed": True}
 
 
 def package(arguments: dict[str, Any], tell: Callable[[dict[str, Any]], None]) -> dict[str, Any]:

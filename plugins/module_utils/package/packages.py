@@ -3,6 +3,7 @@
     /opt/slipway/<app>/packages/<key>/srv     the code, seen by the app as /srv
     /opt/slipway/<app>/packages/<key>/venv    what the lock names, bytecode compiled
     /opt/slipway/<app>/wheels/<sha256>/       wheels, so that none is sent twice
+    /usr/local/lib/slipway/python/<version>   Pythons that the controller brought, for all apps
 
 All of it belongs to root, and the app cannot write to it. Releases that differ in configuration only share a package.
 """
@@ -31,6 +32,7 @@ _MARK = "package.json"
 _REQUIREMENTS = "requirements.txt"
 # Where pip lies for virtual environments: Debian's python3-pip-whl, and the copy inside ensurepip elsewhere.
 _PIP_WHEELS = ("/usr/share/python-wheels/pip-*.whl", "/usr/lib/python3*/ensurepip/_bundled/pip-*.whl")
+PYTHONS = Path("/usr/local/lib/slipway/python")
 _DESCRIBE = """
 import json, platform, sys
 try:
@@ -69,8 +71,31 @@ class Target:
         return asdict(self)
 
 
+def interpreter(python: str) -> str:
+    """The path of a Python that is named by its path, or by the version of one that the controller brought."""
+    return python if "/" in python else str(PYTHONS / python / "bin/python3")
+
+
+def keep_python(archive: Path, version: str) -> str:
+    """Put a Python in place that the controller sent, whole or not at all; returns its exact version."""
+    part, place = PYTHONS / f".{version}.part", PYTHONS / version
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    with tarfile.open(archive) as tar:
+        tar.extractall(part)  # noqa: S202 - made by the controller, and sent over the connection that has root here
+    try:
+        found = target_of(str(part / "bin/python3"))
+    except PackageError:
+        shutil.rmtree(part, ignore_errors=True)
+        raise
+    shutil.rmtree(place, ignore_errors=True)
+    part.rename(place)
+    return found.version
+
+
 def target_of(python: str) -> Target:
     """What the host's Python is. Raises PackageError that names what does not suit."""
+    python = interpreter(python)
     try:
         ran = command.run([python, "-c", _DESCRIBE], 30.0)
     except command.CommandError:
@@ -122,12 +147,16 @@ class Packages:
         content = self._unpack(archive, place)
         for directory in (self.packages, self.wheels, place, place / "srv"):
             directory.chmod(0o755)
-        twin = self._twin(place, target, content["wheels"])
+        project = str(content.get("project") or "")
+        twin = self._twin(place, target, content["wheels"], _distribution(project))
         if not (twin and _linked(twin / "venv", place / "venv")):
             self._make_environment(place, python, content["wheels"])
+        if project:
+            self._install_project(place, project)
         compiled = [str(place / "venv/bin/python"), "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash"]
         _run([*compiled, str(place / "srv")])
         mark = {"key": key, "python": target.short, "wheels": sorted(content["wheels"])}
+        mark["project"] = _distribution(project)
         write_durably(place / _MARK, json.dumps(mark) + "\n")
 
     def remove(self, keys: list[str]) -> None:
@@ -139,11 +168,12 @@ class Packages:
         for wheel in set(self.wheels_here()) - needed:
             shutil.rmtree(self.wheels / wheel, ignore_errors=True)
 
-    def _twin(self, place: Path, target: Target, wheels: list[str]) -> Optional[Path]:
+    def _twin(self, place: Path, target: Target, wheels: list[str], project: str) -> Optional[Path]:
         """A whole package with the same environment: that of the release before, where only the code has changed."""
         for path in sorted(self.packages.glob(f"*/{_MARK}")):
             mark = read_json(path)
-            same = mark and (mark["python"], mark["wheels"]) == (target.short, sorted(wheels))
+            wanted = (target.short, sorted(wheels), project)
+            same = mark and (mark["python"], mark["wheels"], mark.get("project", "")) == wanted
             if same and filecmp.cmp(path.with_name(_REQUIREMENTS), place / _REQUIREMENTS, shallow=False):
                 return path.parent
         return None
@@ -183,16 +213,30 @@ class Packages:
         absent = sorted(set(wheels) - set(self.wheels_here()))
         if absent:
             raise PackageError(f"{len(absent)} wheels were neither here nor sent; deploy again")
-        _run([python, "-m", "venv", "--without-pip", str(place / "venv")])
+        _run([interpreter(python), "-m", "venv", "--without-pip", str(place / "venv")])
         links = [part for digest in wheels for part in ("--find-links", str(self.wheels / digest))]
-        _run(
-            [
-                *(str(place / "venv/bin/python"), f"{_pip(place)}/pip", "install", "--quiet", "--no-index", *links),
-                *("--require-hashes", "--no-deps", "--only-binary", ":all:", "--compile", "--no-cache-dir"),
-                *("--disable-pip-version-check", "--root-user-action", "ignore"),
-                *("--requirement", str(place / _REQUIREMENTS)),
-            ]
-        )
+        _install(place, [*links, "--require-hashes", "--requirement", str(place / _REQUIREMENTS)])
+
+    def _install_project(self, place: Path, wheel: str) -> None:
+        """The app's own wheel, over that of the package whose environment was taken, if it was."""
+        _install(place, ["--force-reinstall", str(place / "project" / wheel)])
+        shutil.rmtree(place / "project")
+
+
+def _install(place: Path, words: list[str]) -> None:
+    """Have the pip of the host install into the environment of a package, from wheels that are there."""
+    _run(
+        [
+            *(str(place / "venv/bin/python"), f"{_pip(place)}/pip", "install", "--quiet", "--no-index", "--no-deps"),
+            *("--only-binary", ":all:", "--compile", "--no-cache-dir", "--disable-pip-version-check"),
+            *("--root-user-action", "ignore", *words),
+        ]
+    )
+
+
+def _distribution(wheel: str) -> str:
+    """The name of what a wheel installs, from the name of its file; empty for none."""
+    return wheel.partition("-")[0]
 
 
 def _pip(place: Path) -> Path:

@@ -275,8 +275,9 @@ def wheels_of(path: Path) -> Path:
             taken = Path(directory) / "wheels"
             taken.mkdir()
             for name in bundle.manifest["wheels"]:
-                if not _STEP.fullmatch(str(name)):
+                if not all(_STEP.fullmatch(step) for step in str(name).split("/")):
                     raise BundleError(f"the manifest of {path} names a wheel {str(name)[:200]!r}, so nothing was done")
+                (taken / name).parent.mkdir(exist_ok=True)
                 with open(taken / name, "wb") as target:
                     bundle.copy(f"wheels/{name}", target)
             taken.rename(place)

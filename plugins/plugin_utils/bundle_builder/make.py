@@ -28,7 +28,11 @@ from ansible_collections.slipway.fleet.plugins.plugin_utils.bundle_builder impor
 from ansible_collections.slipway.fleet.plugins.plugin_utils.image.build import FromContext
 from ansible_collections.slipway.fleet.plugins.plugin_utils.image.pull import take_here
 from ansible_collections.slipway.fleet.plugins.plugin_utils.image.request import ImageRequest
-from ansible_collections.slipway.fleet.plugins.plugin_utils.package.source import PackageSource, cached_wheels
+from ansible_collections.slipway.fleet.plugins.plugin_utils.package.source import (
+    PackageSource,
+    cached_wheels,
+    project_directory,
+)
 from ansible_collections.slipway.fleet.plugins.plugin_utils.sbom import document as sbom
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -164,8 +168,16 @@ def _wheels(writer: Writer, packages: list[dict[str, Any]], target: Target, told
     names = []
     for options in packages:
         told(f"wheels for Python {target.short} on {target.machine}")
-        source = PackageSource(Path(options["source"]), list(options["files"]), options["lock"])
+        source = PackageSource(
+            Path(options["source"]), options["files"], options["lock"], options["project"], options["extras"]
+        )
         own, ca_file = (Path(options[name]) if options.get(name) else None for name in ("wheels", "ca_file"))
+        source.refuse(target, "the Python")
+        if project := source.wheel(own, ca_file):
+            name = f"{project_directory(source.key())}/{project.path.name}"
+            if f"wheels/{name}" not in writer:
+                writer.add_file(f"wheels/{name}", project.path)
+                names.append(name)
         for wheel in cached_wheels(source.requirements(target), target, own, ca_file):
             part = f"wheels/{wheel.path.name}"
             if part not in writer:

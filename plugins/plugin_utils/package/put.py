@@ -41,7 +41,7 @@ class PackageWay:
 
     @cached_property
     def source(self) -> PackageSource:
-        return PackageSource(self.request.source, list(self.request.files), self.request.lock)
+        return self.request.content()
 
     @cached_property
     def key(self) -> str:
@@ -54,7 +54,8 @@ class PackageWay:
 
     @property
     def identity(self) -> Identity:
-        return Identity(str(Packages(self.request.root).path(self.key)), self.key)
+        notes = (self.source.lock.note,) if self.source.lock.note else ()
+        return Identity(str(Packages(self.request.root).path(self.key)), self.key, warnings=notes)
 
     def question(self) -> Question:
         """What every host is asked: whether it has it, the Python that it has, and the wheels that need not be sent."""
@@ -67,19 +68,26 @@ class PackageWay:
     def prepare(self, seen: Mapping[str, Result]) -> bool:
         """Have the wheels for every kind of host that lacks the package."""
         targets = {Target(**one["target"]) for one in seen.values() if not one["present"]}
+        for target in targets:
+            self.source.refuse(target, self.request.python)
         if not self._check_mode:
             for target in sorted(targets, key=str):
                 self._wheels(target)
+            if targets:
+                self._project()
         return False
 
     def put(self, host: Link, seen: Result) -> Had:
         seen = seen or self.look(host)
         target = Target(**seen["target"])
+        if not seen["present"]:
+            self.source.refuse(target, self.request.python)
         if seen["present"] or self._check_mode:
             return Had(target.version, changed=not seen["present"])
         with tempfile.TemporaryDirectory(prefix="slipway-") as directory:
             archive = Path(directory) / "package.tar"
-            self.source.write(archive, self.source.requirements(target), self._wheels(target), set(seen["wheels"]))
+            wheels, project = self._wheels(target), self._project()
+            self.source.write(archive, self.source.requirements(target), wheels, set(seen["wheels"]), project)
             size = archive.stat().st_size
             host.call_with(archive, "install", content=self.key, **self.request.place)
         return Had(target.version, changed=True, sent=size)
@@ -100,18 +108,28 @@ class PackageWay:
                 self._fetched[target] = self._fetch(self.source.requirements(target), target)
             return self._fetched[target]
 
-    def _fetch(self, requirements: str, target: Target) -> list[Wheel]:
+    def _project(self) -> Wheel | None:
         request = self.request
-        if not request.bundle:
-            return cached_wheels(requirements, target, request.wheels, request.ca_file)
+        with self._fetching:
+            return self.source.wheel(request.wheels, request.ca_file, self._bundled())
+
+    def _bundled(self) -> Path | None:
         try:
-            return cached_wheels(requirements, target, wheels_of(request.bundle), None, offline=True)
+            return wheels_of(self.request.bundle) if self.request.bundle else None
         except BundleError as error:
             raise PackageError(str(error)) from error
+
+    def _fetch(self, requirements: str, target: Target) -> list[Wheel]:
+        request = self.request
+        if bundled := self._bundled():
+            return cached_wheels(requirements, target, bundled, None, offline=True)
+        return cached_wheels(requirements, target, request.wheels, request.ca_file)
 
 
 def result_of(way: PackageWay, had: Had | None = None) -> dict[str, Any]:
     """The result of a task."""
     identity = way.identity
     result = {"changed": bool(had and had.changed), "reference": identity.reference, "content": identity.content}
+    if identity.warnings:
+        result["warnings"] = list(identity.warnings)
     return result | ({"python": had.python, "sent": had.sent} if had else {})

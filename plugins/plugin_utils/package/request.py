@@ -11,6 +11,7 @@ from typing import Any
 
 from ansible_collections.slipway.fleet.plugins.module_utils.package.packages import PackageError
 from ansible_collections.slipway.fleet.plugins.plugin_utils.controller.options import OptionError, typed
+from ansible_collections.slipway.fleet.plugins.plugin_utils.package.source import PackageSource
 
 
 @dataclass(frozen=True)
@@ -23,8 +24,10 @@ class PackageRequest:
     app: str
     root: Path  # of the app, on hosts
     source: Path
-    files: tuple[str, ...]
-    lock: str
+    files: tuple[str, ...] = ()  # found by name
+    lock: str = ""  # found
+    project: str = "found"  # whether it is installed itself
+    extras: tuple[str, ...] = ()
     python: str = "/usr/bin/python3"
     wheels: Path | None = None
     ca_file: Path | None = None
@@ -38,6 +41,10 @@ class PackageRequest:
             return typed(cls, options, "fastapi_package")
         except OptionError as error:
             raise PackageError(str(error)) from error
+
+    def content(self) -> PackageSource:
+        """What it is made from. Raises PackageError that names what is not there."""
+        return PackageSource(self.source, self.files, self.lock, self.project, self.extras)
 
     @property
     def place(self) -> dict[str, str]:

@@ -12,15 +12,19 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 
 from ansible_collections.slipway.fleet.plugins.module_utils.host.durable import older
 from ansible_collections.slipway.fleet.plugins.module_utils.package.packages import PackageError, Target
-from packaging.requirements import InvalidRequirement, Requirement
+from ansible_collections.slipway.fleet.plugins.plugin_utils.package.lock import Lock
+from ansible_collections.slipway.fleet.plugins.plugin_utils.package.project import Project, build
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 
-_HASH = re.compile(r"\s--hash[= ](sha256:[0-9a-f]{64})")
 _NO_WHEEL = re.compile(r"No matching distribution found for ([^\s=]+)==(\S+)")
 # The oldest C library that a wheel may ask for, by the processor; older tags have names of their own.
 _OLDEST_GLIBC = {"x86_64": 5, "aarch64": 17}
@@ -32,14 +36,6 @@ FETCHED_KEPT = 12
 
 
 @dataclass(frozen=True)
-class Pin:
-    """One line of a lock."""
-
-    requirement: Requirement
-    hashes: tuple[str, ...]
-
-
-@dataclass(frozen=True)
 class Wheel:
     """A wheel that the controller has."""
 
@@ -48,18 +44,27 @@ class Wheel:
 
 
 class PackageSource:
-    """The code and the lock of an app. Raises PackageError that names the path and the mend."""
+    """The code and the lock of an app. Raises PackageError that names the path and the mend.
 
-    def __init__(self, root: Path, files: list[str], lock: str) -> None:
+    Args:
+        root: directory of the project
+        files: what of it is code, relative to it; empty for what is found
+        lock: relative to it; empty for the one that is found
+        project: whether the project itself is installed, one of `project.INSTALLS`
+        extras: of the project, that its lock is to bring, too
+    """
+
+    def __init__(
+        self, root: Path, files: Sequence[str] = (), lock: str = "", project: str = "found", extras: Sequence[str] = ()
+    ) -> None:
         self.root = root.resolve()
-        self.wanted = files
-        self.lock = self.root / lock
-        if not self.lock.is_file():
-            raise PackageError(f"there is no lock {self.lock}; name it with fastapi_package_lock, below the source")
+        self.lock = Lock(self.root, lock, extras)
+        self.project = Project(self.root, project)
+        self.wanted = list(files)
 
     def check(self, own: Path | None, ca_file: Path | None) -> None:
         """Raise PackageError for what would stop the package later, when hosts are being changed already."""
-        parse_lock(self.lock.read_text(encoding="utf-8"), self.lock)
+        _ = self.lock.pins
         if own and not own.is_dir():
             raise PackageError(
                 f"fastapi_package_wheels is {own}, which is no directory; name one with wheels, or nothing"
@@ -69,8 +74,8 @@ class PackageSource:
 
     def files(self) -> list[Path]:
         """Regular files of the code, relative to the root, sorted; no bytecode and nothing hidden."""
-        found = []
-        for name in self.wanted:
+        found = [Path(name) for name in self.project.build_files()]
+        for name in self.wanted or self.project.code():
             path = self.root / name
             if not path.exists():
                 raise PackageError(f"there is no {name} in {self.root}; fastapi_package_files names it")
@@ -80,12 +85,26 @@ class PackageSource:
 
     def key(self) -> str:
         """A hash of every name, mode bit for execution and byte of the code, and of the lock."""
-        digest = hashlib.sha256(b"package\0" + self.lock.read_bytes())
+        digest = hashlib.sha256(b"package\0")
+        for path in self.lock.parts():
+            digest.update(path.read_bytes() if path.is_file() else b"")
         for path in self.files():
             full = self.root / path
             digest.update(f"\0{path.as_posix()}\0{full.stat().st_mode & 0o111:o}\0".encode())
             digest.update(hashlib.sha256(full.read_bytes()).digest())
+        if self.project.installed or self.lock.extras:
+            digest.update(f"\0project {self.project.installed} {sorted(self.lock.extras)}".encode())
         return digest.hexdigest()
+
+    def refuse(self, target: Target, python: str) -> None:
+        """Raise PackageError where the project does not take a host's Python, which the inventory names `python`."""
+        wanted = self.project.requires_python
+        if wanted and not SpecifierSet(wanted).contains(target.version, prereleases=True):
+            raise PackageError(
+                f"{self.project.path} asks for Python {wanted}, and {python} of the hosts is {target.version}; name "
+                "another one that they have with fastapi_package_python, or one that uv has by its version "
+                '(fastapi_package_python: "3.13"), and run the provision playbook'
+            )
 
     def requirements(self, target: Target) -> str:
         """The lines of the lock that hold for a host, without their conditions.
@@ -93,16 +112,45 @@ class PackageSource:
         pip would decide a condition by the Python that runs it, which here is the controller's.
         """
         environment = _marker_environment(target)
-        return "".join(
+        lines = (
             f"{pin.requirement.name}{_extras(pin.requirement)}{pin.requirement.specifier}"
             f"{''.join(f' --hash={digest}' for digest in pin.hashes)}\n"
-            for pin in parse_lock(self.lock.read_text(encoding="utf-8"), self.lock)
+            for pin in self.lock.pins
             if pin.requirement.marker is None or pin.requirement.marker.evaluate(environment)
         )
+        return "".join(dict.fromkeys(lines))
 
-    def write(self, archive: Path, requirements: str, wheels: list[Wheel], present: set[str]) -> None:
-        """Write what a host needs: code, requirements, and the wheels that it has not got."""
-        content = {"wheels": [wheel.sha256 for wheel in wheels]}
+    def wheel(self, own: Path | None, ca_file: Path | None, bundle: Path | None = None) -> Wheel | None:
+        """The wheel of the project itself, built once for a content on this controller; None where it has none.
+
+        Args:
+            own: directory with wheels of one's own
+            ca_file: CA bundle for the index that pip is configured for
+            bundle: directory with the wheels of a bundle; then nothing is built
+        """
+        if not self.project.installed:
+            return None
+        key = self.key()
+        if bundle:
+            found = sorted((bundle / project_directory(key)).glob("*.whl"))
+            if not found:
+                raise PackageError(
+                    f"the bundle has no wheel of {self.root} as it is now; make it again with this source"
+                )
+            return _wheel(found[0])
+        with _cache() as cache:
+            place = _kept(
+                cache,
+                project_directory(key),
+                lambda into: build(_pip(), self.root, self.files(), key, into, own, ca_file),
+            )
+            return _wheel(next(place.glob("*.whl")))
+
+    def write(
+        self, archive: Path, requirements: str, wheels: list[Wheel], present: set[str], project: Wheel | None = None
+    ) -> None:
+        """Write what a host needs: code, requirements, the wheels that it has not got, and that of the project."""
+        content = {"wheels": [wheel.sha256 for wheel in wheels], "project": project.path.name if project else ""}
         with tarfile.open(archive, "w") as tar:
             _add(tar, "content.json", json.dumps(content).encode())
             _add(tar, "requirements.txt", requirements.encode())
@@ -112,42 +160,51 @@ class PackageSource:
             for wheel in wheels:
                 if wheel.sha256 not in present:
                     _add(tar, f"wheels/{wheel.sha256}/{wheel.path.name}", wheel.path.read_bytes())
-
-
-def parse_lock(text: str, name: Path) -> list[Pin]:
-    """The requirements of a lock. Raises PackageError for one without an exact version or without a hash."""
-    pins = []
-    for line in text.replace("\\\n", " ").splitlines():
-        stated = line.split(" #", 1)[0].strip()
-        if not stated or stated.startswith("#"):
-            continue
-        hashes = tuple(_HASH.findall(stated))
-        try:
-            requirement = Requirement(stated.split(" --hash", 1)[0].strip())
-        except InvalidRequirement:
-            raise PackageError(
-                f"{name}: `{stated[:80]}` is no requirement; a lock holds nothing else. "
-                "`uv export --no-dev --no-emit-project` writes one from uv.lock"
-            ) from None
-        if not hashes or [item.operator for item in requirement.specifier] != ["=="]:
-            raise PackageError(
-                f"{name}: {requirement.name} has no exact version with a sha256 hash; "
-                "`uv pip compile --generate-hashes` or `pip-compile --generate-hashes` writes such a lock"
-            )
-        pins.append(Pin(requirement, hashes))
-    return pins
+            if project:
+                _add(tar, f"project/{project.path.name}", project.path.read_bytes())
 
 
 def cached_wheels(
     requirements: str, target: Target, own: Path | None, ca_file: Path | None, offline: bool = False
 ) -> list[Wheel]:
     """As `fetch`, into the controller's cache; by one of Ansible's parallel workers, while the others wait for it."""
+    with _cache() as cache:
+        return fetch(requirements, target, cache, own, ca_file, offline)
+
+
+def project_directory(key: str) -> str:
+    """Where the wheel of a project lies among those of a cache or a bundle, for a content."""
+    return f"project-{key[:24]}"
+
+
+@contextmanager
+def _cache() -> Iterator[Path]:
+    """The controller's wheels, held for one of Ansible's parallel workers."""
     home = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
     cache = Path(home) / "slipway" / "wheels"
     cache.mkdir(parents=True, exist_ok=True, mode=0o700)
     with open(cache / "lock", "w", encoding="utf-8") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
-        return fetch(requirements, target, cache, own, ca_file, offline)
+        yield cache
+
+
+def _kept(cache: Path, name: str, make: Callable[[Path], None]) -> Path:
+    """A directory of the cache, made when it is not there, whole or not at all; the oldest ones go."""
+    place = cache / name
+    if not place.is_dir():
+        with tempfile.TemporaryDirectory(dir=cache, prefix=".part-") as directory:
+            made = Path(directory) / "made"
+            made.mkdir()
+            make(made)
+            made.rename(place)
+    os.utime(place)
+    for old in older([path for path in cache.glob("[0-9a-z]*") if path.is_dir()], FETCHED_KEPT):
+        shutil.rmtree(old, ignore_errors=True)
+    return place
+
+
+def _wheel(path: Path) -> Wheel:
+    return Wheel(path, hashlib.sha256(path.read_bytes()).hexdigest())
 
 
 def fetch(
@@ -164,21 +221,15 @@ def fetch(
         offline: No index is asked; `own` has all of them.
     """
     name = hashlib.sha256(f"{target.short} {target.machine} {target.glibc}\n{requirements}".encode()).hexdigest()
-    place = cache / name[:24]
-    if not place.is_dir():
-        with tempfile.TemporaryDirectory(dir=cache, prefix=".part-") as directory:
-            listed = Path(directory) / "requirements.txt"
-            listed.write_text(requirements, encoding="utf-8")
-            fetched = Path(directory) / "wheels"
-            fetched.mkdir()
-            _download(listed, fetched, target, own, ca_file, offline)
-            fetched.rename(place)
-    os.utime(place)
-    for old in older(cache.glob("[0-9a-f]*"), FETCHED_KEPT):
-        shutil.rmtree(old, ignore_errors=True)
-    return [
-        Wheel(path, hashlib.sha256(path.read_bytes()).hexdigest()) for path in sorted(place.iterdir()) if path.is_file()
-    ]
+
+    def download(into: Path) -> None:
+        with tempfile.NamedTemporaryFile("w", encoding="utf-8", prefix="slipway-", suffix=".txt") as listed:
+            listed.write(requirements)
+            listed.flush()
+            _download(Path(listed.name), into, target, own, ca_file, offline)
+
+    place = _kept(cache, name[:24], download)
+    return [_wheel(path) for path in sorted(place.iterdir()) if path.is_file()]
 
 
 def _download(listed: Path, place: Path, target: Target, own: Path | None, ca_file: Path | None, offline: bool) -> None:

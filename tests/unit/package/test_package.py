@@ -20,11 +20,11 @@ from ansible_collections.slipway.fleet.plugins.module_utils.package.packages imp
     target_of,
 )
 from ansible_collections.slipway.fleet.plugins.plugin_utils.package import source as package_source
+from ansible_collections.slipway.fleet.plugins.plugin_utils.package.lock import parse_lock
 from ansible_collections.slipway.fleet.plugins.plugin_utils.package.source import (
     PackageSource,
     Wheel,
     fetch,
-    parse_lock,
     platform_tags,
 )
 

@@ -1,0 +1,99 @@
+# Copyright: Slipway contributors
+# SPDX-License-Identifier: MIT
+"""Looks at an image on the controller; see the module of the same name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ansible.errors import AnsibleActionFail
+from ansible.plugins.action import ActionBase
+from ansible.utils.display import Display
+from ansible_collections.slipway.fleet.plugins.module_utils.image.local import ImageError
+from ansible_collections.slipway.fleet.plugins.module_utils.release.words import told
+from ansible_collections.slipway.fleet.plugins.plugin_utils.image.context import ContextError
+from ansible_collections.slipway.fleet.plugins.plugin_utils.image.request import ImageRequest
+from ansible_collections.slipway.fleet.plugins.plugin_utils.inspect.inspection import app_name, had, report, search
+from ansible_collections.slipway.fleet.plugins.plugin_utils.inspect.sandbox import Limits, Sandbox, shipped
+from ansible_collections.slipway.fleet.plugins.plugin_utils.inspect.trial import Trial
+
+OPTIONS: dict[str, Any] = {
+    "what": {"type": "str", "required": True},
+    "name": {"type": "str", "default": ""},
+    "host": {"type": "str", "default": "localhost"},
+    "deadline": {"type": "float", "default": 60.0},
+    "file": {"type": "path"},
+    "image": {"type": "dict", "required": True},
+    "environment": {"type": "dict", "required": True},
+    "on_socket": {"type": "dict", "required": True},
+    "on_port": {"type": "dict", "required": True},
+    "given": {"type": "dict", "default": {}},
+    "socket": {"type": "path", "required": True},
+    "uid": {"type": "int", "required": True},
+    "memory_mib": {"type": "int", "required": True},
+    "tmp_mib": {"type": "int", "required": True},
+    "cpus": {"type": "float", "required": True},
+    "pids": {"type": "int", "required": True},
+    "open_files": {"type": "int", "required": True},
+}
+
+# What stands in a release's file for what is known when it is started.
+MARKS = {"${SLIPWAY_SLOT}": "blue", "${SLIPWAY_RELEASE}": "inspect"}
+
+
+class ActionModule(ActionBase):  # type: ignore[misc]
+    """Everything happens with the Docker of the controller."""
+
+    _requires_connection = False
+
+    def run(self, tmp: Any = None, task_vars: Any = None) -> dict[str, Any]:
+        super().run(tmp, task_vars)
+        _, options = self.validate_argument_spec(OPTIONS)
+        if not options["what"].strip():
+            raise AnsibleActionFail(
+                "slipway_inspect is empty; name the directory with a Dockerfile, or an image: "
+                "-e slipway_inspect=~/projects/shop"
+            )
+        if self._task.check_mode:
+            return {"changed": False, "skipped": True, "msg": "nothing is started in check mode"}
+        try:
+            lines, problem = self._looked(options)
+        except (ImageError, ContextError) as error:
+            raise AnsibleActionFail(str(error)) from error
+        Display().display(lines)
+        if options["file"]:
+            Path(options["file"]).write_text(lines, encoding="utf-8")
+        result: dict[str, Any] = {"changed": False, "lines": lines, "problem": problem}
+        if problem:
+            return result | {"failed": True, "msg": f"A release with these lines would not serve: {problem}"}
+        return result
+
+    def _looked(self, options: dict[str, Any]) -> tuple[str, str]:
+        request = ImageRequest.of({name: value for name, value in options["image"].items() if value != ""})
+        usual = Trial(options["uid"], options["memory_mib"])
+        limits = Limits(
+            **{name: options[name] for name in ("tmp_mib", "cpus", "pids", "open_files")},
+            socket=_marked(options["socket"]),
+        )
+        common, given = _started(options["environment"]), told(options["given"])
+        environment = {way: {**common, **_started(options[f"on_{way}"]), **given} for way in ("socket", "port")}
+        with had(options["what"], request) as (image, origin):
+            about = shipped(image)
+            place = Sandbox(image, limits, environment, options["host"])
+            trial, seen = search(
+                place, about, usual, limits.socket, options["deadline"], lambda text: Display().display(f"  {text}")
+            )
+        name = options["name"] or app_name(options["what"])
+        return report(name, origin, about, usual, trial, seen, limits.socket)
+
+
+def _started(variables: dict[str, Any]) -> dict[str, str]:
+    """The variables of a release as they are when it is started."""
+    return {name: _marked(value) for name, value in told(variables).items()}
+
+
+def _marked(text: str) -> str:
+    for mark, value in MARKS.items():
+        text = text.replace(mark, value)
+    return text

@@ -1,0 +1,81 @@
+# Copyright: Slipway contributors
+# SPDX-License-Identifier: MIT
+"""What is made of what was seen of an image: its server, the path that tells how it is. Pure."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+
+from ansible_collections.slipway.fleet.plugins.plugin_utils.inspect.trial import Answer, Seen, Shipped
+
+OPENAPI = "/openapi.json"
+# In this order: one that says that it can serve before one that says that it lives.
+USUAL = (
+    "/readyz", "/healthz", "/health", "/health/", "/ready", "/health/ready", "/healthcheck", "/livez", "/health/live",
+    "/api/healthz", "/api/health", "/api/v1/health", "/api/v1/utils/health-check/", "/_health", "/-/healthy", "/ping",
+    "/status", "/up",
+)  # fmt: skip
+LAST = ("/", "/docs", OPENAPI)
+_TELLING = re.compile(r"(ready|health|alive|livez|ping|status|heartbeat)", re.IGNORECASE)
+_URL = re.compile(r"https?://(?:localhost|127\.0\.0\.1|0\.0\.0\.0|\[::1\])(?::[\w${}:-]+)?(/[^\s'\"|;)]*)")
+_SERVERS = ("gunicorn", "hypercorn", "granian", "daphne", "uvicorn", "fastapi")
+
+
+def health_check_path(shipped: Shipped) -> str:
+    """The path that the image's own HEALTHCHECK asks for; empty where it does not say."""
+    match = _URL.search(shipped.health_check)
+    return match[1] if match else ""
+
+
+def documented(openapi: str) -> list[str]:
+    """Paths of an OpenAPI document whose names say that they tell how the app is: GET, and no parameter in them."""
+    try:
+        paths = json.loads(openapi)["paths"]
+        found = [path for path, methods in paths.items() if "get" in methods and "{" not in path]
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return []
+    return sorted((path for path in found if _TELLING.search(path)), key=lambda path: ("ready" not in path, len(path)))
+
+
+def candidates(shipped: Shipped, openapi: str = "") -> list[str]:
+    """Paths to ask for, the best one first."""
+    own = health_check_path(shipped)
+    return list(dict.fromkeys([*([own] if own else []), *documented(openapi), *USUAL, *LAST]))
+
+
+def health_path(shipped: Shipped, answers: Mapping[str, Answer], openapi: str = "") -> tuple[str, str]:
+    """The path that a gate can ask for, and why it; both empty where none answers well."""
+    own, told = health_check_path(shipped), documented(openapi)
+    for path in candidates(shipped, openapi):
+        answer = answers.get(path)
+        if answer is None or not answer.good:
+            continue
+        if path == own:
+            return path, f"the HEALTHCHECK of the image asks for it, and it answers {answer.status}"
+        if path in told:
+            return path, f"its {OPENAPI} has it, and it answers {answer.status}"
+        if path in LAST:
+            return path, f"no path of the usual names for health answers; this one does, with {answer.status}"
+        return path, f"a usual name, and it answers {answer.status}"
+    return "", ""
+
+
+def server(seen: Seen) -> str:
+    """What serves, by the words of its processes, such as `uvicorn`; empty where no known one is among them."""
+    names = [name for command in seen.commands for name in named(command)]
+    return next((name for name in _SERVERS if name in names), "")
+
+
+def named(command: Sequence[str]) -> Iterable[str]:
+    """The servers that one command names: by its program, as a module, or in a title that a process gave itself."""
+    for word in command[:4]:
+        base = word.rpartition("/")[2].partition(":")[0].partition(" ")[0].strip("[]")
+        if base in _SERVERS:
+            yield base
+
+
+def secret(name: str) -> bool:
+    """Whether the value of a variable is probably nobody's business."""
+    return bool(re.search(r"SECRET|PASSW|TOKEN|_KEY|^KEY|CREDENTIAL|DSN|DATABASE_UR[IL]|_URL$|_URI$", name))

@@ -1,0 +1,167 @@
+# Copyright: Slipway contributors
+# SPDX-License-Identifier: MIT
+"""The lines of an inventory with which an image that was looked at is deployed, each with its reason. Pure."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from ansible_collections.slipway.fleet.plugins.plugin_utils.inspect.findings import secret, server
+from ansible_collections.slipway.fleet.plugins.plugin_utils.inspect.trial import (
+    PLACEHOLDER,
+    Seen,
+    Shipped,
+    Trial,
+    loopback_port,
+    read_only,
+)
+
+# Twice what it has at rest is room for requests; a process more of what a release has needs as much again.
+_ROOM = 2
+_SLOW_START = 20.0  # seconds, a third of the gate's
+
+
+@dataclass(frozen=True)
+class Found:
+    """All that is known of an image at the end; `usual` is what a release has where nothing is written."""
+
+    name: str  # of the app
+    origin: tuple[str, str]  # variable and value that name image or directory
+    shipped: Shipped
+    usual: Trial
+    trial: Trial
+    seen: Seen
+    health: str  # empty where no path answers
+    why: str
+
+
+def lines(found: Found) -> str:
+    """The lines as YAML. Those that the user has to fill in say so."""
+    said = [f"# {text}" for text in _told(found)]
+    for name, value, why in (*_always(found), *_where_it_differs(found)):
+        said += _line(name, value, why)
+    return "\n".join([*said, *_variables(found)]) + "\n"
+
+
+def _told(found: Found) -> list[str]:
+    seen, trial = found.seen, found.trial
+    kind = server(seen) or "no server that is known by name"
+    rights = "read-only" if trial.read_only else "writable"
+    told = [
+        f"{found.origin[1]}, started as a release is: user {trial.uid}, {rights}, {trial.memory_mib} MiB, no network.",
+        f"It runs {kind} in {len(seen.commands)} processes.",
+    ]
+    if found.health:
+        told.append(f"It answered {seen.seconds:.1f} s after its start, and has {seen.memory_mib} MiB at rest.")
+    if port := loopback_port(seen):
+        told.append(
+            f"It listens on port {port} of loopback alone, where nobody reaches it: have it listen on 0.0.0.0, with "
+            "its own setting or with fastapi_app_command."
+        )
+    if trial.read_only and (paths := [path for path in read_only(seen.log) if path]):
+        told.append(f"It says that it could not write {', '.join(paths)}: fastapi_app_read_only: false lets it.")
+    return told
+
+
+def _always(found: Found) -> list[tuple[str, object, str]]:
+    name, trial = found.name, found.trial
+    rows: list[tuple[str, object, str]] = [
+        ("fastapi_app_name", name, "a name of your choice, for its directories and units"),
+        ("fastapi_app_host_names", [f"{name}.example.org"], "yours: under which users reach it"),
+        (*found.origin, "what was looked at"),
+    ]
+    if found.origin[0] == "fastapi_image_name":
+        rows.append(("fastapi_image_source", "pull", "from a registry; `ship` from the controller's Docker"))
+    if trial.port:
+        exposed = "EXPOSE of the image names it" if trial.port in found.shipped.ports else "it was seen listening there"
+        rows.append(("fastapi_app_port", trial.port, exposed))
+    if found.health:
+        rows.append(("fastapi_app_health_path", found.health, found.why))
+    return rows
+
+
+def _where_it_differs(found: Found) -> list[tuple[str, object, str]]:
+    usual, trial, seen = found.usual, found.trial, found.seen
+    rows: list[tuple[str, object, str]] = []
+    if trial.uid != usual.uid:
+        rows.append(("fastapi_app_uid", trial.uid, f"the image's own user, whose files user {usual.uid} may not use"))
+    if not trial.read_only:
+        where = ", ".join(seen.written[:5]) or "outside /tmp"
+        rows.append(("fastapi_app_read_only", False, f"it writes to {where}, which is lost with each release"))
+    if memory := _memory(found):
+        rows.append(("fastapi_app_memory_mib", memory, f"{seen.memory_mib} MiB at rest; a host needs it twice"))
+    if trial.proto != "http":
+        rows.append(("fastapi_app_edge_scheme", trial.proto, "it sends everybody there who does not come by TLS"))
+    if found.health and seen.seconds > _SLOW_START:
+        rows.append(
+            ("fastapi_app_gate_deadline", int(seen.seconds * 3), f"its start took {seen.seconds:.0f} s without load")
+        )
+    if seen.alembic:
+        rows.append(
+            (
+                "fastapi_app_migrate_command",
+                ["alembic", "upgrade", "head"],
+                f"there is an alembic.ini in {seen.alembic}; once a deploy, before the release",
+            )
+        )
+    return rows
+
+
+def _memory(found: Found) -> int:
+    """MiB to write; 0 where what a release has is enough."""
+    wanted = found.seen.memory_mib * _ROOM
+    least = max(found.trial.memory_mib, -(-wanted // 64) * 64)
+    return least if least > found.usual.memory_mib else 0
+
+
+def _variables(found: Found) -> list[str]:
+    """The variables that it missed: secrets by the vault, the others as they are."""
+    missed = sorted(found.trial.variables)
+    said = []
+    if plain := [name for name in missed if not secret(name)]:
+        said += ["# Yours to write: it does not start without them.", "fastapi_app_environment:"]
+        said += [f"  {name}: {_value(_shown(found.trial.variables[name]))}" for name in plain]
+    if secrets := [name for name in missed if secret(name)]:
+        said += ["# Yours to put into the vault: it does not start without them.", "fastapi_app_secrets:"]
+        said += [f'  {name}: "{{{{ vault_{name.lower()} }}}}"' for name in secrets]
+    return said
+
+
+def _shown(value: str) -> str:
+    return "" if value == PLACEHOLDER else value
+
+
+def _line(name: str, value: object, why: str) -> list[str]:
+    return [f"{name}: {_value(value)}  # {why}"]
+
+
+def _value(value: object) -> str:
+    """As YAML, in one line; JSON is YAML, and a plain word needs no quotes."""
+    if isinstance(value, str) and value and all(c.isalnum() or c in "/._-" for c in value) and not value.isdigit():
+        return value if value.lower() not in ("true", "false", "yes", "no", "on", "off", "null") else json.dumps(value)
+    if isinstance(value, list):
+        return f"[{', '.join(_value(item) for item in value)}]"
+    return json.dumps(value, ensure_ascii=False)
+
+
+def problem(found: Found, socket: str) -> str:
+    """Why no line makes a release of it that serves; empty where it answered."""
+    seen = found.seen
+    if found.health:
+        return ""
+    if not seen.running:
+        memory = ", killed for its memory" if seen.out_of_memory else ""
+        return f"it ended with exit code {seen.exit_code}{memory}"
+    if port := loopback_port(seen):
+        return f"it listens on port {port} of loopback alone"
+    return _no_good_answer(seen, socket) if seen.listening else "it runs, and listens nowhere"
+
+
+def _no_good_answer(seen: Seen, socket: str) -> str:
+    if any(answer.status == 400 for answer in seen.answers.values()):
+        return "it refuses the name that it was asked under (400); name one of yours: -e slipway_inspect_host=NAME"
+    asked = ", ".join(f"{path} {answer.status}" for path, answer in list(seen.answers.items())[:8])
+    if seen.answers:
+        return f"no path answers with 200 to 299 ({asked}); name one with fastapi_app_health_path"
+    return f"it listens on {', '.join(seen.listening)}, and answers no request at {socket}"

@@ -1,0 +1,183 @@
+# Copyright: Slipway contributors
+# SPDX-License-Identifier: MIT
+"""What an image is started with, what was seen of it then, and what is tried next. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+MOST_MEMORY = 4096  # MiB
+# What an image is given for a variable that it misses, until it says what that must be.
+PLACEHOLDER = "placeholder"
+# What is given instead, by a word of what pydantic says of a value.
+_KINDS = (
+    ("integer", "1"),
+    ("number", "1"),
+    ("boolean", "false"),
+    ("URL", "http://localhost/"),
+    ("email", "someone@example.org"),
+    ("JSON", "[]"),
+    ("list", "[]"),
+    ("dictionary", "{}"),
+)
+_LOOKED_AT = 1 << 16  # characters of a log, from its end
+_NAME = r"[A-Za-z_][A-Za-z0-9_]{2,80}"
+# A line of its own in an error of pydantic: the field, and below it what is wrong with it.
+_FIELD = re.compile(rf"^(?P<name>{_NAME})(?:\.[\w.]+)?\n[ ]{{2}}(?P<what>[^\n]{{1,300}})", re.MULTILINE)
+_MISSED = (
+    re.compile(r"KeyError: ['\"](?P<name>[A-Z][A-Z0-9_]{2,80})['\"]"),
+    re.compile(r"(?P<name>[A-Z][A-Z0-9_]{2,80}) (?:environment )?(?:variable )?(?:is |must be )?"
+               r"(?:not set|not defined|required|missing|unset|set)\b"),
+    re.compile(r"(?:Set the (?P<name>[A-Z][A-Z0-9_]{2,80}) environment variable)"),
+    re.compile(r"(?P<name>[A-Z][A-Z0-9_]{2,80}) not found\. Declare it as envvar"),
+)  # fmt: skip
+_READ_ONLY = re.compile(r"Read-only file system:? ?['\"]?(?P<path>/?[^\s'\"]*)")
+_DENIED = re.compile(r"(?:stat (?P<stat>/\S+): )?permission denied:? ?['\"]?(?P<path>/?[^\s'\"]*)", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """How an image is started: as a release with these lines in its inventory would be."""
+
+    uid: int
+    memory_mib: int
+    port: int = 0  # 0 is the slot's Unix socket
+    read_only: bool = True
+    proto: str = "http"
+    variables: Mapping[str, str] = field(default_factory=dict)  # that it missed
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Of a path; status 0 where nobody answered."""
+
+    status: int
+    location: str = ""
+    text: str = ""  # the beginning of its body
+
+    @property
+    def good(self) -> bool:
+        return 200 <= self.status < 300
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What an image did in a trial."""
+
+    running: bool
+    exit_code: int = 0
+    out_of_memory: bool = False
+    log: str = ""
+    listening: tuple[str, ...] = ()  # as module_utils/release/listening.py says it
+    commands: tuple[tuple[str, ...], ...] = ()  # of its processes
+    answers: Mapping[str, Answer] = field(default_factory=dict)
+    seconds: float = 0.0  # from its start until the first answer
+    memory_mib: int = 0  # at rest
+    alembic: str = ""  # the directory with its alembic.ini
+    written: tuple[str, ...] = ()  # outside /tmp, where it may
+
+
+@dataclass(frozen=True)
+class Shipped:
+    """What an image says of itself."""
+
+    ports: tuple[int, ...] = ()  # EXPOSE
+    user: str = ""  # USER
+    uid: int = 0  # of that user; 0 is root, or nobody knows
+    command: tuple[str, ...] = ()  # entry point and command
+    health_check: str = ""  # HEALTHCHECK
+
+
+def first_trial(shipped: Shipped, uid: int, memory_mib: int) -> Trial:
+    """A port where the image names one, else the socket of a slot."""
+    return Trial(uid, memory_mib, port=shipped.ports[0] if len(shipped.ports) == 1 else 0)
+
+
+def door_of(trial: Trial, seen: Seen, socket: str) -> bool:
+    """Whether it listens where it was told to."""
+    wanted = f"tcp port {trial.port}" if trial.port else f"socket {socket}"
+    return wanted in seen.listening
+
+
+def next_trial(trial: Trial, seen: Seen, shipped: Shipped, socket: str) -> Trial | None:
+    """The trial with one thing changed, for which there is a reason in what was seen; None where there is none."""
+    if seen.running and door_of(trial, seen, socket):
+        return _as_users_come(trial, seen)
+    if seen.out_of_memory:
+        return replace(trial, memory_mib=trial.memory_mib * 2) if trial.memory_mib * 2 <= MOST_MEMORY else None
+    if (port := port_of(seen)) and port != trial.port:
+        return replace(trial, port=port)
+    return _with_what_it_lacks(trial, seen, shipped)
+
+
+def _with_what_it_lacks(trial: Trial, seen: Seen, shipped: Shipped) -> Trial | None:
+    """After an end, or where its workers end one after the other: what its log asks for."""
+    if given := missed(seen.log, trial.variables):
+        return replace(trial, variables={**trial.variables, **given})
+    if denied(seen.log) and shipped.uid and shipped.uid != trial.uid:
+        return replace(trial, uid=shipped.uid)
+    if trial.read_only and read_only(seen.log):
+        return replace(trial, read_only=False)
+    return None
+
+
+def _as_users_come(trial: Trial, seen: Seen) -> Trial | None:
+    """Where it sends everybody to HTTPS, as through an edge that has a certificate."""
+    redirects = [answer for answer in seen.answers.values() if 300 <= answer.status < 400]
+    if trial.proto != "http" or not redirects or any(answer.good for answer in seen.answers.values()):
+        return None
+    secure = all(answer.location.startswith("https://") for answer in redirects)
+    return replace(trial, proto="https") if secure else None
+
+
+def port_of(seen: Seen) -> int:
+    """The port on which others reach it; 0 where there is none, or where there are several and none is known."""
+    ports = [int(address.split()[2]) for address in seen.listening if re.fullmatch(r"tcp port \d+", address)]
+    return ports[0] if ports else 0
+
+
+def loopback_port(seen: Seen) -> int:
+    """A port of loopback alone, which nobody reaches from outside its container."""
+    ports = [address.split()[2] for address in seen.listening if " on " in address]
+    return int(ports[0]) if ports and not port_of(seen) else 0
+
+
+def missed(log: str, given: Mapping[str, str]) -> dict[str, str]:
+    """Variables that it misses, or whose placeholder it does not take, with what it is given next.
+
+    Sources: pydantic 2, Errors (`Field required`, `Input should be a valid integer`); os.environ raises KeyError.
+    """
+    text = log[-_LOOKED_AT:].replace("\r", "")
+    found: dict[str, str] = {}
+    if "validation error" in text:
+        for match in _FIELD.finditer(text):
+            name, what = match["name"], match["what"]
+            name = name if name in given else name.upper()
+            if "required" in what.lower() and name not in given:
+                found[name] = PLACEHOLDER
+            elif given.get(name) == PLACEHOLDER and (value := _value_for(what)):
+                found[name] = value
+    for match in [match for pattern in _MISSED for match in pattern.finditer(text)]:
+        if match["name"] not in given:
+            found.setdefault(match["name"], PLACEHOLDER)
+    if not found and (spoilt := re.search(r"error parsing value for field \"?(\w+)", text)):
+        name = spoilt[1].upper()
+        if given.get(name) == PLACEHOLDER:
+            found[name] = "[]"
+    return found
+
+
+def _value_for(what: str) -> str:
+    return next((value for word, value in _KINDS if word in what), "")
+
+
+def read_only(log: str) -> list[str]:
+    """Paths to which it could not write, as the system is read-only."""
+    return sorted({match["path"] for match in _READ_ONLY.finditer(log)})
+
+
+def denied(log: str) -> list[str]:
+    """Paths that its user may not use."""
+    return sorted({match["stat"] or match["path"] for match in _DENIED.finditer(log)})

@@ -1,0 +1,145 @@
+"""Server, health path and lines, by what was seen of an image."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+import yaml
+from ansible_collections.slipway.fleet.plugins.plugin_utils.inspect.findings import (
+    health_check_path,
+    health_path,
+    secret,
+    server,
+)
+from ansible_collections.slipway.fleet.plugins.plugin_utils.inspect.lines import Found, lines, problem
+from ansible_collections.slipway.fleet.plugins.plugin_utils.inspect.trial import Answer, Seen, Shipped, Trial
+
+OPENAPI = json.dumps(
+    {"paths": {"/items/{id}/status": {"get": {}}, "/v2/ready": {"get": {}}, "/health-x": {"post": {}}}}
+)
+GOOD = Answer(200)
+
+
+@pytest.mark.parametrize(
+    ("text", "path"),
+    [
+        ("CMD-SHELL curl -f http://localhost:8000/healthz || exit 1", "/healthz"),
+        ("CMD wget -q -O - http://127.0.0.1/live?deep=1", "/live?deep=1"),
+        ("CMD python check.py", ""),
+    ],
+)
+def test_the_image_may_say_how_it_is_looked_at(text: str, path: str) -> None:
+    assert health_check_path(Shipped(health_check=text)) == path
+
+
+@pytest.mark.parametrize(
+    ("shipped", "answers", "path", "word"),
+    [
+        (
+            Shipped(health_check="CMD curl http://localhost/own"),
+            {"/own": GOOD, "/healthz": GOOD},
+            "/own",
+            "HEALTHCHECK",
+        ),
+        (Shipped(health_check="CMD curl http://localhost/own"), {"/own": Answer(503), "/ping": GOOD}, "/ping", "usual"),
+        (Shipped(), {"/v2/ready": GOOD, "/healthz": GOOD}, "/v2/ready", "openapi.json"),
+        (Shipped(), {"/health": Answer(307, "/health/"), "/health/": GOOD}, "/health/", "usual name"),
+        (Shipped(), {"/": GOOD, "/docs": GOOD}, "/", "no path of the usual names"),
+        (Shipped(), {"/": Answer(404)}, "", ""),
+    ],
+)
+def test_the_path_that_tells_most_is_taken(shipped: Shipped, answers: dict[str, Answer], path: str, word: str) -> None:
+    found, why = health_path(shipped, answers, OPENAPI)
+    assert found == path
+    assert word in why
+
+
+@pytest.mark.parametrize(
+    ("commands", "name"),
+    [
+        ((("/usr/local/bin/python3", "/usr/local/bin/uvicorn", "shop:app"),), "uvicorn"),
+        ((("gunicorn: master [board:app]",), ("gunicorn: worker [board:app]",)), "gunicorn"),
+        ((("python", "-m", "granian", "x:app"),), "granian"),
+        ((("/bin/sh", "-c", "x"), ("python", "/bin/fastapi", "run"), ("python", "-c", "spawn_main")), "fastapi"),
+        ((("python", "main.py"),), ""),
+    ],
+)
+def test_the_server_is_known_by_its_words(commands: tuple[tuple[str, ...], ...], name: str) -> None:
+    assert server(Seen(running=True, commands=commands)) == name
+
+
+def test_what_is_nobodys_business_goes_into_the_vault() -> None:
+    assert all(map(secret, ("SECRET_KEY", "DATABASE_URL", "POSTGRES_PASSWORD", "API_TOKEN", "SENTRY_DSN")))
+    assert not any(map(secret, ("LOG_LEVEL", "ORIGINS", "POSTGRES_HOST", "LISTEN_PORT")))
+
+
+USUAL = Trial(uid=10001, memory_mib=512)
+SEEN = Seen(
+    running=True, listening=("tcp port 80",), commands=(("uvicorn",),), answers={"/": GOOD}, seconds=2.04, memory_mib=90
+)
+FOUND = Found(
+    "tiles",
+    ("fastapi_image_context", "/srv/tiles"),
+    Shipped(ports=(80,)),
+    USUAL,
+    replace(USUAL, port=80),
+    SEEN,
+    "/",
+    "it answers",
+)
+
+
+def test_the_simplest_app_is_five_lines() -> None:
+    text = lines(FOUND)
+    assert yaml.safe_load(text) == {
+        "fastapi_app_name": "tiles",
+        "fastapi_app_host_names": ["tiles.example.org"],
+        "fastapi_image_context": "/srv/tiles",
+        "fastapi_app_port": 80,
+        "fastapi_app_health_path": "/",
+    }
+    said = [line for line in text.splitlines() if not line.startswith("#")]
+    assert all("  # " in line for line in said), "each has its reason"
+    assert "uvicorn in 1 processes" in text
+    assert "2.0 s after its start, and has 90 MiB at rest" in text
+
+
+def test_every_other_line_is_there_for_what_was_seen() -> None:
+    trial = Trial(
+        1234, 1024, port=80, read_only=False, proto="https", variables={"LOG_LEVEL": "placeholder", "SECRET_KEY": "x"}
+    )
+    seen = replace(SEEN, seconds=31.0, memory_mib=700, alembic="/app", written=("/app/started.txt",))
+    text = lines(replace(FOUND, trial=trial, seen=seen, origin=("fastapi_image_name", "shop:1")))
+    said = yaml.safe_load(text)
+    assert {name: said[name] for name in sorted(said) if name not in yaml.safe_load(lines(FOUND))} == {
+        "fastapi_app_edge_scheme": "https",
+        "fastapi_app_environment": {"LOG_LEVEL": ""},
+        "fastapi_app_gate_deadline": 93,
+        "fastapi_app_memory_mib": 1408,
+        "fastapi_app_migrate_command": ["alembic", "upgrade", "head"],
+        "fastapi_app_read_only": False,
+        "fastapi_app_secrets": {"SECRET_KEY": "{{ vault_secret_key }}"},
+        "fastapi_app_uid": 1234,
+        "fastapi_image_name": "shop:1",
+        "fastapi_image_source": "pull",
+    }
+    assert "it writes to /app/started.txt, which is lost with each release" in text
+
+
+@pytest.mark.parametrize(
+    ("seen", "word"),
+    [
+        (Seen(running=False, exit_code=3), "exit code 3"),
+        (Seen(running=False, exit_code=137, out_of_memory=True), "killed for its memory"),
+        (Seen(running=True), "listens nowhere"),
+        (Seen(running=True, listening=("tcp port 8000 on 127.0.0.1",)), "loopback alone"),
+        (Seen(running=True, listening=("tcp port 80",), answers={"/": Answer(400)}), "slipway_inspect_host"),
+        (Seen(running=True, listening=("tcp port 80",), answers={"/": Answer(404)}), "fastapi_app_health_path"),
+        (Seen(running=True, listening=("tcp port 80",)), "answers no request"),
+    ],
+)
+def test_what_would_not_serve_is_told(seen: Seen, word: str) -> None:
+    assert word in problem(replace(FOUND, health="", seen=seen), "/the.sock")
+    assert problem(FOUND, "/the.sock") == ""

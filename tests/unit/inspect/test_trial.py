@@ -1,0 +1,115 @@
+"""What is tried next, by what was seen of an image."""
+
+from __future__ import annotations
+
+import pytest
+from ansible_collections.slipway.fleet.plugins.plugin_utils.inspect.trial import (
+    Answer,
+    Seen,
+    Shipped,
+    Trial,
+    denied,
+    door_of,
+    first_trial,
+    missed,
+    next_trial,
+    read_only,
+)
+
+SOCKET = "/run/slipway/inspect/blue/app.sock"
+USUAL = Trial(uid=10001, memory_mib=512)
+OTHER = Shipped(user="web", uid=1234)
+REQUIRED = """\
+pydantic_core._pydantic_core.ValidationError: 2 validation errors for Settings
+database_url
+  Field required [type=missing, input_value={}, input_type=dict]
+    For further information visit https://errors.pydantic.dev/2.12/v/missing
+SMTP_PORT
+  Input should be a valid integer, unable to parse string as an integer [type=int_parsing, input_value='placeholder']
+"""
+
+
+def ended(log: str, code: int = 1) -> Seen:
+    return Seen(running=False, exit_code=code, log=log)
+
+
+def listens(*addresses: str, **answers: Answer) -> Seen:
+    return Seen(running=True, listening=addresses, answers={f"/{name}": answer for name, answer in answers.items()})
+
+
+@pytest.mark.parametrize(
+    ("ports", "port"), [((), 0), ((80,), 80), ((80, 9000), 0)], ids=["no EXPOSE", "one port", "two ports"]
+)
+def test_the_first_trial_is_where_the_image_says(ports: tuple[int, ...], port: int) -> None:
+    assert first_trial(Shipped(ports=ports), 10001, 512) == Trial(10001, 512, port=port)
+
+
+@pytest.mark.parametrize(
+    ("seen", "changed"),
+    [
+        (listens(f"socket {SOCKET}"), None),
+        (listens("tcp port 8000"), {"port": 8000}),
+        (listens("tcp port 8000 on 127.0.0.1"), None),
+        (listens(), None),
+        (ended("KeyError: 'API_TOKEN'"), {"variables": {"API_TOKEN": "placeholder"}}),
+        (ended("PermissionError: [Errno 13] Permission denied: '/home/web/app'"), {"uid": 1234}),
+        (ended("OSError: [Errno 30] Read-only file system: '/app/data'"), {"read_only": False}),
+        (ended("Something else"), None),
+        (Seen(running=False, exit_code=137, out_of_memory=True), {"memory_mib": 1024}),
+    ],
+)
+def test_one_thing_is_changed_for_a_reason(seen: Seen, changed: dict[str, object] | None) -> None:
+    wanted = None if changed is None else Trial(**{"uid": 10001, "memory_mib": 512, **changed})  # type: ignore[arg-type]
+    assert next_trial(USUAL, seen, OTHER, SOCKET) == wanted
+
+
+def test_what_was_tried_is_not_tried_again() -> None:
+    denying = ended("Permission denied: '/app'")
+    assert next_trial(Trial(1234, 512), denying, OTHER, SOCKET) is None
+    assert next_trial(USUAL, denying, Shipped(), SOCKET) is None, "root is not tried"
+    assert next_trial(Trial(10001, 512, read_only=False), ended("Read-only file system"), OTHER, SOCKET) is None
+    assert next_trial(Trial(10001, 4096), Seen(running=False, out_of_memory=True), OTHER, SOCKET) is None
+    given = Trial(10001, 512, variables={"API_TOKEN": "placeholder"})
+    assert next_trial(given, ended("KeyError: 'API_TOKEN'"), OTHER, SOCKET) is None
+
+
+def test_who_sends_everybody_to_https_is_asked_as_https() -> None:
+    on_port = Trial(10001, 512, port=80)
+    secure, other = Answer(307, "https://localhost/x"), Answer(307, "/x/")
+    following = next_trial(on_port, listens("tcp port 80", a=secure, b=Answer(404), c=secure), OTHER, SOCKET)
+    assert following == Trial(10001, 512, port=80, proto="https")
+    assert next_trial(on_port, listens("tcp port 80", a=secure, b=Answer(200)), OTHER, SOCKET) is None
+    assert next_trial(on_port, listens("tcp port 80", a=other), OTHER, SOCKET) is None
+
+
+@pytest.mark.parametrize(
+    ("log", "given", "found"),
+    [
+        (REQUIRED, {}, {"DATABASE_URL": "placeholder"}),
+        (REQUIRED, {"SMTP_PORT": "placeholder", "DATABASE_URL": "placeholder"}, {"SMTP_PORT": "1"}),
+        ("RuntimeError: STRIPE_KEY is not set", {}, {"STRIPE_KEY": "placeholder"}),
+        ("ValueError: SECRET_KEY environment variable is required", {}, {"SECRET_KEY": "placeholder"}),
+        ("decouple.UndefinedValueError: DB_HOST not found. Declare it as envvar", {}, {"DB_HOST": "placeholder"}),
+        (
+            'pydantic_settings.exceptions.SettingsError: error parsing value for field "origins" from source "Env"',
+            {"ORIGINS": "placeholder"},
+            {"ORIGINS": "[]"},
+        ),
+        ("KeyError: 'user'", {}, {}),
+        ("INFO: Application startup complete.", {}, {}),
+    ],
+)
+def test_variables_that_it_misses_are_found_in_its_log(log: str, given: dict[str, str], found: dict[str, str]) -> None:
+    assert missed(log, given) == found
+
+
+def test_paths_that_it_may_not_use_are_named() -> None:
+    assert read_only("OSError: [Errno 30] Read-only file system: '/app/data/db.sqlite'") == ["/app/data/db.sqlite"]
+    assert denied('exec: "x": stat /home/shop/x: permission denied: unknown') == ["/home/shop/x"]
+    assert denied("[Errno 13] Permission denied: '/home/shop/entrypoint.sh'") == ["/home/shop/entrypoint.sh"]
+
+
+def test_a_door_is_the_one_that_it_was_told() -> None:
+    assert door_of(Trial(1, 1, port=80), listens("tcp port 80"), SOCKET)
+    assert not door_of(Trial(1, 1, port=80), listens("tcp port 80 on 127.0.0.1"), SOCKET)
+    assert not door_of(USUAL, listens("tcp port 80"), SOCKET)
