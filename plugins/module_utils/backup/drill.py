@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Callable
 
 from . import files
-from .model import DISK_FULL, EMPTY, FAILED, FULL, MISSING_PART, BackupError, Manifest
+from .model import DISK_FULL, EMPTY, FAILED, FULL, MISSING_PART, NO_REPOSITORY, BackupError, Manifest
 from .postgres import Scratch, Server, missing_roles, same
 from .records import now
 from .restic import Snapshot
@@ -22,9 +22,12 @@ def drill(host: Host, wanted: str = "latest", scratch: Callable[..., Any] = Scra
     """Prove a set; returns the proof, which is recorded. The caller holds the host's backups. Raises BackupError."""
     began = time.monotonic()
     settings = host.settings
-    if not host.restic.exists():
-        raise BackupError(EMPTY, f"there is no repository at {settings.repository}, so nothing can be proven")
-    found = host.restic.find(wanted)
+    try:
+        found = host.restic.find(wanted)
+    except BackupError as error:
+        if error.fault != NO_REPOSITORY:
+            raise
+        raise BackupError(EMPTY, f"nothing can be proven: {error}") from error
     try:
         manifest = host.manifest(found)
         complete(host, found, manifest)

@@ -89,23 +89,24 @@ class Restic:
     ) -> None:
         self._settings, self._run, self._sleep = settings, run, sleep
         self._options = () if cached else ("--no-cache",)
+        # To open a repository takes half a second of a processor, so what is in it is asked once until it changes.
+        self._listed: dict[str, list[Snapshot]] = {}
 
-    def exists(self) -> bool:
-        """Whether there is a repository that the password opens. Raises BackupError where it is another's."""
+    def make(self) -> None:
+        self._call("init")
+
+    def unlock(self) -> bool:
+        """Take away the locks of clients that are dead. Returns whether there is a repository.
+
+        Raises BackupError where the password does not open it.
+        """
         try:
-            self._call("cat", "config")
+            self._call("unlock")
         except BackupError as error:
             if error.fault == NO_REPOSITORY:
                 return False
             raise
         return True
-
-    def make(self) -> None:
-        self._call("init")
-
-    def unlock(self) -> None:
-        """Take away the locks of clients that are dead."""
-        self._call("unlock")
 
     def sets(self) -> list[Snapshot]:
         """The whole sets of this host, oldest first. Raises BackupError where the repository cannot be read."""
@@ -115,7 +116,7 @@ class Restic:
         """A set by its id, or the newest one. Raises BackupError where there is none."""
         found = self.sets()
         if not found:
-            others = sorted({snapshot.host for snapshot in self._snapshots(SET, everywhere=True)})
+            others = sorted({snapshot.host for snapshot in self._read() if SET in snapshot.tags})
             raise BackupError(
                 EMPTY,
                 f"the repository {self._settings.repository} has no set of {self._settings.host}"
@@ -138,6 +139,7 @@ class Restic:
         self, paths: Sequence[str], kind: str, stamp: str, excluded: Iterable[str] = (), more: Iterable[str] = ()
     ) -> tuple[str, int]:
         """Take the paths in as one snapshot; returns its id and how many bytes it added. All of them, or it raises."""
+        self._listed = {}
         tags = [word for tag in (kind, stamp, *more) for word in ("--tag", tag)]
         left_out = [word for pattern in excluded for word in ("--exclude", pattern)]
         said = self._call("backup", "--json", "--host", self._settings.host, *tags, *left_out, "--", *paths)
@@ -193,6 +195,7 @@ class Restic:
             # The manifests first: what is killed here leaves parts without a set and no set without its parts.
             for wave in (gone, parts):
                 if wave:
+                    self._listed = {}
                     self._call("forget", *(snapshot.id for snapshot in wave))
             self._call("prune")
         return [found.id for found in gone]
@@ -201,9 +204,14 @@ class Restic:
         """Check the structure, and read one of so many parts of the data. Raises BackupError where it is damaged."""
         self._call("check", f"--read-data-subset={part}/{parts}")
 
-    def _snapshots(self, kind: str, everywhere: bool = False) -> list[Snapshot]:
-        of_host = [] if everywhere else ["--host", self._settings.host]
-        found = json.loads(self._call("snapshots", "--json", *of_host, "--tag", kind) or "[]")
+    def _snapshots(self, kind: str) -> list[Snapshot]:
+        host = self._settings.host
+        if host not in self._listed:
+            self._listed[host] = self._read("--host", host)
+        return [snapshot for snapshot in self._listed[host] if kind in snapshot.tags]
+
+    def _read(self, *words: str) -> list[Snapshot]:
+        found = json.loads(self._call("snapshots", "--json", *words) or "[]")
         snapshots = [
             Snapshot(entry["id"], entry["time"], entry.get("hostname", ""), tuple(entry.get("tags") or ()))
             for entry in found or ()

@@ -14,7 +14,7 @@ from typing import Any
 
 from . import files
 from .drill import complete, have_roles
-from .model import DISK_FULL, FAILED, FULL, NO_REPOSITORY, REFUSED, BackupError, Database, Manifest
+from .model import DISK_FULL, FAILED, FULL, REFUSED, BackupError, Database, Manifest
 from .postgres import BEFORE, BESIDE, BROUGHT, same
 from .records import now
 from .saving import GLOBALS, Host, save, serving
@@ -31,8 +31,6 @@ class Restore:
 
     def __init__(self, host: Host, wanted: str, parts: Sequence[str]) -> None:
         """Raises BackupError where the set or a part of it is not there."""
-        if not host.restic.exists():
-            raise BackupError(NO_REPOSITORY, f"there is no repository at {host.settings.repository} to restore from")
         self.host = host
         self.found = host.restic.find(wanted)
         self.manifest = host.manifest(self.found)

@@ -116,16 +116,15 @@ def _save(host: Host, reason: str, began: float) -> dict[str, Any]:
 def _open(host: Host) -> None:
     """Have a repository that can be written to. One that had sets and is gone is not made anew. Raises BackupError."""
     known = host.records.read().get("newest") or {}
-    if host.restic.exists():
-        host.restic.unlock()
-    elif known.get("repository") == host.settings.repository:
+    if host.restic.unlock():
+        return
+    if known.get("repository") == host.settings.repository:
         raise BackupError(
             NO_REPOSITORY,
             f"nothing was done: the repository {host.settings.repository} had set {known['set']} of {known['time']} "
             "and is gone; is its disk mounted? If it is gone for good, name a new place in backup_repository",
         )
-    else:
-        host.restic.make()
+    host.restic.make()
 
 
 def _dump(live: Server, database: Database, spool: Path) -> Database:

@@ -27,14 +27,11 @@ class Repository:
         if error := self.fails.get(what):
             raise error
 
-    def exists(self) -> bool:
-        return self.there
-
     def make(self) -> None:
         self.there = True
 
-    def unlock(self) -> None:
-        pass
+    def unlock(self) -> bool:
+        return self.there
 
     def sets(self) -> list[Snapshot]:
         return [snapshot for snapshot, _ in self.kept.values() if SET in snapshot.tags]

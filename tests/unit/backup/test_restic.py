@@ -24,9 +24,8 @@ class Program:
         words = [word for word in words[1:] if word != "--no-cache"]
         self.asked.append(words)
         if words[0] == "snapshots":
-            tag = words[words.index("--tag") + 1]
             here = words[words.index("--host") + 1] if "--host" in words else None
-            found = [entry for entry in self.snapshots if tag in entry["tags"] and here in (None, entry["hostname"])]
+            found = [entry for entry in self.snapshots if here in (None, entry["hostname"])]
             return Ran(tuple(words), 0, json.dumps(found))
         code, said = self.said.get(words[0], (0, ""))
         if target is not None:
@@ -98,6 +97,19 @@ def test_what_is_too_old_goes_with_its_parts_and_what_was_killed_with_it() -> No
     assert sets == ["forget", "bbbb" * 16]
     assert parts == ["forget", "aaaa" * 16, "eeee" * 16]
     assert program.given("prune")
+
+
+def test_it_is_asked_once_what_there_is() -> None:
+    program = Program(SETS)
+    found = made(program)
+    found.content_of(found.find())
+    assert len(program.given("snapshots")) == 1
+
+
+@pytest.mark.parametrize(("code", "there"), [(0, True), (1, False)])
+def test_whether_there_is_a_repository(code: int, there: bool) -> None:
+    said = "Fatal: repository does not exist: unable to open config file"
+    assert made(Program(unlock=(code, said))).unlock() is there
 
 
 def test_what_is_protected_stays() -> None:
