@@ -41,6 +41,7 @@ SECONDS = {
     "images": 510,
     "runtime_switch": 500,
     "bundle": 350,
+    "data": 300,
     "foreign": 260,
 }
 INSTALLING = threading.Lock()

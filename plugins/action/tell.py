@@ -18,6 +18,9 @@ from ansible_collections.slipway.fleet.plugins.plugin_utils.views import (
     audit as told_audit,
 )
 from ansible_collections.slipway.fleet.plugins.plugin_utils.views import (
+    backups as told_backups,
+)
+from ansible_collections.slipway.fleet.plugins.plugin_utils.views import (
     history as told_history,
 )
 from ansible_collections.slipway.fleet.plugins.plugin_utils.views import (
@@ -35,12 +38,14 @@ TELLERS: dict[str, Callable[[Results], Told]] = {
     "status": told_status.tell,
     "history": told_history.tell,
     "audit": told_audit.tell,
+    "backups": told_backups.tell,
+    "backup_problems": told_backups.tell_problems,
     "lock": told_lock.tell,
     "problems": told_lock.tell_problems,
     "logs": told_logs.tell,
     "output": told_logs.tell_output,
 }
-WRITTEN = ("status", "history", "audit")
+WRITTEN = ("status", "history", "audit", "backups")
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]

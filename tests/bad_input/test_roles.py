@@ -29,6 +29,7 @@ SYSTEMD = {"fastapi_app_runtime": "systemd", "fastapi_app_command": ["gunicorn"]
 
 # What is right, by role; each case changes one thing of it.
 RIGHT: dict[str, dict[str, Any]] = {
+    "backup": {"backup_repository": "/mnt/backup", "backup_password": "a" * 24},
     "fastapi_app": {
         "fastapi_app_name": "links",
         "fastapi_app_environment": {"LOG": "info"},
@@ -44,6 +45,13 @@ RIGHT: dict[str, dict[str, Any]] = {
 
 Case = tuple[dict[str, Any], tuple[str, ...]]
 WRONG: dict[str, dict[str, Case]] = {
+    "backup": {
+        "no password of the sets": ({"backup_password": MISSING}, ("backup_password", "undefined")),
+        "a short password of the sets": ({"backup_password": "short"}, ("vault_backup_password", "openssl rand")),
+        "a place that is none": ({"backup_repository": "backups"}, ("backup_repository is backups", "sftp:backup@")),
+        "nothing is kept": ({"backup_keep": {"daily": 0}}, ("backup_keep", "a number from 1 on")),
+        "a server that is none": ({"backup_database": "mysql"}, ("backup_database", "compose, native, none")),
+    },
     "fastapi_app": {
         "no name": ({"fastapi_app_name": MISSING}, ("fastapi_app_name", "undefined")),
         "the name has a space": ({"fastapi_app_name": "short links"}, ("fastapi_app_name", "lower case letters")),

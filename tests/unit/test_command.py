@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import pytest
 from ansible_collections.slipway.fleet.plugins.module_utils.host.command import TIMED_OUT, CommandError, run
@@ -44,3 +45,11 @@ def test_a_child_that_keeps_the_pipe_keeps_nobody_waiting() -> None:
 def test_one_that_cannot_be_started_is_named(program: str, words: str) -> None:
     with pytest.raises(CommandError, match=words):
         run([program], 5)
+
+
+def test_input_and_output_can_be_files(tmp_path: Path) -> None:
+    (tmp_path / "in").write_bytes(b"\0words")
+    with (tmp_path / "in").open("rb") as source, (tmp_path / "out").open("wb") as target:
+        ran = run(["sh", "-c", "cat; echo err >&2; exit 3"], 30, source=source, target=target)
+    assert (tmp_path / "out").read_bytes() == b"\0words"
+    assert (ran.returncode, ran.stdout, ran.stderr) == (3, "", "err\n")

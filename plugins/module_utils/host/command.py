@@ -1,4 +1,4 @@
-"""One way to run a program: no input, bounded output, a limit in time, a typed result."""
+"""One way to run a program: bounded output, a limit in time, a typed result; no input but a file's."""
 
 from __future__ import annotations
 
@@ -47,6 +47,8 @@ def run(
     environment: Optional[Mapping[str, str]] = None,
     merge: bool = False,
     limit: int = OUTPUT_LIMIT,
+    source: Optional[IO[bytes]] = None,
+    target: Optional[IO[bytes]] = None,
 ) -> Ran:
     """Run a program to its end, or kill it with its children after `timeout` seconds.
 
@@ -56,6 +58,8 @@ def run(
         environment: all of its variables; without one those of this process
         merge: have its errors in `stdout`, in the order in which it wrote
         limit: bytes of each stream that are kept, from the end
+        source: an open file that is its input; without one it has none
+        target: an open file that gets all of its output, of which none is kept then
 
     Raises CommandError when it cannot be started.
     """
@@ -63,8 +67,8 @@ def run(
         process = subprocess.Popen(
             command,
             env=None if environment is None else dict(environment),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
+            stdin=source or subprocess.DEVNULL,
+            stdout=target or subprocess.PIPE,
             stderr=subprocess.STDOUT if merge else subprocess.PIPE,
             start_new_session=True,
         )
@@ -79,7 +83,7 @@ def run(
         _kill(process)
         for stream in streams:
             stream.close()
-    stdout, stderr = [*kept, b""][:2]
+    stdout, stderr = [*([b""] if target else []), *kept, b""][:2]
     if not in_time:
         words = f"`{' '.join(command[:3])}` did not end within {timeout:.0f} s"
         stderr += f"\n{words}".encode()

@@ -9,7 +9,8 @@
       RuntimeFailed               failed    Docker or systemd did not
       Damaged                     failed    a record cannot be read
       Lost                        failed    a detached process ended without an answer
-      TreeError, PackagesError, PackageError, ImageError, RegistryError, CommandError, OrderFailed, UnderWay
+      BackupError, TreeError, PackagesError, PackageError, ImageError, RegistryError, CommandError, OrderFailed,
+      UnderWay
 
 The kinds are those of `Refused` in plugins/plugin_utils/fleet/parts.py: an error crosses the channel as its kind, its
 text and its details.

@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 
 from ansible_collections.slipway.fleet.plugins.plugin_utils.inputs.rules import (
+    backup,
     docker_engine,
     fastapi_app,
     fastapi_image,
@@ -17,6 +18,7 @@ from ansible_collections.slipway.fleet.plugins.plugin_utils.inputs.rules import 
 from ansible_collections.slipway.fleet.plugins.plugin_utils.inputs.values import Values
 
 RULES: Mapping[str, Callable[[Values], Iterator[str]]] = {
+    "backup": backup.backups,
     "docker_engine": docker_engine.host,
     "fastapi_app": fastapi_app.app,
     "fastapi_app.release": fastapi_app.release,

@@ -1,0 +1,253 @@
+"""Sets are made, proven, damaged, restored, and killed on the way; what is live is never touched by what fails.
+
+The tests are a story, and run in the order of the file.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from contract import until
+from deployment import Deployment
+
+STATE = "/var/lib/slipway/backup/state.json"
+REPOSITORY = "/srv/repository"
+BESIDE = "SELECT count(*) FROM pg_database WHERE datname LIKE 'slipway_restoring_%'"
+PSQL = "docker exec -i slipway-postgres-postgres-1 psql --username postgres --tuples-only --no-align --dbname"
+LARGEST_PACK = f"find {REPOSITORY}/data -type f -printf '%s %p\\n' | sort -n | tail -1 | cut -d' ' -f2"
+
+
+def sql(host: Any, statement: str, database: str = "shortlinks") -> str:
+    found: str = host.check_output(f'{PSQL} {database} -c "{statement}"')
+    return found.strip()
+
+
+def asked(host: Any, words: str) -> dict[str, Any]:
+    """The answer of the host's program, which succeeds."""
+    answer: dict[str, Any] = json.loads(host.check_output(f"slipway-backup {words}"))
+    return answer
+
+
+def refused(host: Any, words: str) -> str:
+    """Why the host's program did not do it."""
+    result = host.run(f"slipway-backup {words}")
+    assert result.rc != 0, result.stdout
+    said: str = result.stderr
+    return said
+
+
+def state(host: Any) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(host.check_output(f"cat {STATE}"))
+    return found
+
+
+def sets(host: Any) -> list[str]:
+    found = json.loads(host.check_output("slipway-backup restic snapshots --json --tag slipway-set"))
+    return [entry["short_id"] for entry in found]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def data(host: Any, deployment: Deployment) -> None:
+    """Rows, files and a volume of which some will be lost."""
+    assert deployment.version()["release"]
+    sql(host, "DROP TABLE IF EXISTS ballast")
+    sql(host, "CREATE TABLE ballast AS SELECT g AS id, md5(g::text) AS words FROM generate_series(1, 100000) g")
+    volume = "/var/lib/slipway/shortlinks/volumes/media"
+    host.check_output(f"mkdir -p /srv/uploads/a {volume} && echo first >/srv/uploads/a/b && echo picture >{volume}/c")
+
+
+def test_nothing_is_proven_before_there_is_a_set(host: Any) -> None:
+    assert "nothing can be proven" in refused(host, "drill")
+    assert state(host)["error"]["fault"] == "empty"
+
+
+def test_a_set_is_made_and_proven(host: Any, deployment: Deployment) -> None:
+    outcome = deployment.play("backup")
+    assert outcome.code == 0, outcome.output
+    outcome = deployment.play("drill")
+    assert outcome.code == 0, outcome.output
+    known = state(host)
+    assert "error" not in known
+    assert known["proven"]["set"] == known["newest"]["set"]
+    assert known["proven"]["rows"] >= 100_000
+    files = host.check_output(f"slipway-backup restic ls --json --long {known['newest']['set']}")
+    assert "/manifest.json" in files
+    assert host.run("docker inspect slipway-drill").rc != 0, "the server of the drill is gone"
+
+
+def test_it_has_what_cannot_be_made_again(host: Any) -> None:
+    listed = host.check_output("slipway-backup restic ls latest --tag slipway-content").splitlines()
+    release = json.loads(host.check_output("cat /opt/slipway/shortlinks/state.json"))["release"]
+    for path in (
+        "/srv/uploads/a/b",
+        "/var/lib/slipway/shortlinks/volumes/media/c",
+        "/opt/slipway/shortlinks/ledger.jsonl",
+        f"/opt/slipway/shortlinks/releases/{release}/secrets/SECRET_KEY",
+        "/var/lib/slipway/backup/spool/database-shortlinks.dump",
+        "/var/lib/slipway/backup/spool/globals.sql",
+    ):
+        assert path in listed
+    assert host.run("ls /var/lib/slipway/backup/spool").rc != 0, "no dump is left on the host"
+
+
+def test_the_timers_are_due(host: Any) -> None:
+    for timer in ("slipway-backup", "slipway-backup-drill"):
+        assert "Persistent=yes" in host.check_output(f"systemctl show {timer}.timer")
+        assert host.check_output(f"systemctl is-active {timer}.timer") == "active"
+
+
+@contextmanager
+def copied(host: Any) -> Iterator[None]:
+    """The repository is a copy while the block runs, which may be damaged."""
+    host.check_output(f"mv {REPOSITORY} {REPOSITORY}.good && cp -a {REPOSITORY}.good {REPOSITORY}")
+    try:
+        yield
+    finally:
+        host.check_output(f"rm -rf {REPOSITORY} && mv {REPOSITORY}.good {REPOSITORY}")
+
+
+FLIP = (
+    "import sys; f = open(sys.argv[1], 'r+b'); f.seek(0, 2); at = f.tell() // 2; f.seek(at); b = f.read(1)[0];"
+    " f.seek(at); f.write(bytes([b ^ 1]))"
+)
+CONTENT = '$(slipway-backup restic snapshots --json --tag slipway-content | sed \'s/.*"id":"\\([0-9a-f]*\\)".*/\\1/\')'
+
+
+@pytest.mark.parametrize(
+    ("damage", "fault"),
+    [
+        (f'truncate --size=-2000 "$({LARGEST_PACK})"', "damaged"),
+        (f'python3 -c "{FLIP}" "$({LARGEST_PACK})"', "damaged"),
+        (f"find {REPOSITORY} -type f -delete", "empty"),
+        (f"rm {REPOSITORY}/snapshots/{CONTENT}", "missing part"),
+    ],
+    ids=["truncated", "bit flipped", "empty", "part lost"],
+)
+def test_a_damaged_set_is_not_proven(host: Any, damage: str, fault: str) -> None:
+    before = state(host)["proven"]
+    with copied(host):
+        host.check_output(damage)
+        said = refused(host, "drill")
+    known = state(host)
+    assert known["error"]["fault"] == fault, said
+    assert known["proven"] == before, "what is proven stays so"
+
+
+def test_a_set_is_not_proven_with_another_key(host: Any) -> None:
+    place = "/etc/slipway/backup/password"
+    host.check_output(f"cp -a {place} {place}.good && echo another-password-altogether >{place}")
+    try:
+        assert "wrong password" in refused(host, "drill")
+        assert state(host)["error"]["fault"] == "wrong key"
+    finally:
+        host.check_output(f"mv {place}.good {place}")
+
+
+def test_a_repository_that_vanished_is_not_made_anew(host: Any) -> None:
+    host.check_output(f"mv {REPOSITORY} {REPOSITORY}.good")
+    try:
+        assert "is its disk mounted?" in refused(host, "backup")
+        assert host.run(f"ls {REPOSITORY}").rc != 0
+    finally:
+        host.check_output(f"mv {REPOSITORY}.good {REPOSITORY}")
+
+
+def test_a_second_one_is_refused_while_one_runs(host: Any) -> None:
+    host.check_output("systemd-run --unit=holder flock /var/lib/slipway/backup/lock sleep 600")
+    try:
+        until(lambda: host.run("flock --nonblock /var/lib/slipway/backup/lock true").rc != 0, "the lock is held")
+        assert "is under way on this host" in refused(host, "backup")
+        assert "is under way on this host" in refused(host, "restore --part all --confirm shortlinks")
+    finally:
+        host.check_output("systemctl stop holder")
+
+
+def test_a_full_disk_is_refused_before_anything_is_written(host: Any) -> None:
+    known = sets(host)
+    host.check_output("mount -t tmpfs -o size=1m none /var/lib/slipway/backup")
+    try:
+        said = refused(host, "backup")
+    finally:
+        host.check_output("umount /var/lib/slipway/backup")
+    assert "nothing was done: the dump of the databases needs" in said
+    assert sets(host) == known
+
+
+def test_a_backup_that_is_killed_leaves_no_half_a_set(host: Any) -> None:
+    known = sets(host)
+    lock = "BEGIN; LOCK TABLE ballast IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep(600)"
+    host.check_output(f"systemd-run --unit=locker {PSQL} shortlinks -c '{lock}'")
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'pg_dump' AND wait_event_type = 'Lock'"
+    try:
+        until(lambda: sql(host, "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'") == "1", "locked")
+        host.check_output("systemd-run --unit=killed slipway-backup backup")
+        until(lambda: sql(host, waiting) == "1", "the dump waits in its middle")
+        host.check_output("systemctl kill --signal=KILL killed")
+    finally:
+        sql(host, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event = 'PgSleep'")
+        host.run("systemctl stop locker; systemctl reset-failed killed locker")
+    assert sets(host) == known
+    assert asked(host, "backup")["rows"] >= 100_000
+    assert len(sets(host)) == len(known) + 1
+
+
+def test_a_restore_that_is_killed_touches_nothing_live(host: Any, deployment: Deployment) -> None:
+    sql(host, "CREATE TABLE written_after (id int)")
+    host.check_output(
+        "systemd-run --unit=killed slipway-backup restore --part database:shortlinks --confirm shortlinks"
+    )
+    until(lambda: sql(host, BESIDE, "postgres") == "1", "it restores beside")
+    host.check_output("systemctl kill --signal=KILL killed")
+    host.run("systemctl reset-failed killed")
+    assert sql(host, "SELECT count(*) FROM written_after") == "0"
+    assert deployment.get("/readyz")[0] == 200
+    sql(host, "DROP TABLE written_after")
+
+
+def test_rows_that_were_deleted_come_back(host: Any, deployment: Deployment) -> None:
+    before = sql(host, "SELECT count(*), sum(id) FROM ballast")
+    sql(host, "DELETE FROM ballast WHERE id > 40000")
+
+    assert "-e slipway_confirm=shortlinks" in refused(host, "restore --part all --confirm another")
+    assert sql(host, "SELECT count(*) FROM ballast") == "40000"
+
+    outcome = deployment.play("restore", slipway_confirm="shortlinks", slipway_restore="database:shortlinks")
+    assert outcome.code == 0, outcome.output
+    assert "as the last drill took" in outcome.output
+    assert sql(host, "SELECT count(*), sum(id) FROM ballast") == before
+    kept = sql(host, "SELECT datname FROM pg_database WHERE datname LIKE 'slipway_before_%'", "postgres")
+    assert kept.endswith("_shortlinks")
+    assert kept in outcome.output
+    assert sql(host, BESIDE, "postgres") == "0", "what the killed one left is gone"
+    deployment.wait_until_serving()
+    assert deployment.get("/version")[0] == 200, "the maintenance page is gone"
+
+
+def test_files_that_were_lost_come_back(host: Any) -> None:
+    host.check_output("rm /srv/uploads/a/b && echo later >/srv/uploads/new")
+    answer = asked(host, "restore --part directory:/srv/uploads --confirm shortlinks")
+    assert host.check_output("cat /srv/uploads/a/b") == "first"
+    kept = answer["restored"][0]["kept"]
+    assert host.check_output(f"cat {kept}/new") == "later", "what was there is kept"
+
+
+def test_what_does_not_fit_the_release_is_refused(host: Any) -> None:
+    head = sql(host, "SELECT version_num FROM alembic_version")
+    sql(host, "UPDATE alembic_version SET version_num = 'ffff'")
+    try:
+        said = refused(host, "restore --part database:shortlinks --confirm shortlinks")
+    finally:
+        sql(host, "UPDATE alembic_version SET version_num = :'head'".replace(":'head'", f"'{head}'"))
+    assert "the schema of shortlinks in set" in said
+    assert head in said
+
+
+def test_status_tells(host: Any, deployment: Deployment) -> None:
+    assert asked(host, "drill")["rows"] >= 100_000
+    outcome = deployment.play("status")
+    assert outcome.code == 0, outcome.output
+    assert state(host)["proven"]["set"] in outcome.output

@@ -1,0 +1,16 @@
+# Copyright: Slipway contributors
+# SPDX-License-Identifier: MIT
+"""Filters that say what a restore will do, why it may not be done, and what it did."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible_collections.slipway.fleet.plugins.plugin_utils.views.backups import plan, refused, restored
+
+
+class FilterModule:
+    """restore_plan, restore_refused and restored, all of slipway.fleet."""
+
+    def filters(self) -> dict[str, Any]:
+        return {"restore_plan": plan, "restore_refused": refused, "restored": restored}

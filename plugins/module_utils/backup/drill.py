@@ -1,0 +1,97 @@
+"""A drill: a set is restored into a server and a directory of its own, and compared with what was written into it.
+
+`pg_restore --list` and a checksum of the dump are no proof; rows that came back are.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from pathlib import Path
+from typing import Any, Callable
+
+from . import files
+from .model import DISK_FULL, EMPTY, FAILED, FULL, MISSING_PART, NO_REPOSITORY, BackupError, Manifest
+from .postgres import Scratch, Server, missing_roles, same
+from .records import now
+from .restic import Snapshot
+from .saving import GLOBALS, Host
+
+
+def drill(host: Host, wanted: str = "latest", scratch: Callable[..., Any] = Scratch) -> dict[str, Any]:
+    """Prove a set; returns the proof, which is recorded. The caller holds the host's backups. Raises BackupError."""
+    began = time.monotonic()
+    settings = host.settings
+    try:
+        found = host.restic.find(wanted)
+    except BackupError as error:
+        if error.fault != NO_REPOSITORY:
+            raise
+        raise BackupError(EMPTY, f"nothing can be proven: {error}") from error
+    try:
+        manifest = host.manifest(found)
+        complete(host, found, manifest)
+        files.room(settings.scratch, 2 * manifest.bytes, f"the drill of set {found.short}")
+        place = files.empty(settings.scratch)
+        host.restic.restore(manifest.content, place)
+        files.same(manifest, place)
+        if manifest.databases:
+            _databases(host, manifest, Path(f"{place}{manifest.spool}"), scratch)
+    except BackupError as error:
+        raise BackupError(error.fault, f"set {found.short} of {found.time[:16]} is not proven: {error}") from error
+    except OSError as error:
+        fault = DISK_FULL if error.errno in FULL else FAILED
+        raise BackupError(fault, f"{error.filename or settings.scratch}: {error.strerror}") from error
+    finally:
+        shutil.rmtree(settings.scratch, ignore_errors=True)
+    proof = {
+        "set": found.short,
+        "time": manifest.time,
+        "proven": now(),
+        "seconds": round(time.monotonic() - began, 1),
+        "bytes": manifest.bytes,
+        "rows": manifest.rows,
+        "tables": sum(len(database.tables) for database in manifest.databases),
+        "files": len(manifest.files),
+    }
+    host.records.note(proven=proof, error=_other_error(host))
+    return proof
+
+
+def complete(host: Host, found: Snapshot, manifest: Manifest) -> None:
+    """Raise BackupError where the set lacks the part that has its content."""
+    content = host.restic.content_of(found)
+    if content is None or not manifest.content.startswith(content.short):
+        raise BackupError(MISSING_PART, f"its content (snapshot {manifest.content[:8]}) is not in the repository")
+    for database in manifest.databases:
+        if f"{manifest.spool}/{database.file}" not in manifest.files:
+            raise BackupError(MISSING_PART, f"the dump of {database.name} is not in it")
+
+
+def _databases(host: Host, manifest: Manifest, spool: Path, scratch: Callable[..., Any]) -> None:
+    """Restore every database and compare what it has."""
+    if host.live is None:
+        raise BackupError(FAILED, "the set has databases, and backup_database says that this host has no server")
+    made = scratch(host.live, host.settings.database)
+    files.room(made.disk, manifest.bytes, "the server of the drill")
+    with made as server:
+        have_roles(server, spool)
+        for database in manifest.databases:
+            name = database.name
+            if name != "postgres":
+                server.make(database, name)
+            server.fill(name, spool / database.file)
+            same(database, server.count(database, name))
+
+
+def have_roles(server: Server, spool: Path) -> None:
+    """The roles of a set, as far as the server lacks them."""
+    script = missing_roles((spool / GLOBALS).read_text(encoding="utf-8"), server.roles())
+    if script:
+        server.run_globals(script)
+
+
+def _other_error(host: Host) -> Any:
+    """The last error, unless it is that of a drill, which this one has answered."""
+    error = host.records.read().get("error")
+    return None if error and error.get("what") == "drill" else error

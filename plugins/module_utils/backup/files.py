@@ -1,0 +1,125 @@
+"""Files of a set: which there are, whether there is room for them, and whether they came back as they were."""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+import os
+import shutil
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from .model import DIFFERENT, DISK_FULL, FAILED, MIB, MISSING_PART, BackupError, Manifest, Settings
+
+# Installed beside a release's files, and made again from its lock.
+NOT_SAVED = ("venv", ".venv")
+# What stays free on a disk in any case.
+RESERVE = 64 * MIB
+
+
+def saved(settings: Settings) -> list[str]:
+    """The directories that a set has besides the dumps. Raises BackupError where one that was named is not there."""
+    for path in settings.directories:
+        if not os.path.isdir(path):
+            raise BackupError(FAILED, f"backup_directories names {path}, and this host has no such directory")
+    volumes = [path for pattern in settings.volumes for path in glob.glob(pattern) if os.path.isdir(path)]
+    found = sorted({os.path.normpath(path) for path in (*settings.directories, *volumes, *map(str, apps(settings)))})
+    for path in found:
+        if settings.local and settings.local.is_relative_to(path):
+            raise BackupError(FAILED, f"{path} is to be backed up, and has the repository {settings.repository} in it")
+    return found
+
+
+def apps(settings: Settings) -> list[Path]:
+    """The directories of the apps of this host: records, rendered files and secrets."""
+    return sorted(path.parent for path in settings.apps.glob("*/ledger.jsonl"))
+
+
+def excluded(settings: Settings) -> list[str]:
+    """What of an app's directory is not saved."""
+    return [f"{settings.apps}/*/releases/*/{name}" for name in NOT_SAVED]
+
+
+def room(path: Path, needed: int, what: str) -> None:
+    """Raise BackupError where a disk has not so many bytes free, before anything is written there."""
+    while not path.exists():
+        path = path.parent
+    free = shutil.disk_usage(path).free
+    if free < needed + RESERVE:
+        raise BackupError(
+            DISK_FULL,
+            f"nothing was done: {what} needs {(needed + RESERVE) // MIB} MiB on the disk of {path}, and "
+            f"{free // MIB} are free",
+        )
+
+
+def sha256(path: str) -> str:
+    digest = hashlib.sha256()
+    with open(path, "rb") as stream:
+        while piece := stream.read(MIB):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+def digests(listing: Iterable[tuple[str, int, int]]) -> dict[str, tuple[int, str]]:
+    """Size and hash of each file that was saved; the hash is empty where it changed since, or went."""
+    found = {}
+    for path, size, changed in listing:
+        found[path] = (size, _digest(path, size, changed))
+    return found
+
+
+def _digest(path: str, size: int, changed: int) -> str:
+    try:
+        before = os.stat(path)
+        if (before.st_size, before.st_mtime_ns) != (size, changed):
+            return ""
+        digest = sha256(path)
+        after = os.stat(path)
+    except OSError:
+        return ""
+    return digest if (after.st_size, after.st_mtime_ns) == (size, changed) else ""
+
+
+def below(path: str, directory: str) -> bool:
+    return path == directory or path.startswith(directory.rstrip("/") + "/")
+
+
+def differences(manifest: Manifest, root: Path, only: str = "/") -> Iterator[tuple[str, str]]:
+    """Fault and sentence for each file below `only` that is not below `root` as it was saved."""
+    for path, (size, digest) in manifest.files.items():
+        if not below(path, only):
+            continue
+        restored = f"{root}{path}"
+        try:
+            found = os.stat(restored).st_size
+        except OSError:
+            yield MISSING_PART, f"{path} is missing"
+            continue
+        if found != size:
+            yield DIFFERENT, f"{path} has {found} bytes instead of {size}"
+        elif digest and sha256(restored) != digest:
+            yield DIFFERENT, f"{path} is not what was saved"
+
+
+def same(manifest: Manifest, root: Path, only: str = "/") -> None:
+    """Raise BackupError where a file did not come back as it was saved."""
+    found = list(differences(manifest, root, only))
+    if found:
+        sentences = "; ".join(sentence for _, sentence in found[:5])
+        raise BackupError(found[0][0], f"what was restored is not what was saved ({len(found)} files): {sentences}")
+
+
+def empty(directory: Path) -> Path:
+    """The directory, for root alone and with nothing in it."""
+    shutil.rmtree(directory, ignore_errors=True)
+    directory.mkdir(mode=0o700, parents=True)
+    return directory
+
+
+def sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

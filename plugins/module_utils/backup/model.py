@@ -1,0 +1,162 @@
+"""What a backup is made of and by: the settings of a host, a set, its manifest, and what can be wrong with it."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Optional
+
+from ..host.errors import SlipwayError
+
+# The faults that a drill, a restore or a backup is refused for, by name.
+WRONG_KEY = "wrong key"
+NO_REPOSITORY = "no repository"
+EMPTY = "empty"
+DAMAGED = "damaged"
+MISSING_PART = "missing part"
+DIFFERENT = "different"
+LOCKED = "locked"
+DISK_FULL = "disk full"
+BUSY = "busy"
+REFUSED = "refused"
+FAILED = "failed"
+
+FORMAT = 1
+# What the kernel says of a full disk: ENOSPC, EDQUOT.
+FULL = (errno.ENOSPC, errno.EDQUOT)
+MIB = 1 << 20
+
+
+class BackupError(SlipwayError):
+    """A backup, a drill or a restore did not do what it was asked; `fault` is one of the names above."""
+
+    def __init__(self, fault: str, message: str) -> None:
+        super().__init__(message, {"fault": fault})
+        self.fault = fault
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the role wrote for this host.
+
+    `directories` are paths, `volumes` patterns that may match nothing; `keep` counts days, weeks and months.
+    """
+
+    repository: str
+    host: str
+    database: str = "none"
+    directories: tuple[str, ...] = ()
+    volumes: tuple[str, ...] = ()
+    keep: Mapping[str, int] = field(default_factory=dict)
+    files: Path = Path("/etc/slipway/backup")
+    place: Path = Path("/var/lib/slipway/backup")
+    apps: Path = Path("/opt/slipway")
+
+    @property
+    def spool(self) -> Path:
+        """Where dumps are written before the repository takes them."""
+        return self.place / "spool"
+
+    @property
+    def scratch(self) -> Path:
+        """Where a drill restores to."""
+        return self.place / "scratch"
+
+    @property
+    def local(self) -> Optional[Path]:
+        """The directory of a repository on this host; None for one elsewhere."""
+        return Path(self.repository) if self.repository.startswith("/") else None
+
+
+@dataclass(frozen=True)
+class Database:
+    """A database as it was dumped: how it is made, and what each table had. Sizes are bytes."""
+
+    name: str
+    owner: str
+    encoding: str
+    collate: str
+    ctype: str
+    bytes: int
+    tables: Mapping[str, tuple[int, str]] = field(default_factory=dict)
+    heads: tuple[str, ...] = ()
+
+    @property
+    def file(self) -> str:
+        """Name of the dump in the spool."""
+        return f"database-{self.name}.dump"
+
+    @property
+    def rows(self) -> int:
+        return sum(rows for rows, _ in self.tables.values())
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a set has to have: the last part of it that is written, so that a set with one is whole.
+
+    `files` are path -> size and SHA-256; the hash is empty for a file that changed while it was read. `apps` are
+    app -> release that served. `content` is the snapshot with everything else.
+    """
+
+    host: str
+    time: str
+    content: str
+    spool: str
+    databases: tuple[Database, ...] = ()
+    directories: tuple[str, ...] = ()
+    files: Mapping[str, tuple[int, str]] = field(default_factory=dict)
+    apps: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def bytes(self) -> int:
+        """Of all files and dumps, as they are restored."""
+        return sum(size for size, _ in self.files.values())
+
+    @property
+    def rows(self) -> int:
+        return sum(database.rows for database in self.databases)
+
+    def database(self, name: str) -> Database:
+        """Raises BackupError where the set has none of that name."""
+        for database in self.databases:
+            if database.name == name:
+                return database
+        names = ", ".join(database.name for database in self.databases) or "none"
+        raise BackupError(REFUSED, f"the set has no database {name}; it has: {names}")
+
+    def json(self) -> dict[str, Any]:
+        return {"format": FORMAT, **asdict(self)}
+
+
+def manifest_of(content: Mapping[str, Any]) -> Manifest:
+    """A manifest as it was written. Raises BackupError for one of another format or that lacks something."""
+    if content.get("format") != FORMAT:
+        raise BackupError(
+            DAMAGED, f"the set's manifest has the format {content.get('format')!r}, and this version reads {FORMAT}"
+        )
+    try:
+        databases = [
+            Database(
+                **{
+                    **entry,
+                    "tables": {name: (int(rows), str(digest)) for name, (rows, digest) in entry["tables"].items()},
+                    "heads": tuple(entry["heads"]),
+                }
+            )
+            for entry in content["databases"]
+        ]
+        return Manifest(
+            host=content["host"],
+            time=content["time"],
+            content=content["content"],
+            spool=content["spool"],
+            databases=tuple(databases),
+            directories=tuple(content["directories"]),
+            files={path: (int(size), str(digest)) for path, (size, digest) in content["files"].items()},
+            apps=dict(content["apps"]),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise BackupError(DAMAGED, f"the set's manifest cannot be read: {error}") from error

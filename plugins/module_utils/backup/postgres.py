@@ -1,0 +1,348 @@
+"""A PostgreSQL server as its superuser reaches it: dumps with what they must have, databases beside, a swap of names.
+
+What a dump has to have is counted in the snapshot that the dump itself is taken in, so the two agree however busy the
+database is. A table's digest is a sum over its rows, as text, of a hash that PostgreSQL keeps stable within a major
+version; the order of the rows does not matter.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Callable
+
+from ..host import command
+from .model import DIFFERENT, FAILED, REFUSED, BackupError, Database
+
+# How the superuser comes in (roles/postgres): through the socket inside the container, or as the host's user.
+CONTAINER = "slipway-postgres-postgres-1"
+SUPERUSERS = {
+    "compose": ("docker", "exec", "-i", CONTAINER),
+    "native": ("runuser", "-u", "postgres", "--"),
+}
+PSQL = ("psql", "--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "--set", "ON_ERROR_STOP=1")
+AS = ("--username", "postgres", "--dbname")
+# Databases that are made on the way to a restore, and those that were in the place of one.
+BESIDE, BEFORE = "slipway_restoring_", "slipway_before_"
+# Databases that PostgreSQL brings; nothing is put in their place.
+BROUGHT = ("postgres", "template0", "template1")
+# Seconds for one statement, and for a dump or a restore.
+STATEMENT, LIMIT = 900.0, 86400.0
+# How often the name of a database that is in use is asked for; each time waits 5 s for its sessions to end.
+TRIES = 12
+
+_SAME_TEXT = """\
+SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0; SET lock_timeout = 0; SET timezone = 'UTC';
+SET datestyle = 'ISO, YMD'; SET intervalstyle = 'postgres'; SET extra_float_digits = 1; SET bytea_output = 'hex';
+"""
+_SNAPSHOT = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SELECT pg_export_snapshot();\n"
+# A line for each table, `name|rows|digest`, and one for each revision that Alembic has recorded, `revision`.
+_COUNTS = r"""
+SELECT format(
+  'SELECT %L, count(*), coalesce(sum(hashtextextended(slipway_row::text, 0)::numeric), 0)
+   FROM ONLY %I.%I AS slipway_row',
+  format('%I.%I', n.nspname, c.relname), n.nspname, c.relname)
+FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relkind = 'r' AND c.relpersistence <> 't' AND n.nspname !~ '^(pg_|information_schema$)' AND NOT EXISTS (
+  SELECT FROM pg_catalog.pg_depend d
+  WHERE d.classid = 'pg_catalog.pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
+ORDER BY 1
+\gexec
+SELECT 'large objects', count(*),
+  coalesce(sum(hashtextextended(loid::text || ':' || pageno || ':' || md5(data), 0)::numeric), 0)
+FROM pg_catalog.pg_largeobject;
+SELECT 'SELECT version_num FROM alembic_version ORDER BY 1' WHERE to_regclass('alembic_version') IS NOT NULL
+\gexec
+"""
+SEPARATOR = "\t"
+_DATABASES = """\
+SELECT datname, pg_get_userbyid(datdba), pg_encoding_to_char(encoding), datcollate, datctype, pg_database_size(oid)
+FROM pg_database WHERE datallowconn AND NOT datistemplate AND NOT starts_with(datname, 'slipway_restoring_')
+ORDER BY datname"""
+
+Run = Callable[..., command.Ran]
+
+
+class Server:
+    """`superuser` are the words before psql that make it the superuser's; `name` is how messages call the server."""
+
+    def __init__(self, superuser: Sequence[str], name: str = "the database server", run: Run = command.run) -> None:
+        self._superuser, self.name, self._run = tuple(superuser), name, run
+
+    def sql(self, database: str, *statements: str) -> list[list[str]]:
+        """The rows of the statements, a transaction each. Raises BackupError with the server's words."""
+        words = [word for statement in statements for word in ("-c", statement)]
+        ran = self._run([*self._psql(database), *words], STATEMENT)
+        if ran.returncode:
+            raise BackupError(FAILED, f"{self.name} refused ({database}): {ran.said}")
+        return [line.split(SEPARATOR) for line in ran.stdout.splitlines() if line]
+
+    def databases(self) -> list[Database]:
+        """All that can be connected to, without what they have."""
+        return [
+            Database(name, owner, encoding, collate, ctype, int(size))
+            for name, owner, encoding, collate, ctype, size in self.sql("postgres", _DATABASES)
+        ]
+
+    def major(self) -> int:
+        return int(self.sql("postgres", "SHOW server_version_num")[0][0]) // 10000
+
+    def dump(self, database: Database, into: Path) -> Database:
+        """Write it to a file, and count what it has in the same snapshot. Raises BackupError."""
+        session = subprocess.Popen(
+            self._psql(database.name), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        try:
+            assert session.stdin is not None
+            assert session.stdout is not None
+            session.stdin.write(_SAME_TEXT + _SNAPSHOT)
+            session.stdin.flush()
+            snapshot = session.stdout.readline().strip()
+            if snapshot:
+                self._dump(database.name, snapshot, into)
+            said, errors = session.communicate(_COUNTS if snapshot else "", timeout=LIMIT)
+        finally:
+            session.kill()
+            session.wait()
+        if not snapshot or session.returncode:
+            raise BackupError(FAILED, f"{self.name} could not count what {database.name} has: {errors.strip()}")
+        return counted(database, said.splitlines())
+
+    def _dump(self, name: str, snapshot: str, into: Path) -> None:
+        with into.open("wb") as stream:
+            # Without compression, so that the repository finds what it has already; it compresses by itself.
+            words = ["pg_dump", "--format=custom", "--compress=0", f"--snapshot={snapshot}"]
+            ran = self._run([*self._superuser, *words, "--username=postgres", f"--dbname={name}"], LIMIT, target=stream)
+        if ran.returncode:
+            raise BackupError(FAILED, f"pg_dump of {name} failed: {ran.said}")
+
+    def globals(self, into: Path) -> None:
+        """Write the roles with their passwords, as hashes, and what else belongs to no database."""
+        with into.open("wb") as stream:
+            words = ["pg_dumpall", "--globals-only", "--username=postgres", "--no-tablespaces"]
+            ran = self._run([*self._superuser, *words], LIMIT, target=stream)
+        if ran.returncode:
+            raise BackupError(FAILED, f"pg_dumpall --globals-only failed: {ran.said}")
+
+    def count(self, database: Database, name: str) -> Database:
+        """The database as one of that name has it now."""
+        ran = self._feed([*self._psql(name)], f"{_SAME_TEXT}{_COUNTS}")
+        return counted(database, ran.splitlines())
+
+    def heads(self, name: str) -> tuple[str, ...]:
+        """The revisions that Alembic has recorded in a database; none where there is no such database, or no record."""
+        if name not in self._names():
+            return ()
+        if self.sql(name, "SELECT to_regclass('alembic_version') IS NOT NULL") != [["t"]]:
+            return ()
+        return tuple(head for (head,) in self.sql(name, "SELECT version_num FROM alembic_version ORDER BY 1"))
+
+    def _feed(self, words: Sequence[str], script: str) -> str:
+        done = subprocess.run(words, input=script, capture_output=True, text=True, timeout=LIMIT, check=False)
+        if done.returncode:
+            raise BackupError(FAILED, f"{self.name} refused: {done.stderr.strip()}")
+        return done.stdout
+
+    def run_globals(self, script: str) -> None:
+        """Make the roles of a script. Raises BackupError."""
+        self._feed(
+            self._psql("postgres"), f"SET log_statement = 'none'; SET log_min_error_statement = 'panic';\n{script}"
+        )
+
+    def roles(self) -> set[str]:
+        return {name for (name,) in self.sql("postgres", "SELECT rolname FROM pg_roles")}
+
+    def make(self, database: Database, name: str) -> None:
+        """An empty database of that name, as the other one is made."""
+        self.sql(
+            "postgres",
+            f"CREATE DATABASE {quoted(name)} OWNER {quoted(database.owner)} TEMPLATE template0 "
+            f"ENCODING {literal(database.encoding)} LC_COLLATE {literal(database.collate)} "
+            f"LC_CTYPE {literal(database.ctype)}",
+        )
+
+    def fill(self, name: str, dump: Path) -> None:
+        """Restore a dump into a database, all of it or nothing. Raises BackupError."""
+        with dump.open("rb") as stream:
+            words = ["pg_restore", "--exit-on-error", "--single-transaction", "--username=postgres", f"--dbname={name}"]
+            ran = self._run([*self._superuser, *words], LIMIT, source=stream)
+        if ran.returncode:
+            raise BackupError(FAILED, f"pg_restore into {name} failed: {ran.said}")
+
+    def drop(self, name: str) -> None:
+        """Remove a database that was made on the way; of no other name. Raises BackupError."""
+        if not name.startswith(BESIDE):
+            raise BackupError(REFUSED, f"{name} is no database that a restore made on its way")
+        self.sql("postgres", f"DROP DATABASE IF EXISTS {quoted(name)} WITH (FORCE)")
+
+    def leftovers(self) -> list[str]:
+        """Databases of restores that were killed on the way."""
+        return [name for name in self._names() if name.startswith(BESIDE)]
+
+    def _names(self) -> set[str]:
+        """Of all databases, those that nobody can open included."""
+        return {name for (name,) in self.sql("postgres", "SELECT datname FROM pg_database")}
+
+    def swap(self, names: Sequence[tuple[str, str, str]]) -> set[str]:
+        """Give databases another one's name, and those another name: (name, own, kept) each, all in one transaction.
+
+        Returns the names that were taken. Their sessions are ended, and nobody can open what is kept until that is
+        allowed again. Raises BackupError where sessions do not end; then nothing was changed.
+        """
+        there = self._names()
+        taken = [(name, kept) for name, _, kept in names if name in there]
+        statements = [
+            *(
+                f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = {literal(name)}"  # noqa: S608 - quoted
+                for name, _ in taken
+            ),
+            *(f"ALTER DATABASE {quoted(name)} RENAME TO {quoted(kept)}" for name, kept in taken),
+            *(f"ALTER DATABASE {quoted(kept)} ALLOW_CONNECTIONS false" for _, kept in taken),
+            *(f"ALTER DATABASE {quoted(own)} RENAME TO {quoted(name)}" for name, own, _ in names),
+        ]
+        for left in range(TRIES, 0, -1):
+            try:
+                self.sql("postgres", "BEGIN", *statements, "COMMIT")
+                break
+            except BackupError as error:
+                if left == 1 or "being accessed by other users" not in str(error):
+                    raise
+        return {name for name, _ in taken}
+
+    def _psql(self, database: str) -> list[str]:
+        return [*self._superuser, *PSQL, "--field-separator", SEPARATOR, *AS, database]
+
+
+def counted(database: Database, lines: Iterable[str]) -> Database:
+    """The database with what psql said that it has."""
+    cells = [line.split(SEPARATOR) for line in lines if line and line != "SET"]
+    return replace(
+        database,
+        tables={name: (int(rows), digest) for name, rows, digest in (entry for entry in cells if len(entry) == 3)},
+        heads=tuple(entry[0] for entry in cells if len(entry) == 1),
+    )
+
+
+def differences(wanted: Database, found: Database) -> list[str]:
+    """A sentence for each table that is not as it was when it was dumped."""
+    said = []
+    for name in sorted({*wanted.tables, *found.tables}):
+        before, now = wanted.tables.get(name), found.tables.get(name)
+        if before is None or now is None:
+            said.append(f"{wanted.name}: {name} is {'missing' if now is None else 'not of this set'}")
+        elif before[0] != now[0]:
+            said.append(f"{wanted.name}: {name} has {now[0]} rows instead of {before[0]}")
+        elif before[1] != now[1]:
+            said.append(f"{wanted.name}: {name} has other rows than the {before[0]} that were saved")
+    if wanted.heads != found.heads:
+        said.append(f"{wanted.name}: its schema is {found.heads} instead of {wanted.heads}")
+    return said
+
+
+def same(wanted: Database, found: Database) -> None:
+    """Raise BackupError where what was restored is not what was saved."""
+    if said := differences(wanted, found):
+        raise BackupError(DIFFERENT, f"what was restored is not what was saved: {'; '.join(said[:5])}")
+
+
+def missing_roles(script: str, existing: Iterable[str]) -> str:
+    """Of a script of all globals, what makes the roles that are not there: a statement a line, as pg_dumpall writes."""
+    known = {form for name in existing for form in (name, quoted(name))}
+    lines = script.splitlines()
+    made = [line.split(" ", 2)[2].rstrip(";") for line in lines if line.startswith("CREATE ROLE ")]
+    new = [name for name in made if name not in known]
+    begins = tuple(f"{verb} {name}{end}" for name in new for verb in ("CREATE ROLE", "ALTER ROLE") for end in " ;")
+    joins = tuple(f" TO {name}{end}" for name in new for end in " ;")
+    return "\n".join(
+        line
+        for line in lines
+        if line.startswith(begins) or (line.startswith("GRANT ") and any(join in line for join in joins))
+    )
+
+
+def quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+class Scratch:
+    """A server of its own for a drill, reached by nobody and removed afterwards: enter it to have it run."""
+
+    NAME = "slipway-drill"
+    CLUSTER = Path("/var/lib/postgresql/slipway-drill")
+
+    def __init__(self, live: Server, provider: str, run: Run = command.run) -> None:
+        self._live, self._provider, self._run = live, provider, run
+
+    @property
+    def disk(self) -> Path:
+        """The directory on whose disk its data is."""
+        return Path("/var/lib/docker") if self._provider == "compose" else self.CLUSTER.parent
+
+    def __enter__(self) -> Server:
+        self.remove()
+        try:
+            return self._container() if self._provider == "compose" else self._cluster()
+        except BaseException:
+            self.remove()
+            raise
+
+    def __exit__(self, *_: object) -> None:
+        self.remove()
+
+    def remove(self) -> None:
+        """Take away what is there of it, or of one that was killed."""
+        if self._provider == "compose":
+            self._run(["docker", "rm", "--force", "--volumes", self.NAME], STATEMENT)
+            return
+        if (self.CLUSTER / "data" / "postmaster.pid").exists():
+            stop = ("--pgdata", str(self.CLUSTER / "data"), "--mode=immediate", "stop")
+            self._run(self._pg("pg_ctl", *stop), STATEMENT)
+        shutil.rmtree(self.CLUSTER, ignore_errors=True)
+
+    def _container(self) -> Server:
+        """The same image as the live one's, without a network, a port or a capability."""
+        wanted = "{{.Image}} {{.Config.User}} {{.HostConfig.ShmSize}}"
+        image, user, shared = self._done(["docker", "inspect", "--format", wanted, CONTAINER]).split()
+        self._done(
+            [
+                *("docker", "run", "--detach", "--name", self.NAME, "--network", "none", "--user", user),
+                *("--cap-drop", "ALL", "--security-opt", "no-new-privileges:true", "--cpu-shares", "128"),
+                *("--shm-size", shared, "--memory", "512m", "--log-driver", "local"),
+                *("--env", "POSTGRES_USER=postgres", "--env", "POSTGRES_PASSWORD_FILE=/proc/sys/kernel/random/uuid"),
+                *("--env", "PGDATA=/var/lib/postgresql/data", "--volume", "/var/lib/postgresql/data"),
+                *(image, "postgres", "-c", "fsync=off", "-c", "listen_addresses=127.0.0.1"),
+            ]
+        )
+        server = Server(("docker", "exec", "-i", self.NAME), "the server of the drill", self._run)
+        # Over TCP, where the server that the entry point starts for itself does not listen.
+        ask = "for i in $(seq 300); do pg_isready -q -h 127.0.0.1 && exit; sleep 0.2; done; exit 1"
+        self._done(["docker", "exec", self.NAME, "sh", "-c", ask])
+        return server
+
+    def _cluster(self) -> Server:
+        """A cluster of the distribution's package, on a socket that only its user reaches."""
+        data, socket = self.CLUSTER / "data", self.CLUSTER / "socket"
+        made = [str(path) for path in (self.CLUSTER, data, socket)]
+        self._done(["install", "--directory", "--owner=postgres", "--mode=0700", *made])
+        self._done(self._pg("initdb", "--pgdata", str(data), "--auth=peer", "--encoding=UTF8"))
+        options = f"-c fsync=off -c listen_addresses= -c unix_socket_directories={socket}"
+        log = str(self.CLUSTER / "log")
+        self._done(self._pg("pg_ctl", "--pgdata", str(data), "--log", log, "--wait", "--options", options, "start"))
+        own = ("runuser", "-u", "postgres", "--", "env", f"PGHOST={socket}")
+        return Server(own, "the server of the drill", self._run)
+
+    def _pg(self, program: str, *words: str) -> list[str]:
+        return ["runuser", "-u", "postgres", "--", f"/usr/lib/postgresql/{self._live.major()}/bin/{program}", *words]
+
+    def _done(self, words: Sequence[str]) -> str:
+        ran = self._run(words, STATEMENT)
+        if ran.returncode:
+            raise BackupError(FAILED, f"the server of the drill could not be started: {ran.said}")
+        return ran.stdout

@@ -1,0 +1,136 @@
+"""The program slipway-backup of a host: what timers start, what playbooks ask, and what an operator types at night.
+
+    slipway-backup backup | drill | status | plan | restore | restic ...
+
+Its answer is JSON on its output, and in the file that --answer names. Exit code 1 where it refused or failed, 2 where
+another one is under way; the reason is on its standard error, and that of a failure in the host's records.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Optional
+
+from ..host import command
+from ..host.durable import read_json, write_durably
+from ..host.errors import SlipwayError
+from .drill import drill
+from .model import BUSY, FAILED, REFUSED, BackupError, Settings
+from .records import age, now, problems
+from .restic import Restic, environment, program
+from .restoring import Restore
+from .saving import Host, save
+
+CONFIG = Path("/etc/slipway/backup/config.json")
+TIMERS = {"next": "slipway-backup.timer", "next_drill": "slipway-backup-drill.timer"}
+
+
+def settings(config: Path = CONFIG) -> Settings:
+    """What the role wrote. Raises BackupError where it wrote nothing."""
+    found = read_json(config)
+    if found is None:
+        raise BackupError(
+            FAILED, f"there is no {config}: backups are not set up on this host; run slipway.fleet.provision"
+        )
+    return Settings(
+        repository=found["repository"],
+        host=found["host"],
+        database=found["database"],
+        directories=tuple(found["directories"]),
+        volumes=tuple(found["volumes"]),
+        keep=found["keep"],
+    )
+
+
+def parser() -> argparse.ArgumentParser:
+    words = argparse.ArgumentParser(prog="slipway-backup", description="Backups of this host, and their proofs.")
+    words.add_argument("--answer", type=Path, help="file that gets the answer as JSON")
+    verbs = words.add_subparsers(dest="verb", required=True)
+    one = verbs.add_parser("backup", help="make a set")
+    one.add_argument("--reason", default="asked", help="why, as a word")
+    for name, about in (
+        ("drill", "prove a set"),
+        ("plan", "say what a restore would do"),
+        ("restore", "restore a set"),
+    ):
+        one = verbs.add_parser(name, help=about)
+        one.add_argument("--set", default="latest", help="id of a set, or latest")
+        if name != "drill":
+            one.add_argument("--part", action="append", help="all, database:NAME or directory:PATH", required=True)
+        if name == "restore":
+            one.add_argument("--confirm", default="", help="the name of what is restored")
+            one.add_argument("--any-schema", action="store_true", help="though it does not fit the release that serves")
+    verbs.add_parser("status", help="what is known of the sets")
+    one = verbs.add_parser("restic", help="run restic with this host's repository")
+    one.add_argument("words", nargs=argparse.REMAINDER)
+    return words
+
+
+def answer(asked: argparse.Namespace, host: Host) -> dict[str, Any]:
+    """Do what was asked. Raises BackupError."""
+    if asked.verb == "status":
+        return status(host)
+    if asked.verb == "plan":
+        return Restore(host, asked.set, asked.part).plan()
+    what = {"backup": "backup", "drill": "drill", "restore": "restore"}[asked.verb]
+    with host.records.alone(f"a {what}"):
+        try:
+            if asked.verb == "backup":
+                return save(host, asked.reason)
+            if asked.verb == "drill":
+                return drill(host, asked.set)
+            return Restore(host, asked.set, asked.part).run(asked.confirm, asked.any_schema)
+        except BackupError as error:
+            if error.fault != REFUSED:  # a name that was not typed right is no fault of the host
+                host.records.failed(what, error, getattr(asked, "set", None))
+            raise
+
+
+def status(host: Host) -> dict[str, Any]:
+    """What is known without asking the repository: ages in seconds, the next runs as systemd tells them, problems."""
+    state, at = host.records.read(), now()
+    return {
+        "repository": host.settings.repository,
+        **state,
+        **{name: next_run(timer) for name, timer in TIMERS.items()},
+        "ages": {name: age(state[name]["time"], at) for name in ("newest", "proven") if state.get(name)},
+        "problems": problems(state, at),
+    }
+
+
+def next_run(timer: str) -> Optional[str]:
+    """When a timer comes next, None where it is off or there is no systemd."""
+    try:
+        ran = command.run(["systemctl", "show", timer, "--property=NextElapseUSecRealtime", "--value"], 10)
+    except command.CommandError:
+        return None
+    return ran.stdout.strip() or None
+
+
+def main(arguments: Optional[Sequence[str]] = None) -> int:
+    asked = parser().parse_args(arguments)
+    os.umask(0o077)
+    os.chdir("/")  # the superuser of the database may not be let into where this was started
+    try:
+        if os.geteuid():
+            raise BackupError(FAILED, "only root can read what is backed up; use sudo")
+        found = settings()
+        if asked.verb == "restic":
+            return subprocess.run([*program(found), *asked.words], env=environment(found), check=False).returncode
+        found.place.mkdir(mode=0o700, parents=True, exist_ok=True)
+        told: dict[str, Any] = {"result": answer(asked, Host(found, Restic(found, cached=asked.verb != "drill")))}
+    except SlipwayError as error:
+        told = {"error": {"message": str(error), "fault": error.details.get("fault", FAILED)}}
+    if asked.answer:
+        write_durably(asked.answer, json.dumps(told) + "\n", mode=0o600)
+    print(json.dumps(told.get("result", {}), indent=1))
+    if "error" in told:
+        print(f"slipway-backup {asked.verb}: {told['error']['message']}", file=sys.stderr)
+        return 2 if told["error"]["fault"] == BUSY else 1
+    return 0

@@ -1,0 +1,295 @@
+"""The repository of a host, kept by restic (https://restic.readthedocs.io): which words it gets, and what it means.
+
+A set is two snapshots of one stamp: everything that is saved, and then the manifest, which makes it whole. What was
+killed in between has no manifest, so it is no set, and the next backup takes it away.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import IO, Any, Callable, Optional
+
+from ..host import command
+from ..host.durable import read_json
+from .model import DAMAGED, DISK_FULL, EMPTY, FAILED, LOCKED, NO_REPOSITORY, WRONG_KEY, BackupError, Settings
+
+SET, CONTENT = "slipway-set", "slipway-content"
+# A set that the retention by days, weeks and months counts, and one made before something that may go wrong: that would
+# take the place of the day's own one.
+REGULAR, EXTRA = "slipway-regular", "slipway-extra"
+# For how long every regular set stays, and every other one.
+LATELY = {REGULAR: "2d", EXTRA: "30d"}
+# Seconds for one command; a first backup over a slow line takes hours.
+LIMIT = 86400.0
+# Seconds for which another host that uses the repository is waited for, and between two looks.
+WAIT, EVERY = 900.0, 15.0
+
+# What restic says, by what is wrong. The first that fits counts.
+_DAMAGE = (
+    *("ciphertext verification failed", "invalid data returned", "invalid header", "unexpected EOF", "wrong hash"),
+    *("not found in (?:index|repository)", "does not match", "mismatch", "decompress", "truncat", "load<data"),
+    *("pack .* (?:not|contains|invalid)", "unable to load", "repository contains errors", "no such file or directory"),
+)
+_FAULTS = (
+    (WRONG_KEY, r"wrong password or no key found"),
+    (NO_REPOSITORY, r"unable to open config file|is there a repository at|repository does not exist"),
+    (LOCKED, r"repository is already locked|unable to create lock"),
+    (DISK_FULL, r"no space left on device|disk quota exceeded"),
+    (DAMAGED, "|".join(_DAMAGE)),
+)
+_SAYS = {
+    WRONG_KEY: "the password of this host does not open the repository {place}; was backup_password changed, or is it "
+    "the repository of another fleet? A password is changed in the repository: slipway-backup restic key passwd",
+    NO_REPOSITORY: "there is no repository at {place}, or it cannot be reached",
+    LOCKED: "the repository {place} is in use by another host, and stayed so",
+    DISK_FULL: "the disk of the repository {place} or of this host is full",
+    DAMAGED: "the repository {place} is damaged",
+    FAILED: "restic failed with the repository {place}",
+}
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """One of restic's own."""
+
+    id: str
+    time: str
+    host: str
+    tags: tuple[str, ...]
+
+    @property
+    def short(self) -> str:
+        return self.id[:8]
+
+    @property
+    def stamp(self) -> str:
+        """What it has in common with the other part of its set."""
+        return next((tag for tag in self.tags if tag.startswith("at-")), "")
+
+
+class Restic:
+    """The sets of one host. `run` is how a program is run, `sleep` how it waits for another host.
+
+    Without `cached` everything comes from the repository itself, so that damage there is seen.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        cached: bool = True,
+        run: Callable[..., command.Ran] = command.run,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._settings, self._run, self._sleep = settings, run, sleep
+        self._options = () if cached else ("--no-cache",)
+        # To open a repository takes half a second of a processor, so what is in it is asked once until it changes.
+        self._listed: dict[str, list[Snapshot]] = {}
+
+    def make(self) -> None:
+        self._call("init")
+
+    def unlock(self) -> bool:
+        """Take away the locks of clients that are dead. Returns whether there is a repository.
+
+        Raises BackupError where the password does not open it.
+        """
+        try:
+            self._call("unlock")
+        except BackupError as error:
+            if error.fault == NO_REPOSITORY:
+                return False
+            raise
+        return True
+
+    def sets(self) -> list[Snapshot]:
+        """The whole sets of this host, oldest first. Raises BackupError where the repository cannot be read."""
+        return self._snapshots(SET)
+
+    def find(self, wanted: str = "latest") -> Snapshot:
+        """A set by its id, or the newest one. Raises BackupError where there is none."""
+        found = self.sets()
+        if not found:
+            others = sorted({snapshot.host for snapshot in self._read() if SET in snapshot.tags})
+            raise BackupError(
+                EMPTY,
+                f"the repository {self._settings.repository} has no set of {self._settings.host}"
+                + (f"; it has sets of {', '.join(others)}" if others else "")
+                + "; make one with slipway.fleet.backup",
+            )
+        if wanted == "latest":
+            return found[-1]
+        for snapshot in found:
+            if len(wanted) >= 4 and snapshot.id.startswith(wanted):
+                return snapshot
+        names = ", ".join(f"{snapshot.short} ({snapshot.time[:16]})" for snapshot in found[-10:])
+        raise BackupError(EMPTY, f"there is no set {wanted} of {self._settings.host}; the newest are: {names}")
+
+    def content_of(self, found: Snapshot) -> Optional[Snapshot]:
+        """The other part of a set, None where it is gone."""
+        return next((part for part in self._snapshots(CONTENT) if part.stamp == found.stamp), None)
+
+    def save(
+        self, paths: Sequence[str], kind: str, stamp: str, excluded: Iterable[str] = (), more: Iterable[str] = ()
+    ) -> tuple[str, int]:
+        """Take the paths in as one snapshot; returns its id and how many bytes it added. All of them, or it raises."""
+        self._listed = {}
+        tags = [word for tag in (kind, stamp, *more) for word in ("--tag", tag)]
+        left_out = [word for pattern in excluded for word in ("--exclude", pattern)]
+        said = self._call("backup", "--json", "--host", self._settings.host, *tags, *left_out, "--", *paths)
+        for line in reversed(said.splitlines()):
+            with suppress(ValueError):
+                entry = json.loads(line)
+                if entry.get("message_type") == "summary":
+                    return str(entry["snapshot_id"]), int(entry.get("data_added") or 0)
+        raise BackupError(FAILED, f"restic did not say which snapshot it made in {self._settings.repository}")
+
+    def listing(self, snapshot: str, into: Path) -> Iterator[tuple[str, int, int]]:
+        """Path, size in bytes and time of change in nanoseconds of each regular file; `into` is used meanwhile."""
+        with into.open("wb") as stream:
+            self._call("ls", "--json", snapshot, target=stream)
+        with into.open(encoding="utf-8") as lines:
+            for line in lines:
+                entry = json.loads(line)
+                if entry.get("type") == "file":
+                    yield entry["path"], int(entry.get("size") or 0), nanoseconds(entry.get("mtime") or "")
+
+    def read(self, snapshot: str, path: str, into: Path) -> None:
+        """Write one file of a snapshot to `into`."""
+        with into.open("wb") as stream:
+            self._call("dump", snapshot, path, target=stream)
+
+    def restore(self, snapshot: str, target: Path, only: Iterable[str] = ()) -> None:
+        """Put what a snapshot has below `target`, each file under its whole path."""
+        included = [word for path in only for word in ("--include", path)]
+        self._call("restore", snapshot, "--target", str(target), *included)
+
+    def stale(self) -> list[str]:
+        """The sets that the retention does not keep."""
+        counts = [f"--keep-{period}={count}" for period, count in sorted(self._settings.keep.items())]
+        return self._stale(REGULAR, "--keep-last=1", *counts) + self._stale(EXTRA)
+
+    def _stale(self, tag: str, *keep: str) -> list[str]:
+        words = ["--host", self._settings.host, "--tag", tag, "--group-by", "host", f"--keep-within={LATELY[tag]}"]
+        said = self._call("forget", "--dry-run", "--json", *words, *keep)
+        return [str(entry["id"]) for group in json.loads(said or "[]") or () for entry in group.get("remove") or ()]
+
+    def tidy(self, protected: Iterable[str] = ()) -> list[str]:
+        """Forget the sets that the retention does not keep, and parts of none; returns the sets that went.
+
+        `protected` are sets (their ids or how these begin) that stay in any case.
+        """
+        spared = tuple(protected)
+        stale = set(self.stale())
+        sets = self.sets()
+        gone = [found for found in sets if found.id in stale and not (spared and found.id.startswith(spared))]
+        kept = {found.stamp for found in sets} - {found.stamp for found in gone}
+        parts = [part for part in self._snapshots(CONTENT) if part.stamp not in kept]
+        if gone or parts:
+            # The manifests first: what is killed here leaves parts without a set and no set without its parts.
+            for wave in (gone, parts):
+                if wave:
+                    self._listed = {}
+                    self._call("forget", *(snapshot.id for snapshot in wave))
+            self._call("prune")
+        return [found.id for found in gone]
+
+    def check(self, part: int, parts: int) -> None:
+        """Check the structure, and read one of so many parts of the data. Raises BackupError where it is damaged."""
+        self._call("check", f"--read-data-subset={part}/{parts}")
+
+    def _snapshots(self, kind: str) -> list[Snapshot]:
+        host = self._settings.host
+        if host not in self._listed:
+            self._listed[host] = self._read("--host", host)
+        return [snapshot for snapshot in self._listed[host] if kind in snapshot.tags]
+
+    def _read(self, *words: str) -> list[Snapshot]:
+        found = json.loads(self._call("snapshots", "--json", *words) or "[]")
+        snapshots = [
+            Snapshot(entry["id"], entry["time"], entry.get("hostname", ""), tuple(entry.get("tags") or ()))
+            for entry in found or ()
+        ]
+        return sorted(snapshots, key=lambda snapshot: nanoseconds(snapshot.time))
+
+    def _call(self, *words: str, target: Optional[IO[bytes]] = None) -> str:
+        waited = 0.0
+        while True:
+            ran = self._run(
+                [*program(self._settings), *self._options, *words], LIMIT, environment(self._settings), target=target
+            )
+            if not ran.returncode:
+                return ran.stdout
+            error = explained(words[0], f"{ran.stderr}\n{ran.stdout}", self._settings.repository)
+            if error.fault != LOCKED or waited >= WAIT:
+                raise error
+            self._sleep(EVERY)
+            waited += EVERY
+
+
+def program(settings: Settings) -> list[str]:
+    """restic, with how it reaches a host over SFTP where the role has a key for that."""
+    config = settings.files / "ssh_config"
+    target = sftp_target(settings.repository)
+    if not target or not config.exists():
+        return ["restic"]
+    return ["restic", "-o", f"sftp.command=ssh -F {config} {target} -s sftp"]
+
+
+def sftp_target(repository: str) -> str:
+    """The words for ssh that name the host of a repository, user and port included; empty where it is none on SFTP."""
+    url = re.fullmatch(r"sftp://(?:([^@/]+)@)?(\[[^\]]+\]|[^:/]+)(?::(\d+))?/.*", repository)
+    short = re.fullmatch(r"sftp:(?!//)(?:([^@:/]+)@)?(\[[^\]]+\]|[^:/]+):.*", repository)
+    if url:
+        user, host, port = url.groups()
+    elif short:
+        user, host, port = *short.groups(), None
+    else:
+        return ""
+    return " ".join(
+        word
+        for word in (f"-p {port}" if port else "", f"{user}@{host.strip('[]')}" if user else host.strip("[]"))
+        if word
+    )
+
+
+def environment(settings: Settings) -> dict[str, str]:
+    """All of restic's environment: the repository, its password as a file, and the words for S3 and others."""
+    more: Mapping[str, Any] = read_json(settings.files / "environment.json") or {}
+    return {
+        "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        "HOME": "/root",
+        "LC_ALL": "C.UTF-8",
+        "TZ": "UTC",
+        **{name: str(value) for name, value in more.items()},
+        "RESTIC_REPOSITORY": settings.repository,
+        "RESTIC_PASSWORD_FILE": str(settings.files / "password"),
+        "RESTIC_CACHE_DIR": "/var/cache/slipway-backup",
+        "RESTIC_PROGRESS_FPS": "0.01",
+    }
+
+
+def explained(word: str, said: str, place: str) -> BackupError:
+    """What restic's words mean."""
+    lines = [line.strip() for line in said.splitlines() if line.strip() and not line.startswith("{")]
+    fault = next((name for name, pattern in _FAULTS if re.search(pattern, said, re.IGNORECASE)), FAILED)
+    if fault == DAMAGED and word in ("backup", "init"):
+        fault = FAILED  # a file of the host that went away is no damage of the repository
+    words = " ".join(lines[-3:]) or f"restic {word} said nothing"
+    return BackupError(fault, f"{_SAYS[fault].format(place=place)}: {words}")
+
+
+def nanoseconds(moment: str) -> int:
+    """A time as restic writes it (RFC 3339 with up to nine digits), in nanoseconds since 1970; 0 for none."""
+    found = re.fullmatch(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|[+-]\d\d:\d\d)", moment)
+    if not found:
+        return 0
+    zone = "+00:00" if found[3] == "Z" else found[3]
+    seconds = int(datetime.fromisoformat(found[1] + zone).timestamp())
+    return seconds * 10**9 + int((found[2] or "0").ljust(9, "0"))

@@ -1,0 +1,226 @@
+"""A restore: beside what is live, compared with what was saved, and then in its place by a change of names.
+
+What was there is kept under another name; nothing here removes it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from . import files
+from .drill import complete, have_roles
+from .model import DISK_FULL, FAILED, FULL, REFUSED, BackupError, Database, Manifest
+from .postgres import BEFORE, BESIDE, BROUGHT, same
+from .records import now
+from .saving import GLOBALS, Host, save, serving
+
+# Why the set was made that a restore makes first.
+SAFETY = "before-a-restore"
+
+# Restored directories are made beside the live ones under names that begin so.
+DOTTED = ".slipway-"
+
+
+class Restore:
+    """A set, and what of it is to be restored: `all`, or names like `database:links` and `directory:/srv/uploads`."""
+
+    def __init__(self, host: Host, wanted: str, parts: Sequence[str]) -> None:
+        """Raises BackupError where the set or a part of it is not there."""
+        self.host = host
+        self.found = host.restic.find(wanted)
+        self.manifest = host.manifest(self.found)
+        complete(host, self.found, self.manifest)
+        self.databases, self.directories = chosen(self.manifest, parts, str(host.settings.apps))
+        if self.databases and host.live is None:
+            raise BackupError(
+                REFUSED, "nothing was done: the set has a database, and this host runs none (backup_database: none)"
+            )
+
+    def plan(self) -> dict[str, Any]:
+        """What will be done, how long it takes, and why it may not be done. Changes nothing."""
+        proven = self.host.records.read().get("proven") or {}
+        return {
+            "set": self.found.short,
+            "time": self.manifest.time,
+            "databases": [database.name for database in self.databases],
+            "directories": list(self.directories),
+            "rows": sum(database.rows for database in self.databases),
+            "bytes": self.bytes,
+            "seconds": proven.get("seconds"),
+            "proven": proven.get("set") == self.found.short,
+            "unfit": self.unfit(),
+            "names": self.names(),
+        }
+
+    @property
+    def bytes(self) -> int:
+        """Of what is restored."""
+        dumps = {f"{self.manifest.spool}/{database.file}" for database in self.databases}
+        return sum(
+            size
+            for path, (size, _) in self.manifest.files.items()
+            if path in dumps or any(files.below(path, directory) for directory in self.directories)
+        )
+
+    def names(self) -> list[str]:
+        """The names of which one is to be typed: those of the databases, or of the apps, of what is restored."""
+        return sorted({database.name for database in self.databases} | set(self.manifest.apps)) or [self.manifest.host]
+
+    def unfit(self) -> str:
+        """Why what is restored does not fit the release that serves; empty where it does, or nobody can tell."""
+        for database in self.databases:
+            if self.host.live is None or not database.heads:
+                continue
+            heads = self.host.live.heads(database.name)
+            if heads and heads != database.heads:
+                return (
+                    f"the schema of {database.name} in set {self.found.short} is {', '.join(database.heads)}, and what "
+                    f"serves has {', '.join(heads)}. {self._fitting()}"
+                )
+        return ""
+
+    def _fitting(self) -> str:
+        apps = self.manifest.apps
+        now_serving = {name: serving(self.host.settings.apps / name) for name in apps}
+        fits = [f"{release} of {app}" for app, release in apps.items() if release and release != now_serving[app]]
+        way = "or say -e slipway_schema=any and migrate afterwards with a deploy"
+        if fits:
+            return f"It fits the release {', '.join(fits)}: roll back to that first (-e fastapi_app_release=), {way}"
+        return f"Deploy the release that it fits first, {way}"
+
+    def run(self, confirmed: str, any_schema: bool = False) -> dict[str, Any]:
+        """Restore; returns what was done. The caller holds the host's backups. Raises BackupError.
+
+        Nothing that is live was changed then, or the message says what.
+        """
+        began = time.monotonic()
+        if confirmed not in self.names():
+            raise BackupError(
+                REFUSED,
+                f"nothing was done: to have {self.found.short} in place of what is there, type the name of what is "
+                f"restored: -e slipway_confirm={self.names()[0]}",
+            )
+        if not any_schema and (unfit := self.unfit()):
+            raise BackupError(REFUSED, f"nothing was done: {unfit}")
+        self._forget_killed()
+        files.room(self.host.settings.scratch, self.bytes, "the restore")
+        safety = save(self.host, SAFETY, spared=[self.found.id])
+        try:
+            done = self._replace()
+        except OSError as error:
+            fault = DISK_FULL if error.errno in FULL else FAILED
+            raise BackupError(fault, f"{error.filename or self.host.settings.place}: {error.strerror}") from error
+        finally:
+            shutil.rmtree(self.host.settings.scratch, ignore_errors=True)
+        return {
+            "set": self.found.short,
+            "time": self.manifest.time,
+            "safety": safety["set"],
+            "seconds": round(time.monotonic() - began, 1),
+            "restored": done,
+            "restart": bool(self.directories),
+        }
+
+    def _replace(self) -> list[dict[str, Any]]:
+        """Have everything beside what is live, whole and compared, and only then change names."""
+        made: list[str] = []
+        beside: list[Path] = []
+        try:
+            self._databases(made)
+            for directory in self.directories:
+                path = Path(directory)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                beside.append(files.empty(path.parent / f"{DOTTED}restoring-{path.name}"))
+                self.host.restic.restore(self.manifest.content, beside[-1], [directory])
+                files.same(self.manifest, beside[-1], directory)
+            done = self._renamed(made)
+            made = []
+            return done + [_exchanged(Path(path), new) for path, new in zip(self.directories, beside)]
+        finally:
+            for name in made:
+                if self.host.live is not None:
+                    self.host.live.drop(name)
+            for path in beside:
+                shutil.rmtree(path, ignore_errors=True)
+
+    def _forget_killed(self) -> None:
+        """Take away what a restore that was killed has left beside the live databases and directories."""
+        if self.host.live is not None:
+            for name in self.host.live.leftovers():
+                self.host.live.drop(name)
+        for directory in map(Path, self.directories):
+            kept = sorted(directory.parent.glob(f"{DOTTED}before-*-{directory.name}"))
+            if kept and not directory.exists():  # killed between the two renames
+                os.rename(kept[-1], directory)
+
+    def _databases(self, made: list[str]) -> None:
+        """New databases with what the set has, compared; their names are added to `made`."""
+        live, spool = self.host.live, self.manifest.spool
+        if not self.databases or live is None:
+            return
+        scratch = files.empty(self.host.settings.scratch)
+        wanted = [f"{spool}/{database.file}" for database in self.databases]
+        self.host.restic.restore(self.manifest.content, scratch, [*wanted, f"{spool}/{GLOBALS}"])
+        for path in wanted:
+            files.same(self.manifest, scratch, path)
+        have_roles(live, Path(f"{scratch}{spool}"))
+        for database in self.databases:
+            own = f"{BESIDE}{database.name}"[:63]
+            live.make(database, own)
+            made.append(own)
+            live.fill(own, Path(f"{scratch}{spool}") / database.file)
+            same(database, live.count(database, own))
+
+    def _renamed(self, made: Sequence[str]) -> list[dict[str, Any]]:
+        if self.host.live is None or not made:
+            return []
+        at = now().lower().replace(":", "").replace("-", "")
+        names = [
+            (database.name, own, f"{BEFORE}{at}_{database.name}"[:63]) for database, own in zip(self.databases, made)
+        ]
+        there = self.host.live.swap(names)
+        return [
+            {"name": f"database:{database.name}", "rows": database.rows, "kept": kept if name in there else None}
+            for database, (name, _, kept) in zip(self.databases, names)
+        ]
+
+
+def _exchanged(path: Path, beside: Path) -> dict[str, Any]:
+    """Have the restored directory in the place of the live one, which is kept under another name."""
+    kept = path.parent / f"{DOTTED}before-{now()}-{path.name}"
+    there = path.exists()
+    if there:
+        os.rename(path, kept)
+    os.rename(f"{beside}{path}", path)
+    files.sync(path.parent)
+    return {"name": f"directory:{path}", "kept": str(kept) if there else None}
+
+
+def chosen(manifest: Manifest, parts: Sequence[str], apps: str) -> tuple[list[Database], list[str]]:
+    """The databases and directories that the words name. Raises BackupError for one that the set has not.
+
+    `all` leaves out what PostgreSQL brings, and the records of apps, which would tell of releases of another time.
+    """
+    directories = [path for path in manifest.directories if not files.below(path, apps)]
+    if list(parts) == ["all"]:
+        return [database for database in manifest.databases if database.name not in BROUGHT], directories
+    databases, paths = [], []
+    for part in parts:
+        kind, _, name = part.partition(":")
+        if kind == "database" and name not in BROUGHT:
+            databases.append(manifest.database(name))
+        elif kind == "directory" and os.path.normpath(name) in directories:
+            paths.append(os.path.normpath(name))
+        else:
+            offered = [f"database:{database.name}" for database in manifest.databases if database.name not in BROUGHT]
+            offered += [f"directory:{path}" for path in directories]
+            raise BackupError(
+                REFUSED,
+                f"nothing was done: the set has no {part}; say all, or of these: {', '.join(offered) or 'none'}",
+            )
+    return databases, paths

@@ -1,0 +1,150 @@
+"""One backup of a host: everything that cannot be made again, as one set of one time."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Optional
+
+from ..host.durable import read_json
+from ..host.errors import Damaged
+from . import files
+from .model import DISK_FULL, FAILED, FULL, NO_REPOSITORY, BackupError, Database, Manifest, Settings, manifest_of
+from .postgres import SUPERUSERS, Server
+from .records import Records, now
+from .restic import CONTENT, EXTRA, REGULAR, SET, Restic, Snapshot
+
+GLOBALS = "globals.sql"
+MANIFEST = "manifest.json"
+# Why the sets are made that the retention by days, weeks and months is about; others stay for some time beside them.
+ASKED = ("timer", "asked")
+# In how many backups all data of the repository is read once.
+PARTS = 7
+
+
+class Host:
+    """A host with its settings, its repository, its records and its database server, where it has one."""
+
+    def __init__(self, settings: Settings, restic: Optional[Restic] = None, live: Optional[Server] = None) -> None:
+        self.settings = settings
+        self.restic = restic or Restic(settings)
+        self.records = Records(settings.place)
+        self.live = live or (Server(SUPERUSERS[settings.database]) if settings.database in SUPERUSERS else None)
+
+    def manifest(self, found: Snapshot) -> Manifest:
+        """What a set has to have. Raises BackupError."""
+        into = self.settings.place / MANIFEST
+        try:
+            self.restic.read(found.id, str(self.settings.spool / MANIFEST), into)
+            manifest = manifest_of(read_json(into) or {})
+        except Damaged as error:
+            raise BackupError(FAILED, f"the manifest of set {found.short} cannot be read: {error}") from error
+        finally:
+            into.unlink(missing_ok=True)
+        return manifest
+
+
+def save(host: Host, reason: str, spared: Sequence[str] = ()) -> dict[str, Any]:
+    """Make a set; returns its record. The caller holds the host's backups. Raises BackupError; no set was lost then.
+
+    `spared` are sets that the retention leaves in any case.
+    """
+    began = time.monotonic()
+    try:
+        record = _save(host, reason, began)
+        host.records.note(newest=record, error=None)
+        _tend(host, spared)
+    except OSError as error:
+        fault = DISK_FULL if error.errno in FULL else FAILED
+        raise BackupError(fault, f"{error.filename or host.settings.place}: {error.strerror}") from error
+    finally:
+        shutil.rmtree(host.settings.spool, ignore_errors=True)
+    return record
+
+
+def _save(host: Host, reason: str, began: float) -> dict[str, Any]:
+    settings, restic = host.settings, host.restic
+    _open(host)
+    directories = files.saved(settings)
+    spool = files.empty(settings.spool)
+    databases = host.live.databases() if host.live else []
+    needed = sum(database.bytes for database in databases)
+    files.room(spool, needed, "the dump of the databases")
+    if settings.local:
+        files.room(settings.local, needed, "the repository")
+    at = now()
+    stamp = f"at-{at}-{secrets.token_hex(3)}"
+    dumped = [_dump(host.live, database, spool) for database in databases if host.live]
+    if host.live:
+        host.live.globals(spool / GLOBALS)
+    content, added = restic.save([str(spool), *directories], CONTENT, stamp, files.excluded(settings))
+    listing = restic.listing(content, settings.place / "listing")
+    manifest = Manifest(
+        host=settings.host,
+        time=at,
+        content=content,
+        spool=str(spool),
+        databases=tuple(dumped),
+        directories=tuple(directories),
+        files=files.digests(listing),
+        apps={path.name: serving(path) for path in files.apps(settings)},
+    )
+    (settings.place / "listing").unlink()
+    (spool / MANIFEST).write_text(json.dumps(manifest.json()), encoding="utf-8")
+    found, more = restic.save(
+        [str(spool / MANIFEST)], SET, stamp, more=[REGULAR if reason in ASKED else EXTRA, f"reason-{reason}"]
+    )
+    return {
+        "set": found[:8],
+        "time": manifest.time,
+        "seconds": round(time.monotonic() - began, 1),
+        "bytes": manifest.bytes,
+        "added": added + more,
+        "rows": manifest.rows,
+        "files": len(manifest.files),
+        "databases": [database.name for database in dumped],
+        "repository": settings.repository,
+        "reason": reason,
+    }
+
+
+def _open(host: Host) -> None:
+    """Have a repository that can be written to. One that had sets and is gone is not made anew. Raises BackupError."""
+    known = host.records.read().get("newest") or {}
+    if host.restic.unlock():
+        return
+    if known.get("repository") == host.settings.repository:
+        raise BackupError(
+            NO_REPOSITORY,
+            f"nothing was done: the repository {host.settings.repository} had set {known['set']} of {known['time']} "
+            "and is gone; is its disk mounted? If it is gone for good, name a new place in backup_repository",
+        )
+    host.restic.make()
+
+
+def _dump(live: Server, database: Database, spool: Path) -> Database:
+    dumped = live.dump(database, spool / database.file)
+    return replace(dumped, bytes=(spool / database.file).stat().st_size)
+
+
+def _tend(host: Host, spared: Sequence[str]) -> None:
+    """Forget what is too old, and read a part of the data. The proven set stays until another one is."""
+    known = host.records.read()
+    proven = (known.get("proven") or {}).get("set")
+    host.restic.tidy([*spared, *([proven] if proven else [])])
+    part = int(known.get("checked") or 0) % PARTS + 1
+    host.restic.check(part, PARTS)
+    host.records.note(checked=part)
+
+
+def serving(app: Path) -> str:
+    """The release that an app's records name; empty where they do not."""
+    try:
+        return str((read_json(app / "state.json") or {}).get("release") or "")
+    except (Damaged, OSError):
+        return ""

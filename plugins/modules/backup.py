@@ -1,0 +1,134 @@
+#!/usr/bin/python
+# Copyright: Slipway contributors
+# SPDX-License-Identifier: MIT
+"""Ask the program that backs a host up."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: backup
+short_description: Make a set, prove one, or restore one, on a host where backups are set up
+description:
+  - Starts C(slipway-backup) as a unit of its own, which goes on where the connection is lost, and waits for its end.
+    What only looks is run as it is.
+options:
+  verb:
+    description: What is asked.
+    type: str
+    choices: [backup, drill, status, plan, restore]
+    required: true
+  set: {description: Id of a set; V(latest) is the newest., type: str, default: latest}
+  parts:
+    description: What of a set is restored, V(all) or names like V(database:links) and V(directory:/srv/uploads).
+    type: list
+    elements: str
+    default: [all]
+  confirm: {description: The name of what is restored as it was typed., type: str, default: ""}
+  any_schema: {description: Restore what does not fit the release that serves., type: bool, default: false}
+  reason: {description: Why a set is made., type: str, default: asked}
+extends_documentation_fragment: [slipway.fleet.of_the_roles]
+author: [Slipway contributors]
+attributes:
+  check_mode: {description: Looks as ever and does nothing else., support: partial}
+  diff_mode: {description: Has no diff., support: none}
+"""
+
+EXAMPLES = r"""
+- name: Make a set
+  slipway.fleet.backup:
+    verb: backup
+"""
+
+RETURN = r"""
+set_up: {description: Whether backups are set up on the host., returned: for C(status), type: bool}
+told: {description: The program's answer., returned: success, type: dict}
+fault: {description: What is wrong, by a name of few words., returned: failure, type: str}
+"""
+
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ..module_utils.host import command
+from ..module_utils.host.errors import SlipwayError
+
+PROGRAM = "/usr/local/sbin/slipway-backup"
+LOOKS = ("status", "plan")
+# Seconds for one that looks, which reads the repository, and for one that works: a restore of much data takes hours.
+LOOK, WORK = 900.0, 2 * 86400.0
+# What somebody waits for is not as patient as what the timers start; a restore is what everybody waits for.
+NICE = {"backup": "Nice=10", "drill": "Nice=10", "restore": "Nice=0"}
+ARGUMENTS: dict[str, Any] = {
+    "verb": {"type": "str", "choices": ["backup", "drill", "status", "plan", "restore"], "required": True},
+    "set": {"type": "str", "default": "latest"},
+    "parts": {"type": "list", "elements": "str", "default": ["all"]},
+    "confirm": {"type": "str", "default": ""},
+    "any_schema": {"type": "bool", "default": False},
+    "reason": {"type": "str", "default": "asked"},
+}
+
+
+def words(options: dict[str, Any]) -> list[str]:
+    """The program's arguments."""
+    verb = options["verb"]
+    asked = [verb]
+    if verb == "backup":
+        asked.append(f"--reason={options['reason']}")
+    if verb in ("drill", "plan", "restore"):
+        asked.append(f"--set={options['set']}")
+    if verb in ("plan", "restore"):
+        asked += [f"--part={part}" for part in options["parts"]]
+    if verb == "restore":
+        asked += [f"--confirm={options['confirm']}", *(["--any-schema"] if options["any_schema"] else [])]
+    return asked
+
+
+def ask(options: dict[str, Any]) -> dict[str, Any]:
+    """The program's answer. Raises SlipwayError with its reason."""
+    with tempfile.TemporaryDirectory() as directory:
+        answer = Path(directory) / "answer"
+        asked = [PROGRAM, f"--answer={answer}", *words(options)]
+        looks = options["verb"] in LOOKS
+        unit = ["systemd-run", "--quiet", "--wait", "--collect", "--property=SyslogIdentifier=slipway-backup"]
+        started = asked if looks else [*unit, f"--property={NICE[options['verb']]}", "--", *asked]
+        ran = command.run(started, LOOK if looks else WORK)
+        try:
+            told: dict[str, Any] = json.loads(answer.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            raise SlipwayError(
+                f"slipway-backup {options['verb']} ended without an answer ({ran.said}); look into its journal: "
+                "journalctl -t slipway-backup"
+            ) from None
+    if "error" in told:
+        raise SlipwayError(told["error"]["message"], {"fault": told["error"]["fault"]})
+    result: dict[str, Any] = told["result"]
+    return result
+
+
+def main() -> None:
+    module = AnsibleModule(ARGUMENTS, supports_check_mode=True)
+    options = module.params
+    verb = options["verb"]
+    set_up = Path(PROGRAM).exists()
+    if verb == "status" and not set_up:
+        module.exit_json(changed=False, set_up=False, told={})
+    if not set_up:
+        module.fail_json(
+            msg="nothing was done: backups are not set up on this host; set backup_repository and backup_password, and "
+            "run the provision playbook"
+        )
+    if module.check_mode and verb not in LOOKS:
+        module.exit_json(changed=True, told={}, msg=f"{verb} is not run in check mode")
+    told: dict[str, Any] = {}
+    try:
+        told = ask(options)
+    except SlipwayError as error:
+        module.fail_json(msg=str(error), **error.details)
+    module.exit_json(changed=verb not in LOOKS, set_up=True, told=told)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,131 @@
+# Copyright: Slipway contributors
+# SPDX-License-Identifier: MIT
+"""What is known of the backups of a fleet, and what a restore will do and did. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Optional
+
+from ansible_collections.slipway.fleet.plugins.plugin_utils.views.view import DRIFT, Results, Told, table, trouble
+
+COLUMNS = ("host", "newest", "age", "size", "proven", "age", "restored in", "next", "problem")
+
+
+def row(host: str, result: Optional[Mapping[str, Any]]) -> dict[str, Any]:
+    """One host for programs; ages are seconds, sizes bytes."""
+    told = (result or {}).get("told") or {}
+    quiet = trouble(result)
+    return {
+        "host": host,
+        "set_up": bool((result or {}).get("set_up")),
+        "repository": told.get("repository"),
+        "newest": told.get("newest"),
+        "proven": told.get("proven"),
+        "ages": told.get("ages") or {},
+        "next": told.get("next"),
+        "next_drill": told.get("next_drill"),
+        "problems": [quiet] if quiet else list(told.get("problems") or ()),
+    }
+
+
+def lines(entry: Mapping[str, Any]) -> list[list[Any]]:
+    """A host as lines of the table: one, and one more for each further problem."""
+    newest, proven, ages = entry["newest"] or {}, entry["proven"] or {}, entry["ages"]
+    problems = entry["problems"] or ["none"]
+    first = [
+        entry["host"],
+        newest.get("set"),
+        span(ages.get("newest")),
+        size(newest.get("bytes")),
+        proven.get("set"),
+        span(ages.get("proven")),
+        span(proven.get("seconds")),
+        entry["next"],
+        problems[0],
+    ]
+    return [first, *([""] * (len(COLUMNS) - 1) + [more] for more in problems[1:])]
+
+
+def tell(results: Results) -> Told:
+    """The table of the hosts where backups are set up, or where nobody could look; never a failure by itself."""
+    rows = [row(host, result) for host, result in results.items()]
+    seen = [entry for entry in rows if entry["set_up"] or entry["problems"]]
+    if not seen:
+        return Told("no host of this run is backed up; docs/backup.md says how", rows)
+    return Told(table([COLUMNS, *(line for entry in seen for line in lines(entry))]), rows)
+
+
+def tell_problems(results: Results) -> Told:
+    """Exit code 3 where a host that is backed up has a problem; shows nothing more."""
+    rows = [row(host, result) for host, result in results.items()]
+    wrong = [entry for entry in rows if entry["set_up"] and entry["problems"]]
+    message = "; ".join(f"backups of {entry['host']}: {', '.join(entry['problems'])}" for entry in wrong)
+    return Told(message, rows, DRIFT if wrong else 0, message)
+
+
+def plan(told: Mapping[str, Any]) -> list[str]:
+    """What a restore will do, a line each, and how long it takes."""
+    parts = [
+        *(f"database {name}" for name in told["databases"]),
+        *(f"directory {path}" for path in told["directories"]),
+    ]
+    took = f"about {span(told['seconds'])}, as the last drill took" if told["seconds"] else "nobody knows how long"
+    return [
+        f"set {told['set']} of {told['time']}, {'proven' if told['proven'] else 'not proven by a drill'}",
+        f"in place of what is there: {', '.join(parts) or 'nothing'} ({told['rows']} rows, {size(told['bytes'])})",
+        f"takes {took}, and a set of what is there is made before",
+    ]
+
+
+def refused(told: Mapping[str, Any], confirmed: str, any_schema: bool) -> str:
+    """Why the restore may not be done; empty where it may."""
+    if not told["databases"] and not told["directories"]:
+        return f"Nothing was done: set {told['set']} has nothing that could be restored."
+    if confirmed not in told["names"]:
+        said = f"slipway_confirm is {confirmed}" if confirmed else "slipway_confirm is empty"
+        return (
+            f"Nothing was done: {said}; to have this set in place of what is there, type the name of what is restored: "
+            f"-e slipway_confirm={told['names'][0]}"
+        )
+    return f"Nothing was done: {told['unfit']}" if told["unfit"] and not any_schema else ""
+
+
+def restored(told: Mapping[str, Any]) -> list[str]:
+    """What a restore did, a line each, and what is left to do."""
+    if not told:
+        return ["nothing was restored"]
+    said = [f"restored set {told['set']} of {told['time']} in {span(told['seconds'])}"]
+    for part in told["restored"]:
+        kept = f"; what was there is kept as {part['kept']}" if part["kept"] else ""
+        said.append(f"{part['name']}{kept}")
+    said.append(f"the set made before it: {told['safety']}")
+    if told["restart"]:
+        said.append(
+            "restart the app, which has the former directories open: ansible-playbook ... slipway.fleet.restart"
+        )
+    return said
+
+
+def span(seconds: Optional[float]) -> Optional[str]:
+    """A time in words of at most two units; None stays None."""
+    if seconds is None:
+        return None
+    left = int(seconds)
+    if left < 60:
+        return f"{left} s"
+    for unit, length, smaller, count in (("d", 86400, "h", 3600), ("h", 3600, "min", 60), ("min", 60, "s", 1)):
+        if left >= length:
+            rest = left % length // count
+            return f"{left // length} {unit}" + (f" {rest} {smaller}" if rest else "")
+    return None
+
+
+def size(count: Optional[int]) -> Optional[str]:
+    """Bytes in words; None stays None."""
+    if count is None:
+        return None
+    for unit, length in (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)):
+        if count >= length:
+            return f"{count / length:.1f} {unit}"
+    return f"{count} B"

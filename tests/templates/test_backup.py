@@ -1,0 +1,98 @@
+"""What the role backup writes on a host, and whether the program that it puts there starts."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from configparser import ConfigParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible.plugins.loader import lookup_loader
+
+from tests.templates.rendering import Role
+
+PASSWORD = "planted-secret-0123456789"
+KEY = "-----BEGIN OPENSSH PRIVATE KEY-----\nplanted-key\n-----END OPENSSH PRIVATE KEY-----"
+
+
+def role(**variables: Any) -> Role:
+    usual = {
+        "backup_repository": "sftp:backup@host:/srv/sets",
+        "backup_password": PASSWORD,
+        "backup_environment": {"AWS_SECRET_ACCESS_KEY": "planted-words"},
+        "inventory_hostname": "db1",
+    }
+    return Role("backup", **(usual | variables))
+
+
+def files(**variables: Any) -> dict[str, dict[str, Any]]:
+    return {entry["dest"]: entry for entry in role(**variables).value("__backup_files")}
+
+
+def test_secrets_are_in_files_of_root_alone_and_shown_nowhere() -> None:
+    with_secrets = {
+        path: entry
+        for path, entry in files(backup_ssh_key=KEY, backup_ssh_known_hosts="host k").items()
+        if "planted" in str(entry.get("content", ""))
+    }
+    assert set(with_secrets) == {f"/etc/slipway/backup/{name}" for name in ("password", "environment.json", "ssh_key")}
+    for entry in with_secrets.values():
+        assert (entry["mode"], entry["owner"], entry["secret"]) == ("0400", "root", True)
+    for template in ("service.j2", "timer.j2", "drill_service.j2", "drill_timer.j2", "program.py.j2", "ssh_config.j2"):
+        assert "planted" not in role().render(template)
+
+
+def test_a_key_that_is_taken_away_goes_from_the_host() -> None:
+    assert files()["/etc/slipway/backup/ssh_key"]["state"] == "absent"
+    assert files(backup_ssh_key=KEY)["/etc/slipway/backup/ssh_key"]["content"].endswith(
+        "-----END OPENSSH PRIVATE KEY-----\n"
+    )
+
+
+def test_the_settings_are_what_the_program_reads() -> None:
+    found = json.loads(files(backup_directories=["/srv/a"])["/etc/slipway/backup/config.json"]["content"])
+    assert found == {
+        "repository": "sftp:backup@host:/srv/sets",
+        "host": "db1",
+        "database": "none",
+        "directories": ["/srv/a"],
+        "volumes": ["/var/lib/slipway/*/volumes/*"],
+        "keep": {"daily": 7, "weekly": 4, "monthly": 6},
+    }
+
+
+def unit(text: str) -> ConfigParser:
+    parser = ConfigParser(interpolation=None)
+    parser.optionxform = str  # type: ignore[assignment,method-assign]
+    parser.read_string(text)
+    return parser
+
+
+@pytest.mark.parametrize(
+    ("template", "when"), [("timer.j2", "*-*-* 02:30:00"), ("drill_timer.j2", "Sun *-*-* 04:30:00")]
+)
+def test_what_was_missed_is_made_up_for(template: str, when: str) -> None:
+    timer = unit(role().render(template))["Timer"]
+    assert (timer["OnCalendar"], timer["Persistent"], timer["RandomizedDelaySec"]) == (when, "true", "1800")
+
+
+@pytest.mark.parametrize(("template", "verb"), [("service.j2", "backup --reason=timer"), ("drill_service.j2", "drill")])
+def test_what_serves_goes_first(template: str, verb: str) -> None:
+    service = unit(role().render(template))["Service"]
+    assert service["ExecStart"] == f"/usr/local/sbin/slipway-backup {verb}"
+    assert (service["Nice"], service["IOSchedulingClass"]) == ("19", "idle")
+
+
+def test_the_program_starts_from_its_one_file(tmp_path: Path) -> None:
+    (program,) = lookup_loader.get("slipway.fleet.backup_program").run([])
+    script = role().render("program.py.j2").replace("/usr/local/lib/slipway/backup.pyz", program)
+    (tmp_path / "slipway-backup").write_text(script)
+    words = [sys.executable, "-I", str(tmp_path / "slipway-backup")]
+    helped = subprocess.run([*words, "--help"], capture_output=True, text=True, check=True)
+    assert "restore a set" in helped.stdout
+    refused = subprocess.run([*words, "restore"], capture_output=True, text=True, check=False)
+    assert refused.returncode == 2
+    assert "--part" in refused.stderr

@@ -1,0 +1,120 @@
+"""What is told to PostgreSQL, and what is made of its words."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from ansible_collections.slipway.fleet.plugins.module_utils.backup import postgres
+from ansible_collections.slipway.fleet.plugins.module_utils.backup.model import DIFFERENT, BackupError, Database
+from ansible_collections.slipway.fleet.plugins.module_utils.backup.postgres import Server
+from ansible_collections.slipway.fleet.plugins.module_utils.host.command import Ran
+
+LINKS = Database("links", "owner", "UTF8", "C", "C", 10, {"public.t": (2, "7"), "public.u": (0, "0")}, ("0002",))
+
+
+def test_what_psql_counted() -> None:
+    lines = ["public.t\t2\t7", "public.u\t0\t0", "0002", ""]
+    bare = Database("links", "owner", "UTF8", "C", "C", 10)
+    assert postgres.counted(bare, lines) == LINKS
+    assert LINKS.rows == 2
+
+
+@pytest.mark.parametrize(
+    ("tables", "heads", "said"),
+    [
+        ({"public.t": (2, "7"), "public.u": (0, "0")}, ("0002",), []),
+        ({"public.t": (1, "7"), "public.u": (0, "0")}, ("0002",), ["links: public.t has 1 rows instead of 2"]),
+        (
+            {"public.t": (2, "8"), "public.u": (0, "0")},
+            ("0002",),
+            ["links: public.t has other rows than the 2 that were saved"],
+        ),
+        ({"public.t": (2, "7")}, ("0002",), ["links: public.u is missing"]),
+        ({**LINKS.tables, "public.v": (1, "1")}, ("0002",), ["links: public.v is not of this set"]),
+        (LINKS.tables, ("0001",), ["links: its schema is ('0001',) instead of ('0002',)"]),
+    ],
+)
+def test_what_differs(tables: dict[str, tuple[int, str]], heads: tuple[str, ...], said: list[str]) -> None:
+    found = Database("links", "owner", "UTF8", "C", "C", 10, tables, heads)
+    assert postgres.differences(LINKS, found) == said
+    if said:
+        with pytest.raises(BackupError) as caught:
+            postgres.same(LINKS, found)
+        assert caught.value.fault == DIFFERENT
+
+
+GLOBALS = """\
+--
+SET default_transaction_read_only = off;
+CREATE ROLE links;
+ALTER ROLE links WITH NOSUPERUSER LOGIN PASSWORD 'SCRAM-SHA-256$4096:x';
+CREATE ROLE "links owner";
+ALTER ROLE "links owner" WITH NOLOGIN;
+ALTER ROLE links SET search_path TO 'links';
+CREATE ROLE postgres;
+ALTER ROLE postgres WITH SUPERUSER;
+GRANT "links owner" TO links WITH INHERIT TRUE GRANTED BY postgres;
+"""
+
+
+def test_roles_that_are_not_there_are_made() -> None:
+    assert postgres.missing_roles(GLOBALS, {"postgres", "links owner"}).splitlines() == [
+        "CREATE ROLE links;",
+        "ALTER ROLE links WITH NOSUPERUSER LOGIN PASSWORD 'SCRAM-SHA-256$4096:x';",
+        "ALTER ROLE links SET search_path TO 'links';",
+        'GRANT "links owner" TO links WITH INHERIT TRUE GRANTED BY postgres;',
+    ]
+    assert postgres.missing_roles(GLOBALS, {"postgres", "links", "links owner"}) == ""
+
+
+class Psql:
+    """Answers what was asked for databases, and refuses to rename them some times."""
+
+    def __init__(self, names: list[str], busy: int = 0) -> None:
+        self.names, self.busy = names, busy
+        self.asked: list[list[str]] = []
+
+    def __call__(self, words: list[str], timeout: float, **_: Any) -> Ran:
+        statements = [word for flag, word in pairwise(words) if flag == "-c"]
+        self.asked.append(statements)
+        if statements[0] == "BEGIN":
+            if self.busy:
+                self.busy -= 1
+                return Ran(tuple(words), 1, "", 'ERROR:  database "links" is being accessed by other users')
+            return Ran(tuple(words), 0)
+        return Ran(tuple(words), 0, "\n".join(self.names))
+
+
+def test_names_change_in_one_transaction() -> None:
+    psql = Psql(["postgres", "links"], busy=2)
+    names = [("links", "slipway_restoring_links", "kept"), ("new", "slipway_restoring_new", "never")]
+    assert Server(["x"], run=psql).swap(names) == {"links"}
+    assert psql.asked[-1] == [
+        "BEGIN",
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'links'",
+        'ALTER DATABASE "links" RENAME TO "kept"',
+        'ALTER DATABASE "kept" ALLOW_CONNECTIONS false',
+        'ALTER DATABASE "slipway_restoring_links" RENAME TO "links"',
+        'ALTER DATABASE "slipway_restoring_new" RENAME TO "new"',
+        "COMMIT",
+    ]
+
+
+def test_sessions_that_do_not_end_are_not_waited_for_for_ever() -> None:
+    psql = Psql(["links"], busy=postgres.TRIES)
+    with pytest.raises(BackupError, match="accessed by other users"):
+        Server(["x"], run=psql).swap([("links", "slipway_restoring_links", "kept")])
+
+
+def test_no_other_database_is_dropped_than_those_made_on_the_way() -> None:
+    psql = Psql(["links"])
+    with pytest.raises(BackupError, match="is no database that a restore made"):
+        Server(["x"], run=psql).drop("links")
+    assert psql.asked == []
+
+
+def test_names_and_texts_are_quoted() -> None:
+    assert postgres.quoted('a"b') == '"a""b"'
+    assert postgres.literal("o'clock") == "'o''clock'"

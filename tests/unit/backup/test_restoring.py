@@ -1,0 +1,135 @@
+"""A restore is whole beside what is live before a name changes; what fails before leaves everything as it was."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+
+import pytest
+from ansible_collections.slipway.fleet.plugins.module_utils.backup.model import DAMAGED, FAILED, REFUSED, BackupError
+from ansible_collections.slipway.fleet.plugins.module_utils.backup.restoring import SAFETY, Restore
+from ansible_collections.slipway.fleet.plugins.module_utils.backup.saving import Host, save
+
+from tests.unit.backup.memory import Databases, Repository, host
+
+
+@pytest.fixture
+def live() -> Databases:
+    return Databases(postgres={}, links={"t": ["a", "b"]})
+
+
+@pytest.fixture
+def saved(tmp_path: Path, live: Databases) -> tuple[Host, Repository]:
+    """A host with a set, which has lost a row and a file since."""
+    made, repository = host(tmp_path, live)
+    save(made, "timer")
+    live.have["links"]["t"].remove("b")
+    (tmp_path / "uploads" / "a").write_text("later")
+    return made, repository
+
+
+def test_all_of_a_set_comes_back_and_what_was_there_is_kept(
+    saved: tuple[Host, Repository], live: Databases, tmp_path: Path
+) -> None:
+    made, repository = saved
+    wanted = repository.find()
+    told = Restore(made, wanted.short, ["all"]).run("links")
+    assert live.have["links"] == {"t": ["a", "b"]}
+    assert (tmp_path / "uploads" / "a").read_text() == "first"
+    database, directory = told["restored"]
+    assert live.have[database["kept"]] == {"t": ["a"]}
+    assert (Path(directory["kept"]) / "a").read_text() == "later"
+    assert told["restart"]
+    assert repository.find().short == told["safety"]
+    assert f"reason-{SAFETY}" in repository.find().tags
+    assert wanted.id in repository.spared, "the retention leaves the set that is restored"
+    assert not list(tmp_path.glob(".slipway-restoring-*"))
+
+
+def test_one_part_alone(saved: tuple[Host, Repository], live: Databases, tmp_path: Path) -> None:
+    made, _ = saved
+    told = Restore(made, "latest", ["database:links"]).run("links")
+    assert [part["name"] for part in told["restored"]] == ["database:links"]
+    assert not told["restart"]
+    assert (tmp_path / "uploads" / "a").read_text() == "later"
+
+
+@pytest.mark.parametrize("what", ["fill", "swap"])
+def test_a_restore_that_fails_touches_nothing_live(
+    saved: tuple[Host, Repository], live: Databases, tmp_path: Path, what: str
+) -> None:
+    made, _ = saved
+    before = copy.deepcopy(live.have)
+    live.fails[what] = BackupError(FAILED, "no")
+    with pytest.raises(BackupError):
+        Restore(made, "latest", ["all"]).run("links")
+    assert live.have == before
+    assert (tmp_path / "uploads" / "a").read_text() == "later"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["apps", "state", "uploads"]
+
+
+def test_a_set_that_cannot_be_read_touches_nothing_live(saved: tuple[Host, Repository], live: Databases) -> None:
+    made, repository = saved
+    before = copy.deepcopy(live.have)
+    repository.fails["restore"] = BackupError(DAMAGED, "a pack is gone")
+    with pytest.raises(BackupError, match="a pack is gone"):
+        Restore(made, "latest", ["all"]).run("links")
+    assert live.have == before
+
+
+def test_nothing_is_restored_without_a_set_of_what_is_there(saved: tuple[Host, Repository], live: Databases) -> None:
+    made, repository = saved
+    before = copy.deepcopy(live.have)
+    restore = Restore(made, "latest", ["all"])
+    repository.fails["save slipway-content"] = BackupError(FAILED, "no room")
+    with pytest.raises(BackupError, match="no room"):
+        restore.run("links")
+    assert live.have == before
+
+
+def test_what_a_killed_one_left_goes(saved: tuple[Host, Repository], live: Databases, tmp_path: Path) -> None:
+    made, _ = saved
+    live.have["slipway_restoring_links"] = {"t": []}
+    (tmp_path / "uploads").rename(tmp_path / ".slipway-before-2026-01-01T00:00:00Z-uploads")
+    Restore(made, "latest", ["database:links", f"directory:{tmp_path / 'uploads'}"]).run("links")
+    assert "slipway_restoring_links" not in live.have
+    assert (tmp_path / "uploads" / "a").read_text() == "first"
+
+
+@pytest.mark.parametrize(("typed", "taken"), [("", False), ("link", False), ("links", True)])
+def test_the_name_is_typed(saved: tuple[Host, Repository], live: Databases, typed: str, taken: bool) -> None:
+    restore = Restore(saved[0], "latest", ["database:links"])
+    if taken:
+        assert restore.run(typed)["restored"]
+        return
+    with pytest.raises(BackupError, match="-e slipway_confirm=links") as caught:
+        restore.run(typed)
+    assert caught.value.fault == REFUSED
+
+
+def test_what_does_not_fit_is_refused_with_what_it_fits(saved: tuple[Host, Repository], live: Databases) -> None:
+    made, _ = saved
+    live.heads_of["links"] = ("aa",)
+    save(made, "timer")
+    live.heads_of["links"] = ("bb",)
+    (made.settings.apps / "links" / "state.json").write_text('{"release": "r2"}')
+    restore = Restore(made, "latest", ["database:links"])
+    with pytest.raises(BackupError, match="has bb. It fits the release r1 of links: roll back to that first"):
+        restore.run("links")
+    assert restore.plan()["unfit"]
+
+
+@pytest.mark.parametrize("part", ["database:other", "database:postgres", "directory:/etc", "everything"])
+def test_what_a_set_has_not_is_named(saved: tuple[Host, Repository], part: str) -> None:
+    with pytest.raises(BackupError, match="the set has no ") as caught:
+        Restore(saved[0], "latest", [part])
+    assert caught.value.fault == REFUSED
+
+
+def test_a_plan_says_how_long_it_takes(saved: tuple[Host, Repository]) -> None:
+    made, repository = saved
+    made.records.note(proven={"set": repository.find().short, "seconds": 12.5})
+    plan = Restore(made, "latest", ["all"]).plan()
+    assert (plan["seconds"], plan["proven"], plan["databases"]) == (12.5, True, ["links"])
+    assert plan["rows"] == 2
+    assert not [path for path in plan["directories"] if "apps" in path], "records of another time are not put back"

@@ -1,0 +1,57 @@
+"""With which variables no host can be backed up."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from ansible_collections.slipway.fleet.plugins.plugin_utils.inputs.wrong import wrong_values
+
+from tests.unit.inputs.saying import says
+
+RIGHT: dict[str, Any] = {
+    "backup_repository": "sftp:backup@backups.example.com:/srv/slipway",
+    "backup_password": "a" * 16,
+    "backup_environment": {},
+    "backup_ssh_key": "",
+    "backup_ssh_known_hosts": "",
+    "backup_schedule": "*-*-* 02:30:00",
+    "backup_drill_schedule": "Sun *-*-* 04:30:00",
+    "backup_jitter": 1800,
+    "backup_keep": {"daily": 7, "weekly": 4, "monthly": 6},
+    "backup_directories": [],
+}
+KEY = "-----BEGIN OPENSSH PRIVATE KEY-----\nx\n"
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({}, []),
+        ({"backup_repository": "/mnt/backup"}, []),
+        ({"backup_repository": "s3:https://s3.example.com/slipway"}, []),
+        ({"backup_repository": "backups.example.com"}, ["backup_repository is backups.example.com; use a directory"]),
+        ({"backup_repository": "/mnt/my backup"}, ["backup_repository is /mnt/my backup"]),
+        ({"backup_repository": "rest:https://me:hidden@host/r"}, ["has a password in it, which would be shown"]),
+        ({"backup_password": "short"}, ["set vault_backup_password"]),
+        ({"backup_environment": {"AWS KEY": "x"}}, ["a key of backup_environment"]),
+        ({"backup_ssh_key": "/root/.ssh/id_ed25519", "backup_ssh_known_hosts": "h k"}, ["is no private key"]),
+        ({"backup_ssh_key": KEY}, ["backup_ssh_known_hosts is empty"]),
+        ({"backup_ssh_key": KEY, "backup_ssh_known_hosts": "h ssh-ed25519 k"}, []),
+        ({"backup_schedule": ""}, ["backup_schedule is"]),
+        ({"backup_schedule": "daily\nUnit=x"}, ["backup_schedule is"]),
+        ({"backup_jitter": -1}, ["use at least 0"]),
+        ({"backup_keep": {}}, ["use at least one of hourly, daily"]),
+        ({"backup_keep": {"daily": 0}}, ["backup_keep is"]),
+        ({"backup_keep": {"dayly": 7}}, ["backup_keep is"]),
+        ({"backup_directories": ["uploads"]}, ["whole paths of directories"]),
+        ({"backup_directories": ["/"]}, ["whole paths of directories"]),
+    ],
+)
+def test_hosts_that_cannot_be_backed_up(changed: dict[str, Any], said: list[str]) -> None:
+    says("backup", RIGHT | changed, *said)
+
+
+def test_no_secret_is_shown() -> None:
+    wrong = RIGHT | {"backup_repository": "rest:https://me:hidden@host/r", "backup_password": "hidden"}
+    assert "hidden" not in " ".join(wrong_values("backup", wrong.__getitem__))

@@ -1,0 +1,122 @@
+"""What operators are told of the backups of a fleet, and of a restore."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from ansible_collections.slipway.fleet.plugins.plugin_utils.views import backups
+
+KNOWN = {
+    "set_up": True,
+    "told": {
+        "newest": {"set": "4096af89", "bytes": 3 << 20},
+        "proven": {"set": "11aa22bb", "seconds": 75.2},
+        "ages": {"newest": 7300.0, "proven": 200000.0},
+        "next": "Fri 2026-11-27 02:30:10 UTC",
+        "problems": [],
+    },
+}
+PLAN: dict[str, Any] = {
+    "set": "4096af89",
+    "time": "2026-11-26T02:30:00Z",
+    "databases": ["links"],
+    "directories": ["/srv/uploads"],
+    "rows": 12,
+    "bytes": 2048,
+    "seconds": 75.0,
+    "proven": False,
+    "unfit": "",
+    "names": ["links"],
+}
+
+
+def test_a_host_is_a_line() -> None:
+    told = backups.tell({"db1": KNOWN, "web1": {"set_up": False, "told": {}}})
+    assert "web1" not in told.text
+    line = told.text.splitlines()[1]
+    for word in (
+        "4096af89",
+        "2 h 1 min",
+        "3.0 MiB",
+        "11aa22bb",
+        "2 d 7 h",
+        "1 min 15 s",
+        "2026-11-27 02:30:10",
+        "none",
+    ):
+        assert word in line
+    assert told.code == 0
+    assert told.rows[1]["set_up"] is False
+
+
+def test_a_fleet_without_backups_is_told_where_to_read() -> None:
+    assert "docs/backup.md" in backups.tell({"web1": {"set_up": False}}).text
+
+
+@pytest.mark.parametrize(
+    ("result", "code", "said"),
+    [
+        (KNOWN, 0, ""),
+        ({"set_up": True, "told": {"problems": ["too old", "not proven"]}}, 3, "backups of h: too old, not proven"),
+        ({"set_up": False, "told": {}}, 0, ""),
+        ({"failed": True, "msg": "no sudo"}, 0, ""),
+    ],
+)
+def test_a_problem_of_a_host_that_is_backed_up_is_drift(result: dict[str, Any], code: int, said: str) -> None:
+    told = backups.tell_problems({"h": result})
+    assert (told.code, told.message) == (code, said)
+
+
+def test_a_host_that_could_not_look_is_a_line() -> None:
+    assert "no sudo" in backups.tell({"h": {"failed": True, "msg": "no sudo"}}).text
+
+
+def test_a_plan() -> None:
+    assert backups.plan(PLAN) == [
+        "set 4096af89 of 2026-11-26T02:30:00Z, not proven by a drill",
+        "in place of what is there: database links, directory /srv/uploads (12 rows, 2.0 KiB)",
+        "takes about 1 min 15 s, as the last drill took, and a set of what is there is made before",
+    ]
+    assert "nobody knows how long" in backups.plan(PLAN | {"seconds": None})[2]
+
+
+@pytest.mark.parametrize(
+    ("changed", "typed", "any_schema", "said"),
+    [
+        ({}, "links", False, ""),
+        ({}, "", False, "slipway_confirm is empty"),
+        ({}, "link", False, "type the name of what is restored: -e slipway_confirm=links"),
+        ({"unfit": "the schema differs"}, "links", False, "the schema differs"),
+        ({"unfit": "the schema differs"}, "links", True, ""),
+        ({"databases": [], "directories": []}, "links", False, "has nothing that could be restored"),
+    ],
+)
+def test_what_is_refused(changed: dict[str, Any], typed: str, any_schema: bool, said: str) -> None:
+    found = backups.refused(PLAN | changed, typed, any_schema)
+    assert said in found
+    assert bool(found) == bool(said)
+
+
+def test_what_was_restored() -> None:
+    done = [{"name": "database:links", "kept": "slipway_before_x"}, {"name": "directory:/srv/uploads", "kept": None}]
+    told = {"set": "a", "time": "t", "seconds": 5.0, "restored": done, "safety": "b", "restart": True}
+    said = backups.restored(told)
+    assert said[0] == "restored set a of t in 5 s"
+    assert said[1] == "database:links; what was there is kept as slipway_before_x"
+    assert said[2] == "directory:/srv/uploads"
+    assert "slipway.fleet.restart" in said[-1]
+    assert backups.restored({}) == ["nothing was restored"]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(None, None), (0.4, "0 s"), (59, "59 s"), (60, "1 min"), (3600, "1 h"), (90061, "1 d 1 h"), (3725, "1 h 2 min")],
+)
+def test_times(seconds: float | None, words: str | None) -> None:
+    assert backups.span(seconds) == words
+
+
+@pytest.mark.parametrize(("count", "words"), [(None, None), (5, "5 B"), (1536, "1.5 KiB"), (5 << 30, "5.0 GiB")])
+def test_sizes(count: int | None, words: str | None) -> None:
+    assert backups.size(count) == words
