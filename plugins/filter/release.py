@@ -18,7 +18,7 @@ from ansible.errors import AnsibleFilterError
 from ansible.utils.display import Display
 from ansible_collections.slipway.fleet.plugins.module_utils.host.durable import write_durably
 from ansible_collections.slipway.fleet.plugins.module_utils.release.doors import ports_of
-from ansible_collections.slipway.fleet.plugins.module_utils.release.words import told, text_of
+from ansible_collections.slipway.fleet.plugins.module_utils.release.words import text_of, told
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.migrations import schema_revision
 
 _ID_LENGTH = 12

@@ -1,9 +1,11 @@
-"""What runs beside the slots comes and goes with its release, wherever its host dies or refuses; a singleton is alone."""
+"""What runs beside the slots comes and goes with its release, wherever its host dies; a singleton is alone."""
 
 from __future__ import annotations
 
 import json
 import tempfile
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ from tests.unit import memory
 from tests.unit.memory import Crash, Host, assert_whole, stage, transaction
 
 no_sync = memory.no_sync
-DECLARED = {"worker": {"replicas": 2, "stop_grace": 300}, "beat": {"singleton": True}}
+DECLARED: dict[str, dict[str, Any]] = {"worker": {"replicas": 2, "stop_grace": 300}, "beat": {"singleton": True}}
 
 
 def staged(root: Path, release: str, declared: dict[str, Any] | None = None) -> None:
@@ -59,10 +61,8 @@ def effects(**request: Any) -> int:
         deploy(Path(directory), host, "one")
         first = host.effects
         host.beside.dies = {("two", name) for name in request.pop("dies", ())}
-        try:
+        with suppress(TransactionError):
             deploy(Path(directory), host, "two", **request)
-        except TransactionError:
-            pass
         return host.effects - first
 
 
@@ -168,7 +168,7 @@ def test_one_that_does_not_stay_up_refuses_the_release(tmp_path: Path, host: Hos
 def test_one_that_is_killed_for_memory_is_told_by_the_number_to_raise(tmp_path: Path, host: Host) -> None:
     work = transaction(tmp_path, host, "one")
     (one, *_) = host.beside.instances()
-    memory_of = memory.replace(one, out_of_memory=True, restarts=1)
+    memory_of = replace(one, out_of_memory=True, restarts=1)
     assert "raise its memory_mib in fastapi_app_processes" in work._refusal(memory_of, "while it was starting").cause
 
 
@@ -176,7 +176,7 @@ def test_one_that_ends_in_the_soak_takes_the_release_back(tmp_path: Path, host: 
     def end() -> None:
         if host.enabled["green"] and not host.enabled["blue"]:
             there = host.beside.there
-            there.update({key: memory.replace(one, restarts=1) for key, one in there.items() if one.release == "two"})
+            there.update({key: replace(one, restarts=1) for key, one in there.items() if one.release == "two"})
 
     host.waits.append(end)
     with pytest.raises(TransactionError, match="ended soon after the switch"):
@@ -297,7 +297,7 @@ def test_it_is_watched_for_a_while_where_there_is_no_soak(tmp_path: Path) -> Non
     def end() -> None:
         if host.seconds > STAYS_UP / 2:
             there = host.beside.there
-            there.update({key: memory.replace(one, running=False, exit_code=3) for key, one in there.items()})
+            there.update({key: replace(one, running=False, exit_code=3) for key, one in there.items()})
 
     host.waits.append(end)
     with pytest.raises(TransactionError, match="ended with exit code 3 while it was starting"):

@@ -31,22 +31,12 @@ class ComposeBeside:
 
     def instances(self) -> list[Instance]:
         """All containers of processes, in two calls to Docker."""
-        for _ in range(2):  # one may be removed between the calls
-            found = self.compose._docker(
-                *("ps", "--all", "--no-trunc", "--quiet", "--filter", f"label={PROCESS_LABEL}"),
-                *("--filter", f"label=slipway.app={self.compose.app}"),
-            ).split()
-            try:
-                return sorted(
-                    (
-                        _instance(item)
-                        for item in (json.loads(self.compose._docker("inspect", *found)) if found else ())
-                    ),
-                    key=lambda one: (one.group, one.name, one.id),
-                )
-            except RuntimeFailed as error:
-                failure = error
-        raise failure
+        found = self.compose._docker(
+            *("ps", "--all", "--no-trunc", "--quiet", "--filter", f"label={PROCESS_LABEL}"),
+            *("--filter", f"label=slipway.app={self.compose.app}"),
+        ).split()
+        items = json.loads(self.compose._docker("inspect", *found)) if found else []
+        return sorted(map(_instance, items), key=lambda one: (one.group, one.name, one.id))
 
     def start(self, slot: str, release: str, group: int, replicas: Mapping[str, int]) -> None:
         """Start so many of each, through Compose. Raises RuntimeFailed with its words."""
