@@ -2,10 +2,10 @@
 
 import itertools
 import json
+import sys
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-PORT = 6399
 numbers = itertools.count(1)
 given: dict[str, float] = {}
 done: dict[str, float] = {}
@@ -34,4 +34,4 @@ class Broker(BaseHTTPRequestHandler):
         """Nobody reads it."""
 
 
-ThreadingHTTPServer(("", PORT), Broker).serve_forever()
+ThreadingHTTPServer(("", int(sys.argv[1])), Broker).serve_forever()

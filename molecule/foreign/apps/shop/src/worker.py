@@ -3,28 +3,15 @@
 import os
 import signal
 import time
-import urllib.request
 
-BROKER = os.environ["BROKER_URL"]
-going = True
+from src.broker import ask
 
-
-def stop(*_: object) -> None:
-    global going
-    going = False
-
-
-def ask(path: str) -> str:
-    with urllib.request.urlopen(f"{BROKER}/{path}", timeout=10) as answer:
-        return str(answer.read().decode())
-
-
-signal.signal(signal.SIGTERM, stop)
+signals: list[int] = []
+signal.signal(signal.SIGTERM, lambda number, _: signals.append(number))
 assert os.environ["PAYMENT_KEY"]
 print("worker ready", flush=True)
-while going:
-    task = ask("next")
-    if task:
+while not signals:
+    if task := ask("next"):
         time.sleep(4)
         ask(f"done/{task}")
     time.sleep(0.2)
