@@ -55,6 +55,8 @@ options:
     description: TCP port on which the app of the wanted release listens; 0 is the slot's socket.
     type: int
     default: 0
+  slot_mib: {description: Memory limit of a slot in MiB; 0 checks none., type: int, default: 0}
+  processes: {description: What runs beside it by name with its limits., type: dict, default: {}}
 extends_documentation_fragment: [slipway.fleet.place, slipway.fleet.of_the_roles]
 author: [Slipway contributors]
 attributes:
@@ -120,6 +122,8 @@ ARGUMENTS: dict[str, Any] = {
     "controller_time": {"type": "float", "default": HOST["controller_time"]},
     "clock_tolerance": {"type": "float", "default": HOST["clock_tolerance"]},
     "port": {"type": "int", "default": HOST["port"]},
+    "slot_mib": {"type": "int", "default": HOST["slot_mib"]},
+    "processes": {"type": "dict", "default": HOST["processes"]},
 }
 
 

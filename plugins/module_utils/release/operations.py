@@ -25,6 +25,7 @@ from .observe import look as seen_of
 from .observe import observe as observed
 from .observe import surroundings
 from .oneoff import run_once
+from .seen_beside import logs_beside
 from .store import MOMENT, Busy, Store
 from .transaction import Transaction
 from .wiring import lease_of, runtime_of, store_of, transaction_of
@@ -58,11 +59,12 @@ def history(arguments: Arguments, tell: Tell) -> Result:
 
 
 def logs(arguments: Arguments, tell: Tell) -> Result:
-    """The last `log_lines` lines of the slot that serves."""
+    """The last `log_lines` lines of the slot that serves, and of each process beside it."""
     transaction = transaction_of(arguments)
     state = transaction.store.state()
     text = transaction.runtime.logs(state.slot, transaction.request.log_lines) if state else ""
-    return {"log": text, "slot": state.slot if state else None}
+    beside = logs_beside(transaction, transaction.request.log_lines)
+    return {"log": text, "slot": state.slot if state else None, "processes": beside}
 
 
 def hold(arguments: Arguments, tell: Tell) -> Result:

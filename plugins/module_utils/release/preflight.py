@@ -19,6 +19,7 @@ from ..package.packages import PackageError, target_of
 from . import wiring
 from .doors import port_of, ports_of
 from .lease import LEASES, Lease
+from .memory_problem import memory_problem, total_mib
 from .model import State
 from .observe import certificate_days, free_mib, observe
 from .port_problems import port_problems
@@ -32,7 +33,7 @@ COMPOSE_AT_LEAST = (2, 20)
 SMALL, FEW_INODES, INODES = 4 << 20, 100, 5000
 # What the preflight needs to know of a host and how it is to be (the argument `host` of the verb look), with what
 # counts where nothing is said: sizes in bytes, times in seconds, `controller_time` since the epoch and 0 for unknown,
-# `port` where the app of a new release listens, 0 for the slot's socket.
+# `port` where the app of a new release listens, 0 for the slot's socket; `slot_mib` and `processes` are its limits.
 HOST: dict[str, Any] = {
     "runtime": "compose",
     "python": "/usr/bin/python3",
@@ -45,6 +46,8 @@ HOST: dict[str, Any] = {
     "controller_time": 0.0,
     "clock_tolerance": 60.0,
     "port": 0,
+    "slot_mib": 0,
+    "processes": {},
 }
 
 
@@ -155,7 +158,8 @@ def find_problems(
     tool = docker_problem() if runtime == "compose" else python_problem(host["python"])
     wrong_image = architecture_problem(host["image"], host["architectures"], platform.machine())
     held = Lease(transaction.request.app, root).problem(run)
-    found = (tool, wrong_image, held)
+    lack = memory_problem(host["slot_mib"], host["processes"], place.get("singletons", True), total_mib())
+    found = (tool, wrong_image, held, lack)
     problems = [problem for problem in found if problem]
     try:
         transaction.edge.servers()

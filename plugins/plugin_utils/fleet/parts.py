@@ -9,7 +9,8 @@ A host understands the verbs of `plugins/module_utils/agent/verbs.py`. Arguments
 (see `Target`) and `run_id`; those that change something are refused where that run does not hold the lease.
 
 look: purpose, release ('' when unknown), host (what the preflight needs to know: runtime, python, image, architectures,
-    disk_needed, disk_reserve, certificate, certificate_days, controller_time, clock_tolerance)
+    disk_needed, disk_reserve, certificate, certificate_days, controller_time, clock_tolerance,
+    port, slot_mib, processes)
     -> problems [str], release, settled, serving {release, slot} or None (by what runs, answers and is enabled at the
     edge), state, drift [str], good [{release, migration, image, there}] oldest first, migration, release_migration,
     image, release_image, free_mib, certificate_days, busy (who has a transaction under way, '' for nobody), frees_in
