@@ -23,6 +23,7 @@ options:
         type: dict
         default: {}
       singletons: {description: Whether those of the fleet run on this host., type: bool, default: true}
+      singleton_host: {description: Name of the host on which they run., type: str, default: ""}
       gate:
         description:
           - When a started slot counts as healthy; times in seconds.

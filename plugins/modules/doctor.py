@@ -85,6 +85,8 @@ release_migration: {description: The same of the wanted release., returned: alwa
 image: {description: Image of the release that serves; empty when unknown., returned: always, type: str}
 release_image: {description: The same of the wanted release., returned: always, type: str}
 settled: {description: The wanted release serves and nothing differs from the records., returned: always, type: bool}
+singletons: {description: Singletons that run on this host., returned: always, type: list, elements: str}
+singletons_at: {description: Where they ran when this host was last released to., returned: always, type: dict}
 state: {description: What is recorded as serving., returned: always, type: dict}
 serving: {description: Release and slot that get requests; empty where none do., returned: always, type: dict}
 draining: {description: The slot that still answers what began before the switch., returned: always, type: dict}

@@ -315,3 +315,26 @@ def test_what_a_release_declares_is_read_as_far_as_this_version_knows_it(tmp_pat
         path.write_text(text)
         with pytest.raises(Damaged, match=r"processes\.json is damaged"):
             processes_of(tmp_path / "releases", "one")
+
+
+def test_a_host_gives_up_its_singletons_and_goes_on_with_the_rest(tmp_path: Path, host: Host) -> None:
+    host.beside.lasts = {"beat": 20.0}
+    begin = host.seconds
+    work = transaction(tmp_path, host, "one", singletons=False)
+    assert work.singletons() == ["beat"]
+    assert work.give_up()
+    assert host.seconds - begin >= 20
+    assert work.singletons() == []
+    assert host.beside.running() == ["one:worker", "one:worker"]
+    assert not work.give_up()
+
+
+def test_where_they_run_is_remembered_on_every_host(tmp_path: Path) -> None:
+    host = Host()
+    deploy(tmp_path, host, "one", singletons=False, singleton_host="web1")
+    store = Store(tmp_path)
+    assert (store.singletons_at() or {})["host"] == "web1"
+    deploy(tmp_path, host, "two", singletons=False, singleton_host="web2")
+    assert (store.singletons_at() or {})["host"] == "web2"
+    (tmp_path / "singletons.json").write_text("{}")
+    assert store.singletons_at() is None

@@ -171,6 +171,14 @@ def activate(arguments: Arguments, tell: Tell) -> Result:
     return _detached(transaction, tell, lambda: _activate(transaction, _named(arguments)))
 
 
+def give_up(arguments: Arguments, tell: Tell) -> Result:
+    """End the singletons of the app on this host, since another one is to start them."""
+    _fence(arguments)
+    transaction = transaction_of(arguments)
+    with transaction.store.lock(_named(arguments)):
+        return {"changed": transaction.give_up()}
+
+
 def settle(arguments: Arguments, tell: Tell) -> Result:
     """Have no transaction under way, return to `return_to` where another release serves, and tell what serves.
 
@@ -241,7 +249,7 @@ VERBS: dict[str, Verb] = {
     for verb in (
         *(look, observe, history, logs),
         *(hold, renew, fade, freeze, free, shown),
-        *(stage, run, activate, settle, let_go, remove),
+        *(stage, run, activate, settle, give_up, let_go, remove),
     )
 }
 

@@ -7,6 +7,7 @@ import platform
 import shutil
 import tempfile
 import time
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Optional
@@ -262,6 +263,7 @@ def seen(purpose: str, wanted: str, host: dict[str, Any], transaction: Transacti
         "good": [] if settled else good(transaction),
         "migration": store.last_record(serving).get("migration") or "",
         "release_migration": store.last_record(release).get("migration") or "",
+        **singletons(transaction),
         "image": store.last_record(serving).get("image") or "",
         "release_image": host["image"] if purpose == "deploy" else store.last_record(release).get("image") or "",
         "state": state,
@@ -270,6 +272,15 @@ def seen(purpose: str, wanted: str, host: dict[str, Any], transaction: Transacti
         "free_mib": free_mib(store.root),
         "certificate_days": certificate_days(host["certificate"]),
     }
+
+
+def singletons(transaction: Transaction) -> dict[str, Any]:
+    """Which singletons run here, and where they ran when this host was last released to; nothing where unseen."""
+    found: dict[str, Any] = {"singletons": [], "singletons_at": None}
+    with suppress(SlipwayError, OSError, ValueError):
+        found["singletons_at"] = transaction.store.singletons_at()
+        found["singletons"] = transaction.singletons()
+    return found
 
 
 def good(transaction: Transaction) -> list[dict[str, Any]]:

@@ -64,6 +64,7 @@ class Processes(Switch):
 
         def start() -> None:
             self._forget_ended()
+            self._note_singletons(release)
             beside.end([one for one in there if one.slot == slot and not one.ending])
             group = 1 + max((one.group for one in there), default=0)
             several = {name: one.replicas for name, one in wanted.items() if not one.singleton}
@@ -92,6 +93,8 @@ class Processes(Switch):
             return False
 
         def change() -> None:
+            if release:
+                self._note_singletons(release)
             beside.end(found.others)
             wanted = self.wanted(release) if release and found.lacking else {}
             single = {name for name in found.lacking if wanted[name].singleton}
@@ -106,6 +109,24 @@ class Processes(Switch):
 
         self._phase("processes", change)
         return True
+
+    def singletons(self) -> list[str]:
+        """The singletons that run on this host, or end still. Raises RuntimeFailed."""
+        return sorted({one.name for one in self.runtime.beside.instances() if not one.gone and self._is_single(one)})
+
+    def give_up(self) -> bool:
+        """End all singletons of this host, and wait for that; returns whether there were any.
+
+        Raises TransactionError where one does not end, RuntimeFailed and OSError.
+        """
+        there = [one for one in self.runtime.beside.instances() if not one.gone and self._is_single(one)]
+        self.runtime.beside.end([one for one in there if not one.ending])
+        self._wait_gone(there, self._show_life)
+        return bool(there)
+
+    def _note_singletons(self, release: str) -> None:
+        if any(one.singleton for one in processes_of(self.store.releases, release).values()):
+            self.store.note_singletons(self.request.singleton_host, self.clock.time())
 
     def _rivals(self, there: Collection[Instance], single: Collection[str], but: Collection[str]) -> list[Instance]:
         """The singletons among what is there, and what has the name of one that is to be started; `but` these ids."""
