@@ -114,6 +114,15 @@ def test_systemd_is_told_to_end_them_before_they_are_marked_and_nobody_waits(
     assert manager.asked == []
 
 
+@pytest.mark.usefixtures("declared")
+def test_what_it_printed_is_not_mixed_with_what_systemd_says_of_it(systemd: Systemd, manager: Manager) -> None:
+    systemd.beside.start("blue", RELEASE, 3, {"worker": 1})
+    manager.journal = "no module\n"
+    assert systemd.beside.logs(Instance(WORKER, "worker", "blue", RELEASE, 3), 7) == "no module\n"
+    assert manager.asked[-1][0] == "journalctl"
+    assert {"--lines=7", f"_SYSTEMD_UNIT={WORKER}"} <= set(manager.asked[-1])
+
+
 def test_the_launcher_comes_before_the_command() -> None:
     launcher = launcher_in(f"ExecStart={' '.join(map(unit_word, [*by_shell(), 'gunicorn']))}\n")
     assert f'\nExecStart={launcher}"work"\n' in dropped_in("worker", Process(["work"]), RELEASE, "blue", launcher)

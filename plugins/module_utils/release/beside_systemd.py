@@ -88,11 +88,11 @@ class SystemdBeside:
         self.systemd._systemctl("reset-failed", *units, check=False)
 
     def logs(self, instance: Instance, lines: int) -> str:
-        """The last lines since it was started, those of systemd about it included."""
+        """The last lines of its own since it was started; those of systemd about it come after what it ended with."""
         since = int((self.systemd.units / instance.id).stat().st_mtime)
         return self.systemd._checked(
             *("journalctl", "--quiet", "--no-pager", "--output=cat", f"--lines={lines}"),
-            *(f"--unit={instance.id}", f"--since=@{since}"),
+            *(f"--since=@{since}", f"_SYSTEMD_UNIT={instance.id}"),
         )
 
     def _instance(self, unit: str, values: dict[str, str]) -> Instance:

@@ -14,8 +14,9 @@ look: purpose, release ('' when unknown), host (what the preflight needs to know
     -> problems [str], release, settled, serving {release, slot} or None (by what runs, answers and is enabled at the
     edge), state, drift [str], good [{release, migration, image, there}] oldest first, migration, release_migration,
     singletons [str] (those that run there), singletons_at {host, at} or None (where they ran when it was last
-    released to), image, release_image, free_mib, certificate_days, busy (who has a transaction under way, '' for nobody), frees_in
-    (seconds until the lease of another run frees itself, where that run has not been seen for a while; else 0).
+    released to), image, release_image, free_mib, certificate_days, busy (who has a transaction under way, '' for
+    nobody), frees_in (seconds until the lease of another run frees itself, where that run has not been seen for a
+    while; else 0).
     A rollback without a release has no problem where there is nothing to return to: the fleet's common one is
     agreed by the coordinator, from `good`
 hold: run {id, who, from, what} -> taken_over {..} or None, serving, state
