@@ -30,7 +30,8 @@ class Beside:
         self.docker = docker
         self.used = False  # whether the releases of this story declare any
         self.there: dict[str, Instance] = {}
-        self.twice: list[str] = []  # singletons that ran beside another one, as sentences
+        self.of_fleet: list[Beside] = [self]  # those of all hosts
+        self.twice: list[str] = []  # singletons that ran beside another one of the fleet, as sentences
         self._numbers = itertools.count(1)
 
     def running(self, name: str) -> list[Instance]:
@@ -52,7 +53,7 @@ class Beside:
             self._runs(Instance(key, name, slot, release, group))
 
     def _runs(self, one: Instance) -> None:
-        if one.name == "beat" and (others := self.running("beat")):
+        if one.name == "beat" and (others := [found for each in self.of_fleet for found in each.running("beat")]):
             self.twice.append(f"beat of {one.release} beside that of {others[0].release}")
         self.there[one.id] = replace(one, running=True, gone=False)
         if self.docker.health.get(one.release) == "ends":

@@ -73,7 +73,8 @@ def target(host: str, run: Run, moving: bool, beside: bool = False) -> Target:
     gate = {**PLACE["gate"], "path": path_of(run.release, moving)}
     return Target(
         host=host,
-        place={**PLACE, "gate": gate, "singletons": host == "web1"},
+        place={**PLACE, "gate": gate, "singletons": host == run.singletons,
+               "singleton_host": run.singletons},
         look={"runtime": "compose", "image": ""},
         activate={"drain": 10.0, "drain_websockets": 20.0, "soak": run.soak, "canary": {"judged": False},
                   "stop_grace": 10.0, "keep": KEEP, "log_lines": 20, "about": {}},

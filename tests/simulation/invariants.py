@@ -105,17 +105,14 @@ def only_the_holder_begins(play: Play, host: Host, process: Process, what: str) 
 
 
 def no_two_singletons(play: Play, host: Host) -> None:
-    """A singleton never starts while another one of its name runs, and it runs on one host of the fleet alone."""
-    beside = host.docker.beside
-    if beside.twice:
-        raise Broken(no_two_singletons, f"{host.name}: {beside.twice[0]}")
-    if host.name != "web1" and beside.running("beat"):
-        raise Broken(no_two_singletons, f"{host.name} runs a beat, which is web1's")
+    """A singleton never starts while another one of its name runs, on whichever host of the fleet."""
+    if twice := host.docker.beside.twice:
+        raise Broken(no_two_singletons, f"{host.name}: {twice[0]}")
 
 
 def a_refused_release_leaves_the_old_processes(play: Play, host: Host, process: Process) -> None:
-    """Where a release is refused, the processes of the one that serves run, its singleton among them; what cannot be
-    seen, started or waited for is excused."""
+    """Where a release is refused, the processes of the one that serves run, on the singletons' host its singleton among
+    them; what cannot be seen, started or waited for is excused."""
     beside, calm = host.docker.beside, play.kernel.now - 120.0
     hindered = max(host.hurt_at, host.docker.away_until, host.docker.slow_until) > calm or not host.up
     serving = host.now_serving()
@@ -124,7 +121,7 @@ def a_refused_release_leaves_the_old_processes(play: Play, host: Host, process: 
     if "disk" in play.damaged.get(host.name, ()) or host.peek(f"{ROOT}/intent.json") is not None:
         return
     found = sorted(one.name for one in beside.there.values() if one.release == serving[0] and not one.ending)
-    if found != (["beat", "worker"] if host.name == "web1" else ["worker"]):
+    if found != (["beat", "worker"] if process.arguments["place"]["singletons"] else ["worker"]):
         raise Broken(
             a_refused_release_leaves_the_old_processes, f"{host.name} serves {serving[0]}, and beside it runs {found}"
         )

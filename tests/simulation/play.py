@@ -357,6 +357,7 @@ class Play:
     def _set_up(self) -> None:
         for host in self.world.hosts.values():
             host.docker.beside.used = self.scenario.beside
+            host.docker.beside.of_fleet = [each.docker.beside for each in self.world.hosts.values()]
             host.docker.path_of = lambda release: path_of(release, self.scenario.moving)
             if not self.scenario.fresh:
                 stage(host, FIRST, path_of(FIRST, self.scenario.moving) if self.scenario.moving else "")

@@ -172,10 +172,13 @@ def activate(arguments: Arguments, tell: Tell) -> Result:
 
 
 def give_up(arguments: Arguments, tell: Tell) -> Result:
-    """End the singletons of the app on this host, since another one is to start them."""
+    """End the singletons of the app on this host, since another one is to start them.
+
+    A transaction that is under way here is waited for: until it has ended it may start some.
+    """
     _fence(arguments)
     transaction = transaction_of(arguments)
-    with transaction.store.lock(_named(arguments)):
+    with transaction.store.lock(_named(arguments), _limit(transaction) + transaction.request.soak):
         return {"changed": transaction.give_up()}
 
 

@@ -23,7 +23,7 @@ def seen_beside(work: Processes, slot: str, release: Optional[str]) -> tuple[lis
     for name in sorted({one.name for one in there if not one.gone} | set(wanted)):
         named = [one for one in there if one.name == name and not one.gone]
         mine = [one for one in named if not one.ending and one not in others]
-        row = {
+        row: Row = {
             "name": name,
             "running": sum(one.running for one in mine),
             "wanted": wanted[name].replicas if name in wanted else 0,

@@ -32,7 +32,7 @@ settle: as activate, with return_to (or None) instead of release -> changed, pha
 let_go: keep, drain, drain_websockets, stop_grace, log_lines -> now {state, serving, slots, servers, health, drift,
     draining}, notes [str]; also asked where the run holds nothing (a host that was left alone, a lease that was lost),
     and then it only looks
-give_up: -> changed; no singleton runs there any more
+give_up: as activate, without a release -> changed; no singleton runs there any more
 image, package: operation and its options, as the modules of these names have them -> as theirs
 
 `activate` and `settle` send an event for each phase: {phase, at} when it begins and {phase, at, seconds} when it has

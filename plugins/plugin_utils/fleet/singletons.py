@@ -35,7 +35,7 @@ async def hand_over(run: Run, member: Member) -> None:
         if other is member or not names:
             continue
         try:
-            await run.ask(other, "give_up")
+            await run.ask(other, "give_up", **other.target.activate)
         except (Refused, Unreachable) as error:
             raise Refused(
                 f"{other.name} runs {', '.join(names)} and did not give that up ({error}), so none is started here"
