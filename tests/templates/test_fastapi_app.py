@@ -338,7 +338,7 @@ def test_a_process_is_a_service_with_all_that_the_web_process_has() -> None:
     assert worker["labels"] == web["web"]["labels"] | {"slipway.process": "worker"}
     assert (worker["stop_grace_period"], worker["mem_limit"]) == ("300s", "512m")
     assert (beat["mem_limit"], beat["memswap_limit"], beat["cpu_quota"]) == ("128m", "128m", 50000)
-    assert (worker["ports"], worker["healthcheck"]) == ([], {"disable": True})
+    assert (worker["ports"], worker["healthcheck"], worker["init"]) == ([], {"disable": True}, True)
     for name in ("image", "volumes", "networks", "user", "read_only", "tmpfs", "cap_drop", "security_opt", "restart"):
         assert worker[name] == beat[name] == web["web"][name]
 
