@@ -31,6 +31,7 @@ class App(Deployment):
     """An app with an inventory of its own, asked under its own name, by users and by the probe of a run alike."""
 
     name: str = ""
+    variables: dict[str, Any] = field(default_factory=dict)
     names: tuple[str, ...] = ()
 
     def get(self, path: str = "/") -> tuple[int, str]:

@@ -22,6 +22,8 @@ options:
         description: Ports of the host for the slots V(blue) and V(green); those that the app's name makes if not given.
         type: dict
         default: {}
+      singletons: {description: Whether those of the fleet run on this host., type: bool, default: true}
+      singleton_host: {description: Name of the host on which they run., type: str, default: ""}
       gate:
         description:
           - When a started slot counts as healthy; times in seconds.

@@ -18,7 +18,7 @@ from ansible.errors import AnsibleFilterError
 from ansible.utils.display import Display
 from ansible_collections.slipway.fleet.plugins.module_utils.host.durable import write_durably
 from ansible_collections.slipway.fleet.plugins.module_utils.release.doors import ports_of
-from ansible_collections.slipway.fleet.plugins.module_utils.release.words import text_of
+from ansible_collections.slipway.fleet.plugins.module_utils.release.words import text_of, told
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.migrations import schema_revision
 
 _ID_LENGTH = 12
@@ -95,6 +95,26 @@ def secret_files(secrets: dict[str, Any], directory: str, owner: int | str) -> l
     return entries
 
 
+def processes(
+    declared: dict[str, dict[str, Any]], memory_mib: int, cpus: float, stop_grace: float
+) -> dict[str, dict[str, Any]]:
+    """What runs beside the web process, each with all its settings; those that it does not name are the app's."""
+    usual = {"replicas": 1, "singleton": False, "stop_grace": stop_grace, "memory_mib": memory_mib, "cpus": cpus}
+    found: dict[str, dict[str, Any]] = {}
+    for name, said in sorted(declared.items()):
+        process = {**usual, **said}
+        found[str(name)] = {
+            "command": [str(word) for word in process["command"]],
+            "environment": told(process.get("environment") or {}),
+            "singleton": bool(process["singleton"]),
+            "replicas": int(process["replicas"]),
+            "memory_mib": int(process["memory_mib"]),
+            "cpus": float(process["cpus"]),
+            "stop_grace": int(process["stop_grace"]),
+        }
+    return found
+
+
 class FilterModule:
     """Filters of slipway.fleet about one release."""
 
@@ -104,5 +124,6 @@ class FilterModule:
             "secrets_digest": secrets_digest,
             "secret_files": secret_files,
             "slot_ports": ports_of,
+            "processes": processes,
             "schema_revision": schema_revision,
         }

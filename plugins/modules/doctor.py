@@ -55,6 +55,8 @@ options:
     description: TCP port on which the app of the wanted release listens; 0 is the slot's socket.
     type: int
     default: 0
+  slot_mib: {description: Memory limit of a slot in MiB; 0 checks none., type: int, default: 0}
+  processes: {description: What runs beside it by name with its limits., type: dict, default: {}}
 extends_documentation_fragment: [slipway.fleet.place, slipway.fleet.of_the_roles]
 author: [Slipway contributors]
 attributes:
@@ -83,6 +85,8 @@ release_migration: {description: The same of the wanted release., returned: alwa
 image: {description: Image of the release that serves; empty when unknown., returned: always, type: str}
 release_image: {description: The same of the wanted release., returned: always, type: str}
 settled: {description: The wanted release serves and nothing differs from the records., returned: always, type: bool}
+singletons: {description: Singletons that run on this host., returned: always, type: list, elements: str}
+singletons_at: {description: Where they ran when this host was last released to., returned: always, type: dict}
 state: {description: What is recorded as serving., returned: always, type: dict}
 serving: {description: Release and slot that get requests; empty where none do., returned: always, type: dict}
 draining: {description: The slot that still answers what began before the switch., returned: always, type: dict}
@@ -120,6 +124,8 @@ ARGUMENTS: dict[str, Any] = {
     "controller_time": {"type": "float", "default": HOST["controller_time"]},
     "clock_tolerance": {"type": "float", "default": HOST["clock_tolerance"]},
     "port": {"type": "int", "default": HOST["port"]},
+    "slot_mib": {"type": "int", "default": HOST["slot_mib"]},
+    "processes": {"type": "dict", "default": HOST["processes"]},
 }
 
 

@@ -55,6 +55,11 @@ freeze: {description: The freeze of the app., returned: observe, type: dict}
 holder: {description: The run that holds the app., returned: observe, type: dict}
 records: {description: Records of the ledger with the oldest first., returned: history, type: list, elements: dict}
 log: {description: Last lines of the slot that serves., returned: logs, type: str}
+processes:
+  description: What runs beside the slot that serves; for logs the last lines of each.
+  returned: observe and logs
+  type: list
+  elements: dict
 """
 
 from typing import Any

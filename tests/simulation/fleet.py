@@ -19,6 +19,7 @@ from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.parts import (
 )
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.target import CONTENT, RELEASE
 
+from tests.simulation.beside import DECLARED
 from tests.simulation.shims import EPOCH
 from tests.simulation.story import Ended, Run, Said, path_of
 from tests.simulation.world import PLACE, ROOT, Controller
@@ -64,17 +65,21 @@ class SimContent:
         return None
 
 
-def target(host: str, run: Run, moving: bool) -> Target:
+FILES = ("gate.json", "compose.yaml", "processes.json")
+
+
+def target(host: str, run: Run, moving: bool, beside: bool = False) -> Target:
     """What one host is to serve, as inventory and templates would say."""
     gate = {**PLACE["gate"], "path": path_of(run.release, moving)}
     return Target(
         host=host,
-        place={**PLACE, "gate": gate},
+        place={**PLACE, "gate": gate, "singletons": host == run.singletons,
+               "singleton_host": run.singletons},
         look={"runtime": "compose", "image": ""},
         activate={"drain": 10.0, "drain_websockets": 20.0, "soak": run.soak, "canary": {"judged": False},
                   "stop_grace": 10.0, "keep": KEEP, "log_lines": 20, "about": {}},
-        files=[{"dest": f"{ROOT}/releases/{RELEASE}/{name}", "mode": "0644"} for name in ("gate.json", "compose.yaml")],
-        contents={"0": json.dumps({"path": gate["path"]}), "1": f"image: app:{CONTENT}\n"},
+        files=[{"dest": f"{ROOT}/releases/{RELEASE}/{name}", "mode": "0644"} for name in FILES[: 2 + beside]],
+        contents={"0": json.dumps({"path": gate["path"]}), "1": f"image: app:{CONTENT}\n", "2": DECLARED},
         config="",
         release=run.release if run.operation == "rollback" else "",
         migrate=["migrate"] if run.migrates else [],
@@ -89,7 +94,7 @@ async def fleet(play: Play, controller: Controller, run: Run, name: str) -> Ende
     content = SimContent(run.release)
     report = await coordinator.run(
         Policy(run.operation, identity, list(run.batches), run.on_failure),
-        [target(host, run, play.scenario.moving) for host in hosts],
+        [target(host, run, play.scenario.moving, play.scenario.beside) for host in hosts],
         hosts,
         dict.fromkeys(hosts, content) if run.operation == "deploy" else {},
         lambda content, config: content,

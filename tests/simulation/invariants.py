@@ -104,6 +104,29 @@ def only_the_holder_begins(play: Play, host: Host, process: Process, what: str) 
         )
 
 
+def no_two_singletons(play: Play, host: Host) -> None:
+    """A singleton never starts while another one of its name runs, on whichever host of the fleet."""
+    if twice := host.docker.beside.twice:
+        raise Broken(no_two_singletons, f"{host.name}: {twice[0]}")
+
+
+def a_refused_release_leaves_the_old_processes(play: Play, host: Host, process: Process) -> None:
+    """Where a release is refused, the processes of the one that serves run, on the singletons' host its singleton among
+    them; what cannot be seen, started or waited for is excused."""
+    beside, calm = host.docker.beside, play.kernel.now - 120.0
+    hindered = max(host.hurt_at, host.docker.away_until, host.docker.slow_until) > calm or not host.up
+    serving = host.now_serving()
+    if getattr(process.error, "kind", "") != "release" or not beside.used or hindered or len(serving) != 1:
+        return
+    if "disk" in play.damaged.get(host.name, ()) or host.peek(f"{ROOT}/intent.json") is not None:
+        return
+    found = sorted(one.name for one in beside.there.values() if one.release == serving[0] and not one.ending)
+    if found != (["beat", "worker"] if process.arguments["place"]["singletons"] else ["worker"]):
+        raise Broken(
+            a_refused_release_leaves_the_old_processes, f"{host.name} serves {serving[0]}, and beside it runs {found}"
+        )
+
+
 def migrations_run_alone(play: Play) -> None:
     """No migration runs beside another one, on whichever hosts."""
     if play.world.database.beside:
@@ -214,6 +237,11 @@ def a_host_at_rest_is_whole(play: Play, host: Host) -> None:
         ),
         "the other slot gets requests": any(host.edge.enabled(slot) for slot in SLOTS if slot != state.get("slot")),
     }
+    if host.docker.beside.used:
+        names = sorted(one.name for one in host.docker.beside.there.values() if not one.ending and one.running)
+        releases = {one.release for one in host.docker.beside.there.values() if not one.ending}
+        wrong["other processes run"] = names != (["beat", "worker"] if host.name == "web1" else ["worker"])
+        wrong["processes of another release run"] = list(releases) != host.now_serving()
     for what, is_so in wrong.items():
         if is_so:
             raise Broken(a_host_at_rest_is_whole, f"{host.name}: {what} (state {state}, serves {host.now_serving()})")

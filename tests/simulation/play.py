@@ -7,10 +7,12 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from ansible_collections.slipway.fleet.plugins.module_utils.release import operations
+from ansible_collections.slipway.fleet.plugins.module_utils.release.beside import Instance
 from ansible_collections.slipway.fleet.plugins.module_utils.release.model import State
 from ansible_collections.slipway.fleet.plugins.module_utils.release.store import Store
 
 from tests.simulation import invariants, shims
+from tests.simulation.beside import DECLARED
 from tests.simulation.edge import CHECK_EVERY, FALL, SLOTS, STATE_FILE
 from tests.simulation.faults import Fault, strike
 from tests.simulation.invariants import Broken
@@ -304,6 +306,9 @@ class Play:
             self.looked[process.owner, host.name] = self.kernel.now
         if verb == "activate" and not process.killed:
             self._check(lambda: invariants.the_ledger_tells_what_happened(self, host, arguments, process))
+        self._check(lambda: invariants.no_two_singletons(self, host))
+        if verb == "activate" and not process.killed:
+            self._check(lambda: invariants.a_refused_release_leaves_the_old_processes(self, host, process))
         self._check(lambda: invariants.migrations_run_alone(self))
         self._check(lambda: invariants.migrations_run_once(self))
 
@@ -351,9 +356,16 @@ class Play:
     # How it begins.
     def _set_up(self) -> None:
         for host in self.world.hosts.values():
+            host.docker.beside.used = self.scenario.beside
+            host.docker.beside.of_fleet = [each.docker.beside for each in self.world.hosts.values()]
             host.docker.path_of = lambda release: path_of(release, self.scenario.moving)
             if not self.scenario.fresh:
                 stage(host, FIRST, path_of(FIRST, self.scenario.moving) if self.scenario.moving else "")
+                if self.scenario.beside:
+                    host.disk.put(f"{ROOT}/releases/{FIRST}/processes.json", DECLARED)
+                    names = ["worker", "beat"] if host.name == "web1" else ["worker"]
+                    there = [Instance(f"first {name}", name, "blue", FIRST, 1) for name in names]
+                    host.docker.beside.there = {one.id: one for one in there}
                 serve_first(host)
                 if self.scenario.older:
                     host.disk.put(f"{ROOT}/state.json", OLDER)

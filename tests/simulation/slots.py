@@ -12,6 +12,7 @@ from ansible_collections.slipway.fleet.plugins.module_utils.host.command import 
 from ansible_collections.slipway.fleet.plugins.module_utils.release.model import Probe, SlotStatus
 from ansible_collections.slipway.fleet.plugins.module_utils.release.runtime import RuntimeFailed
 
+from tests.simulation.beside import Beside
 from tests.simulation.edge import PATH, SLOTS
 from tests.simulation.kernel import Kernel
 
@@ -61,6 +62,7 @@ class Docker:
         self.away_until = 0.0
         self.slow = 0.0  # seconds that every call takes more
         self.slow_until = 0.0
+        self.beside = Beside(self)
         self.oneoffs: dict[str, Callable[[], None]] = {}
         self.begin_oneoff: Callable[[str, list[str]], tuple[float, Callable[[], None]]] | None = None
         self._numbers = itertools.count(1)
@@ -256,12 +258,14 @@ class Docker:
         for end in self.oneoffs.values():
             end()
         self.oneoffs.clear()
+        self.beside.power_cut()
         for found in self.slots.values():
             if found:
                 found.running = False
 
     def power_on(self) -> None:
         """Docker starts what ran, and counts it as a new start and not as a restart."""
+        self.beside.power_on()
         for slot, found in self.slots.items():
             if found and found.wanted:
                 again = Container(next(self._numbers), found.release, seen_well=found.seen_well)

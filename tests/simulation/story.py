@@ -21,6 +21,7 @@ class Run:
     on_failure: str = "revert"
     migrates: bool = False
     batches: tuple[object, ...] = (1, "100%")
+    singletons: str = "web1"  # the host on which they are to run
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,8 @@ class Scenario:
     # Each release tells under a path of its own how it is, and what the inventory says is right for none but the one
     # that is deployed.
     moving: bool = False
+    # Each release has a worker and a beat, which runs on one host alone.
+    beside: bool = False
 
 
 def path_of(release: str, moving: bool) -> str:
@@ -91,7 +94,10 @@ def scenario(seed: int) -> Scenario:
     count = dice.choices((0, 1, 2, 3, 4), (9, 28, 34, 19, 10))[0]
     faults = drawn_all(dice, count, names, len(runs), at + 30.0 * hosts)
     fresh, older = dice.random() < 0.12, dice.random() < 0.1
-    return Scenario(seed, hosts, fresh, older, tuple(runs), tuple(faults), moving=dice.random() < 0.3)
+    moving, beside = dice.random() < 0.3, dice.random() < 0.4
+    if beside:
+        runs = [replace(run, singletons=dice.choice(names)) for run in runs]
+    return Scenario(seed, hosts, fresh, older, tuple(runs), tuple(faults), moving=moving, beside=beside)
 
 
 def shorter(story: Scenario) -> Iterator[Scenario]:
@@ -101,12 +107,20 @@ def shorter(story: Scenario) -> Iterator[Scenario]:
     if story.hosts > 1:
         gone = f"web{story.hosts}"
         faults = tuple(fault for fault in story.faults if gone not in (fault.host, fault.what))
-        yield replace(story, hosts=story.hosts - 1, faults=faults)
+        runs = tuple(
+            replace(run, singletons=run.singletons if run.singletons != gone else "web1") for run in story.runs
+        )
+        yield replace(story, hosts=story.hosts - 1, faults=faults, runs=runs)
     if len(story.runs) > 1:
         last = len(story.runs) - 1
         faults = tuple(fault for fault in story.faults if fault.host or fault.run != last)
         yield replace(story, runs=story.runs[:-1], faults=faults)
-    plainer = (replace(story, calm=True), replace(story, older=False), replace(story, moving=False))
+    plainer = (
+        replace(story, calm=True),
+        replace(story, older=False),
+        replace(story, moving=False),
+        replace(story, beside=False),
+    )
     yield from (other for other in plainer if other != story)
     for number, run in enumerate(story.runs):
         for change in simpler(run):

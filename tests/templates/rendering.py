@@ -21,6 +21,8 @@ class Role:
         self._loader.set_basedir(str(self.directory))
         self._variables: dict[str, Any] = {
             "ansible_managed": "Ansible managed",
+            "inventory_hostname": "web1",
+            "ansible_play_hosts_all": ["web1", "web2"],
             "ansible_search_path": [str(self.directory)],
             "ansible_facts": {"distribution": "Debian", "distribution_major_version": "13", "memtotal_mb": 4096},
             **self._file("defaults"),

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 import yaml
+from ansible_collections.slipway.fleet.plugins.module_utils.release.beside import Process, processes_of
+from ansible_collections.slipway.fleet.plugins.module_utils.release.compose import BESIDE_WEB, commands_web
 
 from tests.templates.rendering import Role
 
@@ -316,3 +318,57 @@ def test_a_release_says_by_which_door_it_is_reached(runtime: str) -> None:
     names = {role(runtime, fastapi_app_port=port).value("__fastapi_app_config") for port in (0, 8000, 9000)}
     assert len(names) == 3, "another port is another release"
     assert role(runtime, fastapi_app_port=8000).value("__fastapi_app_target.look.port") == 8000
+
+
+PROCESSES = {
+    "worker": {"command": ["celery", "--app", "src.$x"], "replicas": 2, "stop_grace": 300, "environment": {"A": True}},
+    "beat": {"command": ["celery", "beat"], "singleton": True, "memory_mib": 128, "cpus": 0.5},
+}
+
+
+def test_a_process_is_a_service_with_all_that_the_web_process_has() -> None:
+    web, beside = (
+        yaml.safe_load(role("compose", fastapi_app_port=8000, **more).render("compose.yaml.j2"))["services"]
+        for more in ({}, {"fastapi_app_processes": PROCESSES})
+    )
+    assert beside["web"] == web["web"]
+    worker, beat = beside["worker"], beside["beat"]
+    assert worker["command"] == ["celery", "--app", "src.$$x"]
+    assert worker["environment"] == web["web"]["environment"] | {"RELEASE_PROCESS": "worker", "A": "true"}
+    assert worker["labels"] == web["web"]["labels"] | {"slipway.process": "worker"}
+    assert (worker["stop_grace_period"], worker["mem_limit"]) == ("300s", "512m")
+    assert (beat["mem_limit"], beat["memswap_limit"], beat["cpu_quota"]) == ("128m", "128m", 50000)
+    assert (worker["ports"], worker["healthcheck"], worker["init"]) == ([], {"disable": True}, True)
+    for name in ("image", "volumes", "networks", "user", "read_only", "tmpfs", "cap_drop", "security_opt", "restart"):
+        assert worker[name] == beat[name] == web["web"][name]
+
+
+def test_the_services_of_processes_come_after_the_mark_that_the_host_looks_for() -> None:
+    text = role("compose", fastapi_app_command=[], fastapi_app_processes=PROCESSES).render("compose.yaml.j2")
+    assert BESIDE_WEB in text.splitlines()
+    assert not commands_web(text.splitlines()), "a process has a command, the web process that of its image"
+    assert commands_web(role("compose", fastapi_app_processes=PROCESSES).render("compose.yaml.j2").splitlines())
+
+
+@pytest.mark.parametrize("runtime", ["compose", "systemd"])
+def test_what_runs_beside_it_is_declared_by_the_release_and_names_it(runtime: str, tmp_path: Path) -> None:
+    found = role(runtime, fastapi_app_release="0123456789ab", fastapi_app_processes=PROCESSES)
+    (file,) = found.value("__fastapi_app_process_files")
+    assert file["dest"] == "/opt/slipway/links/releases/0123456789ab/processes.json"
+    (tmp_path / "one").mkdir()
+    (tmp_path / "one/processes.json").write_text(file["content"])
+    declared = processes_of(tmp_path, "one")
+    assert declared["worker"] == Process(
+        ["celery", "--app", "src.$x"], 2, stop_grace=300, memory_mib=512, cpus=2.0, environment={"A": "true"}
+    )
+    assert declared["beat"] == Process(["celery", "beat"], singleton=True, stop_grace=45, memory_mib=128, cpus=0.5)
+    other = {"worker": {**PROCESSES["worker"], "replicas": 3}, "beat": PROCESSES["beat"]}
+    ids = {role(runtime, fastapi_app_processes=more).value("__fastapi_app_release") for more in ({}, PROCESSES, other)}
+    assert len(ids) == 3
+
+
+def test_singletons_run_on_the_first_host_or_on_the_one_that_is_named() -> None:
+    assert role("compose").value("__fastapi_app_place")["singletons"]
+    assert not role("compose", inventory_hostname="web2").value("__fastapi_app_place")["singletons"]
+    named = role("compose", inventory_hostname="web2", fastapi_app_singleton_host="web2")
+    assert named.value("__fastapi_app_place")["singletons"]

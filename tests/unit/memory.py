@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ansible_collections.slipway.fleet.plugins.module_utils.edge.haproxy import EdgeError, Server
 from ansible_collections.slipway.fleet.plugins.module_utils.host.command import Ran
+from ansible_collections.slipway.fleet.plugins.module_utils.release.beside import Instance
 from ansible_collections.slipway.fleet.plugins.module_utils.release.clock import Clock
 from ansible_collections.slipway.fleet.plugins.module_utils.release.model import (
     SLOTS,
@@ -35,6 +36,72 @@ def no_sync(monkeypatch: pytest.MonkeyPatch) -> None:
 
 class Crash(BaseException):
     """The process was killed here."""
+
+
+@dataclass
+class Beside:
+    """The processes of a host. One that is told to end takes its `lasts`; what runs twice and may not is in `twice`."""
+
+    host: Host
+    there: dict[str, Instance] = field(default_factory=dict)
+    lasts: dict[str, float] = field(default_factory=dict)  # name: seconds to its end after SIGTERM
+    until: dict[str, float] = field(default_factory=dict)  # id: when it has ended
+    dies: set[tuple[str, str]] = field(default_factory=set)  # (release, name) that ends and is started again
+    says: str = "ModuleNotFoundError: No module named 'celery'"
+    twice: list[str] = field(default_factory=list)
+    signals: list[str] = field(default_factory=list)  # ids that got SIGTERM, as often as they did
+
+    def running(self, single: str = "") -> list[str]:
+        """`release:name` of all that runs and was not told to end, and of a singleton also of what ends still."""
+        return sorted(
+            f"{one.release}:{one.name}"
+            for one in self.instances()
+            if not one.gone and (one.name == single if single else not one.ending)
+        )
+
+    def instances(self) -> list[Instance]:
+        if "runtime" in self.host.unseen:
+            raise RuntimeFailed("Cannot connect to the Docker daemon")
+        for key, until in list(self.until.items()):
+            if self.host.seconds >= until and key in self.there:
+                self.there[key] = replace(self.there[key], running=False, gone=True)
+        return list(self.there.values())
+
+    def start(self, slot: str, release: str, group: int, replicas: Mapping[str, int]) -> None:
+        for name, number in replicas.items():
+            for count in range(number):
+                key = f"{group}-{name}-{count}"
+                again = 1 if (release, name) in self.dies else 0
+                one = Instance(key, name, slot, release, group, restarts=again)
+                self.host.effect(lambda key=key, one=one: self._started(key, one))  # type: ignore[misc]
+
+    def _started(self, key: str, one: Instance) -> None:
+        if key in self.there and not self.there[key].gone:
+            return
+        if one.name == "beat" and self.running("beat"):
+            self.twice.append(f"{one.release} beside {self.running('beat')}")
+        self.there[key] = one
+
+    def end(self, instances: Sequence[Instance]) -> None:
+        for one in instances:
+            self.host.effect(lambda one=one: self._ended(one))  # type: ignore[misc]
+
+    def _ended(self, one: Instance) -> None:
+        self.signals.append(one.id)
+        self.there[one.id] = replace(self.there[one.id], ending=True)
+        self.until.setdefault(one.id, self.host.seconds + self.lasts.get(one.name, 0.0))
+
+    def forget(self, instances: Sequence[Instance]) -> None:
+        for one in instances:
+            self.host.effect(lambda one=one: self._forgotten(one))  # type: ignore[misc]
+
+    def _forgotten(self, one: Instance) -> None:
+        assert self.there[one.id].gone, "only what has ended is forgotten"
+        del self.there[one.id]
+        self.until.pop(one.id, None)
+
+    def logs(self, instance: Instance, lines: int) -> str:
+        return f"starting\n{self.says}\n"
 
 
 @dataclass
@@ -66,6 +133,9 @@ class Host:
     waits: list[Callable[[], None]] = field(default_factory=list)  # what happens in each sleep
     seconds: float = 0.0
     served: set[str | None] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.beside = Beside(self)
 
     def effect(self, do: Callable[[], None]) -> None:
         self.effects += 1

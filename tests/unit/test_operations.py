@@ -193,6 +193,19 @@ def test_to_settle_without_a_way_back_tells_what_serves(world: World) -> None:
     assert (result["changed"], result["now"]["serving"]["release"]) == (False, "one")
 
 
+def test_a_host_gives_up_its_singletons_for_the_run_that_holds_it(world: World) -> None:
+    path = world.root / "releases/two/processes.json"
+    stage(world.root, "two")
+    path.write_text('{"beat": {"command": ["beat"], "singleton": true}, "worker": {"command": ["work"]}}')
+    deploy(world.root, world.host, "two")
+    with pytest.raises(SlipwayError):
+        world.ask("give_up", run_id="bob")
+    world.hold("ann")
+    assert world.ask("give_up", run_id="ann") == {"changed": True}
+    assert world.host.beside.running() == ["two:worker"]
+    assert world.ask("give_up", run_id="ann") == {"changed": False}
+
+
 def test_a_command_runs_with_no_more_than_the_place_of_the_app(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """As the module `oneoff` asks, which knows nothing of the edge."""
     asked: list[str] = []

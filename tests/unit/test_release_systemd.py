@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ansible_collections.slipway.fleet.plugins.module_utils.host.command import Ran
@@ -286,6 +287,7 @@ class Adapter:
 
     release: dict[str, str] = field(default_factory=dict)
     told: list[str] = field(default_factory=list)
+    beside: Any = None
 
     def start(self, slot: str, release: str) -> None:
         self.release[slot] = release

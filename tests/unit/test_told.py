@@ -113,6 +113,20 @@ def test_the_status_has_a_table_of_the_names_with_their_certificates() -> None:
     assert told.rows[0]["certificates"] == [name, none]
 
 
+def test_the_status_counts_what_runs_beside_a_slot() -> None:
+    worker = {"name": "worker", "running": 2, "wanted": 2, "restarts": 0, "ending": 1}
+    beat = {"name": "beat", "running": 0, "wanted": 1, "restarts": 3, "ending": 0}
+    told = told_status.tell({"web1": observed("aaa", "one", "two", processes=[worker, beat]), "web2": observed("aaa")})
+    heads, *lines = told.text.splitlines()
+    at, drift = heads.index("processes"), heads.index("drift")
+    assert [(line[at:drift].strip(), line[drift:]) for line in lines] == [
+        ("worker 2 of 2 (1 ending), beat 0 of 1 (3 restarts)", "one"),
+        ("", "two"),
+        ("-", "none"),
+    ]
+    assert told.rows[0]["processes"] == [worker, beat]
+
+
 @pytest.mark.parametrize(
     ("results", "code"),
     [
@@ -251,6 +265,16 @@ def test_logs_are_in_the_order_of_time_and_keep_what_belongs_together() -> None:
         "web2  | (it has printed nothing)",
     ]
     assert told_logs.tell({"web1": GONE}).code == 4
+
+
+def test_a_process_is_told_apart_from_the_slot_beside_it() -> None:
+    beside = [{"name": "beat", "log": "2026-01-01 10:00:00 tick\n"}, {"name": "worker 2", "log": ""}]
+    told = told_logs.tell({"web1": {"log": "2026-01-01 10:00:01 GET\n", "processes": beside}, "web2": GONE})
+    assert told.text.splitlines() == [
+        "web1 beat     | 2026-01-01 10:00:00 tick",
+        "web1          | 2026-01-01 10:00:01 GET",
+        "web1 worker 2 | (it has printed nothing)",
+    ]
 
 
 def test_the_output_of_a_command_is_shown_once() -> None:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from fleet import ssh_inventory
+from fleet import on, ssh_inventory
 from foreign import ADDRESS, HOST, QUICK, App
 
+BROKER_PORT = 6399
 APPS = Path(__file__).resolve().parents[1] / "apps"
 # Where no registry is reached, the lab's Python image stands in for python:3.13-slim. Lab hosts share the memory of
 # one machine.
@@ -31,9 +36,23 @@ def make_app(tmp_path_factory: pytest.TempPathFactory) -> Any:
         (scratch / "group_vars").mkdir()
         (scratch / "group_vars" / "web.yml").write_text(yaml.safe_dump(LAB | variables))
         names = tuple(variables["fastapi_app_host_names"])
-        return App(inventory=inventory, url="", scratch=scratch, usual=QUICK, name=name, names=names)
+        place = {"inventory": inventory, "url": "", "scratch": scratch, "usual": QUICK}
+        return App(**place, name=name, variables=variables, names=names)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def broker() -> Callable[[], Any]:
+    """Start what stands in for a broker, beside the host's apps; returns a way to ask what it has seen."""
+    subprocess.run(["docker", "cp", str(APPS / "broker.py"), f"{HOST}:/usr/local/bin/broker.py"], check=True)
+    on(HOST, f"systemd-run --unit=broker python3 /usr/local/bin/broker.py {BROKER_PORT}")
+
+    def told() -> Any:
+        with urllib.request.urlopen(f"http://{ADDRESS}:{BROKER_PORT}/told", timeout=10) as answer:
+            return json.load(answer)
+
+    return told
 
 
 @pytest.fixture(scope="session")
@@ -62,8 +81,13 @@ def shop(make_app: Any) -> App:
             "PRICE_FORMAT": '$ {price} 100% "net"',
             "ORIGINS": ["https://shop.example.org", "https://www.example.org"],
             "BETA": True,
+            "BROKER": f"{ADDRESS}:{BROKER_PORT}",
         },
         fastapi_app_secrets={"PAYMENT_KEY": "planted-$payment-key"},
+        fastapi_app_processes={
+            "worker": {"command": ["python", "-m", "src.worker"], "replicas": 2, "stop_grace": 60, "memory_mib": 64},
+            "beat": {"command": ["python", "-m", "src.beat"], "singleton": True, "memory_mib": 64},
+        },
     )
     return app
 

@@ -7,10 +7,28 @@ from __future__ import annotations
 
 import json
 import subprocess
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any
 
 from contract import until
 from fleet import on
 from foreign import ADDRESS, HOST, App, Asking
+
+
+Told = Callable[[], Any]
+
+
+def processes(release: str) -> list[str]:
+    """The containers of a release's processes that run."""
+    filters = f"--filter label=slipway.process --filter label=slipway.release={release}"
+    return sorted(on(HOST, f"docker ps --quiet {filters}").split())
+
+
+def one_after_another(beats: dict[str, list[float]]) -> bool:
+    """Whether each beat began when the one before it had ended."""
+    times = sorted(beats.values())
+    return all(before[1] < after[0] for before, after in pairwise(times))
 
 
 def nothing_lost(*askings: Asking) -> None:
@@ -40,13 +58,52 @@ def test_the_simplest_app_is_five_lines(tiles: App) -> None:
     assert on(HOST, "ss -Hltn 'sport = :80'").split()[3].endswith(":80"), "the edge alone is public"
 
 
-def test_a_second_app_comes_and_the_first_one_serves_on(tiles: App, shop: App) -> None:
+def test_a_second_app_comes_and_the_first_one_serves_on(tiles: App, shop: App, broker: Told) -> None:
+    """It has two workers and a beat, as its project has them."""
     with tiles.asked() as asked:
         outcome = shop.play("site")
         assert outcome.code == 0, outcome.output
     nothing_lost(asked)
     assert shop.json() == {"app": "shop"}
     assert tiles.json() == {"app": "tiles"}
+    until(lambda: len(broker()["done"]) >= 2, "its workers have ended tasks")
+    assert len(broker()["beats"]) == 1
+
+
+def test_a_task_in_hand_survives_a_release_and_no_two_beats_are_there(shop: App, broker: Told) -> None:
+    """The old workers have tasks in hand when they are told to end, and nobody waits for them."""
+    before, release = broker(), shop.release
+    outcome = shop.play("deploy", fastapi_app_environment=shop.variables["fastapi_app_environment"] | {"AGAIN": "1"})
+    assert outcome.code == 0, outcome.output
+    assert shop.release != release
+    until(lambda: len(broker()["beats"]) > len(before["beats"]), "the new beat is there")
+    assert one_after_another(broker()["beats"])
+    old = processes(release)
+    until(lambda: processes(release) == [], "the old workers have ended")
+    lost = set(broker()["given"]) - set(broker()["done"])
+    until(lambda: lost <= set(broker()["done"]), "what they had in hand is done")
+    assert len(processes(shop.release)) == 3, old
+
+
+def test_a_worker_that_does_not_stay_up_refuses_the_release(shop: App, broker: Told) -> None:
+    before, running = shop.release, processes(shop.release)
+    broken = {"command": ["python", "-m", "src.wrker"]}
+    with shop.asked() as asked:
+        outcome = shop.play("deploy", fastapi_app_processes=shop.variables["fastapi_app_processes"] | {"worker": broken})
+    assert outcome.code != 0
+    assert "the process worker of the new release ended" in outcome.failure()
+    assert "No module named src.wrker" in outcome.failure()
+    nothing_lost(asked)
+    assert shop.release == before
+    assert processes(before) == running, "the old ones were left alone"
+    assert one_after_another(broker()["beats"])
+
+
+def test_status_and_logs_name_the_processes(shop: App) -> None:
+    outcome = shop.play("status")
+    assert "worker 2 of 2" in outcome.output
+    assert "beat 1 of 1" in outcome.output
+    assert "worker ready" in shop.play("logs").output
 
 
 def test_the_app_is_told_what_was_written(shop: App) -> None:
@@ -117,10 +174,12 @@ def test_a_rollback(tiles: App) -> None:
 
 
 def test_all_are_back_after_a_boot(tiles: App, shop: App, board: App) -> None:
+    running = processes(shop.release)
     subprocess.run(["docker", "restart", "--time", "1", HOST], check=True, capture_output=True, timeout=120)
     for app in (tiles, shop, board):
         until(lambda app=app: app.get()[0] == 200, f"{app.name} serves after the boot")  # type: ignore[misc]
         assert app.json() == {"app": app.name}
+    until(lambda: processes(shop.release) == running, "the processes of shop are back")
 
 
 def test_two_apps_cannot_have_one_name(shop: App, board: App) -> None:

@@ -7,7 +7,7 @@ import os
 import re
 import resource
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Optional
@@ -16,6 +16,8 @@ from ..host import command
 from ..host.command import Ran
 from ..host.durable import write_durably
 from ..image.local import CONTENT_LABEL, image_named_in
+from .beside import processes_of
+from .beside_compose import ComposeBeside
 from .launch import SHELL, by_python, by_shell
 from .listening import parse_listening, tables_of
 from .model import SLOTS, SlotStatus
@@ -26,6 +28,8 @@ from .words import compose_word
 RELEASE_LABEL = "slipway.release"
 # Lines of a release's Compose file: its secrets are variables, too; it has a command of its own.
 LAUNCHED, COMMANDED = "x-slipway-secrets: variables", "    command: "
+# Before the services of its processes.
+BESIDE_WEB = "  # What runs beside it."
 _OPEN_FILES = re.compile(r"\$\{SLIPWAY_OPEN_FILES:-(\d+)\}")
 # The bit of CAP_SYS_RESOURCE, with which a limit can be raised (capabilities(7)).
 _RAISES = 1 << 24
@@ -51,11 +55,16 @@ class Compose:
         self.sockets = sockets
         self.ports = ports or {}
         self.processes = processes
+        self.beside = ComposeBeside(self)
 
     def start(self, slot: str, release: str) -> None:
         """Start `release` in `slot` from its own rendered files. Raises RuntimeFailed with Compose's words."""
+        self.up(f"{self.app}-{slot}", slot, release, "up", "--detach", "--no-build", "--pull", "never", "web")
+
+    def up(self, project: str, slot: str, release: str, *words: str) -> None:
+        """Have Compose start something of a release. Raises RuntimeFailed with its words, and with advice."""
         try:
-            self._compose(slot, release, "up", "--detach", "--no-build", "--pull", "never", "web", timeout=120)
+            _checked([*self._command(project, release), *words], 120, self._environment(slot, release))
         except RuntimeFailed as error:
             raise RuntimeFailed(f"{error}{self._another_user(release, str(error))}") from error
 
@@ -217,7 +226,7 @@ class Compose:
         lines = file.read_text(encoding="utf-8").splitlines()
         if LAUNCHED not in lines:
             return [file]
-        return [file, self._launch(release, any(line.startswith(COMMANDED) for line in lines))]
+        return [file, self._launch(release, commands_web(lines))]
 
     def _launch(self, release: str, commanded: bool) -> Path:
         """A Compose file with the image's own entry point, and its own command, behind the launcher.
@@ -238,6 +247,8 @@ class Compose:
         lines = [mark, "services:", "  web:", f"    entrypoint: [{', '.join(map(compose_word, entry))}]"]
         if not commanded:
             lines.append(f"{COMMANDED}[{', '.join(map(compose_word, words))}]")
+        for name in processes_of(self.releases, release):
+            lines += [f"  {name}:", f"    entrypoint: [{', '.join(map(compose_word, entry))}]"]
         write_durably(path, "\n".join([*lines, ""]))
         return path
 
@@ -283,12 +294,18 @@ class Compose:
         own = {"SLIPWAY_SLOT": slot, "SLIPWAY_RELEASE": release, "SLIPWAY_PORT": str(self.ports.get(slot, 0))}
         return {**os.environ, **own, **limit}
 
-    def _compose(self, slot: str, release: str, *arguments: str, timeout: float) -> None:
-        words = [*self._command(f"{self.app}-{slot}", release), *arguments]
-        _checked(words, timeout, self._environment(slot, release))
-
     def _docker(self, *arguments: str, timeout: float = 60, merge: bool = False) -> str:
         return _checked(["docker", *arguments], timeout, merge=merge)
+
+
+def commands_web(lines: Sequence[str]) -> bool:
+    """Whether the web process of a release's Compose file has a command of its own; its service comes first."""
+    for line in lines:
+        if line.startswith(COMMANDED):
+            return True
+        if line == BESIDE_WEB:
+            return False
+    return False
 
 
 def open_files(wanted: int, status: Path = Path("/proc/self/status")) -> int:

@@ -115,6 +115,8 @@ class Looks(Records):
         cause = words_of(error)
         if isinstance(error, TransactionError):
             evidence.update(error.evidence)
+        if "process" in evidence:
+            return TransactionError(cause, evidence)  # what its own processes told explains it
         try:
             status = self.runtime.status()[slot]
             evidence["log"] = self.runtime.logs(slot, self.request.log_lines)

@@ -64,6 +64,8 @@ class Request:
     Nobody cuts a request within `drain` after the switch. What is still there when the new release has soaked
     (websockets, streams, long requests) ends in its own time, for up to `drain_websockets`; the next transaction
     needs its slot sooner than that and cuts it (`on_draining` cut), or waits for it (wait).
+
+    `singletons`: whether this is the host on which those of the fleet run; `singleton_host` is its name.
     """
 
     app: str
@@ -71,6 +73,8 @@ class Request:
     gate: Gate = field(default_factory=Gate)
     drain: float = 30.0
     drain_websockets: float = 300.0
+    singletons: bool = True
+    singleton_host: str = ""
     on_draining: str = "cut"
     expects: Optional[str] = None
     soak: float = 0.0

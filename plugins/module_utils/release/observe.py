@@ -16,6 +16,7 @@ from ..host.errors import Damaged
 from .lease import Lease
 from .model import Draining, Gate, Intent, Probe, SlotStatus, State, other
 from .records import UNSEEN
+from .seen_beside import Row, seen_beside
 from .sight import Sight
 from .transaction import Transaction
 
@@ -68,8 +69,11 @@ def observe(transaction: Transaction) -> dict[str, Any]:
     else:
         drift += record_drift(transaction, seen, seen.state)
     health = ""
+    beside: list[Row] = []
     if slot := seen.recorded or (serving["slot"] if serving else None):
         release = seen.slots[slot].release if slot in seen.slots else None
+        beside, wrong = seen_beside(transaction, slot, release or (seen.state.release if seen.state else None))
+        drift += wrong
         gate = transaction.gate_of(release or (seen.state.release if seen.state else None))
         found = lasting_health(transaction, slot, gate)
         health = found.error or str(found.status)
@@ -86,6 +90,7 @@ def observe(transaction: Transaction) -> dict[str, Any]:
         "slots": {name: asdict(status) for name, status in seen.slots.items()},
         "servers": {name: asdict(server) for name, server in seen.servers.items()},
         "health": health,
+        "processes": beside,
         "draining": drain_of(seen),
         "sbom": transaction.store.sbom(seen.state.release) if seen.state else None,
         "drift": drift,

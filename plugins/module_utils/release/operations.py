@@ -25,6 +25,7 @@ from .observe import look as seen_of
 from .observe import observe as observed
 from .observe import surroundings
 from .oneoff import run_once
+from .seen_beside import logs_beside
 from .store import MOMENT, Busy, Store
 from .transaction import Transaction
 from .wiring import lease_of, runtime_of, store_of, transaction_of
@@ -58,11 +59,12 @@ def history(arguments: Arguments, tell: Tell) -> Result:
 
 
 def logs(arguments: Arguments, tell: Tell) -> Result:
-    """The last `log_lines` lines of the slot that serves."""
+    """The last `log_lines` lines of the slot that serves, and of each process beside it."""
     transaction = transaction_of(arguments)
     state = transaction.store.state()
     text = transaction.runtime.logs(state.slot, transaction.request.log_lines) if state else ""
-    return {"log": text, "slot": state.slot if state else None}
+    beside = logs_beside(transaction, transaction.request.log_lines)
+    return {"log": text, "slot": state.slot if state else None, "processes": beside}
 
 
 def hold(arguments: Arguments, tell: Tell) -> Result:
@@ -169,6 +171,17 @@ def activate(arguments: Arguments, tell: Tell) -> Result:
     return _detached(transaction, tell, lambda: _activate(transaction, _named(arguments)))
 
 
+def give_up(arguments: Arguments, tell: Tell) -> Result:
+    """End the singletons of the app on this host, since another one is to start them.
+
+    A transaction that is under way here is waited for: until it has ended it may start some.
+    """
+    _fence(arguments)
+    transaction = transaction_of(arguments)
+    with transaction.store.lock(_named(arguments), _limit(transaction) + transaction.request.soak):
+        return {"changed": transaction.give_up()}
+
+
 def settle(arguments: Arguments, tell: Tell) -> Result:
     """Have no transaction under way, return to `return_to` where another release serves, and tell what serves.
 
@@ -239,7 +252,7 @@ VERBS: dict[str, Verb] = {
     for verb in (
         *(look, observe, history, logs),
         *(hold, renew, fade, freeze, free, shown),
-        *(stage, run, activate, settle, let_go, remove),
+        *(stage, run, activate, settle, give_up, let_go, remove),
     )
 }
 

@@ -7,6 +7,7 @@ import platform
 import shutil
 import tempfile
 import time
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Optional
@@ -21,6 +22,7 @@ from ..package.packages import PackageError, target_of
 from . import wiring
 from .doors import port_of, ports_of
 from .lease import LEASES, Lease
+from .memory_problem import memory_problem, total_mib
 from .model import State
 from .observe import certificate_days, free_mib, observe
 from .port_problems import port_problems
@@ -34,7 +36,7 @@ COMPOSE_AT_LEAST = (2, 20)
 SMALL, FEW_INODES, INODES = 4 << 20, 100, 5000
 # What the preflight needs to know of a host and how it is to be (the argument `host` of the verb look), with what
 # counts where nothing is said: sizes in bytes, times in seconds, `controller_time` since the epoch and 0 for unknown,
-# `port` where the app of a new release listens, 0 for the slot's socket.
+# `port` where the app of a new release listens, 0 for the slot's socket; `slot_mib` and `processes` are its limits.
 HOST: dict[str, Any] = {
     "runtime": "compose",
     "python": "/usr/bin/python3",
@@ -47,6 +49,8 @@ HOST: dict[str, Any] = {
     "controller_time": 0.0,
     "clock_tolerance": 60.0,
     "port": 0,
+    "slot_mib": 0,
+    "processes": {},
 }
 
 
@@ -170,7 +174,9 @@ def find_problems(
     tool = docker_problem() if runtime == "compose" else python_problem(host["python"])
     wrong_image = architecture_problem(host["image"], host["architectures"], platform.machine())
     held = Lease(transaction.request.app, root).problem(run)
-    found = (tool, wrong_image, held, scheme_problem(purpose, (place.get("gate") or {}).get("proto") or "https"))
+    scheme = scheme_problem(purpose, (place.get("gate") or {}).get("proto") or "https")
+    lack = memory_problem(host["slot_mib"], host["processes"], place.get("singletons", True), total_mib())
+    found = (tool, wrong_image, held, scheme, lack)
     problems = [problem for problem in found if problem]
     try:
         transaction.edge.servers()
@@ -274,6 +280,7 @@ def seen(purpose: str, wanted: str, host: dict[str, Any], transaction: Transacti
         "good": [] if settled else good(transaction),
         "migration": store.last_record(serving).get("migration") or "",
         "release_migration": store.last_record(release).get("migration") or "",
+        **singletons(transaction),
         "image": store.last_record(serving).get("image") or "",
         "release_image": host["image"] if purpose == "deploy" else store.last_record(release).get("image") or "",
         "state": state,
@@ -282,6 +289,15 @@ def seen(purpose: str, wanted: str, host: dict[str, Any], transaction: Transacti
         "free_mib": free_mib(store.root),
         "certificate_days": certificate_days(host["certificate"]),
     }
+
+
+def singletons(transaction: Transaction) -> dict[str, Any]:
+    """Which singletons run here, and where they ran when this host was last released to; nothing where unseen."""
+    found: dict[str, Any] = {"singletons": [], "singletons_at": None}
+    with suppress(SlipwayError, OSError, ValueError):
+        found["singletons_at"] = transaction.store.singletons_at()
+        found["singletons"] = transaction.singletons()
+    return found
 
 
 def good(transaction: Transaction) -> list[dict[str, Any]]:

@@ -6,6 +6,7 @@ from typing import Protocol
 
 from ..host.command import Ran
 from ..host.errors import SlipwayError
+from .beside import Beside
 from .model import SlotStatus
 
 # By which file of a staged release its runtime is known.
@@ -21,6 +22,10 @@ class Runtime(Protocol):
 
     Everything may raise RuntimeFailed, and OSError for a file of its own that cannot be written.
     """
+
+    @property
+    def beside(self) -> Beside:
+        """What runs beside the slots."""
 
     def start(self, slot: str, release: str) -> None:
         """Start a staged release in a slot, now and at every boot."""

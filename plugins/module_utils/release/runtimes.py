@@ -7,7 +7,7 @@ one runtime to the other is therefore a release like any other, and so is a roll
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import Optional
 
 from ..host.command import Ran
 from ..host.shown import staged
+from .beside import DECLARED, Instance
 from .compose import Compose
 from .doors import port_of, slot_ports
 from .model import SLOTS, SlotStatus
@@ -53,6 +54,7 @@ class Runtimes:
             "compose": Compose(app, releases, self.directories.sockets, self.ports),
             "systemd": Systemd(app, releases, self.directories.sockets, ports=self.ports),
         }
+        self.beside = BesideOfAll(self)
         # What was last seen or started in each slot; None before anybody looked.
         self._in_slot: Optional[dict[str, Optional[str]]] = None
 
@@ -131,3 +133,36 @@ class Runtimes:
 
 def _weight(status: SlotStatus) -> int:
     return 2 * status.running + (status.release is not None)
+
+
+class BesideOfAll:
+    """The processes of both adapters as those of one; where no staged release declares any nobody is asked."""
+
+    def __init__(self, runtimes: Runtimes) -> None:
+        self.runtimes = runtimes
+
+    def instances(self) -> list[Instance]:
+        if not any(self.runtimes.releases.glob(f"*/{DECLARED}")):
+            return []
+        return [one for adapter in self.runtimes._used().values() for one in adapter.beside.instances()]
+
+    def start(self, slot: str, release: str, group: int, replicas: Mapping[str, int]) -> None:
+        self.runtimes.adapters[self.runtimes.kind(release)].beside.start(slot, release, group, replicas)
+
+    def end(self, instances: Sequence[Instance]) -> None:
+        for kind, some in self._by_adapter(instances).items():
+            self.runtimes.adapters[kind].beside.end(some)
+
+    def forget(self, instances: Sequence[Instance]) -> None:
+        for kind, some in self._by_adapter(instances).items():
+            self.runtimes.adapters[kind].beside.forget(some)
+
+    def logs(self, instance: Instance, lines: int) -> str:
+        (kind,) = self._by_adapter([instance])
+        return staged(self.runtimes.releases).text(self.runtimes.adapters[kind].beside.logs(instance, lines))
+
+    def _by_adapter(self, instances: Sequence[Instance]) -> dict[str, list[Instance]]:
+        found: dict[str, list[Instance]] = {}
+        for one in instances:
+            found.setdefault("systemd" if one.id.endswith(".service") else "compose", []).append(one)
+        return found

@@ -11,8 +11,9 @@ from ..edge.haproxy import EdgeError
 from .canary import WORSE, Verdict
 from .model import Draining, Intent, SlotStatus, State, TransactionError, other
 from .patience import Patience
+from .processes import Processes
 from .records import UNSEEN
-from .switch import FIRST_LOOK, POLL, Switch
+from .switch import FIRST_LOOK, POLL
 
 # How much longer each pause between the first looks at a slot that starts is than the one before, and seconds between
 # two passes.
@@ -21,7 +22,7 @@ SLOWER, BETWEEN_PASSES = 1.4, 0.3
 SHORTLY = 1.0
 
 
-class Steps(Switch):
+class Steps(Processes):
     """From a slot that is cleared to an old one that is left; and a slot that is started again."""
 
     def _clear(self, slot: str) -> None:
@@ -223,6 +224,7 @@ class Steps(Switch):
             raise TransactionError("the new release ended soon after the switch")
         self._require_memory(status, "soon after the switch")
         self._require_release(status, intent.slot, intent.release)
+        self._require_beside(intent.slot, intent.release, "soon after the switch")
         if problem and failures + 1 >= self.request.gate.passes:
             raise TransactionError(f"the new release got sick soon after the switch: {problem}")
         return failures + 1 if problem else 0
@@ -251,6 +253,7 @@ class Steps(Switch):
             self._keep(new, old)
         except UNSEEN as error:
             self.warnings.append(f"slot {old} could not be stopped and gets no requests: {error}")
+        self._warn(lambda: self._only_beside(new, intent.release))
         self._warn(self.store.drop_intent)
         self._warn(lambda: self.prune(intent.release))
         return draining
@@ -271,6 +274,8 @@ class Steps(Switch):
         """Remove releases that nobody returns to. Raises OSError and RuntimeFailed; the next one takes what is left."""
         sight = self.look()
         needed = {status.release for status in sight.slots.values() if status.release}
+        self._warn(self._forget_ended)
+        needed |= {one.release for one in self.runtime.beside.instances()}
         intent, state = self._intent(), self.state()
         needed |= {release for release in (live, self.request.release) if release}
         needed |= {release for release in (intent.release, intent.was) if release} if intent else set()

@@ -51,6 +51,7 @@ class Store:
         self._intent = root / "intent.json"
         self._draining = root / "draining.json"
         self._recall = root / "recall"
+        self._singletons = root / "singletons.json"
         self._ledger = root / "ledger.jsonl"
         # What was read of the ledger, and of which file: (inode, size, time of change).
         self._read: tuple[tuple[int, int, int], list[dict[str, Any]]] = ((0, 0, 0), [])
@@ -140,6 +141,16 @@ class Store:
     def drop_intent(self) -> None:
         self._intent.unlink(missing_ok=True)
         sync_directory(self.root)
+
+    def singletons_at(self) -> Optional[dict[str, Any]]:
+        """Where the singletons ran when this host was last released to: `host`, and `at` since the epoch."""
+        found = read_json(self._singletons)
+        return found if found and "host" in found and "at" in found else None
+
+    def note_singletons(self, host: str, at: float) -> None:
+        """Remember where the singletons run; another host may have to know it when that one is lost."""
+        if (self.singletons_at() or {}).get("host") != host:
+            write_durably(self._singletons, json.dumps({"host": host, "at": at}) + "\n")
 
     def ledger(self) -> list[dict[str, Any]]:
         """All records, oldest first. Lines that cannot be read are left out; `damaged_records` counts them."""

@@ -20,6 +20,7 @@ from ..host import command as program
 from ..host.command import Ran
 from ..host.durable import sync_directory, write_durably
 from ..package.packages import Packages
+from .beside_systemd import SystemdBeside
 from .launch import launcher_in
 from .listening import parse_listening, sockets_of, tables_of
 from .model import SLOTS, SlotStatus
@@ -68,6 +69,7 @@ class Systemd:
         self.transient = transient
         self.control_groups = control_groups
         self.ports = ports or {}
+        self.beside = SystemdBeside(self)
 
     def unit(self, slot: str) -> str:
         return f"slipway-{self.app}@{slot}.service"
@@ -78,9 +80,7 @@ class Systemd:
         That it is ready is for the transaction to find out: systemd knows only that the process was started.
         """
         unit = self.unit(slot)
-        text = self._text(release, slot)
-        self._require_user(release)
-        _require_secrets(text)
+        text = self.text_for(release, slot)
         if _read(self.units / unit) != text:  # one that is there is started on a full disk, too
             write_durably(self.units / unit, text)
         self._systemctl("daemon-reload")
@@ -145,9 +145,7 @@ class Systemd:
         """
         slot = f"oneoff-{name}"
         unit, since = self.unit(slot), int(time.time())
-        text = self._text(release, slot)
-        self._require_user(release)
-        _require_secrets(text)
+        text = self.text_for(release, slot)
         self._end(unit, timeout)
         output = Path(tempfile.mkdtemp(prefix="slipway-oneoff-", dir=self.transient.parent))
         drop_in = self.transient / f"{unit}.d"
@@ -193,6 +191,13 @@ class Systemd:
         packages = {release: package for release in releases if (package := self.package_of(release))}
         directory = self.releases.parent / "packages"
         return [release for release, package in packages.items() if (directory / package / "venv").is_dir()]
+
+    def text_for(self, release: str, slot: str) -> str:
+        """The text of a release's unit, with all that it needs on the host. Raises RuntimeFailed with what is not."""
+        text = self._text(release, slot)
+        self._require_user(release)
+        _require_secrets(text)
+        return text
 
     def _text(self, release: str, slot: str) -> str:
         path = self.releases / release / UNIT

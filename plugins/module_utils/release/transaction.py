@@ -31,10 +31,11 @@ class Transaction(WaysBack):
         sight = self.look()
         live = sight.live(self._recorded_slot())
         if live and self._settled(sight, live) and not self.request.restart:
+            beside = self._only_beside(live, self.request.release)
             state = self._remember(live)
             # It may be from before the edge was told, and the next provisioning may bring another path for all.
             self._try(lambda: self._tell_check(live, state.release))
-            return self._result(state, changed=recovered is not None, recovered=recovered)
+            return self._result(state, changed=beside or recovered is not None, recovered=recovered)
         if not self.store.has(self.request.release):
             raise TransactionError(
                 f"release {self.request.release} is not on this host (no files in {self.store.releases})"
@@ -51,6 +52,7 @@ class Transaction(WaysBack):
             self._start(slot, intent.release)
             self._wait_healthy(slot, intent.release)
             self._wait_seen_by_edge(slot, intent.release)
+            self._start_beside(slot, intent.release)
             self._may_go_on("before the switch")
         except Exception as error:
             raise self._abandon(intent, error) from error
@@ -82,6 +84,7 @@ class Transaction(WaysBack):
         for slot in SLOTS:
             self._try(lambda slot=slot: self._tell_edge(slot, "drain"))  # type: ignore[misc] # it may be gone
             self.runtime.stop(slot, self.request.stop_grace)
+        self._end_beside()
         if self.store.releases.is_dir():
             self.runtime.discard([path.name for path in self.store.releases.iterdir()])
         self.store.destroy()

@@ -107,13 +107,17 @@ class WaysBack(Steps):
         return self._send_back(intent, surely=True)
 
     def _take_away(self, intent: Intent, failure: SlipwayError) -> None:
-        """Stop the new slot and record the failure; what cannot be done is left to the next run, by the intent."""
+        """Stop the new slot and record the failure; what cannot be done is left to the next run, by the intent.
+
+        First the processes of what serves again, which may have ended for those of the new release.
+        """
         new = intent.slot
+        beside = self._try(lambda: self._only_beside(other(new), intent.was))
         stopped = self._try(lambda: self.runtime.stop(new, self.request.stop_grace))
         cause = getattr(failure, "cause", str(failure))
         more = {"canary": failure.details["canary"]} if "canary" in failure.details else {}
         recorded = self._try(lambda: self._record(intent, "failed", cause=cause, **more))
-        if stopped and recorded:
+        if beside and stopped and recorded:
             self._try(self.store.drop_intent)
 
     def _finish(self, intent: Intent) -> str:

@@ -33,6 +33,8 @@ PLACE_ARGUMENT: dict[str, Any] = {
         "root": {"type": "path", "required": True},
         "socket_directory": {"type": "path", "required": True},
         "ports": {"type": "dict", "default": {}},
+        "singletons": {"type": "bool", "default": True},
+        "singleton_host": {"type": "str", "default": ""},
         "gate": {"type": "dict", "default": {}, "options": options_of(Gate)},
         "edge": EDGE_ARGUMENT,
     },
@@ -101,12 +103,14 @@ def edge_of(place: dict[str, Any], runtime: Runtimes) -> Edge:
 def transaction_of(arguments: dict[str, Any], **changes: Any) -> Transaction:
     """The transaction that a verb's arguments describe; those that Request does not know are left out."""
     place = arguments["place"]
-    known = {field.name for field in fields(Request)} - {"app", "gate"}
+    known = {field.name for field in fields(Request)} - {"app", "gate", "singletons", "singleton_host"}
     given = {**arguments, **changes}
     gate = Gate(**{name: value for name, value in (place.get("gate") or {}).items() if value is not None})
     request = Request(
         app=place["app"],
         gate=gate,
+        singletons=bool(place.get("singletons", True)),
+        singleton_host=str(place.get("singleton_host") or ""),
         **{name: value for name, value in given.items() if name in known and value is not None},
     )
     sockets, store = Path(place["socket_directory"]), store_of(arguments)

@@ -30,6 +30,7 @@ from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.parts import (
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.preflight import agree, look
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.roll import roll, settle
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.run import Member, Run, Stopped
+from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.singletons import refuse_strangers
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.staging import check_return, migrate, provide, stage
 
 # From the schema revision that is there to those that a release brings besides, oldest first.
@@ -89,6 +90,7 @@ async def story(this: Run, watch: Optional[Watch], pending: Optional[Pending]) -
         this.begin("look")
         await look(this)
         agree(this)
+        refuse_strangers(this)
         if not this.changing:
             return report(this)
         await see_what_is_watched(this, watch)

@@ -9,10 +9,12 @@ A host understands the verbs of `plugins/module_utils/agent/verbs.py`. Arguments
 (see `Target`) and `run_id`; those that change something are refused where that run does not hold the lease.
 
 look: purpose, release ('' when unknown), host (what the preflight needs to know: runtime, python, image, architectures,
-    disk_needed, disk_reserve, certificate, certificate_days, controller_time, clock_tolerance)
+    disk_needed, disk_reserve, certificate, certificate_days, controller_time, clock_tolerance,
+    port, slot_mib, processes)
     -> problems [str], release, settled, serving {release, slot} or None (by what runs, answers and is enabled at the
     edge), state, drift [str], good [{release, migration, image, there}] oldest first, migration, release_migration,
-    path (by which what serves can be asked), image, release_image, free_mib, certificate_days, busy (who has a
+    path (by which what serves can be asked), singletons [str] (those that run there), singletons_at {host, at} or None
+    (where they ran when it was last released to), image, release_image, free_mib, certificate_days, busy (who has a
     transaction under way, '' for nobody), frees_in (seconds until the lease of another run frees itself, where that
     run has not been seen for a while; else 0).
     A rollback without a release has no problem where there is nothing to return to: the fleet's common one is
@@ -30,6 +32,7 @@ settle: as activate, with return_to (or None) instead of release -> changed, pha
 let_go: keep, drain, drain_websockets, stop_grace, log_lines -> now {state, serving, slots, servers, health, drift,
     draining}, notes [str]; also asked where the run holds nothing (a host that was left alone, a lease that was lost),
     and then it only looks
+give_up: as activate, without a release -> changed; no singleton runs there any more
 image, package: operation and its options, as the modules of these names have them -> as theirs
 
 `activate` and `settle` send an event for each phase: {phase, at} when it begins and {phase, at, seconds} when it has
@@ -163,6 +166,7 @@ class Target:
     migrate: list[str] = field(default_factory=list)
     migrate_timeout: float = 300.0
     rollback_check: list[str] = field(default_factory=list)
+    singletons_gone: list[str] = field(default_factory=list)  # hosts that are lost for good, as the operator says
 
 
 @dataclass(frozen=True)

@@ -52,9 +52,12 @@ def timed(host: str, log: str) -> Iterator[tuple[float, str, str]]:
 
 
 def tell(results: Results) -> Told:
-    """The lines of all hosts in the order of time. Exit code 4 where a host did not tell."""
+    """The lines of all hosts and of their processes in the order of time. Exit code 4 where a host did not tell."""
     quiet = silent(results)
     told = {host: (result or {}).get("log") or "" for host, result in results.items() if host not in quiet}
+    for host, result in results.items():
+        if host not in quiet:
+            told |= {f"{host} {one['name']}": one["log"] for one in (result or {}).get("processes") or ()}
     width = max(map(len, told), default=0)
     streams = [timed(host, log) for host, log in told.items()]
     lines = [f"{host:<{width}} | {line}" for _, host, line in heapq.merge(*streams, key=lambda found: found[0])]

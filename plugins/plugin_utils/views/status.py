@@ -19,6 +19,8 @@ from ansible_collections.slipway.fleet.plugins.plugin_utils.views.view import (
 
 COLUMNS = ("host", "release", "slot", "health", "since", "free MiB", "certificate", "lock", "drift")
 NAMES = ("host", "name", "certificate", "issuer", "since", "trouble")
+# A column before the last one, where a host has any.
+BESIDE = "processes"
 
 
 def row(host: str, result: Optional[Mapping[str, Any]]) -> dict[str, Any]:
@@ -33,6 +35,7 @@ def row(host: str, result: Optional[Mapping[str, Any]]) -> dict[str, Any]:
         "slot": state.get("slot"),
         "health": health(seen),
         "since": state.get("since"),
+        "processes": list(seen.get("processes") or ()),
         "sbom": seen.get("sbom"),
         "free_mib": seen.get("free_mib"),
         "certificate_days": seen.get("certificate_days"),
@@ -72,7 +75,17 @@ def lock(entry: Mapping[str, Any]) -> str:
     return f"{holder.get('what')} by {holder.get('who')}" if holder else ""
 
 
-def lines(entry: Mapping[str, Any]) -> list[list[Any]]:
+def beside(entry: Mapping[str, Any]) -> str:
+    """What runs beside the slot, as `worker 2 of 2, beat 1 of 1`."""
+    return ", ".join(
+        f"{one['name']} {one['running']} of {one['wanted']}"
+        + (f" ({one['restarts']} restarts)" if one["restarts"] else "")
+        + (f" ({one['ending']} ending)" if one["ending"] else "")
+        for one in entry["processes"]
+    )
+
+
+def lines(entry: Mapping[str, Any], columns: Sequence[str]) -> list[list[Any]]:
     """A host as lines of the table: one, and one more for each further difference."""
     drift = entry["drift"] or ["none"]
     days = entry["certificate_days"]
@@ -83,9 +96,10 @@ def lines(entry: Mapping[str, Any]) -> list[list[Any]]:
         entry["free_mib"],
         None if days is None else f"{days} days",
         lock(entry) or None,
+        *([beside(entry) or None] if BESIDE in columns else ()),
         drift[0],
     ]
-    return [first, *([""] * (len(COLUMNS) - 1) + [more] for more in drift[1:])]
+    return [first, *([""] * (len(columns) - 1) + [more] for more in drift[1:])]
 
 
 def names(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -114,5 +128,6 @@ def tell(results: Results) -> Told:
     message = "; ".join(
         f"{words} {', '.join(hosts)}" for words, hosts in (("drift on", drifted), ("no answer from", quiet)) if hosts
     )
-    text = table([COLUMNS, *(line for entry in rows for line in lines(entry))]) + names(rows)
+    columns = (*COLUMNS[:-1], BESIDE, COLUMNS[-1]) if any(entry["processes"] for entry in rows) else COLUMNS
+    text = table([columns, *(line for entry in rows for line in lines(entry, columns))]) + names(rows)
     return Told(text, rows, code, message)

@@ -243,6 +243,10 @@ class MemoryHost:
             return {"changed": False, "phases": [], "now": self._now()}
         return {**await self._go(arguments["return_to"], on_event), "now": self._now()}
 
+    async def _give_up(self, arguments: Mapping[str, Any], _: Any) -> Result:
+        await asyncio.sleep(1)
+        return {"changed": True}
+
     async def _let_go(self, arguments: Mapping[str, Any], _: Any) -> Result:
         if self.holder == arguments["run_id"]:
             self.holder = ""

@@ -32,6 +32,10 @@ STATUSES = "[1-5][0-9]{2}(-[1-5][0-9]{2})?"
 STATUSES_USE = "statuses such as 200 and ranges such as 200-299"
 # What a process could not be started without, or would be started by another way.
 _NO_SECRETS = {"PATH", "HOME", "IFS", "LD_PRELOAD", "LD_LIBRARY_PATH", "CREDENTIALS_DIRECTORY"}
+# Docker and systemd make other names of it.
+_PROCESS_NAME = "[a-z][a-z0-9-]{0,19}"
+_PROCESS_KEYS = ("command", "replicas", "singleton", "stop_grace", "memory_mib", "cpus", "environment")
+_PROCESS_LEAST = {"replicas": 1, "stop_grace": 1, "memory_mib": 16, "cpus": 0.01}
 # Each value by itself.
 VALUES: tuple[Rule, ...] = (
     Like(
@@ -99,6 +103,7 @@ def release(value_of: Values) -> Iterator[str]:
             f"fastapi_app_stop_grace ({grace}). Otherwise requests are cut before the app can end them."
         )
     yield from runs(value_of)
+    yield from processes(value_of)
     ports = value_of("fastapi_app_slot_ports")
     if wrong := wrong_ports(ports):
         yield f"fastapi_app_slot_ports is {json.dumps(ports)}; {wrong}, {FOR_EXAMPLE}."
@@ -160,6 +165,47 @@ def runs(value_of: Values) -> Iterator[str]:
             "migration's command would not be told; write the words that it knows for that, such as "
             "[--allow-destructive], or leave the first one out where the command asks for none."
         )
+
+
+def processes(value_of: Values) -> Iterator[str]:
+    """A sentence for each thing that is wrong with what runs beside the web process."""
+    declared = value_of("fastapi_app_processes")
+    for name, process in declared.items():
+        where = f"fastapi_app_processes: {name}"
+        if name == "web" or not re.fullmatch(_PROCESS_NAME, str(name)):
+            yield f"{where} cannot be a name; use at most 20 lower case letters, digits and dashes, and not web."
+        if not isinstance(process, dict):
+            yield f"{where} is {json.dumps(process)}; use a dictionary such as {{command: [celery, worker]}}."
+            continue
+        yield from _process(where, process, value_of)
+    hosts, host = value_of("fastapi_app_fleet"), value_of("fastapi_app_singleton_host")
+    if any(isinstance(one, dict) and one.get("singleton") for one in declared.values()) and host not in hosts:
+        yield (
+            f"fastapi_app_singleton_host is {host}, which is no host of the app; use one of {', '.join(hosts)}, as the "
+            "inventory names it."
+        )
+
+
+def _process(where: str, process: dict[Any, Any], value_of: Values) -> Iterator[str]:
+    if unknown := sorted(str(key) for key in process if key not in _PROCESS_KEYS):
+        yield f"{where} has {', '.join(unknown)}; known are {', '.join(_PROCESS_KEYS)}."
+    words = process.get("command")
+    if not isinstance(words, list) or not words or not all(isinstance(word, (str, int, float)) for word in words):
+        yield f"{where}: command is {json.dumps(words)}; use the program and its arguments, a word for each."
+    for key, least in _PROCESS_LEAST.items():
+        value = process.get(key, least)
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or value < least:
+            yield f"{where}: {key} is {json.dumps(value)}; use a number, at least {least}."
+    single = process.get("singleton", False)
+    if not isinstance(single, bool):
+        yield f"{where}: singleton is {json.dumps(single)}; use true or false."
+    elif single and process.get("replicas", 1) != 1:
+        yield f"{where}: a singleton runs once in the fleet; leave its replicas out."
+    environment = process.get("environment") or {}
+    if not isinstance(environment, dict):
+        yield f"{where}: environment is {json.dumps(environment)}; use names and values."
+    elif both := sorted(set(environment) & set(value_of("fastapi_app_secrets"))):
+        yield f"{where}: {', '.join(both)} stands in its environment and in fastapi_app_secrets; take it out of one."
 
 
 def variables(environment: dict[Any, Any]) -> Iterator[str]:

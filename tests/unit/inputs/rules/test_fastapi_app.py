@@ -22,6 +22,9 @@ RIGHT: dict[str, Any] = {
     "fastapi_app_socket_directories": ["/run/postgresql"],
     "fastapi_app_addresses": ["localhost", "10.0.0.0/8", "fc00::/7"],
     "fastapi_app_command": ["gunicorn"],
+    "fastapi_app_processes": {"worker": {"command": ["work"]}, "beat": {"command": ["b"], "singleton": True}},
+    "fastapi_app_singleton_host": "web1",
+    "fastapi_app_fleet": ["web1", "web2"],
     "fastapi_app_port": 0,
     "fastapi_app_slot_ports": {},
     "fastapi_app_workers": 1,
@@ -160,3 +163,37 @@ def test_commands_that_cannot_be_run(changed: dict[str, Any], said: list[str]) -
 )
 def test_apps_that_are_not_removed(changed: dict[str, Any], said: list[str]) -> None:
     says("fastapi_app.removal", RIGHT | changed, *said)
+
+
+COMMAND = {"command": ["work"]}
+
+
+@pytest.mark.parametrize(
+    ("declared", "said"),
+    [
+        ({}, []),
+        ({"worker": {**COMMAND, "stop_grace": 300, "memory_mib": 128, "cpus": 0.5, "environment": {"A": 1}}}, []),
+        ({"web": COMMAND}, ["fastapi_app_processes: web cannot be a name"]),
+        ({"My Worker": COMMAND}, ["My Worker cannot be a name; use at most 20 lower case letters"]),
+        ({"worker": ["work"]}, ['worker is ["work"]; use a dictionary such as {command: [celery, worker]}']),
+        ({"worker": {**COMMAND, "replica": 2}}, ["worker has replica; known are command, replicas, singleton"]),
+        ({"worker": {}}, ["worker: command is null; use the program and its arguments, a word for each"]),
+        ({"worker": {"command": "celery worker"}}, ['command is "celery worker"; use the program']),
+        ({"worker": {**COMMAND, "replicas": 0}}, ["worker: replicas is 0; use a number, at least 1."]),
+        ({"worker": {**COMMAND, "memory_mib": "64m"}}, ['memory_mib is "64m"; use a number, at least 16.']),
+        ({"beat": {**COMMAND, "singleton": "yes"}}, ['singleton is "yes"; use true or false.']),
+        ({"beat": {**COMMAND, "singleton": True, "replicas": 2}}, ["beat: a singleton runs once in the fleet"]),
+        ({"worker": {**COMMAND, "environment": ["A=1"]}}, ["use names and values"]),
+        ({"worker": {**COMMAND, "environment": {"KEY": "1"}}}, ["KEY stands in its environment and in"]),
+    ],
+)
+def test_processes(declared: dict[str, Any], said: list[str]) -> None:
+    says("fastapi_app.release", {**RIGHT, "fastapi_app_processes": declared}, *said)
+
+
+def test_singletons_run_on_a_host_of_the_app() -> None:
+    says(
+        "fastapi_app.release",
+        {**RIGHT, "fastapi_app_singleton_host": "web9"},
+        "fastapi_app_singleton_host is web9, which is no host of the app; use one of web1, web2",
+    )

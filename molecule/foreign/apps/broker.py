@@ -1,0 +1,37 @@
+"""Stands in for a broker on the host: hands out tasks, and remembers who had which and when."""
+
+import itertools
+import json
+import sys
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+numbers = itertools.count(1)
+given: dict[str, float] = {}
+done: dict[str, float] = {}
+beats: dict[str, list[float]] = {}
+
+
+class Broker(BaseHTTPRequestHandler):
+    """next, done/TASK, beat/NAME, and told for all of it."""
+
+    def do_GET(self) -> None:
+        what, _, who = self.path.strip("/").partition("/")
+        answer = ""
+        if what == "next":
+            given[answer := str(next(numbers))] = time.time()
+        elif what == "done":
+            done[who] = time.time()
+        elif what == "beat":
+            beats.setdefault(who, [time.time(), 0.0])[1] = time.time()
+        else:
+            answer = json.dumps({"given": given, "done": done, "beats": beats})
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(answer.encode())
+
+    def log_message(self, *_: object) -> None:
+        """Nobody reads it."""
+
+
+ThreadingHTTPServer(("", int(sys.argv[1])), Broker).serve_forever()

@@ -1,0 +1,42 @@
+# Copyright: Slipway contributors
+# SPDX-License-Identifier: MIT
+"""Singletons run on one host of the fleet: who has them gives them up before another host starts them."""
+
+from __future__ import annotations
+
+from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.parts import Refused, Unreachable
+from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.run import Member, Run, Stopped
+
+
+def refuse_strangers(run: Run) -> None:
+    """Raise Stopped where another host had them last that is no part of the run, so that nobody asks it to give up.
+
+    By the newest record of any host; each has one of where the singletons ran when it was last released to.
+    """
+    starting = next((member for member in run.changing if member.target.place.get("singletons")), None)
+    records = [found for member in run.members if (found := member.seen.get("singletons_at"))]
+    if starting is None or not records:
+        return
+    last = str(max(records, key=lambda found: float(found["at"]))["host"])
+    known = {*(member.name for member in run.members), *(starting.target.singletons_gone)}
+    if last and last not in known:
+        raise Stopped(
+            f"nothing was changed; the singletons ran on {last} last, which is no host of this run, and may run there "
+            f"still. Have it in the run; where it is lost for good, say -e '{{fastapi_app_singletons_gone: [{last}]}}'"
+        )
+
+
+async def hand_over(run: Run, member: Member) -> None:
+    """Before the host of the singletons starts them: whoever runs some ends them. Raises Refused where one does not."""
+    if not member.target.place.get("singletons"):
+        return
+    for other in run.members:
+        names = other.seen.get("singletons") or ()
+        if other is member or not names:
+            continue
+        try:
+            await run.ask(other, "give_up", **other.target.activate)
+        except (Refused, Unreachable) as error:
+            raise Refused(
+                f"{other.name} runs {', '.join(names)} and did not give that up ({error}), so none is started here"
+            ) from error

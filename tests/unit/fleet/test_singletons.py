@@ -1,0 +1,72 @@
+"""The singletons of a fleet move from one host to another, and are never on both."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.parts import Refused, Unreachable
+
+from tests.unit.fleet.memory import Fault, Fleet, fleet, outcomes
+
+PLACE = {"app": "app", "root": "/opt/slipway/app"}
+
+
+def moving(to: str, **answers: dict[str, Any]) -> Fleet:
+    """Three hosts, of which one is to run the singletons; what each answers to `look` beside the usual."""
+    found = fleet(3)
+    found.targets = {host.name: {"place": {**PLACE, "singletons": host.name == to}} for host in found.hosts}
+    for name, answer in answers.items():
+        found.host(name).answers["look"] = answer
+    return found
+
+
+def test_who_has_them_gives_them_up_before_another_one_starts_them() -> None:
+    found = moving("web2", web1={"singletons": ["beat"]})
+    asked: list[str] = []
+    found.host("web1").hooks["give_up"] = lambda: asked.append(f"web2 {found.host('web2').verbs[-1]}")
+    assert found.run(batches=["100%"]).word == "good"
+    assert asked == ["web2 stage"], "nothing was started there yet"
+    assert "give_up" not in found.host("web2").verbs + found.host("web3").verbs
+
+
+def test_where_they_are_already_nobody_is_asked() -> None:
+    found = moving("web1", web1={"singletons": ["beat"], "singletons_at": {"host": "web1", "at": 1.0}})
+    assert found.run().word == "good"
+    assert not any("give_up" in host.verbs for host in found.hosts)
+
+
+@pytest.mark.parametrize("error", [Unreachable("no route to host"), Refused("beat did not end within 105 s")])
+def test_one_that_does_not_give_them_up_ends_the_run_before_another_one_starts_them(error: Exception) -> None:
+    found = moving("web2", web1={"singletons": ["beat"]})
+    found.host("web1").faults["give_up"] = Fault(error)
+    report = found.run()
+    assert "web1 runs beat and did not give that up" in report.message
+    assert found.host("web2").asked("activate") == []
+    assert outcomes(report)[0] == "reverted"
+
+
+STRANGER = {"singletons_at": {"host": "web9", "at": 5.0}}
+
+
+@pytest.mark.parametrize("gone", [[], ["web9"]])
+def test_a_host_that_is_no_part_of_the_run_is_waited_for_until_somebody_says_that_it_is_lost(gone: list[str]) -> None:
+    older = {"singletons_at": {"host": "web1", "at": 4.0}}
+    found = moving("web2", web2=STRANGER, web3=older)
+    found.usual["singletons_gone"] = gone
+    report = found.run()
+    if gone:
+        assert report.word == "good"
+        return
+    assert "the singletons ran on web9 last, which is no host of this run" in report.message
+    assert "-e '{fastapi_app_singletons_gone: [web9]}'" in report.message
+    assert not any("hold" in host.verbs for host in found.hosts), "nothing was changed"
+
+
+def test_what_an_older_record_says_counts_no_more() -> None:
+    found = moving("web2", web1=STRANGER, web2={"singletons_at": {"host": "web2", "at": 6.0}})
+    assert found.run().word == "good"
+
+
+def test_a_run_that_starts_none_does_not_ask_where_they_are() -> None:
+    assert moving("web8", web1=STRANGER).run().word == "good"
