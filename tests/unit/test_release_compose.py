@@ -77,7 +77,7 @@ DENIED = 'exec: "/home/shop/entry.sh": stat /home/shop/entry.sh: permission deni
 @pytest.mark.parametrize(
     ("said", "user", "advice"),
     [
-        (DENIED, "shop:shop", "; the image makes a user of its own, shop: set fastapi_app_uid to its number"),
+        (DENIED, "shop:shop", "; the image makes a user of its own, shop: leave fastapi_app_user empty"),
         (DENIED, "", ""),
         ("port is already allocated", "shop", ""),
         ("permission denied for table links", "shop", ""),

@@ -315,6 +315,12 @@ class Adapter:
     def run(self, release: str, words: list[str], timeout: float, name: str) -> Ran:
         return Ran(tuple(words), 0, f"{release} {timeout} {name}", "")
 
+    def owner(self, release: str) -> tuple[int, int]:
+        return os.getuid(), os.getgid()
+
+    def contents(self, release: str, path: str, to: Path) -> None:
+        (to / "brought").write_text(f"{path} of {release}")
+
 
 @pytest.fixture
 def both(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Runtimes, Adapter, Adapter]:

@@ -27,6 +27,7 @@ from .observe import surroundings
 from .oneoff import run_once
 from .store import MOMENT, Busy, Store
 from .transaction import Transaction
+from .volumes import seen as volumes_seen
 from .wiring import lease_of, runtime_of, store_of, transaction_of
 
 # More releases than a host will ever have.
@@ -48,7 +49,9 @@ def observe(arguments: Arguments, tell: Tell) -> Result:
     transaction = transaction_of(arguments)
     seen = observed(transaction)
     around = surroundings(transaction, host["certificate"], host["certificate_days"], host["disk_reserve"])
-    return {**seen, **around, "drift": seen["drift"] + around["drift"]}
+    serving = (seen["serving"] or seen["state"] or {}).get("release")
+    volumes = volumes_seen(runtime_of(arguments).volumes, transaction.store.releases, serving)
+    return {**seen, **around, "drift": seen["drift"] + around["drift"], "volumes": volumes}
 
 
 def history(arguments: Arguments, tell: Tell) -> Result:
@@ -136,6 +139,8 @@ def stage(arguments: Arguments, tell: Tell) -> Result:
     changes = files.plan(files.parse(arguments["files"], arguments["contents"]), check_mode)
     if not check_mode:
         files.apply(changes)
+        if store_of(arguments).has(arguments["release"]):
+            runtime_of(arguments).prepare(arguments["release"])
     checked = False
     if arguments.get("check") and not check_mode:
         command = {"command": arguments["check"], "purpose": "the check", "once": "checked"}
@@ -207,15 +212,16 @@ def let_go(arguments: Arguments, tell: Tell) -> Result:
 
 
 def remove(arguments: Arguments, tell: Tell) -> Result:
-    """Take the app off this host: its slots, releases, images and records."""
-    transaction = transaction_of(arguments)
+    """Take the app off this host: its slots, releases, images and records. `volumes` are left, as everything in them."""
+    transaction, volumes = transaction_of(arguments), runtime_of(arguments).volumes
+    left = [str(volumes.directory / name) for name in volumes.names()]
     if not transaction.store.root.exists():
-        return {"changed": False}
+        return {"changed": False, "volumes": left}
     if not arguments.get("check_mode"):
         _fence(arguments)
         with transaction.store.lock("a removal"):
             transaction.remove()
-    return {"changed": True}
+    return {"changed": True, "volumes": left}
 
 
 def screened(verb: Verb) -> Verb:
@@ -315,6 +321,7 @@ def _activate(transaction: Transaction, holder: str, wait: float = MOMENT) -> Re
                 "evidence": {name: value for name, value in error.evidence.items() if name != "log"},
                 "log": log,
                 "phases": transaction.phases,
+                "gap": transaction.gap(),
                 "serving": serving,
             },
             error.kind,
@@ -355,4 +362,4 @@ def _settle(transaction: Transaction, back: Optional[str], arguments: Arguments)
     result: Result = {"changed": told or recovered is not None, "phases": transaction.phases}
     if back and serving != back:
         result = _activate(transaction, holder, _limit(transaction))
-    return {**result, "recovered": recovered, "now": observed(transaction)}
+    return {"gap": transaction.gap(), **result, "recovered": recovered, "now": observed(transaction)}
