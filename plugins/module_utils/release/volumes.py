@@ -54,7 +54,7 @@ class Volumes:
         status = path.stat()
         if 0 in owner[:1] or status.st_uid == owner[0]:
             return False
-        if any(entry.name != FOUND for entry in os.scandir(path)):
+        if any(name != FOUND for name in os.listdir(path)):
             raise RuntimeFailed(
                 f"the files of volume {name} belong to uid {status.st_uid}, and this release runs as {owner[0]}; on the "
                 f"host: chown -R {owner[0]}:{owner[1]} {path} (an earlier release that runs as another user cannot write "

@@ -34,6 +34,8 @@ RIGHT: dict[str, Any] = {
     "fastapi_app_allow_destructive": False,
     "fastapi_app_allow_destructive_arguments": [],
     "fastapi_app_uid": 1,
+    "fastapi_app_user": "",
+    "fastapi_app_volumes": {},
     "fastapi_app_gate_passes": 1,
     "fastapi_app_gate_interval": 0.1,
     "fastapi_app_gate_deadline": 1,
