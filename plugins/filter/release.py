@@ -76,9 +76,7 @@ def secret_files(secrets: dict[str, Any], directory: str) -> list[dict[str, Any]
             f"fastapi_app_secrets: a newline at the end of {', '.join(ended)} is left out; in the vault, write it "
             'in quotes on one line, or with "|-" in place of "|".'
         )
-    entries: list[dict[str, Any]] = [
-        {"dest": directory, "state": "directory", "mode": "0500"}
-    ]
+    entries: list[dict[str, Any]] = [{"dest": directory, "state": "directory", "mode": "0500"}]
     for name, value in sorted(secrets.items()):
         if not _NAME.fullmatch(str(name)):
             raise AnsibleFilterError(

@@ -85,7 +85,9 @@ def test_where_the_earlier_one_cannot_be_started_again_the_new_one_serves_if_it_
     host = Alone()
     deploy(tmp_path, host, "one")
     host.edge_blind = "two"
-    host.waits.append(lambda: host.sick.update({"one": Probe(error="nothing listens")}) if host.running["green"] else None)
+    host.waits.append(
+        lambda: host.sick.update({"one": Probe(error="nothing listens")}) if host.running["green"] else None
+    )
     with pytest.raises(SlipwayError, match="could not be started again, so both slots are left"):
         deploy(tmp_path, host, "two")
     assert (host.running, host.enabled["green"]) == ({"blue": None, "green": "two"}, True)

@@ -33,7 +33,10 @@ LAUNCHED, COMMANDED = "x-slipway-secrets: variables", "    command: "
 _OPEN_FILES = re.compile(r"\$\{SLIPWAY_OPEN_FILES:-(\d+)\}")
 # Who is to run there, which only the image may know: {"user": what the inventory says, "otherwise": a number}; and what
 # a release from before there was that says.
-_USER, _NUMBERS = re.compile(r"^x-slipway-user: (\{.*\})$", re.MULTILINE), re.compile(r'^    user: "(\d+):(\d+)"', re.MULTILINE)
+_USER, _NUMBERS = (
+    re.compile(r"^x-slipway-user: (\{.*\})$", re.MULTILINE),
+    re.compile(r'^    user: "(\d+):(\d+)"', re.MULTILINE),
+)
 # The bit of CAP_SYS_RESOURCE, with which a limit can be raised (capabilities(7)).
 _RAISES = 1 << 24
 # What the kernel says of a file, not a database of a table.

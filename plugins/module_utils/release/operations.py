@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import asdict
 from datetime import datetime, timezone
 from typing import Any, Optional
@@ -20,6 +21,7 @@ from ..host.shown import staged
 from . import preflight
 from .detach import Tell, run_detached
 from .drainer import Drainer
+from .keeps import keeps_of
 from .model import TransactionError
 from .observe import look as seen_of
 from .observe import observe as observed
@@ -224,6 +226,30 @@ def remove(arguments: Arguments, tell: Tell) -> Result:
     return {"changed": True, "volumes": left}
 
 
+def remove_volume(arguments: Arguments, tell: Tell) -> Result:
+    """Delete the `volume` of that name with all its data.
+
+    Raises SlipwayError where there is none, and where what runs uses it.
+    """
+    store, runtime, name = store_of(arguments), runtime_of(arguments), arguments["volume"]
+    there = runtime.volumes.names()
+    if name not in there:
+        raise SlipwayError(
+            f"there is no volume {name!r} of this app on this host; there are: {', '.join(there) or 'none'}"
+        )
+    running = {status.release for status in runtime.status().values() if status.release}
+    if users := sorted(release for release in running if name in keeps_of(store.releases, release).volumes):
+        raise SlipwayError(
+            f"volume {name} is used by release {users[0]}, which runs here; take it out of fastapi_app_volumes and deploy, "
+            "or remove the app, before its data is deleted"
+        )
+    if arguments.get("check_mode"):
+        return {"changed": True}
+    _fence(arguments)
+    with store.lock("the removal of a volume") if store.root.is_dir() else nullcontext():
+        return {"changed": runtime.volumes.remove(name)}
+
+
 def screened(verb: Verb) -> Verb:
     """The verb with its texts as they may be shown: without what a terminal obeys, and without the app's secrets."""
 
@@ -245,7 +271,7 @@ VERBS: dict[str, Verb] = {
     for verb in (
         *(look, observe, history, logs),
         *(hold, renew, fade, freeze, free, shown),
-        *(stage, run, activate, settle, let_go, remove),
+        *(stage, run, activate, settle, let_go, remove, remove_volume),
     )
 }
 

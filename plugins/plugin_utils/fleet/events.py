@@ -113,7 +113,11 @@ def notes(event: Event) -> list[Line]:
         return [(f"{where}the database is at revision {event.about['migration']}", "")]
     if event.kind == "ended":
         judged = event.about.get("canary") or {}
-        told = (gap_of(event.about), event.about.get("recovered"), judged.get("sentence") if judged.get("word") == "unknown" else "")
+        told = (
+            gap_of(event.about),
+            event.about.get("recovered"),
+            judged.get("sentence") if judged.get("word") == "unknown" else "",
+        )
         return [(f"{where}{words}", "") for words in told if words]
     if event.kind == "settled" and (words := gap_of(event.about)):
         return [(f"{where}{words}", "")]
@@ -122,4 +126,6 @@ def notes(event: Event) -> list[Line]:
 
 def gap_of(about: Mapping[str, Any]) -> str:
     """For how long nobody answered, where that was so."""
-    return f"nobody answered for {seconds(about['gap'])} s, as fastapi_app_slots_overlap says" if about.get("gap") else ""
+    return (
+        f"nobody answered for {seconds(about['gap'])} s, as fastapi_app_slots_overlap says" if about.get("gap") else ""
+    )

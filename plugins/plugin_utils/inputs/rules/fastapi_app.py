@@ -11,7 +11,7 @@ from typing import Any
 
 from ansible_collections.slipway.fleet.plugins.module_utils.release.doors import FOR_EXAMPLE, wrong_ports
 from ansible_collections.slipway.fleet.plugins.module_utils.release.words import told
-from ansible_collections.slipway.fleet.plugins.plugin_utils.inputs.rules.volumes import volumes
+from ansible_collections.slipway.fleet.plugins.plugin_utils.inputs.rules.volumes import NAME, volumes
 from ansible_collections.slipway.fleet.plugins.plugin_utils.inputs.values import (
     Between,
     Least,
@@ -215,4 +215,15 @@ def removal(value_of: Values) -> Iterator[str]:
         yield (
             f"Nothing was removed. fastapi_app_remove is {json.dumps(said)}, and the app of this host is {name}; to "
             "take it off for good, say its name."
+        )
+
+
+def volume(value_of: Values) -> Iterator[str]:
+    """A sentence for each thing that keeps a volume from being deleted."""
+    yield from app(value_of)
+    name = value_of("fastapi_app_remove_volume")
+    if not re.fullmatch(NAME, name):
+        yield (
+            f"Nothing was deleted. fastapi_app_remove_volume is {json.dumps(name)}; give the name of a volume that the "
+            "status playbook lists."
         )

@@ -52,13 +52,13 @@ def volumes(given: Mapping[Any, Any], runtime: str, sockets: list[Any]) -> Itera
 def wrong_volume(name: str, path: Any, runtime: str) -> str:
     """What is wrong with one, and what to write; empty where nothing is."""
     if not re.fullmatch(NAME, name):
-        return (
-            f"a name has at most 31 lower case letters, digits, dashes and underscores, no dash first, {FOR_EXAMPLE}"
-        )
+        return f"a name has at most 31 lower case letters, digits, dashes and underscores, no dash first, {FOR_EXAMPLE}"
     if not isinstance(path, str) or not re.fullmatch(PATH, path):
         return f"write the absolute path of a directory without dots and slashes at its end, {FOR_EXAMPLE}"
     if taken := next((place for place in TAKEN if within(path, place)), ""):
-        return f"{taken} belongs to the system or is gone with the process; give it a directory of its own, {FOR_EXAMPLE}"
+        return (
+            f"{taken} belongs to the system or is gone with the process; give it a directory of its own, {FOR_EXAMPLE}"
+        )
     if path in SHARED:
         return f"that would hide all that is there; give it a directory below, such as {path}/{name}"
     if runtime == "systemd" and (hidden := next((place for place in HIDDEN if within(path, place)), "")):
