@@ -97,8 +97,10 @@ def test_the_status_tells_of_each_volume_and_who_uses_it_still() -> None:
     assert told.text.splitlines()[3:] == [
         "volume uploads on web1, 3.0 MiB in /var/x: the app has it as /data",
         "volume old on web1, 3.0 MiB in /var/x: what serves does not use it; to go back to bbb it is needed",
-        "volume older on web1, size unknown in /var/y: no release uses it any more, and nothing deletes it "
-        "(remove_volume.yml does, when told its name)",
+        (
+            "volume older on web1, size unknown in /var/y: no release uses it any more, and nothing deletes it "
+            "(remove_volume.yml does, when told its name)"
+        ),
     ]
     assert (told.code, told.rows[0]["volumes"]) == (0, volumes)
 

@@ -112,8 +112,8 @@ class Compose:
         home = str(image["Config"].get("WorkingDir") or "/").rstrip("/")
         if home == path or home.startswith(f"{path}/"):
             raise RuntimeFailed(
-                f"a volume at {path} would hide what the image has in {home}, where it runs; give the volume a directory "
-                f"of its own, such as {home}/data, and let the app write there"
+                f"a volume at {path} would hide what the image has in {home}, where it runs; give the volume a "
+                f"directory of its own, such as {home}/data, and let the app write there"
             )
         with Still(image["Id"], self._docker) as still:
             still.copy(path, to)

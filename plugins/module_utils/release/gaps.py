@@ -1,4 +1,4 @@
-"""Releases that may not run beside each other: what runs is stopped before the other one starts, and nobody answers then.
+"""Releases that may not run beside each other: one is stopped before the other one starts, and nobody answers then.
 
 This is the one exception from what the transaction promises otherwise, and one of the two releases asked for it
 (`overlap` in keeps.py), as an app does that alone may write to its files. How long nobody answered is counted.
@@ -59,7 +59,7 @@ class Gaps(Switch):
             self._silent_since = None
 
     def _give_back(self, slot: str, release: str, start: Callable[[str, str], Any]) -> None:
-        """Have run again in `slot` what made way, where what it made way for cannot be started; a failure is a warning."""
+        """Have run again in `slot` what made way, where the other one cannot be started; a failure is a warning."""
         try:
             self.runtime.stop(other(slot), self.request.stop_grace)
             start(slot, release)

@@ -1,4 +1,4 @@
-"""What outlives a release and what may not run beside it, as its own files say, so that a rollback comes with its own."""
+"""What outlives a release and what may not run beside it, as its own files say: a rollback comes with its own."""
 
 from __future__ import annotations
 

@@ -124,7 +124,8 @@ class Looks(Records):
             return error
         slot = intent.slot
         cause = words_of(error)
-        status, health, seen = self._evidence.pop(slot, None) or self._look_closely(slot, intent.release)
+        kept = slot in self._evidence
+        status, health, seen = self._evidence.pop(slot) if kept else self._look_closely(slot, intent.release)
         evidence = {**(error.evidence if isinstance(error, TransactionError) else {}), **seen}
         canary = evidence.pop("canary", None)
         failure = TransactionError(explain(cause, status, health, evidence), evidence)

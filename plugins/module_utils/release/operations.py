@@ -214,7 +214,7 @@ def let_go(arguments: Arguments, tell: Tell) -> Result:
 
 
 def remove(arguments: Arguments, tell: Tell) -> Result:
-    """Take the app off this host: its slots, releases, images and records. `volumes` are left, as everything in them."""
+    """Take the app off this host: its slots, releases, images and records. `volumes` are left."""
     transaction, volumes = transaction_of(arguments), runtime_of(arguments).volumes
     left = [str(volumes.directory / name) for name in volumes.names()]
     if not transaction.store.root.exists():
@@ -240,8 +240,8 @@ def remove_volume(arguments: Arguments, tell: Tell) -> Result:
     running = {status.release for status in runtime.status().values() if status.release}
     if users := sorted(release for release in running if name in keeps_of(store.releases, release).volumes):
         raise SlipwayError(
-            f"volume {name} is used by release {users[0]}, which runs here; take it out of fastapi_app_volumes and deploy, "
-            "or remove the app, before its data is deleted"
+            f"volume {name} is used by release {users[0]}, which runs here; take it out of fastapi_app_volumes and "
+            "deploy, or remove the app, before its data is deleted"
         )
     if arguments.get("check_mode"):
         return {"changed": True}

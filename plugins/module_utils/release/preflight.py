@@ -256,8 +256,8 @@ def notes_on(purpose: str, host: dict[str, Any], transaction: Transaction, found
     overlap = store.overlaps(release) if release and store.has(release) else bool(host["overlap"])
     if serving and not (overlap and store.overlaps(serving)):
         notes.append(
-            f"release {serving} is stopped before the next one starts, as fastapi_app_slots_overlap says: nobody answers "
-            "meanwhile"
+            f"release {serving} is stopped before the next one starts, as fastapi_app_slots_overlap says: nobody "
+            "answers meanwhile"
         )
     if purpose == "deploy" and str(host["user"]).partition(":")[0] in ROOT:
         notes.append("the app runs as root in its container, as fastapi_app_user says")

@@ -18,8 +18,8 @@ from ..host.command import Ran
 from ..host.shown import staged
 from .compose import Compose
 from .doors import port_of, slot_ports
-from .model import SLOTS, SlotStatus
 from .keeps import keeps_of
+from .model import SLOTS, SlotStatus
 from .runtime import STAGED_BY, Adapter, RuntimeFailed
 from .slots import SlotDirectories
 from .systemd import Systemd

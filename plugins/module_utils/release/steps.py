@@ -9,9 +9,9 @@ from typing import Optional
 
 from ..edge.haproxy import EdgeError
 from .canary import WORSE, Verdict
+from .gaps import SHORTLY, Gaps
 from .model import Draining, Intent, SlotStatus, State, TransactionError, other
 from .records import UNSEEN
-from .gaps import SHORTLY, Gaps
 from .switch import FIRST_LOOK, POLL
 
 # How much longer each pause between the first looks at a slot that starts is than the one before, and seconds between

@@ -1,4 +1,4 @@
-"""Who an app is in its container: whom the inventory names, else the image's own user, else a number that is not root."""
+"""Who an app is in its container: whom the inventory names, else the image's own user, else one that is not root."""
 
 from __future__ import annotations
 

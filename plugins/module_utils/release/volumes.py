@@ -56,9 +56,9 @@ class Volumes:
             return False
         if any(name != FOUND for name in os.listdir(path)):
             raise RuntimeFailed(
-                f"the files of volume {name} belong to uid {status.st_uid}, and this release runs as {owner[0]}; on the "
-                f"host: chown -R {owner[0]}:{owner[1]} {path} (an earlier release that runs as another user cannot write "
-                "there then), or name the user that has them in fastapi_app_user"
+                f"the files of volume {name} belong to uid {status.st_uid}, and this release runs as {owner[0]}; on "
+                f"the host: chown -R {owner[0]}:{owner[1]} {path} (an earlier release that runs as another user cannot "
+                "write there then), or name the user that has them in fastapi_app_user"
             )
         os.chown(path, *owner)  # a file system that somebody mounted there
         return False
@@ -106,8 +106,10 @@ class Volumes:
 
 
 def seen(volumes: Volumes, releases: Path, serving: Optional[str]) -> list[dict[str, Any]]:
-    """What there is: name, path, bytes (None where that takes too long), where the release that serves has it, and which
-    staged releases name it."""
+    """What there is: name, path, bytes (None where that takes too long), and who uses it.
+
+    `at` is where the release that serves has it, `releases` are the staged ones that name it.
+    """
     said: dict[str, Mapping[str, str]] = {}
     for path in sorted(releases.iterdir()) if releases.is_dir() else ():
         try:

@@ -111,7 +111,7 @@ def notes(event: Event) -> list[Line]:
         ]
     if event.kind == "migrated" and event.about.get("migration"):
         return [(f"{where}the database is at revision {event.about['migration']}", "")]
-    if event.kind == "ended":
+    if event.kind in ("ended", "settled"):
         judged = event.about.get("canary") or {}
         told = (
             gap_of(event.about),
@@ -119,8 +119,6 @@ def notes(event: Event) -> list[Line]:
             judged.get("sentence") if judged.get("word") == "unknown" else "",
         )
         return [(f"{where}{words}", "") for words in told if words]
-    if event.kind == "settled" and (words := gap_of(event.about)):
-        return [(f"{where}{words}", "")]
     return []
 
 

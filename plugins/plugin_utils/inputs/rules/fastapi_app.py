@@ -65,7 +65,7 @@ VALUES: tuple[Rule, ...] = (
     Like(
         "fastapi_app_user",
         "(([a-z_][a-z0-9_.-]*|[0-9]+)(:([a-z_][a-z0-9_.-]*|[0-9]+))?)?",
-        "the name or the number of a user of the image, with a group after a colon where it has another one, or nothing",
+        "the name or the number of a user of the image, with a group after a colon where it is another one, or nothing",
     ),
     Between("fastapi_app_port", 0, 65535, ", the TCP port on which the app listens, or 0 for the slot's Unix socket"),
     Least("fastapi_app_workers", 1),
@@ -157,8 +157,8 @@ def runs(value_of: Values) -> Iterator[str]:
         )
     if systemd and (user := value_of("fastapi_app_user")):
         yield (
-            f"fastapi_app_user is {json.dumps(user)}, a user of an image; with fastapi_app_runtime: systemd leave it away. "
-            "The number of the app's user on its hosts is fastapi_app_uid."
+            f"fastapi_app_user is {json.dumps(user)}, a user of an image; with fastapi_app_runtime: systemd leave it "
+            "away. The number of the app's user on its hosts is fastapi_app_uid."
         )
     memory, tmp = int(value_of("fastapi_app_memory_mib")), int(value_of("fastapi_app_tmp_mib"))
     if not systemd and tmp >= memory:

@@ -1,6 +1,6 @@
 # Copyright: Slipway contributors
 # SPDX-License-Identifier: MIT
-"""What the volumes of an app must be: names of directories, and paths that hide nothing that the app or its host needs."""
+"""What the volumes of an app must be: names of directories, and paths that hide nothing which the app needs."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ PATH = "(/[A-Za-z0-9_][A-Za-z0-9._-]*)+"
 FOR_EXAMPLE = "as in {uploads: /data/uploads}"
 # Where nothing of an app may be, neither there nor below; and where it may be below alone.
 TAKEN = (
-    *("/bin", "/boot", "/dev", "/etc", "/lib", "/lib32", "/lib64", "/proc", "/run", "/sbin", "/sys", "/tmp"),
-    *("/var/run", "/var/tmp", "/var/lib/slipway", "/opt/slipway", "/usr/bin", "/usr/lib", "/usr/sbin"),
+    *("/bin", "/boot", "/dev", "/etc", "/lib", "/lib32", "/lib64", "/proc", "/run", "/sbin", "/sys", "/tmp"),  # noqa: S108 - refused
+    *("/var/run", "/var/tmp", "/var/lib/slipway", "/opt/slipway"),  # noqa: S108 - refused
+    *("/usr/bin", "/usr/lib", "/usr/sbin"),
 )
 SHARED = ("/home", "/media", "/mnt", "/opt", "/root", "/srv", "/usr", "/usr/local", "/usr/src", "/var", "/var/lib")
 # What a unit does not see of its host, or sees as all others do.
@@ -56,9 +57,7 @@ def wrong_volume(name: str, path: Any, runtime: str) -> str:
     if not isinstance(path, str) or not re.fullmatch(PATH, path):
         return f"write the absolute path of a directory without dots and slashes at its end, {FOR_EXAMPLE}"
     if taken := next((place for place in TAKEN if within(path, place)), ""):
-        return (
-            f"{taken} belongs to the system or is gone with the process; give it a directory of its own, {FOR_EXAMPLE}"
-        )
+        return f"{taken} belongs to the system or goes with the process; use another directory, {FOR_EXAMPLE}"
     if path in SHARED:
         return f"that would hide all that is there; give it a directory below, such as {path}/{name}"
     if runtime == "systemd" and (hidden := next((place for place in HIDDEN if within(path, place)), "")):

@@ -27,7 +27,7 @@ from ansible_collections.slipway.fleet.plugins.plugin_utils.inputs.rules.volumes
         ({"uploads": None}, "compose", ["is at null; write the absolute path"]),
         ({"uploads": "/etc"}, "compose", ["/etc belongs to the system"]),
         ({"uploads": "/run/secrets/more"}, "compose", ["/run belongs to the system"]),
-        ({"uploads": "/tmp/uploads"}, "compose", ["/tmp belongs to the system or is gone with the process"]),
+        ({"uploads": "/tmp/uploads"}, "compose", ["/tmp belongs to the system or goes with the process"]),
         ({"uploads": "/opt/slipway/links"}, "compose", ["/opt/slipway belongs"]),
         ({"uploads": "/srv"}, "systemd", ["would hide all that is there; give it a directory below, such as /srv/upl"]),
         ({"uploads": "/var"}, "compose", ["would hide all that is there"]),
