@@ -40,6 +40,11 @@ class Scenario:
     moving: bool = False
     # Each release has a worker and a beat, which runs on one host alone.
     beside: bool = False
+    # No release may run beside another one: each says so, but for what serves at the begin, which may be from before.
+    alone: bool = False
+
+
+ALONE = '{"overlap": false}'
 
 
 def path_of(release: str, moving: bool) -> str:
@@ -94,10 +99,12 @@ def scenario(seed: int) -> Scenario:
     count = dice.choices((0, 1, 2, 3, 4), (9, 28, 34, 19, 10))[0]
     faults = drawn_all(dice, count, names, len(runs), at + 30.0 * hosts)
     fresh, older = dice.random() < 0.12, dice.random() < 0.1
-    moving, beside = dice.random() < 0.3, dice.random() < 0.4
+    moving, beside, alone = dice.random() < 0.3, dice.random() < 0.4, dice.random() < 0.2
     if beside:
         runs = [replace(run, singletons=dice.choice(names)) for run in runs]
-    return Scenario(seed, hosts, fresh, older, tuple(runs), tuple(faults), moving=moving, beside=beside)
+    return Scenario(
+        seed, hosts, fresh, older, tuple(runs), tuple(faults), moving=moving, beside=beside, alone=alone
+    )
 
 
 def shorter(story: Scenario) -> Iterator[Scenario]:
@@ -120,6 +127,7 @@ def shorter(story: Scenario) -> Iterator[Scenario]:
         replace(story, older=False),
         replace(story, moving=False),
         replace(story, beside=False),
+        replace(story, alone=False),
     )
     yield from (other for other in plainer if other != story)
     for number, run in enumerate(story.runs):

@@ -9,6 +9,7 @@ from typing import Optional
 
 from ..edge.haproxy import EdgeError
 from .canary import WORSE, Verdict
+from .gaps import SHORTLY, Gaps
 from .model import Draining, Intent, SlotStatus, State, TransactionError, other
 from .patience import Patience
 from .processes import Processes
@@ -18,11 +19,9 @@ from .switch import FIRST_LOOK, POLL
 # How much longer each pause between the first looks at a slot that starts is than the one before, and seconds between
 # two passes.
 SLOWER, BETWEEN_PASSES = 1.4, 0.3
-# Seconds that the old slot's requests are waited for before they are left to end in their own time.
-SHORTLY = 1.0
 
 
-class Steps(Processes):
+class Steps(Gaps, Processes):
     """From a slot that is cleared to an old one that is left; and a slot that is started again."""
 
     def _clear(self, slot: str) -> None:
@@ -132,20 +131,34 @@ class Steps(Processes):
             raise TransactionError(f"slot {slot} runs release {status.release} and not {release}; somebody started it")
 
     def _revive(self, slot: str, release: str) -> bool:
-        """Start the earlier release in its slot again; tells whether it is well."""
+        """Start the earlier release in its slot again; tells whether it is well.
+
+        Where it may not run beside what is in the other slot, that is stopped before, and started again where this was
+        in vain.
+        """
 
         def revive() -> bool:
+            rival: Optional[str] = None
             try:
                 if not self.store.has(release):
                     return False
+                if self._rival(slot, release) is not None:
+                    self._keep_evidence(other(slot))
+                rival = self._make_way(slot, release)
                 self._start_again(slot, release)
                 self._wait_healthy(slot, release, alone=True)
             except UNSEEN as error:
                 self.warnings.append(f"release {release} could not be started again: {error}")
+                if rival:
+                    self._give_back(other(slot), rival, self._start_and_wait)
                 return False
             return True
 
         return bool(self._phase("revive", revive))
+
+    def _start_and_wait(self, slot: str, release: str) -> None:
+        self._start_again(slot, release)
+        self._wait_healthy(slot, release, alone=True)
 
     def _start_again(self, slot: str, release: str) -> None:
         """Start a slot that has ended; what is still there of it needs no room on a disk that may be full.
@@ -170,6 +183,7 @@ class Steps(Processes):
             if not intent.switched:
                 self.store.write_intent(replace(intent, switched=True))
             self._confirm(new, old)
+            self._answered()
 
         self._phase("switch", switch)
 
