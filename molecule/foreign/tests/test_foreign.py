@@ -88,8 +88,8 @@ def test_a_worker_that_does_not_stay_up_refuses_the_release(shop: App, broker: T
     before, running = shop.release, processes(shop.release)
     broken = {"command": ["python", "-m", "src.wrker"]}
     with shop.asked() as asked:
-        processes = shop.variables["fastapi_app_processes"] | {"worker": broken}
-        outcome = shop.play("deploy", fastapi_app_processes=processes)
+        declared = shop.variables["fastapi_app_processes"] | {"worker": broken}
+        outcome = shop.play("deploy", fastapi_app_processes=declared)
     assert outcome.code != 0
     assert "the process worker of the new release ended" in outcome.failure()
     assert "No module named src.wrker" in outcome.failure()
