@@ -20,6 +20,7 @@ from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.parts import (
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.target import CONTENT, RELEASE
 
 from tests.simulation.shims import EPOCH
+from tests.simulation.slots import OPENAPI
 from tests.simulation.story import Ended, Run, Said, path_of
 from tests.simulation.world import PLACE, ROOT, Controller
 
@@ -64,7 +65,7 @@ class SimContent:
         return None
 
 
-def target(host: str, run: Run, moving: bool) -> Target:
+def target(host: str, run: Run, moving: bool, breaking: str) -> Target:
     """What one host is to serve, as inventory and templates would say."""
     gate = {**PLACE["gate"], "path": path_of(run.release, moving)}
     return Target(
@@ -72,6 +73,7 @@ def target(host: str, run: Run, moving: bool) -> Target:
         place={**PLACE, "gate": gate},
         look={"runtime": "compose", "image": ""},
         activate={"drain": 10.0, "drain_websockets": 20.0, "soak": run.soak, "canary": {"judged": False},
+                  **({"contract": {"path": OPENAPI, "breaking": breaking}} if run.operation == "deploy" else {}),
                   "stop_grace": 10.0, "keep": KEEP, "log_lines": 20, "about": {}},
         files=[{"dest": f"{ROOT}/releases/{RELEASE}/{name}", "mode": "0644"} for name in ("gate.json", "compose.yaml")],
         contents={"0": json.dumps({"path": gate["path"]}), "1": f"image: app:{CONTENT}\n"},
@@ -89,7 +91,7 @@ async def fleet(play: Play, controller: Controller, run: Run, name: str) -> Ende
     content = SimContent(run.release)
     report = await coordinator.run(
         Policy(run.operation, identity, list(run.batches), run.on_failure),
-        [target(host, run, play.scenario.moving) for host in hosts],
+        [target(host, run, play.scenario.moving, play.scenario.breaking) for host in hosts],
         hosts,
         dict.fromkeys(hosts, content) if run.operation == "deploy" else {},
         lambda content, config: content,

@@ -37,6 +37,8 @@ class Scenario:
     # Each release tells under a path of its own how it is, and what the inventory says is right for none but the one
     # that is deployed.
     moving: bool = False
+    # What breaks of the API mean for a release; some releases break that of others.
+    breaking: str = "ignore"
 
 
 def path_of(release: str, moving: bool) -> str:
@@ -91,7 +93,9 @@ def scenario(seed: int) -> Scenario:
     count = dice.choices((0, 1, 2, 3, 4), (9, 28, 34, 19, 10))[0]
     faults = drawn_all(dice, count, names, len(runs), at + 30.0 * hosts)
     fresh, older = dice.random() < 0.12, dice.random() < 0.1
-    return Scenario(seed, hosts, fresh, older, tuple(runs), tuple(faults), moving=dice.random() < 0.3)
+    moving = dice.random() < 0.3
+    breaking = dice.choices(("ignore", "warn", "refuse"), (60, 25, 15))[0]
+    return Scenario(seed, hosts, fresh, older, tuple(runs), tuple(faults), moving=moving, breaking=breaking)
 
 
 def shorter(story: Scenario) -> Iterator[Scenario]:
@@ -106,7 +110,10 @@ def shorter(story: Scenario) -> Iterator[Scenario]:
         last = len(story.runs) - 1
         faults = tuple(fault for fault in story.faults if fault.host or fault.run != last)
         yield replace(story, runs=story.runs[:-1], faults=faults)
-    plainer = (replace(story, calm=True), replace(story, older=False), replace(story, moving=False))
+    plainer = (
+        replace(story, calm=True), replace(story, older=False), replace(story, moving=False),
+        replace(story, breaking="ignore"),
+    )  # fmt: skip
     yield from (other for other in plainer if other != story)
     for number, run in enumerate(story.runs):
         for change in simpler(run):

@@ -10,7 +10,7 @@ from ..edge.haproxy import EdgeError
 from ..host.errors import Fenced, SlipwayError
 from .diagnosis import advice, elsewhere, explain
 from .model import Gate, Intent, Probe, Recalled, SlotStatus, TransactionError
-from .records import UNSEEN, Records, words_of
+from .records import MEASURED, UNSEEN, Records, words_of
 from .sight import Sight
 
 
@@ -116,7 +116,7 @@ class Looks(Records):
         evidence["health"] = health.error or f"{health.status} {health.body[:2000]}"
         evidence["exit_code"] = status.exit_code
         evidence["out_of_memory"] = status.out_of_memory
-        canary = evidence.pop("canary", None)
+        told = {name: found for name in MEASURED if (found := evidence.pop(name, None))}
         failure = TransactionError(explain(cause, status, health, evidence), evidence)
-        failure.details.update({"canary": canary} if canary else {})
+        failure.details.update(told)
         return failure

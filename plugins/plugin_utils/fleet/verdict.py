@@ -47,6 +47,7 @@ class Part:
     now: Optional[Mapping[str, Any]] = None  # what it answered at last, see verb let_go
     lost: Optional[Trouble] = None  # why it could not be asked for that
     steps: list[dict[str, Any]] = field(default_factory=list)
+    api: Optional[Mapping[str, Any]] = None  # what the release breaks of the API, see verb activate
 
     @property
     def serves(self) -> Optional[str]:
@@ -153,6 +154,8 @@ def host_row(part: Part, stopped: bool, kept: bool) -> dict[str, Any]:
         "cause": trouble.cause if trouble else "",
         "diagnosis": trouble.diagnosis if trouble else "",
         "drift": drift(part),
+        "breaks": [str(found) for found in (part.api or {}).get("breaks") or ()],
+        "breaks_left_out": int((part.api or {}).get("more") or 0),
         "steps": list(part.steps),
     }
 
