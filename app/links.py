@@ -15,6 +15,7 @@ from app.models import Link
 
 _ALPHABET = string.ascii_letters + string.digits
 _SLUG_LENGTH = 7
+_PIECE = 500  # links of an export that are read at once
 _SLUG = re.compile("[A-Za-z0-9]{1,16}")
 
 
@@ -61,11 +62,17 @@ class Links:
             return list(await session.scalars(select(Link).order_by(Link.id.desc()).limit(count)))
 
     async def export(self) -> AsyncIterator[Link]:
-        """All links, newest first, one after the other as they are read."""
-        async with self._sessions() as session:
-            async for link in await session.stream_scalars(select(Link).order_by(Link.id.desc())):
-                session.expunge(link)  # or the session would remember all of them
+        """All links, newest first, in pieces: who reads slowly holds no connection of the pool meanwhile."""
+        piece = select(Link).order_by(Link.id.desc()).limit(_PIECE)
+        statement = piece
+        while True:
+            async with self._sessions() as session:
+                links = list(await session.scalars(statement))
+            for link in links:
                 yield link
+            if len(links) < _PIECE:
+                return
+            statement = piece.where(Link.id < links[-1].id)
 
     async def add_hits(self, hits: Mapping[str, int]) -> None:
         """Add counted hits; in the order of slugs, so that two workers never wait for each other in a circle."""

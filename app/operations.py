@@ -29,7 +29,7 @@ async def readyz(service: Use) -> JSONResponse:
     """The process may get requests: the database answers and has this release's schema."""
     if service.stopping:
         return JSONResponse({"status": "unready", "checks": {"process": "it is stopping"}}, 503)
-    found, cache = await asyncio.gather(health.problems(service.engine), service.cache.check())
+    found, cache = await asyncio.gather(health.problems(service.looking), service.cache.check())
     if found:
         return JSONResponse({"status": "unready", "checks": found, "cache": cache}, 503)
     degraded = ["cache"] if cache == "unavailable" else []

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from fastapi import Depends
 from fastapi.requests import HTTPConnection
-from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from app.cache import Cache
 from app.health import Stopping
@@ -26,18 +26,9 @@ class Service:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.engine = create_async_engine(
-            settings.database(),
-            connect_args={
-                "timeout": _CONNECT,
-                "command_timeout": _ANSWER,
-                "server_settings": {"application_name": f"{settings.release_app} {settings.release_slot}".strip()},
-            },
-            pool_size=settings.database_pool_size,
-            max_overflow=5,
-            pool_pre_ping=True,
-            pool_timeout=_FREE,
-        )
+        self.engine = _engine(settings, settings.database_pool_size, 5)
+        # Whether this process is well is asked on a connection that its clients cannot take.
+        self.looking = _engine(settings, 1, 0)
         self.links = Links(self.engine)
         self.cache = Cache(settings)
         self.hits = HitCounter(self.links.add_hits, settings.hits_flush_interval)
@@ -54,6 +45,23 @@ class Service:
         await self.hits.close()
         await self.cache.close()
         await self.engine.dispose()
+        await self.looking.dispose()
+
+
+def _engine(settings: Settings, size: int, more: int) -> AsyncEngine:
+    """The database, over at most `size` connections that stay and `more` others."""
+    return create_async_engine(
+        settings.database(),
+        connect_args={
+            "timeout": _CONNECT,
+            "command_timeout": _ANSWER,
+            "server_settings": {"application_name": f"{settings.release_app} {settings.release_slot}".strip()},
+        },
+        pool_size=size,
+        max_overflow=more,
+        pool_pre_ping=True,
+        pool_timeout=_FREE,
+    )
 
 
 def _service(connection: HTTPConnection) -> Service:

@@ -266,6 +266,7 @@ def lint() -> Count:
         ["yamllint", "--strict", "."],
         ["ruff", "check"],
         ["ruff", "format", "--check"],
+        ["python3", "-m", "tools.audit_locks"],
     )
     with ThreadPoolExecutor(2) as pool:
         return sum(pool.map(check, commands), Count())

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import re
 import subprocess
+from typing import Any
 
 import httpx
 import pytest
+
+from app import links
+from app.service import Service
 
 URL = "https://example.org/a/long/address"
 
@@ -54,6 +59,36 @@ async def test_the_export_is_complete(client: httpx.AsyncClient) -> None:
     made = [(await make(client)).json()["slug"] for _ in range(3)]
     lines = [json.loads(line) for line in (await client.get("/links/export")).text.splitlines()]
     assert [line["slug"] for line in lines[:3]] == made[::-1]
+
+
+def service_of(client: httpx.AsyncClient) -> Service:
+    transport: Any = client._transport
+    service: Service = transport.app.state.service
+    return service
+
+
+async def test_an_export_that_is_read_slowly_holds_no_connection(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = [(await make(client)).json()["slug"] for _ in range(5)]
+    monkeypatch.setattr(links, "_PIECE", 2)
+    service = service_of(client)
+    pool: Any = service.engine.pool
+    read = []
+    async for link in service.links.export():
+        assert pool.checkedout() == 0
+        read.append(link.slug)
+    assert read[:5] == made[::-1]
+    assert len(read) == len(set(read))
+
+
+async def test_clients_that_take_the_pool_do_not_take_the_slot_out(client: httpx.AsyncClient) -> None:
+    engine = service_of(client).engine
+    pool: Any = engine.pool
+    async with contextlib.AsyncExitStack() as taken:
+        for _ in range(pool.size() + 5):
+            await taken.enter_async_context(engine.connect())
+        assert (await client.get("/readyz")).status_code == 200
 
 
 @pytest.mark.parametrize("key", ["", " ", "a b", "a" * 129])

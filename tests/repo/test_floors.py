@@ -12,7 +12,7 @@ COLLECTION = "ansible_collections.slipway.fleet.plugins."
 # own floor as long as they do not use it.
 FLOORS = (
     {"module_utils/host"},
-    {"module_utils/backup", "module_utils/edge", "module_utils/image", "module_utils/package"},
+    {f"module_utils/{room}" for room in ("backup", "edge", "image", "openapi", "package")},
     {"module_utils/release"},
     {"module_utils/agent"},
     {f"plugin_utils/{room}" for room in ("probe", "fleet", "bundle", "sbom")},

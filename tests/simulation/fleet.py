@@ -21,7 +21,8 @@ from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.target import 
 
 from tests.simulation.beside import DECLARED
 from tests.simulation.shims import EPOCH
-from tests.simulation.story import ALONE, Ended, Run, Said, path_of
+from tests.simulation.slots import OPENAPI
+from tests.simulation.story import ALONE, Ended, Run, Said, Scenario, path_of
 from tests.simulation.world import PLACE, ROOT, Controller
 
 if TYPE_CHECKING:
@@ -65,11 +66,15 @@ class SimContent:
         return None
 
 
-def target(host: str, run: Run, moving: bool, beside: bool = False, alone: bool = False) -> Target:
+def target(host: str, run: Run, scenario: Scenario) -> Target:
     """What one host is to serve, as inventory and templates would say."""
-    texts = {"gate.json": "", **({"keeps.json": ALONE} if alone else {}), "compose.yaml": f"image: app:{CONTENT}\n"}
-    texts |= {"processes.json": DECLARED} if beside else {}
-    gate = {**PLACE["gate"], "path": path_of(run.release, moving)}
+    texts = {
+        "gate.json": "",
+        **({"keeps.json": ALONE} if scenario.alone else {}),
+        "compose.yaml": f"image: app:{CONTENT}\n",
+    }
+    texts |= {"processes.json": DECLARED} if scenario.beside else {}
+    gate = {**PLACE["gate"], "path": path_of(run.release, scenario.moving)}
     texts["gate.json"] = json.dumps({"path": gate["path"]})
     return Target(
         host=host,
@@ -77,6 +82,7 @@ def target(host: str, run: Run, moving: bool, beside: bool = False, alone: bool 
                "singleton_host": run.singletons},
         look={"runtime": "compose", "image": ""},
         activate={"drain": 10.0, "drain_websockets": 20.0, "soak": run.soak, "canary": {"judged": False},
+                  **({"contract": {"path": OPENAPI, "breaking": scenario.breaking}} if run.operation == "deploy" else {}),
                   "stop_grace": 10.0, "keep": KEEP, "log_lines": 20, "about": {}},
         files=[{"dest": f"{ROOT}/releases/{RELEASE}/{name}", "mode": "0644"} for name in texts],
         contents={str(number): text for number, text in enumerate(texts.values())},
@@ -94,7 +100,7 @@ async def fleet(play: Play, controller: Controller, run: Run, name: str) -> Ende
     content = SimContent(run.release)
     report = await coordinator.run(
         Policy(run.operation, identity, list(run.batches), run.on_failure),
-        [target(host, run, play.scenario.moving, play.scenario.beside, play.scenario.alone) for host in hosts],
+        [target(host, run, play.scenario) for host in hosts],
         hosts,
         dict.fromkeys(hosts, content) if run.operation == "deploy" else {},
         lambda content, config: content,

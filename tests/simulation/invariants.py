@@ -9,6 +9,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from tests.simulation.edge import CHECK_EVERY, SLOTS
+from tests.simulation.slots import keeps_the_api
 from tests.simulation.story import ALONE
 from tests.simulation.world import LEASE, ROOT, Host
 
@@ -230,8 +231,23 @@ def an_undisturbed_run_succeeds(play: Play, ended: Ended) -> None:
     scenario = play.scenario
     if scenario.faults or len(scenario.runs) > 1 or scenario.fresh or scenario.runs[0].operation == "rollback":
         return
+    if scenario.breaking == "refuse" and not keeps_the_api(scenario.runs[0].release):
+        return
     if ended.word not in ("good", "nothing"):
         raise Broken(an_undisturbed_run_succeeds, f"run {ended.run} ended {ended.word}: {ended.message}")
+
+
+def what_breaks_the_api_is_refused(play: Play, ended: Ended) -> None:
+    """Where nothing goes wrong, a release that breaks the API is named as that, and refused where it is to be: no host
+    serves it then. Whoever goes back is not held up."""
+    scenario = play.scenario
+    first, alone = scenario.runs[0], len(scenario.runs) == 1 and not scenario.faults and not scenario.fresh
+    if not alone or first.operation != "deploy" or ended.release != first.release or keeps_the_api(first.release):
+        return
+    named = any("GET /b is gone" in json.dumps(entry) for host in play.world.hosts.values() for entry in ledger(host))
+    refused = ended.word == "reverted" and "breaks the API" in ended.message
+    if named != (scenario.breaking != "ignore") or refused != (scenario.breaking == "refuse"):
+        raise Broken(what_breaks_the_api_is_refused, f"with {scenario.breaking}: {ended.word}: {ended.message}")
 
 
 # ---- at the end of everything ----

@@ -42,6 +42,8 @@ class Scenario:
     beside: bool = False
     # No release may run beside another one: each says so, but for what serves at the begin, which may be from before.
     alone: bool = False
+    # What breaks of the API mean for a release; some releases break that of others.
+    breaking: str = "ignore"
 
 
 ALONE = '{"overlap": false}'
@@ -100,11 +102,11 @@ def scenario(seed: int) -> Scenario:
     faults = drawn_all(dice, count, names, len(runs), at + 30.0 * hosts)
     fresh, older = dice.random() < 0.12, dice.random() < 0.1
     moving, beside, alone = dice.random() < 0.3, dice.random() < 0.4, dice.random() < 0.2
+    breaking = dice.choices(("ignore", "warn", "refuse"), (60, 25, 15))[0]
     if beside:
         runs = [replace(run, singletons=dice.choice(names)) for run in runs]
-    return Scenario(
-        seed, hosts, fresh, older, tuple(runs), tuple(faults), moving=moving, beside=beside, alone=alone
-    )
+    more = {"moving": moving, "beside": beside, "alone": alone}
+    return Scenario(seed, hosts, fresh, older, tuple(runs), tuple(faults), breaking=breaking, **more)
 
 
 def shorter(story: Scenario) -> Iterator[Scenario]:
@@ -128,6 +130,7 @@ def shorter(story: Scenario) -> Iterator[Scenario]:
         replace(story, moving=False),
         replace(story, beside=False),
         replace(story, alone=False),
+        replace(story, breaking="ignore"),
     )
     yield from (other for other in plainer if other != story)
     for number, run in enumerate(story.runs):

@@ -15,6 +15,7 @@ from ansible_collections.slipway.fleet.plugins.module_utils.edge.haproxy import 
 from ansible_collections.slipway.fleet.plugins.module_utils.host import durable
 from ansible_collections.slipway.fleet.plugins.module_utils.release import store as store_module
 from ansible_collections.slipway.fleet.plugins.module_utils.release.canary import Verdict
+from ansible_collections.slipway.fleet.plugins.module_utils.release.contract import Kept
 from ansible_collections.slipway.fleet.plugins.module_utils.release.model import (
     SLOTS,
     Gate,
@@ -33,7 +34,7 @@ def test_first_second_and_same_release(tmp_path: Path) -> None:
     host.served.clear()
     assert deploy(tmp_path, host, "two") | {"phases": []} == {
         "changed": True, "release": "two", "was": "one", "slot": "green", "phases": [], "recovered": None,
-        "canary": None, "gap": None, "draining": None, "warnings": [],
+        "canary": None, "api": None, "gap": None, "draining": None, "warnings": [],
     }  # fmt: skip
     assert_whole(tmp_path, host, "two")
     assert host.served == {"one", "two"}
@@ -207,6 +208,64 @@ def test_a_release_that_is_judged_worse_is_taken_back(tmp_path: Path) -> None:
     assert_whole(tmp_path, host, "one")
     assert caught.value.details["canary"]["word"] == "worse"
     assert Store(tmp_path).ledger()[-1]["canary"]["word"] == "worse"
+
+
+def test_a_release_that_breaks_the_api_is_told_and_serves(tmp_path: Path) -> None:
+    host, asked = Host(), []
+
+    def compared(slot: str, release: str, was: str | None) -> Kept:
+        asked.append((slot, release, was))
+        assert all(host.running.values()), "both slots run"
+        assert host.serving() == "one"
+        return Kept(("GET /a is gone",), 2)
+
+    deploy(tmp_path, host, "one")
+    stage(tmp_path, "two")
+    work = transaction(tmp_path, host, "two")
+    work.contract = compared
+    told = {"breaks": ["GET /a is gone"], "more": 2, "note": ""}
+    result = work.run()
+    assert (result["api"], asked) == (told, [("green", "two", "one")])
+    assert [phase["phase"] for phase in result["phases"]][:5] == ["start", "gate", "edge", "api", "switch"]
+    assert_whole(tmp_path, host, "two")
+    assert Store(tmp_path).last_record("two")["api"] == told
+
+
+def test_a_release_that_may_not_break_the_api_gets_no_request(tmp_path: Path) -> None:
+    host = Host()
+    deploy(tmp_path, host, "one")
+    stage(tmp_path, "two")
+    host.served.clear()
+    work = transaction(tmp_path, host, "two")
+    work.contract = lambda slot, release, was: Kept(tuple(f"GET /{name} is gone" for name in "abcd"), 3, refused=True)
+    with pytest.raises(TransactionError) as caught:
+        work.run()
+    assert caught.value.cause == (
+        "it breaks the API of release one: GET /a is gone; GET /b is gone; GET /c is gone; and 4 more. Have the app "
+        "serve that again (what is marked as deprecated may go in a later release), or deploy it with "
+        "-e fastapi_app_breaking_api=warn"
+    )
+    assert_whole(tmp_path, host, "one")
+    assert host.served == {"one"}
+    assert len(caught.value.details["api"]["breaks"]) == 4
+    assert Store(tmp_path).ledger()[-1]["api"]["more"] == 3
+
+
+def test_an_api_that_is_kept_is_not_told(tmp_path: Path) -> None:
+    host = Host()
+    stage(tmp_path, "one")
+    work = transaction(tmp_path, host, "one")
+    work.contract = lambda slot, release, was: Kept()
+    assert work.run()["api"] is None
+    assert "api" not in Store(tmp_path).ledger()[-1]
+
+
+def test_a_restart_does_not_compare_a_release_with_itself(tmp_path: Path) -> None:
+    host = Host()
+    deploy(tmp_path, host, "one")
+    work = transaction(tmp_path, host, "one", restart=True)
+    work.contract = lambda slot, release, was: pytest.fail("it is the same")
+    assert work.run()["changed"]
 
 
 def effects_of_a_return() -> int:

@@ -209,6 +209,14 @@ def test_a_record_without_its_run_is_merged_with_nothing_but_its_own_moment() ->
     assert (told.code, "web3" in told.message) == (4, True)
 
 
+def test_a_release_that_broke_the_api_is_seen_in_the_history() -> None:
+    api = {"breaks": ["GET /a is gone", "GET /b is gone"], "more": 3, "note": ""}
+    told = told_history.tell({"web1": {"records": [released("aaa", "1", "00", api=api)]}})
+    assert told.rows[0]["breaks"] == api["breaks"]
+    assert told.rows[0]["cause"] == "breaks the API: GET /a is gone; and 4 more"
+    assert "breaks the API: GET /a is gone; and 4 more" in told.text
+
+
 def test_a_history_without_releases() -> None:
     assert told_history.tell({"web1": {"records": []}}).text == "Nothing was released yet."
 

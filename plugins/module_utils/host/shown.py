@@ -30,8 +30,8 @@ ENDS = 200
 # and must stay what it is.
 TEXTS = frozenset(
     {
-        *("cause", "diagnosis", "drift", "error", "evidence", "health", "log", "message", "notes", "plan", "problems"),
-        *("reason", "recovered", "sentence", "stderr", "stdout", "traceback", "unseen", "warnings"),
+        *("breaks", "cause", "diagnosis", "drift", "error", "evidence", "health", "log", "message", "note", "notes"),
+        *("plan", "problems", "reason", "recovered", "sentence", "stderr", "stdout", "traceback", "unseen", "warnings"),
     }
 )
 # ECMA-48: control sequences, strings up to their terminator, and other escapes, each also as one character of C1.

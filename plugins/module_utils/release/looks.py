@@ -10,7 +10,7 @@ from ..edge.haproxy import EdgeError
 from ..host.errors import Fenced, SlipwayError
 from .diagnosis import advice, elsewhere, explain
 from .model import Gate, Intent, Probe, Recalled, SlotStatus, TransactionError
-from .records import UNSEEN, Records, words_of
+from .records import MEASURED, UNSEEN, Records, words_of
 from .sight import Sight
 
 # What is read of a log while a slot starts.
@@ -139,7 +139,7 @@ class Looks(Records):
         kept = slot in self._evidence
         status, health, seen = self._evidence.pop(slot) if kept else self._look_closely(slot, intent.release)
         evidence = {**(error.evidence if isinstance(error, TransactionError) else {}), **seen}
-        canary = evidence.pop("canary", None)
+        told = {name: found for name in MEASURED if (found := evidence.pop(name, None))}
         failure = TransactionError(explain(cause, status, health, evidence), evidence)
-        failure.details.update({"canary": canary} if canary else {})
+        failure.details.update(told)
         return failure

@@ -1,16 +1,19 @@
-"""What the release transaction needs of others, beside a runtime: an edge, the lease of its run, a judge."""
+"""What the release transaction needs of others, beside a runtime: edge, lease of its run, judge, contract."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Optional, Protocol
 
 from ..edge.haproxy import Server
 from .canary import Verdict
+from .contract import Kept
 
 # Compares what the new slot answered in the seconds since the switch with what the old one answered before. Raises
 # nothing: what cannot be told is unknown.
 Judge = Callable[[str, str, float], Verdict]
+# What a release in a slot breaks of the API of the earlier one, None for none. Raises nothing.
+Comparer = Callable[[str, str, Optional[str]], Kept]
 
 
 class EdgeLike(Protocol):

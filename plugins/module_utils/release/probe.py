@@ -6,9 +6,33 @@ import http.client
 import os
 import socket
 import stat
-from typing import Optional
+import time
+from typing import Any, Optional
 
 from .model import Gate, Probe
+
+# Bytes of an answer that are read.
+SHORT = 65536
+
+
+class _Timed(socket.socket):
+    """A connection on which no wait lasts beyond one moment: who sends a byte now and then is not waited for longer."""
+
+    until = 0.0  # on the clock of time.monotonic
+
+    def recv_into(self, *args: Any, **options: Any) -> int:
+        self.settimeout(max(self.until - time.monotonic(), 0.001))
+        return super().recv_into(*args, **options)
+
+
+class _PortConnection(http.client.HTTPConnection):
+    def connect(self) -> None:
+        timeout = float(self.timeout or 0.0)
+        until = time.monotonic() + timeout
+        timed = _Timed(fileno=socket.create_connection((self.host, self.port), timeout).detach())
+        timed.settimeout(timeout)
+        timed.until = until
+        self.sock = timed
 
 
 class _UnixConnection(http.client.HTTPConnection):
@@ -17,21 +41,27 @@ class _UnixConnection(http.client.HTTPConnection):
         self._path = path
 
     def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(self._path)
+        timed = _Timed(socket.AF_UNIX, socket.SOCK_STREAM)
+        timed.settimeout(self.timeout)
+        timed.until = time.monotonic() + float(self.timeout or 0.0)
+        self.sock = timed
+        timed.connect(self._path)
 
 
-def get_port(address: str, port: int, path: str, timeout: float, gate: Optional[Gate] = None) -> Probe:
+def get_port(
+    address: str, port: int, path: str, timeout: float, gate: Optional[Gate] = None, most: int = SHORT
+) -> Probe:
     """GET `path` from what listens on `port` in the slot, over `address` (HOST:PORT of this host). Never raises.
+
+    The answer is over after `timeout` seconds, and its first `most` bytes are read.
 
     Docker takes a connection to a port that it publishes before it knows that nobody listens inside, and closes it
     then. So that is nobody, too; an app that closes every connection listens, and whoever asks where it does sees that.
     """
     host, _, number = address.rpartition(":")
-    connection = http.client.HTTPConnection(host, int(number), timeout=timeout)
+    connection = _PortConnection(host, int(number), timeout=timeout)
     try:
-        return _asked(connection, path, gate)
+        return _asked(connection, path, gate, most)
     except (ConnectionRefusedError, ConnectionResetError, BrokenPipeError) as error:
         # RemoteDisconnected is a ConnectionResetError.
         how = "refused" if isinstance(error, ConnectionRefusedError) else "closed"
@@ -42,16 +72,18 @@ def get_port(address: str, port: int, path: str, timeout: float, gate: Optional[
         connection.close()
 
 
-def _asked(connection: http.client.HTTPConnection, path: str, gate: Optional[Gate]) -> Probe:
+def _asked(connection: http.client.HTTPConnection, path: str, gate: Optional[Gate], most: int) -> Probe:
     headers = {"Host": gate.host, "X-Forwarded-Proto": gate.proto} if gate else {}
     connection.request("GET", path, headers={"Accept": "application/json", **headers})
     answer = connection.getresponse()
-    body = answer.read(65536).decode("utf-8", "replace")
+    body = answer.read(most).decode("utf-8", "replace")
     return Probe(answer.status, body, location=answer.getheader("Location") or "")
 
 
-def get(address: str, path: str, timeout: float, gate: Optional[Gate] = None) -> Probe:
+def get(address: str, path: str, timeout: float, gate: Optional[Gate] = None, most: int = SHORT) -> Probe:
     """GET `path` from the Unix socket `address`. Never raises: what went wrong is in `error`.
+
+    The answer is over after `timeout` seconds, and its first `most` bytes are read.
 
     With a gate it is asked as its requests through the edge are: an app that looks at the host's name, or sends whoever
     came without TLS elsewhere, answers this one, too.
@@ -62,7 +94,7 @@ def get(address: str, path: str, timeout: float, gate: Optional[Gate] = None) ->
     try:
         if not stat.S_ISSOCK(os.lstat(address).st_mode):
             return Probe(error=f"{address} is no socket")
-        return _asked(connection, path, gate)
+        return _asked(connection, path, gate, most)
     except FileNotFoundError:
         return Probe(error=f"{address} does not exist", nobody=True)
     except ConnectionRefusedError:

@@ -8,7 +8,7 @@ from typing import Any, Optional
 from ..host.errors import Damaged, Fenced, SlipwayError
 from .clock import Clock
 from .model import Draining, Gate, Intent, Probe, Recalled, Request, SlotStatus, State, TransactionError
-from .ports import EdgeLike, Hold, Judge, Unheld
+from .ports import Comparer, EdgeLike, Hold, Judge, Unheld
 from .runtime import Runtime
 from .store import Store
 
@@ -16,6 +16,8 @@ from .store import Store
 UNSEEN = (SlipwayError, OSError, ValueError, KeyError)
 # What a record says of what a release is made of.
 MADE_OF = ("image", "config", "revision", "migration", "sbom")
+# What is told of a release beside what it is made of, and what it was refused for.
+MEASURED = ("canary", "api")
 # Seconds between two signs of life of the run that holds the app.
 RENEWED = 5.0
 
@@ -34,6 +36,7 @@ class Records:
         judge: Optional[Judge] = None,
         tell: Callable[[dict[str, Any]], None] = lambda event: None,
         hold: Optional[Hold] = None,
+        contract: Optional[Comparer] = None,
     ) -> None:
         self.request = request
         self.store = store
@@ -42,6 +45,7 @@ class Records:
         self.probe = probe
         self.clock = clock or Clock()
         self.judge = judge
+        self.contract = contract
         self.tell = tell
         self.hold: Hold = hold or Unheld()
         self.phases: list[dict[str, Any]] = []

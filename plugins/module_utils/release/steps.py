@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
-from typing import Optional
+from typing import Any, Optional
 
 from ..edge.haproxy import EdgeError
 from .canary import WORSE, Verdict
@@ -174,6 +174,20 @@ class Steps(Gaps, Processes):
         self.runtime.stop(slot, self.request.stop_grace)
         self.runtime.start(slot, release)
 
+    def _keeps_promise(self, intent: Intent) -> dict[str, Any]:
+        """What the new release breaks of the API that users have, as the ledger has it; empty where nothing is told.
+
+        Raises TransactionError where it may not.
+        """
+        compares = self.contract
+        if compares is None or intent.was == intent.release:
+            return {}
+        found = self._phase("api", lambda: compares(intent.slot, intent.release, intent.was))
+        told = {"api": about} if (about := found.as_dict()) else {}
+        if found.refused:
+            raise TransactionError(found.sentence(str(intent.was)), told)
+        return told
+
     def _switch(self, intent: Intent) -> None:
         """Send requests to the new slot, and nothing new to the old one."""
         new, old = intent.slot, other(intent.slot)
@@ -243,11 +257,10 @@ class Steps(Gaps, Processes):
             raise TransactionError(f"the new release got sick soon after the switch: {problem}")
         return failures + 1 if problem else 0
 
-    def _write_down(self, intent: Intent, verdict: Optional[Verdict]) -> State:
+    def _write_down(self, intent: Intent, **measured: Any) -> State:
         """Record that the new release serves. The old slot still runs: what cannot be written can be undone."""
         state = State(intent.release, intent.slot, self.clock.now(), self._previous(intent))
-        more = {"canary": verdict.as_dict()} if verdict else {}
-        self._record(intent, "good", **more)
+        self._record(intent, "good", **measured)
         self.store.write_state(state)
         return state
 

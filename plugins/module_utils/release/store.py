@@ -30,6 +30,8 @@ from .runtime import STAGED_BY
 MANIFEST = ".manifest.json"
 # What a release is made of. One that was sealed before there were such files may get one later.
 SBOM = "sbom.cdx.json"
+# What its app said of its API; not rendered, so no part of the manifest.
+OPENAPI = ".openapi.json"
 # Seconds: who looks whether the lock is held holds it, too, and for less than that.
 MOMENT = 1.0
 # Releases that were staged and never tried of which the newest stay: somebody may still mean to.
@@ -271,6 +273,18 @@ class Store:
         """The path of a release's bill of materials, None where it has none."""
         path = self.releases / release / SBOM
         return str(path) if path.is_file() else None
+
+    def openapi(self, release: str) -> str:
+        """What the app of a release said of its API when it was started; empty where that is not kept."""
+        try:
+            return (self.releases / release / OPENAPI).read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            return ""
+
+    def keep_openapi(self, release: str, text: str) -> None:
+        """Keep what the app of a release says of its API, for comparison with the next one. Raises OSError."""
+        if text != self.openapi(release):
+            write_durably(self.releases / release / OPENAPI, text, mode=0o600)
 
     def marked(self, release: str, name: str) -> bool:
         """Whether something was done once for a release."""

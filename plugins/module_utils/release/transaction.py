@@ -10,8 +10,8 @@ from __future__ import annotations
 from typing import Any, Optional
 
 from ..host.errors import Fenced
-from .canary import Verdict
 from .model import SLOTS, Draining, Intent, State, TransactionError, other
+from .records import MEASURED
 from .sight import Sight
 from .ways_back import WaysBack
 
@@ -55,19 +55,21 @@ class Transaction(WaysBack):
             self._start(slot, intent.release)
             self._wait_healthy(slot, intent.release)
             self._wait_seen_by_edge(slot, intent.release)
+            measured = self._keeps_promise(intent)
             self._start_beside(slot, intent.release)
             self._may_go_on("before the switch")
         except Exception as error:
             raise self._abandon(intent, error) from error
         try:
             self._switch(intent)
-            verdict = self._prove(intent)
+            if verdict := self._prove(intent):
+                measured["canary"] = verdict.as_dict()
             self._confirm(slot, other(slot), surely=intent.was is not None)
-            state = self._write_down(intent, verdict)
+            state = self._write_down(intent, **measured)
         except Exception as error:
             raise self._return(intent, error) from error
         draining = self._leave(intent)
-        return self._result(state, changed=True, recovered=recovered, canary=verdict, draining=draining)
+        return self._result(state, changed=True, recovered=recovered, measured=measured, draining=draining)
 
     def plan(self) -> dict[str, Any]:
         """What `run` would do, without doing it. Raises EdgeError and RuntimeFailed."""
@@ -122,7 +124,7 @@ class Transaction(WaysBack):
         state: State,
         changed: bool,
         recovered: Optional[str],
-        canary: Optional[Verdict] = None,
+        measured: Optional[dict[str, Any]] = None,
         draining: Optional[Draining] = None,
     ) -> dict[str, Any]:
         return {
@@ -132,7 +134,7 @@ class Transaction(WaysBack):
             "slot": state.slot,
             "phases": self.phases,
             "recovered": recovered,
-            "canary": canary.as_dict() if canary else None,
+            **{name: (measured or {}).get(name) for name in MEASURED},
             "gap": self.gap(),
             "draining": {"slot": draining.slot, "release": draining.release} if draining else None,
             "warnings": self.warnings,

@@ -12,6 +12,7 @@ from typing import Optional
 from ..edge.haproxy import EdgeError
 from ..host.errors import SlipwayError
 from .model import Intent, TransactionError, other
+from .records import MEASURED
 from .sight import Sight
 from .steps import Steps
 
@@ -118,7 +119,7 @@ class WaysBack(Steps):
         beside = self._try(lambda: self._only_beside(other(new), intent.was))
         stopped = self._try(lambda: self.runtime.stop(new, self.request.stop_grace))
         cause = getattr(failure, "cause", str(failure))
-        more = {"canary": failure.details["canary"]} if "canary" in failure.details else {}
+        more = {name: failure.details[name] for name in MEASURED if name in failure.details}
         recorded = self._try(lambda: self._record(intent, "failed", cause=cause, **more))
         if beside and stopped and recorded:
             self._try(self.store.drop_intent)
@@ -127,7 +128,7 @@ class WaysBack(Steps):
         """Have the new release of an interrupted transaction serve alone."""
         self._switch(intent)
         self._confirm(intent.slot, other(intent.slot), surely=True)
-        self._write_down(intent, None)
+        self._write_down(intent)
         self._leave(intent)
         return f"finished the interrupted switch to {intent.release}"
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, Optional
 
 from ..edge.haproxy import EDGE_ARGUMENT, Edge
 from ..host.shown import staged
+from ..openapi.document import LARGEST
 from .canary import BEFORE, Canary, Thresholds
+from .contract import IGNORE, PATIENCE, WARN, Contract
 from .doors import ports_of
 from .lease import Lease
 from .model import Gate, Probe, Request
-from .probe import get, get_port
+from .probe import SHORT, get, get_port
 from .runtimes import Runtimes
 from .slots import SlotDirectories, socket_of
 from .store import Store
@@ -63,6 +66,18 @@ def judge_of(arguments: dict[str, Any]) -> Optional[Canary]:
         return None
     before = float(limits.pop("before", BEFORE))
     return Canary(arguments["place"]["edge"]["backend"], Thresholds(**limits), before)
+
+
+def contract_of(arguments: dict[str, Any], store: Store, ask: Callable[..., Probe]) -> Optional[Contract]:
+    """Who compares the API of a release with that of the one before; None where nobody is to.
+
+    `ask` takes slot, path, release and the most bytes of an answer.
+    """
+    given = arguments.get("contract") or {}
+    breaking = given.get("breaking") or WARN
+    if breaking == IGNORE or not given.get("path"):
+        return None
+    return Contract(store, lambda *what: ask(*what, PATIENCE, LARGEST + 1), given["path"], breaking)
 
 
 class Leased:
@@ -116,12 +131,17 @@ def transaction_of(arguments: dict[str, Any], **changes: Any) -> Transaction:
     sockets, store = Path(place["socket_directory"]), store_of(arguments)
     runtime, ports = runtime_of(arguments), ports_of(place["app"], place.get("ports") or {})
 
-    def probe(slot: str, path: str, of: Gate) -> Probe:
+    def asked(slot: str, path: str, of: Gate, timeout: float, most: int) -> Probe:
         if port := runtime.port(slot):
-            found = get_port(f"127.0.0.1:{ports[slot]}", port, path, of.timeout, of)
-        else:
-            found = get(str(socket_of(sockets, slot)), path, of.timeout, of)
+            return get_port(f"127.0.0.1:{ports[slot]}", port, path, timeout, of, most)
+        return get(str(socket_of(sockets, slot)), path, timeout, of, most)
+
+    def probe(slot: str, path: str, of: Gate) -> Probe:
+        found = asked(slot, path, of, of.timeout, SHORT)
         return replace(found, body=staged(store.releases).text(found.body))
+
+    def ask(slot: str, path: str, release: str, timeout: float, most: int) -> Probe:
+        return asked(slot, path, replace(gate, **store.gate(release)), timeout, most)
 
     return Transaction(
         request,
@@ -130,5 +150,6 @@ def transaction_of(arguments: dict[str, Any], **changes: Any) -> Transaction:
         edge_of(place, runtime),
         probe,
         judge=judge_of(given),
+        contract=contract_of(given, store, ask),
         hold=Leased(lease_of(arguments), arguments["run_id"]) if arguments.get("run_id") else None,
     )

@@ -18,6 +18,9 @@ from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.verdict import
 
 COLORS = {GOOD: "green", REVERTED: "yellow", HELD: "yellow", FAILED: "red", UNREACHABLE: "red"}
 
+# Breaks of the API that are shown one by one.
+BREAKS = 10
+
 # A line and its color in Ansible's words; empty for none.
 Line = tuple[str, str]
 
@@ -63,6 +66,7 @@ class Progress:
         self._running: dict[str, float] = {}
         self._phase: dict[str, str] = {}
         self._batch = ""
+        self._broken: set[tuple[str, ...]] = set()
 
     def lines(self, event: Event) -> list[Line]:
         """The plain lines that an event is worth; most are worth none."""
@@ -80,10 +84,24 @@ class Progress:
         elif event.kind in ("ended", "settled"):
             self._running.pop(event.host, None)
             line = finished(event.host, about)
-            return [(line, COLORS.get(str(about.get("outcome")), "")), *notes(event)] if line else []
+            told = [(line, COLORS.get(str(about.get("outcome")), "")), *notes(event)] if line else []
+            return told + self._breaks(event)
         elif event.kind == "verdict":
             self._running.clear()
         return notes(event)
+
+    def _breaks(self, event: Event) -> list[Line]:
+        """What a host's release breaks of the API, once for all hosts on which it breaks the same."""
+        found = event.about.get("api") or {}
+        breaks = tuple(map(str, found.get("breaks") or ()))
+        if not breaks or breaks in self._broken:
+            return []
+        self._broken.add(breaks)
+        count = len(breaks) + int(found.get("more") or 0)
+        lines = [f"{event.host}: the new release breaks the API in {count} {'place' if count == 1 else 'places'}:"]
+        lines += [f"  {sentence}" for sentence in breaks[:BREAKS]]
+        lines += [f"  and {count - BREAKS} more, which the report names"] if count > BREAKS else []
+        return [(line, "bright purple") for line in lines]
 
     def live(self, now: float, width: int) -> str:
         """The line for the hosts that are under way, `now` in seconds since the epoch; empty where none is.
@@ -113,11 +131,8 @@ def notes(event: Event) -> list[Line]:
         return [(f"{where}the database is at revision {event.about['migration']}", "")]
     if event.kind in ("ended", "settled"):
         judged = event.about.get("canary") or {}
-        told = (
-            gap_of(event.about),
-            event.about.get("recovered"),
-            judged.get("sentence") if judged.get("word") == "unknown" else "",
-        )
+        unknown = judged.get("sentence") if judged.get("word") == "unknown" else ""
+        told = (gap_of(event.about), event.about.get("recovered"), unknown, (event.about.get("api") or {}).get("note"))
         return [(f"{where}{words}", "") for words in told if words]
     return []
 

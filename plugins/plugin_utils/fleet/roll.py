@@ -61,8 +61,9 @@ async def take_turn(run: Run, member: Member) -> None:
     run.changed = run.changed or member.switched or member.in_doubt
     cause = member.trouble.cause if member.trouble else ""
     told = {"outcome": member.rolled, "was": member.before, "phases": ended, "cause": cause}
-    told |= {name: answer.get(name) for name in ("recovered", "canary", "gap")}
+    told |= {name: answer.get(name) for name in ("recovered", "canary", "api", "gap")}
     member.gap += float(answer.get("gap") or 0.0)
+    member.api = answer.get("api")
     run.tell("ended", member, release=member.wanted if member.switched else member.before, **told)
 
 
@@ -155,6 +156,7 @@ async def ask_to_return(run: Run, member: Member, phases: Phases) -> Result:
         **member.target.activate,
         "about": {**who(run), "operation": "revert"},
         "soak": 0.0,
+        "contract": None,
         "return_to": member.before,
         "expects": None,
         "restart": False,

@@ -48,6 +48,7 @@ class Part:
     lost: Optional[Trouble] = None  # why it could not be asked for that
     steps: list[dict[str, Any]] = field(default_factory=list)
     gap: float = 0.0  # seconds in which nobody answered, since one release made way for another
+    api: Optional[Mapping[str, Any]] = None  # what the release breaks of the API, see verb activate
 
     @property
     def serves(self) -> Optional[str]:
@@ -155,6 +156,8 @@ def host_row(part: Part, stopped: bool, kept: bool) -> dict[str, Any]:
         "diagnosis": trouble.diagnosis if trouble else "",
         "drift": drift(part),
         "gap": round(part.gap, 2),
+        "breaks": [str(found) for found in (part.api or {}).get("breaks") or ()],
+        "breaks_left_out": int((part.api or {}).get("more") or 0),
         "steps": list(part.steps),
     }
 

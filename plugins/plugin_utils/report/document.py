@@ -75,6 +75,7 @@ def build(run: Run, samples: Iterable[probe.Sample] = ()) -> dict[str, Any]:
         },
         "plays": [_play(play) for play in _entries(run, "plays")],
         "hosts": hosts,
+        "api": _breaks(hosts),
         "marks": marks(counting, text(run.get("release"))),
     }
 
@@ -211,10 +212,22 @@ def _host(host: Mapping[str, Any]) -> dict[str, Any]:
         "cause": text(host.get("cause")),
         "diagnosis": "\n".join(log[-LOG_LINES:]),
         "left_out": max(len(log) - LOG_LINES, 0),
+        "breaks": [text(found) for found in host["breaks"]] if isinstance(host.get("breaks"), (list, tuple)) else [],
+        "breaks_left_out": int(number(host.get("breaks_left_out")) or 0),
         "seconds": round(sum(step["seconds"] for step in steps), 1),
         "gap": round(number(host.get("gap")) or 0.0, 2),
         "steps": steps,
     }
+
+
+def _breaks(hosts: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """What the release breaks of the API, once for all hosts on which it breaks the same."""
+    found: dict[tuple[str, ...], dict[str, Any]] = {}
+    for host in hosts:
+        if host["breaks"]:
+            known = {"hosts": [], "breaks": host["breaks"], "left_out": host["breaks_left_out"]}
+            found.setdefault(tuple(host["breaks"]), known)["hosts"].append(host["host"])
+    return list(found.values())
 
 
 def _step(step: Mapping[str, Any]) -> Optional[dict[str, Any]]:

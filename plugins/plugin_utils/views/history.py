@@ -42,13 +42,22 @@ def entry(host: str, record: Mapping[str, Any]) -> dict[str, Any]:
         "operation": operation(record),
         "release": record.get("release") or record.get("drained"),
         "result": None if event else record.get("result"),
-        "cause": record.get("event") or record.get("cause") or "",
+        "cause": record.get("event") or record.get("cause") or broken(record),
+        "breaks": (record.get("api") or {}).get("breaks") or [],
         **{
             name: record.get(name)
             for name in ("who", "from", "image", "config", "revision", "migration", "sbom", "run")
         },
         "hosts": [host],
     }
+
+
+def broken(record: Mapping[str, Any]) -> str:
+    """What a release that serves broke of the API; empty where it broke nothing, or where nobody looked."""
+    found = record.get("api") or {}
+    breaks = found.get("breaks") or []
+    left = len(breaks) - 1 + int(found.get("more") or 0)
+    return f"breaks the API: {breaks[0]}{f'; and {left} more' if left else ''}" if breaks else ""
 
 
 def operation(record: Mapping[str, Any]) -> str:

@@ -33,6 +33,8 @@ def test_a_deploy_serves_everywhere_and_is_told_as_it_was() -> None:
         "cause": "",
         "diagnosis": "",
         "drift": [],
+        "breaks": [],
+        "breaks_left_out": 0,
         "steps": report.rows[0]["steps"],
     }
     assert [step["phase"] for step in report.rows[0]["steps"]] == ["start", "gate", "switch", "drain"]

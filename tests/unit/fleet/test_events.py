@@ -124,6 +124,26 @@ def test_what_a_host_did_besides_stands_below_its_line() -> None:
     ]
 
 
+def breaking(host: str, *breaks: str, more: int = 0) -> Event:
+    return Event("ended", 1.0, host, {**GOOD, "api": {"breaks": list(breaks), "more": more, "note": ""}})
+
+
+def test_what_breaks_the_api_is_named_once_for_all_hosts() -> None:
+    progress = Progress()
+    said = [line for host in ("web1", "web2") for line, _ in progress.lines(breaking(host, "GET /a is gone"))]
+    assert said[1:3] == ["web1: the new release breaks the API in 1 place:", "  GET /a is gone"]
+    assert len(said) == 4
+    more = [line for line, _ in progress.lines(breaking("web3", *(f"GET /{n} is gone" for n in range(12)), more=5))]
+    assert more[1] == "web3: the new release breaks the API in 17 places:"
+    assert more[-1] == "  and 7 more, which the report names"
+    assert len(more) == 13
+
+
+def test_why_an_api_was_not_compared_is_said() -> None:
+    event = Event("ended", 1.0, "web1", {**GOOD, "api": {"breaks": [], "more": 0, "note": "it was not compared"}})
+    assert [line for line, _ in Progress().lines(event)][1:] == ["web1: it was not compared"]
+
+
 def test_what_is_worth_no_line() -> None:
     for kind in ("looked", "planned", "held", "prepared", "put", "staged", "migrated", "verdict", "phase"):
         assert Progress().lines(Event(kind, 1.0, "web1", {})) == []

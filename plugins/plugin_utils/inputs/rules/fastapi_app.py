@@ -54,6 +54,7 @@ VALUES: tuple[Rule, ...] = (
     Like("fastapi_app_health_statuses", STATUSES, STATUSES_USE),
     NotEmpty("fastapi_app_health_statuses", "the statuses of a good answer, such as [200-299]"),
     Like("fastapi_app_version_path", f"({PATH})?", f"{PATH_USE}, or nothing"),
+    Like("fastapi_app_openapi_path", f"({PATH})?", f"{PATH_USE}, or nothing"),
     Like("fastapi_app_environment", _VARIABLE, _VARIABLE_USE),
     Like("fastapi_app_secrets", _VARIABLE, _VARIABLE_USE),
     Like(

@@ -16,6 +16,7 @@ RIGHT: dict[str, Any] = {
     "fastapi_app_health_path": "/readyz",
     "fastapi_app_health_statuses": ["200-299", "401"],
     "fastapi_app_version_path": "",
+    "fastapi_app_openapi_path": "/openapi.json",
     "fastapi_app_environment": {"LOG": "info"},
     "fastapi_app_secrets": {"KEY": "k3v9-real-one"},
     "fastapi_app_secrets_as": ["files", "variables"],
@@ -81,6 +82,8 @@ RIGHT: dict[str, Any] = {
         ({"fastapi_app_host_names": ["https://links.example.org"]}, ["host names or *.example.org, without scheme"]),
         ({"fastapi_app_host_names": []}, []),
         ({"fastapi_app_version_path": "version"}, ["or nothing"]),
+        ({"fastapi_app_openapi_path": "openapi.json"}, ["a query such as ?full=1, or nothing."]),
+        ({"fastapi_app_openapi_path": ""}, []),
         ({"fastapi_app_environment": {"LOG LEVEL": "x"}}, ["a key of fastapi_app_environment"]),
         ({"fastapi_app_secrets": {"../KEY": "k3v9"}}, ["a key of fastapi_app_secrets"]),
         ({"fastapi_app_socket_directories": ["run"]}, ["absolute paths"]),
@@ -207,6 +210,8 @@ def test_singletons_run_on_a_host_of_the_app() -> None:
         {**RIGHT, "fastapi_app_singleton_host": "web9"},
         "fastapi_app_singleton_host is web9, which is no host of the app; use one of web1, web2",
     )
+
+
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
