@@ -68,11 +68,9 @@ class SimContent:
 
 def target(host: str, run: Run, scenario: Scenario) -> Target:
     """What one host is to serve, as inventory and templates would say."""
-    texts = {
-        "gate.json": "",
-        **({"keeps.json": ALONE} if scenario.alone else {}),
-        "compose.yaml": f"image: app:{CONTENT}\n",
-    }
+    keeps = {"keeps.json": ALONE} if scenario.alone else {}
+    contract = {"contract": {"path": OPENAPI, "breaking": scenario.breaking}} if run.operation == "deploy" else {}
+    texts = {"gate.json": "", **keeps, "compose.yaml": f"image: app:{CONTENT}\n"}
     texts |= {"processes.json": DECLARED} if scenario.beside else {}
     gate = {**PLACE["gate"], "path": path_of(run.release, scenario.moving)}
     texts["gate.json"] = json.dumps({"path": gate["path"]})
@@ -81,8 +79,7 @@ def target(host: str, run: Run, scenario: Scenario) -> Target:
         place={**PLACE, "gate": gate, "singletons": host == run.singletons,
                "singleton_host": run.singletons},
         look={"runtime": "compose", "image": ""},
-        activate={"drain": 10.0, "drain_websockets": 20.0, "soak": run.soak, "canary": {"judged": False},
-                  **({"contract": {"path": OPENAPI, "breaking": scenario.breaking}} if run.operation == "deploy" else {}),
+        activate={"drain": 10.0, "drain_websockets": 20.0, "soak": run.soak, "canary": {"judged": False}, **contract,
                   "stop_grace": 10.0, "keep": KEEP, "log_lines": 20, "about": {}},
         files=[{"dest": f"{ROOT}/releases/{RELEASE}/{name}", "mode": "0644"} for name in texts],
         contents={str(number): text for number, text in enumerate(texts.values())},

@@ -33,6 +33,7 @@ def test_a_deploy_serves_everywhere_and_is_told_as_it_was() -> None:
         "cause": "",
         "diagnosis": "",
         "drift": [],
+        "gap": 0.0,
         "breaks": [],
         "breaks_left_out": 0,
         "steps": report.rows[0]["steps"],
