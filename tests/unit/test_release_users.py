@@ -6,9 +6,9 @@ import pytest
 from ansible_collections.slipway.fleet.plugins.module_utils.release.runtime import RuntimeFailed
 from ansible_collections.slipway.fleet.plugins.module_utils.release.users import user_of_app
 
+ACCOUNTS = "root:x:0:0:root:/root:/bin/bash\nshop:x:1000:1001::/home/shop:/bin/sh\ntoor:x:0:0::/:/bin/sh\n\nodd\n"
 FILES = {
-    "/etc/passwd": "root:x:0:0:root:/root:/bin/bash\nshop:x:1000:1001::/home/shop:/bin/sh\n"
-    "toor:x:0:0::/:/bin/sh\n\nodd\n",
+    "/etc/passwd": ACCOUNTS,
     "/etc/group": "root:x:0:\nshop:x:1001:\nwww-data:x:33:shop\n",
 }
 
