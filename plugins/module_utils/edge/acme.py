@@ -26,6 +26,7 @@ from ..host.durable import sync_directory, write_durably
 from ..host.errors import SlipwayError
 from . import lego, maps, names, pieces
 from .certificates import (
+    SELF_SIGNED,
     SETTINGS,
     Certificate,
     Record,
@@ -143,7 +144,9 @@ class Renewal:
             return record if not asked else record.unasked(f"{_before(record.error)}; the next order is at {when}")
         if left <= 0:
             return record.unasked("there was no time left to order it; the timer does within the hour")
-        if lost := self._astray(name, self.settings.addresses, self.settings.token):
+        if self.settings.directory != SELF_SIGNED and (
+            lost := self._astray(name, self.settings.addresses, self.settings.token)
+        ):
             return record.unasked(lost)
         errors = []
         for authority in self.settings.authorities():
