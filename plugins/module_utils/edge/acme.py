@@ -271,7 +271,12 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
         if settings is None:
             print("this edge orders no certificates")
             return 0
-        outcome = Renewal(settings).run(options.asked or bool(options.force), options.force)
+        renewal = Renewal(settings)
+        if strange := sorted(set(options.force) - set(renewal.wanted())):
+            there = ", ".join(renewal.wanted()) or "none"
+            print(f"{', '.join(strange)}: no app of this edge has such a name; there are {there}", file=sys.stderr)
+            return 1
+        outcome = renewal.run(options.asked or bool(options.force), options.force)
     except (SlipwayError, OSError) as error:
         print(error, file=sys.stderr)
         return 1
