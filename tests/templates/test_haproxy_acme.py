@@ -8,6 +8,7 @@ import ssl
 import subprocess
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from typing import Any
 import pytest
 from ansible_collections.slipway.fleet.plugins.module_utils.edge.acme import Renewal, UnderWay, alone
 from ansible_collections.slipway.fleet.plugins.module_utils.edge.certificates import Settings, file_of
-from ansible_collections.slipway.fleet.plugins.module_utils.edge.lego import OrderFailed
+from ansible_collections.slipway.fleet.plugins.module_utils.edge.lego import OrderFailed, order
 from ansible_collections.slipway.fleet.plugins.modules.certificates import refusal
 
 from tests.templates.test_haproxy import Edge, Slot, answering, app, free_port, wait_for
@@ -73,9 +74,9 @@ class AcmeEdge(Edge):
         self.authority = Authority(directory)
         self.moment = 0.0
 
-    def renewal(self, fallback: str = "", astray: str = "") -> Renewal:
+    def renewal(self, fallback: str = "", astray: str = "", directory: str = "https://one.example/d") -> Renewal:
         settings = Settings(
-            email="ops@example.org", directory="https://one.example/d", fallback_directory=fallback,
+            email="ops@example.org", directory=directory, fallback_directory=fallback,
             listen=f"127.0.0.1:{self.challenges}", certificates=str(self.directory / "names"),
             https_map=str(self.directory / "https.map"), socket=str(self.directory / "admin.sock"),
             state=str(self.directory / "acme"), token="x", pieces=str(self.directory),
@@ -256,3 +257,14 @@ def test_one_run_at_a_time_and_no_wait_without_an_end(edge: AcmeEdge) -> None:
     ):
         edge.renewal().run(limit=0.3)
     assert edge.authority.asked == []
+
+
+@pytest.mark.parametrize("kind", ["ec256", "rsa2048"])
+def test_in_a_lab_the_host_signs_for_itself_wherever_a_name_leads(edge: AcmeEdge, kind: str) -> None:
+    renewal = edge.renewal(astray=OTHER, directory="self-signed")
+    renewal.settings, renewal._order = replace(renewal.settings, key_type=kind), order
+    outcome = renewal.run(asked=True)
+    assert outcome.changed == [NAME, OTHER]
+    assert [entry["issuer"] for entry in outcome.names] == ["self-signed", "self-signed"]
+    assert edge.certificate(OTHER) in edge.stored(OTHER)
+    assert sorted(path.name for path in (edge.directory / "acme").iterdir()) == ["names.json"], "no other copy"

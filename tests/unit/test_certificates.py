@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.slipway.fleet.plugins.module_utils.edge import lego
+from ansible_collections.slipway.fleet.plugins.module_utils.edge import acme, lego
 from ansible_collections.slipway.fleet.plugins.module_utils.edge.certificates import (
     DAY,
     HOUR,
@@ -264,3 +266,10 @@ def test_an_account_that_the_authority_forgot_is_made_anew(tmp_path: Path, monke
     with pytest.raises(lego.OrderFailed, match="accountDoesNotExist"):
         lego.order(settings(tmp_path), "https://ca.example/d", "a.example", 10)
     assert had_account == [True, False], "once, and no more than that"
+
+
+def test_a_name_that_is_forced_and_of_no_app_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    given = replace(settings(tmp_path), pieces=str(tmp_path))
+    (tmp_path / "acme.json").write_text(json.dumps(asdict(given)))
+    assert acme.main(["--settings", str(tmp_path / "acme.json"), "--force", "shp.example"]) == 1
+    assert capsys.readouterr().err == "shp.example: no app of this edge has such a name; there are none\n"

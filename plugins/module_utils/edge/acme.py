@@ -26,6 +26,7 @@ from ..host.durable import sync_directory, write_durably
 from ..host.errors import SlipwayError
 from . import lego, maps, names, pieces
 from .certificates import (
+    SELF_SIGNED,
     SETTINGS,
     Certificate,
     Record,
@@ -143,7 +144,9 @@ class Renewal:
             return record if not asked else record.unasked(f"{_before(record.error)}; the next order is at {when}")
         if left <= 0:
             return record.unasked("there was no time left to order it; the timer does within the hour")
-        if lost := self._astray(name, self.settings.addresses, self.settings.token):
+        if self.settings.directory != SELF_SIGNED and (
+            lost := self._astray(name, self.settings.addresses, self.settings.token)
+        ):
             return record.unasked(lost)
         errors = []
         for authority in self.settings.authorities():
@@ -268,7 +271,12 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
         if settings is None:
             print("this edge orders no certificates")
             return 0
-        outcome = Renewal(settings).run(options.asked or bool(options.force), options.force)
+        renewal = Renewal(settings)
+        if strange := sorted(set(options.force) - set(renewal.wanted())):
+            there = ", ".join(renewal.wanted()) or "none"
+            print(f"{', '.join(strange)}: no app of this edge has such a name; there are {there}", file=sys.stderr)
+            return 1
+        outcome = renewal.run(options.asked or bool(options.force), options.force)
     except (SlipwayError, OSError) as error:
         print(error, file=sys.stderr)
         return 1

@@ -26,6 +26,8 @@ DIRECTORIES = {
     "production": "https://acme-v02.api.letsencrypt.org/directory",
     "staging": "https://acme-staging-v02.api.letsencrypt.org/directory",
 }
+# In place of an authority, for a lab: the host signs for itself, and nobody trusts it.
+SELF_SIGNED = "self-signed"
 # The part of its life after which a certificate is renewed (letsencrypt.org/docs/integration-guide, when to renew).
 RENEWED_AT = 2 / 3
 HOUR, DAY = 3600.0, 86400.0

@@ -5,14 +5,23 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import tempfile
 from pathlib import Path
 
 from ..host import command
 from ..host.errors import SlipwayError
-from .certificates import Settings
+from .certificates import SELF_SIGNED, Settings
 
 # Seconds for one order: lego polls for 30 s for the validation and for 30 s for the certificate.
 ORDER = 120.0
+SIGNED_DAYS = 90
+# What openssl calls the kinds of keys.
+KEYS = {
+    "ec256": ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"),
+    "ec384": ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:secp384r1"),
+    "rsa2048": ("-newkey", "rsa:2048"),
+    "rsa4096": ("-newkey", "rsa:4096"),
+}
 # What helps where an authority says why (RFC 8555, 6.7).
 ADVICE = {
     "connection": "port 80 of every address of the name must be open to the internet and lead to this edge",
@@ -48,6 +57,8 @@ def order(settings: Settings, authority: str, name: str, limit: float) -> tuple[
 
     Raises OrderFailed, and CommandError where there is no client.
     """
+    if authority == SELF_SIGNED:
+        return _signed_here(settings, name, limit)
     home = Path(settings.state) / "lego" / re.sub(r"[^a-z0-9.]+", "-", authority.lower().partition("//")[2]).strip("-")
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
     environment = {"PATH": os.defpath, "HOME": settings.state}
@@ -71,3 +82,15 @@ def order(settings: Settings, authority: str, name: str, limit: float) -> tuple[
     finally:
         for path in made:
             path.unlink(missing_ok=True)
+
+
+def _signed_here(settings: Settings, name: str, limit: float) -> tuple[str, str]:
+    """The same without an authority. Raises OrderFailed."""
+    with tempfile.TemporaryDirectory(dir=settings.state) as directory:
+        key, chain = Path(directory, "key.pem"), Path(directory, "chain.pem")
+        about = ["-subj", "/CN=self-signed", "-addext", f"subjectAltName=DNS:{name}", "-days", str(SIGNED_DAYS)]
+        where = ["-keyout", str(key), "-out", str(chain)]
+        ran = command.run(["openssl", "req", "-x509", "-nodes", *KEYS[settings.key_type], *about, *where], limit)
+        if ran.returncode:
+            raise OrderFailed(f"openssl signed none: {ran.said[-600:]}")
+        return chain.read_text(encoding="utf-8"), key.read_text(encoding="utf-8")

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from ansible_collections.slipway.fleet.plugins.module_utils.edge.certificates import DIRECTORIES
+from ansible_collections.slipway.fleet.plugins.module_utils.edge.certificates import DIRECTORIES, SELF_SIGNED
 from ansible_collections.slipway.fleet.plugins.module_utils.release.doors import FOR_EXAMPLE, ports_of, wrong_ports
 from ansible_collections.slipway.fleet.plugins.plugin_utils.inputs.rules.fastapi_app import (
     PATH,
@@ -220,11 +220,9 @@ def _acme(value_of: Values, apps: Sequence[App]) -> Iterator[str]:
 
 
 def _authorities(value_of: Values) -> Iterator[str]:
-    for name in ("haproxy_acme_directory", "haproxy_acme_fallback_directory"):
+    for name, more in (("haproxy_acme_directory", SELF_SIGNED), ("haproxy_acme_fallback_directory", "")):
         value = str(value_of(name))
-        if not (
-            value in DIRECTORIES or (not value and "fallback" in name) or re.fullmatch(r"https://[^\s/]+/\S*", value)
-        ):
+        if value not in {*DIRECTORIES, more} and not re.fullmatch(r"https://[^\s/]+/\S*", value):
             yield (
                 f"{name} is {json.dumps(value)}; use {' or '.join(DIRECTORIES)}, or the address of a directory that "
                 "begins with https://."

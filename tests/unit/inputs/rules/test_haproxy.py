@@ -112,6 +112,8 @@ def test_apps_that_cannot_be_behind_an_edge(apps: list[dict[str, Any]], said: li
     [
         ({}, []),
         ({"haproxy_acme_directory": "staging"}, []),
+        ({"haproxy_acme_directory": "self-signed"}, []),
+        ({"haproxy_acme_fallback_directory": "self-signed"}, ["haproxy_acme_fallback_directory is"]),
         ({"haproxy_acme_directory": "https://ca.internal:9000/acme/acme/directory"}, []),
         ({"haproxy_acme_fallback_directory": "https://other.example/directory"}, []),
         ({"haproxy_acme_ca_file": pytest.__file__}, ["is no file of this machine with a certificate"]),
