@@ -46,7 +46,7 @@ RIGHT: dict[str, dict[str, Any]] = {
 Case = tuple[dict[str, Any], tuple[str, ...]]
 WRONG: dict[str, dict[str, Case]] = {
     "backup": {
-        "no password of the sets": ({"backup_password": MISSING}, ("backup_password", "undefined")),
+        "no password of the sets": ({"backup_password": MISSING}, ("missing required arguments: backup_password",)),
         "a short password of the sets": ({"backup_password": "short"}, ("vault_backup_password", "openssl rand")),
         "a place that is none": ({"backup_repository": "backups"}, ("backup_repository is backups", "sftp:backup@")),
         "nothing is kept": ({"backup_keep": {"daily": 0}}, ("backup_keep", "a number from 1 on")),

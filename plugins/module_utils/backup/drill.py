@@ -54,7 +54,7 @@ def drill(host: Host, wanted: str = "latest", scratch: Callable[..., Any] = Scra
         "tables": sum(len(database.tables) for database in manifest.databases),
         "files": len(manifest.files),
     }
-    host.records.note(proven=proof, error=_other_error(host))
+    host.records.note(proven=proof, error=host.records.unanswered("drill"))
     return proof
 
 
@@ -89,9 +89,3 @@ def have_roles(server: Server, spool: Path) -> None:
     script = missing_roles((spool / GLOBALS).read_text(encoding="utf-8"), server.roles())
     if script:
         server.run_globals(script)
-
-
-def _other_error(host: Host) -> Any:
-    """The last error, unless it is that of a drill, which this one has answered."""
-    error = host.records.read().get("error")
-    return None if error and error.get("what") == "drill" else error

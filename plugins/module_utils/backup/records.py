@@ -45,6 +45,11 @@ class Records:
         """Note how a backup, a drill or a restore failed; what is proven stays so."""
         self.note(error={"time": now(), "what": what, "set": found, "fault": error.fault, "message": str(error)})
 
+    def unanswered(self, *answered: str) -> Optional[dict[str, Any]]:
+        """The last error, unless it is one of what has succeeded by now: a backup is no answer to a failed drill."""
+        error: Optional[dict[str, Any]] = self.read().get("error")
+        return None if error and error.get("what") in answered else error
+
     @contextmanager
     def alone(self, what: str) -> Iterator[None]:
         """Hold the host's backups, until the process ends at the latest. Raises BackupError where another does."""

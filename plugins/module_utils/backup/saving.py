@@ -57,7 +57,7 @@ def save(host: Host, reason: str, spared: Sequence[str] = ()) -> dict[str, Any]:
     began = time.monotonic()
     try:
         record = _save(host, reason, began)
-        host.records.note(newest=record, error=None)
+        host.records.note(newest=record, error=host.records.unanswered("backup", "restore"))
         _tend(host, spared)
     except OSError as error:
         fault = DISK_FULL if error.errno in FULL else FAILED

@@ -106,6 +106,14 @@ def test_a_proof(tmp_path: Path) -> None:
     assert not made.settings.scratch.exists()
 
 
+def test_a_backup_is_no_answer_to_a_failed_drill(tmp_path: Path) -> None:
+    made, _ = host(tmp_path)
+    for what, stays in (("drill", True), ("backup", False), ("restore", False)):
+        made.records.failed(what, BackupError(DAMAGED, "earlier"))
+        save(made, "timer")
+        assert ("error" in made.records.read()) is stays
+
+
 def test_a_part_that_is_missing(tmp_path: Path) -> None:
     made, repository = host(tmp_path)
     save(made, "timer")
