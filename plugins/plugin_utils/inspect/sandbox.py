@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import resource
 import tarfile
@@ -31,6 +32,7 @@ from ansible_collections.slipway.fleet.plugins.plugin_utils.inspect.trial import
     port_of,
 )
 
+# Says which process of the controller started a container.
 LABEL = "slipway.inspect"
 # Seconds between two looks, and from the first answer until the memory is read, in which workers come up.
 _INTERVAL = 0.5
@@ -70,11 +72,20 @@ def shipped(image: str) -> Shipped:
     )
 
 
+def remove_left() -> None:
+    """Remove what an inspection has left that was killed: containers whose process is gone."""
+    told = f'{{{{.ID}}}} {{{{.Label "{LABEL}"}}}}'
+    for line in docker("ps", "--all", "--filter", f"label={LABEL}", "--format", told).splitlines():
+        container, _, process = line.partition(" ")
+        if not Path("/proc", process).exists():
+            docker("rm", "--force", "--volumes", container)
+
+
 def _uid_of(image: str, user: str) -> int:
     """The number of a user by the image's own list; 0 where there is none."""
     if not user:
         return 0
-    container = docker("create", "--label", f"{LABEL}=users", "--entrypoint", "none", image).strip()
+    container = docker("create", "--label", f"{LABEL}={os.getpid()}", "--entrypoint", "none", image).strip()
     try:
         ran = command.run(["docker", "cp", f"{container}:/etc/passwd", "-"], 60)
         with tarfile.open(fileobj=BytesIO(ran.stdout.encode())) as tar:
@@ -153,7 +164,7 @@ class Sandbox:
         variables = {name: value.replace("@PORT@", str(trial.port)) for name, value in told.items()}
         cpus = int(limits.cpus * 100000)
         return [
-            *("--label", f"{LABEL}={self.image}", "--network", "none", "--user", f"{trial.uid}:{trial.uid}"),
+            *("--label", f"{LABEL}={os.getpid()}", "--network", "none", "--user", f"{trial.uid}:{trial.uid}"),
             *(["--read-only"] if trial.read_only else []),
             *("--tmpfs", f"{_TEMPORARY}:mode=1777,noexec,nosuid,size={limits.tmp_mib}m"),
             *("--tmpfs", f"{directory}:mode=750,uid={trial.uid},gid={trial.uid}"),
