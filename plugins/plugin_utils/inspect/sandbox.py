@@ -77,8 +77,18 @@ def remove_left() -> None:
     told = f'{{{{.ID}}}} {{{{.Label "{LABEL}"}}}}'
     for line in docker("ps", "--all", "--filter", f"label={LABEL}", "--format", told).splitlines():
         container, _, process = line.partition(" ")
-        if not Path("/proc", process).exists():
+        if not _runs(process):
             docker("rm", "--force", "--volumes", container)
+
+
+def _runs(process: str) -> bool:
+    try:
+        os.kill(int(process), 0)
+    except (ProcessLookupError, ValueError):
+        return False
+    except PermissionError:  # somebody else's
+        pass
+    return True
 
 
 def _uid_of(image: str, user: str) -> int:
