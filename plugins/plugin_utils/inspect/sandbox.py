@@ -135,19 +135,19 @@ class Sandbox:
             except ImageError as error:  # its program cannot be started, for its user or at all
                 return Seen(running=False, exit_code=_NOT_STARTED, log=str(error))
             seen, counted = self._look(container, trial, began, ()), 0
-            looked = time.monotonic()
-            while seen.running and time.monotonic() - began < deadline:
+            while seen.running:
+                looked = time.monotonic()
                 if door_of(trial, seen, self.limits.socket):
                     asked = self._look(container, trial, began, candidates(about))
                     if any(answer.status for answer in asked.answers.values()):
                         return self._rest(container, trial, asked, about)
-                counted = counted + 1 if port_of(seen) or loopback_port(seen) else 0
-                if counted >= _ELSEWHERE and not door_of(trial, seen, self.limits.socket):
+                elif (counted := counted + 1 if port_of(seen) or loopback_port(seen) else 0) >= _ELSEWHERE:
                     break
+                if time.monotonic() - began >= deadline:
+                    break
+                seen = self._look(container, trial, began, ())
                 # A look takes a processor from the app that starts: no more than half of the time.
                 time.sleep(max(_INTERVAL, time.monotonic() - looked))
-                looked = time.monotonic()
-                seen = self._look(container, trial, began, ())
             return seen
 
     def _rest(self, container: str, trial: Trial, seen: Seen, about: Shipped) -> Seen:
