@@ -15,7 +15,7 @@ from ansible_collections.slipway.fleet.plugins.module_utils.release.words import
 from ansible_collections.slipway.fleet.plugins.plugin_utils.image.context import ContextError
 from ansible_collections.slipway.fleet.plugins.plugin_utils.image.request import ImageRequest
 from ansible_collections.slipway.fleet.plugins.plugin_utils.inspect.inspection import app_name, had, report, search
-from ansible_collections.slipway.fleet.plugins.plugin_utils.inspect.sandbox import Limits, Sandbox, shipped
+from ansible_collections.slipway.fleet.plugins.plugin_utils.inspect.sandbox import Limits, Sandbox, remove_left, shipped
 from ansible_collections.slipway.fleet.plugins.plugin_utils.inspect.trial import Trial
 
 OPTIONS: dict[str, Any] = {
@@ -78,6 +78,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         )
         common, given = _started(options["environment"]), told(options["given"])
         environment = {way: {**common, **_started(options[f"on_{way}"]), **given} for way in ("socket", "port")}
+        remove_left()
         with had(options["what"], request) as (image, origin):
             about = shipped(image)
             place = Sandbox(image, limits, environment, options["host"])

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import resource
 import tarfile
@@ -31,6 +32,7 @@ from ansible_collections.slipway.fleet.plugins.plugin_utils.inspect.trial import
     port_of,
 )
 
+# Says which process of the controller started a container.
 LABEL = "slipway.inspect"
 # Seconds between two looks, and from the first answer until the memory is read, in which workers come up.
 _INTERVAL = 0.5
@@ -70,11 +72,30 @@ def shipped(image: str) -> Shipped:
     )
 
 
+def remove_left() -> None:
+    """Remove what an inspection has left that was killed: containers whose process is gone."""
+    told = f'{{{{.ID}}}} {{{{.Label "{LABEL}"}}}}'
+    for line in docker("ps", "--all", "--filter", f"label={LABEL}", "--format", told).splitlines():
+        container, _, process = line.partition(" ")
+        if not _runs(process):
+            docker("rm", "--force", "--volumes", container)
+
+
+def _runs(process: str) -> bool:
+    try:
+        os.kill(int(process), 0)
+    except (ProcessLookupError, ValueError):
+        return False
+    except PermissionError:  # somebody else's
+        pass
+    return True
+
+
 def _uid_of(image: str, user: str) -> int:
     """The number of a user by the image's own list; 0 where there is none."""
     if not user:
         return 0
-    container = docker("create", "--label", f"{LABEL}=users", "--entrypoint", "none", image).strip()
+    container = docker("create", "--label", f"{LABEL}={os.getpid()}", "--entrypoint", "none", image).strip()
     try:
         ran = command.run(["docker", "cp", f"{container}:/etc/passwd", "-"], 60)
         with tarfile.open(fileobj=BytesIO(ran.stdout.encode())) as tar:
@@ -114,19 +135,19 @@ class Sandbox:
             except ImageError as error:  # its program cannot be started, for its user or at all
                 return Seen(running=False, exit_code=_NOT_STARTED, log=str(error))
             seen, counted = self._look(container, trial, began, ()), 0
-            looked = time.monotonic()
-            while seen.running and time.monotonic() - began < deadline:
+            while seen.running:
+                looked = time.monotonic()
                 if door_of(trial, seen, self.limits.socket):
                     asked = self._look(container, trial, began, candidates(about))
                     if any(answer.status for answer in asked.answers.values()):
                         return self._rest(container, trial, asked, about)
-                counted = counted + 1 if port_of(seen) or loopback_port(seen) else 0
-                if counted >= _ELSEWHERE and not door_of(trial, seen, self.limits.socket):
+                elif (counted := counted + 1 if port_of(seen) or loopback_port(seen) else 0) >= _ELSEWHERE:
                     break
+                if time.monotonic() - began >= deadline:
+                    break
+                seen = self._look(container, trial, began, ())
                 # A look takes a processor from the app that starts: no more than half of the time.
                 time.sleep(max(_INTERVAL, time.monotonic() - looked))
-                looked = time.monotonic()
-                seen = self._look(container, trial, began, ())
             return seen
 
     def _rest(self, container: str, trial: Trial, seen: Seen, about: Shipped) -> Seen:
@@ -153,7 +174,7 @@ class Sandbox:
         variables = {name: value.replace("@PORT@", str(trial.port)) for name, value in told.items()}
         cpus = int(limits.cpus * 100000)
         return [
-            *("--label", f"{LABEL}={self.image}", "--network", "none", "--user", f"{trial.uid}:{trial.uid}"),
+            *("--label", f"{LABEL}={os.getpid()}", "--network", "none", "--user", f"{trial.uid}:{trial.uid}"),
             *(["--read-only"] if trial.read_only else []),
             *("--tmpfs", f"{_TEMPORARY}:mode=1777,noexec,nosuid,size={limits.tmp_mib}m"),
             *("--tmpfs", f"{directory}:mode=750,uid={trial.uid},gid={trial.uid}"),

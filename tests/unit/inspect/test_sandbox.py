@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.server
 import json
+import os
 import re
 import socketserver
 import subprocess
@@ -22,7 +23,12 @@ from ansible_collections.slipway.fleet.plugins.plugin_utils.image.request import
 from ansible_collections.slipway.fleet.plugins.plugin_utils.inspect import inspection, sandbox
 from ansible_collections.slipway.fleet.plugins.plugin_utils.inspect.inside import PROGRAM
 from ansible_collections.slipway.fleet.plugins.plugin_utils.inspect.inspection import MOST_TRIALS, app_name, search
-from ansible_collections.slipway.fleet.plugins.plugin_utils.inspect.sandbox import Limits, Sandbox, mebibytes
+from ansible_collections.slipway.fleet.plugins.plugin_utils.inspect.sandbox import (
+    Limits,
+    Sandbox,
+    mebibytes,
+    remove_left,
+)
 from ansible_collections.slipway.fleet.plugins.plugin_utils.inspect.trial import (
     Answer,
     Seen,
@@ -206,6 +212,18 @@ def test_a_program_that_its_user_may_not_start_is_tried_as_the_images_own(monkey
     assert seen == Seen(running=False, exit_code=126, log=said)
     assert next_trial(USUAL, seen, Shipped(user="shop", uid=1000), SOCKET) == replace(USUAL, uid=1000)
     assert docker.calls[-1] == "rm --force --volumes c0ffee"
+
+
+def test_what_a_killed_inspection_left_is_removed(monkeypatch: pytest.MonkeyPatch) -> None:
+    removed: list[str] = []
+
+    def docker(*words: str) -> str:
+        removed.extend(words[3:] if words[0] == "rm" else ())
+        return f"c0ffee {os.getpid()}\nd00d 4194305\n" if words[0] == "ps" else ""
+
+    monkeypatch.setattr(sandbox, "docker", docker)
+    remove_left()
+    assert removed == ["d00d"], "the other one's process runs"
 
 
 @pytest.mark.parametrize(("used", "mib"), [("92.3MiB / 512MiB", 92), ("1.5GiB / 2GiB", 1536), ("900KiB / 1GiB", 1)])
