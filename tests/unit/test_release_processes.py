@@ -338,3 +338,19 @@ def test_where_they_run_is_remembered_on_every_host(tmp_path: Path) -> None:
     assert (store.singletons_at() or {})["host"] == "web2"
     (tmp_path / "singletons.json").write_text("{}")
     assert store.singletons_at() is None
+
+
+def test_where_the_old_slot_has_died_the_new_one_serves_until_it_is_back(tmp_path: Path, host: Host) -> None:
+    """A worker refuses the release whose slot is well, while nothing serves."""
+
+    def die() -> None:
+        if host.beside.running() and any(one.release == "two" for one in host.beside.there.values()):
+            host.waits.clear()
+            host.running["blue"] = None
+
+    host.waits.append(die)
+    host.beside.dies = {("two", "beat")}
+    with pytest.raises(TransactionError, match="process beat"):
+        deploy(tmp_path, host, "two")
+    assert "two" in host.served
+    assert_beside(tmp_path, host, "one")

@@ -36,7 +36,7 @@ def make_app(tmp_path_factory: pytest.TempPathFactory) -> Any:
         (scratch / "group_vars").mkdir()
         (scratch / "group_vars" / "web.yml").write_text(yaml.safe_dump(LAB | variables))
         names = tuple(variables["fastapi_app_host_names"])
-        place = {"inventory": inventory, "url": "", "scratch": scratch, "usual": QUICK}
+        place: dict[str, Any] = {"inventory": inventory, "url": "", "scratch": scratch, "usual": QUICK}
         return App(**place, name=name, variables=variables, names=names)
 
     return make
@@ -46,7 +46,9 @@ def make_app(tmp_path_factory: pytest.TempPathFactory) -> Any:
 def broker() -> Callable[[], Any]:
     """Start what stands in for a broker, beside the host's apps; returns a way to ask what it has seen."""
     subprocess.run(["docker", "cp", str(APPS / "broker.py"), f"{HOST}:/usr/local/bin/broker.py"], check=True)
-    on(HOST, f"systemd-run --unit=broker python3 /usr/local/bin/broker.py {BROKER_PORT}")
+    start = f"[Service]\\nExecStart=python3 /usr/local/bin/broker.py {BROKER_PORT}\\n"
+    unit = start + "[Install]\\nWantedBy=multi-user.target\\n"
+    on(HOST, f"printf '{unit}' >/etc/systemd/system/broker.service && systemctl enable --now broker")
 
     def told() -> Any:
         with urllib.request.urlopen(f"http://{ADDRESS}:{BROKER_PORT}/told", timeout=10) as answer:

@@ -85,6 +85,13 @@ class Looks(Records):
         except UNSEEN:
             return None
 
+    def _answers(self, slot: str) -> bool:
+        """Whether the edge's own check of a slot passes; not where the edge does not say."""
+        try:
+            return self.edge.servers()[slot].answers
+        except (EdgeError, OSError):
+            return False
+
     def _sessions(self, slot: str) -> int:
         """Requests and connections that a slot answers. Where the edge does not say there may be some."""
         try:

@@ -49,10 +49,13 @@ class WaysBack(Steps):
     def _abandon(self, intent: Intent, error: Exception) -> SlipwayError:
         """Take the new slot away before it got a request; returns why. The old one was never touched.
 
-        Where that has died and cannot be started, and the new one is well, it gets the requests.
+        Where that has died, and the edge sees the new one well, this one serves until the old one is back. Where it
+        cannot be started, and the new one is well, it gets the requests.
         """
         new, old = intent.slot, other(intent.slot)
         runs = self._runs(old)
+        if runs is False and intent.was and self._answers(new):
+            return self._return(intent, error)
         if runs is False and intent.was:
             runs = self._revive(old, intent.was)
             if not runs and not self.ready(new, intent.release).error:
@@ -91,7 +94,9 @@ class WaysBack(Steps):
             if self._runs(old) is False:
                 if not intent.was:
                     return "there is no earlier release to return to"
-                self._try(lambda: self._keep(new, old))  # the new one serves until the other one is back
+                # The new one serves until the other one is back. Twice where a disk takes nothing: the first time sets
+                # one of them, and fails to store that.
+                self._try(lambda: self._keep(new, old)) or self._try(lambda: self._keep(new, old))
                 if not self._revive(old, intent.was):
                     return f"the earlier release {intent.was} could not be started again"
             try:
