@@ -93,6 +93,23 @@ def test_where_the_earlier_one_cannot_be_started_again_the_new_one_serves_if_it_
     assert (host.running, host.enabled["green"]) == ({"blue": None, "green": "two"}, True)
 
 
+def test_where_neither_comes_up_the_earlier_one_is_left_to_and_gets_the_requests_then(tmp_path: Path) -> None:
+    host = Alone()
+    deploy(tmp_path, host, "one")
+    host.sick["two"] = Probe(error="nothing listens")
+
+    def slow() -> None:
+        if host.running["green"]:
+            host.sick["one"] = Probe(error="nothing listens")
+
+    host.waits.append(slow)
+    with pytest.raises(TransactionError):
+        deploy(tmp_path, host, "two")
+    assert (host.running, host.enabled["blue"]) == ({"blue": "one", "green": None}, True)
+    del host.sick["one"]
+    assert host.serving() == "one"
+
+
 def effects_of_a_release(tmp_path: Path) -> int:
     host = Alone()
     deploy(tmp_path, host, "one")

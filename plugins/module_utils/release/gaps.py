@@ -31,14 +31,12 @@ class Gaps(Switch):
         name = found.release or ""
         return None if self.store.overlaps(release) and (not name or self.store.overlaps(name)) else name
 
-    def _make_way(self, slot: str, release: str) -> Optional[str]:
-        """Stop what may not run beside `release` in `slot`; returns what that was, None where there is nothing.
+    def _make_way(self, slot: str) -> None:
+        """Stop what may not run beside what is to start in `slot`.
 
         From here on nobody answers, until `_answered`. Raises EdgeError and RuntimeFailed.
         """
-        rival, old = self._rival(slot, release), other(slot)
-        if rival is None:
-            return None
+        old = other(slot)
 
         def stop() -> None:
             if self._silent_since is None and self._runs(old):
@@ -50,7 +48,6 @@ class Gaps(Switch):
             self.runtime.stop(old, self.request.stop_grace)
 
         self._phase("make way", stop)
-        return rival
 
     def _answered(self) -> None:
         """Somebody answers again."""

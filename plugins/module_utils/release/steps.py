@@ -133,24 +133,27 @@ class Steps(Gaps, Processes):
     def _revive(self, slot: str, release: str) -> bool:
         """Start the earlier release in its slot again; tells whether it is well.
 
-        Where it may not run beside what is in the other slot, that is stopped before, and started again where this was
-        in vain.
+        Where it may not run beside what is in the other slot, that is stopped before. Where this was in vain what was
+        well there is started again; else this one is left to come up in its own time.
         """
 
         def revive() -> bool:
-            rival: Optional[str] = None
+            rival, well = None, False
             try:
                 if not self.store.has(release):
                     return False
-                if self._rival(slot, release) is not None:
+                if (rival := self._rival(slot, release)) is not None:
+                    well = bool(rival) and not self.ready(other(slot), rival).error
                     self._keep_evidence(other(slot))
-                rival = self._make_way(slot, release)
+                    self._make_way(slot)
                 self._start_again(slot, release)
                 self._wait_healthy(slot, release, alone=True)
             except UNSEEN as error:
                 self.warnings.append(f"release {release} could not be started again: {error}")
-                if rival:
+                if rival and well:
                     self._give_back(other(slot), rival, self._start_and_wait)
+                elif rival is not None:
+                    self._try(lambda: self._tell_edge(slot, "ready"))
                 return False
             return True
 

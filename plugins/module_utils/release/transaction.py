@@ -51,7 +51,7 @@ class Transaction(WaysBack):
             self._clear(slot)
             if self._rival(slot, intent.release) is not None:
                 self._may_go_on("before the earlier release was stopped")
-                self._make_way(slot, intent.release)
+                self._make_way(slot)
             self._start(slot, intent.release)
             self._wait_healthy(slot, intent.release)
             self._wait_seen_by_edge(slot, intent.release)

@@ -39,8 +39,8 @@ def volumes(given: Mapping[Any, Any], runtime: str, sockets: list[Any]) -> Itera
         for beside, another in paths[:number]:
             if within(path, another) or within(another, path):
                 yield (
-                    f"fastapi_app_volumes: {beside} is at {another} and {name} at {path}, one of them in the "
-                    "other; give each a directory that is not below another one's."
+                    f"fastapi_app_volumes: {beside} is at {another} and {name} at {path}, one of them in the other; "
+                    "give each a directory that is not below another one's."
                 )
         for directory in map(str, sockets):
             if within(path, directory) or within(directory, path):
