@@ -20,7 +20,7 @@ from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.parts import (
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.target import CONTENT, RELEASE
 
 from tests.simulation.shims import EPOCH
-from tests.simulation.story import Ended, Run, Said, path_of
+from tests.simulation.story import ALONE, Ended, Run, Said, path_of
 from tests.simulation.world import PLACE, ROOT, Controller
 
 if TYPE_CHECKING:
@@ -64,17 +64,19 @@ class SimContent:
         return None
 
 
-def target(host: str, run: Run, moving: bool) -> Target:
+def target(host: str, run: Run, moving: bool, alone: bool = False) -> Target:
     """What one host is to serve, as inventory and templates would say."""
+    texts = {"gate.json": "", **({"keeps.json": ALONE} if alone else {}), "compose.yaml": f"image: app:{CONTENT}\n"}
     gate = {**PLACE["gate"], "path": path_of(run.release, moving)}
+    texts["gate.json"] = json.dumps({"path": gate["path"]})
     return Target(
         host=host,
         place={**PLACE, "gate": gate},
         look={"runtime": "compose", "image": ""},
         activate={"drain": 10.0, "drain_websockets": 20.0, "soak": run.soak, "canary": {"judged": False},
                   "stop_grace": 10.0, "keep": KEEP, "log_lines": 20, "about": {}},
-        files=[{"dest": f"{ROOT}/releases/{RELEASE}/{name}", "mode": "0644"} for name in ("gate.json", "compose.yaml")],
-        contents={"0": json.dumps({"path": gate["path"]}), "1": f"image: app:{CONTENT}\n"},
+        files=[{"dest": f"{ROOT}/releases/{RELEASE}/{name}", "mode": "0644"} for name in texts],
+        contents={str(number): text for number, text in enumerate(texts.values())},
         config="",
         release=run.release if run.operation == "rollback" else "",
         migrate=["migrate"] if run.migrates else [],
@@ -89,7 +91,7 @@ async def fleet(play: Play, controller: Controller, run: Run, name: str) -> Ende
     content = SimContent(run.release)
     report = await coordinator.run(
         Policy(run.operation, identity, list(run.batches), run.on_failure),
-        [target(host, run, play.scenario.moving) for host in hosts],
+        [target(host, run, play.scenario.moving, play.scenario.alone) for host in hosts],
         hosts,
         dict.fromkeys(hosts, content) if run.operation == "deploy" else {},
         lambda content, config: content,

@@ -9,6 +9,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from tests.simulation.edge import CHECK_EVERY, SLOTS
+from tests.simulation.story import ALONE
 from tests.simulation.world import LEASE, ROOT, Host
 
 if TYPE_CHECKING:
@@ -36,9 +37,12 @@ class Broken(Exception):
 
 def no_step_takes_the_service_away(play: Play, host: Host, before: list[str]) -> None:
     """What Slipway does on a host never ends its service: a slot that answers is only drained or stopped beside another
-    one that gets the requests, and that was well a moment ago."""
+    one that gets the requests, and that was well a moment ago. The one exception is a release that makes way for
+    another one beside which it may not run."""
     process = play.who_acts()
     if process is None or process.host is not host or not before or host.service:
+        return
+    if it_makes_way(play, host, before[0]):
         return
     for slot in SLOTS:
         found = host.docker.slots[slot]
@@ -47,6 +51,24 @@ def no_step_takes_the_service_away(play: Play, host: Host, before: list[str]) ->
     raise Broken(
         no_step_takes_the_service_away, f"{host.name} served {before[0]}, and nothing after {play.last_effect}"
     )
+
+
+def it_makes_way(play: Play, host: Host, release: str) -> bool:
+    """A transaction is under way between releases that may not run beside each other, and of the two this one alone
+    runs."""
+    running = [found.release for found in host.docker.slots.values() if found and found.running]
+    return play.scenario.alone and host.peek(f"{ROOT}/intent.json") is not None and running in ([], [release])
+
+
+def no_release_runs_beside_one_that_must_be_alone(play: Play, host: Host) -> None:
+    """Where one of two releases may not run beside another one, they never do, not even while one of them starts."""
+    running = [found.release for found in host.docker.slots.values() if found and found.running]
+    said = [host.peek(f"{ROOT}/releases/{release}/keeps.json") for release in running]
+    if len(running) > 1 and ALONE in said:
+        raise Broken(
+            no_release_runs_beside_one_that_must_be_alone,
+            f"{host.name} runs {' and '.join(running)} after {play.last_effect}",
+        )
 
 
 def a_healthy_slot_is_put_to_use(play: Play, host: Host, since: float, process: Process) -> None:

@@ -160,6 +160,11 @@ def a_reload_forgets_what_is_asked(code: Installed) -> None:
     code.set(maps, "render", lambda entries, header: header)
 
 
+def nothing_makes_way(code: Installed) -> None:
+    """Releases run beside each other whatever they say."""
+    code.set(Store, "overlaps", lambda self, release: True)
+
+
 PLANTED: tuple[Plant, ...] = (
     stop_before_the_switch_is_confirmed,
     finish_without_asking,
@@ -175,4 +180,5 @@ PLANTED: tuple[Plant, ...] = (
     every_release_is_looked_at_as_the_run_says,
     the_edge_asks_every_slot_the_same,
     a_reload_forgets_what_is_asked,
+    nothing_makes_way,
 )

@@ -17,7 +17,7 @@ from tests.simulation.invariants import Broken
 from tests.simulation.kernel import Process
 from tests.simulation.shims import Focus
 from tests.simulation.slots import Container
-from tests.simulation.story import Ended, Run, Scenario, path_of
+from tests.simulation.story import ALONE, Ended, Run, Scenario, path_of
 from tests.simulation.world import PLACE, ROOT, Controller, Host, World
 
 FIRST, LAST = "r0", "r9"
@@ -253,6 +253,7 @@ class Play:
         if host.service != before:
             self.world.tell(host.name, f"serves {' and '.join(host.service) or 'nothing'}")
         self._check(lambda: invariants.no_step_takes_the_service_away(self, host, before))
+        self._check(lambda: invariants.no_release_runs_beside_one_that_must_be_alone(self, host))
         self._check(lambda: invariants.requests_go_to_slots_that_the_edge_has_seen_well(self, host))
         self._watch_idle(host)
 
@@ -355,6 +356,8 @@ class Play:
             if not self.scenario.fresh:
                 stage(host, FIRST, path_of(FIRST, self.scenario.moving) if self.scenario.moving else "")
                 serve_first(host)
+                if self.scenario.alone and self.scenario.seed % 2:
+                    host.disk.put(f"{ROOT}/releases/{FIRST}/keeps.json", ALONE)
                 if self.scenario.older:
                     host.disk.put(f"{ROOT}/state.json", OLDER)
         self.world.story.clear()

@@ -91,6 +91,9 @@ class Docker:
         self._boot(slot, Container(next(self._numbers), release))
         self.pause(self.kernel.delay(0.1, 0.8))
 
+    def prepare(self, release: str) -> None:
+        """A release here needs nothing beside its files."""
+
     def stop(self, slot: str, grace: float) -> None:
         self._call(f"stop {slot}", changes=True)
         found = self.slots[slot]

@@ -37,6 +37,11 @@ class Scenario:
     # Each release tells under a path of its own how it is, and what the inventory says is right for none but the one
     # that is deployed.
     moving: bool = False
+    # No release may run beside another one: each says so, but for what serves at the begin, which may be from before.
+    alone: bool = False
+
+
+ALONE = '{"overlap": false}'
 
 
 def path_of(release: str, moving: bool) -> str:
@@ -91,7 +96,8 @@ def scenario(seed: int) -> Scenario:
     count = dice.choices((0, 1, 2, 3, 4), (9, 28, 34, 19, 10))[0]
     faults = drawn_all(dice, count, names, len(runs), at + 30.0 * hosts)
     fresh, older = dice.random() < 0.12, dice.random() < 0.1
-    return Scenario(seed, hosts, fresh, older, tuple(runs), tuple(faults), moving=dice.random() < 0.3)
+    moving, alone = dice.random() < 0.3, dice.random() < 0.2
+    return Scenario(seed, hosts, fresh, older, tuple(runs), tuple(faults), moving=moving, alone=alone)
 
 
 def shorter(story: Scenario) -> Iterator[Scenario]:
@@ -106,7 +112,8 @@ def shorter(story: Scenario) -> Iterator[Scenario]:
         last = len(story.runs) - 1
         faults = tuple(fault for fault in story.faults if fault.host or fault.run != last)
         yield replace(story, runs=story.runs[:-1], faults=faults)
-    plainer = (replace(story, calm=True), replace(story, older=False), replace(story, moving=False))
+    plainer = (replace(story, calm=True), replace(story, older=False), replace(story, moving=False),
+               replace(story, alone=False))  # fmt: skip
     yield from (other for other in plainer if other != story)
     for number, run in enumerate(story.runs):
         for change in simpler(run):

@@ -33,7 +33,7 @@ def test_first_second_and_same_release(tmp_path: Path) -> None:
     host.served.clear()
     assert deploy(tmp_path, host, "two") | {"phases": []} == {
         "changed": True, "release": "two", "was": "one", "slot": "green", "phases": [], "recovered": None,
-        "canary": None, "draining": None, "warnings": [],
+        "canary": None, "gap": None, "draining": None, "warnings": [],
     }  # fmt: skip
     assert_whole(tmp_path, host, "two")
     assert host.served == {"one", "two"}

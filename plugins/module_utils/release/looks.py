@@ -95,27 +95,38 @@ class Looks(Records):
         except UNSEEN:
             return ""
 
-    def _failure(self, intent: Intent, error: Exception) -> SlipwayError:
-        """The failure with its cause named, from what can still be seen of the slot."""
-        if isinstance(error, (Fenced, Recalled)):
-            return error
-        slot = intent.slot
+    def _keep_evidence(self, slot: str) -> None:
+        """Look closely at what is in a slot before it is stopped, which takes its log away."""
+        release = self.runtime.status()[slot].release
+        if release:
+            self._evidence[slot] = self._look_closely(slot, release)
+
+    def _look_closely(self, slot: str, release: str) -> tuple[SlotStatus, Probe, dict[str, Any]]:
+        """What can be seen of a slot: its status, what it answers, and what there is to show of both."""
         status = SlotStatus()
         evidence: dict[str, Any] = {}
-        cause = words_of(error)
-        if isinstance(error, TransactionError):
-            evidence.update(error.evidence)
         try:
             status = self.runtime.status()[slot]
             evidence["log"] = self.runtime.logs(slot, self.request.log_lines)
             evidence["listening"] = self.runtime.listening(slot)
         except UNSEEN as trouble:
             evidence["unseen"] = words_of(trouble)
-        gate = self.gate_of(intent.release)
+        gate = self.gate_of(release)
         health = self.probe(slot, gate.path, gate)
         evidence["health"] = health.error or f"{health.status} {health.body[:2000]}"
         evidence["exit_code"] = status.exit_code
         evidence["out_of_memory"] = status.out_of_memory
+        return status, health, evidence
+
+    def _failure(self, intent: Intent, error: Exception) -> SlipwayError:
+        """The failure with its cause named, from what can still be seen of the slot."""
+        if isinstance(error, (Fenced, Recalled)):
+            return error
+        slot = intent.slot
+        cause = words_of(error)
+        kept = slot in self._evidence
+        status, health, seen = self._evidence.pop(slot) if kept else self._look_closely(slot, intent.release)
+        evidence = {**(error.evidence if isinstance(error, TransactionError) else {}), **seen}
         canary = evidence.pop("canary", None)
         failure = TransactionError(explain(cause, status, health, evidence), evidence)
         failure.details.update({"canary": canary} if canary else {})

@@ -7,7 +7,7 @@ from typing import Any, Optional
 
 from ..host.errors import Damaged, Fenced, SlipwayError
 from .clock import Clock
-from .model import Draining, Gate, Intent, Probe, Recalled, Request, State, TransactionError
+from .model import Draining, Gate, Intent, Probe, Recalled, Request, SlotStatus, State, TransactionError
 from .ports import EdgeLike, Hold, Judge, Unheld
 from .runtime import Runtime
 from .store import Store
@@ -46,6 +46,11 @@ class Records:
         self.hold: Hold = hold or Unheld()
         self.phases: list[dict[str, Any]] = []
         self.warnings: list[str] = []
+        # Since when nobody answers (on the monotonic clock), and for how many seconds nobody did before.
+        self._silent_since: Optional[float] = None
+        self._silent = 0.0
+        # What was seen of a slot before it was stopped: status, answer, and what there is to show.
+        self._evidence: dict[str, tuple[SlotStatus, Probe, dict[str, Any]]] = {}
         self._began = self._told = self.clock.monotonic()
         self._renewed = self._began
 
@@ -84,6 +89,12 @@ class Records:
         last = self.store.releases_recorded()[-1:]
         return bool(last) and same(last[0], intent) and last[0]["result"] == "good"
 
+    def gap(self) -> Optional[float]:
+        """Seconds in which nobody answered so far, since one release made way for another; None where none did."""
+        if self._silent_since is not None:
+            return round(self._silent + self.clock.monotonic() - self._silent_since, 2)
+        return round(self._silent, 2) if self._silent else None
+
     def _previous(self, intent: Intent) -> Optional[str]:
         """What served before; a restart has not changed that."""
         state = self.state()
@@ -116,6 +127,7 @@ class Records:
                 "end": self.clock.now(),
                 "result": result,
                 "phases": self.phases,
+                **({"gap": gap} if (gap := self.gap()) else {}),
                 **more,
             }
         )

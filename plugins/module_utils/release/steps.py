@@ -9,20 +9,19 @@ from typing import Optional
 
 from ..edge.haproxy import EdgeError
 from .canary import WORSE, Verdict
+from .gaps import SHORTLY, Gaps
 from .model import Draining, Intent, SlotStatus, State, TransactionError, other
 from .records import UNSEEN
-from .switch import FIRST_LOOK, POLL, Switch
+from .switch import FIRST_LOOK, POLL
 
 # How much longer each pause between the first looks at a slot that starts is than the one before, and seconds between
 # two passes.
 SLOWER, BETWEEN_PASSES = 1.4, 0.3
 # Seconds that a slot may answer nothing before it is looked where it listens instead, and between two such looks.
 LISTENS_WITHIN = 1.0
-# Seconds that the old slot's requests are waited for before they are left to end in their own time.
-SHORTLY = 1.0
 
 
-class Steps(Switch):
+class Steps(Gaps):
     """From a slot that is cleared to an old one that is left; and a slot that is started again."""
 
     def _clear(self, slot: str) -> None:
@@ -130,20 +129,37 @@ class Steps(Switch):
             raise TransactionError(f"slot {slot} runs release {status.release} and not {release}; somebody started it")
 
     def _revive(self, slot: str, release: str) -> bool:
-        """Start the earlier release in its slot again; tells whether it is well."""
+        """Start the earlier release in its slot again; tells whether it is well.
+
+        Where it may not run beside what is in the other slot, that is stopped before. Where this was in vain what was
+        well there is started again; else this one is left to come up in its own time.
+        """
 
         def revive() -> bool:
+            rival, well = None, False
             try:
                 if not self.store.has(release):
                     return False
+                if (rival := self._rival(slot, release)) is not None:
+                    well = bool(rival) and not self.ready(other(slot), rival).error
+                    self._keep_evidence(other(slot))
+                    self._make_way(slot)
                 self._start_again(slot, release)
                 self._wait_healthy(slot, release, alone=True)
             except UNSEEN as error:
                 self.warnings.append(f"release {release} could not be started again: {error}")
+                if rival and well:
+                    self._give_back(other(slot), rival, self._start_and_wait)
+                elif rival is not None:
+                    self._try(lambda: self._tell_edge(slot, "ready"))
                 return False
             return True
 
         return bool(self._phase("revive", revive))
+
+    def _start_and_wait(self, slot: str, release: str) -> None:
+        self._start_again(slot, release)
+        self._wait_healthy(slot, release, alone=True)
 
     def _start_again(self, slot: str, release: str) -> None:
         """Start a slot that has ended; what is still there of it needs no room on a disk that may be full.
@@ -168,6 +184,7 @@ class Steps(Switch):
             if not intent.switched:
                 self.store.write_intent(replace(intent, switched=True))
             self._confirm(new, old)
+            self._answered()
 
         self._phase("switch", switch)
 

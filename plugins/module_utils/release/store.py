@@ -20,9 +20,10 @@ from pathlib import Path
 from typing import Any, BinaryIO, Optional
 
 from ..host.durable import read_json, sync_directory, write_durably
-from ..host.errors import BUSY, SlipwayError
+from ..host.errors import BUSY, Damaged, SlipwayError
 from ..host.shown import staged
 from .doors import said_by
+from .keeps import keeps_of
 from .model import OF_THE_RELEASE, Draining, Gate, Intent, State, read_record
 from .runtime import STAGED_BY
 
@@ -220,6 +221,13 @@ class Store:
         """How a release is looked at, as its files say; empty where they do not, or cannot be read."""
         found = said_by(self.releases, release)
         return {name: found[name] for name in OF_THE_RELEASE if type(found.get(name)) is type(getattr(Gate, name))}
+
+    def overlaps(self, release: str) -> bool:
+        """Whether a release may run beside another one; one whose files cannot be read is not let."""
+        try:
+            return keeps_of(self.releases, release).overlap
+        except (Damaged, OSError):
+            return False
 
     def seal(self, release: str) -> None:
         """Write down what the release's files are, once, so that a later change by hand is seen."""

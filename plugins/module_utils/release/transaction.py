@@ -48,6 +48,9 @@ class Transaction(WaysBack):
         try:
             self.store.write_intent(intent)
             self._clear(slot)
+            if self._rival(slot, intent.release) is not None:
+                self._may_go_on("before the earlier release was stopped")
+                self._make_way(slot)
             self._start(slot, intent.release)
             self._wait_healthy(slot, intent.release)
             self._wait_seen_by_edge(slot, intent.release)
@@ -127,6 +130,7 @@ class Transaction(WaysBack):
             "phases": self.phases,
             "recovered": recovered,
             "canary": canary.as_dict() if canary else None,
+            "gap": self.gap(),
             "draining": {"slot": draining.slot, "release": draining.release} if draining else None,
             "warnings": self.warnings,
         }

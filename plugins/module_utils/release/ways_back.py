@@ -58,7 +58,8 @@ class WaysBack(Steps):
                 trouble = f"the earlier release {intent.was} could not be started again"
                 return self._leave_both(intent, self._failure(intent, error), trouble)
         if intent.was and runs:
-            self._try(lambda: self._keep(old, new))
+            self._try(lambda: self._keep(old, new) if self.gap() is None else self._confirm(old, new, storing=False))
+            self._answered()
         failure = self._failure(intent, error)
         self._take_away(intent, failure)
         return failure
@@ -76,6 +77,7 @@ class WaysBack(Steps):
     def _leave_both(self, intent: Intent, failure: SlipwayError, trouble: str) -> SlipwayError:
         """Whichever slot answers shall be asked, and the next run decides. Returns the failure with this `trouble`."""
         self._try(lambda: self._tell_edge(intent.slot, "ready"))
+        self._answered()
         failure = _more(failure, f"; {trouble}, so both slots are left as they are")
         self._try(lambda: self._record(intent, "failed", cause=str(failure)[:2000]))
         return failure
@@ -96,6 +98,7 @@ class WaysBack(Steps):
             except EdgeError as error:
                 trouble = str(error)
             else:
+                self._answered()
                 return ""
             if self._runs(old) is not False:
                 break

@@ -1,0 +1,142 @@
+"""Releases that may not run beside each other, against a host in memory."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.slipway.fleet.plugins.module_utils.host.errors import SlipwayError
+from ansible_collections.slipway.fleet.plugins.module_utils.release.model import SLOTS, Probe, TransactionError
+from ansible_collections.slipway.fleet.plugins.module_utils.release.store import Store
+
+from tests.unit.memory import Crash, Host, assert_whole, no_sync, stage, transaction  # noqa: F401 - a fixture of every test here
+
+
+class Alone(Host):
+    """A host on which releases that may not run beside each other never do."""
+
+    def start(self, slot: str, release: str) -> None:
+        beside = {self.running[name] for name in SLOTS if name != slot} - {None}
+        assert not beside, f"{release} is started beside {beside}"
+        super().start(slot, release)
+
+
+def deploy(root: Path, host: Host, release: str, alone: bool = True, **request: Any) -> dict[str, Any]:
+    stage(root, release)
+    keeps = root / "releases" / release / "keeps.json"
+    keeps.write_text(json.dumps({"volumes": {}, "overlap": not alone}))
+    made: dict[str, Any] = transaction(root, host, release, **request).run()
+    return made
+
+
+def last_record(root: Path) -> dict[str, Any]:
+    return Store(root).releases_recorded()[-1]
+
+
+def test_the_first_release_has_no_gap(tmp_path: Path) -> None:
+    assert deploy(tmp_path, Alone(), "one")["gap"] is None
+    assert "gap" not in last_record(tmp_path)
+
+
+@pytest.mark.parametrize(("before", "after"), [(True, True), (False, True), (True, False)])
+def test_one_is_stopped_before_the_other_starts_where_either_says_so(tmp_path: Path, before: bool, after: bool) -> None:
+    host = Alone()
+    deploy(tmp_path, host, "one", alone=before)
+    made = deploy(tmp_path, host, "two", alone=after)
+    assert made["gap"] > 0
+    assert [phase["phase"] for phase in made["phases"]][:2] == ["make way", "start"]
+    assert last_record(tmp_path)["gap"] == made["gap"]
+    assert_whole(tmp_path, host, "two")
+
+
+def test_others_run_beside_each_other_as_ever(tmp_path: Path) -> None:
+    host = Host()
+    deploy(tmp_path, host, "one", alone=False)
+    host.served.clear()
+    assert deploy(tmp_path, host, "two", alone=False)["gap"] is None
+    assert None not in host.served
+
+
+def test_a_refused_one_gives_the_place_back_and_its_log_is_told(tmp_path: Path) -> None:
+    host = Alone()
+    deploy(tmp_path, host, "one")
+    host.sick["two"] = Probe(error="nothing listens")
+    host.log["two"] = "Traceback\nImportError: no module 'nope'\n"
+    with pytest.raises(TransactionError, match="no module 'nope'"):
+        deploy(tmp_path, host, "two")
+    assert_whole(tmp_path, host, "one")
+    record = last_record(tmp_path)
+    assert (record["release"], record["result"]) == ("two", "failed")
+    assert record["gap"] > 0
+
+
+def test_one_that_gets_sick_in_its_soak_gives_the_place_back(tmp_path: Path) -> None:
+    host = Alone()
+    deploy(tmp_path, host, "one")
+    host.sick_after["two"] = host.seconds + 8
+    with pytest.raises(TransactionError, match="got sick soon after the switch"):
+        deploy(tmp_path, host, "two", soak=60.0)
+    assert_whole(tmp_path, host, "one")
+
+
+def test_where_the_earlier_one_cannot_be_started_again_the_new_one_serves_if_it_is_well(tmp_path: Path) -> None:
+    host = Alone()
+    deploy(tmp_path, host, "one")
+    host.edge_blind = "two"
+    host.waits.append(
+        lambda: host.sick.update({"one": Probe(error="nothing listens")}) if host.running["green"] else None
+    )
+    with pytest.raises(SlipwayError, match="could not be started again, so both slots are left"):
+        deploy(tmp_path, host, "two")
+    assert (host.running, host.enabled["green"]) == ({"blue": None, "green": "two"}, True)
+
+
+def test_where_neither_comes_up_the_earlier_one_is_left_to_and_gets_the_requests_then(tmp_path: Path) -> None:
+    host = Alone()
+    deploy(tmp_path, host, "one")
+    host.sick["two"] = Probe(error="nothing listens")
+
+    def slow() -> None:
+        if host.running["green"]:
+            host.sick["one"] = Probe(error="nothing listens")
+
+    host.waits.append(slow)
+    with pytest.raises(TransactionError):
+        deploy(tmp_path, host, "two")
+    assert (host.running, host.enabled["blue"]) == ({"blue": "one", "green": None}, True)
+    del host.sick["one"]
+    assert host.serving() == "one"
+
+
+def effects_of_a_release(tmp_path: Path) -> int:
+    host = Alone()
+    deploy(tmp_path, host, "one")
+    first = host.effects
+    deploy(tmp_path, host, "two")
+    return host.effects - first
+
+
+@pytest.mark.parametrize("then", ["one", "two", "three"])
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+def test_a_crash_anywhere_converges_and_nothing_ever_runs_beside(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, after: bool, then: str
+) -> None:
+    for point in range(1, effects_of_a_release(tmp_path) + 1):
+        root, host = tmp_path_factory.mktemp("crash"), Alone()
+        deploy(root, host, "one")
+        host.crash_at, host.crash_after = host.effects + point, after
+        with pytest.raises(Crash):
+            deploy(root, host, "two")
+        host.crash_at = 0
+        deploy(root, host, then)
+        assert_whole(root, host, then)
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"volumes": 5}'])
+def test_one_whose_files_cannot_be_read_is_let_run_beside_none(tmp_path: Path, text: str) -> None:
+    host = Alone()
+    deploy(tmp_path, host, "one")
+    (tmp_path / "releases/one/keeps.json").write_text(text)
+    assert deploy(tmp_path, host, "two", alone=False)["gap"] > 0
