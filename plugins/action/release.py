@@ -17,7 +17,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
 
     def run(self, tmp: Any = None, task_vars: Any = None) -> dict[str, Any]:
         super().run(tmp, task_vars)
-        telling = self._task.args.get("operation", "observe") != "remove"
+        telling = self._task.args.get("operation", "observe") not in ("remove", "remove_volume")
         try:
             result = on_host(self, "slipway.fleet.release", self._task.args, task_vars)
         except Unreachable as error:

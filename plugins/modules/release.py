@@ -14,10 +14,12 @@ options:
   operation:
     description:
       - V(observe) tells what serves and every difference from what should be, V(history) the records of the ledger,
-        V(logs) the last lines of what serves. V(remove) takes the app off the host.
+        V(logs) the last lines of what serves. V(remove) takes the app off the host, but for its volumes.
+        V(remove_volume) deletes one of these.
     type: str
-    choices: [observe, history, logs, remove]
+    choices: [observe, history, logs, remove, remove_volume]
     default: observe
+  volume: {description: Name of the volume that V(remove_volume) deletes., type: str}
   stop_grace:
     description: Seconds between SIGTERM and SIGKILL when a slot is stopped.
     type: float
@@ -54,6 +56,11 @@ certificate_days: {description: Days until the certificate of the edge ends., re
 freeze: {description: The freeze of the app., returned: observe, type: dict}
 holder: {description: The run that holds the app., returned: observe, type: dict}
 records: {description: Records of the ledger with the oldest first., returned: history, type: list, elements: dict}
+volumes:
+  description: Volumes of the app; with V(remove) the paths of those that are left.
+  returned: observe and remove
+  type: list
+  elements: raw
 log: {description: Last lines of the slot that serves., returned: logs, type: str}
 """
 
@@ -67,7 +74,12 @@ from ..module_utils.release.wiring import PLACE_ARGUMENT, arguments_of
 
 ARGUMENTS: dict[str, Any] = {
     "place": PLACE_ARGUMENT,
-    "operation": {"type": "str", "choices": ["observe", "history", "logs", "remove"], "default": "observe"},
+    "operation": {
+        "type": "str",
+        "choices": ["observe", "history", "logs", "remove", "remove_volume"],
+        "default": "observe",
+    },
+    "volume": {"type": "str"},
     "stop_grace": {"type": "float", "default": 45.0},
     "log_lines": {"type": "int", "default": 200},
     "certificate": {"type": "path"},
@@ -90,7 +102,9 @@ def silent(event: dict[str, Any]) -> None:
 
 
 def main() -> None:
-    module = AnsibleModule(ARGUMENTS, supports_check_mode=True)
+    module = AnsibleModule(
+        ARGUMENTS, required_if=[("operation", "remove_volume", ["volume"])], supports_check_mode=True
+    )
     try:
         module.exit_json(**perform(module))
     except (SlipwayError, OSError) as error:

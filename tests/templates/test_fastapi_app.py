@@ -234,10 +234,48 @@ def test_how_a_release_is_looked_at_is_kept_with_it() -> None:
     }  # fmt: skip
 
 
+VOLUMES = {"uploads": "/data/uploads", "media": "/srv/media"}
+
+
+def test_a_container_has_its_volumes_and_the_host_says_who_it_is() -> None:
+    text = role("compose", fastapi_app_volumes=VOLUMES, fastapi_app_user="shop").render("compose.yaml.j2")
+    found = yaml.safe_load(text)
+    assert [volume["target"] for volume in found["services"]["web"]["volumes"]][-2:] == ["/srv/media", "/data/uploads"]
+    assert found["services"]["web"]["volumes"][-1] == {
+        "type": "bind", "source": "/var/lib/slipway/links/volumes/uploads", "target": "/data/uploads",
+        "bind": {"create_host_path": False},
+    }  # fmt: skip
+    assert found["services"]["web"]["user"] == "${SLIPWAY_USER:-10001:10001}"
+    assert 'x-slipway-user: {"user": "shop", "otherwise": 10001}\n' in text
+
+
+def test_a_unit_has_its_volumes_and_waits_for_the_disks_that_they_are_on() -> None:
+    found = unit(fastapi_app_volumes=VOLUMES)
+    assert found["BindPaths"][1:] == [
+        "/var/lib/slipway/links/volumes/media:/srv/media",
+        "/var/lib/slipway/links/volumes/uploads:/data/uploads",
+    ]
+    assert found["RequiresMountsFor"] == ["/var/lib/slipway/links/volumes/media /var/lib/slipway/links/volumes/uploads"]
+    assert "RequiresMountsFor" not in unit()
+
+
+@pytest.mark.parametrize("runtime", ["compose", "systemd"])
+def test_what_a_release_keeps_is_kept_with_it_and_names_it(runtime: str) -> None:
+    usual = role(runtime)
+    alone = role(runtime, fastapi_app_volumes=VOLUMES, fastapi_app_slots_overlap=False)
+    files = {Path(item["dest"]).name: item.get("content") for item in alone.value("__fastapi_app_files")}
+    assert json.loads(files["keeps.json"]) == {"volumes": VOLUMES, "overlap": False}
+    other = role(runtime, fastapi_app_volumes=VOLUMES)
+    names = [one.value("__fastapi_app_release") for one in (usual, alone, other)]
+    assert len(set(names)) == 3
+    needs = alone.value("__fastapi_app_needs")
+    assert (needs["overlap"], needs["user"]) == (False, "")
+
+
 def test_no_release_is_without_it() -> None:
     """A crash between two files leaves one that is none yet."""
-    files = [item["dest"] for item in role("compose").value("__fastapi_app_files")]
-    assert gate_file()[0] < next(place for place, dest in enumerate(files) if dest.endswith("compose.yaml"))
+    files = [Path(item["dest"]).name for item in role("compose").value("__fastapi_app_files")]
+    assert max(files.index("gate.json"), files.index("keeps.json")) < files.index("compose.yaml")
 
 
 def test_how_it_is_looked_at_names_the_release() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from pathlib import Path
@@ -14,6 +15,7 @@ from ansible_collections.slipway.fleet.plugins.module_utils.release import lease
 from ansible_collections.slipway.fleet.plugins.module_utils.release import operations
 from ansible_collections.slipway.fleet.plugins.module_utils.release.lease import Lease
 from ansible_collections.slipway.fleet.plugins.module_utils.release.store import Store
+from ansible_collections.slipway.fleet.plugins.module_utils.release.volumes import Volumes
 from ansible_collections.slipway.fleet.plugins.module_utils.release.wiring import Leased
 
 from tests.unit.memory import Host, deploy, no_sync, stage, transaction  # noqa: F401 - a fixture of every test here
@@ -215,3 +217,40 @@ def test_the_lock_needs_no_more_than_that_either(world: World, verb: str) -> Non
     place = {"app": "links", "root": str(world.root)}
     run = {"id": "ann", "who": "ann", "from": "ci", "what": "a deploy"}
     assert operations.VERBS[verb]({"place": place, "run": run, "run_id": "ann", "reason": "x"}, lambda event: None)
+
+
+class Kept:
+    """A runtime with volumes on a real file system."""
+
+    def __init__(self, host: Host, volumes: Volumes) -> None:
+        self.status, self.volumes = host.status, volumes
+
+
+@pytest.fixture
+def kept(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Volumes:
+    """Two volumes, one of which what runs has."""
+    volumes = Volumes("links", tmp_path / "var")
+    volumes.have({"uploads": "/up", "old": "/old"}, (os.getuid(), os.getgid()), lambda path, to: None)
+    (world.root / "releases/one/keeps.json").write_text('{"volumes": {"uploads": "/up"}}')
+    monkeypatch.setattr(operations, "runtime_of", lambda arguments: Kept(world.host, volumes))
+    return volumes
+
+
+def test_a_volume_is_deleted_by_its_name_and_never_one_that_is_in_use(world: World, kept: Volumes) -> None:
+    with pytest.raises(SlipwayError, match="volume uploads is used by release one, which runs here; take it out of"):
+        world.ask("remove_volume", volume="uploads")
+    with pytest.raises(SlipwayError, match="no volume 'odl' of this app on this host; there are: old, uploads"):
+        world.ask("remove_volume", volume="odl")
+    assert world.ask("remove_volume", volume="old", check_mode=True) == {"changed": True}
+    assert kept.names() == ["old", "uploads"]
+    assert world.ask("remove_volume", volume="old") == {"changed": True}
+    assert kept.names() == ["uploads"]
+
+
+def test_the_removal_of_an_app_leaves_its_volumes_and_says_where(world: World, kept: Volumes) -> None:
+    left = [str(kept.directory / name) for name in ("old", "uploads")]
+    assert world.ask("remove") == {"changed": True, "volumes": left}
+    assert not world.root.exists()
+    assert kept.names() == ["old", "uploads"]
+    world.host.running["blue"] = None
+    assert world.ask("remove_volume", volume="uploads") == {"changed": True}

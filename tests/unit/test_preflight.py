@@ -10,7 +10,13 @@ from typing import Any
 
 import pytest
 from ansible_collections.slipway.fleet.plugins.module_utils.host.errors import SlipwayError
-from ansible_collections.slipway.fleet.plugins.module_utils.release.preflight import HOST, disk_problems, places, seen
+from ansible_collections.slipway.fleet.plugins.module_utils.release.preflight import (
+    HOST,
+    disk_problems,
+    notes_on,
+    places,
+    seen,
+)
 
 from tests.unit.memory import Host, deploy, no_sync, stage, transaction  # noqa: F401 - a fixture of every test here
 
@@ -62,6 +68,28 @@ def test_where_there_is_nothing_to_return_to(tmp_path: Path) -> None:
     deploy(tmp_path, host, "one")
     with pytest.raises(SlipwayError, match="no good release before one"):
         look(tmp_path, host, "rollback")
+
+
+def notes(root: Path, host: Host, release: str, purpose: str = "deploy", **said: Any) -> list[str]:
+    found = look(root, host, purpose, release)
+    return notes_on(purpose, {**HOST, **said}, transaction(root, host, release), found)
+
+
+def test_that_nobody_will_answer_is_said_before(tmp_path: Path, host: Host) -> None:
+    assert notes(tmp_path, host, "three") == []
+    (note,) = notes(tmp_path, host, "three", overlap=False)
+    assert note.startswith("release two is stopped before the next one starts, as fastapi_app_slots_overlap says")
+    assert notes(tmp_path, host, "two", overlap=False) == [], "it serves already"
+    (tmp_path / "releases/one/keeps.json").write_text('{"overlap": false}')
+    assert len(notes(tmp_path, host, "one", "rollback")) == 1
+
+
+def test_that_it_will_run_as_root_is_said_before(tmp_path: Path, host: Host) -> None:
+    assert notes(tmp_path, host, "three", user="1000") == []
+    for user in ("root", "0", "root:root"):
+        assert notes(tmp_path, host, "three", user=user) == [
+            "the app runs as root in its container, as fastapi_app_user says"
+        ]
 
 
 GIB = 1 << 30

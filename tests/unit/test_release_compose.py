@@ -37,6 +37,8 @@ case "$1 $2" in
     cat "$STATE/inspect.fails" >&2 2>/dev/null; exit 1;;
   "create --network") echo looked-at; exit 0;;
   "cp --follow-link")
+    path="${3#looked-at:}"
+    case "$4" in -) ;; *) test -e "$STATE/image-files$path" && cp -R "$STATE/image-files$path" "$4" && exit 0;; esac
     grep -qxF "${3#looked-at:}" "$STATE/files" && exit 0
     echo "Error response from daemon: Could not find the file ${3#*:} in container looked-at" >&2; exit 1;;
 esac
@@ -77,7 +79,7 @@ DENIED = 'exec: "/home/shop/entry.sh": stat /home/shop/entry.sh: permission deni
 @pytest.mark.parametrize(
     ("said", "user", "advice"),
     [
-        (DENIED, "shop:shop", "; the image makes a user of its own, shop: set fastapi_app_uid to its number"),
+        (DENIED, "shop:shop", "; the image makes a user of its own, shop: leave fastapi_app_user empty"),
         (DENIED, "", ""),
         ("port is already allocated", "shop", ""),
         ("permission denied for table links", "shop", ""),
@@ -264,3 +266,60 @@ def test_a_slot_is_told_its_port_and_a_one_off_command_has_none(tmp_path: Path, 
     compose.start("green", "one")
     compose.run("one", ["true"], 30, "the-check")
     assert (state / "ports").read_text().split() == ["20011", "0"]
+
+
+def for_user(directory: Path, release: str, user: str) -> None:
+    """The release's file as it is rendered for what an inventory says of its user."""
+    path = directory / release / "compose.yaml"
+    path.write_text(f"x-slipway-user: {json.dumps({'user': user, 'otherwise': 10001})}\n{path.read_text()}")
+
+
+def test_a_release_runs_as_who_its_image_knows_and_is_looked_at_once(tmp_path: Path, state: Path) -> None:
+    directory = releases(tmp_path, "links", one="links:1")
+    for_user(directory, "one", "shop")
+    (state / "image").write_text(json.dumps([{"Id": "sha256:1", "Config": {"User": "root"}}]))
+    (state / "image-files/etc").mkdir(parents=True)
+    (state / "image-files/etc/passwd").write_text("shop:x:1000:1001::/:/bin/sh\n")
+    compose = Compose("links", directory, SOCKETS)
+    assert [compose.owner("one"), compose.owner("one")] == [(1000, 1001)] * 2
+    assert len(asked(state, "create")) == 1
+    assert asked(state, "rm --force") == ["rm --force --volumes looked-at"]
+    (state / "image").write_text(json.dumps([{"Id": "sha256:2", "Config": {}}]))
+    (state / "image-files/etc/passwd").write_text("shop:x:7:8::/:/bin/sh\n")
+    assert compose.owner("one") == (7, 8)
+
+
+def test_an_older_release_runs_as_its_file_says(tmp_path: Path, state: Path) -> None:
+    directory = releases(tmp_path, "links", one="links:1", two="links:2")
+    path = directory / "one/compose.yaml"
+    path.write_text(path.read_text() + '    user: "10001:10002"\n')
+    compose = Compose("links", directory, SOCKETS)
+    assert (compose.owner("one"), compose.owner("two")) == ((10001, 10002), None)
+    assert asked(state, "image inspect") == []
+
+
+def test_compose_is_told_who_the_app_is(tmp_path: Path, state: Path) -> None:
+    directory = releases(tmp_path, "links", one="links:1")
+    for_user(directory, "one", "")
+    (state / "image").write_text(json.dumps([{"Id": "sha256:1", "Config": {"User": "5:6"}}]))
+    compose = Compose("links", directory, SOCKETS)
+    assert compose._environment("blue", "one")["SLIPWAY_USER"] == "5:6"
+
+
+@pytest.mark.parametrize("home", ["/data", "/data/uploads/more", "/data/uploads"])
+def test_what_the_image_has_comes_into_a_volume_unless_it_is_what_runs(home: str, tmp_path: Path, state: Path) -> None:
+    directory = releases(tmp_path, "links", one="links:1")
+    (state / "image").write_text(json.dumps([{"Id": "sha256:1", "Config": {"WorkingDir": home}}]))
+    (state / "image-files/data/uploads").mkdir(parents=True)
+    (state / "image-files/data/uploads/welcome").touch()
+    to = tmp_path / "volume"
+    to.mkdir()
+    compose = Compose("links", directory, SOCKETS)
+    if home == "/data":
+        compose.contents("one", "/data/uploads", to)
+        assert [path.name for path in to.iterdir()] == ["welcome"]
+        (state / "files").touch()
+        compose.contents("one", "/nowhere", to)
+        return
+    with pytest.raises(RuntimeFailed, match=f"a volume at /data/uploads would hide what the image has in {home}"):
+        compose.contents("one", "/data/uploads", to)

@@ -83,6 +83,9 @@ class Adapter:
     def start(self, slot: str, release: str) -> None:
         self.releases[slot] = release
 
+    def owner(self, release: str) -> None:
+        """No release of this one says who it is."""
+
     def status(self) -> dict[str, SlotStatus]:
         self.asked += 1
         if self.away:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,7 @@ from ansible_collections.slipway.fleet.plugins.module_utils.release.runtime impo
 from ansible_collections.slipway.fleet.plugins.module_utils.release.runtimes import Runtimes
 from ansible_collections.slipway.fleet.plugins.module_utils.release.slots import SlotDirectories
 from ansible_collections.slipway.fleet.plugins.module_utils.release.systemd import Systemd, once, parse_properties
+from ansible_collections.slipway.fleet.plugins.module_utils.release.volumes import Volumes
 from ansible_collections.slipway.fleet.plugins.module_utils.release.words import unit_word
 
 RELEASE = "0123456789ab"
@@ -315,6 +317,12 @@ class Adapter:
     def run(self, release: str, words: list[str], timeout: float, name: str) -> Ran:
         return Ran(tuple(words), 0, f"{release} {timeout} {name}", "")
 
+    def owner(self, release: str) -> tuple[int, int]:
+        return os.getuid(), os.getgid()
+
+    def contents(self, release: str, path: str, to: Path) -> None:
+        (to / "brought").write_text(f"{path} of {release}")
+
 
 @pytest.fixture
 def both(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Runtimes, Adapter, Adapter]:
@@ -327,6 +335,44 @@ def both(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Runtimes, Ada
     sockets.mkdir()
     directories = SlotDirectories(sockets, tmp_path)
     return Runtimes("links", tmp_path, {"compose": compose, "systemd": systemd}, directories), compose, systemd
+
+
+def test_before_a_start_a_release_has_its_volumes_and_its_secrets(
+    both: tuple[Runtimes, Adapter, Adapter], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runtimes, _, _ = both
+    runtimes.volumes = Volumes("links", tmp_path / "var")
+    (tmp_path / "s/keeps.json").write_text('{"volumes": {"uploads": "/data/uploads"}}')
+    (tmp_path / "s/secrets").mkdir()
+    (tmp_path / "s/secrets/KEY").touch()
+    monkeypatch.setattr(Adapter, "owner", lambda self, release: (os.getuid(), os.getgid() + 1))
+    given = []
+    monkeypatch.setattr("os.chown", lambda path, *owner, **how: given.append((Path(path).name, *owner)))
+    runtimes.start("blue", "s")
+    assert (tmp_path / "var/links/volumes/uploads/brought").read_text() == "/data/uploads of s"
+    assert given == [(name, os.getuid(), os.getgid() + 1) for name in ("KEY", "secrets")]
+    runtimes.run("c", ["true"], 5, "x")
+    assert runtimes.volumes.names() == ["uploads"]
+
+
+def test_a_package_s_directory_comes_into_a_volume(tmp_path: Path) -> None:
+    releases, to = tmp_path / "releases", tmp_path / "to"
+    (releases / "one").mkdir(parents=True)
+    to.mkdir()
+    (releases / "one/unit.service").write_text(
+        "BindReadOnlyPaths=/opt/slipway/links/packages/abc123/srv:/srv\nUser=5\nGroup=6\n"
+    )
+    brought = tmp_path / "packages/abc123/srv/media"
+    brought.mkdir(parents=True)
+    (brought / "welcome").touch()
+    (brought.parent / "file").touch()
+    systemd = Systemd("links", releases, tmp_path)
+    for path in ("/srv/media", "/srv/none", "/data/media"):
+        systemd.contents("one", path, to)
+    assert [path.name for path in to.iterdir()] == ["welcome"]
+    assert systemd.owner("one") == (5, 6)
+    with pytest.raises(RuntimeFailed, match="/srv/file is a file in the package"):
+        systemd.contents("one", "/srv/file", to)
 
 
 def test_each_release_is_started_by_its_own_runtime(both: tuple[Runtimes, Adapter, Adapter]) -> None:

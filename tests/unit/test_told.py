@@ -86,6 +86,25 @@ def test_the_status_shows_every_difference() -> None:
     assert told.message == "drift on web2, web3; no answer from web4"
 
 
+def test_the_status_tells_of_each_volume_and_who_uses_it_still() -> None:
+    place = {"path": "/var/x", "bytes": 3 << 20}
+    volumes = [
+        {"name": "uploads", **place, "at": "/data", "releases": ["aaa"]},
+        {"name": "old", **place, "at": "", "releases": ["bbb"]},
+        {"name": "older", "path": "/var/y", "bytes": None, "at": "", "releases": []},
+    ]
+    told = told_status.tell({"web1": observed("aaa", volumes=volumes)})
+    assert told.text.splitlines()[3:] == [
+        "volume uploads on web1, 3.0 MiB in /var/x: the app has it as /data",
+        "volume old on web1, 3.0 MiB in /var/x: what serves does not use it; to go back to bbb it is needed",
+        (
+            "volume older on web1, size unknown in /var/y: no release uses it any more, and nothing deletes it "
+            "(remove_volume.yml does, when told its name)"
+        ),
+    ]
+    assert (told.code, told.rows[0]["volumes"]) == (0, volumes)
+
+
 @pytest.mark.parametrize(
     ("results", "code"),
     [

@@ -8,25 +8,35 @@ import re
 import resource
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Optional
+from typing import Any, Optional
 
 from ..host import command
 from ..host.command import Ran
-from ..host.durable import write_durably
+from ..host.durable import read_json, write_durably
+from ..host.errors import Damaged
 from ..image.local import CONTENT_LABEL, image_named_in
 from .launch import SHELL, by_python, by_shell
 from .listening import parse_listening, tables_of
 from .model import SLOTS, SlotStatus
 from .runtime import RuntimeFailed
 from .slots import in_own_directory
+from .still import Still
+from .users import Owner, user_of_app
 from .words import compose_word
 
 RELEASE_LABEL = "slipway.release"
 # Lines of a release's Compose file: its secrets are variables, too; it has a command of its own.
 LAUNCHED, COMMANDED = "x-slipway-secrets: variables", "    command: "
 _OPEN_FILES = re.compile(r"\$\{SLIPWAY_OPEN_FILES:-(\d+)\}")
+# Who is to run there, which only the image may know: {"user": what the inventory says, "otherwise": a number}; and what
+# a release from before there was that says.
+_USER, _NUMBERS = (
+    re.compile(r"^x-slipway-user: (\{.*\})$", re.MULTILINE),
+    re.compile(r'^    user: "(\d+):(\d+)"', re.MULTILINE),
+)
 # The bit of CAP_SYS_RESOURCE, with which a limit can be raised (capabilities(7)).
 _RAISES = 1 << 24
 # What the kernel says of a file, not a database of a table.
@@ -61,14 +71,64 @@ class Compose:
 
     def _another_user(self, release: str, said: str) -> str:
         """What to do where a process may not enter what its image made for a user of its own."""
-        if not _DENIED.search(said):
+        wanted = self._wanted_user(release)
+        if not _DENIED.search(said) or (wanted and not wanted["user"]):
             return ""
         try:
-            config = json.loads(self._docker("image", "inspect", self.image_of(release) or ""))[0]["Config"]
+            user = str(self._image(release)["Config"].get("User") or "").partition(":")[0]
         except (RuntimeFailed, ValueError, LookupError):
             return ""
-        user = str(config.get("User") or "").partition(":")[0]
-        return f"; the image makes a user of its own, {user}: set fastapi_app_uid to its number" if user else ""
+        return f"; the image makes a user of its own, {user}: leave fastapi_app_user empty" if user else ""
+
+    def owner(self, release: str) -> Optional[Owner]:
+        """The user and the group of a release, as its image knows them; None where its files do not say."""
+        wanted = self._wanted_user(release)
+        if wanted is None:
+            found = _NUMBERS.search(self._text(release))
+            return (int(found[1]), int(found[2])) if found else None
+        image = self._image(release)
+        kept = self.releases / release / ".user.json"
+        with suppress(Damaged, OSError, KeyError, ValueError):
+            known = read_json(kept) or {}
+            if known["image"] == image["Id"]:
+                uid, gid = known["user"]
+                return uid, gid
+        texts: dict[str, str] = {}
+
+        def read(path: str) -> str:
+            if path not in texts:
+                with Still(image["Id"], self._docker) as still:
+                    texts[path] = still.text(path)
+            return texts[path]
+
+        owner = user_of_app(wanted["user"], str(image["Config"].get("User") or ""), int(wanted["otherwise"]), read)
+        with suppress(OSError):
+            write_durably(kept, json.dumps({"image": image["Id"], "user": owner}) + "\n")
+        return owner
+
+    def contents(self, release: str, path: str, to: Path) -> None:
+        """Put what the image of a release has in a directory into another one. Raises RuntimeFailed."""
+        image = self._image(release)
+        home = str(image["Config"].get("WorkingDir") or "/").rstrip("/")
+        if home == path or home.startswith(f"{path}/"):
+            raise RuntimeFailed(
+                f"a volume at {path} would hide what the image has in {home}, where it runs; give the volume a "
+                f"directory of its own, such as {home}/data, and let the app write there"
+            )
+        with Still(image["Id"], self._docker) as still:
+            still.copy(path, to)
+
+    def _image(self, release: str) -> dict[str, Any]:
+        """What Docker knows of the image of a release. Raises RuntimeFailed."""
+        found: dict[str, Any] = json.loads(self._docker("image", "inspect", self.image_of(release) or ""))[0]
+        return found
+
+    def _wanted_user(self, release: str) -> Optional[dict[str, Any]]:
+        found = _USER.search(self._text(release))
+        return json.loads(found[1]) if found else None
+
+    def _text(self, release: str) -> str:
+        return self._file(release).read_text(encoding="utf-8")
 
     def stop(self, slot: str, grace: float) -> None:
         """Stop and remove `slot`: SIGTERM, `grace` seconds, SIGKILL. Nothing to do is fine."""
@@ -243,27 +303,17 @@ class Compose:
 
     def _launcher(self, image: str, environment: list[str]) -> list[str]:
         """The launcher that the image can run, by what is found in a container that is never started."""
-        container = self._docker("create", "--network", "none", image, "true").strip()
-        try:
-            if self._holds(container, SHELL):
+        with Still(image, self._docker) as still:
+            if still.holds(SHELL):
                 return by_shell()
             path = next((text[5:] for text in environment if text.startswith("PATH=")), _PATH)
             for directory in path.split(":"):
-                if self._holds(container, python := f"{directory}/python3"):
+                if still.holds(python := f"{directory}/python3"):
                     return by_python(python)
-        finally:
-            self._docker("rm", "--force", "--volumes", container)
         raise RuntimeFailed(
             f"the image {image} has neither {SHELL} nor a python3 in {path}, so nothing in it can make variables of "
             "its secrets; set fastapi_app_secrets_as: [files], and let the app read them from /run/secrets"
         )
-
-    def _holds(self, container: str, path: str) -> bool:
-        """Whether there is such a file in a container."""
-        ran = _ran(["docker", "cp", "--follow-link", f"{container}:{path}", "-"], 60)
-        if ran.returncode and not any(words in ran.stderr for words in ("No such", "Could not find", "not found")):
-            raise RuntimeFailed(ran.said)
-        return not ran.returncode
 
     def _file(self, release: str) -> Path:
         """The Compose file of a release; of one from before slots had directories a copy that knows them."""
@@ -278,8 +328,10 @@ class Compose:
         return copy
 
     def _environment(self, slot: str, release: str) -> dict[str, str]:
-        files = _OPEN_FILES.search(self._file(release).read_text(encoding="utf-8"))
+        files = _OPEN_FILES.search(self._text(release))
         limit = {"SLIPWAY_OPEN_FILES": str(open_files(int(files.group(1))))} if files else {}
+        if self._wanted_user(release) and (owner := self.owner(release)):
+            limit["SLIPWAY_USER"] = f"{owner[0]}:{owner[1]}"
         own = {"SLIPWAY_SLOT": slot, "SLIPWAY_RELEASE": release, "SLIPWAY_PORT": str(self.ports.get(slot, 0))}
         return {**os.environ, **own, **limit}
 

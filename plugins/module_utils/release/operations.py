@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import asdict
 from datetime import datetime, timezone
 from typing import Any, Optional
@@ -20,6 +21,7 @@ from ..host.shown import staged
 from . import preflight
 from .detach import Tell, run_detached
 from .drainer import Drainer
+from .keeps import keeps_of
 from .model import TransactionError
 from .observe import look as seen_of
 from .observe import observe as observed
@@ -27,6 +29,7 @@ from .observe import surroundings
 from .oneoff import run_once
 from .store import MOMENT, Busy, Store
 from .transaction import Transaction
+from .volumes import seen as volumes_seen
 from .wiring import lease_of, runtime_of, store_of, transaction_of
 
 # More releases than a host will ever have.
@@ -48,7 +51,9 @@ def observe(arguments: Arguments, tell: Tell) -> Result:
     transaction = transaction_of(arguments)
     seen = observed(transaction)
     around = surroundings(transaction, host["certificate"], host["certificate_days"], host["disk_reserve"])
-    return {**seen, **around, "drift": seen["drift"] + around["drift"]}
+    serving = (seen["serving"] or seen["state"] or {}).get("release")
+    volumes = volumes_seen(runtime_of(arguments).volumes, transaction.store.releases, serving)
+    return {**seen, **around, "drift": seen["drift"] + around["drift"], "volumes": volumes}
 
 
 def history(arguments: Arguments, tell: Tell) -> Result:
@@ -136,6 +141,8 @@ def stage(arguments: Arguments, tell: Tell) -> Result:
     changes = files.plan(files.parse(arguments["files"], arguments["contents"]), check_mode)
     if not check_mode:
         files.apply(changes)
+        if store_of(arguments).has(arguments["release"]):
+            runtime_of(arguments).prepare(arguments["release"])
     checked = False
     if arguments.get("check") and not check_mode:
         command = {"command": arguments["check"], "purpose": "the check", "once": "checked"}
@@ -207,15 +214,40 @@ def let_go(arguments: Arguments, tell: Tell) -> Result:
 
 
 def remove(arguments: Arguments, tell: Tell) -> Result:
-    """Take the app off this host: its slots, releases, images and records."""
-    transaction = transaction_of(arguments)
+    """Take the app off this host: its slots, releases, images and records. `volumes` are left."""
+    transaction, volumes = transaction_of(arguments), runtime_of(arguments).volumes
+    left = [str(volumes.directory / name) for name in volumes.names()]
     if not transaction.store.root.exists():
-        return {"changed": False}
+        return {"changed": False, "volumes": left}
     if not arguments.get("check_mode"):
         _fence(arguments)
         with transaction.store.lock("a removal"):
             transaction.remove()
-    return {"changed": True}
+    return {"changed": True, "volumes": left}
+
+
+def remove_volume(arguments: Arguments, tell: Tell) -> Result:
+    """Delete the `volume` of that name with all its data.
+
+    Raises SlipwayError where there is none, and where what runs uses it.
+    """
+    store, runtime, name = store_of(arguments), runtime_of(arguments), arguments["volume"]
+    there = runtime.volumes.names()
+    if name not in there:
+        raise SlipwayError(
+            f"there is no volume {name!r} of this app on this host; there are: {', '.join(there) or 'none'}"
+        )
+    running = {status.release for status in runtime.status().values() if status.release}
+    if users := sorted(release for release in running if name in keeps_of(store.releases, release).volumes):
+        raise SlipwayError(
+            f"volume {name} is used by release {users[0]}, which runs here; take it out of fastapi_app_volumes and "
+            "deploy, or remove the app, before its data is deleted"
+        )
+    if arguments.get("check_mode"):
+        return {"changed": True}
+    _fence(arguments)
+    with store.lock("the removal of a volume") if store.root.is_dir() else nullcontext():
+        return {"changed": runtime.volumes.remove(name)}
 
 
 def screened(verb: Verb) -> Verb:
@@ -239,7 +271,7 @@ VERBS: dict[str, Verb] = {
     for verb in (
         *(look, observe, history, logs),
         *(hold, renew, fade, freeze, free, shown),
-        *(stage, run, activate, settle, let_go, remove),
+        *(stage, run, activate, settle, let_go, remove, remove_volume),
     )
 }
 
@@ -315,6 +347,7 @@ def _activate(transaction: Transaction, holder: str, wait: float = MOMENT) -> Re
                 "evidence": {name: value for name, value in error.evidence.items() if name != "log"},
                 "log": log,
                 "phases": transaction.phases,
+                "gap": transaction.gap(),
                 "serving": serving,
             },
             error.kind,
@@ -355,4 +388,4 @@ def _settle(transaction: Transaction, back: Optional[str], arguments: Arguments)
     result: Result = {"changed": told or recovered is not None, "phases": transaction.phases}
     if back and serving != back:
         result = _activate(transaction, holder, _limit(transaction))
-    return {**result, "recovered": recovered, "now": observed(transaction)}
+    return {"gap": transaction.gap(), **result, "recovered": recovered, "now": observed(transaction)}

@@ -26,13 +26,15 @@ from .runtime import RuntimeFailed
 from .runtimes import staged_for
 from .store import Store
 from .transaction import Transaction
+from .users import ROOT
 
 COMPOSE_AT_LEAST = (2, 20)
 # Bytes and inodes that must be free where records are written, and inodes where a release is.
 SMALL, FEW_INODES, INODES = 4 << 20, 100, 5000
 # What the preflight needs to know of a host and how it is to be (the argument `host` of the verb look), with what
 # counts where nothing is said: sizes in bytes, times in seconds, `controller_time` since the epoch and 0 for unknown,
-# `port` where the app of a new release listens, 0 for the slot's socket.
+# `port` where the app of a new release listens, 0 for the slot's socket; `overlap` whether that may run beside the one
+# that serves, and `user` whom the inventory names to run it.
 HOST: dict[str, Any] = {
     "runtime": "compose",
     "python": "/usr/bin/python3",
@@ -45,6 +47,8 @@ HOST: dict[str, Any] = {
     "controller_time": 0.0,
     "clock_tolerance": 60.0,
     "port": 0,
+    "overlap": True,
+    "user": "",
 }
 
 
@@ -224,7 +228,7 @@ def look(arguments: dict[str, Any], transaction: Transaction) -> dict[str, Any]:
 
     A damaged record is drift. That there is no release to restart, or to return to by its name, is a problem; where a
     rollback names none, `good` has what the host could return to. `busy` is who has a transaction under way, and
-    `frees_in` the seconds until the lease of a run that seems to be gone frees itself.
+    `frees_in` the seconds until the lease of a run that seems to be gone frees itself. `notes` are no problems.
     """
     host = {**HOST, **(arguments.get("host") or {})}
     purpose, wanted = arguments.get("purpose") or "deploy", arguments.get("release") or ""
@@ -237,7 +241,27 @@ def look(arguments: dict[str, Any], transaction: Transaction) -> dict[str, Any]:
             problems.append(str(error))
         found = {**seen("deploy", "", host, transaction), "settled": False}
     frees_in = Lease(transaction.request.app, transaction.store.root).left_by_dead(arguments.get("run_id") or "")
-    return {"problems": problems, "busy": transaction.store.holder() or "", "frees_in": frees_in, **found}
+    notes = notes_on(purpose, host, transaction, found)
+    busy = transaction.store.holder() or ""
+    return {"problems": problems, "busy": busy, "frees_in": frees_in, "notes": notes, **found}
+
+
+def notes_on(purpose: str, host: dict[str, Any], transaction: Transaction, found: dict[str, Any]) -> list[str]:
+    """What somebody should know before the release comes, though it is as the inventory says."""
+    store, release = transaction.store, found["release"]
+    if found["settled"]:
+        return []
+    notes = []
+    serving = (found["serving"] or {}).get("release")
+    overlap = store.overlaps(release) if release and store.has(release) else bool(host["overlap"])
+    if serving and not (overlap and store.overlaps(serving)):
+        notes.append(
+            f"release {serving} is stopped before the next one starts, as fastapi_app_slots_overlap says: nobody "
+            "answers meanwhile"
+        )
+    if purpose == "deploy" and str(host["user"]).partition(":")[0] in ROOT:
+        notes.append("the app runs as root in its container, as fastapi_app_user says")
+    return notes
 
 
 def seen(purpose: str, wanted: str, host: dict[str, Any], transaction: Transaction) -> dict[str, Any]:

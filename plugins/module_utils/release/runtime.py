@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from pathlib import Path
+from typing import Optional, Protocol
 
 from ..host.command import Ran
 from ..host.errors import SlipwayError
@@ -48,3 +49,13 @@ class Runtime(Protocol):
 
     def run(self, release: str, words: list[str], timeout: float, name: str) -> Ran:
         """Run a one-off command, one of each name at a time, and end it after `timeout` seconds (`Ran.timed_out`)."""
+
+
+class Adapter(Runtime, Protocol):
+    """One runtime of two, with what has to be known of a release before it is started."""
+
+    def owner(self, release: str) -> Optional[tuple[int, int]]:
+        """The user and the group that a release runs as; None where it does not say."""
+
+    def contents(self, release: str, path: str, to: Path) -> None:
+        """Put what a release brings in a directory of the app into one of the host."""

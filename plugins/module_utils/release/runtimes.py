@@ -6,6 +6,7 @@ one runtime to the other is therefore a release like any other, and so is a roll
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Mapping
 from contextlib import suppress
@@ -17,10 +18,13 @@ from ..host.command import Ran
 from ..host.shown import staged
 from .compose import Compose
 from .doors import port_of, slot_ports
+from .keeps import keeps_of
 from .model import SLOTS, SlotStatus
-from .runtime import STAGED_BY, Runtime, RuntimeFailed
+from .runtime import STAGED_BY, Adapter, RuntimeFailed
 from .slots import SlotDirectories
 from .systemd import Systemd
+from .users import Owner
+from .volumes import Volumes
 
 TOOLS = {"compose": "docker", "systemd": "systemctl"}
 SOCKETS = Path("/run/slipway")
@@ -41,15 +45,17 @@ class Runtimes:
         self,
         app: str,
         releases: Path,
-        adapters: Optional[dict[str, Runtime]] = None,
+        adapters: Optional[dict[str, Adapter]] = None,
         directories: Optional[SlotDirectories] = None,
         ports: Optional[Mapping[str, int]] = None,
+        volumes: Optional[Volumes] = None,
     ) -> None:
         """`ports` are those of the slots on this host; without them the ones that the app's name makes."""
         self.releases = releases
         self.directories = directories or SlotDirectories(SOCKETS / app)
         self.ports = ports or slot_ports(app)
-        self.adapters = adapters or {
+        self.volumes = volumes or Volumes(app)
+        self.adapters: dict[str, Adapter] = adapters or {
             "compose": Compose(app, releases, self.directories.sockets, self.ports),
             "systemd": Systemd(app, releases, self.directories.sockets, ports=self.ports),
         }
@@ -65,9 +71,21 @@ class Runtimes:
     def start(self, slot: str, release: str) -> None:
         """Start `release` in `slot`, by its own runtime, with nothing left of what was in the slot before."""
         adapter = self.adapters[self.kind(release)]
-        self.directories.renew(slot)
+        self.directories.renew(slot, self.prepare(release))
         self._in_slot = {**(self._in_slot or {}), slot: release}
         adapter.start(slot, release)
+
+    def prepare(self, release: str) -> Optional[Owner]:
+        """Have what a release needs beside its files: secrets that its user can read, and its volumes.
+
+        Returns its user and group, None where it does not say. Raises RuntimeFailed.
+        """
+        adapter = self.adapters[self.kind(release)]
+        owner, volumes = adapter.owner(release), keeps_of(self.releases, release).volumes
+        if owner:
+            _own(self.releases / release / "secrets", owner)
+            self.volumes.have(volumes, owner, lambda path, to: adapter.contents(release, path, to))
+        return owner
 
     def port(self, slot: str) -> int:
         """Where what is in a slot listens: a TCP port, 0 for the slot's socket, and where that cannot be seen.
@@ -117,16 +135,28 @@ class Runtimes:
     def run(self, release: str, words: list[str], timeout: float, name: str) -> Ran:
         """Run a one-off command in `release`, by its own runtime."""
         self.directories.have_oneoff()
+        self.prepare(release)
         ran = self.adapters[self.kind(release)].run(release, words, timeout, name)
         screen = staged(self.releases)
         return replace(ran, stdout=screen.text(ran.stdout), stderr=screen.text(ran.stderr))
 
-    def _used(self) -> dict[str, Runtime]:
+    def _used(self) -> dict[str, Adapter]:
         return {
             kind: adapter
             for kind, adapter in self.adapters.items()
             if any(self.releases.glob(f"*/{STAGED_BY[kind]}")) and shutil.which(TOOLS[kind])
         }
+
+
+def _own(secrets: Path, owner: Owner) -> None:
+    """Have a release's secrets belong to its user; they do already but for the first time. Raises RuntimeFailed."""
+    try:
+        for path in (*secrets.iterdir(), secrets) if secrets.is_dir() else ():
+            status = path.lstat()
+            if (status.st_uid, status.st_gid) != owner:
+                os.chown(path, *owner, follow_symlinks=False)
+    except OSError as error:
+        raise RuntimeFailed(f"the secrets in {secrets} cannot be given to uid {owner[0]}: {error.strerror}") from error
 
 
 def _weight(status: SlotStatus) -> int:

@@ -9,11 +9,14 @@ from __future__ import annotations
 import os
 import stat
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Optional
 
 from ..host.durable import write_durably
 from .model import SLOTS
 from .runtime import RuntimeFailed
+from .users import Owner
 
 SOCKET = "app.sock"
 # Where one-off commands have the directory of a slot; nothing can be written there.
@@ -34,21 +37,35 @@ class SlotDirectories:
         self.sockets = sockets
         self.boot = boot / f"slipway-{sockets.name}-slots.conf"
 
-    def renew(self, slot: str) -> None:
-        """Have an empty directory for `slot`, now, and for both slots at every boot. Raises RuntimeFailed."""
+    def renew(self, slot: str, owner: Optional[Owner] = None) -> None:
+        """Have an empty directory for `slot`, now, and for both slots at every boot. Raises RuntimeFailed.
+
+        It belongs to the `owner` of what is started there, and without one to whom the directory above belongs.
+        """
         try:
-            owner = self.sockets.lstat()
+            above = self.sockets.lstat()
+            owners = {}
             for name in SLOTS:
+                owners[name] = self._owner_of(name, above.st_uid)
                 if name == slot:
+                    owners[name] = owner[0] if owner else above.st_uid
                     _remove(self.sockets / name)
                     _remove(self.sockets / f"{name}.sock")  # of a release from before
-                _make(self.sockets / name, owner.st_uid, owner.st_gid)
-            self._make_at_boot(owner.st_uid, owner.st_gid)
+                _make(self.sockets / name, owners[name], above.st_gid)
+            self._make_at_boot(owners, above.st_gid)
         except (OSError, subprocess.CalledProcessError) as error:
             said = getattr(error, "stderr", None) or error
             raise RuntimeFailed(
                 f"the directory of slot {slot} in {self.sockets} cannot be made anew: {said}"
             ) from error
+
+    def _owner_of(self, slot: str, otherwise: int) -> int:
+        """Whom the directory of a slot belongs to; it cannot give that away."""
+        try:
+            found = (self.sockets / slot).lstat()
+        except FileNotFoundError:
+            return otherwise
+        return found.st_uid if stat.S_ISDIR(found.st_mode) else otherwise
 
     def have_oneoff(self) -> None:
         """Have the directory that a one-off command sees in place of a slot's. Raises RuntimeFailed."""
@@ -57,8 +74,8 @@ class SlotDirectories:
         except OSError as error:
             raise RuntimeFailed(f"{self.sockets / ONEOFF} cannot be made: {error}; deploy again") from error
 
-    def _make_at_boot(self, uid: int, gid: int) -> None:
-        lines = [f"d {self.sockets / slot} {DIRECTORY_MODE:04o} {uid} {gid} -" for slot in SLOTS]
+    def _make_at_boot(self, owners: Mapping[str, int], gid: int) -> None:
+        lines = [f"d {self.sockets / slot} {DIRECTORY_MODE:04o} {owners[slot]} {gid} -" for slot in SLOTS]
         text = "\n".join(("# Written when a slot is started. What /run has is gone after a reboot.", *lines, ""))
         if not self.boot.is_file() or self.boot.read_text(encoding="utf-8") != text:
             write_durably(self.boot, text)

@@ -25,6 +25,7 @@ from .listening import parse_listening, sockets_of, tables_of
 from .model import SLOTS, SlotStatus
 from .runtime import STAGED_BY, RuntimeFailed
 from .slots import in_own_directory
+from .users import Owner
 from .words import unit_word
 
 UNIT = STAGED_BY["systemd"]
@@ -32,10 +33,14 @@ USERS = "sysusers.conf"
 # What the text of a unit says in place of the release, of the slot and of its port.
 RELEASE_MARK, SLOT_MARK, PORT_MARK = "@RELEASE@", "@SLOT@", "@PORT@"
 
+# Where a unit has its package.
+HOME = "/srv"
+
 _CREDENTIAL = re.compile(r"^LoadCredential=([^:\n]+):(.+)$", re.MULTILINE)
 _DESCRIBED = re.compile(r"\brelease (\S+)")
 _PACKAGE = re.compile(r"/packages/([0-9a-f]+)\b")
 _USER = re.compile(r"^u (\S+) (\d+)\b", re.MULTILINE)
+_OWNER = re.compile(r"^User=(\d+)\nGroup=(\d+)$", re.MULTILINE)
 _PROPERTIES = (
     *("Description", "ActiveState", "NRestarts", "Result", "ExecMainCode", "ExecMainStatus"),
     *("ExecMainStartTimestamp", "InvocationID", "ControlGroup"),
@@ -187,6 +192,22 @@ class Systemd:
     def retire(self, slot: str) -> None:
         """Let `slot` run on, but not come back after a reboot."""
         self._systemctl("disable", "--quiet", self.unit(slot), check=False)
+
+    def owner(self, release: str) -> Optional[Owner]:
+        """The user and the group of a release; None where its unit does not say."""
+        found = _OWNER.search(_read(self.releases / release / UNIT))
+        return (int(found[1]), int(found[2])) if found else None
+
+    def contents(self, release: str, path: str, to: Path) -> None:
+        """Put what the package of a release has in a directory into another one. Raises RuntimeFailed."""
+        package = self.package_of(release)
+        if package is None or not path.startswith(f"{HOME}/"):
+            return
+        brought = self.releases.parent / "packages" / package / path.lstrip("/")
+        if brought.is_dir():
+            self._checked("cp", "--archive", "--no-target-directory", str(brought), str(to))
+        elif brought.exists():
+            raise RuntimeFailed(f"{path} is a file in the package, and a volume is a directory")
 
     def there(self, releases: list[str]) -> list[str]:
         """Those of `releases` whose package this host has."""

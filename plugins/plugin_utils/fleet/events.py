@@ -111,8 +111,19 @@ def notes(event: Event) -> list[Line]:
         ]
     if event.kind == "migrated" and event.about.get("migration"):
         return [(f"{where}the database is at revision {event.about['migration']}", "")]
-    if event.kind == "ended":
+    if event.kind in ("ended", "settled"):
         judged = event.about.get("canary") or {}
-        told = (event.about.get("recovered"), judged.get("sentence") if judged.get("word") == "unknown" else "")
+        told = (
+            gap_of(event.about),
+            event.about.get("recovered"),
+            judged.get("sentence") if judged.get("word") == "unknown" else "",
+        )
         return [(f"{where}{words}", "") for words in told if words]
     return []
+
+
+def gap_of(about: Mapping[str, Any]) -> str:
+    """For how long nobody answered, where that was so."""
+    return (
+        f"nobody answered for {seconds(about['gap'])} s, as fastapi_app_slots_overlap says" if about.get("gap") else ""
+    )

@@ -13,7 +13,8 @@ look: purpose, release ('' when unknown), host (what the preflight needs to know
     -> problems [str], release, settled, serving {release, slot} or None (by what runs, answers and is enabled at the
     edge), state, drift [str], good [{release, migration, image, there}] oldest first, migration, release_migration,
     image, release_image, free_mib, certificate_days, busy (who has a transaction under way, '' for nobody), frees_in
-    (seconds until the lease of another run frees itself, where that run has not been seen for a while; else 0).
+    (seconds until the lease of another run frees itself, where that run has not been seen for a while; else 0), notes
+    [str] (what is to be told before, and keeps nobody from anything).
     A rollback without a release has no problem where there is nothing to return to: the fleet's common one is
     agreed by the coordinator, from `good`
 hold: run {id, who, from, what} -> taken_over {..} or None, serving, state
@@ -24,8 +25,10 @@ stage: release, files, contents (by the position of the file), check (command or
 run: release ('' for the one that serves), command, purpose, timeout, once -> rc, stdout, stderr, release
 activate: release, expects (the release that must serve before; '' for none, None for whatever does), restart, drain,
     drain_websockets, soak, canary, stop_grace, keep, log_lines, about
-    -> changed, release, was, slot, phases, recovered, canary {word, sentence} or None
-settle: as activate, with return_to (or None) instead of release -> changed, phases, now (see let_go)
+    -> changed, release, was, slot, phases, recovered, canary {word, sentence} or None, gap (seconds in which nobody
+    answered, where one of two releases may not run beside the other; else None)
+settle: as activate, with return_to (or None) instead of release -> changed, phases, gap, now (see
+    let_go)
 let_go: keep, drain, drain_websockets, stop_grace, log_lines -> now {state, serving, slots, servers, health, drift,
     draining}, notes [str]; also asked where the run holds nothing (a host that was left alone, a lease that was lost),
     and then it only looks
@@ -188,7 +191,7 @@ class Event:
     looked (release, settled, serving), planned (plan), held (taken_over), prepared (made), put (content, changed),
     staged (release, changed), migrated (release, migration), batch (number, of, hosts), started (release, was),
     phase (phase, at, seconds once it has ended, revert), ended (outcome, was, release, phases, cause,
-    recovered, canary),
+    recovered, canary, gap),
     settling (hosts, reason), settled (as ended, no outcome where nothing was to be done), lost (cause),
     verdict (word, message), warning (message)
     """

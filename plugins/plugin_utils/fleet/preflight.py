@@ -146,6 +146,8 @@ def agree(run: Run) -> None:
         member.settled = is_settled(run, member)
         about = {"release": member.wanted, "settled": member.settled, "serving": serving(member.seen)}
         run.tell("looked", member, **about)
+        for note in () if member.settled else member.seen.get("notes") or ():
+            run.tell("warning", member, message=str(note))
     number_batches(run)
 
 

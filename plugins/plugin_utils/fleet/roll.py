@@ -60,7 +60,8 @@ async def take_turn(run: Run, member: Member) -> None:
     run.changed = run.changed or member.switched or member.in_doubt
     cause = member.trouble.cause if member.trouble else ""
     told = {"outcome": member.rolled, "was": member.before, "phases": ended, "cause": cause}
-    told |= {name: answer.get(name) for name in ("recovered", "canary")}
+    told |= {name: answer.get(name) for name in ("recovered", "canary", "gap")}
+    member.gap += float(answer.get("gap") or 0.0)
     run.tell("ended", member, release=member.wanted if member.switched else member.before, **told)
 
 
@@ -138,10 +139,12 @@ async def take_back(run: Run, member: Member) -> None:
         member.in_doubt = member.in_doubt or member.return_trouble.kind == DOUBT
         answer = dict(error.details) if isinstance(error, Refused) else {}
     ended = answer.get("phases") or phases.ended
+    member.gap += float(answer.get("gap") or 0.0)
     member.steps += steps(began, ended, revert=True)
     trouble = member.return_trouble
     outcome = trouble.outcome if trouble else REVERTED if answer.get("changed") else ""
     told = {"outcome": outcome, "was": member.wanted, "phases": ended, "cause": trouble.cause if trouble else ""}
+    told["gap"] = answer.get("gap")
     run.tell("settled", member, release=None if trouble else member.before, **told)
 
 

@@ -47,6 +47,7 @@ class Part:
     now: Optional[Mapping[str, Any]] = None  # what it answered at last, see verb let_go
     lost: Optional[Trouble] = None  # why it could not be asked for that
     steps: list[dict[str, Any]] = field(default_factory=list)
+    gap: float = 0.0  # seconds in which nobody answered, since one release made way for another
 
     @property
     def serves(self) -> Optional[str]:
@@ -153,6 +154,7 @@ def host_row(part: Part, stopped: bool, kept: bool) -> dict[str, Any]:
         "cause": trouble.cause if trouble else "",
         "diagnosis": trouble.diagnosis if trouble else "",
         "drift": drift(part),
+        "gap": round(part.gap, 2),
         "steps": list(part.steps),
     }
 

@@ -22,6 +22,7 @@ RULES: Mapping[str, Callable[[Values], Iterator[str]]] = {
     "fastapi_app.release": fastapi_app.release,
     "fastapi_app.command": fastapi_app.command,
     "fastapi_app.removal": fastapi_app.removal,
+    "fastapi_app.volume": fastapi_app.volume,
     "fastapi_image": fastapi_image.image,
     "haproxy": haproxy.edge,
     "postgres": postgres.database,

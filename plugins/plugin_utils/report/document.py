@@ -212,6 +212,7 @@ def _host(host: Mapping[str, Any]) -> dict[str, Any]:
         "diagnosis": "\n".join(log[-LOG_LINES:]),
         "left_out": max(len(log) - LOG_LINES, 0),
         "seconds": round(sum(step["seconds"] for step in steps), 1),
+        "gap": round(number(host.get("gap")) or 0.0, 2),
         "steps": steps,
     }
 

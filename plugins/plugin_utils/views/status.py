@@ -38,6 +38,7 @@ def row(host: str, result: Optional[Mapping[str, Any]]) -> dict[str, Any]:
         "certificate_days": seen.get("certificate_days"),
         "freeze": seen.get("freeze") or None,
         "holder": seen.get("holder") or None,
+        "volumes": list(seen.get("volumes") or ()),
         "drift": [quiet] if quiet else list(seen.get("drift") or ()),
     }
 
@@ -80,6 +81,19 @@ def lines(entry: Mapping[str, Any]) -> list[list[Any]]:
     return [first, *([""] * (len(COLUMNS) - 1) + [more] for more in drift[1:])]
 
 
+def volume(host: str, found: Mapping[str, Any]) -> str:
+    """A volume as a line: how large, where on the host, and who has it where."""
+    size = "size unknown" if found.get("bytes") is None else f"{int(found['bytes']) / 2**20:.1f} MiB"
+    releases = found.get("releases") or ()
+    if found.get("at"):
+        use = f"the app has it as {found['at']}"
+    elif releases:
+        use = f"what serves does not use it; to go back to {', '.join(releases)} it is needed"
+    else:
+        use = "no release uses it any more, and nothing deletes it (remove_volume.yml does, when told its name)"
+    return f"volume {found['name']} on {host}, {size} in {found['path']}: {use}"
+
+
 def tell(results: Results) -> Told:
     """Exit code 3 where anything differs; 4 where all is well on every host that answered, and one did not."""
     rows = with_fleet_drift([row(host, result) for host, result in results.items()])
@@ -89,4 +103,6 @@ def tell(results: Results) -> Told:
     message = "; ".join(
         f"{words} {', '.join(hosts)}" for words, hosts in (("drift on", drifted), ("no answer from", quiet)) if hosts
     )
-    return Told(table([COLUMNS, *(line for entry in rows for line in lines(entry))]), rows, code, message)
+    volumes = [volume(entry["host"], found) for entry in rows for found in entry["volumes"]]
+    shown = table([COLUMNS, *(line for entry in rows for line in lines(entry))])
+    return Told("\n".join([shown, *([""] if volumes else []), *volumes]), rows, code, message)

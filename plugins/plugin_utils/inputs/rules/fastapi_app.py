@@ -11,6 +11,7 @@ from typing import Any
 
 from ansible_collections.slipway.fleet.plugins.module_utils.release.doors import FOR_EXAMPLE, wrong_ports
 from ansible_collections.slipway.fleet.plugins.module_utils.release.words import told
+from ansible_collections.slipway.fleet.plugins.plugin_utils.inputs.rules.volumes import NAME, volumes
 from ansible_collections.slipway.fleet.plugins.plugin_utils.inputs.values import (
     Between,
     Least,
@@ -61,6 +62,11 @@ VALUES: tuple[Rule, ...] = (
         "any|localhost|link-local|multicast|[0-9a-fA-F.:]+(/[0-9]{1,3})?",
         "addresses and networks such as 10.0.0.0/8, or one of any, localhost, link-local, multicast",
     ),
+    Like(
+        "fastapi_app_user",
+        "(([a-z_][a-z0-9_.-]*|[0-9]+)(:([a-z_][a-z0-9_.-]*|[0-9]+))?)?",
+        "the name or the number of a user of the image, with a group after a colon where it is another one, or nothing",
+    ),
     Between("fastapi_app_port", 0, 65535, ", the TCP port on which the app listens, or 0 for the slot's Unix socket"),
     Least("fastapi_app_workers", 1),
     Least("fastapi_app_memory_mib", 64),
@@ -99,6 +105,8 @@ def release(value_of: Values) -> Iterator[str]:
             f"fastapi_app_stop_grace ({grace}). Otherwise requests are cut before the app can end them."
         )
     yield from runs(value_of)
+    runtime, sockets = value_of("fastapi_app_runtime"), value_of("fastapi_app_socket_directories")
+    yield from volumes(value_of("fastapi_app_volumes"), runtime, sockets)
     ports = value_of("fastapi_app_slot_ports")
     if wrong := wrong_ports(ports):
         yield f"fastapi_app_slot_ports is {json.dumps(ports)}; {wrong}, {FOR_EXAMPLE}."
@@ -146,6 +154,11 @@ def runs(value_of: Values) -> Iterator[str]:
         yield (
             f"fastapi_app_command is {json.dumps(words)}; write the program and its arguments, a word for each, "
             'such as [gunicorn, --config, gunicorn_conf.py, "app.main:app"]. Only an image has a command of its own.'
+        )
+    if systemd and (user := value_of("fastapi_app_user")):
+        yield (
+            f"fastapi_app_user is {json.dumps(user)}, a user of an image; with fastapi_app_runtime: systemd leave it "
+            "away. The number of the app's user on its hosts is fastapi_app_uid."
         )
     memory, tmp = int(value_of("fastapi_app_memory_mib")), int(value_of("fastapi_app_tmp_mib"))
     if not systemd and tmp >= memory:
@@ -202,4 +215,15 @@ def removal(value_of: Values) -> Iterator[str]:
         yield (
             f"Nothing was removed. fastapi_app_remove is {json.dumps(said)}, and the app of this host is {name}; to "
             "take it off for good, say its name."
+        )
+
+
+def volume(value_of: Values) -> Iterator[str]:
+    """A sentence for each thing that keeps a volume from being deleted."""
+    yield from app(value_of)
+    name = value_of("fastapi_app_remove_volume")
+    if not re.fullmatch(NAME, name):
+        yield (
+            f"Nothing was deleted. fastapi_app_remove_volume is {json.dumps(name)}; give the name of a volume that the "
+            "status playbook lists."
         )

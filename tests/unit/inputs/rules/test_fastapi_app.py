@@ -34,6 +34,8 @@ RIGHT: dict[str, Any] = {
     "fastapi_app_allow_destructive": False,
     "fastapi_app_allow_destructive_arguments": [],
     "fastapi_app_uid": 1,
+    "fastapi_app_user": "",
+    "fastapi_app_volumes": {},
     "fastapi_app_gate_passes": 1,
     "fastapi_app_gate_interval": 0.1,
     "fastapi_app_gate_deadline": 1,
@@ -52,6 +54,7 @@ RIGHT: dict[str, Any] = {
     "fastapi_app_hardening": {"MemoryDenyWriteExecute": False},
     "fastapi_app_run_command": ["python", "-m", "app.migrate"],
     "fastapi_app_remove": "links",
+    "fastapi_app_remove_volume": "uploads",
 }
 
 
@@ -81,6 +84,8 @@ RIGHT: dict[str, Any] = {
         ({"fastapi_app_addresses": ["db.example.com"]}, ["10.0.0.0/8"]),
         ({"fastapi_app_workers": 0, "fastapi_app_pids": 15}, ["workers is 0; use at least 1", "pids is 15; use"]),
         ({"fastapi_app_port": 65535}, []),
+        *[({"fastapi_app_user": user}, []) for user in ("root", "shop", "1000", "1000:www-data")],
+        ({"fastapi_app_user": "shop 5"}, ["the name or the number of a user of the image"]),
         (
             {"fastapi_app_port": 65536},
             ["fastapi_app_port is 65536; use 0 to 65535, the TCP port on which the app listens"],
@@ -130,6 +135,11 @@ def test_values_that_cannot_be_used_by_themselves(changed: dict[str, Any], said:
         ({"fastapi_app_allow_destructive": True, "fastapi_app_migrate_command": []}, []),
         ({"fastapi_app_name": "a" * 24}, []),
         ({"fastapi_app_name": "a" * 24, "fastapi_app_runtime": "systemd"}, ["24 characters"]),
+        ({"fastapi_app_volumes": {"uploads": "/etc"}}, ['fastapi_app_volumes: "uploads" is at "/etc"']),
+        (
+            {"fastapi_app_user": "shop", "fastapi_app_runtime": "systemd"},
+            ["a user of an image; with fastapi_app_runtime"],
+        ),
         ({"fastapi_app_hardening": {"no_new": 1, "UMask": 1}}, ["fastapi_app_hardening: no_new is no"]),
     ],
 )
@@ -160,3 +170,16 @@ def test_commands_that_cannot_be_run(changed: dict[str, Any], said: list[str]) -
 )
 def test_apps_that_are_not_removed(changed: dict[str, Any], said: list[str]) -> None:
     says("fastapi_app.removal", RIGHT | changed, *said)
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({}, []),
+        ({"fastapi_app_remove_volume": ""}, ['Nothing was deleted. fastapi_app_remove_volume is ""']),
+        ({"fastapi_app_remove_volume": "../../x"}, ["that the status playbook lists"]),
+        ({"fastapi_app_name": "../etc"}, ["fastapi_app_name"]),
+    ],
+)
+def test_volumes_that_are_not_deleted(changed: dict[str, Any], said: list[str]) -> None:
+    says("fastapi_app.volume", RIGHT | changed, *said)
