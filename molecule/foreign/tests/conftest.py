@@ -55,8 +55,7 @@ def shop(make_app: Any) -> App:
         fastapi_app_host_names=["shop.example.org"],
         fastapi_image_context=str(APPS / "shop"),
         fastapi_app_port=8000,
-        # The user that its Dockerfile makes.
-        fastapi_app_uid=1000,
+        fastapi_app_volumes={"uploads": "/home/shop/uploads"},
         fastapi_app_health_path="/health/",
         fastapi_app_environment={
             "PRICE_FORMAT": '$ {price} 100% "net"',

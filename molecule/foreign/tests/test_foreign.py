@@ -65,6 +65,19 @@ def test_a_secret_is_in_its_file_and_its_process_alone(shop: App) -> None:
     assert "planted" not in on(HOST, "ps axww")
 
 
+def uploaded(shop: App) -> tuple[str, list[str]]:
+    """The slot that answers, and the files that the shop has in its volume."""
+    found = shop.json("/uploads")
+    return found["slot"], found["files"]
+
+
+def test_a_volume_begins_with_what_the_image_has_and_is_the_app_s(shop: App) -> None:
+    assert uploaded(shop) == ("blue", ["sample.txt"])
+    assert shop.json("/uploads/first/new") == {"uid": 1000}
+    owners = on(HOST, "stat --format '%u:%g %a' /var/lib/slipway/shop/volumes/uploads")
+    assert owners == "1000:1000 750\n"
+
+
 def test_a_third_app_and_a_release_of_the_first(tiles: App, shop: App, board: App) -> None:
     """The new release differs by a variable of its environment."""
     before = tiles.release
@@ -73,7 +86,11 @@ def test_a_third_app_and_a_release_of_the_first(tiles: App, shop: App, board: Ap
         assert outcome.code == 0, outcome.output
         outcome = tiles.play("deploy", fastapi_app_environment={"ANOTHER": "value"})
         assert outcome.code == 0, outcome.output
+        outcome = shop.play("deploy", fastapi_app_revision="2")
+        assert outcome.code == 0, outcome.output
     nothing_lost(of_tiles, of_shop)
+    assert uploaded(shop) == ("green", ["first", "sample.txt"])
+    assert shop.json("/uploads/second/new") == {"uid": 1000}
     assert tiles.release != before
     assert board.json() == {"app": "board"}
     other_name = subprocess.run(
@@ -107,13 +124,14 @@ def test_an_app_that_listens_elsewhere_is_told_where(board: App) -> None:
     assert board.json() == {"app": "board"}
 
 
-def test_a_rollback(tiles: App) -> None:
-    before = tiles.release
-    with tiles.asked() as asked:
-        outcome = tiles.play("rollback")
+def test_a_rollback(shop: App) -> None:
+    before = shop.release
+    with shop.asked() as asked:
+        outcome = shop.play("rollback")
         assert outcome.code == 0, outcome.output
     nothing_lost(asked)
-    assert tiles.release != before
+    assert shop.release != before
+    assert uploaded(shop) == ("blue", ["first", "sample.txt", "second"])
 
 
 def test_all_are_back_after_a_boot(tiles: App, shop: App, board: App) -> None:
@@ -121,6 +139,7 @@ def test_all_are_back_after_a_boot(tiles: App, shop: App, board: App) -> None:
     for app in (tiles, shop, board):
         until(lambda app=app: app.get()[0] == 200, f"{app.name} serves after the boot")  # type: ignore[misc]
         assert app.json() == {"app": app.name}
+    assert uploaded(shop) == ("blue", ["first", "sample.txt", "second"])
 
 
 def test_two_apps_cannot_have_one_name(shop: App, board: App) -> None:

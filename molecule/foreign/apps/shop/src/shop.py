@@ -1,6 +1,7 @@
 """A shop that reads settings and secrets from its environment and believes in no host but its own."""
 
 import os
+from pathlib import Path
 
 from fastapi import FastAPI
 from pydantic_settings import BaseSettings
@@ -16,6 +17,7 @@ class Settings(BaseSettings):
 
 settings = Settings()  # type: ignore[call-arg]
 app = FastAPI(title="shop")
+uploads = Path("uploads")
 app.add_middleware(TrustedHostMiddleware, allowed_hosts=["shop.example.org"])
 
 
@@ -38,3 +40,14 @@ def shown() -> dict[str, object]:
         "payment_key_is_there": len(settings.payment_key),
         "prepared": os.environ.get("PREPARED_BY_ENTRYPOINT"),
     }
+
+
+@app.get("/uploads")
+def uploaded() -> dict[str, object]:
+    return {"slot": os.environ["RELEASE_SLOT"], "files": sorted(path.name for path in uploads.iterdir())}
+
+
+@app.get("/uploads/{name}/new")
+def upload(name: str) -> dict[str, int]:
+    (uploads / name).write_text(name)
+    return {"uid": (uploads / name).stat().st_uid}
