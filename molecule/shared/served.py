@@ -29,6 +29,14 @@ class _Named(http.client.HTTPSConnection):
         self.sock = self._tls.wrap_socket(socket.create_connection((ADDRESS, 443), 10), server_hostname=self.host)
 
 
+def serial_of(connection: http.client.HTTPSConnection) -> str:
+    """Which certificate was shown."""
+    assert isinstance(connection.sock, ssl.SSLSocket)
+    found = connection.sock.getpeercert()
+    assert found
+    return str(found["serialNumber"])
+
+
 @dataclass
 class Asking:
     """What somebody got who asked all the time, each time by a handshake of its own and on a kept connection."""
@@ -67,8 +75,7 @@ class Site(Deployment):
     def serial(self, name: str = "") -> str:
         """Which certificate the edge shows for a name."""
         with _connected(self.connection(name)) as connection:
-            found = connection.sock.getpeercert()
-            return str(found["serialNumber"])
+            return serial_of(connection)
 
     def by_http(self, path: str = "/", name: str = "") -> tuple[int, str, str]:
         """Status, Location and body on port 80."""
@@ -91,7 +98,7 @@ class Site(Deployment):
                 try:
                     if connection.sock is None:
                         connection.connect()
-                        found.serials.add(str(connection.sock.getpeercert()["serialNumber"]))
+                        found.serials.add(serial_of(connection))
                     self._page(connection)
                 except (OSError, AssertionError, ValueError, http.client.HTTPException) as error:
                     found.wrong.append(f"{type(error).__name__}: {error}")

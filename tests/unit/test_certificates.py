@@ -29,6 +29,7 @@ from ansible_collections.slipway.fleet.plugins.module_utils.edge.certificates im
     unwanted,
 )
 from ansible_collections.slipway.fleet.plugins.module_utils.edge.names import astray, is_here
+from ansible_collections.slipway.fleet.plugins.module_utils.host import command
 from ansible_collections.slipway.fleet.plugins.module_utils.host.command import Ran
 
 NOW = 1_800_000_000.0
@@ -241,7 +242,7 @@ def test_an_order_leaves_no_second_copy_of_the_key(tmp_path: Path, monkeypatch: 
             (kept / f"a.example{end}").write_text(f"{end}\n")
         return Ran(tuple(argv), 0)
 
-    monkeypatch.setattr(lego.command, "run", run)
+    monkeypatch.setattr(command, "run", run)
     authorities = settings(tmp_path, fallback_directory="https://other.example/d", ca_file="/ca.pem").authorities()
     assert authorities == ["https://acme-staging-v02.api.letsencrypt.org/directory", "https://other.example/d"]
     given = settings(tmp_path, ca_file="/ca.pem")
@@ -261,7 +262,7 @@ def test_an_account_that_the_authority_forgot_is_made_anew(tmp_path: Path, monke
         account.mkdir(exist_ok=True)
         return Ran(tuple(argv), 1, "acme: error: 400 :: urn:ietf:params:acme:error:accountDoesNotExist :: none")
 
-    monkeypatch.setattr(lego.command, "run", run)
+    monkeypatch.setattr(command, "run", run)
     (tmp_path / "lego/ca.example-d/accounts").mkdir(parents=True)
     with pytest.raises(lego.OrderFailed, match="accountDoesNotExist"):
         lego.order(settings(tmp_path), "https://ca.example/d", "a.example", 10)

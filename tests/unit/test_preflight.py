@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from ansible_collections.slipway.fleet.plugins.module_utils.edge import certificates
 from ansible_collections.slipway.fleet.plugins.module_utils.host.errors import SlipwayError
 from ansible_collections.slipway.fleet.plugins.module_utils.release import observe
 from ansible_collections.slipway.fleet.plugins.module_utils.release.preflight import (
@@ -162,7 +163,7 @@ def test_an_app_that_takes_itself_for_one_by_http_is_refused_at_an_edge_with_cer
 def test_the_certificates_of_the_edge_are_around_a_release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     entry = {"issuer": "R11", "renewed": "", "tried": "", "error": ""}
     ordered = [{"name": "a.example", "days": 61, **entry}, {"name": "b.example", "days": None, **entry}]
-    monkeypatch.setattr(observe.certificates, "of_this_edge", lambda: ordered)
+    monkeypatch.setattr(certificates, "of_this_edge", lambda: ordered)
     found = observe.surroundings(transaction(tmp_path, Host(), "one"), None, 14, 0)
     assert (found["certificates"], found["certificate_days"]) == (ordered, 61)
     assert found["drift"] == ["b.example has no certificate yet: none was ordered; run the provision playbook"]

@@ -539,8 +539,14 @@ def test_one_that_says_no_is_believed(
 
 
 def test_one_that_says_no_for_a_while_is_waited_for(tmp_path: Path, host: Host) -> None:
+    well = dict(host.sick)
     host.sick["two"] = Probe(404, "the routes come later")
-    host.waits.append(lambda: host.sick.pop("two", None) if host.seconds > 8 else None)
+
+    def later() -> None:
+        if host.seconds > 8:
+            host.sick = well
+
+    host.waits.append(later)
     deploy(tmp_path, host, "two")
     assert host.serving() == "two"
 
