@@ -181,7 +181,7 @@ def activate(arguments: Arguments, tell: Tell) -> Result:
 def give_up(arguments: Arguments, tell: Tell) -> Result:
     """End the singletons of the app on this host, since another one is to start them.
 
-    A transaction that is under way here is waited for: until it has ended it may start some.
+    A transaction that an earlier run left under way is waited for: until it has ended it may start some.
     """
     _fence(arguments)
     transaction = transaction_of(arguments)

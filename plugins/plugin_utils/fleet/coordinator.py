@@ -30,7 +30,7 @@ from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.parts import (
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.preflight import agree, look
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.roll import roll, settle
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.run import Member, Run, Stopped
-from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.singletons import refuse_strangers
+from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.singletons import hand_over, refuse_strangers
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.staging import check_return, migrate, provide, stage
 
 # From the schema revision that is there to those that a release brings besides, oldest first.
@@ -150,6 +150,7 @@ async def turn_over(this: Run, watch: Optional[Watch]) -> None:
             this.begin("migrate")
             await migrate(this)
         this.refuse_when_stopped()
+        await hand_over(this)
         async with watched(this, watch):
             this.begin("roll")
             await roll(this)

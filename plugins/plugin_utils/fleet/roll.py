@@ -16,7 +16,6 @@ from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.run import (
     before,
     trouble_of,
 )
-from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.singletons import hand_over
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.verdict import (
     DOUBT,
     GOOD,
@@ -69,7 +68,6 @@ async def take_turn(run: Run, member: Member) -> None:
 
 async def activate(run: Run, member: Member, phases: Phases) -> Result:
     """The result of the host's transaction. Raises Refused, and Unreachable where nobody knows what became of it."""
-    await hand_over(run, member)
     try:
         return await run.ask(
             member,

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.parts import Refused, Unreachable
-from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.run import Member, Run, Stopped
+from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.run import Run, Stopped
 
 
 def refuse_strangers(run: Run) -> None:
@@ -26,17 +26,20 @@ def refuse_strangers(run: Run) -> None:
         )
 
 
-async def hand_over(run: Run, member: Member) -> None:
-    """Before the host of the singletons starts them: whoever runs some ends them. Raises Refused where one does not."""
-    if not member.target.place.get("singletons"):
-        return
-    for other in run.members:
+async def hand_over(run: Run) -> None:
+    """Before the first turn, where the host of the singletons takes part: whoever else runs some ends them.
+
+    Raises Stopped where one does not.
+    """
+    starting = next((member for member in run.changing if member.target.place.get("singletons")), None)
+    for other in run.members if starting else ():
         names = other.seen.get("singletons") or ()
-        if other is member or not names:
+        if other is starting or not names:
             continue
         try:
             await run.ask(other, "give_up", **other.target.activate)
         except (Refused, Unreachable) as error:
-            raise Refused(
-                f"{other.name} runs {', '.join(names)} and did not give that up ({error}), so none is started here"
+            raise Stopped(
+                f"{run.so_far}; {other.name} runs {', '.join(names)} and did not give that up ({error}), so no other "
+                "host may start it"
             ) from error
