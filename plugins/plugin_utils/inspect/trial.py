@@ -88,6 +88,7 @@ class Shipped:
     uid: int = 0  # of that user; 0 is root, or nobody knows
     command: tuple[str, ...] = ()  # entry point and command
     health_check: str = ""  # HEALTHCHECK
+    in_registry: bool = False  # as far as its digest there is known
 
 
 def first_trial(shipped: Shipped, uid: int, memory_mib: int) -> Trial:
