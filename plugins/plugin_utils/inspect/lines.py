@@ -75,7 +75,11 @@ def _always(found: Found) -> list[tuple[str, object, str]]:
         (*found.origin, "what was looked at"),
     ]
     if found.origin[0] == "fastapi_image_name":
-        rows.append(("fastapi_image_source", "pull", "from a registry; `ship` from the controller's Docker"))
+        pulled = (
+            ("pull", "hosts get it from its registry"),
+            ("ship", "no registry has it: hosts get it from this Docker"),
+        )
+        rows.append(("fastapi_image_source", *pulled[not found.shipped.in_registry]))
     if trial.port:
         exposed = "EXPOSE of the image names it" if trial.port in found.shipped.ports else "it was seen listening there"
         rows.append(("fastapi_app_port", trial.port, exposed))

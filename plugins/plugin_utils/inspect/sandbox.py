@@ -60,7 +60,8 @@ class Limits:
 
 def shipped(image: str) -> Shipped:
     """What an image says of itself. Raises ImageError where there is none."""
-    config: dict[str, Any] = json.loads(docker("image", "inspect", image))[0].get("Config") or {}
+    inspected: dict[str, Any] = json.loads(docker("image", "inspect", image))[0]
+    config: dict[str, Any] = inspected.get("Config") or {}
     user = str(config.get("User") or "").partition(":")[0]
     ports = [int(port.partition("/")[0]) for port in config.get("ExposedPorts") or {} if port.endswith(("/tcp", "/"))]
     return Shipped(
@@ -69,6 +70,7 @@ def shipped(image: str) -> Shipped:
         uid=int(user) if user.isdigit() else _uid_of(image, user),
         command=(*(config.get("Entrypoint") or ()), *(config.get("Cmd") or ())),
         health_check=" ".join((config.get("Healthcheck") or {}).get("Test") or ()),
+        in_registry=bool(inspected.get("RepoDigests")),
     )
 
 

@@ -88,6 +88,7 @@ class Shipped:
     uid: int = 0  # of that user; 0 is root, or nobody knows
     command: tuple[str, ...] = ()  # entry point and command
     health_check: str = ""  # HEALTHCHECK
+    in_registry: bool = False  # as far as its digest there is known
 
 
 def first_trial(shipped: Shipped, uid: int, memory_mib: int) -> Trial:
@@ -166,6 +167,10 @@ def missed(log: str, given: Mapping[str, str]) -> dict[str, str]:
         name = spoilt[1].upper()
         if given.get(name) == PLACEHOLDER:
             found[name] = "[]"
+    waiting = [name for name, value in given.items() if value == PLACEHOLDER]
+    if not found and waiting and f"int() with base 10: '{PLACEHOLDER}'" in text:
+        # Which one it was is not said: the one that came last, as it got on with the others.
+        found[waiting[-1]] = "8000" if waiting[-1].endswith("PORT") else "1"
     return found
 
 

@@ -123,8 +123,10 @@ def test_every_other_line_is_there_for_what_was_seen() -> None:
         "fastapi_app_secrets": {"SECRET_KEY": "{{ vault_secret_key }}"},
         "fastapi_app_uid": 1234,
         "fastapi_image_name": "shop:1",
-        "fastapi_image_source": "pull",
+        "fastapi_image_source": "ship",
     }
+    pulled = replace(FOUND, origin=("fastapi_image_name", "shop:1"), shipped=Shipped(in_registry=True))
+    assert yaml.safe_load(lines(pulled))["fastapi_image_source"] == "pull"
     assert "it writes to /app/started.txt, which is lost with each release" in text
 
 

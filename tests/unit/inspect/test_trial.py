@@ -95,6 +95,11 @@ def test_who_sends_everybody_to_https_is_asked_as_https() -> None:
             {"ORIGINS": "placeholder"},
             {"ORIGINS": "[]"},
         ),
+        (
+            "ValueError: invalid literal for int() with base 10: 'placeholder'",
+            {"API_TOKEN": "placeholder", "LISTEN_PORT": "placeholder"},
+            {"LISTEN_PORT": "8000"},
+        ),
         ("KeyError: 'user'", {}, {}),
         ("INFO: Application startup complete.", {}, {}),
     ],
