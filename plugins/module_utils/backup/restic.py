@@ -34,7 +34,7 @@ WAIT, EVERY = 900.0, 15.0
 # What restic says, by what is wrong. The first that fits counts.
 _DAMAGE = (
     *("ciphertext verification failed", "invalid data returned", "invalid header", "unexpected EOF", "wrong hash"),
-    *("not found in (?:index|repository)", "does not match", "mismatch", "decompress", "truncat", "load<data"),
+    *("not found in (?:index|repository)", "does not match", "mismatch", "decompress", "truncat", "too short"),
     *("pack .* (?:not|contains|invalid)", "unable to load", "repository contains errors", "no such file or directory"),
 )
 _FAULTS = (

@@ -138,6 +138,7 @@ def test_what_is_protected_stays() -> None:
         ),
         ("ignoring error for /srv/a: read /srv/sets/data/x: unexpected EOF", model.DAMAGED),
         ("pack 0a1b contains 1 errors: [blob 0: decompressing failed]", model.DAMAGED),
+        ("ReadFull(<data/d5cda8f158>): file is too short\nFatal: There were 1 errors", model.DAMAGED),
         ("Fatal: something else", model.FAILED),
     ],
 )
