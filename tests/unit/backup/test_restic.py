@@ -149,6 +149,13 @@ def test_what_its_words_mean(said: str, fault: str) -> None:
     assert said.splitlines()[-1] in str(found)
 
 
+def test_what_it_says_as_json_is_told_as_well() -> None:
+    said = '{"message_type":"exit_error","code":12,"message":"Fatal: wrong password or no key found"}'
+    found = restic.explained("snapshots", said, "/srv/sets")
+    assert found.fault == model.WRONG_KEY
+    assert str(found).endswith(": Fatal: wrong password or no key found")
+
+
 def test_a_file_of_the_host_that_went_is_no_damage_of_the_repository() -> None:
     assert restic.explained("backup", "lstat /srv/uploads/a: no such file or directory", "/r").fault == model.FAILED
 
