@@ -34,7 +34,7 @@ WAIT, EVERY = 900.0, 15.0
 # What restic says, by what is wrong. The first that fits counts.
 _DAMAGE = (
     *("ciphertext verification failed", "invalid data returned", "invalid header", "unexpected EOF", "wrong hash"),
-    *("not found in (?:index|repository)", "does not match", "mismatch", "decompress", "truncat", "load<data"),
+    *("not found in (?:index|repository)", "does not match", "mismatch", "decompress", "truncat", "too short"),
     *("pack .* (?:not|contains|invalid)", "unable to load", "repository contains errors", "no such file or directory"),
 )
 _FAULTS = (
@@ -277,12 +277,23 @@ def environment(settings: Settings) -> dict[str, str]:
 
 def explained(word: str, said: str, place: str) -> BackupError:
     """What restic's words mean."""
-    lines = [line.strip() for line in said.splitlines() if line.strip() and not line.startswith("{")]
+    lines = [line for line in map(_sentence, said.splitlines()) if line]
     fault = next((name for name, pattern in _FAULTS if re.search(pattern, said, re.IGNORECASE)), FAILED)
     if fault == DAMAGED and word in ("backup", "init"):
         fault = FAILED  # a file of the host that went away is no damage of the repository
     words = " ".join(lines[-3:]) or f"restic {word} said nothing"
     return BackupError(fault, f"{_SAYS[fault].format(place=place)}: {words}")
+
+
+def _sentence(line: str) -> str:
+    """What a line says to people; with --json newer versions of restic say why they end as JSON, too."""
+    if not line.startswith("{"):
+        return line.strip()
+    try:
+        entry = json.loads(line)
+    except ValueError:
+        return ""
+    return str(entry.get("message") or "") if entry.get("message_type") == "exit_error" else ""
 
 
 def nanoseconds(moment: str) -> int:

@@ -138,6 +138,7 @@ def test_what_is_protected_stays() -> None:
         ),
         ("ignoring error for /srv/a: read /srv/sets/data/x: unexpected EOF", model.DAMAGED),
         ("pack 0a1b contains 1 errors: [blob 0: decompressing failed]", model.DAMAGED),
+        ("ReadFull(<data/d5cda8f158>): file is too short\nFatal: There were 1 errors", model.DAMAGED),
         ("Fatal: something else", model.FAILED),
     ],
 )
@@ -146,6 +147,13 @@ def test_what_its_words_mean(said: str, fault: str) -> None:
     assert found.fault == fault
     assert "/srv/sets" in str(found)
     assert said.splitlines()[-1] in str(found)
+
+
+def test_what_it_says_as_json_is_told_as_well() -> None:
+    said = '{"message_type":"exit_error","code":12,"message":"Fatal: wrong password or no key found"}'
+    found = restic.explained("snapshots", said, "/srv/sets")
+    assert found.fault == model.WRONG_KEY
+    assert str(found).endswith(": Fatal: wrong password or no key found")
 
 
 def test_a_file_of_the_host_that_went_is_no_damage_of_the_repository() -> None:
