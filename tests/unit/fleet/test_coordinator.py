@@ -33,6 +33,7 @@ def test_a_deploy_serves_everywhere_and_is_told_as_it_was() -> None:
         "cause": "",
         "diagnosis": "",
         "drift": [],
+        "gap": 0.0,
         "steps": report.rows[0]["steps"],
     }
     assert [step["phase"] for step in report.rows[0]["steps"]] == ["start", "gate", "switch", "drain"]
