@@ -31,8 +31,8 @@ LIMIT = 4500
 SLOWEST = 20  # tests that the table at the end has
 # Scenarios at a time: much of a release is waiting, and three of them keep two processors busy.
 BESIDE = 3
-# Seconds of each scenario on two processors, `BESIDE` at a time. The longest begins first, so that none is left alone at
-# the end; one that is not here begins before all of them.
+# Seconds of each scenario on two processors with others beside it. The longest begins first, so that none is left alone
+# at the end; one that is not here begins before all of them.
 SECONDS = {
     "rolling": 2080,
     "systemd": 1370,
@@ -43,7 +43,6 @@ SECONDS = {
     "bundle": 350,
     "data": 300,
     "edge": 300,
-    "data": 300,
     "foreign": 260,
 }
 INSTALLING = threading.Lock()
