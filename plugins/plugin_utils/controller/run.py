@@ -143,7 +143,9 @@ def _validator(specification: str) -> ArgumentSpecValidator:
 
 
 def of_right_types(templar: Any, specification: str, variables: Mapping[str, Any]) -> dict[str, Any]:
-    """A role's inputs, rendered. Raises AnsibleActionFail for those that are not as its specification says.
+    """A role's inputs, rendered, what was given as text as the number or the truth that it stands for (`-e NAME=2`).
+
+    Raises AnsibleActionFail for those that are not as its specification says.
 
     As ansible.builtin.validate_argument_spec does, which costs every host of the fleet a process of its own on the
     controller and as much again to copy the specification.
@@ -151,10 +153,11 @@ def of_right_types(templar: Any, specification: str, variables: Mapping[str, Any
     specification = os.path.realpath(specification)
     options = argument_spec(specification)
     given: dict[str, Any] = templar.template({name: variables[name] for name in options if name in variables})
-    broken = _validator(specification).validate(given, validate_role_argument_spec=True).error_messages
-    if broken:
-        raise AnsibleActionFail(f"Validation of arguments failed: {'; '.join(broken)}")
-    return given
+    result = _validator(specification).validate(given, validate_role_argument_spec=True)
+    if result.error_messages:
+        raise AnsibleActionFail(f"Validation of arguments failed: {'; '.join(result.error_messages)}")
+    meant = {name: result.validated_parameters[name] for name, value in given.items() if isinstance(value, str)}
+    return given | {name: value for name, value in meant.items() if isinstance(value, (int, float))}
 
 
 def refuse_wrong(options: dict[str, Any], role: str = "", types: dict[str, Any] | None = None) -> None:

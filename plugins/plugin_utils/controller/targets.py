@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -93,12 +93,15 @@ class Targets:
             return {"wrong": wrong}
         return {"target": self._target(given, content, known), "content": content}
 
-    def _target(self, inputs: Iterable[str], content: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, Any]:
+    def _target(
+        self, inputs: Mapping[str, Any], content: Mapping[str, Any], known: Mapping[str, Any]
+    ) -> dict[str, Any]:
         marked = {**known, **(UNKNOWN if content["kind"] != "present" else {}), "__fastapi_app_serving": target.SERVING}
         if not self._value("fastapi_app_release", known):
             marked["__fastapi_app_release"] = target.RELEASE
         self._templar.available_variables = marked
         marked |= self._templar.template({name: marked[name] for name in inputs})
+        marked |= {name: meant for name, meant in inputs.items() if isinstance(meant, (int, float))}
         for name in OFTEN:
             marked[name] = self._value(name, marked)
         if self._asked is NEW:
