@@ -108,8 +108,8 @@ def test_what_is_made_once_changes_nothing(inventory: str, asked: targets.Asked)
         found = [made.of(variables) for variables in fleet]
     assert [one.get("wrong") for one in found] == [None] * len(fleet)
     assert [text(one) for one in found] == expected
-    # Hosts with nothing of their own are equal, but for the one with the singletons; those that name themselves in their
-    # environment are not.
+    # Hosts with nothing of their own are equal, but for the one with the singletons; those that name themselves in
+    # their environment are not.
     alike = min(len(read.hosts), 2)
     assert len(set(expected)) == ((len(OWN) - 2) * alike + len(read.hosts) if asked is targets.NEW else 3 * alike)
 
