@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import yaml
 from ansible_collections.slipway.fleet.plugins.module_utils.release.beside import Instance
 from ansible_collections.slipway.fleet.plugins.module_utils.release.compose import BESIDE_WEB, Compose
 from ansible_collections.slipway.fleet.plugins.module_utils.release.launch import by_shell
+from ansible_collections.slipway.fleet.plugins.module_utils.release.runtime import RuntimeFailed
 
 from tests.unit import test_release_compose as of_slots
 from tests.unit.test_release_compose import SOCKETS, asked, escaped, launched, releases
@@ -91,6 +93,36 @@ def test_the_daemon_is_told_to_end_them_with_their_own_grace_before_they_are_mar
     assert told == [["docker", "stop", "abc", "def"]]
     compose.beside.end([])
     assert len(told) == 1
+
+
+@pytest.mark.parametrize(
+    ("said", "times", "fails"),
+    [
+        (
+            ["Cannot update container abc: runc did not terminate: exit status 1: container not running: unknown"],
+            2,
+            False,
+        ),
+        (["Cannot update container abc: no room"], 1, True),
+        (["container not running", "container not running"], 2, True),
+    ],
+)
+def test_one_that_ends_while_it_is_marked_is_marked_then(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: list[str], times: int, fails: bool
+) -> None:
+    compose = Compose("links", releases(tmp_path, "links", one="links:1"), SOCKETS)
+    calls: list[tuple[str, ...]] = []
+
+    def docker(*words: str, **_: Any) -> str:
+        calls.append(words)
+        if len(calls) <= len(said):
+            raise RuntimeFailed(said[len(calls) - 1])
+        return ""
+
+    monkeypatch.setattr(compose, "_docker", docker)
+    with pytest.raises(RuntimeFailed) if fails else nullcontext():
+        compose.stay_down(["abc"])
+    assert calls == [("update", "--restart=no", "abc")] * times
 
 
 class Told:

@@ -60,7 +60,7 @@ class ComposeBeside:
         except OSError as error:
             raise RuntimeFailed(f"`docker stop` cannot be started: {error.strerror}") from error
         # Only after they are told: one that this marks as ending was.
-        self.compose._docker("update", "--restart=no", *containers)
+        self.compose.stay_down(containers)
 
     def forget(self, instances: Sequence[Instance]) -> None:
         """Remove the containers."""

@@ -187,6 +187,16 @@ class Compose:
     def retire(self, slot: str) -> None:
         """Let `slot` run on, but not come back after a crash or a reboot."""
         if containers := self._containers(slot):
+            self.stay_down(containers)
+
+    def stay_down(self, containers: Sequence[str]) -> None:
+        """Have containers not come back by themselves once they have ended. Raises RuntimeFailed."""
+        try:
+            self._docker("update", "--restart=no", *containers)
+        except RuntimeFailed as error:
+            # One ended between Docker's look at it and the change; of one that has ended only the record is changed.
+            if "not running" not in str(error):
+                raise
             self._docker("update", "--restart=no", *containers)
 
     def there(self, releases: list[str]) -> list[str]:
