@@ -66,17 +66,18 @@ def _scrypt(text: str, salt: str) -> str:
     return digest
 
 
-def secret_files(secrets: dict[str, Any], directory: str) -> list[dict[str, Any]]:
-    """Entries for slipway.fleet.tree: the directory, and a file for each secret that only its owner can read.
+def secret_files(secrets: dict[str, Any], directory: str, owner: int | str = "") -> list[dict[str, Any]]:
+    """Entries for slipway.fleet.tree: the directory, and a file for each secret that only `owner` can read.
 
-    Which user that is, is known on the host alone, which gives them to it.
+    Without one it is the user of an app, whom the host alone knows and gives them to.
     """
+    whose = {"owner": str(owner), "group": str(owner)} if owner != "" else {}
     if ended := sorted(str(name) for name, value in secrets.items() if _secret(value) != text_of(value)):
         Display().warning(
             f"fastapi_app_secrets: a newline at the end of {', '.join(ended)} is left out; in the vault, write it "
             'in quotes on one line, or with "|-" in place of "|".'
         )
-    entries: list[dict[str, Any]] = [{"dest": directory, "state": "directory", "mode": "0500"}]
+    entries: list[dict[str, Any]] = [{"dest": directory, "state": "directory", **whose, "mode": "0500"}]
     for name, value in sorted(secrets.items()):
         if not _NAME.fullmatch(str(name)):
             raise AnsibleFilterError(
@@ -86,6 +87,7 @@ def secret_files(secrets: dict[str, Any], directory: str) -> list[dict[str, Any]
             {
                 "dest": f"{directory}/{name}",
                 "content": _secret(value),
+                **whose,
                 "mode": "0400",
                 "secret": True,
             }

@@ -36,6 +36,8 @@ def test_the_digest_changes_with_a_secret_and_not_with_their_order() -> None:
 
 
 def test_secret_files_belong_to_the_app_alone() -> None:
+    for entry in secret_files({"KEY": 5}, "/r/secrets", 999):
+        assert (entry["owner"], entry["group"]) == ("999", "999")
     directory, file = secret_files({"KEY": 5}, "/r/secrets")
     assert (directory["mode"], file["mode"]) == ("0500", "0400")
     assert not {"owner", "group"} & {*directory, *file}, "whose they are is known on the host alone"
