@@ -328,7 +328,10 @@ class DiskPath:
         return f"DiskPath({self.text!r})"
 
     def __truediv__(self, other: Any) -> DiskPath:
-        return type(self)(self.text, other)
+        # By hand: this is a tenth of what a story costs.
+        found, text = object.__new__(type(self)), str(other)
+        found.text = text if text[:1] == "/" else f"{self.text}/{text}"
+        return found
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, DiskPath) and self.text == other.text

@@ -316,7 +316,8 @@ def test_each_role_that_installs_packages_tells_them() -> None:
     """A package that a role installs and does not tell would be missing on hosts without the internet."""
     for role in sorted((ROOT / "roles").iterdir()):
         tasks = [task for path in role.glob("tasks/*.yml") for task in yaml.safe_load(path.read_text()) or []]
-        names = [task["ansible.builtin.apt"]["name"] for task in tasks if "ansible.builtin.apt" in task]
+        given = [task["ansible.builtin.apt"]["name"] for task in tasks if "ansible.builtin.apt" in task]
+        names = [name for one in given for name in ([one] if isinstance(one, str) else one)]
         told = (role / "tasks/bundle.yml").read_text() if names else ""
         for name in names:
             assert name.strip("{} ") in told, f"{role.name}: tasks/bundle.yml does not name {name}"

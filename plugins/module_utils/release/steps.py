@@ -177,6 +177,11 @@ class Steps(Gaps, Processes):
         self.runtime.stop(slot, self.request.stop_grace)
         self.runtime.start(slot, release)
 
+    def _hear_promise(self, slot: str, release: Optional[str]) -> None:
+        """Have the API of a release that is about to be stopped to compare with: it is kept with the release."""
+        if self.contract is not None and release:
+            self.contract(slot, release, None)
+
     def _keeps_promise(self, intent: Intent) -> dict[str, Any]:
         """What the new release breaks of the API that users have, as the ledger has it; empty where nothing is told.
 

@@ -51,6 +51,7 @@ class Transaction(WaysBack):
             self._clear(slot)
             if self._rival(slot, intent.release) is not None:
                 self._may_go_on("before the earlier release was stopped")
+                self._hear_promise(other(slot), was)
                 self._make_way(slot)
             self._start(slot, intent.release)
             self._wait_healthy(slot, intent.release)
