@@ -57,6 +57,11 @@ options:
     default: 0
   slot_mib: {description: Memory limit of a slot in MiB; 0 checks none., type: int, default: 0}
   processes: {description: What runs beside it by name with its limits., type: dict, default: {}}
+  overlap:
+    description: Whether the wanted release may run beside the one that serves.
+    type: bool
+    default: true
+  user: {description: Whom the inventory names to run the app., type: str, default: ''}
 extends_documentation_fragment: [slipway.fleet.place, slipway.fleet.of_the_roles]
 author: [Slipway contributors]
 attributes:
@@ -126,6 +131,8 @@ ARGUMENTS: dict[str, Any] = {
     "port": {"type": "int", "default": HOST["port"]},
     "slot_mib": {"type": "int", "default": HOST["slot_mib"]},
     "processes": {"type": "dict", "default": HOST["processes"]},
+    "overlap": {"type": "bool", "default": HOST["overlap"]},
+    "user": {"type": "str", "default": HOST["user"]},
 }
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
+from ansible_collections.slipway.fleet.plugins.module_utils.release.preflight import HOST
 
 PLUGINS = Path(__file__).resolve().parents[2] / "plugins"
 COLLECTION = "ansible_collections.slipway.fleet.plugins"
@@ -35,6 +36,10 @@ def documented(module: Any) -> dict[str, Any]:
         doc = importlib.import_module(f"{COLLECTION}.doc_fragments.{name}").ModuleDocFragment.DOCUMENTATION
         options |= yaml.safe_load(doc)["options"]
     return options
+
+
+def test_the_doctor_takes_all_that_a_preflight_needs_to_know() -> None:
+    assert HOST.keys() <= MODULES["doctor"].ARGUMENTS.keys()
 
 
 KEYS = {"description", "type", "elements", "required", "default", "choices", "suboptions"}
