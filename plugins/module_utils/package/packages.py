@@ -30,8 +30,9 @@ LIMIT = 900.0
 OLDEST_PYTHON = (3, 11)
 _MARK = "package.json"
 _REQUIREMENTS = "requirements.txt"
-# Where pip lies for virtual environments: Debian's python3-pip-whl, and the copy inside ensurepip elsewhere.
-_PIP_WHEELS = ("/usr/share/python-wheels/pip-*.whl", "/usr/lib/python3*/ensurepip/_bundled/pip-*.whl")
+# Where pip lies for virtual environments: a Python has one of its age in ensurepip, that of Debian has it here.
+_BUNDLED = "import ensurepip; print(ensurepip.__path__[0] + '/_bundled')"
+_PIP_WHEELS = Path("/usr/share/python-wheels")
 PYTHONS = Path("/usr/local/lib/slipway/python")
 _DESCRIBE = """
 import json, platform, sys
@@ -240,13 +241,14 @@ def _distribution(wheel: str) -> str:
 
 
 def _pip(place: Path) -> Path:
-    """The wheel of pip that the host has; it runs from the wheel."""
-    found = [path for pattern in _PIP_WHEELS for path in sorted(Path("/").glob(pattern.lstrip("/")))]
-    if not found:
-        raise PackageError(
-            f"no wheel of pip is on this host to fill {place} with; run the provision playbook (python3-venv)"
-        )
-    return found[-1]
+    """The wheel of pip to fill a package with, that of its own Python first: an older one may fail under it."""
+    bundled = Path(_run([str(place / "venv/bin/python"), "-c", _BUNDLED]).strip())
+    for directory in (bundled, _PIP_WHEELS):
+        if found := sorted(directory.glob("pip-*.whl")):
+            return found[-1]
+    raise PackageError(
+        f"no wheel of pip is on this host to fill {place} with; run the provision playbook (python3-venv)"
+    )
 
 
 def _linked(old: Path, new: Path) -> bool:
@@ -275,7 +277,7 @@ def _write(path: Path, data: bytes, mode: int) -> None:
     path.chmod(mode)
 
 
-def _run(words: list[str]) -> None:
+def _run(words: list[str]) -> str:
     # Neither the host's own configuration of pip nor modules of root change what is installed.
     clean = {"PATH": os.environ.get("PATH", os.defpath), "PIP_CONFIG_FILE": os.devnull, "PYTHONNOUSERSITE": "1"}
     try:
@@ -284,3 +286,4 @@ def _run(words: list[str]) -> None:
         raise PackageError(str(error)) from error
     if ran.returncode:
         raise PackageError(f"`{' '.join(words[:4])} ...` failed: {ran.said[-2000:]}")
+    return ran.stdout

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ensurepip
 import hashlib
 import json
 import subprocess
@@ -255,8 +254,6 @@ def program(tmp_path: Path) -> Wheel:
 def test_a_change_of_code_alone_makes_no_environment_anew(
     root: Path, program: Wheel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (pip,) = Path(ensurepip.__file__).parent.glob("_bundled/pip-*.whl")
-    monkeypatch.setattr(package_module, "_pip", lambda _place: pip)
     packages, archive = Packages(tmp_path / "links"), tmp_path / "package.tar"
     requirements = f"teller==1.0 --hash=sha256:{program.sha256}\n"
 
@@ -276,6 +273,33 @@ def test_a_change_of_code_alone_makes_no_environment_anew(
     assert ran.stdout == f"{venv} {venv / 'bin/teller'}\n"
     assert (packages.path(second) / "srv/app/main.py").read_text() == "app = 1\n"
     assert str(packages.path(first)) not in (venv / "pyvenv.cfg").read_text()
+
+
+def test_a_python_is_filled_by_the_pip_of_its_own_age(
+    root: Path, program: Wheel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As that of the distribution is of another one, and fails under a newer Python."""
+    with zipfile.ZipFile(tmp_path / "pip-23.0-py3-none-any.whl", "w") as archive:
+        archive.writestr("pip/__main__.py", "import pkgutil\npkgutil.ImpImporterOfOldPythons\n")
+    monkeypatch.setattr(package_module, "_PIP_WHEELS", tmp_path)
+    packages, archive = Packages(tmp_path / "links"), tmp_path / "package.tar"
+    made(root).write(archive, f"teller==1.0 --hash=sha256:{program.sha256}\n", [program], set())
+    packages.install(archive, made(root).key(), sys.executable)
+    assert (packages.path(made(root).key()) / "venv/bin/teller").exists()
+
+
+def test_the_pip_of_the_distribution_serves_a_python_without_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    python = tmp_path / "package/venv/bin/python"
+    python.parent.mkdir(parents=True)
+    python.write_text("#!/bin/sh\necho /no/such/directory\n")
+    python.chmod(0o755)
+    monkeypatch.setattr(package_module, "_PIP_WHEELS", tmp_path)
+    with pytest.raises(PackageError, match="no wheel of pip is on this host"):
+        package_module._pip(tmp_path / "package")
+    (tmp_path / "pip-23.0-py3-none-any.whl").touch()
+    assert package_module._pip(tmp_path / "package") == tmp_path / "pip-23.0-py3-none-any.whl"
 
 
 @pytest.mark.parametrize("name", ["../../etc/passwd", "/etc/passwd"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ensurepip
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -10,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.slipway.fleet.plugins.module_utils.package import packages as package_module
 from ansible_collections.slipway.fleet.plugins.module_utils.package.packages import (
     PackageError,
     Packages,
@@ -167,8 +165,6 @@ def test_a_project_with_a_source_layout_is_installed_with_its_command_and_data(
     shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With the index that pip is configured for, which has its build backend and the one package that it locks."""
-    (pip,) = Path(ensurepip.__file__).parent.glob("_bundled/pip-*.whl")
-    monkeypatch.setattr(package_module, "_pip", lambda _place: pip)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     packages = Packages(tmp_path / "opt")
     host = Here(packages)
