@@ -114,7 +114,9 @@ def build(
             target = Path(directory) / path
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(root / path, target)
+        # It is for the hosts' Python, not for the one that builds.
         words = [*pip, "wheel", "--quiet", "--disable-pip-version-check", "--no-deps", "--no-cache-dir"]
+        words += ["--ignore-requires-python"]
         words += ["--find-links", str(own)] if own else []
         words += ["--cert", str(ca_file)] if ca_file else []
         version = f"0+{key[:12]}"

@@ -192,12 +192,45 @@ def test_a_project_with_a_source_layout_is_installed_with_its_command_and_data(
 
 def test_a_build_that_fails_says_what_it_sees(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    text = NAMED + '[build-system]\nrequires = []\nbuild-backend = "builder"\nbackend-path = ["tools"]\n'
-    root = written(tmp_path / "it", {"pyproject.toml": text, "requirements.txt": LOCK, "app/main.py": ""})
+    root = written(tmp_path / "it", {"pyproject.toml": NAMED + OWN_BUILD, "requirements.txt": LOCK, "app/main.py": ""})
     written(root, {"tools/builder.py": ""})
     with pytest.raises(PackageError, match=r"(?s)could not be built: .*fastapi_package_files.*left_out"):
         PackageSource(root).wheel(None, None)
     assert not list((tmp_path / "cache").rglob("project-*")), "a part of it is not taken for the whole"
+
+
+# A build backend of a project's own.
+BACKEND = """
+import pathlib, zipfile
+
+
+def build_wheel(directory, config_settings=None, metadata_directory=None):
+    about = "my_shop-1.0.dist-info/"
+    with zipfile.ZipFile(pathlib.Path(directory) / "my_shop-1.0-py3-none-any.whl", "w") as wheel:
+        said = "Metadata-Version: 2.1\\nName: my-shop\\nVersion: 1.0\\nRequires-Python: >=3.99\\n"
+        wheel.writestr(about + "METADATA", said)
+        wheel.writestr(about + "WHEEL", "Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n")
+        wheel.writestr(about + "RECORD", "")
+    return "my_shop-1.0-py3-none-any.whl"
+"""
+OWN_BUILD = '[build-system]\nrequires = []\nbuild-backend = "builder"\nbackend-path = ["tools"]\n'
+
+
+def own_build(root: Path) -> Path:
+    """A project that is built without an index."""
+    text = NAMED + 'requires-python = ">=3.99"\n' + OWN_BUILD
+    return written(
+        root, {"pyproject.toml": text, "requirements.txt": LOCK, "tools/builder.py": BACKEND, "app/main.py": ""}
+    )
+
+
+def test_a_project_for_a_newer_python_than_the_controllers_is_built(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    wheel = PackageSource(own_build(tmp_path / "it"), ["tools", "app"]).wheel(None, None)
+    assert wheel
+    assert wheel.path.name == "my_shop-1.0-py3-none-any.whl"
 
 
 def test_a_bundle_has_the_wheel_of_the_same_source(tmp_path: Path) -> None:
