@@ -26,6 +26,9 @@ PYPROJECT = "pyproject.toml"
 # Seconds for an export.
 LIMIT = 300
 _HASH = re.compile(r"\s--hash[= ](sha256:[0-9a-f]{64})")
+_NO_PYTHON = re.compile(r"No interpreter found for Python (.+?) in ")
+# uv would fetch a Python for itself in silence; what the controller gets is for its operator to say.
+_NO_DOWNLOADS = {"UV_PYTHON_DOWNLOADS": "never"}
 _INCLUDED = re.compile(r"(?:-r|--requirement)[= ]\s*(\S+)")
 # Where packages come from is for pip's own configuration to say; that there are hashes is asked of every line.
 _PASSED_OVER = ("-i ", "--index", "--extra-index", "--trusted-host", "--only-binary", "--require-hashes")
@@ -137,6 +140,7 @@ class Lock:
             ran = subprocess.run(
                 words,
                 cwd=self.root,
+                env=os.environ | _NO_DOWNLOADS,
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
                 text=True,
@@ -161,6 +165,11 @@ class Lock:
             return (
                 f"{self.path} is exported by poetry-plugin-export, which the controller's Poetry has not; install it "
                 "there (`pipx inject poetry poetry-plugin-export`, or `poetry self add poetry-plugin-export`)"
+            )
+        if python := _NO_PYTHON.search(said):
+            return (
+                f"{self.path} is read by {tool.name} with a Python {python[1]}, which the controller has not; install "
+                f"one there (`uv python install '{python[1]}'`), or name a lock of pip's with fastapi_package_lock"
             )
         return f"{tool.name} could not export {self.path}: {said[-1500:]}"
 

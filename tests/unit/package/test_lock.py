@@ -88,6 +88,23 @@ def test_a_tool_that_the_controller_has_not_is_named(locked: Path, monkeypatch: 
         _ = Lock(locked, "poetry.lock").pins
 
 
+def test_no_python_is_fetched_to_read_a_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """uv says which one it would like, where nothing answers that could give it one."""
+    monkeypatch.setenv("UV_PYTHON_INSTALL_MIRROR", f"file://{tmp_path}/mirror")
+    (tmp_path / "pyproject.toml").write_text('[project]\nname = "shop"\nversion = "1.0"\nrequires-python = ">=3.99"\n')
+    (tmp_path / "uv.lock").write_text(
+        'version = 1\nrevision = 3\nrequires-python = ">=3.99"\n\n'
+        '[[package]]\nname = "shop"\nversion = "1.0"\nsource = { virtual = "." }\n'
+    )
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    monkeypatch.setenv("UV_PYTHON_INSTALL_DIR", str(tmp_path / "pythons"))
+    with pytest.raises(
+        PackageError, match=r"uv.lock is read by uv .*controller has not; .*`uv python install '>=3.99'`"
+    ):
+        _ = Lock(tmp_path).pins
+    assert not (tmp_path / "pythons").exists()
+
+
 @pytest.fixture
 def poetry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A project of Poetry, and a program in its place that says what Poetry 2.5 said of one."""
