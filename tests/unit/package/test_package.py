@@ -275,31 +275,20 @@ def test_a_change_of_code_alone_makes_no_environment_anew(
     assert str(packages.path(first)) not in (venv / "pyvenv.cfg").read_text()
 
 
-def test_a_python_is_filled_by_the_pip_of_its_own_age(
-    root: Path, program: Wheel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As that of the distribution is of another one, and fails under a newer Python."""
-    with zipfile.ZipFile(tmp_path / "pip-23.0-py3-none-any.whl", "w") as archive:
-        archive.writestr("pip/__main__.py", "import pkgutil\npkgutil.ImpImporterOfOldPythons\n")
-    monkeypatch.setattr(package_module, "_PIP_WHEELS", tmp_path)
-    packages, archive = Packages(tmp_path / "links"), tmp_path / "package.tar"
-    made(root).write(archive, f"teller==1.0 --hash=sha256:{program.sha256}\n", [program], set())
-    packages.install(archive, made(root).key(), sys.executable)
-    assert (packages.path(made(root).key()) / "venv/bin/teller").exists()
-
-
-def test_the_pip_of_the_distribution_serves_a_python_without_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    python = tmp_path / "package/venv/bin/python"
-    python.parent.mkdir(parents=True)
-    python.write_text("#!/bin/sh\necho /no/such/directory\n")
+def test_a_python_is_filled_by_the_pip_of_its_own_age(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As that of the distribution is of another one, and fails under a newer Python; Debian's own has no other."""
+    python, bundled, wheels = tmp_path / "package/venv/bin/python", tmp_path / "bundled", tmp_path / "wheels"
+    for directory in (python.parent, bundled, wheels):
+        directory.mkdir(parents=True)
+    python.write_text(f"#!/bin/sh\necho {bundled}\n")
     python.chmod(0o755)
-    monkeypatch.setattr(package_module, "_PIP_WHEELS", tmp_path)
+    monkeypatch.setattr(package_module, "_PIP_WHEELS", wheels)
     with pytest.raises(PackageError, match="no wheel of pip is on this host"):
         package_module._pip(tmp_path / "package")
-    (tmp_path / "pip-23.0-py3-none-any.whl").touch()
-    assert package_module._pip(tmp_path / "package") == tmp_path / "pip-23.0-py3-none-any.whl"
+    (wheels / "pip-23.0-py3-none-any.whl").touch()
+    assert package_module._pip(tmp_path / "package") == wheels / "pip-23.0-py3-none-any.whl"
+    (bundled / "pip-25.3-py3-none-any.whl").touch()
+    assert package_module._pip(tmp_path / "package") == bundled / "pip-25.3-py3-none-any.whl"
 
 
 @pytest.mark.parametrize("name", ["../../etc/passwd", "/etc/passwd"])
