@@ -16,6 +16,7 @@ import json
 import os
 import shutil
 import tarfile
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Optional
@@ -149,15 +150,15 @@ class Packages:
         for directory in (self.packages, self.wheels, place, place / "srv"):
             directory.chmod(0o755)
         project = str(content.get("project") or "")
-        twin = self._twin(place, target, content["wheels"], _distribution(project))
+        mark = {"key": key, "python": target.short, "interpreter": interpreter(python)}
+        mark |= {"wheels": sorted(content["wheels"]), "project": _distribution(project)}
+        twin = self._twin(place, mark)
         if not (twin and _linked(twin / "venv", place / "venv")):
             self._make_environment(place, python, content["wheels"])
         if project:
             self._install_project(place, project)
         compiled = [str(place / "venv/bin/python"), "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash"]
         _run([*compiled, str(place / "srv")])
-        mark = {"key": key, "python": target.short, "wheels": sorted(content["wheels"])}
-        mark["project"] = _distribution(project)
         write_durably(place / _MARK, json.dumps(mark) + "\n")
 
     def remove(self, keys: list[str]) -> None:
@@ -169,12 +170,11 @@ class Packages:
         for wheel in set(self.wheels_here()) - needed:
             shutil.rmtree(self.wheels / wheel, ignore_errors=True)
 
-    def _twin(self, place: Path, target: Target, wheels: list[str], project: str) -> Optional[Path]:
+    def _twin(self, place: Path, wanted: Mapping[str, Any]) -> Optional[Path]:
         """A whole package with the same environment: that of the release before, where only the code has changed."""
         for path in sorted(self.packages.glob(f"*/{_MARK}")):
             mark = read_json(path)
-            wanted = (target.short, sorted(wheels), project)
-            same = mark and (mark["python"], mark["wheels"], mark.get("project", "")) == wanted
+            same = mark and all(mark.get(name) == meant for name, meant in wanted.items() if name != "key")
             if same and filecmp.cmp(path.with_name(_REQUIREMENTS), place / _REQUIREMENTS, shallow=False):
                 return path.parent
         return None

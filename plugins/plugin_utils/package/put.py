@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import tempfile
 import threading
 from collections.abc import Mapping
@@ -45,7 +46,9 @@ class PackageWay:
 
     @cached_property
     def key(self) -> str:
-        return self.source.key()
+        """Of the source, and of a Python that the inventory names: another one takes an environment of its own."""
+        key, python = self.source.key(), self.request.python
+        return key if python == PackageRequest.python else hashlib.sha256(f"{key}\0{python}".encode()).hexdigest()
 
     def identify(self) -> Identity:
         """Raises PackageError for what would stop the package later, when hosts are being changed already."""

@@ -275,6 +275,21 @@ def test_a_change_of_code_alone_makes_no_environment_anew(
     assert str(packages.path(first)) not in (venv / "pyvenv.cfg").read_text()
 
 
+def test_another_python_gets_an_environment_of_its_own(root: Path, program: Wheel, tmp_path: Path) -> None:
+    """Of the same minor version, too: a newer one is named for what it mends."""
+    packages, archive = Packages(tmp_path / "links"), tmp_path / "package.tar"
+    newer = tmp_path / "3.13.5/bin/python3"
+    newer.parent.mkdir(parents=True)
+    newer.symlink_to(Path(sys.executable).resolve())
+    homes = []
+    for key, python in (("a" * 64, sys.executable), ("b" * 64, str(newer))):
+        made(root).write(archive, f"teller==1.0 --hash=sha256:{program.sha256}\n", [program], set())
+        packages.install(archive, key, python)
+        assert packages.has(key, target_of(python))
+        homes.append((packages.path(key) / "venv/bin/python3").readlink())
+    assert homes[0] != homes[1] == newer
+
+
 def test_a_python_is_filled_by_the_pip_of_its_own_age(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As that of the distribution is of another one, and fails under a newer Python; Debian's own has no other."""
     python, bundled, wheels = tmp_path / "package/venv/bin/python", tmp_path / "bundled", tmp_path / "wheels"
