@@ -85,13 +85,25 @@ class PackageSource:
 
     def key(self) -> str:
         """A hash of every name, mode bit for execution and byte of the code, and of the lock."""
+        return self._read(lambda *_: None)
+
+    def changed(self) -> PackageError:
+        """That files are others than those that the key was made of."""
+        return PackageError(
+            f"{self.root} was changed while it was deployed, so that hosts would have different code under one key; "
+            "leave it alone and deploy again"
+        )
+
+    def _read(self, take: Callable[[Path, bytes, int], None]) -> str:
+        """The key of what is read now, with each file of the code, its bytes and its mode handed on."""
         digest = hashlib.sha256(b"package\0")
         for path in self.lock.parts():
             digest.update(path.read_bytes() if path.is_file() else b"")
         for path in self.files():
-            full = self.root / path
-            digest.update(f"\0{path.as_posix()}\0{full.stat().st_mode & 0o111:o}\0".encode())
-            digest.update(hashlib.sha256(full.read_bytes()).digest())
+            data, mode = (self.root / path).read_bytes(), (self.root / path).stat().st_mode
+            digest.update(f"\0{path.as_posix()}\0{mode & 0o111:o}\0".encode())
+            digest.update(hashlib.sha256(data).digest())
+            take(path, data, mode)
         if self.project.installed or self.lock.extras:
             digest.update(f"\0project {self.project.installed} {sorted(self.lock.extras)}".encode())
         return digest.hexdigest()
@@ -138,30 +150,34 @@ class PackageSource:
                     f"the bundle has no wheel of {self.root} as it is now; make it again with this source"
                 )
             return _wheel(found[0])
+
+        def built(into: Path) -> None:
+            build(_pip(), self.root, self.files(), key, into, own, ca_file)
+            if self.key() != key:
+                raise self.changed()
+
         with _cache() as cache:
-            place = _kept(
-                cache,
-                project_directory(key),
-                lambda into: build(_pip(), self.root, self.files(), key, into, own, ca_file),
-            )
+            place = _kept(cache, project_directory(key), built)
             return _wheel(next(place.glob("*.whl")))
 
     def write(
         self, archive: Path, requirements: str, wheels: list[Wheel], present: set[str], project: Wheel | None = None
-    ) -> None:
-        """Write what a host needs: code, requirements, the wheels that it has not got, and that of the project."""
+    ) -> str:
+        """Write what a host needs: code, requirements, the wheels that it has not got, and that of the project.
+
+        Returns the key of what was written.
+        """
         content = {"wheels": [wheel.sha256 for wheel in wheels], "project": project.path.name if project else ""}
         with tarfile.open(archive, "w") as tar:
             _add(tar, "content.json", json.dumps(content).encode())
             _add(tar, "requirements.txt", requirements.encode())
-            for path in self.files():
-                full = self.root / path
-                _add(tar, f"srv/{path.as_posix()}", full.read_bytes(), full.stat().st_mode)
+            key = self._read(lambda path, data, mode: _add(tar, f"srv/{path.as_posix()}", data, mode))
             for wheel in wheels:
                 if wheel.sha256 not in present:
                     _add(tar, f"wheels/{wheel.sha256}/{wheel.path.name}", wheel.path.read_bytes())
             if project:
                 _add(tar, f"project/{project.path.name}", project.path.read_bytes())
+        return key
 
 
 def cached_wheels(

@@ -124,6 +124,20 @@ async def test_another_python_is_another_package(fetched: list[str], request_: P
     assert ways[0].key == ways[0].source.key()
 
 
+@pytest.mark.parametrize("name", ["app/main.py", "app.lock"])
+async def test_code_that_changes_during_a_deploy_is_sent_to_no_further_host(
+    fetched: list[str], request_: PackageRequest, name: str
+) -> None:
+    content, hosts = package_content(request_, check_mode=False), [Machine("a"), Machine("b")]
+    await content.identify()
+    seen = [await content.look(host) for host in hosts]
+    await content.put(hosts[0], seen[0])
+    (request_.source / name).write_text(LOCK + "# changed\n")
+    with pytest.raises(ContentError, match=r"source was changed while it was deployed, .*; leave it alone and deploy"):
+        await content.put(hosts[1], seen[1])
+    assert hosts[1].installed == []
+
+
 async def test_a_dry_run_fetches_and_sends_nothing(fetched: list[str], request_: PackageRequest) -> None:
     host = Machine("a")
     bill, put = await deploy(request_, [host], check_mode=True)

@@ -233,6 +233,15 @@ def test_a_project_for_a_newer_python_than_the_controllers_is_built(
     assert wheel.path.name == "my_shop-1.0-py3-none-any.whl"
 
 
+def test_a_wheel_of_code_that_changed_meanwhile_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    root = own_build(tmp_path / "it")
+    written(root, {"tools/builder.py": f"open({str(root / 'app/main.py')!r}, 'a').write('# more')\n{BACKEND}"})
+    with pytest.raises(PackageError, match="was changed while it was deployed"):
+        PackageSource(root, ["tools", "app"]).wheel(None, None)
+    assert not list((tmp_path / "cache").rglob("*.whl"))
+
+
 def test_a_bundle_has_the_wheel_of_the_same_source(tmp_path: Path) -> None:
     root = written(tmp_path / "it", {"pyproject.toml": NAMED + BUILD, "requirements.txt": LOCK, "app/main.py": ""})
     wheels = tmp_path / "bundle"
