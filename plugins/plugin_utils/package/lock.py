@@ -26,6 +26,7 @@ PYPROJECT = "pyproject.toml"
 # Seconds for an export.
 LIMIT = 300
 _HASH = re.compile(r"\s--hash[= ](sha256:[0-9a-f]{64})")
+_STALE = re.compile("needs to be updated|changed significantly|lock is not consistent with|lock file is not up to date")
 _NO_PYTHON = re.compile(r"No interpreter found for Python (.+?) in ")
 # uv would fetch a Python for itself in silence; what the controller gets is for its operator to say.
 _NO_DOWNLOADS = {"UV_PYTHON_DOWNLOADS": "never"}
@@ -150,13 +151,14 @@ class Lock:
             )
         except (OSError, subprocess.TimeoutExpired) as error:
             raise PackageError(f"{tool.name} could not read {self.path}: {error}") from error
-        if ran.returncode == 0:
+        # Poetry 1 warns of a lock that is too old, and exports it.
+        if ran.returncode == 0 and not _STALE.search(" ".join(ran.stderr.split())):
             return ran.stdout
         raise PackageError(self._refused(tool, " ".join((ran.stderr.strip() or ran.stdout.strip()).split())))
 
     def _refused(self, tool: Tool, said: str) -> str:
-        """Why a tool did not export, and what to do; both tools say with which word."""
-        if "needs to be updated" in said or "changed significantly" in said:
+        """Why what a tool exported is not taken, and what to do; both tools say with which word."""
+        if _STALE.search(said):
             return (
                 f"{self.path} is older than {PYPROJECT} beside it, which asks for other packages; renew it "
                 f"(`{tool.name} lock`), look at the difference and commit both"

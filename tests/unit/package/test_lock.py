@@ -153,6 +153,25 @@ def test_what_poetry_refuses_is_told_with_the_mend(poetry: Path, said: str, mess
         _ = Lock(poetry).pins
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        "Warning: poetry.lock is not consistent with pyproject.toml. You may be getting\nimproper dependencies.",
+        "Warning: The lock file is not up to date with the latest changes in pyproject.toml.",
+        "",
+    ],
+)
+def test_an_old_lock_is_refused_where_poetry_only_warns(poetry: Path, said: str) -> None:
+    says(poetry, EXPORTED)
+    program = poetry.parent / "bin/poetry"
+    program.write_text(program.read_text().replace("exit 0", f"cat >&2 <<'END'\n{said}\nEND\n"))
+    if not said:
+        assert names(Lock(poetry)) == ["annotated-types", "uvicorn"]
+        return
+    with pytest.raises(PackageError, match=r"poetry.lock is older than pyproject.toml .*`poetry lock`"):
+        _ = Lock(poetry).pins
+
+
 def test_the_first_of_several_locks_is_taken_and_that_is_told(poetry: Path) -> None:
     (poetry / "requirements.txt").write_text(PIN)
     lock = Lock(poetry)
