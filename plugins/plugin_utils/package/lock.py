@@ -31,6 +31,7 @@ _NO_PYTHON = re.compile(r"No interpreter found for Python (.+?) in ")
 # uv would fetch a Python for itself in silence; what the controller gets is for its operator to say.
 _NO_DOWNLOADS = {"UV_PYTHON_DOWNLOADS": "never"}
 _INCLUDED = re.compile(r"(?:-r|--requirement)[= ]\s*(\S+)")
+_DIRECTORY = re.compile(r"(?:(?:-e|--editable)[= ]\s*)?((?:file:|\.{0,2}/|\.$).*)")
 # Where packages come from is for pip's own configuration to say; that there are hashes is asked of every line.
 _PASSED_OVER = ("-i ", "--index", "--extra-index", "--trusted-host", "--only-binary", "--require-hashes")
 
@@ -48,7 +49,7 @@ class Tool:
 _TOOLS = {
     "uv.lock": Tool(
         "uv",
-        ("export", "--locked", "--no-dev", "--no-emit-project", "--no-header", "--no-annotate"),
+        ("export", "--locked", "--no-default-groups", "--no-emit-project", "--no-header", "--no-annotate"),
         "--extra",
         "pip install uv",
     ),
@@ -192,9 +193,16 @@ def parse_lock(text: str, name: Path) -> list[Pin]:
         try:
             requirement = Requirement(stated.split(" --hash", 1)[0].strip())
         except InvalidRequirement:
+            if found := _DIRECTORY.match(stated):
+                raise PackageError(
+                    f"{name}: {found[1][:80]} is a directory and has no version with a sha256 hash; build its wheel "
+                    "(`pip wheel --no-deps`), name the wheel's directory with fastapi_package_wheels and lock that "
+                    "version with its hash; or lock without it, name its code in fastapi_package_files, and where that "
+                    "is below /srv as PYTHONPATH in fastapi_app_environment"
+                ) from None
             raise PackageError(
                 f"{name}: `{stated[:80]}` is no requirement; a lock holds nothing else. "
-                "`uv export --no-dev --no-emit-project` writes one from uv.lock"
+                "`uv export --no-default-groups --no-emit-project` writes one from uv.lock"
             ) from None
         if requirement.url:
             raise PackageError(

@@ -46,7 +46,8 @@ def locked(tmp_path: Path) -> Path:
     root.mkdir()
     (root / "pyproject.toml").write_text(
         '[project]\nname = "shop"\nversion = "1.0"\nrequires-python = ">=3.11"\ndependencies = ["iniconfig"]\n'
-        '[project.optional-dependencies]\nserver = ["idna"]\n[dependency-groups]\ndev = ["idna"]\n'
+        '[project.optional-dependencies]\nserver = ["idna"]\n[dependency-groups]\ndev = ["idna"]\ndocs = ["idna"]\n'
+        '[tool.uv]\ndefault-groups = ["dev", "docs"]\n'
     )
     uv_lock(root)
     return root
@@ -217,7 +218,12 @@ def test_requirements_that_include_others_are_one_lock(tmp_path: Path) -> None:
     [
         ("fastapi>=0.100", "fastapi has no exact version with a sha256 hash"),
         ("mine @ git+https://git.example.org/mine@abc", "mine comes from git.https://git.example.org/mine@abc"),
-        ("./libs/mine", "is no requirement"),
+        ("-r", "is no requirement"),
+        ("./libs/mine", "./libs/mine is a directory .*fastapi_package_wheels .*fastapi_package_files"),
+        ("-e ../mine", " ../mine is a directory"),
+        ("--editable=/libs/mine", " /libs/mine is a directory"),
+        ("-e .", r" \. is a directory"),
+        ("-e file:///libs/mine", "file:///libs/mine is a directory"),
     ],
 )
 def test_what_no_host_could_check_is_refused(tmp_path: Path, line: str, message: str) -> None:

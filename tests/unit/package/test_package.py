@@ -105,7 +105,6 @@ def test_conditions_are_decided_by_the_host_and_not_by_the_controller(root: Path
         ("anyio==4.0", "anyio has no exact version with a sha256 hash"),
         (f"anyio>=4.0 --hash={HASH}", "anyio has no exact version"),
         ("--find-links wheels", "is no requirement"),
-        ("-e .", "is no requirement"),
     ],
 )
 def test_a_lock_that_is_none_is_refused(line: str, message: str) -> None:
