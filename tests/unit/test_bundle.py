@@ -17,6 +17,7 @@ from ansible_collections.slipway.fleet.plugins.action.bundle import needs_of
 from ansible_collections.slipway.fleet.plugins.module_utils.host import packages as host_packages
 from ansible_collections.slipway.fleet.plugins.module_utils.host.packages import HostPackages, PackagesError
 from ansible_collections.slipway.fleet.plugins.module_utils.image.local import ImageError
+from ansible_collections.slipway.fleet.plugins.module_utils.package.packages import Target
 from ansible_collections.slipway.fleet.plugins.plugin_utils.bundle.archive import (
     MANIFEST,
     SUMS,
@@ -260,6 +261,15 @@ def test_python_of_the_hosts_is_that_of_the_packages() -> None:
     fetched = {"architecture": "arm64", "packages": [deb("python3", "3.13.5-1"), deb("libc6", "2.41-12+deb13u2")]}
     target = bundle_make._target(fetched)
     assert (target.version, target.machine, target.glibc) == ("3.13.5", "aarch64", "2.41")
+
+
+def test_a_project_that_does_not_take_the_python_of_the_distribution_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").write_text('[project]\nname = "shop"\nrequires-python = ">=3.13"\n')
+    (tmp_path / "requirements.txt").write_text("")
+    package = {"source": str(tmp_path), "files": [], "lock": "", "project": "found", "extras": []}
+    said = r"asks for Python >=3.13, .* of the distribution alone, which is 3.11.2; take .* in slipway_bundle_releases"
+    with Writer(tmp_path / "b.tar") as writer, pytest.raises(BundleError, match=said):
+        bundle_make._wheels(writer, [package], Target("3.11.2", "x86_64", "2.36"), lambda _: None)
 
 
 @pytest.fixture

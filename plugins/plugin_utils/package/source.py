@@ -108,14 +108,18 @@ class PackageSource:
             digest.update(f"\0project {self.project.installed} {sorted(self.lock.extras)}".encode())
         return digest.hexdigest()
 
+    def takes(self, target: Target) -> bool:
+        """Whether a host's Python is one that the project asks for."""
+        wanted = self.project.requires_python
+        return not wanted or SpecifierSet(wanted).contains(target.version, prereleases=True)
+
     def refuse(self, target: Target, python: str) -> None:
         """Raise PackageError where the project does not take a host's Python, which the inventory names `python`."""
-        wanted = self.project.requires_python
-        if wanted and not SpecifierSet(wanted).contains(target.version, prereleases=True):
+        if not self.takes(target):
             raise PackageError(
-                f"{self.project.path} asks for Python {wanted}, and {python} of the hosts is {target.version}; name "
-                "another one that they have with fastapi_package_python, or one that uv has by its version "
-                '(fastapi_package_python: "3.13"), and run the provision playbook'
+                f"{self.project.path} asks for Python {self.project.requires_python}, and {python} of the hosts is "
+                f"{target.version}; name another one that they have with fastapi_package_python, or one that uv has by "
+                'its version (fastapi_package_python: "3.13"), and run the provision playbook'
             )
 
     def requirements(self, target: Target) -> str:
