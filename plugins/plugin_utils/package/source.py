@@ -73,7 +73,10 @@ class PackageSource:
             raise PackageError(f"fastapi_package_ca_file is {ca_file}, which is no file; name a PEM bundle, or nothing")
 
     def files(self) -> list[Path]:
-        """Regular files of the code, relative to the root, sorted; no bytecode and nothing hidden."""
+        """Regular files of the code, relative to the root, sorted; nothing hidden, and nothing that a tool has made.
+
+        Raises PackageError for one that is elsewhere, such as behind a link.
+        """
         found = [Path(name) for name in self.project.build_files()]
         for name in self.wanted or self.project.code():
             path = self.root / name
@@ -81,7 +84,14 @@ class PackageSource:
                 raise PackageError(f"there is no {name} in {self.root}; fastapi_package_files names it")
             candidates = [path] if path.is_file() else [item for item in path.rglob("*") if item.is_file()]
             found += [item.relative_to(self.root) for item in candidates]
-        return sorted(path for path in set(found) if not _unwanted(path))
+        wanted = sorted(path for path in set(found) if not _unwanted(path))
+        for path in wanted:
+            if not (place := (self.root / path).resolve()).is_relative_to(self.root):
+                raise PackageError(
+                    f"{self.root / path} is {place}, which is outside of {self.root}, so it is not sent; put the file "
+                    "itself there, or name a directory that has both with fastapi_package_source"
+                )
+        return wanted
 
     def key(self) -> str:
         """A hash of every name, mode bit for execution and byte of the code, and of the lock."""
@@ -330,7 +340,8 @@ def _extras(requirement: Requirement) -> str:
 
 
 def _unwanted(path: Path) -> bool:
-    return path.suffix == ".pyc" or any(part == "__pycache__" or part.startswith(".") for part in path.parts)
+    made = path.suffix == ".pyc" or any(part == "__pycache__" or part.endswith(".egg-info") for part in path.parts)
+    return made or any(part.startswith(".") for part in path.parts if part != "..")
 
 
 def _add(tar: tarfile.TarFile, name: str, data: bytes, mode: int = 0o644) -> None:

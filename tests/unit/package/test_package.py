@@ -64,6 +64,28 @@ def test_the_code_is_what_was_named_without_bytecode(root: Path) -> None:
     assert [path.as_posix() for path in made(root).files()] == ["app/main.py", "conf.py"]
 
 
+def test_what_a_build_in_place_leaves_is_no_code(root: Path) -> None:
+    key = made(root).key()
+    (root / "app/shop.egg-info").mkdir()
+    (root / "app/shop.egg-info/SOURCES.txt").touch()
+    assert made(root).key() == key
+
+
+@pytest.mark.parametrize("named", ["app", "shared", "../outside"])
+def test_a_file_outside_of_the_source_is_not_sent(root: Path, named: str) -> None:
+    outside = root.parent / "outside"
+    outside.mkdir()
+    (outside / "key").write_text("secret")
+    (root / "shared").symlink_to(outside)
+    (root / "app/inside.py").symlink_to("main.py")
+    assert Path("app/inside.py") in made(root).files()
+    (root / "app/key").symlink_to(outside / "key")
+    with pytest.raises(
+        PackageError, match=f"key is {outside}/key, which is outside of {root}, .*fastapi_package_source"
+    ):
+        made(root, (named,)).files()
+
+
 def test_the_key_follows_the_code_and_the_lock_and_nothing_else(root: Path) -> None:
     keys = [made(root).key()]
     (root / "README.md").write_text("changed\n")
