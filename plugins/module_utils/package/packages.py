@@ -150,7 +150,7 @@ class Packages:
         for directory in (self.packages, self.wheels, place, place / "srv"):
             directory.chmod(0o755)
         project = str(content.get("project") or "")
-        mark = {"key": key, "python": target.short, "interpreter": interpreter(python)}
+        mark: dict[str, Any] = {"key": key, "python": target.short, "interpreter": interpreter(python)}
         mark |= {"wheels": sorted(content["wheels"]), "project": _distribution(project)}
         twin = self._twin(place, mark)
         if not (twin and _linked(twin / "venv", place / "venv")):

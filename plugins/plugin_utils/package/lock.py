@@ -10,13 +10,13 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from ansible_collections.slipway.fleet.plugins.module_utils.host import command
 from ansible_collections.slipway.fleet.plugins.module_utils.package.packages import PackageError
 from packaging.requirements import InvalidRequirement, Requirement
 
@@ -139,19 +139,9 @@ class Lock:
             )
         words = [program, *tool.export, *(part for extra in self.extras for part in (tool.extra, extra))]
         try:
-            ran = subprocess.run(
-                words,
-                cwd=self.root,
-                env=os.environ | _NO_DOWNLOADS,
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                errors="replace",
-                timeout=LIMIT,
-                check=False,
-            )
-        except (OSError, subprocess.TimeoutExpired) as error:
-            raise PackageError(f"{tool.name} could not read {self.path}: {error}") from error
+            ran = command.run(words, LIMIT, os.environ | _NO_DOWNLOADS, limit=command.WHOLE, cwd=str(self.root))
+        except command.CommandError as error:
+            raise PackageError(f"{program} of the controller does not start, so {self.path} is not read") from error
         # Poetry 1 warns of a lock that is too old, and exports it.
         if ran.returncode == 0 and not _STALE.search(" ".join(ran.stderr.split())):
             return ran.stdout

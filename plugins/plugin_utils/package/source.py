@@ -8,7 +8,6 @@ import json
 import os
 import re
 import shutil
-import subprocess
 import sys
 import tarfile
 import tempfile
@@ -18,6 +17,7 @@ from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 
+from ansible_collections.slipway.fleet.plugins.module_utils.host import command
 from ansible_collections.slipway.fleet.plugins.module_utils.host.durable import older
 from ansible_collections.slipway.fleet.plugins.module_utils.package.packages import PackageError, Target
 from ansible_collections.slipway.fleet.plugins.plugin_utils.package.lock import Lock
@@ -264,25 +264,17 @@ def fetch(
 
 def _download(listed: Path, place: Path, target: Target, own: Path | None, ca_file: Path | None, offline: bool) -> None:
     version = target.short.replace(".", "")
-    command = [*_pip(), "download", "--quiet", "--disable-pip-version-check", "--no-deps", "--require-hashes"]
-    command += ["--only-binary", ":all:", "--dest", str(place), "--implementation", "cp"]
-    command += ["--python-version", target.short, "--abi", f"cp{version}", "--abi", "abi3", "--abi", "none"]
-    command += [part for tag in platform_tags(target) for part in ("--platform", tag)]
-    command += ["--find-links", str(own)] if own else []
-    command += ["--no-index"] if offline else []
-    command += ["--cert", str(ca_file)] if ca_file else []
-    result = subprocess.run(
-        [*command, "--requirement", str(listed)],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        errors="replace",
-        timeout=1800,
-        check=False,
-    )
-    if result.returncode == 0:
+    words = [*_pip(), "download", "--quiet", "--disable-pip-version-check", "--no-deps", "--require-hashes"]
+    words += ["--only-binary", ":all:", "--dest", str(place), "--implementation", "cp"]
+    words += ["--python-version", target.short, "--abi", f"cp{version}", "--abi", "abi3", "--abi", "none"]
+    words += [part for tag in platform_tags(target) for part in ("--platform", tag)]
+    words += ["--find-links", str(own)] if own else []
+    words += ["--no-index"] if offline else []
+    words += ["--cert", str(ca_file)] if ca_file else []
+    ran = command.run([*words, "--requirement", str(listed)], 1800)
+    if ran.returncode == 0:
         return
-    said = result.stderr.strip()
+    said = ran.said
     if offline:
         raise PackageError(
             f"the bundle lacks wheels of the lock for Python {target.short} on {target.machine}: {said[-2000:]}; "
@@ -312,9 +304,9 @@ def platform_tags(target: Target) -> list[str]:
 def _pip() -> list[str]:
     """The pip of the Python that runs Ansible, or of the one on PATH."""
     for python in (sys.executable, shutil.which("python3")):
-        command = [str(python), "-m", "pip"]
-        if python and subprocess.run([*command, "--version"], capture_output=True, check=False).returncode == 0:
-            return command
+        words = [str(python), "-m", "pip"]
+        if python and command.run([*words, "--version"], 60).returncode == 0:
+            return words
     raise PackageError(f"the controller has no pip to fetch wheels with; install it for {sys.executable}")
 
 

@@ -11,6 +11,8 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from ansible_collections.slipway.fleet.plugins.module_utils.host import command as host_command
+from ansible_collections.slipway.fleet.plugins.module_utils.host.command import Ran
 from ansible_collections.slipway.fleet.plugins.module_utils.package import packages as package_module
 from ansible_collections.slipway.fleet.plugins.module_utils.package.packages import (
     PackageError,
@@ -145,13 +147,13 @@ def test_wheels_for_an_older_c_library_fit_a_newer_one() -> None:
 def test_wheels_are_fetched_once_for_a_target(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[list[str]] = []
 
-    def run(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+    def run(command: list[str], _: float) -> Ran:
         calls.append(command)
         if "download" in command:
             (Path(command[command.index("--dest") + 1]) / "anyio-4.0-py3-none-any.whl").write_bytes(b"wheel")
-        return subprocess.CompletedProcess(command, 0, "", "")
+        return Ran(tuple(command), 0)
 
-    monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.setattr(host_command, "run", run)
     (wheel,) = fetch("anyio==4.0\n", BOOKWORM, tmp_path, tmp_path / "own", tmp_path / "ca.pem")
     assert wheel.sha256 == hashlib.sha256(b"wheel").hexdigest()
     downloads = [call for call in calls if "download" in call]
@@ -174,13 +176,11 @@ def test_wheels_are_fetched_once_for_a_target(tmp_path: Path, monkeypatch: pytes
 
 
 def test_a_source_distribution_is_refused_with_the_mend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def run(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
-        failed = "download" in command
-        return subprocess.CompletedProcess(
-            command, int(failed), "", "ERROR: No matching distribution found for oldlib==1.2\n"
-        )
+    def run(command: list[str], _: float) -> Ran:
+        said = "ERROR: No matching distribution found for oldlib==1.2\n"
+        return Ran(tuple(command), int("download" in command), stderr=said)
 
-    monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.setattr(host_command, "run", run)
     with pytest.raises(PackageError, match=r"oldlib 1.2 has no wheel for Python 3.13 on aarch64 with glibc 2.41"):
         fetch("oldlib==1.2\n", TRIXIE, tmp_path, None, None)
     assert list(tmp_path.iterdir()) == [], "a part of it is not taken for the whole"
