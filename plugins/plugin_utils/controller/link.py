@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -15,6 +15,8 @@ from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.parts import H
 T = TypeVar("T")
 # What an operation of a host is called, and its options.
 Question = tuple[str, dict[str, Any]]
+# Seconds between two looks whether the coordinator is there.
+LOOK = 1.0
 # Threads wait for hosts, of which a batch may have many; asyncio's own are as many as there are processors, and four.
 _THREADS = ThreadPoolExecutor(max_workers=64, thread_name_prefix="slipway-link")
 
@@ -94,4 +96,8 @@ class FleetLink:
         except RuntimeError:  # the loop is closed
             work.close()
             raise Unreachable("the run is over") from None
+        while not wait([future], LOOK).done:
+            if self._loop.is_closed():  # before it began with the work, and nobody will
+                work.close()
+                raise Unreachable("the run is over")
         return future.result()

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import queue
+import threading
 from typing import Any
 
 import pytest
+from ansible_collections.slipway.fleet.plugins.plugin_utils.controller import link as link_module
 from ansible_collections.slipway.fleet.plugins.plugin_utils.controller.link import FleetLink
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.parts import Unreachable
 
@@ -31,3 +34,23 @@ def test_a_thread_that_outlived_the_run_is_told_so() -> None:
     link = FleetLink(Answering(), "image", False, loop)  # type: ignore[arg-type]
     with pytest.raises(Unreachable, match="the run is over"):
         link.call("look")
+
+
+def test_a_thread_whose_work_was_not_begun_when_the_run_ended_waits_no_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    loop, said = asyncio.new_event_loop(), queue.Queue[str]()
+    usual = loop.call_soon_threadsafe
+
+    def last(*work: Any) -> None:
+        usual(*work)
+        loop.close()
+
+    def ask() -> None:
+        try:
+            FleetLink(Answering(), "image", False, loop).call("look")  # type: ignore[arg-type]
+        except Unreachable as error:
+            said.put(str(error))
+
+    monkeypatch.setattr(loop, "call_soon_threadsafe", last)
+    monkeypatch.setattr(link_module, "LOOK", 0.01)
+    threading.Thread(target=ask, daemon=True).start()
+    assert said.get(timeout=10) == "the run is over"
