@@ -17,13 +17,16 @@ NOT_SAVED = ("venv", ".venv")
 RESERVE = 64 * MIB
 
 
+def absent(settings: Settings) -> list[str]:
+    """Of the directories that were named those that are not there."""
+    return [path for path in settings.directories if not os.path.isdir(path)]
+
+
 def saved(settings: Settings) -> list[str]:
-    """The directories that a set has besides the dumps. Raises BackupError where one that was named is not there."""
-    for path in settings.directories:
-        if not os.path.isdir(path):
-            raise BackupError(FAILED, f"backup_directories names {path}, and this host has no such directory")
+    """The directories that are there and that a set has besides the dumps. Raises BackupError."""
     volumes = [path for pattern in settings.volumes for path in glob.glob(pattern) if os.path.isdir(path)]
-    found = sorted({os.path.normpath(path) for path in (*settings.directories, *volumes, *map(str, apps(settings)))})
+    named = set(settings.directories) - set(absent(settings))
+    found = sorted({os.path.normpath(path) for path in (*named, *volumes, *map(str, apps(settings)))})
     for path in found:
         if settings.local and settings.local.is_relative_to(path):
             raise BackupError(FAILED, f"{path} is to be backed up, and has the repository {settings.repository} in it")

@@ -66,6 +66,7 @@ def parser() -> argparse.ArgumentParser:
         if name == "restore":
             one.add_argument("--confirm", default="", help="the name of what is restored")
             one.add_argument("--any-schema", action="store_true", help="though it does not fit the release that serves")
+            one.add_argument("--no-safety", action="store_true", help="make no set of what is there before")
     verbs.add_parser("status", help="what is known of the sets")
     one = verbs.add_parser("restic", help="run restic with this host's repository")
     one.add_argument("words", nargs=argparse.REMAINDER)
@@ -85,7 +86,7 @@ def answer(asked: argparse.Namespace, host: Host) -> dict[str, Any]:
                 return save(host, asked.reason)
             if asked.verb == "drill":
                 return drill(host, asked.set)
-            return Restore(host, asked.set, asked.part).run(asked.confirm, asked.any_schema)
+            return Restore(host, asked.set, asked.part).run(asked.confirm, asked.any_schema, not asked.no_safety)
         except BackupError as error:
             if error.fault != REFUSED:  # a name that was not typed right is no fault of the host
                 host.records.failed(what, error, getattr(asked, "set", None))

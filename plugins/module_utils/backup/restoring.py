@@ -9,6 +9,7 @@ import os
 import shutil
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,7 @@ from .drill import complete, have_roles
 from .model import DISK_FULL, FAILED, FULL, REFUSED, BackupError, Database, Manifest
 from .postgres import BEFORE, BESIDE, BROUGHT, same
 from .records import now
-from .saving import GLOBALS, Host, save, serving
-
-# Why the set was made that a restore makes first.
-SAFETY = "before-a-restore"
+from .saving import GLOBALS, SAFETY, Host, save, serving
 
 # Restored directories are made beside the live ones under names that begin so.
 DOTTED = ".slipway-"
@@ -55,6 +53,7 @@ class Restore:
             "proven": proven.get("set") == self.found.short,
             "unfit": self.unfit(),
             "names": self.names(),
+            "absent": files.absent(self.host.settings),
         }
 
     @property
@@ -76,7 +75,10 @@ class Restore:
         for database in self.databases:
             if self.host.live is None or not database.heads:
                 continue
-            heads = self.host.live.heads(database.name)
+            try:
+                heads = self.host.live.heads(database.name)
+            except BackupError:  # too damaged to tell, which is a reason to restore
+                continue
             if heads and heads != database.heads:
                 return (
                     f"the schema of {database.name} in set {self.found.short} is {', '.join(database.heads)}, and what "
@@ -93,10 +95,11 @@ class Restore:
             return f"It fits the release {', '.join(fits)}: roll back to that first (-e fastapi_app_release=), {way}"
         return f"Deploy the release that it fits first, {way}"
 
-    def run(self, confirmed: str, any_schema: bool = False) -> dict[str, Any]:
+    def run(self, confirmed: str, any_schema: bool = False, safety: bool = True) -> dict[str, Any]:
         """Restore; returns what was done. The caller holds the host's backups. Raises BackupError.
 
-        Nothing that is live was changed then, or the message says what.
+        Nothing that is live was changed then, or the message says what. Without `safety` no set of what is there is
+        made before: it may be too damaged for one, and is kept under another name in any case.
         """
         began = time.monotonic()
         if confirmed not in self.names():
@@ -109,7 +112,7 @@ class Restore:
             raise BackupError(REFUSED, f"nothing was done: {unfit}")
         self._forget_killed()
         files.room(self.host.settings.scratch, self.bytes, "the restore")
-        safety = save(self.host, SAFETY, spared=[self.found.id])
+        made = self._safety() if safety else {}
         try:
             done = self._replace()
         except OSError as error:
@@ -117,14 +120,27 @@ class Restore:
             raise BackupError(fault, f"{error.filename or self.host.settings.place}: {error.strerror}") from error
         finally:
             shutil.rmtree(self.host.settings.scratch, ignore_errors=True)
+        with suppress(OSError):  # it is restored, whether that can be noted or not
+            self.host.records.note(error=self.host.records.unanswered("restore"))
         return {
             "set": self.found.short,
             "time": self.manifest.time,
-            "safety": safety["set"],
+            "safety": made.get("set"),
+            "absent": made.get("absent") or [],
             "seconds": round(time.monotonic() - began, 1),
             "restored": done,
             "restart": bool(self.directories),
         }
+
+    def _safety(self) -> dict[str, Any]:
+        try:
+            return save(self.host, SAFETY)
+        except BackupError as error:
+            raise BackupError(
+                error.fault,
+                f"nothing was done, since no set of what is there could be made: {error}. To restore without one, say "
+                "-e slipway_safety=none (on the host --no-safety); what is there is kept beside all the same",
+            ) from error
 
     def _replace(self) -> list[dict[str, Any]]:
         """Have everything beside what is live, whole and compared, and only then change names."""

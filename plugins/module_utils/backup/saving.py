@@ -6,7 +6,6 @@ import json
 import secrets
 import shutil
 import time
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Optional
@@ -23,6 +22,8 @@ GLOBALS = "globals.sql"
 MANIFEST = "manifest.json"
 # Why the sets are made that the retention by days, weeks and months is about; others stay for some time beside them.
 ASKED = ("timer", "asked")
+# Why one is made that a restore makes first, of what it can: what is lost is the reason for the restore.
+SAFETY = "before-a-restore"
 # In how many backups all data of the repository is read once.
 PARTS = 7
 
@@ -49,16 +50,20 @@ class Host:
         return manifest
 
 
-def save(host: Host, reason: str, spared: Sequence[str] = ()) -> dict[str, Any]:
+def save(host: Host, reason: str) -> dict[str, Any]:
     """Make a set; returns its record. The caller holds the host's backups. Raises BackupError; no set was lost then.
 
-    `spared` are sets that the retention leaves in any case.
+    One before a restore lacks named directories that are not there (`absent`), and the repository is not tended after
+    it: the site is down meanwhile, and what is wrong with other sets is no reason against the restore.
     """
     began = time.monotonic()
     try:
         record = _save(host, reason, began)
-        host.records.note(newest=record, error=host.records.unanswered("backup", "restore"))
-        _tend(host, spared)
+        if reason == SAFETY:
+            host.records.note(newest=record)
+        else:
+            host.records.note(newest=record, error=host.records.unanswered("backup", "restore"))
+            _tend(host)
     except OSError as error:
         fault = DISK_FULL if error.errno in FULL else FAILED
         raise BackupError(fault, f"{error.filename or host.settings.place}: {error.strerror}") from error
@@ -70,6 +75,9 @@ def save(host: Host, reason: str, spared: Sequence[str] = ()) -> dict[str, Any]:
 def _save(host: Host, reason: str, began: float) -> dict[str, Any]:
     settings, restic = host.settings, host.restic
     _open(host)
+    absent = files.absent(settings)
+    if absent and reason != SAFETY:
+        raise BackupError(FAILED, f"backup_directories names {absent[0]}, and this host has no such directory")
     directories = files.saved(settings)
     spool = files.empty(settings.spool)
     databases = host.live.databases() if host.live else []
@@ -110,6 +118,7 @@ def _save(host: Host, reason: str, began: float) -> dict[str, Any]:
         "databases": [database.name for database in dumped],
         "repository": settings.repository,
         "reason": reason,
+        "absent": absent,
     }
 
 
@@ -132,11 +141,11 @@ def _dump(live: Server, database: Database, spool: Path) -> Database:
     return replace(dumped, bytes=(spool / database.file).stat().st_size)
 
 
-def _tend(host: Host, spared: Sequence[str]) -> None:
+def _tend(host: Host) -> None:
     """Forget what is too old, and read a part of the data. The proven set stays until another one is."""
     known = host.records.read()
     proven = (known.get("proven") or {}).get("set")
-    host.restic.tidy([*spared, *([proven] if proven else [])])
+    host.restic.tidy([proven] if proven else [])
     part = int(known.get("checked") or 0) % PARTS + 1
     host.restic.check(part, PARTS)
     host.records.note(checked=part)

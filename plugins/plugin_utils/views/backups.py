@@ -64,17 +64,19 @@ def tell_problems(results: Results) -> Told:
     return Told(message, rows, DRIFT if wrong else 0, message)
 
 
-def plan(told: Mapping[str, Any]) -> list[str]:
-    """What a restore will do, a line each, and how long it takes."""
+def plan(told: Mapping[str, Any], safety: bool) -> list[str]:
+    """What a restore will do, a line each, how long it takes, and whether a set of what is there is made before."""
     parts = [
         *(f"database {name}" for name in told["databases"]),
         *(f"directory {path}" for path in told["directories"]),
     ]
     took = f"about {span(told['seconds'])}, as the last drill took" if told["seconds"] else "nobody knows how long"
+    lacks = f", without {', '.join(told['absent'])} (not there)" if told["absent"] else ""
+    before = f"a set of what is there is made before{lacks}" if safety else "no set of what is there is made before"
     return [
         f"set {told['set']} of {told['time']}, {'proven' if told['proven'] else 'not proven by a drill'}",
         f"in place of what is there: {', '.join(parts) or 'nothing'} ({told['rows']} rows, {size(told['bytes'])})",
-        f"takes {took}, and a set of what is there is made before",
+        f"takes {took}, and {before}",
     ]
 
 
@@ -99,7 +101,8 @@ def restored(told: Mapping[str, Any]) -> list[str]:
     for part in told["restored"]:
         kept = f"; what was there is kept as {part['kept']}" if part["kept"] else ""
         said.append(f"{part['name']}{kept}")
-    said.append(f"the set made before it: {told['safety']}")
+    lacks = f", without {', '.join(told['absent'])} (was not there)" if told["absent"] else ""
+    said.append(f"the set made before it: {told['safety'] or 'none'}{lacks}")
     if told["restart"]:
         said.append(
             "restart the app, which has the former directories open: ansible-playbook ... slipway.fleet.restart"

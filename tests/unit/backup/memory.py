@@ -115,6 +115,8 @@ class Databases:
         return replace(database, tables=tables, heads=self.heads(database.name))
 
     def heads(self, name: str) -> tuple[str, ...]:
+        if error := self.fails.get("heads"):
+            raise error
         return self.heads_of.get(name, ())
 
     def roles(self) -> set[str]:

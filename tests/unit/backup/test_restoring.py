@@ -42,7 +42,6 @@ def test_all_of_a_set_comes_back_and_what_was_there_is_kept(
     assert told["restart"]
     assert repository.find().short == told["safety"]
     assert f"reason-{SAFETY}" in repository.find().tags
-    assert wanted.id in repository.spared, "the retention leaves the set that is restored"
     assert not list(tmp_path.glob(".slipway-restoring-*"))
 
 
@@ -77,14 +76,47 @@ def test_a_set_that_cannot_be_read_touches_nothing_live(saved: tuple[Host, Repos
     assert live.have == before
 
 
-def test_nothing_is_restored_without_a_set_of_what_is_there(saved: tuple[Host, Repository], live: Databases) -> None:
-    made, repository = saved
+def test_without_a_set_of_what_is_there_it_is_restored_where_that_is_said(
+    saved: tuple[Host, Repository], live: Databases
+) -> None:
+    made, _ = saved
     before = copy.deepcopy(live.have)
     restore = Restore(made, "latest", ["all"])
-    repository.fails["save slipway-content"] = BackupError(FAILED, "no room")
-    with pytest.raises(BackupError, match="no room"):
+    live.fails["dump"] = BackupError(FAILED, "pg_dump of links failed")
+    with pytest.raises(
+        BackupError, match="pg_dump of links failed. To restore without one, say -e slipway_safety=none"
+    ):
         restore.run("links")
     assert live.have == before
+    told = restore.run("links", safety=False)
+    assert told["safety"] is None
+    assert live.have["links"] == {"t": ["a", "b"]}
+
+
+@pytest.mark.parametrize("what", ["tidy", "check"])
+def test_what_is_wrong_with_other_sets_stops_no_restore(
+    saved: tuple[Host, Repository], live: Databases, what: str
+) -> None:
+    made, repository = saved
+    made.records.failed("backup", BackupError(DAMAGED, "a pack of another set is gone"))
+    repository.fails[what] = BackupError(DAMAGED, "a pack of another set is gone")
+    Restore(made, "latest", ["all"]).run("links")
+    assert live.have["links"] == {"t": ["a", "b"]}
+    assert made.records.read()["error"]["fault"] == DAMAGED, "what a backup found is not answered by a restore"
+
+
+def test_a_directory_that_was_lost_comes_back(saved: tuple[Host, Repository], tmp_path: Path) -> None:
+    made, _ = saved
+    made.records.failed("restore", BackupError(FAILED, "earlier"))
+    (tmp_path / "uploads" / "a").unlink()
+    (tmp_path / "uploads").rmdir()
+    restore = Restore(made, "latest", ["all"])
+    assert restore.plan()["absent"] == [str(tmp_path / "uploads")]
+    told = restore.run("links")
+    assert (tmp_path / "uploads" / "a").read_text() == "first"
+    assert told["safety"]
+    assert told["absent"] == [str(tmp_path / "uploads")]
+    assert "error" not in made.records.read()
 
 
 def test_what_a_killed_one_left_goes(saved: tuple[Host, Repository], live: Databases, tmp_path: Path) -> None:
@@ -117,6 +149,16 @@ def test_what_does_not_fit_is_refused_with_what_it_fits(saved: tuple[Host, Repos
     with pytest.raises(BackupError, match="has bb. It fits the release r1 of links: roll back to that first"):
         restore.run("links")
     assert restore.plan()["unfit"]
+
+
+def test_a_database_that_cannot_tell_its_schema_is_no_reason_against(
+    saved: tuple[Host, Repository], live: Databases
+) -> None:
+    made, _ = saved
+    live.heads_of["links"] = ("aa",)
+    save(made, "timer")
+    live.fails["heads"] = BackupError(FAILED, "invalid page in block 0")
+    assert not Restore(made, "latest", ["all"]).unfit()
 
 
 @pytest.mark.parametrize("part", ["database:other", "database:postgres", "directory:/etc", "everything"])
