@@ -34,6 +34,7 @@ class Restore:
         self.manifest = host.manifest(self.found)
         complete(host, self.found, self.manifest)
         self.databases, self.directories = chosen(self.manifest, parts, str(host.settings.apps))
+        self._all = list(parts) == ["all"]
         if self.databases and host.live is None:
             raise BackupError(
                 REFUSED, "nothing was done: the set has a database, and this host runs none (backup_database: none)"
@@ -67,8 +68,11 @@ class Restore:
         )
 
     def names(self) -> list[str]:
-        """The names of which one is to be typed: those of the databases, or of the apps, of what is restored."""
-        return sorted({database.name for database in self.databases} | set(self.manifest.apps)) or [self.manifest.host]
+        """What is to be typed, either of them: all that is replaced by its names, or the host for everything of it."""
+        databases = [database.name for database in self.databases]
+        if self._all:
+            return [*([",".join(sorted(databases))] if databases else []), self.host.settings.host]
+        return [",".join(sorted([*databases, *self.directories]))]
 
     def unfit(self) -> str:
         """Why what is restored does not fit the release that serves; empty where it does, or nobody can tell."""
@@ -102,12 +106,8 @@ class Restore:
         made before: it may be too damaged for one, and is kept under another name in any case.
         """
         began = time.monotonic()
-        if confirmed not in self.names():
-            raise BackupError(
-                REFUSED,
-                f"nothing was done: to have {self.found.short} in place of what is there, type the name of what is "
-                f"restored: -e slipway_confirm={self.names()[0]}",
-            )
+        if unconfirmed := not_confirmed(self.found.short, self.names(), confirmed):
+            raise BackupError(REFUSED, unconfirmed)
         if not any_schema and (unfit := self.unfit()):
             raise BackupError(REFUSED, f"nothing was done: {unfit}")
         self._forget_killed()
@@ -215,6 +215,15 @@ def _exchanged(path: Path, beside: Path) -> dict[str, Any]:
     os.rename(f"{beside}{path}", path)
     files.sync(path.parent)
     return {"name": f"directory:{path}", "kept": str(kept) if there else None}
+
+
+def not_confirmed(found: str, names: Sequence[str], confirmed: str) -> str:
+    """Why what was typed does not say that set `found` may take the place of what is there; empty where it does."""
+    if ",".join(sorted(word.strip() for word in confirmed.split(","))) in names:
+        return ""
+    said = f"slipway_confirm is {confirmed}" if confirmed else "slipway_confirm is empty"
+    ways = " or ".join(f"-e slipway_confirm={name}" for name in names)
+    return f"nothing was done: {said}; to have set {found} in place of what is there, type what is replaced: {ways}"
 
 
 def chosen(manifest: Manifest, parts: Sequence[str], apps: str) -> tuple[list[Database], list[str]]:

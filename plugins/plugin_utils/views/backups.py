@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Optional
 
+from ansible_collections.slipway.fleet.plugins.module_utils.backup.restoring import not_confirmed
 from ansible_collections.slipway.fleet.plugins.plugin_utils.views.view import DRIFT, Results, Told, table, trouble
 
 COLUMNS = ("host", "newest", "age", "size", "proven", "age", "restored in", "next", "problem")
@@ -84,12 +85,8 @@ def refused(told: Mapping[str, Any], confirmed: str, any_schema: bool) -> str:
     """Why the restore may not be done; empty where it may."""
     if not told["databases"] and not told["directories"]:
         return f"Nothing was done: set {told['set']} has nothing that could be restored."
-    if confirmed not in told["names"]:
-        said = f"slipway_confirm is {confirmed}" if confirmed else "slipway_confirm is empty"
-        return (
-            f"Nothing was done: {said}; to have this set in place of what is there, type the name of what is restored: "
-            f"-e slipway_confirm={told['names'][0]}"
-        )
+    if said := not_confirmed(told["set"], told["names"], confirmed):
+        return f"N{said[1:]}"
     return f"Nothing was done: {told['unfit']}" if told["unfit"] and not any_schema else ""
 
 

@@ -123,20 +123,49 @@ def test_what_a_killed_one_left_goes(saved: tuple[Host, Repository], live: Datab
     made, _ = saved
     live.have["slipway_restoring_links"] = {"t": []}
     (tmp_path / "uploads").rename(tmp_path / ".slipway-before-2026-01-01T00:00:00Z-uploads")
-    Restore(made, "latest", ["database:links", f"directory:{tmp_path / 'uploads'}"]).run("links")
+    parts = ["database:links", f"directory:{tmp_path / 'uploads'}"]
+    Restore(made, "latest", parts).run(f"{tmp_path / 'uploads'},links")
     assert "slipway_restoring_links" not in live.have
     assert (tmp_path / "uploads" / "a").read_text() == "first"
 
 
-@pytest.mark.parametrize(("typed", "taken"), [("", False), ("link", False), ("links", True)])
-def test_the_name_is_typed(saved: tuple[Host, Repository], live: Databases, typed: str, taken: bool) -> None:
-    restore = Restore(saved[0], "latest", ["database:links"])
+@pytest.mark.parametrize(
+    ("parts", "typed", "taken"),
+    [
+        (["database:links"], "", False),
+        (["database:links"], "link", False),
+        (["database:links"], "h", False),
+        (["database:links"], "links", True),
+        (["database:links", "database:shop"], "links", False),
+        (["database:links", "database:shop"], "shop, links", True),
+        (["all"], "links", False),
+        (["all"], "links,shop", True),
+        (["all"], "h", True),
+    ],
+)
+def test_all_that_is_replaced_is_typed(
+    saved: tuple[Host, Repository], live: Databases, parts: list[str], typed: str, taken: bool
+) -> None:
+    made, _ = saved
+    live.have["shop"] = {}
+    save(made, "timer")
+    before = copy.deepcopy(live.have)
+    restore = Restore(made, "latest", parts)
     if taken:
         assert restore.run(typed)["restored"]
         return
-    with pytest.raises(BackupError, match="-e slipway_confirm=links") as caught:
+    with pytest.raises(BackupError, match="type what is replaced: -e slipway_confirm=links") as caught:
         restore.run(typed)
     assert caught.value.fault == REFUSED
+    assert live.have == before
+
+
+def test_a_directory_alone_is_typed_as_such(saved: tuple[Host, Repository], tmp_path: Path) -> None:
+    uploads = str(tmp_path / "uploads")
+    restore = Restore(saved[0], "latest", [f"directory:{uploads}"])
+    with pytest.raises(BackupError, match="slipway_confirm is links"):
+        restore.run("links")
+    assert restore.run(uploads)["restored"]
 
 
 def test_what_does_not_fit_is_refused_with_what_it_fits(saved: tuple[Host, Repository], live: Databases) -> None:

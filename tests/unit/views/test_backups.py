@@ -90,7 +90,7 @@ def test_a_plan() -> None:
     [
         ({}, "links", False, ""),
         ({}, "", False, "slipway_confirm is empty"),
-        ({}, "link", False, "type the name of what is restored: -e slipway_confirm=links"),
+        ({}, "link", False, "type what is replaced: -e slipway_confirm=links"),
         ({"unfit": "the schema differs"}, "links", False, "the schema differs"),
         ({"unfit": "the schema differs"}, "links", True, ""),
         ({"databases": [], "directories": []}, "links", False, "has nothing that could be restored"),
