@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import hashlib
 import os
+import re
 import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -54,6 +55,14 @@ def room(path: Path, needed: int, what: str) -> None:
             f"nothing was done: {what} needs {(needed + RESERVE) // MIB} MiB on the disk of {path}, and "
             f"{free // MIB} are free",
         )
+
+
+def mounts(table: Path = Path("/proc/self/mountinfo")) -> list[str]:
+    """Where something is mounted, a directory of the same file system included (proc(5))."""
+    return [
+        re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), line.split(" ")[4])
+        for line in table.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+    ]
 
 
 def sha256(path: str) -> str:
@@ -118,11 +127,3 @@ def empty(directory: Path) -> Path:
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir(mode=0o700, parents=True)
     return directory
-
-
-def sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -11,8 +11,9 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
+from ..host.durable import sync_directory
 from . import files
 from .drill import complete, have_roles
 from .model import DISK_FULL, FAILED, FULL, REFUSED, BackupError, Database, Manifest
@@ -53,6 +54,7 @@ class Restore:
             "seconds": proven.get("seconds"),
             "proven": proven.get("set") == self.found.short,
             "unfit": self.unfit(),
+            "impossible": self.impossible(),
             "names": self.names(),
             "absent": files.absent(self.host.settings),
         }
@@ -73,6 +75,24 @@ class Restore:
         if self._all:
             return [*([",".join(sorted(databases))] if databases else []), self.host.settings.host]
         return [",".join(sorted([*databases, *self.directories]))]
+
+    def impossible(self) -> str:
+        """Why a directory cannot change its place with another one; empty where each can."""
+        own = (str(self.host.settings.apps), str(self.host.settings.place))
+        mounted = files.mounts()
+        for path in self.directories:
+            if at := next((at for at in mounted if files.below(at, path)), None):
+                why = f"something is mounted at {at}, which cannot change its place with what is restored"
+            elif within := next((within for within in own if files.below(within, path)), None):
+                why = f"it has {within} in it, which is Slipway's own"
+            else:
+                continue
+            return (
+                f"directory:{path} cannot be restored in its place: {why}. Restore the other parts (slipway_restore), "
+                "and take what you need of this one by hand: on the host slipway-backup restic restore "
+                f"{self.manifest.content[:8]} --target /root/look --include {path}"
+            )
+        return ""
 
     def unfit(self) -> str:
         """Why what is restored does not fit the release that serves; empty where it does, or nobody can tell."""
@@ -108,6 +128,8 @@ class Restore:
         began = time.monotonic()
         if unconfirmed := not_confirmed(self.found.short, self.names(), confirmed):
             raise BackupError(REFUSED, unconfirmed)
+        if impossible := self.impossible():
+            raise BackupError(REFUSED, f"nothing was done: {impossible}")
         if not any_schema and (unfit := self.unfit()):
             raise BackupError(REFUSED, f"nothing was done: {unfit}")
         self._forget_killed()
@@ -146,6 +168,7 @@ class Restore:
         """Have everything beside what is live, whole and compared, and only then change names."""
         made: list[str] = []
         beside: list[Path] = []
+        exchanged: list[tuple[Path, Path, Optional[Path]]] = []
         try:
             self._databases(made)
             for directory in self.directories:
@@ -154,9 +177,21 @@ class Restore:
                 beside.append(files.empty(path.parent / f"{DOTTED}restoring-{path.name}"))
                 self.host.restic.restore(self.manifest.content, beside[-1], [directory])
                 files.same(self.manifest, beside[-1], directory)
-            done = self._renamed(made)
+            at = now()
+            for directory, new in zip(self.directories, beside):
+                exchanged.append(_exchanged(Path(directory), Path(f"{new}{directory}"), at))
+            # The last step, and all or nothing: what goes wrong until then is undone.
+            done = self._renamed(made, at)
             made = []
-            return done + [_exchanged(Path(path), new) for path, new in zip(self.directories, beside)]
+            return done + [
+                {"name": f"directory:{path}", "kept": str(kept) if kept else None} for path, _, kept in exchanged
+            ]
+        except BaseException:
+            for path, new, kept in reversed(exchanged):
+                os.rename(path, new)
+                if kept:
+                    os.rename(kept, path)
+            raise
         finally:
             for name in made:
                 if self.host.live is not None:
@@ -192,13 +227,11 @@ class Restore:
             live.fill(own, Path(f"{scratch}{spool}") / database.file)
             same(database, live.count(database, own))
 
-    def _renamed(self, made: Sequence[str]) -> list[dict[str, Any]]:
+    def _renamed(self, made: Sequence[str], at: str) -> list[dict[str, Any]]:
         if self.host.live is None or not made:
             return []
-        at = now().lower().replace(":", "").replace("-", "")
-        names = [
-            (database.name, own, f"{BEFORE}{at}_{database.name}"[:63]) for database, own in zip(self.databases, made)
-        ]
+        kept_as = f"{BEFORE}{at.lower().replace(':', '').replace('-', '')}_"
+        names = [(database.name, own, f"{kept_as}{database.name}"[:63]) for database, own in zip(self.databases, made)]
         there = self.host.live.swap(names)
         return [
             {"name": f"database:{database.name}", "rows": database.rows, "kept": kept if name in there else None}
@@ -206,15 +239,21 @@ class Restore:
         ]
 
 
-def _exchanged(path: Path, beside: Path) -> dict[str, Any]:
-    """Have the restored directory in the place of the live one, which is kept under another name."""
-    kept = path.parent / f"{DOTTED}before-{now()}-{path.name}"
-    there = path.exists()
-    if there:
+def _exchanged(path: Path, new: Path, at: str) -> tuple[Path, Path, Optional[Path]]:
+    """Have a restored directory in the place of the live one; where each was, and what that is kept as, if it was."""
+    kept = path.parent / f"{DOTTED}before-{at}-{path.name}" if path.exists() else None
+    if kept:
         os.rename(path, kept)
-    os.rename(f"{beside}{path}", path)
-    files.sync(path.parent)
-    return {"name": f"directory:{path}", "kept": str(kept) if there else None}
+    try:
+        os.rename(new, path)
+        sync_directory(path.parent)
+    except OSError:
+        if path.exists():
+            os.rename(path, new)
+        if kept:
+            os.rename(kept, path)
+        raise
+    return path, new, kept
 
 
 def not_confirmed(found: str, names: Sequence[str], confirmed: str) -> str:
@@ -229,11 +268,12 @@ def not_confirmed(found: str, names: Sequence[str], confirmed: str) -> str:
 def chosen(manifest: Manifest, parts: Sequence[str], apps: str) -> tuple[list[Database], list[str]]:
     """The databases and directories that the words name. Raises BackupError for one that the set has not.
 
-    `all` leaves out what PostgreSQL brings, and the records of apps, which would tell of releases of another time.
+    A directory within another one comes with that. `all` leaves out what PostgreSQL brings, and the records of apps,
+    which would tell of releases of another time.
     """
     directories = [path for path in manifest.directories if not files.below(path, apps)]
     if list(parts) == ["all"]:
-        return [database for database in manifest.databases if database.name not in BROUGHT], directories
+        return [database for database in manifest.databases if database.name not in BROUGHT], outermost(directories)
     databases, paths = [], []
     for part in parts:
         kind, _, name = part.partition(":")
@@ -248,4 +288,10 @@ def chosen(manifest: Manifest, parts: Sequence[str], apps: str) -> tuple[list[Da
                 REFUSED,
                 f"nothing was done: the set has no {part}; say all, or of these: {', '.join(offered) or 'none'}",
             )
-    return databases, paths
+    return databases, outermost(paths)
+
+
+def outermost(directories: Sequence[str]) -> list[str]:
+    return [
+        path for path in directories if not any(path != other and files.below(path, other) for other in directories)
+    ]

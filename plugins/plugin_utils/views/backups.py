@@ -85,6 +85,8 @@ def refused(told: Mapping[str, Any], confirmed: str, any_schema: bool) -> str:
     """Why the restore may not be done; empty where it may."""
     if not told["databases"] and not told["directories"]:
         return f"Nothing was done: set {told['set']} has nothing that could be restored."
+    if told["impossible"]:
+        return f"Nothing was done: {told['impossible']}"
     if said := not_confirmed(told["set"], told["names"], confirmed):
         return f"N{said[1:]}"
     return f"Nothing was done: {told['unfit']}" if told["unfit"] and not any_schema else ""

@@ -88,7 +88,7 @@ class Psql:
 
 
 def test_names_change_in_one_transaction() -> None:
-    psql = Psql(["postgres", "links"], busy=2)
+    psql = Psql(["postgres", "links", "slipway_restoring_links", "slipway_restoring_new"], busy=2)
     names = [("links", "slipway_restoring_links", "kept"), ("new", "slipway_restoring_new", "never")]
     assert Server(["x"], run=psql).swap(names) == {"links"}
     assert psql.asked[-1] == [
@@ -103,9 +103,14 @@ def test_names_change_in_one_transaction() -> None:
 
 
 def test_sessions_that_do_not_end_are_not_waited_for_for_ever() -> None:
-    psql = Psql(["links"], busy=postgres.TRIES)
+    psql = Psql(["links", "slipway_restoring_links"], busy=postgres.TRIES)
     with pytest.raises(BackupError, match="accessed by other users"):
         Server(["x"], run=psql).swap([("links", "slipway_restoring_links", "kept")])
+
+
+def test_a_change_of_names_whose_answer_was_lost_is_done() -> None:
+    psql = Psql(["links", "kept"], busy=1)
+    assert Server(["x"], run=psql).swap([("links", "slipway_restoring_links", "kept")]) == {"links"}
 
 
 def test_no_other_database_is_dropped_than_those_made_on_the_way() -> None:

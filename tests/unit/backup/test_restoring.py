@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import copy
+import errno
+import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from ansible_collections.slipway.fleet.plugins.module_utils.backup import files
 from ansible_collections.slipway.fleet.plugins.module_utils.backup.model import DAMAGED, FAILED, REFUSED, BackupError
 from ansible_collections.slipway.fleet.plugins.module_utils.backup.restoring import SAFETY, Restore
 from ansible_collections.slipway.fleet.plugins.module_utils.backup.saving import Host, save
@@ -117,6 +121,69 @@ def test_a_directory_that_was_lost_comes_back(saved: tuple[Host, Repository], tm
     assert told["safety"]
     assert told["absent"] == [str(tmp_path / "uploads")]
     assert "error" not in made.records.read()
+
+
+def test_a_directory_that_cannot_change_its_place_changes_nothing(
+    saved: tuple[Host, Repository], live: Databases, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, _ = saved
+    before = copy.deepcopy(live.have)
+    rename = os.rename
+
+    def busy(source: Path, target: Path) -> None:
+        if str(source).endswith(f"{tmp_path}/uploads") and target == tmp_path / "uploads":
+            raise OSError(errno.EBUSY, "Device or resource busy", str(target))
+        rename(source, target)
+
+    monkeypatch.setattr(os, "rename", busy)
+    with pytest.raises(BackupError, match="uploads: Device or resource busy"):
+        Restore(made, "latest", ["all"]).run("links")
+    assert live.have == before
+    assert (tmp_path / "uploads" / "a").read_text() == "later"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["apps", "state", "uploads"]
+
+
+@pytest.mark.parametrize("at", ["", "/videos"])
+def test_what_is_mounted_is_refused_before_anything(
+    saved: tuple[Host, Repository], live: Databases, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: str
+) -> None:
+    made, repository = saved
+    monkeypatch.setattr(files, "mounts", lambda: ["/", f"{tmp_path}/uploads{at}"])
+    restore = Restore(made, "latest", ["all"])
+    assert f"mounted at {tmp_path}/uploads{at}" in restore.plan()["impossible"]
+    with pytest.raises(BackupError, match="Restore the other parts") as caught:
+        restore.run("links")
+    assert caught.value.fault == REFUSED
+    assert len(repository.sets()) == 1
+    assert live.have["links"] == {"t": ["a"]}
+    assert Restore(made, "latest", ["database:links"]).plan()["impossible"] == ""
+
+
+def test_where_something_is_mounted(tmp_path: Path) -> None:
+    table = tmp_path / "mountinfo"
+    table.write_text("36 35 98:0 / /srv/a\\040b rw,noatime - ext4 /dev/root rw\n22 1 0:5 / / rw - ext4 /dev/a rw\n")
+    assert files.mounts(table) == ["/srv/a b", "/"]
+    assert "/proc" in files.mounts()
+
+
+def test_what_has_records_in_it_is_not_put_back(tmp_path: Path) -> None:
+    made, _ = host(tmp_path)
+    made.settings = replace(made.settings, directories=(str(tmp_path),))
+    save(made, "timer")
+    assert f"{tmp_path}/apps in it" in Restore(made, "latest", ["all"]).impossible()
+
+
+def test_a_directory_within_another_one_comes_with_it(tmp_path: Path) -> None:
+    made, _ = host(tmp_path)
+    inner = tmp_path / "uploads" / "inner"
+    inner.mkdir()
+    (inner / "b").write_text("first")
+    made.settings = replace(made.settings, directories=(str(tmp_path / "uploads"), str(inner)))
+    save(made, "timer")
+    (inner / "b").write_text("later")
+    told = Restore(made, "latest", ["all"]).run("h")
+    assert [part["name"] for part in told["restored"]] == [f"directory:{tmp_path}/uploads"]
+    assert (inner / "b").read_text() == "first"
 
 
 def test_what_a_killed_one_left_goes(saved: tuple[Host, Repository], live: Databases, tmp_path: Path) -> None:

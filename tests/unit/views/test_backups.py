@@ -29,6 +29,7 @@ PLAN: dict[str, Any] = {
     "unfit": "",
     "names": ["links"],
     "absent": [],
+    "impossible": "",
 }
 
 
@@ -93,6 +94,7 @@ def test_a_plan() -> None:
         ({}, "link", False, "type what is replaced: -e slipway_confirm=links"),
         ({"unfit": "the schema differs"}, "links", False, "the schema differs"),
         ({"unfit": "the schema differs"}, "links", True, ""),
+        ({"impossible": "something is mounted"}, "links", True, "Nothing was done: something is mounted"),
         ({"databases": [], "directories": []}, "links", False, "has nothing that could be restored"),
     ],
 )
