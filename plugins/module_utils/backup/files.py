@@ -65,6 +65,13 @@ def mounts(table: Path = Path("/proc/self/mountinfo")) -> list[str]:
     ]
 
 
+def have_parents(path: Path) -> None:
+    """Have the directories above it, those that are new open to all whatever the umask is."""
+    for new in reversed([parent for parent in path.parents if not parent.exists()]):
+        new.mkdir()
+        new.chmod(0o755)
+
+
 def sha256(path: str) -> str:
     digest = hashlib.sha256()
     with open(path, "rb") as stream:

@@ -5,6 +5,7 @@ What was there is kept under another name; nothing here removes it.
 
 from __future__ import annotations
 
+import glob
 import os
 import shutil
 import time
@@ -23,6 +24,8 @@ from .saving import GLOBALS, SAFETY, Host, save, serving
 
 # Restored directories are made beside the live ones under names that begin so.
 DOTTED = ".slipway-"
+# A time as names have it, so that what is kept of `media` is not taken for that of `old-media`.
+MOMENT = "????-??-??T??:??:??Z"
 
 
 class Restore:
@@ -173,7 +176,7 @@ class Restore:
             self._databases(made)
             for directory in self.directories:
                 path = Path(directory)
-                path.parent.mkdir(parents=True, exist_ok=True)
+                files.have_parents(path)
                 beside.append(files.empty(path.parent / f"{DOTTED}restoring-{path.name}"))
                 self.host.restic.restore(self.manifest.content, beside[-1], [directory])
                 files.same(self.manifest, beside[-1], directory)
@@ -205,9 +208,12 @@ class Restore:
             for name in self.host.live.leftovers():
                 self.host.live.drop(name)
         for directory in map(Path, self.directories):
-            kept = sorted(directory.parent.glob(f"{DOTTED}before-*-{directory.name}"))
+            kept = sorted(directory.parent.glob(f"{DOTTED}before-{MOMENT}-{glob.escape(directory.name)}"))
             if kept and not directory.exists():  # killed between the two renames
                 os.rename(kept[-1], directory)
+        for parent in {Path(directory).parent for directory in self.manifest.directories}:
+            for left in parent.glob(f"{DOTTED}restoring-*"):
+                shutil.rmtree(left, ignore_errors=True)
 
     def _databases(self, made: list[str]) -> None:
         """New databases with what the set has, compared; their names are added to `made`."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import errno
 import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -186,13 +187,43 @@ def test_a_directory_within_another_one_comes_with_it(tmp_path: Path) -> None:
     assert (inner / "b").read_text() == "first"
 
 
+def test_what_is_above_a_restored_directory_is_open_to_others(tmp_path: Path) -> None:
+    made, _ = host(tmp_path)
+    media = tmp_path / "srv" / "app" / "media"
+    media.mkdir(parents=True)
+    (media / "a").write_text("first")
+    made.settings = replace(made.settings, directories=(str(media),))
+    save(made, "timer")
+    shutil.rmtree(tmp_path / "srv")
+    before = os.umask(0o077)
+    try:
+        Restore(made, "latest", ["all"]).run("h")
+    finally:
+        os.umask(before)
+    assert (media / "a").read_text() == "first"
+    assert [path.stat().st_mode & 0o777 for path in (media.parent.parent, media.parent)] == [0o755, 0o755]
+
+
+def test_what_is_kept_of_another_directory_is_none_of_its_own(saved: tuple[Host, Repository], tmp_path: Path) -> None:
+    made, _ = saved
+    another = tmp_path / ".slipway-before-2026-01-01T00:00:00Z-old-uploads"
+    another.mkdir()
+    shutil.rmtree(tmp_path / "uploads")
+    told = Restore(made, "latest", [f"directory:{tmp_path}/uploads"]).run(f"{tmp_path}/uploads")
+    assert another.is_dir()
+    assert told["restored"][0]["kept"] is None
+
+
 def test_what_a_killed_one_left_goes(saved: tuple[Host, Repository], live: Databases, tmp_path: Path) -> None:
     made, _ = saved
+    left = tmp_path / ".slipway-restoring-gone"
+    left.mkdir()
     live.have["slipway_restoring_links"] = {"t": []}
     (tmp_path / "uploads").rename(tmp_path / ".slipway-before-2026-01-01T00:00:00Z-uploads")
     parts = ["database:links", f"directory:{tmp_path / 'uploads'}"]
     Restore(made, "latest", parts).run(f"{tmp_path / 'uploads'},links")
     assert "slipway_restoring_links" not in live.have
+    assert not left.exists()
     assert (tmp_path / "uploads" / "a").read_text() == "first"
 
 
