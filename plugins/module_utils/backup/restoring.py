@@ -204,7 +204,7 @@ class Restore:
 
     def _forget_killed(self) -> None:
         """Take away what a restore that was killed has left beside the live databases and directories."""
-        if self.host.live is not None:
+        if self.databases and self.host.live is not None:
             for name in self.host.live.leftovers():
                 self.host.live.drop(name)
         for directory in map(Path, self.directories):

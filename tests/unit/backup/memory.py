@@ -138,6 +138,8 @@ class Databases:
         self.have.pop(name, None)
 
     def leftovers(self) -> list[str]:
+        if error := self.fails.get("leftovers"):
+            raise error
         return [name for name in self.have if name.startswith("slipway_restoring_")]
 
     def swap(self, names: Sequence[tuple[str, str, str]]) -> set[str]:

@@ -98,6 +98,16 @@ def test_without_a_set_of_what_is_there_it_is_restored_where_that_is_said(
     assert live.have["links"] == {"t": ["a", "b"]}
 
 
+def test_a_server_that_is_down_stops_no_restore_of_files(
+    saved: tuple[Host, Repository], live: Databases, tmp_path: Path
+) -> None:
+    for what in ("dump", "leftovers", "heads"):
+        live.fails[what] = BackupError(FAILED, "the server is down")
+    uploads = str(tmp_path / "uploads")
+    Restore(saved[0], "latest", [f"directory:{uploads}"]).run(uploads, safety=False)
+    assert (tmp_path / "uploads" / "a").read_text() == "first"
+
+
 @pytest.mark.parametrize("what", ["tidy", "check"])
 def test_what_is_wrong_with_other_sets_stops_no_restore(
     saved: tuple[Host, Repository], live: Databases, what: str
