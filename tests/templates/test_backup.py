@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from ansible.plugins.loader import lookup_loader
 
-from tests.templates.rendering import Role
+from tests.templates.rendering import ROOT, Role
 
 PASSWORD = "planted-secret-0123456789"
 KEY = "-----BEGIN OPENSSH PRIVATE KEY-----\nplanted-key\n-----END OPENSSH PRIVATE KEY-----"
@@ -96,3 +97,9 @@ def test_the_program_starts_from_its_one_file(tmp_path: Path) -> None:
     refused = subprocess.run([*words, "restore"], capture_output=True, text=True, check=False)
     assert refused.returncode == 2
     assert "--part" in refused.stderr
+
+
+def test_a_restore_holds_the_app_before_it_is_seen() -> None:
+    plays = [play["name"] for play in yaml.safe_load((ROOT / "playbooks" / "restore.yml").read_text())]
+    order = ("Say what will be restored", "Hold the fleet", "Show the maintenance page", "Restore")
+    assert [next(name for name in plays if name.startswith(word)) for word in order] == plays[1:5]
