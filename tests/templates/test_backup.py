@@ -99,7 +99,17 @@ def test_the_program_starts_from_its_one_file(tmp_path: Path) -> None:
     assert "--part" in refused.stderr
 
 
-def test_a_restore_holds_the_app_before_it_is_seen() -> None:
+def test_a_restore_holds_the_app_before_it_is_seen_and_restarts_it_behind_the_page() -> None:
     plays = [play["name"] for play in yaml.safe_load((ROOT / "playbooks" / "restore.yml").read_text())]
-    order = ("Say what will be restored", "Hold the fleet", "Show the maintenance page", "Restore")
-    assert [next(name for name in plays if name.startswith(word)) for word in order] == plays[1:5]
+    order = ["Say what", "Hold the fleet", "Show the", "Restore", "Start the app anew", "Take the", "Fail where"]
+    assert [name.startswith(word) for name, word in zip(plays[1:], order, strict=True)] == [True] * len(order), plays
+
+
+@pytest.mark.parametrize(
+    ("told", "restarts"), [({"told": {"restart": True}}, True), ({"told": {}}, False), ({"failed": True}, False)]
+)
+def test_only_where_directories_were_restored_the_app_is_restarted(told: dict[str, Any], restarts: bool) -> None:
+    plays = yaml.safe_load((ROOT / "playbooks" / "restore.yml").read_text())
+    (when,) = [play["when"] for play in plays if play["name"].startswith("Start the app anew")]
+    known = role(restored_host="db1", hostvars={"db1": {"backup_restore_result": told}})
+    assert known.value(when) is restarts

@@ -104,7 +104,9 @@ def restored(told: Mapping[str, Any]) -> list[str]:
     said.append(f"the set made before it: {told['safety'] or 'none'}{lacks}")
     if told["restart"]:
         said.append(
-            "restart the app, which has the former directories open: ansible-playbook ... slipway.fleet.restart"
+            "the app has the former directories open until it is started anew, which the playbook restore does next; "
+            "where that fails, the maintenance page stays: slipway.fleet.restart, then slipway.fleet.maintenance with "
+            "-e slipway_maintenance=off"
         )
     return said
 
