@@ -31,7 +31,7 @@ def drill(host: Host, wanted: str = "latest", scratch: Callable[..., Any] = Scra
     try:
         manifest = host.manifest(found)
         complete(host, found, manifest)
-        files.room(settings.scratch, 2 * manifest.bytes, f"the drill of set {found.short}")
+        files.room(f"the drill of set {found.short}", (settings.scratch, 2 * manifest.bytes))
         place = files.empty(settings.scratch)
         host.restic.restore(manifest.content, place)
         files.same(manifest, place)
@@ -73,7 +73,7 @@ def _databases(host: Host, manifest: Manifest, spool: Path, scratch: Callable[..
     if host.live is None:
         raise BackupError(FAILED, "the set has databases, and backup_database says that this host has no server")
     made = scratch(host.live, host.settings.database)
-    files.room(made.disk, manifest.bytes, "the server of the drill")
+    files.room("the server of the drill", (made.disk, manifest.bytes))
     with made as server:
         have_roles(server, spool)
         for database in manifest.databases:

@@ -44,17 +44,20 @@ def excluded(settings: Settings) -> list[str]:
     return [f"{settings.apps}/*/releases/*/{name}" for name in NOT_SAVED]
 
 
-def room(path: Path, needed: int, what: str) -> None:
-    """Raise BackupError where a disk has not so many bytes free, before anything is written there."""
-    while not path.exists():
-        path = path.parent
-    free = shutil.disk_usage(path).free
-    if free < needed + RESERVE:
-        raise BackupError(
-            DISK_FULL,
-            f"nothing was done: {what} needs {(needed + RESERVE) // MIB} MiB on the disk of {path}, and "
-            f"{free // MIB} are free",
-        )
+def room(what: str, *needs: tuple[Path, int]) -> None:
+    """Raise BackupError where a disk has not enough bytes free for all that comes there, before anything is written."""
+    disks: dict[int, tuple[Path, int]] = {}
+    for path, needed in needs:
+        there = next(one for one in (path, *path.parents) if one.exists())
+        first, before = disks.get(os.stat(there).st_dev, (there, RESERVE))
+        disks[os.stat(there).st_dev] = first, before + needed
+    for path, needed in disks.values():
+        free = shutil.disk_usage(path).free
+        if free < needed:
+            raise BackupError(
+                DISK_FULL,
+                f"nothing was done: {what} needs {needed // MIB} MiB on the disk of {path}, and {free // MIB} are free",
+            )
 
 
 def mounts(table: Path = Path("/proc/self/mountinfo")) -> list[str]:

@@ -72,7 +72,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Database:
-    """A database as it was dumped: how it is made, and what each table had. Sizes are bytes."""
+    """A database as it was dumped: how it is made, what each table had, and how many bytes it took in its server."""
 
     name: str
     owner: str

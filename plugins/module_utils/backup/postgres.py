@@ -90,6 +90,18 @@ class Server:
     def major(self) -> int:
         return int(self.sql("postgres", "SHOW server_version_num")[0][0]) // 10000
 
+    def disk(self) -> tuple[Path, int]:
+        """The directory of this host that has its data, and how many bytes its write-ahead log takes besides."""
+        settings = "SELECT current_setting('data_directory'), pg_size_bytes(current_setting('max_wal_size'))"
+        ((directory, log),) = self.sql("postgres", settings)
+        if CONTAINER not in self._superuser:
+            return Path(directory), int(log)
+        wanted = f'{{{{range .Mounts}}}}{{{{if eq .Destination "{directory}"}}}}{{{{.Source}}}}{{{{end}}}}{{{{end}}}}'
+        ran = self._run(["docker", "inspect", "--format", wanted, CONTAINER], STATEMENT)
+        if ran.returncode or not ran.stdout.strip():
+            raise BackupError(FAILED, f"nobody knows where the data of {self.name} is: {ran.said}")
+        return Path(ran.stdout.strip()), int(log)
+
     def dump(self, database: Database, into: Path) -> Database:
         """Write it to a file, and count what it has in the same snapshot. Raises BackupError."""
         session = subprocess.Popen(

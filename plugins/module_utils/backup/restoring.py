@@ -65,12 +65,22 @@ class Restore:
     @property
     def bytes(self) -> int:
         """Of what is restored."""
-        dumps = {f"{self.manifest.spool}/{database.file}" for database in self.databases}
-        return sum(
-            size
-            for path, (size, _) in self.manifest.files.items()
-            if path in dumps or any(files.below(path, directory) for directory in self.directories)
-        )
+        return self._dumps() + sum(map(self._within, self.directories))
+
+    def _dumps(self) -> int:
+        return sum(self.manifest.files[f"{self.manifest.spool}/{database.file}"][0] for database in self.databases)
+
+    def _within(self, directory: str) -> int:
+        return sum(size for path, (size, _) in self.manifest.files.items() if files.below(path, directory))
+
+    def _room(self) -> None:
+        """Raise BackupError where a disk, the server's included, is too small for what comes beside what is there."""
+        needs = [(self.host.settings.scratch, self._dumps())]
+        if self.databases and self.host.live is not None:
+            disk, log = self.host.live.disk()
+            size = sum(database.bytes for database in self.databases)
+            needs.append((disk, size + min(size, log)))
+        files.room("the restore", *needs, *((Path(path).parent, self._within(path)) for path in self.directories))
 
     def names(self) -> list[str]:
         """What is to be typed, either of them: all that is replaced by its names, or the host for everything of it."""
@@ -136,7 +146,7 @@ class Restore:
         if not any_schema and (unfit := self.unfit()):
             raise BackupError(REFUSED, f"nothing was done: {unfit}")
         self._forget_killed()
-        files.room(self.host.settings.scratch, self.bytes, "the restore")
+        self._room()
         made = self._safety() if safety else {}
         try:
             done = self._replace()

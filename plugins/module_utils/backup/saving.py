@@ -6,14 +6,13 @@ import json
 import secrets
 import shutil
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Optional
 
 from ..host.durable import read_json
 from ..host.errors import Damaged
 from . import files
-from .model import DISK_FULL, FAILED, FULL, NO_REPOSITORY, BackupError, Database, Manifest, Settings, manifest_of
+from .model import DISK_FULL, FAILED, FULL, NO_REPOSITORY, BackupError, Manifest, Settings, manifest_of
 from .postgres import SUPERUSERS, Server
 from .records import Records, now
 from .restic import CONTENT, EXTRA, REGULAR, SET, Restic, Snapshot
@@ -82,12 +81,12 @@ def _save(host: Host, reason: str, began: float) -> dict[str, Any]:
     spool = files.empty(settings.spool)
     databases = host.live.databases() if host.live else []
     needed = sum(database.bytes for database in databases)
-    files.room(spool, needed, "the dump of the databases")
+    files.room("the dump of the databases", (spool, needed))
     if settings.local:
-        files.room(settings.local, needed, "the repository")
+        files.room("the repository", (settings.local, needed))
     at = now()
     stamp = f"at-{at}-{secrets.token_hex(3)}"
-    dumped = [_dump(host.live, database, spool) for database in databases if host.live]
+    dumped = [host.live.dump(database, spool / database.file) for database in databases if host.live]
     if host.live:
         host.live.globals(spool / GLOBALS)
     content, added = restic.save([str(spool), *directories], CONTENT, stamp, files.excluded(settings))
@@ -134,11 +133,6 @@ def _open(host: Host) -> None:
             "and is gone; is its disk mounted? If it is gone for good, name a new place in backup_repository",
         )
     host.restic.make()
-
-
-def _dump(live: Server, database: Database, spool: Path) -> Database:
-    dumped = live.dump(database, spool / database.file)
-    return replace(dumped, bytes=(spool / database.file).stat().st_size)
 
 
 def _tend(host: Host) -> None:

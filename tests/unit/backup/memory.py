@@ -94,9 +94,10 @@ class Databases:
         self.closed: list[str] = []
         self.fails: dict[str, BackupError] = {}
         self.heads_of: dict[str, tuple[str, ...]] = {}
+        self.size = 10
 
     def _described(self, name: str) -> Database:
-        return Database(name, "owner", "UTF8", "C", "C", 10)
+        return Database(name, "owner", "UTF8", "C", "C", self.size)
 
     def databases(self) -> list[Database]:
         return [self._described(name) for name in self.have if name not in self.closed]
@@ -118,6 +119,9 @@ class Databases:
         if error := self.fails.get("heads"):
             raise error
         return self.heads_of.get(name, ())
+
+    def disk(self) -> tuple[Path, int]:
+        return Path("/"), 1 << 30
 
     def roles(self) -> set[str]:
         return {"postgres"}

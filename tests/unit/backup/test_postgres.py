@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Iterator
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +13,8 @@ from ansible_collections.slipway.fleet.plugins.module_utils.backup import postgr
 from ansible_collections.slipway.fleet.plugins.module_utils.backup.model import DIFFERENT, BackupError, Database
 from ansible_collections.slipway.fleet.plugins.module_utils.backup.postgres import Server
 from ansible_collections.slipway.fleet.plugins.module_utils.host.command import Ran
+
+from tests import real_postgres
 
 LINKS = Database("links", "owner", "UTF8", "C", "C", 10, {"public.t": (2, "7"), "public.u": (0, "0")}, ("0002",))
 
@@ -67,6 +72,34 @@ def test_roles_that_are_not_there_are_made() -> None:
         'GRANT "links owner" TO links WITH INHERIT TRUE GRANTED BY postgres;',
     ]
     assert postgres.missing_roles(GLOBALS, {"postgres", "links", "links owner"}) == ""
+
+
+@pytest.fixture(scope="module")
+def real() -> Iterator[tuple[Server, Path]]:
+    """A server with its directory, reached as the role does without a container."""
+    with tempfile.TemporaryDirectory(prefix="pg") as directory:
+        Path(directory).chmod(0o755)
+        running = real_postgres.Server(Path(directory) / "there")
+        try:
+            yield Server([*real_postgres.AS_USER, "env", f"PGHOST={running.directory}"]), running.directory
+        finally:
+            running.stop()
+
+
+def test_where_the_data_of_a_server_is(real: tuple[Server, Path]) -> None:
+    server, directory = real
+    assert server.disk() == (directory / "data", 1 << 30)
+
+
+def test_where_the_data_of_a_container_is() -> None:
+    asked: list[list[str]] = []
+
+    def run(words: list[str], timeout: float, **_: Any) -> Ran:
+        asked.append(words)
+        return Ran(tuple(words), 0, "/docker/volumes/data/_data\n" if "inspect" in words else "/var/data\t4096\n")
+
+    assert Server(postgres.SUPERUSERS["compose"], run=run).disk() == (Path("/docker/volumes/data/_data"), 4096)
+    assert '{{if eq .Destination "/var/data"}}{{.Source}}{{end}}' in asked[-1][3]
 
 
 class Psql:

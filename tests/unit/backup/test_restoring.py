@@ -8,10 +8,18 @@ import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from ansible_collections.slipway.fleet.plugins.module_utils.backup import files
-from ansible_collections.slipway.fleet.plugins.module_utils.backup.model import DAMAGED, FAILED, REFUSED, BackupError
+from ansible_collections.slipway.fleet.plugins.module_utils.backup.model import (
+    DAMAGED,
+    DISK_FULL,
+    FAILED,
+    MIB,
+    REFUSED,
+    BackupError,
+)
 from ansible_collections.slipway.fleet.plugins.module_utils.backup.restoring import SAFETY, Restore
 from ansible_collections.slipway.fleet.plugins.module_utils.backup.saving import Host, save
 
@@ -168,6 +176,34 @@ def test_what_is_mounted_is_refused_before_anything(
     assert len(repository.sets()) == 1
     assert live.have["links"] == {"t": ["a"]}
     assert Restore(made, "latest", ["database:links"]).plan()["impossible"] == ""
+
+
+@pytest.mark.parametrize(("mib", "enough"), [(10, True), (50, False)])
+def test_a_restore_leaves_room_for_the_server_that_is_live(
+    saved: tuple[Host, Repository], live: Databases, monkeypatch: pytest.MonkeyPatch, mib: int, enough: bool
+) -> None:
+    """The database and as much of the log of changes, and the reserve of 64 MiB."""
+    made, repository = saved
+    live.size = mib * MIB
+    save(made, "timer")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=(64 + 30) * MIB))
+    live.size = 10
+    restore = Restore(made, "latest", ["database:links"])
+    if enough:
+        assert restore.run("links")["restored"]
+        return
+    with pytest.raises(BackupError, match="the restore needs 164 MiB on the disk of /.*, and 94 are free") as caught:
+        restore.run("links")
+    assert caught.value.fault == DISK_FULL
+    assert len(repository.sets()) == 2, "none was made before"
+
+
+def test_what_comes_onto_one_disk_is_added_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=100 * MIB))
+    files.room("it", (tmp_path / "not" / "there", 20 * MIB))
+    with pytest.raises(BackupError, match="it needs 104 MiB"):
+        files.room("it", (tmp_path / "not" / "there", 20 * MIB), (tmp_path, 20 * MIB))
+    files.room("it", (tmp_path, 20 * MIB), (Path("/proc"), 20 * MIB))
 
 
 def test_where_something_is_mounted(tmp_path: Path) -> None:
