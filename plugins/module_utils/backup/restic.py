@@ -7,6 +7,7 @@ killed in between has no manifest, so it is no set, and the next backup takes it
 from __future__ import annotations
 
 import json
+import os
 import re
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -30,6 +31,9 @@ LATELY = {REGULAR: "2d", EXTRA: "30d"}
 LIMIT = 86400.0
 # Seconds for which another host that uses the repository is waited for, and between two looks.
 WAIT, EVERY = 900.0, 15.0
+
+# The exit code for a snapshot that was made although something could not be read, and what restic says then.
+INCOMPLETE, UNREAD = 3, "source file could not be read"
 
 # What restic says, by what is wrong. The first that fits counts.
 _DAMAGE = (
@@ -138,11 +142,15 @@ class Restic:
     def save(
         self, paths: Sequence[str], kind: str, stamp: str, excluded: Iterable[str] = (), more: Iterable[str] = ()
     ) -> tuple[str, int]:
-        """Take the paths in as one snapshot; returns its id and how many bytes it added. All of them, or it raises."""
+        """Take the paths in as one snapshot; returns its id and how many bytes it added. All of them, or it raises.
+
+        What somebody removed within them meanwhile is not in it.
+        """
         self._listed = {}
         tags = [word for tag in (kind, stamp, *more) for word in ("--tag", tag)]
         left_out = [word for pattern in excluded for word in ("--exclude", pattern)]
-        said = self._call("backup", "--json", "--host", self._settings.host, *tags, *left_out, "--", *paths)
+        words = ("--host", self._settings.host, *tags, *left_out, "--", *paths)
+        said = self._call("backup", "--json", *words, fits=lambda ran: vanished(ran, paths))
         for line in reversed(said.splitlines()):
             with suppress(ValueError):
                 entry = json.loads(line)
@@ -218,13 +226,16 @@ class Restic:
         ]
         return sorted(snapshots, key=lambda snapshot: nanoseconds(snapshot.time))
 
-    def _call(self, *words: str, target: Optional[IO[bytes]] = None) -> str:
+    def _call(
+        self, *words: str, target: Optional[IO[bytes]] = None, fits: Callable[[command.Ran], bool] = lambda _: False
+    ) -> str:
+        """What restic says where it succeeds, or fails in a way that fits all the same."""
         waited = 0.0
         while True:
             ran = self._run(
                 [*program(self._settings), *self._options, *words], LIMIT, environment(self._settings), target=target
             )
-            if not ran.returncode:
+            if not ran.returncode or fits(ran):
                 return ran.stdout
             error = explained(words[0], f"{ran.stderr}\n{ran.stdout}", self._settings.repository)
             if error.fault != LOCKED or waited >= WAIT:
@@ -275,6 +286,23 @@ def environment(settings: Settings) -> dict[str, str]:
     }
 
 
+def vanished(ran: command.Ran, paths: Sequence[str]) -> bool:
+    """Whether a snapshot was made, and lacks nothing but what is not there any more, of which the paths are none.
+
+    Exit code 3 is that of a snapshot for which something could not be read; each such thing has a line of JSON.
+    """
+    if ran.returncode != INCOMPLETE:
+        return False
+    for line in filter(None, ran.stderr.splitlines()):
+        entry = _entry(line) if line.startswith("{") else {"message_type": "exit_error", "message": line}
+        kind, item = entry.get("message_type"), str(entry.get("item") or "")
+        if kind == "error" and item and item not in paths and not os.path.lexists(item):
+            continue
+        if kind != "exit_error" or UNREAD not in str(entry.get("message")):
+            return False
+    return True
+
+
 def explained(word: str, said: str, place: str) -> BackupError:
     """What restic's words mean."""
     lines = [line for line in map(_sentence, said.splitlines()) if line]
@@ -289,11 +317,18 @@ def _sentence(line: str) -> str:
     """What a line says to people; with --json newer versions of restic say why they end as JSON, too."""
     if not line.startswith("{"):
         return line.strip()
-    try:
-        entry = json.loads(line)
-    except ValueError:
-        return ""
+    entry = _entry(line)
+    if entry.get("message_type") == "error" and entry.get("item"):
+        return f"{entry['item']} cannot be read"
     return str(entry.get("message") or "") if entry.get("message_type") == "exit_error" else ""
+
+
+def _entry(line: str) -> dict[str, Any]:
+    """A line of JSON; nothing of one that is cut off."""
+    try:
+        return dict(json.loads(line))
+    except ValueError:
+        return {}
 
 
 def nanoseconds(moment: str) -> int:
