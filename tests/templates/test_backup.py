@@ -80,7 +80,9 @@ def test_what_was_missed_is_made_up_for(template: str, when: str) -> None:
     assert (timer["OnCalendar"], timer["Persistent"], timer["RandomizedDelaySec"]) == (when, "true", "1800")
 
 
-@pytest.mark.parametrize(("template", "verb"), [("service.j2", "backup --reason=timer"), ("drill_service.j2", "drill")])
+@pytest.mark.parametrize(
+    ("template", "verb"), [("service.j2", "backup --reason=timer"), ("drill_service.j2", "drill --reason=timer")]
+)
 def test_what_serves_goes_first(template: str, verb: str) -> None:
     service = unit(role().render(template))["Service"]
     assert service["ExecStart"] == f"/usr/local/sbin/slipway-backup {verb}"

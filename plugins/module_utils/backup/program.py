@@ -23,7 +23,7 @@ from ..host.errors import SlipwayError
 from .drill import drill
 from .model import BUSY, FAILED, REFUSED, BackupError, Settings
 from .records import age, now, problems
-from .restic import Restic, environment, program
+from .restic import PATIENT, WAIT, Restic, environment, program
 from .restoring import Restore
 from .saving import Host, save
 
@@ -52,16 +52,18 @@ def parser() -> argparse.ArgumentParser:
     words = argparse.ArgumentParser(prog="slipway-backup", description="Backups of this host, and their proofs.")
     words.add_argument("--answer", type=Path, help="file that gets the answer as JSON")
     verbs = words.add_subparsers(dest="verb", required=True)
-    one = verbs.add_parser("backup", help="make a set")
-    one.add_argument("--reason", default="asked", help="why, as a word")
     for name, about in (
+        ("backup", "make a set"),
         ("drill", "prove a set"),
         ("plan", "say what a restore would do"),
         ("restore", "restore a set"),
     ):
         one = verbs.add_parser(name, help=about)
-        one.add_argument("--set", default="latest", help="id of a set, or latest")
-        if name != "drill":
+        if name in ("backup", "drill"):
+            one.add_argument("--reason", default="asked", help="why, as a word; timer waits longer for other hosts")
+        if name != "backup":
+            one.add_argument("--set", default="latest", help="id of a set, or latest")
+        if name in ("plan", "restore"):
             one.add_argument("--part", action="append", help="all, database:NAME or directory:PATH", required=True)
         if name == "restore":
             one.add_argument("--confirm", default="", help="the name of what is restored")
@@ -114,6 +116,12 @@ def next_run(timer: str) -> Optional[str]:
     return ran.stdout.strip() or None
 
 
+def repository(asked: argparse.Namespace, found: Settings) -> Restic:
+    """The sets of the host, for what was asked."""
+    by_timer = getattr(asked, "reason", "") == "timer"
+    return Restic(found, cached=asked.verb != "drill", wait=PATIENT if by_timer else WAIT)
+
+
 def main(arguments: Optional[Sequence[str]] = None) -> int:
     asked = parser().parse_args(arguments)
     os.umask(0o077)
@@ -125,7 +133,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
         if asked.verb == "restic":
             return subprocess.run([*program(found), *asked.words], env=environment(found), check=False).returncode
         found.place.mkdir(mode=0o700, parents=True, exist_ok=True)
-        told: dict[str, Any] = {"result": answer(asked, Host(found, Restic(found, cached=asked.verb != "drill")))}
+        told: dict[str, Any] = {"result": answer(asked, Host(found, repository(asked, found)))}
     except SlipwayError as error:
         told = {"error": {"message": str(error), "fault": error.details.get("fault", FAILED)}}
     if asked.answer:

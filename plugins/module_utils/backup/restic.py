@@ -29,8 +29,9 @@ REGULAR, EXTRA = "slipway-regular", "slipway-extra"
 LATELY = {REGULAR: "2d", EXTRA: "30d"}
 # Seconds for one command; a first backup over a slow line takes hours.
 LIMIT = 86400.0
-# Seconds for which another host that uses the repository is waited for, and between two looks.
-WAIT, EVERY = 900.0, 15.0
+# Seconds for which another host that uses the repository is waited for where somebody waits for this one, by a run of a
+# timer, and between two looks.
+WAIT, PATIENT, EVERY = 900.0, 21600.0, 15.0
 
 # The exit code for a snapshot that was made although something could not be read, and what restic says then.
 INCOMPLETE, UNREAD = 3, "source file could not be read"
@@ -79,7 +80,7 @@ class Snapshot:
 
 
 class Restic:
-    """The sets of one host. `run` is how a program is run, `sleep` how it waits for another host.
+    """The sets of one host. `run` is how a program is run, `sleep` how it waits for another host, `wait` seconds of it.
 
     Without `cached` everything comes from the repository itself, so that damage there is seen.
     """
@@ -90,8 +91,9 @@ class Restic:
         cached: bool = True,
         run: Callable[..., command.Ran] = command.run,
         sleep: Callable[[float], None] = time.sleep,
+        wait: float = WAIT,
     ) -> None:
-        self._settings, self._run, self._sleep = settings, run, sleep
+        self._settings, self._run, self._sleep, self._wait = settings, run, sleep, wait
         self._options = () if cached else ("--no-cache",)
         # To open a repository takes half a second of a processor, so what is in it is asked once until it changes.
         self._listed: dict[str, list[Snapshot]] = {}
@@ -238,7 +240,7 @@ class Restic:
             if not ran.returncode or fits(ran):
                 return ran.stdout
             error = explained(words[0], f"{ran.stderr}\n{ran.stdout}", self._settings.repository)
-            if error.fault != LOCKED or waited >= WAIT:
+            if error.fault != LOCKED or waited >= self._wait:
                 raise error
             self._sleep(EVERY)
             waited += EVERY
