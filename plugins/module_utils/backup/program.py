@@ -14,14 +14,14 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Optional
 
 from ..host import command
 from ..host.durable import read_json, write_durably
-from ..host.errors import SlipwayError
 from .drill import drill
-from .model import BUSY, FAILED, REFUSED, BackupError, Settings
+from .model import BUSY, FAILED, REFUSED, BackupError, Settings, failures
 from .records import age, now, problems
 from .restic import PATIENT, WAIT, Restic, environment, program
 from .restoring import Restore
@@ -31,8 +31,10 @@ CONFIG = Path("/etc/slipway/backup/config.json")
 TIMERS = {"next": "slipway-backup.timer", "next_drill": "slipway-backup-drill.timer"}
 
 
-def settings(config: Path = CONFIG) -> Settings:
-    """What the role wrote. Raises BackupError where it wrote nothing."""
+def settings(config: Path) -> Settings:
+    """What the role wrote. Raises BackupError where it wrote nothing, and for everybody but root."""
+    if os.geteuid():
+        raise BackupError(FAILED, "only root can read what is backed up; use sudo")
     found = read_json(config)
     if found is None:
         raise BackupError(
@@ -84,14 +86,16 @@ def answer(asked: argparse.Namespace, host: Host) -> dict[str, Any]:
     what = {"backup": "backup", "drill": "drill", "restore": "restore"}[asked.verb]
     with host.records.alone(f"a {what}"):
         try:
-            if asked.verb == "backup":
-                return save(host, asked.reason)
-            if asked.verb == "drill":
-                return drill(host, asked.set)
-            return Restore(host, asked.set, asked.part).run(asked.confirm, asked.any_schema, not asked.no_safety)
+            with failures(host.settings.place):
+                if asked.verb == "backup":
+                    return save(host, asked.reason)
+                if asked.verb == "drill":
+                    return drill(host, asked.set)
+                return Restore(host, asked.set, asked.part).run(asked.confirm, asked.any_schema, not asked.no_safety)
         except BackupError as error:
             if error.fault != REFUSED:  # a name that was not typed right is no fault of the host
-                host.records.failed(what, error, getattr(asked, "set", None))
+                with suppress(OSError):  # of a full disk the set that is too old tells
+                    host.records.failed(what, error, getattr(asked, "set", None))
             raise
 
 
@@ -126,18 +130,21 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     asked = parser().parse_args(arguments)
     os.umask(0o077)
     os.chdir("/")  # the superuser of the database may not be let into where this was started
+    told: dict[str, Any] = {}
     try:
-        if os.geteuid():
-            raise BackupError(FAILED, "only root can read what is backed up; use sudo")
-        found = settings()
-        if asked.verb == "restic":
-            return subprocess.run([*program(found), *asked.words], env=environment(found), check=False).returncode
-        found.place.mkdir(mode=0o700, parents=True, exist_ok=True)
-        told: dict[str, Any] = {"result": answer(asked, Host(found, repository(asked, found)))}
-    except SlipwayError as error:
-        told = {"error": {"message": str(error), "fault": error.details.get("fault", FAILED)}}
+        with failures(CONFIG):
+            found = settings(CONFIG)
+            if asked.verb == "restic":
+                return subprocess.run([*program(found), *asked.words], env=environment(found), check=False).returncode
+            found.place.mkdir(mode=0o700, parents=True, exist_ok=True)
+            told["result"] = answer(asked, Host(found, repository(asked, found)))
+    except BackupError as error:
+        told["error"] = {"message": str(error), "fault": error.fault}
     if asked.answer:
-        write_durably(asked.answer, json.dumps(told) + "\n", mode=0o600)
+        try:
+            write_durably(asked.answer, json.dumps(told) + "\n", mode=0o600)
+        except OSError as error:
+            print(f"slipway-backup {asked.verb}: no answer in {asked.answer}: {error.strerror}", file=sys.stderr)
     print(json.dumps(told.get("result", {}), indent=1))
     if "error" in told:
         print(f"slipway-backup {asked.verb}: {told['error']['message']}", file=sys.stderr)

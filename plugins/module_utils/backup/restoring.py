@@ -17,7 +17,7 @@ from typing import Any, Optional
 from ..host.durable import sync_directory
 from . import files
 from .drill import complete, have_roles
-from .model import DISK_FULL, FAILED, FULL, REFUSED, BackupError, Database, Manifest
+from .model import REFUSED, BackupError, Database, Manifest, failures
 from .postgres import BEFORE, BESIDE, BROUGHT, same
 from .records import now
 from .saving import GLOBALS, SAFETY, Host, save, serving
@@ -149,10 +149,8 @@ class Restore:
         self._room()
         made = self._safety() if safety else {}
         try:
-            done = self._replace()
-        except OSError as error:
-            fault = DISK_FULL if error.errno in FULL else FAILED
-            raise BackupError(fault, f"{error.filename or self.host.settings.place}: {error.strerror}") from error
+            with failures(self.host.settings.place):
+                done = self._replace()
         finally:
             shutil.rmtree(self.host.settings.scratch, ignore_errors=True)
         with suppress(OSError):  # it is restored, whether that can be noted or not

@@ -12,7 +12,7 @@ from typing import Any, Optional
 from ..host.durable import read_json
 from ..host.errors import Damaged
 from . import files
-from .model import DISK_FULL, FAILED, FULL, NO_REPOSITORY, BackupError, Manifest, Settings, manifest_of
+from .model import FAILED, NO_REPOSITORY, BackupError, Manifest, Settings, failures, manifest_of
 from .postgres import SUPERUSERS, Server
 from .records import Records, now
 from .restic import CONTENT, EXTRA, REGULAR, SET, Restic, Snapshot
@@ -57,15 +57,13 @@ def save(host: Host, reason: str) -> dict[str, Any]:
     """
     began = time.monotonic()
     try:
-        record = _save(host, reason, began)
-        if reason == SAFETY:
-            host.records.note(newest=record)
-        else:
-            host.records.note(newest=record, error=host.records.unanswered("backup", "restore"))
-            _tend(host)
-    except OSError as error:
-        fault = DISK_FULL if error.errno in FULL else FAILED
-        raise BackupError(fault, f"{error.filename or host.settings.place}: {error.strerror}") from error
+        with failures(host.settings.place):
+            record = _save(host, reason, began)
+            if reason == SAFETY:
+                host.records.note(newest=record)
+            else:
+                host.records.note(newest=record, error=host.records.unanswered("backup", "restore"))
+                _tend(host)
     finally:
         shutil.rmtree(host.settings.spool, ignore_errors=True)
     return record
