@@ -90,7 +90,11 @@ class Settings:
 
 @dataclass(frozen=True)
 class Database:
-    """A database as it was dumped: how it is made, what each table had, and how many bytes it took in its server."""
+    """A database as it was dumped: how it is made, what each table had, and how many bytes it took in its server.
+
+    `provider` is what sorts texts, as pg_database.datlocprovider has it since PostgreSQL 15 (libc alone was there
+    before), `locale` that of another one than libc.
+    """
 
     name: str
     owner: str
@@ -100,6 +104,8 @@ class Database:
     bytes: int
     tables: Mapping[str, tuple[int, str]] = field(default_factory=dict)
     heads: tuple[str, ...] = ()
+    provider: str = ""
+    locale: str = ""
 
     @property
     def file(self) -> str:

@@ -27,6 +27,8 @@ PSQL = ("psql", "--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "--set"
 AS = ("--username", "postgres", "--dbname")
 # Databases that are made on the way to a restore, and those that were in the place of one.
 BESIDE, BEFORE = "slipway_restoring_", "slipway_before_"
+# What sorts texts, by pg_database.datlocprovider.
+PROVIDERS = {"c": "libc", "i": "icu", "b": "builtin"}
 # Databases that PostgreSQL brings; nothing is put in their place.
 BROUGHT = ("postgres", "template0", "template1")
 # Seconds for one statement, and for a dump or a restore.
@@ -59,8 +61,9 @@ SELECT 'SELECT version_num FROM alembic_version ORDER BY 1' WHERE to_regclass('a
 """
 SEPARATOR = "\t"
 _DATABASES = """\
-SELECT datname, pg_get_userbyid(datdba), pg_encoding_to_char(encoding), datcollate, datctype, pg_database_size(oid)
-FROM pg_database WHERE datallowconn AND NOT datistemplate AND NOT starts_with(datname, 'slipway_restoring_')
+SELECT datname, pg_get_userbyid(datdba), pg_encoding_to_char(encoding), datcollate, datctype, pg_database_size(oid),
+  to_jsonb(d)->>'datlocprovider', coalesce(to_jsonb(d)->>'datlocale', to_jsonb(d)->>'daticulocale')
+FROM pg_database d WHERE datallowconn AND NOT datistemplate AND NOT starts_with(datname, 'slipway_restoring_')
 ORDER BY datname"""
 
 Run = Callable[..., command.Ran]
@@ -83,8 +86,8 @@ class Server:
     def databases(self) -> list[Database]:
         """All that can be connected to, without what they have."""
         return [
-            Database(name, owner, encoding, collate, ctype, int(size))
-            for name, owner, encoding, collate, ctype, size in self.sql("postgres", _DATABASES)
+            Database(name, owner, encoding, collate, ctype, int(size), provider=provider, locale=locale)
+            for name, owner, encoding, collate, ctype, size, provider, locale in self.sql("postgres", _DATABASES)
         ]
 
     def major(self) -> int:
@@ -173,7 +176,7 @@ class Server:
             "postgres",
             f"CREATE DATABASE {quoted(name)} OWNER {quoted(database.owner)} TEMPLATE template0 "
             f"ENCODING {literal(database.encoding)} LC_COLLATE {literal(database.collate)} "
-            f"LC_CTYPE {literal(database.ctype)}",
+            f"LC_CTYPE {literal(database.ctype)}{sorted_by(database)}",
         )
 
     def fill(self, name: str, dump: Path) -> None:
@@ -260,6 +263,15 @@ def same(wanted: Database, found: Database) -> None:
     """Raise BackupError where what was restored is not what was saved."""
     if said := differences(wanted, found):
         raise BackupError(DIFFERENT, f"what was restored is not what was saved: {'; '.join(said[:5])}")
+
+
+def sorted_by(database: Database) -> str:
+    """What sorts the texts of a new database, in the words of CREATE DATABASE."""
+    if database.provider not in PROVIDERS:
+        return ""
+    provider = PROVIDERS[database.provider]
+    locale = f" {provider.upper()}_LOCALE {literal(database.locale)}" if database.locale else ""
+    return f" LOCALE_PROVIDER {provider}{locale}"
 
 
 def missing_roles(script: str, existing: Iterable[str]) -> str:

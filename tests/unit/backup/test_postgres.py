@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -89,6 +90,31 @@ def real() -> Iterator[tuple[Server, Path]]:
 def test_where_the_data_of_a_server_is(real: tuple[Server, Path]) -> None:
     server, directory = real
     assert server.disk() == (directory / "data", 1 << 30)
+
+
+@pytest.mark.parametrize("words", ["LOCALE_PROVIDER icu ICU_LOCALE 'de-u-co-phonebk'", "LOCALE_PROVIDER libc", ""])
+def test_a_database_is_made_with_what_sorts_its_texts(real: tuple[Server, Path], words: str) -> None:
+    server, _ = real
+    server.sql("postgres", "DROP DATABASE IF EXISTS sorted", f"CREATE DATABASE sorted TEMPLATE template0 {words}")
+    (wanted,) = [database for database in server.databases() if database.name == "sorted"]
+    server.make(wanted, "made")
+    (found,) = [database for database in server.databases() if database.name == "made"]
+    server.sql("postgres", "DROP DATABASE made")
+    assert (found.provider, found.locale) == (wanted.provider, wanted.locale)
+    assert found.locale == ("de-u-co-phonebk" if "icu" in words else "")
+
+
+@pytest.mark.parametrize(
+    ("provider", "locale", "words"),
+    [
+        ("", "", ""),
+        ("c", "", " LOCALE_PROVIDER libc"),
+        ("i", "de", " LOCALE_PROVIDER icu ICU_LOCALE 'de'"),
+        ("b", "C.UTF-8", " LOCALE_PROVIDER builtin BUILTIN_LOCALE 'C.UTF-8'"),
+    ],
+)
+def test_what_sorts_texts(provider: str, locale: str, words: str) -> None:
+    assert postgres.sorted_by(replace(LINKS, provider=provider, locale=locale)) == words
 
 
 def test_where_the_data_of_a_container_is() -> None:
