@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -33,6 +34,8 @@ PROVIDERS = {"c": "libc", "i": "icu", "b": "builtin"}
 BROUGHT = ("postgres", "template0", "template1")
 # Seconds for one statement, and for a dump or a restore.
 STATEMENT, LIMIT = 900.0, 86400.0
+# Bytes of what psql counts, a line a table.
+COUNTED = 1 << 28
 # How often the name of a database that is in use is asked for; each time waits 5 s for its sessions to end.
 TRIES = 12
 
@@ -156,10 +159,13 @@ class Server:
         return tuple(head for (head,) in self.sql(name, "SELECT version_num FROM alembic_version ORDER BY 1"))
 
     def _feed(self, words: Sequence[str], script: str) -> str:
-        done = subprocess.run(words, input=script, capture_output=True, text=True, timeout=LIMIT, check=False)
-        if done.returncode:
-            raise BackupError(FAILED, f"{self.name} refused: {done.stderr.strip()}")
-        return done.stdout
+        with tempfile.TemporaryFile() as source:
+            source.write(script.encode())
+            source.seek(0)
+            ran = self._run(words, LIMIT, source=source, limit=COUNTED)
+        if ran.returncode:
+            raise BackupError(FAILED, f"{self.name} refused: {ran.said}")
+        return ran.stdout
 
     def run_globals(self, script: str) -> None:
         """Make the roles of a script. Raises BackupError."""

@@ -92,6 +92,23 @@ def test_where_the_data_of_a_server_is(real: tuple[Server, Path]) -> None:
     assert server.disk() == (directory / "data", 1 << 30)
 
 
+def test_what_is_counted_and_roles_that_are_made(real: tuple[Server, Path]) -> None:
+    server, _ = real
+    server.run_globals("CREATE ROLE links;\n")
+    assert "links" in server.roles()
+    (database,) = [database for database in server.databases() if database.name == "postgres"]
+    server.sql("postgres", "CREATE TABLE counted AS SELECT generate_series(1, 3)")
+    assert server.count(database, "postgres").tables["public.counted"][0] == 3
+    with pytest.raises(BackupError, match='the database server refused: .*role "links" already exists'):
+        server.run_globals("CREATE ROLE links;\n")
+
+
+def test_a_server_that_does_not_end_is_told() -> None:
+    server = Server(["x"], run=lambda *_, **__: Ran(("x",), 124, "", "`x` did not end within 86400 s", True))
+    with pytest.raises(BackupError, match="did not end within"):
+        server.count(LINKS, "links")
+
+
 @pytest.mark.parametrize("words", ["LOCALE_PROVIDER icu ICU_LOCALE 'de-u-co-phonebk'", "LOCALE_PROVIDER libc", ""])
 def test_a_database_is_made_with_what_sorts_its_texts(real: tuple[Server, Path], words: str) -> None:
     server, _ = real

@@ -20,8 +20,8 @@ from ansible_collections.slipway.fleet.plugins.module_utils.backup.model import 
     REFUSED,
     BackupError,
 )
-from ansible_collections.slipway.fleet.plugins.module_utils.backup.restoring import SAFETY, Restore
-from ansible_collections.slipway.fleet.plugins.module_utils.backup.saving import Host, save
+from ansible_collections.slipway.fleet.plugins.module_utils.backup.restoring import Restore
+from ansible_collections.slipway.fleet.plugins.module_utils.backup.saving import SAFETY, Host, save
 
 from tests.unit.backup.memory import Databases, Repository, host
 
