@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible.plugins.loader import lookup_loader
 
 from tests.templates.rendering import ROOT, Role
 
@@ -89,9 +88,15 @@ def test_what_serves_goes_first(template: str, verb: str) -> None:
     assert (service["Nice"], service["IOSchedulingClass"]) == ("19", "idle")
 
 
-def test_the_program_starts_from_its_one_file(tmp_path: Path) -> None:
-    (program,) = lookup_loader.get("slipway.fleet.backup_program").run([])
-    script = role().render("program.py.j2").replace("/usr/local/lib/slipway/backup.pyz", program)
+def test_the_program_starts_from_its_own_files(tmp_path: Path) -> None:
+    written = role(__backup_tools=str(tmp_path / "tools"))
+    for entry in written.value("__backup_program"):
+        path = Path(entry["dest"])
+        if entry.get("state") == "directory":
+            path.mkdir(parents=True)
+        else:
+            path.write_text(entry["content"])
+    script = written.render("program.py.j2")
     (tmp_path / "slipway-backup").write_text(script)
     words = [sys.executable, "-I", str(tmp_path / "slipway-backup")]
     helped = subprocess.run([*words, "--help"], capture_output=True, text=True, check=True)
