@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
+from jinja2 import Undefined
 
 from tests.templates.rendering import ROOT, Role
 
@@ -120,3 +121,14 @@ def test_only_where_directories_were_restored_the_app_is_restarted(told: dict[st
     (when,) = [play["when"] for play in plays if play["name"].startswith("Start the app anew")]
     known = role(restored_host="db1", hostvars={"db1": {"backup_restore_result": told}})
     assert known.value(when) is restarts
+
+
+@pytest.mark.parametrize("playbook", ["backup", "drill", "status"])
+def test_hosts_that_are_not_backed_up_are_left_out(playbook: str) -> None:
+    plays = yaml.safe_load((ROOT / "playbooks" / f"{playbook}.yml").read_text())
+    tasks = [task for play in plays for task in play.get("tasks", ())]
+    own = [task for task in tasks if "backup" in task.get("ansible.builtin.import_role", {}).get("name", "")]
+    assert own
+    for task in own:
+        assert role().value(task["when"]) is True
+        assert role(backup_repository=Undefined()).value(task["when"]) is False
