@@ -49,6 +49,7 @@ class Restore:
         proven = self.host.records.read().get("proven") or {}
         return {
             "set": self.found.short,
+            "content": self.manifest.content[:8],
             "time": self.manifest.time,
             "databases": [database.name for database in self.databases],
             "directories": list(self.directories),

@@ -46,6 +46,9 @@ def test_all_of_a_set_comes_back_and_what_was_there_is_kept(
 ) -> None:
     made, repository = saved
     wanted = repository.find()
+    content = repository.content_of(wanted)
+    assert content
+    assert Restore(made, wanted.short, ["all"]).plan()["content"] == content.short != wanted.short
     told = Restore(made, wanted.short, ["all"]).run("links")
     assert live.have["links"] == {"t": ["a", "b"]}
     assert (tmp_path / "uploads" / "a").read_text() == "first"
