@@ -51,8 +51,8 @@ _FAULTS = (
 )
 _SAYS = {
     WRONG_KEY: "the password of this host does not open the repository {place}; was backup_password changed, or is it "
-    "the repository of another fleet? With the former one on the host again slipway-backup restic key passwd changes it "
-    "in the repository; then comes backup_password",
+    "the repository of another fleet? With the former one on the host again slipway-backup restic key passwd changes "
+    "it in the repository; then comes backup_password",
     NO_REPOSITORY: "there is no repository at {place}, or it cannot be reached",
     LOCKED: "the repository {place} is in use by another host, and stayed so",
     DISK_FULL: "the disk of the repository {place} or of this host is full",
