@@ -7,6 +7,7 @@ import socket
 import ssl
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from http.server import ThreadingHTTPServer
@@ -178,10 +179,13 @@ def test_a_challenge_goes_to_whoever_orders_and_is_never_sent_to_https(edge: Acm
         server.server_close()
 
 
+@pytest.mark.parametrize("first", [404, 503], ids=["orders something else", "orders nothing"])
 @pytest.mark.parametrize("orders_here_too", [False, True])
-def test_a_balancer_hands_a_challenge_to_the_one_that_ordered(tmp_path: Path, orders_here_too: bool) -> None:
+def test_a_balancer_hands_a_challenge_to_the_one_that_ordered(
+    tmp_path: Path, orders_here_too: bool, first: int
+) -> None:
     ports = [free_port(), free_port()]
-    peers = [answer_on(ports[0], "first", 404), answer_on(ports[1], "second")]
+    peers = [answer_on(ports[0], "first", first), answer_on(ports[1], "second")]
     edge = AcmeEdge(tmp_path, *(f"127.0.0.1:{port}" for port in ports))
     here = answer_on(edge.challenges, "here", 404) if orders_here_too else None
     edge.start()
@@ -189,8 +193,10 @@ def test_a_balancer_hands_a_challenge_to_the_one_that_ordered(tmp_path: Path, or
         for _ in range(12):
             answer, body = edge.get("/.well-known/acme-challenge/token", Host=NAME)
             assert (answer.status, '"slot": "second"' in body) == (200, True)
+        began = time.monotonic()
         asked = edge.get("/.well-known/acme-challenge/token", Host=NAME, X_Slipway_Challenge="1")[0]
         assert asked.status == (404 if orders_here_too else 503), "one that was handed over goes no further"
+        assert time.monotonic() - began < 1, "and is tried once: an authority does not wait long for all of them"
     finally:
         edge.stop()
         edge.slot.stop()
