@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import os
 import socket
 import ssl
 import subprocess
@@ -20,16 +21,17 @@ from ansible_collections.slipway.fleet.plugins.module_utils.edge.certificates im
 from ansible_collections.slipway.fleet.plugins.module_utils.edge.lego import OrderFailed, order
 from ansible_collections.slipway.fleet.plugins.modules.certificates import refusal
 
+from tests.templates.rendering import Role
 from tests.templates.test_haproxy import Edge, Slot, answering, app, free_port, wait_for
 
 NAME, OTHER = "shop.example.org", "www.example.org"
 
 
-def made(directory: Path, name: str, days: int = 90) -> tuple[str, str]:
+def made(directory: Path, *names: str, days: int = 90) -> tuple[str, str]:
     """A chain and a key, as an authority and its client make them."""
     subprocess.run(
         ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days",
-         str(days), "-subj", "/CN=test", "-addext", f"subjectAltName=DNS:{name}",
+         str(days), "-subj", "/CN=test", "-addext", "subjectAltName=" + ",".join(f"DNS:{name}" for name in names),
          "-keyout", "made.key", "-out", "made.crt"],
         cwd=directory, check=True, capture_output=True,
     )  # fmt: skip
@@ -49,13 +51,13 @@ class Authority:
         self.asked.append((authority, name))
         if self.says_no and self.says_no in authority:
             raise OrderFailed(f"{authority} gave none: no")
-        return made(self.directory, name, self.days)
+        return made(self.directory, name, days=self.days)
 
 
 class AcmeEdge(Edge):
     """An edge that orders certificates, with the responder of its client on a port of its own."""
 
-    def __init__(self, directory: Path, *peers: str) -> None:
+    def __init__(self, directory: Path, *peers: str, vault: str = "") -> None:
         self.challenges = free_port()
         super().__init__(
             directory,
@@ -65,12 +67,19 @@ class AcmeEdge(Edge):
             __haproxy_acme_port=self.challenges,
             __haproxy_names=str(directory / "names"),
             __haproxy_own_certificate=str(directory / "own.pem"),
+            __haproxy_own_list=str(directory / "own.list"),
             __haproxy_https_map=str(directory / "https.map"),
         )
         (directory / "names").mkdir()
         (directory / "https.map").touch()
-        (directory / "own.pem").write_text("".join(made(directory, "nobody.example")))
+        (directory / "site.pem").write_text(vault)
         (directory / "acme").mkdir()
+        role = Role("haproxy", **self.variables_of_role)
+        (listed,) = [item for item in role.value("__haproxy_acme_files") if item["dest"].endswith("/own.list")]
+        (directory / "own.list").write_text(listed["content"])
+        script = role.task("order.yml", "the edge's own certificate", "ansible.builtin.shell")
+        script = script.replace("chgrp haproxy", f"chgrp {os.getgid()}")
+        subprocess.run(["sh", "-c", script], check=True, capture_output=True)
         self.slot = Slot(str(directory / "links-blue.sock"), "blue")
         self.authority = Authority(directory)
         self.moment = 0.0
@@ -147,6 +156,37 @@ def test_certificates_come_without_a_reload_each_for_its_name(edge: AcmeEdge) ->
     edge.restart()
     assert edge.certificate(NAME) in edge.stored(NAME)
     assert edge.get("/", Host=NAME)[0].status == 308, "the map is there after a restart"
+
+
+def test_the_certificate_of_the_vault_is_shown_until_a_name_has_its_own(tmp_path: Path) -> None:
+    vault = "".join(made(tmp_path, NAME, OTHER, "*.wild.example"))
+    edge = AcmeEdge(tmp_path, vault=vault)
+    (edge.directory / "site.pem").unlink()
+    edge.start()
+    try:
+        assert edge.certificate(NAME) in vault
+        edge.renewal(astray=OTHER).run(asked=True)
+        for _ in range(2):
+            assert edge.certificate(OTHER) in vault
+            assert edge.certificate("a.wild.example") in vault
+            edge.restart()
+            assert edge.certificate(NAME) in edge.stored(NAME), "of the name, though the vault's has it, too"
+    finally:
+        edge.stop()
+        edge.slot.stop()
+
+
+@pytest.mark.parametrize("vault", ["", "a certificate"])
+def test_an_edge_that_orders_no_more_keeps_what_it_has_and_stops_its_timer(vault: str) -> None:
+    ordering = Role("haproxy", haproxy_acme_email="ops@example.org").value("__haproxy_stale")
+    assert ordering == ["/etc/haproxy/certificates/site.pem", "/etc/haproxy/certificates/check.cfg"]
+    role = Role("haproxy", haproxy_tls_certificate=vault)
+    stale, names, state = (role.value(name) for name in ("__haproxy_stale", "__haproxy_names", "__haproxy_acme_state"))
+    assert not [path for path in stale if f"{names}/".startswith(f"{path}/") or f"{state}/".startswith(f"{path}/")]
+    assert ("/etc/haproxy/certificates/site.pem" in stale) is (not vault)
+    stopped = role.task("configure.yml", "Stop the renewal", "ansible.builtin.systemd_service")
+    assert stopped == {"name": "slipway-certificates.timer", "state": "stopped", "enabled": False}
+    assert f"/etc/systemd/system/{stopped['name']}" in stale, "by which it is known that there is one to stop"
 
 
 def test_hsts_is_for_names_with_a_certificate(edge: AcmeEdge) -> None:
