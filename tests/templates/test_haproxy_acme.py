@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import json
 import os
 import socket
 import ssl
@@ -10,7 +11,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -19,12 +20,14 @@ import pytest
 from ansible_collections.slipway.fleet.plugins.module_utils.edge.acme import Renewal, UnderWay, alone
 from ansible_collections.slipway.fleet.plugins.module_utils.edge.certificates import Settings, file_of
 from ansible_collections.slipway.fleet.plugins.module_utils.edge.lego import OrderFailed, order
-from ansible_collections.slipway.fleet.plugins.modules.certificates import refusal
+from ansible_collections.slipway.fleet.plugins.module_utils.host.errors import SlipwayError
+from ansible_collections.slipway.fleet.plugins.modules import certificates
 
 from tests.templates.rendering import Role
 from tests.templates.test_haproxy import Edge, Slot, answering, app, free_port, wait_for
 
 NAME, OTHER = "shop.example.org", "www.example.org"
+BOTH = (NAME, OTHER)
 
 
 def made(directory: Path, *names: str, days: int = 90) -> tuple[str, str]:
@@ -142,7 +145,7 @@ def test_before_the_first_certificate_http_serves_and_https_answers(edge: AcmeEd
 def test_certificates_come_without_a_reload_each_for_its_name(edge: AcmeEdge) -> None:
     assert edge.process
     pid = edge.process.pid
-    outcome = edge.renewal().run(asked=True)
+    outcome = edge.renewal().run(asked=BOTH)
     assert outcome.changed == [NAME, OTHER]
     assert not outcome.problems
     for name in (NAME, OTHER):
@@ -165,7 +168,7 @@ def test_the_certificate_of_the_vault_is_shown_until_a_name_has_its_own(tmp_path
     edge.start()
     try:
         assert edge.certificate(NAME) in vault
-        edge.renewal(astray=OTHER).run(asked=True)
+        edge.renewal(astray=OTHER).run(asked=BOTH)
         for _ in range(2):
             assert edge.certificate(OTHER) in vault
             assert edge.certificate("a.wild.example") in vault
@@ -201,14 +204,14 @@ def test_hsts_is_for_names_with_a_certificate(edge: AcmeEdge) -> None:
             connection.close()
 
     assert told(NAME) is None
-    edge.renewal(astray=OTHER).run(asked=True)
+    edge.renewal(astray=OTHER).run(asked=BOTH)
     assert told(NAME) == "max-age=31536000"
     assert told(OTHER) is None
 
 
 def test_a_challenge_goes_to_whoever_orders_and_is_never_sent_to_https(edge: AcmeEdge) -> None:
     path = "/.well-known/acme-challenge/token"
-    edge.renewal().run(asked=True)
+    edge.renewal().run(asked=BOTH)
     assert edge.get(path, Host=NAME)[0].status == 503, "nobody orders"
     server = answer_on(edge.challenges, "client")
     try:
@@ -246,7 +249,7 @@ def test_a_balancer_hands_a_challenge_to_the_one_that_ordered(
 
 
 def test_it_is_renewed_when_it_is_old_and_not_before(edge: AcmeEdge) -> None:
-    edge.renewal().run(asked=True)
+    edge.renewal().run(asked=BOTH)
     first = edge.certificate(NAME)
     assert edge.renewal().run().changed == []
     edge.moment = 61 * 86400.0
@@ -257,7 +260,7 @@ def test_it_is_renewed_when_it_is_old_and_not_before(edge: AcmeEdge) -> None:
 
 
 def test_a_renewal_that_fails_takes_nothing_away_and_waits(edge: AcmeEdge) -> None:
-    edge.renewal().run(asked=True)
+    edge.renewal().run(asked=BOTH)
     before, asked = edge.certificate(NAME), len(edge.authority.asked)
     edge.moment, edge.authority.says_no = 61 * 86400.0, "one.example"
     outcome = edge.renewal().run()
@@ -272,24 +275,55 @@ def test_a_renewal_that_fails_takes_nothing_away_and_waits(edge: AcmeEdge) -> No
 
 
 def test_a_name_that_leads_elsewhere_is_not_ordered_and_told(edge: AcmeEdge) -> None:
-    outcome = edge.renewal(astray=OTHER).run(asked=True)
+    outcome = edge.renewal(astray=OTHER).run(asked=BOTH)
     assert edge.authority.asked == [("https://one.example/d", NAME)]
     assert [entry["name"] for entry in outcome.missing] == [OTHER]
-    assert refusal(outcome).startswith(f"{OTHER} has no certificate yet: {OTHER} leads to the moon. HTTP is served ")
     assert edge.get("/", Host=OTHER)[0].status == 200, "by HTTP, as before"
+
+
+def test_a_name_of_another_inventory_stops_nobody_and_is_told(edge: AcmeEdge, monkeypatch: pytest.MonkeyPatch) -> None:
+    renewal = edge.renewal(astray=NAME)
+    (edge.directory / "acme.json").write_text(json.dumps(asdict(renewal.settings)))
+    monkeypatch.setattr(certificates, "Renewal", lambda _: renewal)
+    options = {"settings": str(edge.directory / "acme.json"), "wait": 60, "missing": "fail"}
+    found = certificates.act({**options, "names": [OTHER.upper()]}, check_mode=False)
+    assert (found["ordered"], found["warnings"]) == (
+        [OTHER],
+        [f"{NAME} has no certificate yet: {NAME} leads to the moon"],
+    )
+    with pytest.raises(SlipwayError) as refused:
+        certificates.act({**options, "names": [NAME]}, check_mode=False)
+    assert str(refused.value).startswith(f"{NAME} has no certificate yet: {NAME} leads to the moon. HTTP is served ")
+    assert certificates.act({**options, "names": [NAME], "missing": "tell"}, check_mode=False)["warnings"]
+
+
+def test_only_who_is_waited_for_comes_before_the_back_off_and_first(edge: AcmeEdge) -> None:
+    edge.authority.says_no = "one.example"
+    edge.renewal().run()
+    edge.renewal().run(asked=[OTHER])
+    assert [name for _, name in edge.authority.asked] == [NAME, OTHER, OTHER]
+    edge.moment, edge.authority.says_no = 3700.0, ""
+    assert edge.renewal().run(asked=[OTHER]).changed == [OTHER, NAME]
+
+
+def test_what_the_role_waits_for_are_the_names_of_its_own_inventory() -> None:
+    apps = [{"name": "shop", "host_names": [NAME, OTHER]}, {"name": "links"}]
+    role = Role("haproxy", haproxy_acme_email="ops@example.org", haproxy_apps=apps)
+    asked = role.task("certificates.yml", "Order the certificates", "slipway.fleet.certificates")
+    assert asked["names"] == [NAME, OTHER]
 
 
 def test_what_is_no_certificate_of_the_name_is_not_taken(edge: AcmeEdge, monkeypatch: pytest.MonkeyPatch) -> None:
     wrong: dict[str, Any] = {"chain": made(edge.directory, OTHER), "key": made(edge.directory, NAME)}
     for given in (wrong["chain"], (wrong["key"][0], wrong["chain"][1])):
         monkeypatch.setattr(Authority, "__call__", lambda *_, given=given: given)
-        outcome = edge.renewal(astray=OTHER).run(asked=True)
+        outcome = edge.renewal(astray=OTHER).run(asked=BOTH)
         assert "what came is no valid certificate of the name with its key" in outcome.problems[0]
     assert not list((edge.directory / "names").iterdir())
 
 
 def test_a_key_that_leaked_is_replaced_at_once(edge: AcmeEdge) -> None:
-    edge.renewal().run(asked=True)
+    edge.renewal().run(asked=BOTH)
     before = edge.certificate(NAME), edge.certificate(OTHER)
     assert edge.renewal().run(forced=[NAME]).changed == [NAME]
     assert edge.certificate(NAME) != before[0]
@@ -309,7 +343,7 @@ def test_one_run_at_a_time_and_no_wait_without_an_end(edge: AcmeEdge) -> None:
 def test_in_a_lab_the_host_signs_for_itself_wherever_a_name_leads(edge: AcmeEdge, kind: str) -> None:
     renewal = edge.renewal(astray=OTHER, directory="self-signed")
     renewal.settings, renewal._order = replace(renewal.settings, key_type=kind), order
-    outcome = renewal.run(asked=True)
+    outcome = renewal.run(asked=BOTH)
     assert outcome.changed == [NAME, OTHER]
     assert [entry["issuer"] for entry in outcome.names] == ["self-signed", "self-signed"]
     assert edge.certificate(OTHER) in edge.stored(OTHER)

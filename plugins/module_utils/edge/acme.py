@@ -101,12 +101,12 @@ class Renewal:
             if name in forced or due(read(file_of(self.directory, name)), name, self._now())
         ]
 
-    def run(self, asked: bool = False, forced: Collection[str] = (), limit: float = 3600.0) -> Outcome:
+    def run(self, asked: Collection[str] = (), forced: Collection[str] = (), limit: float = 3600.0) -> Outcome:
         """Order what is due, and have HAProxy serve what there is.
 
         Args:
-            asked: somebody waits, so no back-off but that of the authority counts
-            forced: names that get another certificate, however new theirs is
+            asked: names for which somebody waits: they come first, and no back-off but that of the authority counts
+            forced: names that get another certificate, however new theirs is; somebody waits for these, too
             limit: seconds, after which no further order begins
 
         Raises UnderWay and OSError. An order that fails is told in the outcome.
@@ -116,9 +116,10 @@ class Renewal:
             wanted, before = self.wanted(), load(self.state)
             records = {name: self._record(name, before.get(name, Record())) for name in wanted}
             self._serve(wanted)
-            for name in self.orders(forced):
+            waited = {*asked, *forced}
+            for name in sorted(self.orders(forced), key=lambda name: name not in waited):
                 left = limit - (time.monotonic() - began)
-                records[name] = self._ordered(name, records[name], asked, left, outcome)
+                records[name] = self._ordered(name, records[name], name in waited, left, outcome)
                 store(self.state, records)
             for path in unwanted(self.directory, wanted, self._now()):
                 path.unlink()
@@ -276,7 +277,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
             there = ", ".join(renewal.wanted()) or "none"
             print(f"{', '.join(strange)}: no app of this edge has such a name; there are {there}", file=sys.stderr)
             return 1
-        outcome = renewal.run(options.asked or bool(options.force), options.force)
+        outcome = renewal.run(renewal.wanted() if options.asked else (), options.force)
     except (SlipwayError, OSError) as error:
         print(error, file=sys.stderr)
         return 1
