@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.slipway.fleet.plugins.module_utils.edge.acme import Renewal, UnderWay, alone
+from ansible_collections.slipway.fleet.plugins.module_utils.edge.acme import LIMIT, Renewal, UnderWay, alone
 from ansible_collections.slipway.fleet.plugins.module_utils.edge.certificates import Settings, file_of
-from ansible_collections.slipway.fleet.plugins.module_utils.edge.lego import OrderFailed, order
+from ansible_collections.slipway.fleet.plugins.module_utils.edge.lego import ORDER, OrderFailed, order
 from ansible_collections.slipway.fleet.plugins.module_utils.host.errors import SlipwayError
 from ansible_collections.slipway.fleet.plugins.modules import certificates
 
@@ -328,6 +328,23 @@ def test_a_key_that_leaked_is_replaced_at_once(edge: AcmeEdge) -> None:
     assert edge.renewal().run(forced=[NAME]).changed == [NAME]
     assert edge.certificate(NAME) != before[0]
     assert edge.certificate(OTHER) == before[1]
+
+
+def test_one_that_was_forced_and_failed_is_told_once(edge: AcmeEdge) -> None:
+    edge.renewal().run(asked=BOTH)
+    edge.authority.says_no = "one.example"
+    *_, outcome = [edge.renewal().run(forced=[NAME]) for _ in range(4)]
+    assert [problem.endswith("gave none: no") for problem in outcome.problems] == [True]
+    assert edge.renewal().run().problems == [], "the certificate lasts, and nothing is due"
+    assert 'slipway_certificate_failures{name="shop.example.org"} 0' in (edge.directory / "metrics.prom").read_text()
+    (problem,) = edge.renewal().run(forced=[NAME]).problems
+    assert "was not renewed: the last orders gave none; the next order is at " in problem, "the authority counts on"
+
+
+def test_a_run_ends_before_its_unit_ends_it() -> None:
+    unit = Role("haproxy", haproxy_acme_email="ops@example.org").render("slipway-certificates.service.j2")
+    assert "TimeoutStartSec=30min" in unit
+    assert LIMIT + 4 * ORDER < 30 * 60
 
 
 def test_one_run_at_a_time_and_no_wait_without_an_end(edge: AcmeEdge) -> None:
