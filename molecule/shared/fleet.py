@@ -166,10 +166,13 @@ class Fleet(Deployment):
             until(lambda host=host: not self._busy(host), f"the transaction on {host} ends by itself")  # type: ignore[misc]
         states = self.states()
         assert self.serving() == states
-        for host in WEB:
-            # The other one may drain, which holds up nobody.
-            until(lambda host=host: self._slots(host) == 1, f"one slot runs on {host}")  # type: ignore[misc]
+        self._drained()
         return next(iter(set(states.values()))) if len(set(states.values())) == 1 else ""
+
+    def _drained(self) -> None:
+        """Wait until the other slot of each host, which may drain and holds up nobody, has ended."""
+        for host in WEB:
+            until(lambda host=host: self._slots(host) == 1, f"one slot runs on {host}")  # type: ignore[misc]
 
     def _slots(self, host: str) -> int:
         """How many slots run on the host."""
@@ -202,7 +205,8 @@ class Fleet(Deployment):
             return None
 
     def pids(self) -> dict[str, list[str]]:
-        """Processes of the app on each host, as the host numbers them."""
+        """Processes of the app on each host, as the host numbers them, once those of an earlier release have ended."""
+        self._drained()
         return {host: sorted(on(host, "pgrep -f '[g]unicorn --config'").split()) for host in WEB}
 
 

@@ -23,6 +23,21 @@ def edge_of(name: str) -> str:
     return f"http://{result.stdout.split()[0]}"
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Take what does not depend on the distribution, marked `one_host`, on the first host of the scenario alone."""
+    seen = set()
+    spare = []
+    for item in items:
+        if isinstance(item, pytest.Function) and item.get_closest_marker("one_host"):
+            cause = {name: value for name, value in item.callspec.params.items() if name != "_testinfra_host"}
+            what = (item.path, item.originalname, repr(cause))
+            if what in seen:
+                spare.append(item)
+            seen.add(what)
+    config.hook.pytest_deselected(items=spare)
+    items[:] = [item for item in items if item not in spare]
+
+
 @pytest.fixture(scope="module")
 def host(_testinfra_host: Any) -> Any:
     """The host, asked by `docker exec` where it is a container: Ansible's own command takes seconds for a question."""

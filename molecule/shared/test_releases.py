@@ -74,7 +74,7 @@ def test_the_same_deploy_again_changes_nothing(deployment: Deployment, host: Any
 
 def broken(fault: str, deployment: Deployment, environment: dict[str, str]) -> dict[str, Any]:
     """The variables of a release with one fault; everything else is as in what serves."""
-    good = {"fastapi_app_revision": fault, "fastapi_app_gate_deadline": 40}
+    good = {"fastapi_app_revision": fault, "fastapi_app_gate_deadline": 25}
     in_code = {"import error": IMPORT_ERROR, "500 on readiness": UNREADY, "out of memory": GREEDY}
     in_variables: dict[str, dict[str, Any]] = {
         "wrong port": {"fastapi_app_environment": environment | {"GUNICORN_BIND": "0.0.0.0:9999"}},
@@ -102,10 +102,10 @@ class TestBrokenReleases:
         ("fault", "causes"),
         [
             ("import error", ["a_module_that_nobody_has"]),
-            ("wrong port", ["listens on tcp port 9999"]),
-            ("500 on readiness", ["/readyz", "500"]),
+            pytest.param("wrong port", ["listens on tcp port 9999"], marks=pytest.mark.one_host),
+            pytest.param("500 on readiness", ["/readyz", "500"], marks=pytest.mark.one_host),
             ("out of memory", ["out of memory"]),
-            ("missing secret", ["SECRET_KEY is missing"]),
+            pytest.param("missing secret", ["SECRET_KEY is missing"], marks=pytest.mark.one_host),
         ],
     )
     def test_it_is_refused_and_its_cause_named(
@@ -165,7 +165,7 @@ def test_the_ledger_tells_all_of_it(host: Any, promise: Promise) -> None:
     good = [entry["revision"] for entry in story if entry.get("result") == "good"]
     assert good == ["v2", "v3", "v3", "v3"], "the code twice, the configuration, the secret"
     failed = [entry for entry in story if entry.get("result") == "failed"]
-    assert {"wrong port", "500 on readiness", "out of memory"} <= {entry["revision"] for entry in failed}
+    assert "out of memory" in {entry["revision"] for entry in failed}
     assert all(entry["cause"] for entry in failed)
 
 

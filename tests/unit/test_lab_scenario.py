@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from lab import docker, prepared, scenario
 from lab.scenario import Platform
@@ -27,6 +28,20 @@ def test_a_platform_is_a_host_of_the_lab() -> None:
     assert not [value for option, value in found if option == "--publish"]
     assert Platform.parse(NETWORK).run_arguments()[-1] == "host"
     assert str(Platform.parse(NETWORK).subnet) == "172.29.86.0/24"
+
+
+def test_scenarios_that_run_beside_each_other_share_nothing() -> None:
+    """No host's name, published port or network: two with one network fail where they happen to meet."""
+    root = Path(__file__).resolve().parents[2]
+    taken: dict[str, str] = {}
+    for file in sorted(root.glob("molecule/*/molecule.yml")):
+        platforms = [Platform.parse(entry) for entry in yaml.safe_load(file.read_text())["platforms"]]
+        for what in {
+            *(platform.name for platform in platforms),
+            *(port for platform in platforms for port in platform.ports),
+            *(str(platform.subnet) for platform in platforms if platform.network),
+        }:
+            assert taken.setdefault(what, file.parent.name) == file.parent.name, what
 
 
 def test_a_prepared_disk_is_copied_under_the_host_s_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from contract import ROOT
 from deployment import Deployment, Outcome
 from fleet import on
 
-HOST, ADDRESS = "slipway-closed", "172.29.88.11"
+HOST, ADDRESS = "slipway-closed", "172.29.90.11"
 # The downloads that the lab's hosts come with would hide what a bundle lacks. Connections that the host or a container
 # on it begins get no further than the host; answers to the controller pass.
 CLOSE = """
