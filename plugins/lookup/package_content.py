@@ -8,7 +8,8 @@ DOCUMENTATION = r"""
 name: package_content
 short_description: The content key that slipway.fleet.package gives to a package
 description:
-  - A hash of the lock and of the code, the same on every controller. No host is asked.
+  - A hash of the lock and of the code, the same on every controller. No host is asked. It is that of a package with
+    the defaults of all options that are not here; O(slipway.fleet.package#module:operation=identify) takes all of them.
 options:
   _terms: {description: Directory with the code., required: true}
   files:

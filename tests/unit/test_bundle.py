@@ -17,6 +17,7 @@ from ansible_collections.slipway.fleet.plugins.action.bundle import needs_of
 from ansible_collections.slipway.fleet.plugins.module_utils.host import packages as host_packages
 from ansible_collections.slipway.fleet.plugins.module_utils.host.packages import HostPackages, PackagesError
 from ansible_collections.slipway.fleet.plugins.module_utils.image.local import ImageError
+from ansible_collections.slipway.fleet.plugins.module_utils.package.packages import Target
 from ansible_collections.slipway.fleet.plugins.plugin_utils.bundle.archive import (
     MANIFEST,
     SUMS,
@@ -88,9 +89,9 @@ def test_equal_parts_give_equal_bytes(file: Path, tmp_path: Path) -> None:
 
 
 def test_the_sums_are_those_of_sha256sum(file: Path, tmp_path: Path) -> None:
-    with tarfile.open(file) as tar:
-        tar.extractall(tmp_path / "out", filter="data")
-    subprocess.run(["sha256sum", "--check", "--strict", SUMS], cwd=tmp_path / "out", check=True, capture_output=True)
+    (tmp_path / "out").mkdir()
+    for command in (["tar", "-xf", str(file)], ["sha256sum", "--check", "--strict", SUMS]):
+        subprocess.run(command, cwd=tmp_path / "out", check=True, capture_output=True)
 
 
 @pytest.mark.parametrize(
@@ -234,10 +235,41 @@ def test_a_list_of_packages_is_what_apt_reads(tmp_path: Path) -> None:
     assert second.startswith("Package: python3\n")
 
 
+def test_packages_are_taken_out_of_the_container_that_fetched_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the Python of Debian 12, too. What is there is what that container's program writes."""
+    inside, place, program = tmp_path / "inside", tmp_path / "place", tmp_path / "docker"
+    for directory in (inside, place):
+        directory.mkdir()
+    wanted = deb("libc6", "2%3a2.41")
+    files = {"release": "trixie\n", "architecture": "amd64\n", wanted.file: "deb"}
+    for name, text in (files | {f"{wanted.file}.control": f"{wanted.control}\n"}).items():
+        (inside / name).write_text(text)
+    (inside / "link").symlink_to("/etc/passwd")
+    program.write_text(f"#!/bin/sh\ncat >/dev/null\nexec tar -C {inside} -cf - .\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    fetched = bundle_debian.fetch("debian:13", ["libc6"], place)
+    assert (fetched["release"], fetched["architecture"]) == ("trixie", "amd64")
+    (package,) = fetched["packages"]
+    assert (package.name, package.file) == ("libc6", "libc6_2+2.41_amd64.deb")
+    assert not (place / "link").is_symlink()
+
+
 def test_python_of_the_hosts_is_that_of_the_packages() -> None:
     fetched = {"architecture": "arm64", "packages": [deb("python3", "3.13.5-1"), deb("libc6", "2.41-12+deb13u2")]}
     target = bundle_make._target(fetched)
     assert (target.version, target.machine, target.glibc) == ("3.13.5", "aarch64", "2.41")
+
+
+def test_a_project_that_does_not_take_the_python_of_the_distribution_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").write_text('[project]\nname = "shop"\nrequires-python = ">=3.13"\n')
+    (tmp_path / "requirements.txt").write_text("")
+    package = {"source": str(tmp_path), "files": [], "lock": "", "project": "found", "extras": []}
+    said = r"asks for Python >=3.13, .* of the distribution alone, which is 3.11.2; take .* in slipway_bundle_releases"
+    with Writer(tmp_path / "b.tar") as writer, pytest.raises(BundleError, match=said):
+        bundle_make._wheels(writer, [package], Target("3.11.2", "x86_64", "2.36"), lambda _: None)
 
 
 @pytest.fixture

@@ -16,6 +16,11 @@ def test_what_a_program_says() -> None:
     assert run(["sh", "-c", "echo $A$HOME"], 30, environment={"A": "b"}).stdout == "b\n"
 
 
+def test_it_runs_where_it_is_told(tmp_path: Path) -> None:
+    assert run(["pwd"], 30, cwd=str(tmp_path)).stdout == f"{tmp_path}\n"
+    assert run(["pwd"], 30).stdout == f"{Path.cwd()}\n"
+
+
 def test_only_the_end_of_endless_output_is_kept() -> None:
     ran = run(["sh", "-c", "yes | head -c 30000000; echo last"], 60, limit=1000)
     assert len(ran.stdout) == 1000

@@ -16,6 +16,8 @@ from .errors import SlipwayError
 
 # Bytes of each stream that are kept, the last ones: what a program says at its end explains it.
 OUTPUT_LIMIT = 4 << 20
+# For what is read from its beginning.
+WHOLE = 256 << 20
 TIMED_OUT = 124
 # Seconds that output is still read after the program has ended, for one whose child keeps the pipe.
 LEFT_OPEN = 1.0
@@ -49,6 +51,7 @@ def run(
     limit: int = OUTPUT_LIMIT,
     source: Optional[IO[bytes]] = None,
     target: Optional[IO[bytes]] = None,
+    cwd: Optional[str] = None,
 ) -> Ran:
     """Run a program to its end, or kill it with its children after `timeout` seconds.
 
@@ -60,12 +63,14 @@ def run(
         limit: bytes of each stream that are kept, from the end
         source: an open file that is its input; without one it has none
         target: an open file that gets all of its output, of which none is kept then
+        cwd: directory that is its own; without one that of this process
 
     Raises CommandError when it cannot be started.
     """
     try:
         process = subprocess.Popen(
             command,
+            cwd=cwd,
             env=None if environment is None else dict(environment),
             stdin=source or subprocess.DEVNULL,
             stdout=target or subprocess.PIPE,

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Optional
+from typing import IO, Any, Optional
 
+from ..host.command import WHOLE, CommandError, run
 from ..host.errors import SlipwayError
 
 CONTENT_LABEL = "slipway.content"
@@ -48,29 +48,20 @@ class Image:
 def docker(
     *arguments: str,
     timeout: float = 600,
-    stdin: Optional[object] = None,
+    stdin: Optional[IO[bytes]] = None,
     accept: str = "",
     environment: Optional[dict[str, str]] = None,
 ) -> str:
     """What a docker command prints. Raises ImageError with Docker's own words, unless these contain `accept`."""
     try:
-        result = subprocess.run(
-            ["docker", *arguments],
-            env={**os.environ, **(environment or {})},
-            stdin=stdin or subprocess.DEVNULL,  # type: ignore[call-overload]
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=timeout,
-            check=False,
-        )
-    except FileNotFoundError:
+        ran = run(["docker", *arguments], timeout, {**os.environ, **(environment or {})}, limit=WHOLE, source=stdin)
+    except CommandError:
         raise ImageError("there is no `docker` here; install it, on hosts by the provision playbook") from None
-    except subprocess.TimeoutExpired:
-        raise ImageError(f"`docker {arguments[0]}` did not end within {timeout:.0f} s") from None
-    if result.returncode and not (accept and accept in result.stderr):
-        raise ImageError(f"`docker {arguments[0]}` failed: {(result.stderr or result.stdout).strip()}")
-    return str(result.stdout)
+    if ran.timed_out:
+        raise ImageError(f"`docker {arguments[0]}` did not end within {timeout:.0f} s")
+    if ran.returncode and not (accept and accept in ran.stderr):
+        raise ImageError(f"`docker {arguments[0]}` failed: {ran.said}")
+    return ran.stdout
 
 
 def parse(inspected: str) -> Image:

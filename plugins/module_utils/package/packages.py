@@ -16,6 +16,7 @@ import json
 import os
 import shutil
 import tarfile
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Optional
@@ -30,8 +31,9 @@ LIMIT = 900.0
 OLDEST_PYTHON = (3, 11)
 _MARK = "package.json"
 _REQUIREMENTS = "requirements.txt"
-# Where pip lies for virtual environments: Debian's python3-pip-whl, and the copy inside ensurepip elsewhere.
-_PIP_WHEELS = ("/usr/share/python-wheels/pip-*.whl", "/usr/lib/python3*/ensurepip/_bundled/pip-*.whl")
+# Where pip lies for virtual environments: a Python has one of its age in ensurepip, that of Debian has it here.
+_BUNDLED = "import ensurepip; print(ensurepip.__path__[0] + '/_bundled')"
+_PIP_WHEELS = Path("/usr/share/python-wheels")
 PYTHONS = Path("/usr/local/lib/slipway/python")
 _DESCRIBE = """
 import json, platform, sys
@@ -148,15 +150,15 @@ class Packages:
         for directory in (self.packages, self.wheels, place, place / "srv"):
             directory.chmod(0o755)
         project = str(content.get("project") or "")
-        twin = self._twin(place, target, content["wheels"], _distribution(project))
+        mark: dict[str, Any] = {"key": key, "python": target.short, "interpreter": interpreter(python)}
+        mark |= {"wheels": sorted(content["wheels"]), "project": _distribution(project)}
+        twin = self._twin(place, mark)
         if not (twin and _linked(twin / "venv", place / "venv")):
             self._make_environment(place, python, content["wheels"])
         if project:
             self._install_project(place, project)
         compiled = [str(place / "venv/bin/python"), "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash"]
         _run([*compiled, str(place / "srv")])
-        mark = {"key": key, "python": target.short, "wheels": sorted(content["wheels"])}
-        mark["project"] = _distribution(project)
         write_durably(place / _MARK, json.dumps(mark) + "\n")
 
     def remove(self, keys: list[str]) -> None:
@@ -168,12 +170,11 @@ class Packages:
         for wheel in set(self.wheels_here()) - needed:
             shutil.rmtree(self.wheels / wheel, ignore_errors=True)
 
-    def _twin(self, place: Path, target: Target, wheels: list[str], project: str) -> Optional[Path]:
+    def _twin(self, place: Path, wanted: Mapping[str, Any]) -> Optional[Path]:
         """A whole package with the same environment: that of the release before, where only the code has changed."""
         for path in sorted(self.packages.glob(f"*/{_MARK}")):
             mark = read_json(path)
-            wanted = (target.short, sorted(wheels), project)
-            same = mark and (mark["python"], mark["wheels"], mark.get("project", "")) == wanted
+            same = mark and all(mark.get(name) == meant for name, meant in wanted.items() if name != "key")
             if same and filecmp.cmp(path.with_name(_REQUIREMENTS), place / _REQUIREMENTS, shallow=False):
                 return path.parent
         return None
@@ -240,13 +241,14 @@ def _distribution(wheel: str) -> str:
 
 
 def _pip(place: Path) -> Path:
-    """The wheel of pip that the host has; it runs from the wheel."""
-    found = [path for pattern in _PIP_WHEELS for path in sorted(Path("/").glob(pattern.lstrip("/")))]
-    if not found:
-        raise PackageError(
-            f"no wheel of pip is on this host to fill {place} with; run the provision playbook (python3-venv)"
-        )
-    return found[-1]
+    """The wheel of pip to fill a package with, that of its own Python first: an older one may fail under it."""
+    bundled = Path(_run([str(place / "venv/bin/python"), "-c", _BUNDLED]).strip())
+    for directory in (bundled, _PIP_WHEELS):
+        if found := sorted(directory.glob("pip-*.whl")):
+            return found[-1]
+    raise PackageError(
+        f"no wheel of pip is on this host to fill {place} with; run the provision playbook (python3-venv)"
+    )
 
 
 def _linked(old: Path, new: Path) -> bool:
@@ -275,7 +277,7 @@ def _write(path: Path, data: bytes, mode: int) -> None:
     path.chmod(mode)
 
 
-def _run(words: list[str]) -> None:
+def _run(words: list[str]) -> str:
     # Neither the host's own configuration of pip nor modules of root change what is installed.
     clean = {"PATH": os.environ.get("PATH", os.defpath), "PIP_CONFIG_FILE": os.devnull, "PYTHONNOUSERSITE": "1"}
     try:
@@ -284,3 +286,4 @@ def _run(words: list[str]) -> None:
         raise PackageError(str(error)) from error
     if ran.returncode:
         raise PackageError(f"`{' '.join(words[:4])} ...` failed: {ran.said[-2000:]}")
+    return ran.stdout

@@ -172,7 +172,12 @@ def _wheels(writer: Writer, packages: list[dict[str, Any]], target: Target, told
             Path(options["source"]), options["files"], options["lock"], options["project"], options["extras"]
         )
         own, ca_file = (Path(options[name]) if options.get(name) else None for name in ("wheels", "ca_file"))
-        source.refuse(target, "the Python")
+        if not source.takes(target):
+            raise BundleError(
+                f"{source.project.path} asks for Python {source.project.requires_python}, and a bundle has wheels for "
+                f"that of the distribution alone, which is {target.version}; take a release of the distribution that "
+                "has such a Python for the hosts and in slipway_bundle_releases, or deploy this app without a bundle"
+            )
         if project := source.wheel(own, ca_file):
             name = f"{project_directory(source.key())}/{project.path.name}"
             if f"wheels/{name}" not in writer:

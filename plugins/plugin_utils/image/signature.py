@@ -6,10 +6,10 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import tempfile
 from pathlib import Path
 
+from ansible_collections.slipway.fleet.plugins.module_utils.host.command import CommandError, run
 from ansible_collections.slipway.fleet.plugins.module_utils.image.registry import (
     DOCKER_HUB,
     Login,
@@ -52,25 +52,16 @@ def verify(reference: Reference, digest: str, login: Login, key: Path, log: bool
     command = ["cosign", "verify", "--key", str(key), f"--insecure-ignore-tlog={'false' if log else 'true'}", image]
     with tempfile.TemporaryDirectory(prefix="slipway-cosign-") as directory:
         try:
-            result = subprocess.run(
-                command,
-                env=os.environ | _environment(reference, login, Path(directory)),
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                errors="replace",
-                timeout=_LIMIT,
-                check=False,
-            )
-        except FileNotFoundError:
+            ran = run(command, _LIMIT, os.environ | _environment(reference, login, Path(directory)))
+        except CommandError:
             raise RegistryError(
                 f"{KEY_VARIABLE} is set, but the controller has no `cosign` to look for the signature of {image} with; "
                 "install it (a package of Debian 13 and later), or empty the variable"
             ) from None
-        except subprocess.TimeoutExpired:
-            raise RegistryError(f"cosign did not end within {_LIMIT} s when asked about {image}") from None
-    if result.returncode:
-        raise RegistryError(refusal(image, reference.registry, str(key), result.returncode, result.stderr.strip()))
+    if ran.timed_out:
+        raise RegistryError(f"cosign did not end within {_LIMIT} s when asked about {image}")
+    if ran.returncode:
+        raise RegistryError(refusal(image, reference.registry, str(key), ran.returncode, ran.stderr.strip()))
 
 
 def refusal(image: str, registry: str, key: str, code: int, said: str) -> str:

@@ -10,13 +10,13 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from ansible_collections.slipway.fleet.plugins.module_utils.host import command
 from ansible_collections.slipway.fleet.plugins.module_utils.package.packages import PackageError
 from packaging.requirements import InvalidRequirement, Requirement
 
@@ -26,7 +26,12 @@ PYPROJECT = "pyproject.toml"
 # Seconds for an export.
 LIMIT = 300
 _HASH = re.compile(r"\s--hash[= ](sha256:[0-9a-f]{64})")
+_STALE = re.compile("needs to be updated|changed significantly|lock is not consistent with|lock file is not up to date")
+_NO_PYTHON = re.compile(r"No interpreter found for Python (.+?) in ")
+# uv would fetch a Python for itself in silence; what the controller gets is for its operator to say.
+_NO_DOWNLOADS = {"UV_PYTHON_DOWNLOADS": "never"}
 _INCLUDED = re.compile(r"(?:-r|--requirement)[= ]\s*(\S+)")
+_DIRECTORY = re.compile(r"(?:(?:-e|--editable)[= ]\s*)?((?:file:|\.{0,2}/|\.$).*)")
 # Where packages come from is for pip's own configuration to say; that there are hashes is asked of every line.
 _PASSED_OVER = ("-i ", "--index", "--extra-index", "--trusted-host", "--only-binary", "--require-hashes")
 
@@ -44,7 +49,7 @@ class Tool:
 _TOOLS = {
     "uv.lock": Tool(
         "uv",
-        ("export", "--locked", "--no-dev", "--no-emit-project", "--no-header", "--no-annotate"),
+        ("export", "--locked", "--no-default-groups", "--no-emit-project", "--no-header", "--no-annotate"),
         "--extra",
         "pip install uv",
     ),
@@ -134,25 +139,17 @@ class Lock:
             )
         words = [program, *tool.export, *(part for extra in self.extras for part in (tool.extra, extra))]
         try:
-            ran = subprocess.run(
-                words,
-                cwd=self.root,
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                errors="replace",
-                timeout=LIMIT,
-                check=False,
-            )
-        except (OSError, subprocess.TimeoutExpired) as error:
-            raise PackageError(f"{tool.name} could not read {self.path}: {error}") from error
-        if ran.returncode == 0:
+            ran = command.run(words, LIMIT, os.environ | _NO_DOWNLOADS, limit=command.WHOLE, cwd=str(self.root))
+        except command.CommandError as error:
+            raise PackageError(f"{program} of the controller does not start, so {self.path} is not read") from error
+        # Poetry 1 warns of a lock that is too old, and exports it.
+        if ran.returncode == 0 and not _STALE.search(" ".join(ran.stderr.split())):
             return ran.stdout
         raise PackageError(self._refused(tool, " ".join((ran.stderr.strip() or ran.stdout.strip()).split())))
 
     def _refused(self, tool: Tool, said: str) -> str:
-        """Why a tool did not export, and what to do; both tools say with which word."""
-        if "needs to be updated" in said or "changed significantly" in said:
+        """Why what a tool exported is not taken, and what to do; both tools say with which word."""
+        if _STALE.search(said):
             return (
                 f"{self.path} is older than {PYPROJECT} beside it, which asks for other packages; renew it "
                 f"(`{tool.name} lock`), look at the difference and commit both"
@@ -161,6 +158,11 @@ class Lock:
             return (
                 f"{self.path} is exported by poetry-plugin-export, which the controller's Poetry has not; install it "
                 "there (`pipx inject poetry poetry-plugin-export`, or `poetry self add poetry-plugin-export`)"
+            )
+        if python := _NO_PYTHON.search(said):
+            return (
+                f"{self.path} is read by {tool.name} with a Python {python[1]}, which the controller has not; install "
+                f"one there (`uv python install '{python[1]}'`), or name a lock of pip's with fastapi_package_lock"
             )
         return f"{tool.name} could not export {self.path}: {said[-1500:]}"
 
@@ -181,9 +183,16 @@ def parse_lock(text: str, name: Path) -> list[Pin]:
         try:
             requirement = Requirement(stated.split(" --hash", 1)[0].strip())
         except InvalidRequirement:
+            if found := _DIRECTORY.match(stated):
+                raise PackageError(
+                    f"{name}: {found[1][:80]} is a directory and has no version with a sha256 hash; build its wheel "
+                    "(`pip wheel --no-deps`), name the wheel's directory with fastapi_package_wheels and lock that "
+                    "version with its hash; or lock without it, name its code in fastapi_package_files, and where that "
+                    "is below /srv as PYTHONPATH in fastapi_app_environment"
+                ) from None
             raise PackageError(
                 f"{name}: `{stated[:80]}` is no requirement; a lock holds nothing else. "
-                "`uv export --no-dev --no-emit-project` writes one from uv.lock"
+                "`uv export --no-default-groups --no-emit-project` writes one from uv.lock"
             ) from None
         if requirement.url:
             raise PackageError(

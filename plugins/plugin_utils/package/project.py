@@ -6,13 +6,13 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import tomllib
+from ansible_collections.slipway.fleet.plugins.module_utils.host import command
 from ansible_collections.slipway.fleet.plugins.module_utils.package.packages import PackageError
 from ansible_collections.slipway.fleet.plugins.plugin_utils.package.lock import PYPROJECT
 
@@ -114,28 +114,17 @@ def build(
             target = Path(directory) / path
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(root / path, target)
+        # It is for the hosts' Python, not for the one that builds.
         words = [*pip, "wheel", "--quiet", "--disable-pip-version-check", "--no-deps", "--no-cache-dir"]
+        words += ["--ignore-requires-python"]
         words += ["--find-links", str(own)] if own else []
         words += ["--cert", str(ca_file)] if ca_file else []
         version = f"0+{key[:12]}"
-        try:
-            ran = subprocess.run(
-                [*words, "--wheel-dir", str(place), directory],
-                env=os.environ
-                | {"SOURCE_DATE_EPOCH": _EPOCH, _POETRY_VERSIONED: version}
-                | dict.fromkeys(_VERSIONED, version),
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                errors="replace",
-                timeout=LIMIT,
-                check=False,
-            )
-        except subprocess.TimeoutExpired:
-            raise PackageError(f"{root} was not built within {LIMIT} s") from None
+        told = {"SOURCE_DATE_EPOCH": _EPOCH, _POETRY_VERSIONED: version} | dict.fromkeys(_VERSIONED, version)
+        ran = command.run([*words, "--wheel-dir", str(place), directory], LIMIT, os.environ | told)
     if ran.returncode:
         raise PackageError(
-            f"{root} could not be built: {(ran.stderr or ran.stdout).strip()[-2000:]}; a build sees what "
+            f"{root} could not be built: {ran.said[-2000:]}; a build sees what "
             f"fastapi_package_files names and {', '.join(_BUILT_WITH)} alone: name there what it lacks, or leave the "
             "project itself out with fastapi_package_project: left_out"
         )

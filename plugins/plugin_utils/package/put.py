@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import tempfile
 import threading
 from collections.abc import Mapping
@@ -45,12 +46,19 @@ class PackageWay:
 
     @cached_property
     def key(self) -> str:
+        """Of the source, and of a Python that the inventory names: another one takes an environment of its own."""
+        key, python = self._content, self.request.python
+        return key if python == PackageRequest.python else hashlib.sha256(f"{key}\0{python}".encode()).hexdigest()
+
+    @cached_property
+    def _content(self) -> str:
         return self.source.key()
 
     def identify(self) -> Identity:
         """Raises PackageError for what would stop the package later, when hosts are being changed already."""
+        identity = self.identity  # before the lock is read, so that a change of it meanwhile is seen
         self.source.check(self.request.wheels, self.request.ca_file)
-        return self.identity
+        return identity
 
     @property
     def identity(self) -> Identity:
@@ -87,7 +95,9 @@ class PackageWay:
         with tempfile.TemporaryDirectory(prefix="slipway-") as directory:
             archive = Path(directory) / "package.tar"
             wheels, project = self._wheels(target), self._project()
-            self.source.write(archive, self.source.requirements(target), wheels, set(seen["wheels"]), project)
+            lines = self.source.requirements(target)
+            if self.source.write(archive, lines, wheels, set(seen["wheels"]), project) != self._content:
+                raise self.source.changed()
             size = archive.stat().st_size
             host.call_with(archive, "install", content=self.key, **self.request.place)
         return Had(target.version, changed=True, sent=size)

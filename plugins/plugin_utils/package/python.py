@@ -7,11 +7,11 @@ from __future__ import annotations
 import fcntl
 import os
 import re
-import subprocess
 import tarfile
 import tempfile
 from pathlib import Path
 
+from ansible_collections.slipway.fleet.plugins.module_utils.host import command
 from ansible_collections.slipway.fleet.plugins.module_utils.package.packages import PackageError
 from ansible_collections.slipway.fleet.plugins.plugin_utils.controller.link import Link
 from ansible_collections.slipway.fleet.plugins.plugin_utils.package.lock import program_named
@@ -84,20 +84,12 @@ def _install(cache: Path, wanted: str) -> None:
         )
     words = [uv, "python", "install", "--no-bin", "--install-dir", str(cache), wanted]
     try:
-        ran = subprocess.run(
-            words,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=LIMIT,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise PackageError(f"uv could not fetch {wanted}: {error}") from error
+        ran = command.run(words, LIMIT)
+    except command.CommandError as error:
+        raise PackageError(f"{uv} of the controller does not start, so {wanted} is not fetched") from error
     if ran.returncode:
         raise PackageError(
-            f"uv could not fetch {wanted}: {' '.join(ran.stderr.split())[-800:]}; let the controller reach where uv "
+            f"uv could not fetch {wanted}: {' '.join(ran.said.split())[-800:]}; let the controller reach where uv "
             "takes it from, name a mirror (UV_PYTHON_INSTALL_MIRROR), or name a Python that the hosts have by its path"
         )
 

@@ -8,7 +8,6 @@ import json
 import os
 import re
 import shutil
-import subprocess
 import sys
 import tarfile
 import tempfile
@@ -18,6 +17,7 @@ from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 
+from ansible_collections.slipway.fleet.plugins.module_utils.host import command
 from ansible_collections.slipway.fleet.plugins.module_utils.host.durable import older
 from ansible_collections.slipway.fleet.plugins.module_utils.package.packages import PackageError, Target
 from ansible_collections.slipway.fleet.plugins.plugin_utils.package.lock import Lock
@@ -73,7 +73,10 @@ class PackageSource:
             raise PackageError(f"fastapi_package_ca_file is {ca_file}, which is no file; name a PEM bundle, or nothing")
 
     def files(self) -> list[Path]:
-        """Regular files of the code, relative to the root, sorted; no bytecode and nothing hidden."""
+        """Regular files of the code, relative to the root, sorted; nothing hidden, and nothing that a tool has made.
+
+        Raises PackageError for one that is elsewhere, such as behind a link.
+        """
         found = [Path(name) for name in self.project.build_files()]
         for name in self.wanted or self.project.code():
             path = self.root / name
@@ -81,29 +84,52 @@ class PackageSource:
                 raise PackageError(f"there is no {name} in {self.root}; fastapi_package_files names it")
             candidates = [path] if path.is_file() else [item for item in path.rglob("*") if item.is_file()]
             found += [item.relative_to(self.root) for item in candidates]
-        return sorted(path for path in set(found) if not _unwanted(path))
+        wanted = sorted(path for path in set(found) if not _unwanted(path))
+        for path in wanted:
+            if not (place := (self.root / path).resolve()).is_relative_to(self.root):
+                raise PackageError(
+                    f"{self.root / path} is {place}, which is outside of {self.root}, so it is not sent; put the file "
+                    "itself there, or name a directory that has both with fastapi_package_source"
+                )
+        return wanted
 
     def key(self) -> str:
         """A hash of every name, mode bit for execution and byte of the code, and of the lock."""
+        return self._read(lambda *_: None)
+
+    def changed(self) -> PackageError:
+        """That files are others than those that the key was made of."""
+        return PackageError(
+            f"{self.root} was changed while it was deployed, so that hosts would have different code under one key; "
+            "leave it alone and deploy again"
+        )
+
+    def _read(self, take: Callable[[Path, bytes, int], None]) -> str:
+        """The key of what is read now, with each file of the code, its bytes and its mode handed on."""
         digest = hashlib.sha256(b"package\0")
         for path in self.lock.parts():
             digest.update(path.read_bytes() if path.is_file() else b"")
         for path in self.files():
-            full = self.root / path
-            digest.update(f"\0{path.as_posix()}\0{full.stat().st_mode & 0o111:o}\0".encode())
-            digest.update(hashlib.sha256(full.read_bytes()).digest())
+            data, mode = (self.root / path).read_bytes(), (self.root / path).stat().st_mode
+            digest.update(f"\0{path.as_posix()}\0{mode & 0o111:o}\0".encode())
+            digest.update(hashlib.sha256(data).digest())
+            take(path, data, mode)
         if self.project.installed or self.lock.extras:
             digest.update(f"\0project {self.project.installed} {sorted(self.lock.extras)}".encode())
         return digest.hexdigest()
 
+    def takes(self, target: Target) -> bool:
+        """Whether a host's Python is one that the project asks for."""
+        wanted = self.project.requires_python
+        return not wanted or SpecifierSet(wanted).contains(target.version, prereleases=True)
+
     def refuse(self, target: Target, python: str) -> None:
         """Raise PackageError where the project does not take a host's Python, which the inventory names `python`."""
-        wanted = self.project.requires_python
-        if wanted and not SpecifierSet(wanted).contains(target.version, prereleases=True):
+        if not self.takes(target):
             raise PackageError(
-                f"{self.project.path} asks for Python {wanted}, and {python} of the hosts is {target.version}; name "
-                "another one that they have with fastapi_package_python, or one that uv has by its version "
-                '(fastapi_package_python: "3.13"), and run the provision playbook'
+                f"{self.project.path} asks for Python {self.project.requires_python}, and {python} of the hosts is "
+                f"{target.version}; name another one that they have with fastapi_package_python, or one that uv has by "
+                'its version (fastapi_package_python: "3.13"), and run the provision playbook'
             )
 
     def requirements(self, target: Target) -> str:
@@ -138,30 +164,34 @@ class PackageSource:
                     f"the bundle has no wheel of {self.root} as it is now; make it again with this source"
                 )
             return _wheel(found[0])
+
+        def built(into: Path) -> None:
+            build(_pip(), self.root, self.files(), key, into, own, ca_file)
+            if self.key() != key:
+                raise self.changed()
+
         with _cache() as cache:
-            place = _kept(
-                cache,
-                project_directory(key),
-                lambda into: build(_pip(), self.root, self.files(), key, into, own, ca_file),
-            )
+            place = _kept(cache, project_directory(key), built)
             return _wheel(next(place.glob("*.whl")))
 
     def write(
         self, archive: Path, requirements: str, wheels: list[Wheel], present: set[str], project: Wheel | None = None
-    ) -> None:
-        """Write what a host needs: code, requirements, the wheels that it has not got, and that of the project."""
+    ) -> str:
+        """Write what a host needs: code, requirements, the wheels that it has not got, and that of the project.
+
+        Returns the key of what was written.
+        """
         content = {"wheels": [wheel.sha256 for wheel in wheels], "project": project.path.name if project else ""}
         with tarfile.open(archive, "w") as tar:
             _add(tar, "content.json", json.dumps(content).encode())
             _add(tar, "requirements.txt", requirements.encode())
-            for path in self.files():
-                full = self.root / path
-                _add(tar, f"srv/{path.as_posix()}", full.read_bytes(), full.stat().st_mode)
+            key = self._read(lambda path, data, mode: _add(tar, f"srv/{path.as_posix()}", data, mode))
             for wheel in wheels:
                 if wheel.sha256 not in present:
                     _add(tar, f"wheels/{wheel.sha256}/{wheel.path.name}", wheel.path.read_bytes())
             if project:
                 _add(tar, f"project/{project.path.name}", project.path.read_bytes())
+        return key
 
 
 def cached_wheels(
@@ -234,25 +264,17 @@ def fetch(
 
 def _download(listed: Path, place: Path, target: Target, own: Path | None, ca_file: Path | None, offline: bool) -> None:
     version = target.short.replace(".", "")
-    command = [*_pip(), "download", "--quiet", "--disable-pip-version-check", "--no-deps", "--require-hashes"]
-    command += ["--only-binary", ":all:", "--dest", str(place), "--implementation", "cp"]
-    command += ["--python-version", target.short, "--abi", f"cp{version}", "--abi", "abi3", "--abi", "none"]
-    command += [part for tag in platform_tags(target) for part in ("--platform", tag)]
-    command += ["--find-links", str(own)] if own else []
-    command += ["--no-index"] if offline else []
-    command += ["--cert", str(ca_file)] if ca_file else []
-    result = subprocess.run(
-        [*command, "--requirement", str(listed)],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        errors="replace",
-        timeout=1800,
-        check=False,
-    )
-    if result.returncode == 0:
+    words = [*_pip(), "download", "--quiet", "--disable-pip-version-check", "--no-deps", "--require-hashes"]
+    words += ["--only-binary", ":all:", "--dest", str(place), "--implementation", "cp"]
+    words += ["--python-version", target.short, "--abi", f"cp{version}", "--abi", "abi3", "--abi", "none"]
+    words += [part for tag in platform_tags(target) for part in ("--platform", tag)]
+    words += ["--find-links", str(own)] if own else []
+    words += ["--no-index"] if offline else []
+    words += ["--cert", str(ca_file)] if ca_file else []
+    ran = command.run([*words, "--requirement", str(listed)], 1800)
+    if ran.returncode == 0:
         return
-    said = result.stderr.strip()
+    said = ran.said
     if offline:
         raise PackageError(
             f"the bundle lacks wheels of the lock for Python {target.short} on {target.machine}: {said[-2000:]}; "
@@ -282,9 +304,9 @@ def platform_tags(target: Target) -> list[str]:
 def _pip() -> list[str]:
     """The pip of the Python that runs Ansible, or of the one on PATH."""
     for python in (sys.executable, shutil.which("python3")):
-        command = [str(python), "-m", "pip"]
-        if python and subprocess.run([*command, "--version"], capture_output=True, check=False).returncode == 0:
-            return command
+        words = [str(python), "-m", "pip"]
+        if python and command.run([*words, "--version"], 60).returncode == 0:
+            return words
     raise PackageError(f"the controller has no pip to fetch wheels with; install it for {sys.executable}")
 
 
@@ -310,7 +332,8 @@ def _extras(requirement: Requirement) -> str:
 
 
 def _unwanted(path: Path) -> bool:
-    return path.suffix == ".pyc" or any(part == "__pycache__" or part.startswith(".") for part in path.parts)
+    made = path.suffix == ".pyc" or any(part == "__pycache__" or part.endswith(".egg-info") for part in path.parts)
+    return made or any(part.startswith(".") for part in path.parts if part != "..")
 
 
 def _add(tar: tarfile.TarFile, name: str, data: bytes, mode: int = 0o644) -> None:

@@ -11,12 +11,13 @@ import json
 import os
 import re
 import shutil
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
+
+from ansible_collections.slipway.fleet.plugins.module_utils.host.command import WHOLE, Ran, run
 
 LIMIT = 300  # seconds
 # Another place with debsecan's data, such as a mirror in a closed network. pip-audit has variables of its own for that.
@@ -66,20 +67,7 @@ def audit(document: Mapping[str, Any]) -> Audit:
     )
 
 
-def _run(command: list[str], **more: Any) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        errors="replace",
-        timeout=LIMIT,
-        check=False,
-        **more,
-    )
-
-
-def _last_words(result: subprocess.CompletedProcess[str]) -> str:
+def _last_words(result: Ran) -> str:
     """The last line of a program, which names the error in a traceback too."""
     lines = [line for line in (result.stderr or result.stdout).splitlines() if line.strip()]
     return lines[-1].strip()[:300] if lines else f"exit code {result.returncode}"
@@ -90,12 +78,9 @@ def _python(components: list[Mapping[str, Any]]) -> Audit:
     with tempfile.NamedTemporaryFile("w", suffix=".txt", prefix="slipway-") as listed:
         listed.write("".join(f"{item['name']}=={item['version']}\n" for item in components))
         listed.flush()
-        command = [sys.executable, "-m", "pip_audit", "--requirement", listed.name, "--no-deps", "--disable-pip"]
-        command += ["--format", "json", "--desc", "off", "--progress-spinner", "off"]
-        try:
-            result = _run(command)
-        except subprocess.TimeoutExpired:
-            return Audit(unchecked=[f"{what}: pip-audit did not end within {LIMIT} s"])
+        words = [sys.executable, "-m", "pip_audit", "--requirement", listed.name, "--no-deps", "--disable-pip"]
+        words += ["--format", "json", "--desc", "off", "--progress-spinner", "off"]
+        result = run(words, LIMIT, limit=WHOLE)
     if "No module named pip_audit" in result.stderr:
         return Audit(unchecked=[f"{what}: {sys.executable} has no pip-audit; install it with pip"])
     try:
@@ -139,12 +124,9 @@ def _debian(components: list[Mapping[str, Any]]) -> Audit:
     with tempfile.NamedTemporaryFile("w", prefix="slipway-") as status:
         status.write(status_of(components))
         status.flush()
-        command = [program, "--suite", release, "--status", status.name, "--format", "detail"]
-        command += ["--source", os.environ[SOURCE]] if os.environ.get(SOURCE) else []
-        try:
-            result = _run(command)
-        except subprocess.TimeoutExpired:
-            return Audit(unchecked=[f"{what}: debsecan did not end within {LIMIT} s"])
+        words = [program, "--suite", release, "--status", status.name, "--format", "detail"]
+        words += ["--source", os.environ[SOURCE]] if os.environ.get(SOURCE) else []
+        result = run(words, LIMIT, limit=WHOLE)
     if result.returncode:
         said = " ".join(result.stderr.split())[-300:] or f"exit code {result.returncode}"
         return Audit(unchecked=[f"{what}: debsecan got no answer: {said}"])

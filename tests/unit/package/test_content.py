@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import zipfile
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from ansible_collections.slipway.fleet.plugins.module_utils.package.packages imp
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.parts import ContentError
 from ansible_collections.slipway.fleet.plugins.plugin_utils.package import put as package_put
 from ansible_collections.slipway.fleet.plugins.plugin_utils.package.content import package_content
+from ansible_collections.slipway.fleet.plugins.plugin_utils.package.put import PackageWay
 from ansible_collections.slipway.fleet.plugins.plugin_utils.package.request import PackageRequest
 from ansible_collections.slipway.fleet.plugins.plugin_utils.package.source import PackageSource, Wheel
 
@@ -112,6 +114,28 @@ async def test_nothing_changed_fetches_and_sends_nothing(fetched: list[str], req
     fetched.clear()
     _, put = await deploy(request_, [host])
     assert (put[0][1], fetched, len(host.installed)) == (False, [], 1)
+
+
+async def test_another_python_is_another_package(fetched: list[str], request_: PackageRequest) -> None:
+    """Else a change of it would be no release, and the app went on with the Python that it has."""
+    named = [replace(request_, python=python) for python in ("3.13", "3.13.5", "/opt/bin/python3")]
+    ways = [PackageWay(request) for request in (request_, *named)]
+    assert len({way.identity.content for way in ways}) == 4
+    assert ways[0].key == ways[0].source.key()
+
+
+@pytest.mark.parametrize("name", ["app/main.py", "app.lock"])
+async def test_code_that_changes_during_a_deploy_is_sent_to_no_further_host(
+    fetched: list[str], request_: PackageRequest, name: str
+) -> None:
+    content, hosts = package_content(request_, check_mode=False), [Machine("a"), Machine("b")]
+    await content.identify()
+    seen = [await content.look(host) for host in hosts]
+    await content.put(hosts[0], seen[0])
+    (request_.source / name).write_text(LOCK + "# changed\n")
+    with pytest.raises(ContentError, match=r"source was changed while it was deployed, .*; leave it alone and deploy"):
+        await content.put(hosts[1], seen[1])
+    assert hosts[1].installed == []
 
 
 async def test_a_dry_run_fetches_and_sends_nothing(fetched: list[str], request_: PackageRequest) -> None:

@@ -46,7 +46,8 @@ def locked(tmp_path: Path) -> Path:
     root.mkdir()
     (root / "pyproject.toml").write_text(
         '[project]\nname = "shop"\nversion = "1.0"\nrequires-python = ">=3.11"\ndependencies = ["iniconfig"]\n'
-        '[project.optional-dependencies]\nserver = ["idna"]\n[dependency-groups]\ndev = ["idna"]\n'
+        '[project.optional-dependencies]\nserver = ["idna"]\n[dependency-groups]\ndev = ["idna"]\ndocs = ["idna"]\n'
+        '[tool.uv]\ndefault-groups = ["dev", "docs"]\n'
     )
     uv_lock(root)
     return root
@@ -86,6 +87,23 @@ def test_a_tool_that_the_controller_has_not_is_named(locked: Path, monkeypatch: 
     (locked / "poetry.lock").touch()
     with pytest.raises(PackageError, match=r"pipx inject poetry poetry-plugin-export"):
         _ = Lock(locked, "poetry.lock").pins
+
+
+def test_no_python_is_fetched_to_read_a_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """uv says which one it would like, where nothing answers that could give it one."""
+    monkeypatch.setenv("UV_PYTHON_INSTALL_MIRROR", f"file://{tmp_path}/mirror")
+    (tmp_path / "pyproject.toml").write_text('[project]\nname = "shop"\nversion = "1.0"\nrequires-python = ">=3.99"\n')
+    (tmp_path / "uv.lock").write_text(
+        'version = 1\nrevision = 3\nrequires-python = ">=3.99"\n\n'
+        '[[package]]\nname = "shop"\nversion = "1.0"\nsource = { virtual = "." }\n'
+    )
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    monkeypatch.setenv("UV_PYTHON_INSTALL_DIR", str(tmp_path / "pythons"))
+    with pytest.raises(
+        PackageError, match=r"uv.lock is read by uv .*controller has not; .*`uv python install '>=3.99'`"
+    ):
+        _ = Lock(tmp_path).pins
+    assert not (tmp_path / "pythons").exists()
 
 
 @pytest.fixture
@@ -136,6 +154,25 @@ def test_what_poetry_refuses_is_told_with_the_mend(poetry: Path, said: str, mess
         _ = Lock(poetry).pins
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        "Warning: poetry.lock is not consistent with pyproject.toml. You may be getting\nimproper dependencies.",
+        "Warning: The lock file is not up to date with the latest changes in pyproject.toml.",
+        "",
+    ],
+)
+def test_an_old_lock_is_refused_where_poetry_only_warns(poetry: Path, said: str) -> None:
+    says(poetry, EXPORTED)
+    program = poetry.parent / "bin/poetry"
+    program.write_text(program.read_text().replace("exit 0", f"cat >&2 <<'END'\n{said}\nEND\n"))
+    if not said:
+        assert names(Lock(poetry)) == ["annotated-types", "uvicorn"]
+        return
+    with pytest.raises(PackageError, match=r"poetry.lock is older than pyproject.toml .*`poetry lock`"):
+        _ = Lock(poetry).pins
+
+
 def test_the_first_of_several_locks_is_taken_and_that_is_told(poetry: Path) -> None:
     (poetry / "requirements.txt").write_text(PIN)
     lock = Lock(poetry)
@@ -181,7 +218,12 @@ def test_requirements_that_include_others_are_one_lock(tmp_path: Path) -> None:
     [
         ("fastapi>=0.100", "fastapi has no exact version with a sha256 hash"),
         ("mine @ git+https://git.example.org/mine@abc", "mine comes from git.https://git.example.org/mine@abc"),
-        ("./libs/mine", "is no requirement"),
+        ("-r", "is no requirement"),
+        ("./libs/mine", "./libs/mine is a directory .*fastapi_package_wheels .*fastapi_package_files"),
+        ("-e ../mine", " ../mine is a directory"),
+        ("--editable=/libs/mine", " /libs/mine is a directory"),
+        ("-e .", r" \. is a directory"),
+        ("-e file:///libs/mine", "file:///libs/mine is a directory"),
     ],
 )
 def test_what_no_host_could_check_is_refused(tmp_path: Path, line: str, message: str) -> None:

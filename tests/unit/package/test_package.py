@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ensurepip
 import hashlib
 import json
 import subprocess
@@ -12,6 +11,8 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from ansible_collections.slipway.fleet.plugins.module_utils.host import command as host_command
+from ansible_collections.slipway.fleet.plugins.module_utils.host.command import Ran
 from ansible_collections.slipway.fleet.plugins.module_utils.package import packages as package_module
 from ansible_collections.slipway.fleet.plugins.module_utils.package.packages import (
     PackageError,
@@ -65,6 +66,28 @@ def test_the_code_is_what_was_named_without_bytecode(root: Path) -> None:
     assert [path.as_posix() for path in made(root).files()] == ["app/main.py", "conf.py"]
 
 
+def test_what_a_build_in_place_leaves_is_no_code(root: Path) -> None:
+    key = made(root).key()
+    (root / "app/shop.egg-info").mkdir()
+    (root / "app/shop.egg-info/SOURCES.txt").touch()
+    assert made(root).key() == key
+
+
+@pytest.mark.parametrize("named", ["app", "shared", "../outside"])
+def test_a_file_outside_of_the_source_is_not_sent(root: Path, named: str) -> None:
+    outside = root.parent / "outside"
+    outside.mkdir()
+    (outside / "key").write_text("secret")
+    (root / "shared").symlink_to(outside)
+    (root / "app/inside.py").symlink_to("main.py")
+    assert Path("app/inside.py") in made(root).files()
+    (root / "app/key").symlink_to(outside / "key")
+    with pytest.raises(
+        PackageError, match=f"key is {outside}/key, which is outside of {root}, .*fastapi_package_source"
+    ):
+        made(root, (named,)).files()
+
+
 def test_the_key_follows_the_code_and_the_lock_and_nothing_else(root: Path) -> None:
     keys = [made(root).key()]
     (root / "README.md").write_text("changed\n")
@@ -106,7 +129,6 @@ def test_conditions_are_decided_by_the_host_and_not_by_the_controller(root: Path
         ("anyio==4.0", "anyio has no exact version with a sha256 hash"),
         (f"anyio>=4.0 --hash={HASH}", "anyio has no exact version"),
         ("--find-links wheels", "is no requirement"),
-        ("-e .", "is no requirement"),
     ],
 )
 def test_a_lock_that_is_none_is_refused(line: str, message: str) -> None:
@@ -125,13 +147,13 @@ def test_wheels_for_an_older_c_library_fit_a_newer_one() -> None:
 def test_wheels_are_fetched_once_for_a_target(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[list[str]] = []
 
-    def run(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+    def run(command: list[str], _: float) -> Ran:
         calls.append(command)
         if "download" in command:
             (Path(command[command.index("--dest") + 1]) / "anyio-4.0-py3-none-any.whl").write_bytes(b"wheel")
-        return subprocess.CompletedProcess(command, 0, "", "")
+        return Ran(tuple(command), 0)
 
-    monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.setattr(host_command, "run", run)
     (wheel,) = fetch("anyio==4.0\n", BOOKWORM, tmp_path, tmp_path / "own", tmp_path / "ca.pem")
     assert wheel.sha256 == hashlib.sha256(b"wheel").hexdigest()
     downloads = [call for call in calls if "download" in call]
@@ -154,13 +176,11 @@ def test_wheels_are_fetched_once_for_a_target(tmp_path: Path, monkeypatch: pytes
 
 
 def test_a_source_distribution_is_refused_with_the_mend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def run(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
-        failed = "download" in command
-        return subprocess.CompletedProcess(
-            command, int(failed), "", "ERROR: No matching distribution found for oldlib==1.2\n"
-        )
+    def run(command: list[str], _: float) -> Ran:
+        said = "ERROR: No matching distribution found for oldlib==1.2\n"
+        return Ran(tuple(command), int("download" in command), stderr=said)
 
-    monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.setattr(host_command, "run", run)
     with pytest.raises(PackageError, match=r"oldlib 1.2 has no wheel for Python 3.13 on aarch64 with glibc 2.41"):
         fetch("oldlib==1.2\n", TRIXIE, tmp_path, None, None)
     assert list(tmp_path.iterdir()) == [], "a part of it is not taken for the whole"
@@ -255,8 +275,6 @@ def program(tmp_path: Path) -> Wheel:
 def test_a_change_of_code_alone_makes_no_environment_anew(
     root: Path, program: Wheel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (pip,) = Path(ensurepip.__file__).parent.glob("_bundled/pip-*.whl")
-    monkeypatch.setattr(package_module, "_pip", lambda _place: pip)
     packages, archive = Packages(tmp_path / "links"), tmp_path / "package.tar"
     requirements = f"teller==1.0 --hash=sha256:{program.sha256}\n"
 
@@ -276,6 +294,37 @@ def test_a_change_of_code_alone_makes_no_environment_anew(
     assert ran.stdout == f"{venv} {venv / 'bin/teller'}\n"
     assert (packages.path(second) / "srv/app/main.py").read_text() == "app = 1\n"
     assert str(packages.path(first)) not in (venv / "pyvenv.cfg").read_text()
+
+
+def test_another_python_gets_an_environment_of_its_own(root: Path, program: Wheel, tmp_path: Path) -> None:
+    """Of the same minor version, too: a newer one is named for what it mends."""
+    packages, archive = Packages(tmp_path / "links"), tmp_path / "package.tar"
+    newer = tmp_path / "3.13.5/bin/python3"
+    newer.parent.mkdir(parents=True)
+    newer.symlink_to(Path(sys.executable).resolve())
+    homes = []
+    for key, python in (("a" * 64, sys.executable), ("b" * 64, str(newer))):
+        made(root).write(archive, f"teller==1.0 --hash=sha256:{program.sha256}\n", [program], set())
+        packages.install(archive, key, python)
+        assert packages.has(key, target_of(python))
+        homes.append((packages.path(key) / "venv/bin/python3").readlink())
+    assert homes[0] != homes[1] == newer
+
+
+def test_a_python_is_filled_by_the_pip_of_its_own_age(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As that of the distribution is of another one, and fails under a newer Python; Debian's own has no other."""
+    python, bundled, wheels = tmp_path / "package/venv/bin/python", tmp_path / "bundled", tmp_path / "wheels"
+    for directory in (python.parent, bundled, wheels):
+        directory.mkdir(parents=True)
+    python.write_text(f"#!/bin/sh\necho {bundled}\n")
+    python.chmod(0o755)
+    monkeypatch.setattr(package_module, "_PIP_WHEELS", wheels)
+    with pytest.raises(PackageError, match="no wheel of pip is on this host"):
+        package_module._pip(tmp_path / "package")
+    (wheels / "pip-23.0-py3-none-any.whl").touch()
+    assert package_module._pip(tmp_path / "package") == wheels / "pip-23.0-py3-none-any.whl"
+    (bundled / "pip-25.3-py3-none-any.whl").touch()
+    assert package_module._pip(tmp_path / "package") == bundled / "pip-25.3-py3-none-any.whl"
 
 
 @pytest.mark.parametrize("name", ["../../etc/passwd", "/etc/passwd"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ensurepip
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -10,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.slipway.fleet.plugins.module_utils.package import packages as package_module
 from ansible_collections.slipway.fleet.plugins.module_utils.package.packages import (
     PackageError,
     Packages,
@@ -167,8 +165,6 @@ def test_a_project_with_a_source_layout_is_installed_with_its_command_and_data(
     shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With the index that pip is configured for, which has its build backend and the one package that it locks."""
-    (pip,) = Path(ensurepip.__file__).parent.glob("_bundled/pip-*.whl")
-    monkeypatch.setattr(package_module, "_pip", lambda _place: pip)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     packages = Packages(tmp_path / "opt")
     host = Here(packages)
@@ -196,12 +192,54 @@ def test_a_project_with_a_source_layout_is_installed_with_its_command_and_data(
 
 def test_a_build_that_fails_says_what_it_sees(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    text = NAMED + '[build-system]\nrequires = []\nbuild-backend = "builder"\nbackend-path = ["tools"]\n'
-    root = written(tmp_path / "it", {"pyproject.toml": text, "requirements.txt": LOCK, "app/main.py": ""})
+    root = written(tmp_path / "it", {"pyproject.toml": NAMED + OWN_BUILD, "requirements.txt": LOCK, "app/main.py": ""})
     written(root, {"tools/builder.py": ""})
     with pytest.raises(PackageError, match=r"(?s)could not be built: .*fastapi_package_files.*left_out"):
         PackageSource(root).wheel(None, None)
     assert not list((tmp_path / "cache").rglob("project-*")), "a part of it is not taken for the whole"
+
+
+# A build backend of a project's own.
+BACKEND = """
+import pathlib, zipfile
+
+
+def build_wheel(directory, config_settings=None, metadata_directory=None):
+    about = "my_shop-1.0.dist-info/"
+    with zipfile.ZipFile(pathlib.Path(directory) / "my_shop-1.0-py3-none-any.whl", "w") as wheel:
+        said = "Metadata-Version: 2.1\\nName: my-shop\\nVersion: 1.0\\nRequires-Python: >=3.99\\n"
+        wheel.writestr(about + "METADATA", said)
+        wheel.writestr(about + "WHEEL", "Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n")
+        wheel.writestr(about + "RECORD", "")
+    return "my_shop-1.0-py3-none-any.whl"
+"""
+OWN_BUILD = '[build-system]\nrequires = []\nbuild-backend = "builder"\nbackend-path = ["tools"]\n'
+
+
+def own_build(root: Path) -> Path:
+    """A project that is built without an index."""
+    text = NAMED + 'requires-python = ">=3.99"\n' + OWN_BUILD
+    return written(
+        root, {"pyproject.toml": text, "requirements.txt": LOCK, "tools/builder.py": BACKEND, "app/main.py": ""}
+    )
+
+
+def test_a_project_for_a_newer_python_than_the_controllers_is_built(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    wheel = PackageSource(own_build(tmp_path / "it"), ["tools", "app"]).wheel(None, None)
+    assert wheel
+    assert wheel.path.name == "my_shop-1.0-py3-none-any.whl"
+
+
+def test_a_wheel_of_code_that_changed_meanwhile_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    root = own_build(tmp_path / "it")
+    written(root, {"tools/builder.py": f"open({str(root / 'app/main.py')!r}, 'a').write('# more')\n{BACKEND}"})
+    with pytest.raises(PackageError, match="was changed while it was deployed"):
+        PackageSource(root, ["tools", "app"]).wheel(None, None)
+    assert not list((tmp_path / "cache").rglob("*.whl"))
 
 
 def test_a_bundle_has_the_wheel_of_the_same_source(tmp_path: Path) -> None:
