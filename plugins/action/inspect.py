@@ -15,7 +15,13 @@ from ansible_collections.slipway.fleet.plugins.module_utils.release.words import
 from ansible_collections.slipway.fleet.plugins.plugin_utils.image.context import ContextError
 from ansible_collections.slipway.fleet.plugins.plugin_utils.image.request import ImageRequest
 from ansible_collections.slipway.fleet.plugins.plugin_utils.inspect.inspection import app_name, had, report, search
-from ansible_collections.slipway.fleet.plugins.plugin_utils.inspect.sandbox import Limits, Sandbox, remove_left, shipped
+from ansible_collections.slipway.fleet.plugins.plugin_utils.inspect.sandbox import (
+    Limits,
+    Sandbox,
+    owner,
+    remove_left,
+    shipped,
+)
 from ansible_collections.slipway.fleet.plugins.plugin_utils.inspect.trial import Trial
 
 OPTIONS: dict[str, Any] = {
@@ -30,6 +36,7 @@ OPTIONS: dict[str, Any] = {
     "on_port": {"type": "dict", "required": True},
     "given": {"type": "dict", "default": {}},
     "socket": {"type": "path", "required": True},
+    "user": {"type": "str", "default": ""},
     "uid": {"type": "int", "required": True},
     "memory_mib": {"type": "int", "required": True},
     "tmp_mib": {"type": "int", "required": True},
@@ -71,7 +78,6 @@ class ActionModule(ActionBase):  # type: ignore[misc]
 
     def _looked(self, options: dict[str, Any]) -> tuple[str, str]:
         request = ImageRequest.of({name: value for name, value in options["image"].items() if value != ""})
-        usual = Trial(options["uid"], options["memory_mib"])
         limits = Limits(
             **{name: options[name] for name in ("tmp_mib", "cpus", "pids", "open_files")},
             socket=_marked(options["socket"]),
@@ -81,6 +87,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         remove_left()
         with had(options["what"], request) as (image, origin):
             about = shipped(image)
+            usual = Trial(owner(image, options["user"], options["uid"]), options["memory_mib"])
             place = Sandbox(image, limits, environment, options["host"])
             trial, seen = search(
                 place, about, usual, limits.socket, options["deadline"], lambda text: Display().display(f"  {text}")

@@ -25,6 +25,7 @@ options:
     default: [all]
   confirm: {description: The name of what is restored as it was typed., type: str, default: ""}
   any_schema: {description: Restore what does not fit the release that serves., type: bool, default: false}
+  safety: {description: Make a set of what is there before a restore., type: bool, default: true}
   reason: {description: Why a set is made., type: str, default: asked}
 extends_documentation_fragment: [slipway.fleet.of_the_roles]
 author: [Slipway contributors]
@@ -67,6 +68,7 @@ ARGUMENTS: dict[str, Any] = {
     "parts": {"type": "list", "elements": "str", "default": ["all"]},
     "confirm": {"type": "str", "default": ""},
     "any_schema": {"type": "bool", "default": False},
+    "safety": {"type": "bool", "default": True},
     "reason": {"type": "str", "default": "asked"},
 }
 
@@ -82,7 +84,12 @@ def words(options: dict[str, Any]) -> list[str]:
     if verb in ("plan", "restore"):
         asked += [f"--part={part}" for part in options["parts"]]
     if verb == "restore":
-        asked += [f"--confirm={options['confirm']}", *(["--any-schema"] if options["any_schema"] else [])]
+        asked.append(f"--confirm={options['confirm']}")
+        asked += [
+            f"--{word}"
+            for word, said in (("any-schema", options["any_schema"]), ("no-safety", not options["safety"]))
+            if said
+        ]
     return asked
 
 

@@ -15,9 +15,14 @@ description:
   - The same program is run by the timer C(slipway-certificates.timer), which renews them.
 options:
   settings: {description: The file in which role haproxy says how certificates are ordered., type: path, required: true}
+  names:
+    description: Those that must have one. Of the others, of other inventories' apps, it is told what is wrong.
+    type: list
+    elements: str
+    required: true
   wait: {description: "Seconds for all orders; what is left then, the timer orders.", type: int, default: 180}
   missing:
-    description: What happens where a name has no valid certificate after that. It is served by HTTP in any case.
+    description: What happens where one of O(names) has no valid certificate after that. HTTP serves it in any case.
     type: str
     choices: [fail, tell]
     default: fail
@@ -32,6 +37,7 @@ EXAMPLES = r"""
 - name: Order the certificates that are missing
   slipway.fleet.certificates:
     settings: /etc/haproxy/acme.json
+    names: [shop.example.org]
 """
 
 RETURN = r"""
@@ -48,26 +54,28 @@ names:
   sample: [{name: shop.example.org, days: 89, issuer: R11, renewed: "2026-11-26T10:00:00Z", tried: "", error: ""}]
 """
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils.edge.acme import Outcome, Renewal
+from ..module_utils.edge.acme import Renewal
 from ..module_utils.edge.certificates import Settings, drift
 from ..module_utils.host.errors import SlipwayError
 
 ARGUMENTS: dict[str, Any] = {
     "settings": {"type": "path", "required": True},
+    "names": {"type": "list", "elements": "str", "required": True},
     "wait": {"type": "int", "default": 180},
     "missing": {"type": "str", "choices": ["fail", "tell"], "default": "fail"},
 }
 
 
-def refusal(outcome: Outcome) -> str:
-    """Why the names cannot be served by HTTPS, and what to do meanwhile."""
+def refusal(missing: Sequence[Mapping[str, Any]]) -> str:
+    """Why these names cannot be served by HTTPS, and what to do meanwhile."""
     return (
-        f"{'. '.join(drift(outcome.missing))}. HTTP is served there meanwhile, and the timer tries again. Run the "
+        f"{'. '.join(drift(missing))}. HTTP is served there meanwhile, and the timer tries again. Run the "
         "playbook again once that is mended, or set haproxy_acme_missing: tell to go on without"
     )
 
@@ -81,9 +89,11 @@ def act(options: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     if check_mode:
         due = renewal.orders()
         return {"changed": bool(due), "ordered": due, "names": []}
-    outcome = renewal.run(asked=True, limit=options["wait"])
-    if outcome.missing and options["missing"] == "fail":
-        raise SlipwayError(refusal(outcome))
+    names = [name.lower() for name in options["names"]]
+    outcome = renewal.run(asked=names, limit=options["wait"])
+    missing = [entry for entry in outcome.missing if entry["name"] in names]
+    if missing and options["missing"] == "fail":
+        raise SlipwayError(refusal(missing))
     found = {"changed": bool(outcome.changed), "ordered": outcome.changed, "names": outcome.names}
     return {**found, "warnings": outcome.problems}
 

@@ -53,6 +53,13 @@ options:
   switched:
     description: Map of the maintenance pages that operators switched.
     type: path
+  stale:
+    description:
+      - Paths of files that nothing reads any more once the configuration is in place, and that go with it. They stay
+        where the settings of the edge stay those of another inventory.
+    type: list
+    elements: path
+    default: []
   owner:
     description: Owner of the files.
     type: str
@@ -130,6 +137,7 @@ ARGUMENTS: dict[str, Any] = {
     "shared_settings": {"type": "str", "choices": list(SHARED_SETTINGS), "default": "refuse"},
     "removed": {"type": "list", "elements": "str", "default": []},
     "switched": {"type": "path"},
+    "stale": {"type": "list", "elements": "path", "default": []},
     "owner": {"type": "str", "default": "root"},
     "group": {"type": "str", "default": "haproxy"},
     "validate": {"type": "str", "default": "haproxy -c -f %s"},
@@ -173,6 +181,8 @@ def listed(options: Mapping[str, Any], found: Present, edge: Made) -> list[dict[
         left = {app: value for app, value in before.items() if app not in options["removed"]}
         if left != before:
             items.insert(0, {"dest": options["switched"], "content": render(left, HEADER), **for_all})
+    if not edge.kept:
+        items += [{"dest": path, "state": "absent"} for path in options["stale"]]
     return items
 
 

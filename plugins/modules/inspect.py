@@ -14,7 +14,7 @@ description:
     answers, or there is nothing left to change.
   - The lines are those of the last start, so a release with them is started in the same way. Variables that it misses
     are given a placeholder, and are for the user to write.
-  - The container is removed, and so is an image that was not there before.
+  - The container is removed, and so is an image that was not there before. Docker's build cache stays.
 options:
   what: {description: Directory with a Dockerfile, or name of an image., type: str, required: true}
   name: {description: Name of the app; without it that of directory or image., type: str, default: ""}
@@ -27,7 +27,8 @@ options:
   on_port: {description: Variables that say its port; C(@PORT@) stands for it., type: dict, required: true}
   given: {description: Variables of the inventory for this app., type: dict, default: {}}
   socket: {description: Socket of a slot., type: path, required: true}
-  uid: {description: User of a release., type: int, required: true}
+  user: {description: Who the app is in its container; without it the image's own user., type: str, default: ""}
+  uid: {description: The number where neither names another user than root., type: int, required: true}
   memory_mib: {description: Memory limit in MiB., type: int, required: true}
   tmp_mib: {description: Size of C(/tmp) in MiB., type: int, required: true}
   cpus: {description: Processors that it may use., type: float, required: true}

@@ -50,9 +50,9 @@ def arrows() -> dict[tuple[str, str], list[str]]:
 
 
 def test_every_room_has_a_floor() -> None:
-    assert {str(path.relative_to(PLUGINS)) for path in PLUGINS.glob("*_utils/*") if path.name != "__pycache__"} == set(
-        FLOOR
-    )
+    rooms = {str(path.relative_to(PLUGINS)) for path in PLUGINS.glob("*_utils/*") if path.is_dir()}
+    assert {room for room in rooms if not room.endswith("/__pycache__")} == set(FLOOR)
+    assert {path.name for path in PLUGINS.glob("*_utils/*.py")} == {"__init__.py"}, "and what is in none has none"
 
 
 def test_no_arrow_leads_up() -> None:

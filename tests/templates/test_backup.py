@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.plugins.loader import lookup_loader
+import yaml
+from jinja2 import Undefined
 
-from tests.templates.rendering import Role
+from tests.templates.rendering import ROOT, Role
 
 PASSWORD = "planted-secret-0123456789"
 KEY = "-----BEGIN OPENSSH PRIVATE KEY-----\nplanted-key\n-----END OPENSSH PRIVATE KEY-----"
@@ -79,16 +80,24 @@ def test_what_was_missed_is_made_up_for(template: str, when: str) -> None:
     assert (timer["OnCalendar"], timer["Persistent"], timer["RandomizedDelaySec"]) == (when, "true", "1800")
 
 
-@pytest.mark.parametrize(("template", "verb"), [("service.j2", "backup --reason=timer"), ("drill_service.j2", "drill")])
+@pytest.mark.parametrize(
+    ("template", "verb"), [("service.j2", "backup --reason=timer"), ("drill_service.j2", "drill --reason=timer")]
+)
 def test_what_serves_goes_first(template: str, verb: str) -> None:
     service = unit(role().render(template))["Service"]
     assert service["ExecStart"] == f"/usr/local/sbin/slipway-backup {verb}"
     assert (service["Nice"], service["IOSchedulingClass"]) == ("19", "idle")
 
 
-def test_the_program_starts_from_its_one_file(tmp_path: Path) -> None:
-    (program,) = lookup_loader.get("slipway.fleet.backup_program").run([])
-    script = role().render("program.py.j2").replace("/usr/local/lib/slipway/backup.pyz", program)
+def test_the_program_starts_from_its_own_files(tmp_path: Path) -> None:
+    written = role(__backup_tools=str(tmp_path / "tools"))
+    for entry in written.value("__backup_program"):
+        path = Path(entry["dest"])
+        if entry.get("state") == "directory":
+            path.mkdir(parents=True)
+        else:
+            path.write_text(entry["content"])
+    script = written.render("program.py.j2")
     (tmp_path / "slipway-backup").write_text(script)
     words = [sys.executable, "-I", str(tmp_path / "slipway-backup")]
     helped = subprocess.run([*words, "--help"], capture_output=True, text=True, check=True)
@@ -96,3 +105,30 @@ def test_the_program_starts_from_its_one_file(tmp_path: Path) -> None:
     refused = subprocess.run([*words, "restore"], capture_output=True, text=True, check=False)
     assert refused.returncode == 2
     assert "--part" in refused.stderr
+
+
+def test_a_restore_holds_the_app_before_it_is_seen_and_restarts_it_behind_the_page() -> None:
+    plays = [play["name"] for play in yaml.safe_load((ROOT / "playbooks" / "restore.yml").read_text())]
+    order = ["Say what", "Hold the fleet", "Show the", "Restore", "Start the app anew", "Take the", "Fail where"]
+    assert [name.startswith(word) for name, word in zip(plays[1:], order, strict=True)] == [True] * len(order), plays
+
+
+@pytest.mark.parametrize(
+    ("told", "restarts"), [({"told": {"restart": True}}, True), ({"told": {}}, False), ({"failed": True}, False)]
+)
+def test_only_where_directories_were_restored_the_app_is_restarted(told: dict[str, Any], restarts: bool) -> None:
+    plays = yaml.safe_load((ROOT / "playbooks" / "restore.yml").read_text())
+    (when,) = [play["when"] for play in plays if play["name"].startswith("Start the app anew")]
+    known = role(restored_host="db1", hostvars={"db1": {"backup_restore_result": told}})
+    assert known.value(when) is restarts
+
+
+@pytest.mark.parametrize("playbook", ["backup", "drill", "status"])
+def test_hosts_that_are_not_backed_up_are_left_out(playbook: str) -> None:
+    plays = yaml.safe_load((ROOT / "playbooks" / f"{playbook}.yml").read_text())
+    tasks = [task for play in plays for task in play.get("tasks", ())]
+    own = [task for task in tasks if "backup" in task.get("ansible.builtin.import_role", {}).get("name", "")]
+    assert own
+    for task in own:
+        assert role().value(task["when"]) is True
+        assert role(backup_repository=Undefined()).value(task["when"]) is False

@@ -3,32 +3,38 @@
 from __future__ import annotations
 
 import http.client
+import json
+import os
 import socket
 import ssl
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.slipway.fleet.plugins.module_utils.edge.acme import Renewal, UnderWay, alone
+from ansible_collections.slipway.fleet.plugins.module_utils.edge.acme import LIMIT, Renewal, UnderWay, alone
 from ansible_collections.slipway.fleet.plugins.module_utils.edge.certificates import Settings, file_of
-from ansible_collections.slipway.fleet.plugins.module_utils.edge.lego import OrderFailed, order
-from ansible_collections.slipway.fleet.plugins.modules.certificates import refusal
+from ansible_collections.slipway.fleet.plugins.module_utils.edge.lego import ORDER, OrderFailed, order
+from ansible_collections.slipway.fleet.plugins.module_utils.host.errors import SlipwayError
+from ansible_collections.slipway.fleet.plugins.modules import certificates
 
+from tests.templates.rendering import Role
 from tests.templates.test_haproxy import Edge, Slot, answering, app, free_port, wait_for
 
 NAME, OTHER = "shop.example.org", "www.example.org"
+BOTH = (NAME, OTHER)
 
 
-def made(directory: Path, name: str, days: int = 90) -> tuple[str, str]:
+def made(directory: Path, *names: str, days: int = 90) -> tuple[str, str]:
     """A chain and a key, as an authority and its client make them."""
     subprocess.run(
         ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days",
-         str(days), "-subj", "/CN=test", "-addext", f"subjectAltName=DNS:{name}",
+         str(days), "-subj", "/CN=test", "-addext", "subjectAltName=" + ",".join(f"DNS:{name}" for name in names),
          "-keyout", "made.key", "-out", "made.crt"],
         cwd=directory, check=True, capture_output=True,
     )  # fmt: skip
@@ -48,13 +54,13 @@ class Authority:
         self.asked.append((authority, name))
         if self.says_no and self.says_no in authority:
             raise OrderFailed(f"{authority} gave none: no")
-        return made(self.directory, name, self.days)
+        return made(self.directory, name, days=self.days)
 
 
 class AcmeEdge(Edge):
     """An edge that orders certificates, with the responder of its client on a port of its own."""
 
-    def __init__(self, directory: Path, *peers: str) -> None:
+    def __init__(self, directory: Path, *peers: str, vault: str = "") -> None:
         self.challenges = free_port()
         super().__init__(
             directory,
@@ -64,12 +70,19 @@ class AcmeEdge(Edge):
             __haproxy_acme_port=self.challenges,
             __haproxy_names=str(directory / "names"),
             __haproxy_own_certificate=str(directory / "own.pem"),
+            __haproxy_own_list=str(directory / "own.list"),
             __haproxy_https_map=str(directory / "https.map"),
         )
         (directory / "names").mkdir()
         (directory / "https.map").touch()
-        (directory / "own.pem").write_text("".join(made(directory, "nobody.example")))
+        (directory / "site.pem").write_text(vault)
         (directory / "acme").mkdir()
+        role = Role("haproxy", **self.variables_of_role)
+        (listed,) = [item for item in role.value("__haproxy_acme_files") if item["dest"].endswith("/own.list")]
+        (directory / "own.list").write_text(listed["content"])
+        script = role.task("order.yml", "the edge's own certificate", "ansible.builtin.shell")
+        script = script.replace("chgrp haproxy", f"chgrp {os.getgid()}")
+        subprocess.run(["sh", "-c", script], check=True, capture_output=True)
         self.slot = Slot(str(directory / "links-blue.sock"), "blue")
         self.authority = Authority(directory)
         self.moment = 0.0
@@ -132,7 +145,7 @@ def test_before_the_first_certificate_http_serves_and_https_answers(edge: AcmeEd
 def test_certificates_come_without_a_reload_each_for_its_name(edge: AcmeEdge) -> None:
     assert edge.process
     pid = edge.process.pid
-    outcome = edge.renewal().run(asked=True)
+    outcome = edge.renewal().run(asked=BOTH)
     assert outcome.changed == [NAME, OTHER]
     assert not outcome.problems
     for name in (NAME, OTHER):
@@ -148,6 +161,37 @@ def test_certificates_come_without_a_reload_each_for_its_name(edge: AcmeEdge) ->
     assert edge.get("/", Host=NAME)[0].status == 308, "the map is there after a restart"
 
 
+def test_the_certificate_of_the_vault_is_shown_until_a_name_has_its_own(tmp_path: Path) -> None:
+    vault = "".join(made(tmp_path, NAME, OTHER, "*.wild.example"))
+    edge = AcmeEdge(tmp_path, vault=vault)
+    (edge.directory / "site.pem").unlink()
+    edge.start()
+    try:
+        assert edge.certificate(NAME) in vault
+        edge.renewal(astray=OTHER).run(asked=BOTH)
+        for _ in range(2):
+            assert edge.certificate(OTHER) in vault
+            assert edge.certificate("a.wild.example") in vault
+            edge.restart()
+            assert edge.certificate(NAME) in edge.stored(NAME), "of the name, though the vault's has it, too"
+    finally:
+        edge.stop()
+        edge.slot.stop()
+
+
+@pytest.mark.parametrize("vault", ["", "a certificate"])
+def test_an_edge_that_orders_no_more_keeps_what_it_has_and_stops_its_timer(vault: str) -> None:
+    ordering = Role("haproxy", haproxy_acme_email="ops@example.org").value("__haproxy_stale")
+    assert ordering == ["/etc/haproxy/certificates/site.pem", "/etc/haproxy/certificates/check.cfg"]
+    role = Role("haproxy", haproxy_tls_certificate=vault)
+    stale, names, state = (role.value(name) for name in ("__haproxy_stale", "__haproxy_names", "__haproxy_acme_state"))
+    assert not [path for path in stale if f"{names}/".startswith(f"{path}/") or f"{state}/".startswith(f"{path}/")]
+    assert ("/etc/haproxy/certificates/site.pem" in stale) is (not vault)
+    stopped = role.task("configure.yml", "Stop the renewal", "ansible.builtin.systemd_service")
+    assert stopped == {"name": "slipway-certificates.timer", "state": "stopped", "enabled": False}
+    assert f"/etc/systemd/system/{stopped['name']}" in stale, "by which it is known that there is one to stop"
+
+
 def test_hsts_is_for_names_with_a_certificate(edge: AcmeEdge) -> None:
     def told(name: str) -> str | None:
         context = ssl.create_default_context()
@@ -160,14 +204,14 @@ def test_hsts_is_for_names_with_a_certificate(edge: AcmeEdge) -> None:
             connection.close()
 
     assert told(NAME) is None
-    edge.renewal(astray=OTHER).run(asked=True)
+    edge.renewal(astray=OTHER).run(asked=BOTH)
     assert told(NAME) == "max-age=31536000"
     assert told(OTHER) is None
 
 
 def test_a_challenge_goes_to_whoever_orders_and_is_never_sent_to_https(edge: AcmeEdge) -> None:
     path = "/.well-known/acme-challenge/token"
-    edge.renewal().run(asked=True)
+    edge.renewal().run(asked=BOTH)
     assert edge.get(path, Host=NAME)[0].status == 503, "nobody orders"
     server = answer_on(edge.challenges, "client")
     try:
@@ -178,10 +222,13 @@ def test_a_challenge_goes_to_whoever_orders_and_is_never_sent_to_https(edge: Acm
         server.server_close()
 
 
+@pytest.mark.parametrize("first", [404, 503], ids=["orders something else", "orders nothing"])
 @pytest.mark.parametrize("orders_here_too", [False, True])
-def test_a_balancer_hands_a_challenge_to_the_one_that_ordered(tmp_path: Path, orders_here_too: bool) -> None:
+def test_a_balancer_hands_a_challenge_to_the_one_that_ordered(
+    tmp_path: Path, orders_here_too: bool, first: int
+) -> None:
     ports = [free_port(), free_port()]
-    peers = [answer_on(ports[0], "first", 404), answer_on(ports[1], "second")]
+    peers = [answer_on(ports[0], "first", first), answer_on(ports[1], "second")]
     edge = AcmeEdge(tmp_path, *(f"127.0.0.1:{port}" for port in ports))
     here = answer_on(edge.challenges, "here", 404) if orders_here_too else None
     edge.start()
@@ -189,8 +236,10 @@ def test_a_balancer_hands_a_challenge_to_the_one_that_ordered(tmp_path: Path, or
         for _ in range(12):
             answer, body = edge.get("/.well-known/acme-challenge/token", Host=NAME)
             assert (answer.status, '"slot": "second"' in body) == (200, True)
+        began = time.monotonic()
         asked = edge.get("/.well-known/acme-challenge/token", Host=NAME, X_Slipway_Challenge="1")[0]
         assert asked.status == (404 if orders_here_too else 503), "one that was handed over goes no further"
+        assert time.monotonic() - began < 1, "and is tried once: an authority does not wait long for all of them"
     finally:
         edge.stop()
         edge.slot.stop()
@@ -200,7 +249,7 @@ def test_a_balancer_hands_a_challenge_to_the_one_that_ordered(tmp_path: Path, or
 
 
 def test_it_is_renewed_when_it_is_old_and_not_before(edge: AcmeEdge) -> None:
-    edge.renewal().run(asked=True)
+    edge.renewal().run(asked=BOTH)
     first = edge.certificate(NAME)
     assert edge.renewal().run().changed == []
     edge.moment = 61 * 86400.0
@@ -211,7 +260,7 @@ def test_it_is_renewed_when_it_is_old_and_not_before(edge: AcmeEdge) -> None:
 
 
 def test_a_renewal_that_fails_takes_nothing_away_and_waits(edge: AcmeEdge) -> None:
-    edge.renewal().run(asked=True)
+    edge.renewal().run(asked=BOTH)
     before, asked = edge.certificate(NAME), len(edge.authority.asked)
     edge.moment, edge.authority.says_no = 61 * 86400.0, "one.example"
     outcome = edge.renewal().run()
@@ -226,28 +275,76 @@ def test_a_renewal_that_fails_takes_nothing_away_and_waits(edge: AcmeEdge) -> No
 
 
 def test_a_name_that_leads_elsewhere_is_not_ordered_and_told(edge: AcmeEdge) -> None:
-    outcome = edge.renewal(astray=OTHER).run(asked=True)
+    outcome = edge.renewal(astray=OTHER).run(asked=BOTH)
     assert edge.authority.asked == [("https://one.example/d", NAME)]
     assert [entry["name"] for entry in outcome.missing] == [OTHER]
-    assert refusal(outcome).startswith(f"{OTHER} has no certificate yet: {OTHER} leads to the moon. HTTP is served ")
     assert edge.get("/", Host=OTHER)[0].status == 200, "by HTTP, as before"
+
+
+def test_a_name_of_another_inventory_stops_nobody_and_is_told(edge: AcmeEdge, monkeypatch: pytest.MonkeyPatch) -> None:
+    renewal = edge.renewal(astray=NAME)
+    (edge.directory / "acme.json").write_text(json.dumps(asdict(renewal.settings)))
+    monkeypatch.setattr(certificates, "Renewal", lambda _: renewal)
+    options = {"settings": str(edge.directory / "acme.json"), "wait": 60, "missing": "fail"}
+    found = certificates.act({**options, "names": [OTHER.upper()]}, check_mode=False)
+    assert (found["ordered"], found["warnings"]) == (
+        [OTHER],
+        [f"{NAME} has no certificate yet: {NAME} leads to the moon"],
+    )
+    with pytest.raises(SlipwayError) as refused:
+        certificates.act({**options, "names": [NAME]}, check_mode=False)
+    assert str(refused.value).startswith(f"{NAME} has no certificate yet: {NAME} leads to the moon. HTTP is served ")
+    assert certificates.act({**options, "names": [NAME], "missing": "tell"}, check_mode=False)["warnings"]
+
+
+def test_only_who_is_waited_for_comes_before_the_back_off_and_first(edge: AcmeEdge) -> None:
+    edge.authority.says_no = "one.example"
+    edge.renewal().run()
+    edge.renewal().run(asked=[OTHER])
+    assert [name for _, name in edge.authority.asked] == [NAME, OTHER, OTHER]
+    edge.moment, edge.authority.says_no = 3700.0, ""
+    assert edge.renewal().run(asked=[OTHER]).changed == [OTHER, NAME]
+
+
+def test_what_the_role_waits_for_are_the_names_of_its_own_inventory() -> None:
+    apps = [{"name": "shop", "host_names": [NAME, OTHER]}, {"name": "links"}]
+    role = Role("haproxy", haproxy_acme_email="ops@example.org", haproxy_apps=apps)
+    asked = role.task("certificates.yml", "Order the certificates", "slipway.fleet.certificates")
+    assert asked["names"] == [NAME, OTHER]
 
 
 def test_what_is_no_certificate_of_the_name_is_not_taken(edge: AcmeEdge, monkeypatch: pytest.MonkeyPatch) -> None:
     wrong: dict[str, Any] = {"chain": made(edge.directory, OTHER), "key": made(edge.directory, NAME)}
     for given in (wrong["chain"], (wrong["key"][0], wrong["chain"][1])):
         monkeypatch.setattr(Authority, "__call__", lambda *_, given=given: given)
-        outcome = edge.renewal(astray=OTHER).run(asked=True)
+        outcome = edge.renewal(astray=OTHER).run(asked=BOTH)
         assert "what came is no valid certificate of the name with its key" in outcome.problems[0]
     assert not list((edge.directory / "names").iterdir())
 
 
 def test_a_key_that_leaked_is_replaced_at_once(edge: AcmeEdge) -> None:
-    edge.renewal().run(asked=True)
+    edge.renewal().run(asked=BOTH)
     before = edge.certificate(NAME), edge.certificate(OTHER)
     assert edge.renewal().run(forced=[NAME]).changed == [NAME]
     assert edge.certificate(NAME) != before[0]
     assert edge.certificate(OTHER) == before[1]
+
+
+def test_one_that_was_forced_and_failed_is_told_once(edge: AcmeEdge) -> None:
+    edge.renewal().run(asked=BOTH)
+    edge.authority.says_no = "one.example"
+    *_, outcome = [edge.renewal().run(forced=[NAME]) for _ in range(4)]
+    assert [problem.endswith("gave none: no") for problem in outcome.problems] == [True]
+    assert edge.renewal().run().problems == [], "the certificate lasts, and nothing is due"
+    assert 'slipway_certificate_failures{name="shop.example.org"} 0' in (edge.directory / "metrics.prom").read_text()
+    (problem,) = edge.renewal().run(forced=[NAME]).problems
+    assert "was not renewed: the last orders gave none; the next order is at " in problem, "the authority counts on"
+
+
+def test_a_run_ends_before_its_unit_ends_it() -> None:
+    unit = Role("haproxy", haproxy_acme_email="ops@example.org").render("slipway-certificates.service.j2")
+    assert "TimeoutStartSec=30min" in unit
+    assert LIMIT + 4 * ORDER < 30 * 60
 
 
 def test_one_run_at_a_time_and_no_wait_without_an_end(edge: AcmeEdge) -> None:
@@ -263,7 +360,7 @@ def test_one_run_at_a_time_and_no_wait_without_an_end(edge: AcmeEdge) -> None:
 def test_in_a_lab_the_host_signs_for_itself_wherever_a_name_leads(edge: AcmeEdge, kind: str) -> None:
     renewal = edge.renewal(astray=OTHER, directory="self-signed")
     renewal.settings, renewal._order = replace(renewal.settings, key_type=kind), order
-    outcome = renewal.run(asked=True)
+    outcome = renewal.run(asked=BOTH)
     assert outcome.changed == [NAME, OTHER]
     assert [entry["issuer"] for entry in outcome.names] == ["self-signed", "self-signed"]
     assert edge.certificate(OTHER) in edge.stored(OTHER)

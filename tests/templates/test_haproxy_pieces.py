@@ -46,6 +46,7 @@ class Shared(Edge):
                 "shared_settings": "refuse",
                 "removed": [],
                 "switched": str(self.directory / "switched.map"),
+                "stale": [],
                 "owner": str(os.getuid()),
                 "group": str(os.getgid()),
                 "validate": f"{haproxy()} -c -f %s",

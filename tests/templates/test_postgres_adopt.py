@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -11,47 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.app.conftest import binary, until
+from tests.app.conftest import binary
+from tests.real_postgres import Server
 from tests.templates.rendering import Role
 
-AS_USER = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
 # Programs that are found before the real ones: one fails where a word is among its arguments, one writes a row.
 FAILING = '#!/bin/sh\ncase "$*" in *{word}*) echo \'broken on purpose\' >&2; exit 1;; esac\nexec {program} "$@"\n'
 WRITING = "#!/bin/sh\n{program} \"$@\"\nexec {psql} -XqU postgres -d links -c 'INSERT INTO one VALUES (9)'\n"
-
-
-class Server:
-    """A PostgreSQL on a socket of its own."""
-
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
-        directory.mkdir()
-        if AS_USER:
-            shutil.chown(directory, "postgres")
-        options = ["--auth=trust", "--username=postgres", "--no-sync"]
-        subprocess.run(
-            [*AS_USER, binary("initdb"), "-D", f"{directory}/data", *options], check=True, cwd="/", capture_output=True
-        )
-        settings = ["-c", "listen_addresses=", "-c", "fsync=off", "-c", "max_connections=20"]
-        self.process = subprocess.Popen(
-            [*AS_USER, binary("postgres"), "-D", f"{directory}/data", "-k", str(directory), *settings],
-            cwd="/",
-            stderr=subprocess.DEVNULL,
-        )
-        ready = [binary("pg_isready"), "-q", "-h", str(directory)]
-        until(lambda: subprocess.run(ready, check=False).returncode == 0, "postgres")
-
-    def sql(self, text: str, database: str = "postgres") -> str:
-        command = [binary("psql"), "-XAtq", "-v", "ON_ERROR_STOP=1", "-h", str(self.directory), "-U", "postgres"]
-        done = subprocess.run([*command, database, "-c", text], check=True, capture_output=True, text=True)
-        return done.stdout.strip()
-
-    def databases(self) -> set[str]:
-        return set(self.sql("SELECT datname FROM pg_database WHERE NOT datistemplate").split())
-
-    def stop(self) -> None:
-        self.process.terminate()
-        self.process.wait(timeout=60)
 
 
 @pytest.fixture(scope="module")

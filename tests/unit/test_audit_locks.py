@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -48,8 +49,25 @@ def test_one_that_is_accepted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, n
 
 @pytest.mark.parametrize("text", ["", "Traceback (most recent call last):", "[]", '{"dependencies": 1}'])
 def test_data_that_cannot_be_reached(tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str) -> None:
-    assert audited(tmp_path, text, "raise SystemExit(1)") == 0
-    assert "app.lock: not checked, the data cannot be reached" in capsys.readouterr().out
+    assert audited(tmp_path, text, "raise SystemExit('Traceback\\nConnectionError: no route')") == 0
+    said = "app.lock: not checked, the data cannot be reached (ConnectionError: no route)\n"
+    assert capsys.readouterr().out == said
+
+
+def test_an_audit_that_does_not_run_fails(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert audit_locks.main([tmp_path / "app.lock"], (sys.executable, "-m", "pip_audit_of_nobody")) == 1
+    said = capsys.readouterr().out
+    assert re.search(
+        r"app\.lock: not checked, pip-audit does not run: .*No module named pip_audit_of_nobody; run: ", said
+    )
+    no_such_option = "import argparse; argparse.ArgumentParser().parse_args()"
+    assert audited(tmp_path, "", no_such_option) == 1
+    assert "error: unrecognized arguments: --requirement" in capsys.readouterr().out
+
+
+def test_the_audit_knows_its_arguments(tmp_path: Path) -> None:
+    (tmp_path / "app.lock").write_text("")
+    assert audit_locks.main([tmp_path / "app.lock"]) == 0
 
 
 def test_what_was_not_checked_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -137,6 +137,7 @@ def options(directory: Path, pieces: dict[str, str], edge: str = EDGE, **more: A
         "shared_settings": "refuse",
         "removed": [],
         "switched": str(directory / "switched.map"),
+        "stale": [],
         "owner": str(os.getuid()),
         "group": str(os.getgid()),
         "validate": "grep -q global %s",
@@ -201,6 +202,23 @@ def test_a_removed_app_leaves_nothing_and_takes_nothing_along(tmp_path: Path) ->
 def test_a_removal_from_a_host_without_an_edge_does_nothing(tmp_path: Path) -> None:
     assert not act(options(tmp_path, {}, edge="", removed=["links"]), check_mode=False)["changed"]
     assert not texts(tmp_path)
+
+
+def test_what_nothing_reads_any_more_goes_with_the_configuration_unless_it_is_another_inventorys(
+    tmp_path: Path,
+) -> None:
+    stale = tmp_path / "site.pem"
+    stale.write_text("of the vault")
+    given = options(tmp_path, {"links": piece("links", "l.example")}, stale=[str(stale)])
+    assert str(stale) in act(given, check_mode=True)["changed_paths"]
+    assert stale.exists()
+    act(given, check_mode=False)
+    assert not stale.exists()
+    assert not act(given, check_mode=False)["changed"]
+    stale.write_text("of the vault")
+    others = options(tmp_path, {"shop": piece("shop", "s.example")}, stale=[str(stale)])
+    assert act({**others, "settings": TLS, "shared_settings": "keep"}, check_mode=False)["kept"]
+    assert stale.exists()
 
 
 def test_a_damaged_record_is_named(tmp_path: Path) -> None:

@@ -22,6 +22,12 @@ CLOSE = """
 rm -rf /var/cache/apt/archives/*.deb /var/lib/apt/lists/*
 iptables -t mangle -A POSTROUTING -o eth0 -m conntrack --ctstate NEW -j DROP
 """
+# As hardening guides have it: what anybody makes is closed to everybody else, what root makes by sudo as well.
+HARDEN = """
+sed -i 's/pam_umask.so$/pam_umask.so nousergroups umask=027/' /etc/pam.d/common-session*
+echo 'Defaults umask=0027, umask_override' >/etc/sudoers.d/umask
+chmod 0440 /etc/sudoers.d/umask
+"""
 
 
 @dataclass
@@ -67,7 +73,7 @@ def inventory(scratch: Path) -> str:
     }
     groups = {"web": {"hosts": {HOST: variables}}, "data": {"hosts": {HOST: None}}}
     (scratch / "hosts.yml").write_text(yaml.safe_dump(groups))
-    on(HOST, CLOSE)
+    on(HOST, CLOSE + HARDEN)
     return str(scratch / "hosts.yml")
 
 

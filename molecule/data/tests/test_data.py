@@ -229,7 +229,7 @@ def test_rows_that_were_deleted_come_back(host: Any, deployment: Deployment) -> 
 
 def test_files_that_were_lost_come_back(host: Any) -> None:
     host.check_output("rm /srv/uploads/a/b && echo later >/srv/uploads/new")
-    answer = asked(host, "restore --part directory:/srv/uploads --confirm shortlinks")
+    answer = asked(host, "restore --part directory:/srv/uploads --confirm /srv/uploads")
     assert host.check_output("cat /srv/uploads/a/b") == "first"
     kept = answer["restored"][0]["kept"]
     assert host.check_output(f"cat {kept}/new") == "later", "what was there is kept"

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Callable
 
 from . import files
-from .model import DISK_FULL, EMPTY, FAILED, FULL, MISSING_PART, NO_REPOSITORY, BackupError, Manifest
+from .model import EMPTY, FAILED, MISSING_PART, NO_REPOSITORY, BackupError, Manifest, failures
 from .postgres import Scratch, Server, missing_roles, same
 from .records import now
 from .restic import Snapshot
@@ -29,19 +29,17 @@ def drill(host: Host, wanted: str = "latest", scratch: Callable[..., Any] = Scra
             raise
         raise BackupError(EMPTY, f"nothing can be proven: {error}") from error
     try:
-        manifest = host.manifest(found)
-        complete(host, found, manifest)
-        files.room(settings.scratch, 2 * manifest.bytes, f"the drill of set {found.short}")
-        place = files.empty(settings.scratch)
-        host.restic.restore(manifest.content, place)
-        files.same(manifest, place)
-        if manifest.databases:
-            _databases(host, manifest, Path(f"{place}{manifest.spool}"), scratch)
+        with failures(settings.scratch):
+            manifest = host.manifest(found)
+            complete(host, found, manifest)
+            files.room(f"the drill of set {found.short}", (settings.scratch, 2 * manifest.bytes))
+            place = files.empty(settings.scratch)
+            host.restic.restore(manifest.content, place)
+            files.same(manifest, place)
+            if manifest.databases:
+                _databases(host, manifest, Path(f"{place}{manifest.spool}"), scratch)
     except BackupError as error:
         raise BackupError(error.fault, f"set {found.short} of {found.time[:16]} is not proven: {error}") from error
-    except OSError as error:
-        fault = DISK_FULL if error.errno in FULL else FAILED
-        raise BackupError(fault, f"{error.filename or settings.scratch}: {error.strerror}") from error
     finally:
         shutil.rmtree(settings.scratch, ignore_errors=True)
     proof = {
@@ -73,7 +71,7 @@ def _databases(host: Host, manifest: Manifest, spool: Path, scratch: Callable[..
     if host.live is None:
         raise BackupError(FAILED, "the set has databases, and backup_database says that this host has no server")
     made = scratch(host.live, host.settings.database)
-    files.room(made.disk, manifest.bytes, "the server of the drill")
+    files.room("the server of the drill", (made.disk, manifest.bytes))
     with made as server:
         have_roles(server, spool)
         for database in manifest.databases:

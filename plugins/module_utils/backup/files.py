@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import hashlib
 import os
+import re
 import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -17,13 +18,16 @@ NOT_SAVED = ("venv", ".venv")
 RESERVE = 64 * MIB
 
 
+def absent(settings: Settings) -> list[str]:
+    """Of the directories that were named those that are not there."""
+    return [path for path in settings.directories if not os.path.isdir(path)]
+
+
 def saved(settings: Settings) -> list[str]:
-    """The directories that a set has besides the dumps. Raises BackupError where one that was named is not there."""
-    for path in settings.directories:
-        if not os.path.isdir(path):
-            raise BackupError(FAILED, f"backup_directories names {path}, and this host has no such directory")
+    """The directories that are there and that a set has besides the dumps. Raises BackupError."""
     volumes = [path for pattern in settings.volumes for path in glob.glob(pattern) if os.path.isdir(path)]
-    found = sorted({os.path.normpath(path) for path in (*settings.directories, *volumes, *map(str, apps(settings)))})
+    named = set(settings.directories) - set(absent(settings))
+    found = sorted({os.path.normpath(path) for path in (*named, *volumes, *map(str, apps(settings)))})
     for path in found:
         if settings.local and settings.local.is_relative_to(path):
             raise BackupError(FAILED, f"{path} is to be backed up, and has the repository {settings.repository} in it")
@@ -40,17 +44,35 @@ def excluded(settings: Settings) -> list[str]:
     return [f"{settings.apps}/*/releases/*/{name}" for name in NOT_SAVED]
 
 
-def room(path: Path, needed: int, what: str) -> None:
-    """Raise BackupError where a disk has not so many bytes free, before anything is written there."""
-    while not path.exists():
-        path = path.parent
-    free = shutil.disk_usage(path).free
-    if free < needed + RESERVE:
-        raise BackupError(
-            DISK_FULL,
-            f"nothing was done: {what} needs {(needed + RESERVE) // MIB} MiB on the disk of {path}, and "
-            f"{free // MIB} are free",
-        )
+def room(what: str, *needs: tuple[Path, int]) -> None:
+    """Raise BackupError where a disk has not enough bytes free for all that comes there, before anything is written."""
+    disks: dict[int, tuple[Path, int]] = {}
+    for path, needed in needs:
+        there = next(one for one in (path, *path.parents) if one.exists())
+        first, before = disks.get(os.stat(there).st_dev, (there, RESERVE))
+        disks[os.stat(there).st_dev] = first, before + needed
+    for path, needed in disks.values():
+        free = shutil.disk_usage(path).free
+        if free < needed:
+            raise BackupError(
+                DISK_FULL,
+                f"nothing was done: {what} needs {needed // MIB} MiB on the disk of {path}, and {free // MIB} are free",
+            )
+
+
+def mounts(table: Path = Path("/proc/self/mountinfo")) -> list[str]:
+    """Where something is mounted, a directory of the same file system included (proc(5))."""
+    return [
+        re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), line.split(" ")[4])
+        for line in table.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+    ]
+
+
+def have_parents(path: Path) -> None:
+    """Have the directories above it, those that are new open to all whatever the umask is."""
+    for new in reversed([parent for parent in path.parents if not parent.exists()]):
+        new.mkdir()
+        new.chmod(0o755)
 
 
 def sha256(path: str) -> str:
@@ -115,11 +137,3 @@ def empty(directory: Path) -> Path:
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir(mode=0o700, parents=True)
     return directory
-
-
-def sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

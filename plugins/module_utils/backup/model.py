@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Mapping
+import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Optional
@@ -35,6 +37,22 @@ class BackupError(SlipwayError):
     def __init__(self, fault: str, message: str) -> None:
         super().__init__(message, {"fault": fault})
         self.fault = fault
+
+
+@contextmanager
+def failures(place: Path) -> Iterator[None]:
+    """Raise BackupError for whatever else goes wrong within, a full disk by its name; `place` is where, if unsaid."""
+    try:
+        yield
+    except BackupError:
+        raise
+    except SlipwayError as error:
+        raise BackupError(FAILED, str(error)) from error
+    except OSError as error:
+        fault = DISK_FULL if error.errno in FULL else FAILED
+        raise BackupError(fault, f"{error.filename or place}: {error.strerror or error}") from error
+    except subprocess.TimeoutExpired as error:
+        raise BackupError(FAILED, f"`{' '.join(error.cmd[:3])}` did not end within {error.timeout:.0f} s") from error
 
 
 @dataclass(frozen=True)
@@ -72,7 +90,11 @@ class Settings:
 
 @dataclass(frozen=True)
 class Database:
-    """A database as it was dumped: how it is made, and what each table had. Sizes are bytes."""
+    """A database as it was dumped: how it is made, what each table had, and how many bytes it took in its server.
+
+    `provider` is what sorts texts, as pg_database.datlocprovider has it since PostgreSQL 15 (libc alone was there
+    before), `locale` that of another one than libc.
+    """
 
     name: str
     owner: str
@@ -82,6 +104,8 @@ class Database:
     bytes: int
     tables: Mapping[str, tuple[int, str]] = field(default_factory=dict)
     heads: tuple[str, ...] = ()
+    provider: str = ""
+    locale: str = ""
 
     @property
     def file(self) -> str:

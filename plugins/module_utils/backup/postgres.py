@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -27,10 +28,14 @@ PSQL = ("psql", "--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "--set"
 AS = ("--username", "postgres", "--dbname")
 # Databases that are made on the way to a restore, and those that were in the place of one.
 BESIDE, BEFORE = "slipway_restoring_", "slipway_before_"
+# What sorts texts, by pg_database.datlocprovider.
+PROVIDERS = {"c": "libc", "i": "icu", "b": "builtin"}
 # Databases that PostgreSQL brings; nothing is put in their place.
 BROUGHT = ("postgres", "template0", "template1")
 # Seconds for one statement, and for a dump or a restore.
 STATEMENT, LIMIT = 900.0, 86400.0
+# Bytes of what psql counts, a line a table.
+COUNTED = 1 << 28
 # How often the name of a database that is in use is asked for; each time waits 5 s for its sessions to end.
 TRIES = 12
 
@@ -59,8 +64,9 @@ SELECT 'SELECT version_num FROM alembic_version ORDER BY 1' WHERE to_regclass('a
 """
 SEPARATOR = "\t"
 _DATABASES = """\
-SELECT datname, pg_get_userbyid(datdba), pg_encoding_to_char(encoding), datcollate, datctype, pg_database_size(oid)
-FROM pg_database WHERE datallowconn AND NOT datistemplate AND NOT starts_with(datname, 'slipway_restoring_')
+SELECT datname, pg_get_userbyid(datdba), pg_encoding_to_char(encoding), datcollate, datctype, pg_database_size(oid),
+  to_jsonb(d)->>'datlocprovider', coalesce(to_jsonb(d)->>'datlocale', to_jsonb(d)->>'daticulocale')
+FROM pg_database d WHERE datallowconn AND NOT datistemplate AND NOT starts_with(datname, 'slipway_restoring_')
 ORDER BY datname"""
 
 Run = Callable[..., command.Ran]
@@ -83,12 +89,24 @@ class Server:
     def databases(self) -> list[Database]:
         """All that can be connected to, without what they have."""
         return [
-            Database(name, owner, encoding, collate, ctype, int(size))
-            for name, owner, encoding, collate, ctype, size in self.sql("postgres", _DATABASES)
+            Database(name, owner, encoding, collate, ctype, int(size), provider=provider, locale=locale)
+            for name, owner, encoding, collate, ctype, size, provider, locale in self.sql("postgres", _DATABASES)
         ]
 
     def major(self) -> int:
         return int(self.sql("postgres", "SHOW server_version_num")[0][0]) // 10000
+
+    def disk(self) -> tuple[Path, int]:
+        """The directory of this host that has its data, and how many bytes its write-ahead log takes besides."""
+        settings = "SELECT current_setting('data_directory'), pg_size_bytes(current_setting('max_wal_size'))"
+        ((directory, log),) = self.sql("postgres", settings)
+        if CONTAINER not in self._superuser:
+            return Path(directory), int(log)
+        wanted = f'{{{{range .Mounts}}}}{{{{if eq .Destination "{directory}"}}}}{{{{.Source}}}}{{{{end}}}}{{{{end}}}}'
+        ran = self._run(["docker", "inspect", "--format", wanted, CONTAINER], STATEMENT)
+        if ran.returncode or not ran.stdout.strip():
+            raise BackupError(FAILED, f"nobody knows where the data of {self.name} is: {ran.said}")
+        return Path(ran.stdout.strip()), int(log)
 
     def dump(self, database: Database, into: Path) -> Database:
         """Write it to a file, and count what it has in the same snapshot. Raises BackupError."""
@@ -141,10 +159,13 @@ class Server:
         return tuple(head for (head,) in self.sql(name, "SELECT version_num FROM alembic_version ORDER BY 1"))
 
     def _feed(self, words: Sequence[str], script: str) -> str:
-        done = subprocess.run(words, input=script, capture_output=True, text=True, timeout=LIMIT, check=False)
-        if done.returncode:
-            raise BackupError(FAILED, f"{self.name} refused: {done.stderr.strip()}")
-        return done.stdout
+        with tempfile.TemporaryFile() as source:
+            source.write(script.encode())
+            source.seek(0)
+            ran = self._run(words, LIMIT, source=source, limit=COUNTED)
+        if ran.returncode:
+            raise BackupError(FAILED, f"{self.name} refused: {ran.said}")
+        return ran.stdout
 
     def run_globals(self, script: str) -> None:
         """Make the roles of a script. Raises BackupError."""
@@ -161,7 +182,7 @@ class Server:
             "postgres",
             f"CREATE DATABASE {quoted(name)} OWNER {quoted(database.owner)} TEMPLATE template0 "
             f"ENCODING {literal(database.encoding)} LC_COLLATE {literal(database.collate)} "
-            f"LC_CTYPE {literal(database.ctype)}",
+            f"LC_CTYPE {literal(database.ctype)}{sorted_by(database)}",
         )
 
     def fill(self, name: str, dump: Path) -> None:
@@ -208,6 +229,8 @@ class Server:
                 self.sql("postgres", "BEGIN", *statements, "COMMIT")
                 break
             except BackupError as error:
+                if not {own for _, own, _ in names} & self._names():
+                    break  # it was done, and the answer alone was lost
                 if left == 1 or "being accessed by other users" not in str(error):
                     raise
         return {name for name, _ in taken}
@@ -246,6 +269,15 @@ def same(wanted: Database, found: Database) -> None:
     """Raise BackupError where what was restored is not what was saved."""
     if said := differences(wanted, found):
         raise BackupError(DIFFERENT, f"what was restored is not what was saved: {'; '.join(said[:5])}")
+
+
+def sorted_by(database: Database) -> str:
+    """What sorts the texts of a new database, in the words of CREATE DATABASE."""
+    if database.provider not in PROVIDERS:
+        return ""
+    provider = PROVIDERS[database.provider]
+    locale = f" {provider.upper()}_LOCALE {literal(database.locale)}" if database.locale else ""
+    return f" LOCALE_PROVIDER {provider}{locale}"
 
 
 def missing_roles(script: str, existing: Iterable[str]) -> str:

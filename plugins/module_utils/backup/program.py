@@ -14,16 +14,16 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Optional
 
 from ..host import command
 from ..host.durable import read_json, write_durably
-from ..host.errors import SlipwayError
 from .drill import drill
-from .model import BUSY, FAILED, REFUSED, BackupError, Settings
+from .model import BUSY, FAILED, REFUSED, BackupError, Settings, failures
 from .records import age, now, problems
-from .restic import Restic, environment, program
+from .restic import PATIENT, WAIT, Restic, environment, program
 from .restoring import Restore
 from .saving import Host, save
 
@@ -31,8 +31,10 @@ CONFIG = Path("/etc/slipway/backup/config.json")
 TIMERS = {"next": "slipway-backup.timer", "next_drill": "slipway-backup-drill.timer"}
 
 
-def settings(config: Path = CONFIG) -> Settings:
-    """What the role wrote. Raises BackupError where it wrote nothing."""
+def settings(config: Path) -> Settings:
+    """What the role wrote. Raises BackupError where it wrote nothing, and for everybody but root."""
+    if os.geteuid():
+        raise BackupError(FAILED, "only root can read what is backed up; use sudo")
     found = read_json(config)
     if found is None:
         raise BackupError(
@@ -52,20 +54,23 @@ def parser() -> argparse.ArgumentParser:
     words = argparse.ArgumentParser(prog="slipway-backup", description="Backups of this host, and their proofs.")
     words.add_argument("--answer", type=Path, help="file that gets the answer as JSON")
     verbs = words.add_subparsers(dest="verb", required=True)
-    one = verbs.add_parser("backup", help="make a set")
-    one.add_argument("--reason", default="asked", help="why, as a word")
     for name, about in (
+        ("backup", "make a set"),
         ("drill", "prove a set"),
         ("plan", "say what a restore would do"),
         ("restore", "restore a set"),
     ):
         one = verbs.add_parser(name, help=about)
-        one.add_argument("--set", default="latest", help="id of a set, or latest")
-        if name != "drill":
+        if name in ("backup", "drill"):
+            one.add_argument("--reason", default="asked", help="why, as a word; timer waits longer for other hosts")
+        if name != "backup":
+            one.add_argument("--set", default="latest", help="id of a set, or latest")
+        if name in ("plan", "restore"):
             one.add_argument("--part", action="append", help="all, database:NAME or directory:PATH", required=True)
         if name == "restore":
             one.add_argument("--confirm", default="", help="the name of what is restored")
             one.add_argument("--any-schema", action="store_true", help="though it does not fit the release that serves")
+            one.add_argument("--no-safety", action="store_true", help="make no set of what is there before")
     verbs.add_parser("status", help="what is known of the sets")
     one = verbs.add_parser("restic", help="run restic with this host's repository")
     one.add_argument("words", nargs=argparse.REMAINDER)
@@ -81,14 +86,16 @@ def answer(asked: argparse.Namespace, host: Host) -> dict[str, Any]:
     what = {"backup": "backup", "drill": "drill", "restore": "restore"}[asked.verb]
     with host.records.alone(f"a {what}"):
         try:
-            if asked.verb == "backup":
-                return save(host, asked.reason)
-            if asked.verb == "drill":
-                return drill(host, asked.set)
-            return Restore(host, asked.set, asked.part).run(asked.confirm, asked.any_schema)
+            with failures(host.settings.place):
+                if asked.verb == "backup":
+                    return save(host, asked.reason)
+                if asked.verb == "drill":
+                    return drill(host, asked.set)
+                return Restore(host, asked.set, asked.part).run(asked.confirm, asked.any_schema, not asked.no_safety)
         except BackupError as error:
             if error.fault != REFUSED:  # a name that was not typed right is no fault of the host
-                host.records.failed(what, error, getattr(asked, "set", None))
+                with suppress(OSError):  # of a full disk the set that is too old tells
+                    host.records.failed(what, error, getattr(asked, "set", None))
             raise
 
 
@@ -113,22 +120,31 @@ def next_run(timer: str) -> Optional[str]:
     return ran.stdout.strip() or None
 
 
+def repository(asked: argparse.Namespace, found: Settings) -> Restic:
+    """The sets of the host, for what was asked."""
+    by_timer = getattr(asked, "reason", "") == "timer"
+    return Restic(found, cached=asked.verb != "drill", wait=PATIENT if by_timer else WAIT)
+
+
 def main(arguments: Optional[Sequence[str]] = None) -> int:
     asked = parser().parse_args(arguments)
     os.umask(0o077)
     os.chdir("/")  # the superuser of the database may not be let into where this was started
+    told: dict[str, Any] = {}
     try:
-        if os.geteuid():
-            raise BackupError(FAILED, "only root can read what is backed up; use sudo")
-        found = settings()
-        if asked.verb == "restic":
-            return subprocess.run([*program(found), *asked.words], env=environment(found), check=False).returncode
-        found.place.mkdir(mode=0o700, parents=True, exist_ok=True)
-        told: dict[str, Any] = {"result": answer(asked, Host(found, Restic(found, cached=asked.verb != "drill")))}
-    except SlipwayError as error:
-        told = {"error": {"message": str(error), "fault": error.details.get("fault", FAILED)}}
+        with failures(CONFIG):
+            found = settings(CONFIG)
+            if asked.verb == "restic":
+                return subprocess.run([*program(found), *asked.words], env=environment(found), check=False).returncode
+            found.place.mkdir(mode=0o700, parents=True, exist_ok=True)
+            told["result"] = answer(asked, Host(found, repository(asked, found)))
+    except BackupError as error:
+        told["error"] = {"message": str(error), "fault": error.fault}
     if asked.answer:
-        write_durably(asked.answer, json.dumps(told) + "\n", mode=0o600)
+        try:
+            write_durably(asked.answer, json.dumps(told) + "\n", mode=0o600)
+        except OSError as error:
+            print(f"slipway-backup {asked.verb}: no answer in {asked.answer}: {error.strerror}", file=sys.stderr)
     print(json.dumps(told.get("result", {}), indent=1))
     if "error" in told:
         print(f"slipway-backup {asked.verb}: {told['error']['message']}", file=sys.stderr)

@@ -7,6 +7,7 @@ killed in between has no manifest, so it is no set, and the next backup takes it
 from __future__ import annotations
 
 import json
+import os
 import re
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -28,8 +29,12 @@ REGULAR, EXTRA = "slipway-regular", "slipway-extra"
 LATELY = {REGULAR: "2d", EXTRA: "30d"}
 # Seconds for one command; a first backup over a slow line takes hours.
 LIMIT = 86400.0
-# Seconds for which another host that uses the repository is waited for, and between two looks.
-WAIT, EVERY = 900.0, 15.0
+# Seconds for which another host that uses the repository is waited for where somebody waits for this one, by a run of a
+# timer, and between two looks.
+WAIT, PATIENT, EVERY = 900.0, 21600.0, 15.0
+
+# The exit code for a snapshot that was made although something could not be read, and what restic says then.
+INCOMPLETE, UNREAD = 3, "source file could not be read"
 
 # What restic says, by what is wrong. The first that fits counts.
 _DAMAGE = (
@@ -46,7 +51,8 @@ _FAULTS = (
 )
 _SAYS = {
     WRONG_KEY: "the password of this host does not open the repository {place}; was backup_password changed, or is it "
-    "the repository of another fleet? A password is changed in the repository: slipway-backup restic key passwd",
+    "the repository of another fleet? With the former one on the host again slipway-backup restic key passwd changes "
+    "it in the repository; then comes backup_password",
     NO_REPOSITORY: "there is no repository at {place}, or it cannot be reached",
     LOCKED: "the repository {place} is in use by another host, and stayed so",
     DISK_FULL: "the disk of the repository {place} or of this host is full",
@@ -75,7 +81,7 @@ class Snapshot:
 
 
 class Restic:
-    """The sets of one host. `run` is how a program is run, `sleep` how it waits for another host.
+    """The sets of one host. `run` is how a program is run, `sleep` how it waits for another host, `wait` seconds of it.
 
     Without `cached` everything comes from the repository itself, so that damage there is seen.
     """
@@ -86,8 +92,9 @@ class Restic:
         cached: bool = True,
         run: Callable[..., command.Ran] = command.run,
         sleep: Callable[[float], None] = time.sleep,
+        wait: float = WAIT,
     ) -> None:
-        self._settings, self._run, self._sleep = settings, run, sleep
+        self._settings, self._run, self._sleep, self._wait = settings, run, sleep, wait
         self._options = () if cached else ("--no-cache",)
         # To open a repository takes half a second of a processor, so what is in it is asked once until it changes.
         self._listed: dict[str, list[Snapshot]] = {}
@@ -138,11 +145,15 @@ class Restic:
     def save(
         self, paths: Sequence[str], kind: str, stamp: str, excluded: Iterable[str] = (), more: Iterable[str] = ()
     ) -> tuple[str, int]:
-        """Take the paths in as one snapshot; returns its id and how many bytes it added. All of them, or it raises."""
+        """Take the paths in as one snapshot; returns its id and how many bytes it added. All of them, or it raises.
+
+        What somebody removed within them meanwhile is not in it.
+        """
         self._listed = {}
         tags = [word for tag in (kind, stamp, *more) for word in ("--tag", tag)]
         left_out = [word for pattern in excluded for word in ("--exclude", pattern)]
-        said = self._call("backup", "--json", "--host", self._settings.host, *tags, *left_out, "--", *paths)
+        words = ("--host", self._settings.host, *tags, *left_out, "--", *paths)
+        said = self._call("backup", "--json", *words, fits=lambda ran: vanished(ran, paths))
         for line in reversed(said.splitlines()):
             with suppress(ValueError):
                 entry = json.loads(line)
@@ -218,16 +229,19 @@ class Restic:
         ]
         return sorted(snapshots, key=lambda snapshot: nanoseconds(snapshot.time))
 
-    def _call(self, *words: str, target: Optional[IO[bytes]] = None) -> str:
+    def _call(
+        self, *words: str, target: Optional[IO[bytes]] = None, fits: Callable[[command.Ran], bool] = lambda _: False
+    ) -> str:
+        """What restic says where it succeeds, or fails in a way that fits all the same."""
         waited = 0.0
         while True:
             ran = self._run(
                 [*program(self._settings), *self._options, *words], LIMIT, environment(self._settings), target=target
             )
-            if not ran.returncode:
+            if not ran.returncode or fits(ran):
                 return ran.stdout
             error = explained(words[0], f"{ran.stderr}\n{ran.stdout}", self._settings.repository)
-            if error.fault != LOCKED or waited >= WAIT:
+            if error.fault != LOCKED or waited >= self._wait:
                 raise error
             self._sleep(EVERY)
             waited += EVERY
@@ -275,6 +289,23 @@ def environment(settings: Settings) -> dict[str, str]:
     }
 
 
+def vanished(ran: command.Ran, paths: Sequence[str]) -> bool:
+    """Whether a snapshot was made, and lacks nothing but what is not there any more, of which the paths are none.
+
+    Exit code 3 is that of a snapshot for which something could not be read; each such thing has a line of JSON.
+    """
+    if ran.returncode != INCOMPLETE:
+        return False
+    for line in filter(None, ran.stderr.splitlines()):
+        entry = _entry(line) if line.startswith("{") else {"message_type": "exit_error", "message": line}
+        kind, item = entry.get("message_type"), str(entry.get("item") or "")
+        if kind == "error" and item and item not in paths and not os.path.lexists(item):
+            continue
+        if kind != "exit_error" or UNREAD not in str(entry.get("message")):
+            return False
+    return True
+
+
 def explained(word: str, said: str, place: str) -> BackupError:
     """What restic's words mean."""
     lines = [line for line in map(_sentence, said.splitlines()) if line]
@@ -289,11 +320,18 @@ def _sentence(line: str) -> str:
     """What a line says to people; with --json newer versions of restic say why they end as JSON, too."""
     if not line.startswith("{"):
         return line.strip()
-    try:
-        entry = json.loads(line)
-    except ValueError:
-        return ""
+    entry = _entry(line)
+    if entry.get("message_type") == "error" and entry.get("item"):
+        return f"{entry['item']} cannot be read"
     return str(entry.get("message") or "") if entry.get("message_type") == "exit_error" else ""
+
+
+def _entry(line: str) -> dict[str, Any]:
+    """A line of JSON; nothing of one that is cut off."""
+    try:
+        return dict(json.loads(line))
+    except ValueError:
+        return {}
 
 
 def nanoseconds(moment: str) -> int:

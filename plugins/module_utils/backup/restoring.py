@@ -5,25 +5,27 @@ What was there is kept under another name; nothing here removes it.
 
 from __future__ import annotations
 
+import glob
 import os
 import shutil
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
+from ..host.durable import sync_directory
 from . import files
 from .drill import complete, have_roles
-from .model import DISK_FULL, FAILED, FULL, REFUSED, BackupError, Database, Manifest
+from .model import REFUSED, BackupError, Database, Manifest, failures
 from .postgres import BEFORE, BESIDE, BROUGHT, same
 from .records import now
-from .saving import GLOBALS, Host, save, serving
-
-# Why the set was made that a restore makes first.
-SAFETY = "before-a-restore"
+from .saving import GLOBALS, SAFETY, Host, save, serving
 
 # Restored directories are made beside the live ones under names that begin so.
 DOTTED = ".slipway-"
+# A time as names have it, so that what is kept of `media` is not taken for that of `old-media`.
+MOMENT = "????-??-??T??:??:??Z"
 
 
 class Restore:
@@ -36,6 +38,7 @@ class Restore:
         self.manifest = host.manifest(self.found)
         complete(host, self.found, self.manifest)
         self.databases, self.directories = chosen(self.manifest, parts, str(host.settings.apps))
+        self._all = list(parts) == ["all"]
         if self.databases and host.live is None:
             raise BackupError(
                 REFUSED, "nothing was done: the set has a database, and this host runs none (backup_database: none)"
@@ -46,6 +49,7 @@ class Restore:
         proven = self.host.records.read().get("proven") or {}
         return {
             "set": self.found.short,
+            "content": self.manifest.content[:8],
             "time": self.manifest.time,
             "databases": [database.name for database in self.databases],
             "directories": list(self.directories),
@@ -54,29 +58,65 @@ class Restore:
             "seconds": proven.get("seconds"),
             "proven": proven.get("set") == self.found.short,
             "unfit": self.unfit(),
+            "impossible": self.impossible(),
             "names": self.names(),
+            "absent": files.absent(self.host.settings),
         }
 
     @property
     def bytes(self) -> int:
         """Of what is restored."""
-        dumps = {f"{self.manifest.spool}/{database.file}" for database in self.databases}
-        return sum(
-            size
-            for path, (size, _) in self.manifest.files.items()
-            if path in dumps or any(files.below(path, directory) for directory in self.directories)
-        )
+        return self._dumps() + sum(map(self._within, self.directories))
+
+    def _dumps(self) -> int:
+        return sum(self.manifest.files[f"{self.manifest.spool}/{database.file}"][0] for database in self.databases)
+
+    def _within(self, directory: str) -> int:
+        return sum(size for path, (size, _) in self.manifest.files.items() if files.below(path, directory))
+
+    def _room(self) -> None:
+        """Raise BackupError where a disk, the server's included, is too small for what comes beside what is there."""
+        needs = [(self.host.settings.scratch, self._dumps())]
+        if self.databases and self.host.live is not None:
+            disk, log = self.host.live.disk()
+            size = sum(database.bytes for database in self.databases)
+            needs.append((disk, size + min(size, log)))
+        files.room("the restore", *needs, *((Path(path).parent, self._within(path)) for path in self.directories))
 
     def names(self) -> list[str]:
-        """The names of which one is to be typed: those of the databases, or of the apps, of what is restored."""
-        return sorted({database.name for database in self.databases} | set(self.manifest.apps)) or [self.manifest.host]
+        """What is to be typed, either of them: all that is replaced by its names, or the host for everything of it."""
+        databases = [database.name for database in self.databases]
+        if self._all:
+            return [*([",".join(sorted(databases))] if databases else []), self.host.settings.host]
+        return [",".join(sorted([*databases, *self.directories]))]
+
+    def impossible(self) -> str:
+        """Why a directory cannot change its place with another one; empty where each can."""
+        own = (str(self.host.settings.apps), str(self.host.settings.place))
+        mounted = files.mounts()
+        for path in self.directories:
+            if at := next((at for at in mounted if files.below(at, path)), None):
+                why = f"something is mounted at {at}, which cannot change its place with what is restored"
+            elif within := next((within for within in own if files.below(within, path)), None):
+                why = f"it has {within} in it, which is Slipway's own"
+            else:
+                continue
+            return (
+                f"directory:{path} cannot be restored in its place: {why}. Restore the other parts (slipway_restore), "
+                "and take what you need of this one by hand: on the host slipway-backup restic restore "
+                f"{self.manifest.content[:8]} --target /root/look --include {path}"
+            )
+        return ""
 
     def unfit(self) -> str:
         """Why what is restored does not fit the release that serves; empty where it does, or nobody can tell."""
         for database in self.databases:
             if self.host.live is None or not database.heads:
                 continue
-            heads = self.host.live.heads(database.name)
+            try:
+                heads = self.host.live.heads(database.name)
+            except BackupError:  # too damaged to tell, which is a reason to restore
+                continue
             if heads and heads != database.heads:
                 return (
                     f"the schema of {database.name} in set {self.found.short} is {', '.join(database.heads)}, and what "
@@ -93,54 +133,77 @@ class Restore:
             return f"It fits the release {', '.join(fits)}: roll back to that first (-e fastapi_app_release=), {way}"
         return f"Deploy the release that it fits first, {way}"
 
-    def run(self, confirmed: str, any_schema: bool = False) -> dict[str, Any]:
+    def run(self, confirmed: str, any_schema: bool = False, safety: bool = True) -> dict[str, Any]:
         """Restore; returns what was done. The caller holds the host's backups. Raises BackupError.
 
-        Nothing that is live was changed then, or the message says what.
+        Nothing that is live was changed then, or the message says what. Without `safety` no set of what is there is
+        made before: it may be too damaged for one, and is kept under another name in any case.
         """
         began = time.monotonic()
-        if confirmed not in self.names():
-            raise BackupError(
-                REFUSED,
-                f"nothing was done: to have {self.found.short} in place of what is there, type the name of what is "
-                f"restored: -e slipway_confirm={self.names()[0]}",
-            )
+        if unconfirmed := not_confirmed(self.found.short, self.names(), confirmed):
+            raise BackupError(REFUSED, unconfirmed)
+        if impossible := self.impossible():
+            raise BackupError(REFUSED, f"nothing was done: {impossible}")
         if not any_schema and (unfit := self.unfit()):
             raise BackupError(REFUSED, f"nothing was done: {unfit}")
         self._forget_killed()
-        files.room(self.host.settings.scratch, self.bytes, "the restore")
-        safety = save(self.host, SAFETY, spared=[self.found.id])
+        self._room()
+        made = self._safety() if safety else {}
         try:
-            done = self._replace()
-        except OSError as error:
-            fault = DISK_FULL if error.errno in FULL else FAILED
-            raise BackupError(fault, f"{error.filename or self.host.settings.place}: {error.strerror}") from error
+            with failures(self.host.settings.place):
+                done = self._replace()
         finally:
             shutil.rmtree(self.host.settings.scratch, ignore_errors=True)
+        with suppress(OSError):  # it is restored, whether that can be noted or not
+            self.host.records.note(error=self.host.records.unanswered("restore"))
         return {
             "set": self.found.short,
             "time": self.manifest.time,
-            "safety": safety["set"],
+            "safety": made.get("set"),
+            "absent": made.get("absent") or [],
             "seconds": round(time.monotonic() - began, 1),
             "restored": done,
             "restart": bool(self.directories),
         }
 
+    def _safety(self) -> dict[str, Any]:
+        try:
+            return save(self.host, SAFETY)
+        except BackupError as error:
+            raise BackupError(
+                error.fault,
+                f"nothing was done, since no set of what is there could be made: {error}. To restore without one, say "
+                "-e slipway_safety=none (on the host --no-safety); what is there is kept beside all the same",
+            ) from error
+
     def _replace(self) -> list[dict[str, Any]]:
         """Have everything beside what is live, whole and compared, and only then change names."""
         made: list[str] = []
         beside: list[Path] = []
+        exchanged: list[tuple[Path, Path, Optional[Path]]] = []
         try:
             self._databases(made)
             for directory in self.directories:
                 path = Path(directory)
-                path.parent.mkdir(parents=True, exist_ok=True)
+                files.have_parents(path)
                 beside.append(files.empty(path.parent / f"{DOTTED}restoring-{path.name}"))
                 self.host.restic.restore(self.manifest.content, beside[-1], [directory])
                 files.same(self.manifest, beside[-1], directory)
-            done = self._renamed(made)
+            at = now()
+            for directory, new in zip(self.directories, beside):
+                exchanged.append(_exchanged(Path(directory), Path(f"{new}{directory}"), at))
+            # The last step, and all or nothing: what goes wrong until then is undone.
+            done = self._renamed(made, at)
             made = []
-            return done + [_exchanged(Path(path), new) for path, new in zip(self.directories, beside)]
+            return done + [
+                {"name": f"directory:{path}", "kept": str(kept) if kept else None} for path, _, kept in exchanged
+            ]
+        except BaseException:
+            for path, new, kept in reversed(exchanged):
+                os.rename(path, new)
+                if kept:
+                    os.rename(kept, path)
+            raise
         finally:
             for name in made:
                 if self.host.live is not None:
@@ -150,13 +213,16 @@ class Restore:
 
     def _forget_killed(self) -> None:
         """Take away what a restore that was killed has left beside the live databases and directories."""
-        if self.host.live is not None:
+        if self.databases and self.host.live is not None:
             for name in self.host.live.leftovers():
                 self.host.live.drop(name)
         for directory in map(Path, self.directories):
-            kept = sorted(directory.parent.glob(f"{DOTTED}before-*-{directory.name}"))
+            kept = sorted(directory.parent.glob(f"{DOTTED}before-{MOMENT}-{glob.escape(directory.name)}"))
             if kept and not directory.exists():  # killed between the two renames
                 os.rename(kept[-1], directory)
+        for parent in {Path(directory).parent for directory in self.manifest.directories}:
+            for left in parent.glob(f"{DOTTED}restoring-*"):
+                shutil.rmtree(left, ignore_errors=True)
 
     def _databases(self, made: list[str]) -> None:
         """New databases with what the set has, compared; their names are added to `made`."""
@@ -176,13 +242,11 @@ class Restore:
             live.fill(own, Path(f"{scratch}{spool}") / database.file)
             same(database, live.count(database, own))
 
-    def _renamed(self, made: Sequence[str]) -> list[dict[str, Any]]:
+    def _renamed(self, made: Sequence[str], at: str) -> list[dict[str, Any]]:
         if self.host.live is None or not made:
             return []
-        at = now().lower().replace(":", "").replace("-", "")
-        names = [
-            (database.name, own, f"{BEFORE}{at}_{database.name}"[:63]) for database, own in zip(self.databases, made)
-        ]
+        kept_as = f"{BEFORE}{at.lower().replace(':', '').replace('-', '')}_"
+        names = [(database.name, own, f"{kept_as}{database.name}"[:63]) for database, own in zip(self.databases, made)]
         there = self.host.live.swap(names)
         return [
             {"name": f"database:{database.name}", "rows": database.rows, "kept": kept if name in there else None}
@@ -190,25 +254,41 @@ class Restore:
         ]
 
 
-def _exchanged(path: Path, beside: Path) -> dict[str, Any]:
-    """Have the restored directory in the place of the live one, which is kept under another name."""
-    kept = path.parent / f"{DOTTED}before-{now()}-{path.name}"
-    there = path.exists()
-    if there:
+def _exchanged(path: Path, new: Path, at: str) -> tuple[Path, Path, Optional[Path]]:
+    """Have a restored directory in the place of the live one; where each was, and what that is kept as, if it was."""
+    kept = path.parent / f"{DOTTED}before-{at}-{path.name}" if path.exists() else None
+    if kept:
         os.rename(path, kept)
-    os.rename(f"{beside}{path}", path)
-    files.sync(path.parent)
-    return {"name": f"directory:{path}", "kept": str(kept) if there else None}
+    try:
+        os.rename(new, path)
+        sync_directory(path.parent)
+    except OSError:
+        if path.exists():
+            os.rename(path, new)
+        if kept:
+            os.rename(kept, path)
+        raise
+    return path, new, kept
+
+
+def not_confirmed(found: str, names: Sequence[str], confirmed: str) -> str:
+    """Why what was typed does not say that set `found` may take the place of what is there; empty where it does."""
+    if ",".join(sorted(word.strip() for word in confirmed.split(","))) in names:
+        return ""
+    said = f"slipway_confirm is {confirmed}" if confirmed else "slipway_confirm is empty"
+    ways = " or ".join(f"-e slipway_confirm={name}" for name in names)
+    return f"nothing was done: {said}; to have set {found} in place of what is there, type what is replaced: {ways}"
 
 
 def chosen(manifest: Manifest, parts: Sequence[str], apps: str) -> tuple[list[Database], list[str]]:
     """The databases and directories that the words name. Raises BackupError for one that the set has not.
 
-    `all` leaves out what PostgreSQL brings, and the records of apps, which would tell of releases of another time.
+    A directory within another one comes with that. `all` leaves out what PostgreSQL brings, and the records of apps,
+    which would tell of releases of another time.
     """
     directories = [path for path in manifest.directories if not files.below(path, apps)]
     if list(parts) == ["all"]:
-        return [database for database in manifest.databases if database.name not in BROUGHT], directories
+        return [database for database in manifest.databases if database.name not in BROUGHT], outermost(directories)
     databases, paths = [], []
     for part in parts:
         kind, _, name = part.partition(":")
@@ -223,4 +303,10 @@ def chosen(manifest: Manifest, parts: Sequence[str], apps: str) -> tuple[list[Da
                 REFUSED,
                 f"nothing was done: the set has no {part}; say all, or of these: {', '.join(offered) or 'none'}",
             )
-    return databases, paths
+    return databases, outermost(paths)
+
+
+def outermost(directories: Sequence[str]) -> list[str]:
+    return [
+        path for path in directories if not any(path != other and files.below(path, other) for other in directories)
+    ]

@@ -6,15 +6,13 @@ import json
 import secrets
 import shutil
 import time
-from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Optional
 
 from ..host.durable import read_json
 from ..host.errors import Damaged
 from . import files
-from .model import DISK_FULL, FAILED, FULL, NO_REPOSITORY, BackupError, Database, Manifest, Settings, manifest_of
+from .model import FAILED, NO_REPOSITORY, BackupError, Manifest, Settings, failures, manifest_of
 from .postgres import SUPERUSERS, Server
 from .records import Records, now
 from .restic import CONTENT, EXTRA, REGULAR, SET, Restic, Snapshot
@@ -23,6 +21,8 @@ GLOBALS = "globals.sql"
 MANIFEST = "manifest.json"
 # Why the sets are made that the retention by days, weeks and months is about; others stay for some time beside them.
 ASKED = ("timer", "asked")
+# Why one is made that a restore makes first, of what it can: what is lost is the reason for the restore.
+SAFETY = "before-a-restore"
 # In how many backups all data of the repository is read once.
 PARTS = 7
 
@@ -49,19 +49,21 @@ class Host:
         return manifest
 
 
-def save(host: Host, reason: str, spared: Sequence[str] = ()) -> dict[str, Any]:
+def save(host: Host, reason: str) -> dict[str, Any]:
     """Make a set; returns its record. The caller holds the host's backups. Raises BackupError; no set was lost then.
 
-    `spared` are sets that the retention leaves in any case.
+    One before a restore lacks named directories that are not there (`absent`), and the repository is not tended after
+    it: the site is down meanwhile, and what is wrong with other sets is no reason against the restore.
     """
     began = time.monotonic()
     try:
-        record = _save(host, reason, began)
-        host.records.note(newest=record, error=host.records.unanswered("backup", "restore"))
-        _tend(host, spared)
-    except OSError as error:
-        fault = DISK_FULL if error.errno in FULL else FAILED
-        raise BackupError(fault, f"{error.filename or host.settings.place}: {error.strerror}") from error
+        with failures(host.settings.place):
+            record = _save(host, reason, began)
+            if reason == SAFETY:
+                host.records.note(newest=record)
+            else:
+                host.records.note(newest=record, error=host.records.unanswered("backup", "restore"))
+                _tend(host)
     finally:
         shutil.rmtree(host.settings.spool, ignore_errors=True)
     return record
@@ -70,16 +72,19 @@ def save(host: Host, reason: str, spared: Sequence[str] = ()) -> dict[str, Any]:
 def _save(host: Host, reason: str, began: float) -> dict[str, Any]:
     settings, restic = host.settings, host.restic
     _open(host)
+    absent = files.absent(settings)
+    if absent and reason != SAFETY:
+        raise BackupError(FAILED, f"backup_directories names {absent[0]}, and this host has no such directory")
     directories = files.saved(settings)
     spool = files.empty(settings.spool)
     databases = host.live.databases() if host.live else []
     needed = sum(database.bytes for database in databases)
-    files.room(spool, needed, "the dump of the databases")
+    files.room("the dump of the databases", (spool, needed))
     if settings.local:
-        files.room(settings.local, needed, "the repository")
+        files.room("the repository", (settings.local, needed))
     at = now()
     stamp = f"at-{at}-{secrets.token_hex(3)}"
-    dumped = [_dump(host.live, database, spool) for database in databases if host.live]
+    dumped = [host.live.dump(database, spool / database.file) for database in databases if host.live]
     if host.live:
         host.live.globals(spool / GLOBALS)
     content, added = restic.save([str(spool), *directories], CONTENT, stamp, files.excluded(settings))
@@ -110,6 +115,7 @@ def _save(host: Host, reason: str, began: float) -> dict[str, Any]:
         "databases": [database.name for database in dumped],
         "repository": settings.repository,
         "reason": reason,
+        "absent": absent,
     }
 
 
@@ -127,16 +133,11 @@ def _open(host: Host) -> None:
     host.restic.make()
 
 
-def _dump(live: Server, database: Database, spool: Path) -> Database:
-    dumped = live.dump(database, spool / database.file)
-    return replace(dumped, bytes=(spool / database.file).stat().st_size)
-
-
-def _tend(host: Host, spared: Sequence[str]) -> None:
+def _tend(host: Host) -> None:
     """Forget what is too old, and read a part of the data. The proven set stays until another one is."""
     known = host.records.read()
     proven = (known.get("proven") or {}).get("set")
-    host.restic.tidy([*spared, *([proven] if proven else [])])
+    host.restic.tidy([proven] if proven else [])
     part = int(known.get("checked") or 0) % PARTS + 1
     host.restic.check(part, PARTS)
     host.records.note(checked=part)

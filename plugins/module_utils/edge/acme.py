@@ -47,6 +47,9 @@ from .sni import Served
 
 MAP_HEADER = "# Names with a certificate: HTTP is sent to HTTPS there. Written when a certificate comes.\n"
 Order = Callable[[Settings, str, str, float], tuple[str, str]]
+# Seconds after which a run begins no further order: one that began may take four times lego.ORDER (two authorities,
+# each with an account made anew), and the unit ends a run after 30 minutes.
+LIMIT = 1200.0
 
 
 class UnderWay(SlipwayError):
@@ -101,12 +104,12 @@ class Renewal:
             if name in forced or due(read(file_of(self.directory, name)), name, self._now())
         ]
 
-    def run(self, asked: bool = False, forced: Collection[str] = (), limit: float = 3600.0) -> Outcome:
+    def run(self, asked: Collection[str] = (), forced: Collection[str] = (), limit: float = LIMIT) -> Outcome:
         """Order what is due, and have HAProxy serve what there is.
 
         Args:
-            asked: somebody waits, so no back-off but that of the authority counts
-            forced: names that get another certificate, however new theirs is
+            asked: names for which somebody waits: they come first, and no back-off but that of the authority counts
+            forced: names that get another certificate, however new theirs is; somebody waits for these, too
             limit: seconds, after which no further order begins
 
         Raises UnderWay and OSError. An order that fails is told in the outcome.
@@ -116,9 +119,12 @@ class Renewal:
             wanted, before = self.wanted(), load(self.state)
             records = {name: self._record(name, before.get(name, Record())) for name in wanted}
             self._serve(wanted)
-            for name in self.orders(forced):
+            waited, orders = {*asked, *forced}, self.orders(forced)
+            # One that was forced and failed is nobody's trouble any more: what there is lasts.
+            records |= {name: record.settled() for name, record in records.items() if name not in orders}
+            for name in sorted(orders, key=lambda name: name not in waited):
                 left = limit - (time.monotonic() - began)
-                records[name] = self._ordered(name, records[name], asked, left, outcome)
+                records[name] = self._ordered(name, records[name], name in waited, left, outcome)
                 store(self.state, records)
             for path in unwanted(self.directory, wanted, self._now()):
                 path.unlink()
@@ -225,7 +231,7 @@ class Renewal:
 
 def _before(error: str) -> str:
     """What was said before, without when the next order was then."""
-    return error.partition("; the next order is at ")[0]
+    return error.partition("; the next order is at ")[0] or "the last orders gave none"
 
 
 def _fit(path: Path) -> bool:
@@ -276,7 +282,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
             there = ", ".join(renewal.wanted()) or "none"
             print(f"{', '.join(strange)}: no app of this edge has such a name; there are {there}", file=sys.stderr)
             return 1
-        outcome = renewal.run(options.asked or bool(options.force), options.force)
+        outcome = renewal.run(renewal.wanted() if options.asked else (), options.force)
     except (SlipwayError, OSError) as error:
         print(error, file=sys.stderr)
         return 1

@@ -103,6 +103,10 @@ class Record:
         lately = tuple(at for at in self.failed if now - at < HOUR)
         return replace(self, tried=now, error=error, failures=self.failures + 1, failed=(*lately, now))
 
+    def settled(self) -> Record:
+        """Where no order is due. What the authority counts stays."""
+        return replace(self, error="", failures=0)
+
     def unasked(self, error: str) -> Record:
         """Where no order was placed; that counts against no limit of the authority."""
         return replace(self, error=error)

@@ -38,6 +38,13 @@ def write_durably(path: Path, text: str, mode: int = 0o644) -> None:
     sync_directory(path.parent)
 
 
+def make_public(directory: Path) -> None:
+    """Have a directory, and its parents, that every user of the host can go through, whatever umask it is made under."""
+    for path in reversed([path for path in (directory, *directory.parents) if not path.exists()]):
+        path.mkdir(exist_ok=True)
+        path.chmod(0o755)
+
+
 def sync_directory(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:

@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Optional
 
+from ..host.durable import make_public
 from .layers import packed_in, place_of, repository_of, save
 from .load import connected_as
 from .local import CONTENT_LABEL, Image, ImageError, build_arguments, docker, find, image_named_in
@@ -102,7 +103,7 @@ def build_for_fleet(options: dict[str, Any]) -> dict[str, Any]:
 def export(options: dict[str, Any]) -> dict[str, Any]:
     """On a build host: the wanted layers as files that the connection's user can read."""
     directory = OUTGOING / place_of(options["name"])
-    directory.parent.mkdir(parents=True, exist_ok=True)
+    make_public(directory.parent)
     directory.mkdir(mode=0o700, exist_ok=True)
     wanted = set(options["layers"])
     for diff_id, layer in packed_in(directory).items():

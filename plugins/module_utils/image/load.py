@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from ..host.durable import make_public
 from .layers import Chunks, Saved, chain_ids, place_of, sha256_of, write_archive
 from .local import Image, ImageError, docker, find, made_as
 
@@ -84,7 +85,7 @@ def _existing(path: Path) -> Path:
 def open_spool(directory: Path) -> dict[str, Any]:
     """A directory in which the connection's user may put files, and the whole chunks that a cut transfer left there."""
     try:
-        directory.parent.mkdir(parents=True, exist_ok=True)
+        make_public(directory.parent)
         directory.mkdir(mode=0o700, exist_ok=True)
         os.chown(directory, connected_as(), -1)
     except PermissionError as error:

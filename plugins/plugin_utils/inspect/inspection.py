@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
@@ -50,7 +50,7 @@ def search(place: Place, about: Shipped, usual: Trial, socket: str, deadline: fl
         deadline: seconds for each trial
         told: is called with a line for each trial
     """
-    trial = first_trial(about, usual.uid, usual.memory_mib)
+    trial = first_trial(about, usual)
     for _ in range(MOST_TRIALS):
         told(f"started with {_differs(trial, usual)}")
         seen = place.look(trial, about, deadline)
@@ -64,7 +64,7 @@ def search(place: Place, about: Shipped, usual: Trial, socket: str, deadline: fl
 def _differs(trial: Trial, usual: Trial) -> str:
     """What one trial is about, for who waits."""
     words = [f"port {trial.port}" if trial.port else "the socket of a slot"]
-    words += [f"user {trial.uid}"] if trial.uid != usual.uid else []
+    words += [f"user {trial.user[0]}"] if trial.user != usual.user else []
     words += [f"{trial.memory_mib} MiB"] if trial.memory_mib != usual.memory_mib else []
     words += ["a system that it may write to"] if not trial.read_only else []
     words += [f"values for {', '.join(sorted(trial.variables))}"] if trial.variables else []
@@ -104,7 +104,8 @@ def had(what: str, request: ImageRequest) -> Iterator[tuple[str, tuple[str, str]
         yield image, origin
     finally:
         if temporary:
-            docker("image", "rm", temporary)
+            with suppress(ImageError):  # another inspection of the same uses it, and removes it
+                docker("image", "rm", temporary)
 
 
 def _built(directory: Path, request: ImageRequest) -> tuple[str, str]:

@@ -51,8 +51,9 @@ def _told(found: Found) -> list[str]:
     seen, trial = found.seen, found.trial
     kind = server(seen) or "no server that is known by name"
     rights = "read-only" if trial.read_only else "writable"
+    who = f"user {trial.user[0]}"
     told = [
-        f"{found.origin[1]}, started as a release is: user {trial.uid}, {rights}, {trial.memory_mib} MiB, no network.",
+        f"{found.origin[1]}, started as a release is: {who}, {rights}, {trial.memory_mib} MiB, no network.",
         f"It runs {kind} in {len(seen.commands)} processes.",
     ]
     if found.health:
@@ -91,8 +92,10 @@ def _always(found: Found) -> list[tuple[str, object, str]]:
 def _where_it_differs(found: Found) -> list[tuple[str, object, str]]:
     usual, trial, seen = found.usual, found.trial, found.seen
     rows: list[tuple[str, object, str]] = []
-    if trial.uid != usual.uid:
-        rows.append(("fastapi_app_uid", trial.uid, f"the image's own user, whose files user {usual.uid} may not use"))
+    if trial.user != usual.user:
+        rows.append(
+            ("fastapi_app_user", "root", f"user {usual.user[0]} may not use files that it needs; they are root's")
+        )
     if not trial.read_only:
         where = ", ".join(seen.written[:5]) or "outside /tmp"
         rows.append(("fastapi_app_read_only", False, f"it writes to {where}, which is lost with each release"))

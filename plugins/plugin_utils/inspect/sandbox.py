@@ -6,20 +6,22 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import re
 import resource
-import tarfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 from ansible_collections.slipway.fleet.plugins.module_utils.host import command
 from ansible_collections.slipway.fleet.plugins.module_utils.image.local import ImageError, docker
 from ansible_collections.slipway.fleet.plugins.module_utils.release.listening import parse_listening
+from ansible_collections.slipway.fleet.plugins.module_utils.release.runtime import RuntimeFailed
+from ansible_collections.slipway.fleet.plugins.module_utils.release.still import Still
+from ansible_collections.slipway.fleet.plugins.module_utils.release.users import Owner, user_of_app
 from ansible_collections.slipway.fleet.plugins.plugin_utils.inspect.findings import OPENAPI, candidates
 from ansible_collections.slipway.fleet.plugins.plugin_utils.inspect.inside import PROGRAM
 from ansible_collections.slipway.fleet.plugins.plugin_utils.inspect.trial import (
@@ -32,7 +34,7 @@ from ansible_collections.slipway.fleet.plugins.plugin_utils.inspect.trial import
     port_of,
 )
 
-# Says which process of the controller started a container.
+# Says which machine and process of a controller started a container: several may use one Docker.
 LABEL = "slipway.inspect"
 # Seconds between two looks, and from the first answer until the memory is read, in which workers come up.
 _INTERVAL = 0.5
@@ -62,25 +64,41 @@ def shipped(image: str) -> Shipped:
     """What an image says of itself. Raises ImageError where there is none."""
     inspected: dict[str, Any] = json.loads(docker("image", "inspect", image))[0]
     config: dict[str, Any] = inspected.get("Config") or {}
-    user = str(config.get("User") or "").partition(":")[0]
     ports = [int(port.partition("/")[0]) for port in config.get("ExposedPorts") or {} if port.endswith(("/tcp", "/"))]
     return Shipped(
         ports=tuple(sorted(ports)),
-        user=user,
-        uid=int(user) if user.isdigit() else _uid_of(image, user),
+        user=str(config.get("User") or ""),
         command=(*(config.get("Entrypoint") or ()), *(config.get("Cmd") or ())),
         health_check=" ".join((config.get("Healthcheck") or {}).get("Test") or ()),
         in_registry=bool(inspected.get("RepoDigests")),
     )
 
 
+def owner(image: str, wanted: str, otherwise: int) -> Owner:
+    """The user and the group of a release of this image, see `user_of_app`. Raises ImageError."""
+
+    def create(verb: str, *words: str) -> str:
+        return docker(verb, *(_mark() if verb == "create" else ()), *words)
+
+    try:
+        with Still(image, create) as still:
+            return user_of_app(wanted, shipped(image).user, otherwise, still.text)
+    except RuntimeFailed as error:
+        raise ImageError(str(error)) from error
+
+
+def _mark() -> tuple[str, str]:
+    return "--label", f"{LABEL}={platform.node()} {os.getpid()}"
+
+
 def remove_left() -> None:
-    """Remove what an inspection has left that was killed: containers whose process is gone."""
+    """Remove what an inspection of this machine has left that was killed: containers whose process is gone."""
     told = f'{{{{.ID}}}} {{{{.Label "{LABEL}"}}}}'
     for line in docker("ps", "--all", "--filter", f"label={LABEL}", "--format", told).splitlines():
-        container, _, process = line.partition(" ")
-        if not _runs(process):
-            docker("rm", "--force", "--volumes", container)
+        container, _, whose = line.partition(" ")
+        host, _, process = whose.rpartition(" ")
+        if host == platform.node() and not _runs(process):
+            docker("rm", "--force", "--volumes", container, accept="No such container")
 
 
 def _runs(process: str) -> bool:
@@ -91,24 +109,6 @@ def _runs(process: str) -> bool:
     except PermissionError:  # somebody else's
         pass
     return True
-
-
-def _uid_of(image: str, user: str) -> int:
-    """The number of a user by the image's own list; 0 where there is none."""
-    if not user:
-        return 0
-    container = docker("create", "--label", f"{LABEL}={os.getpid()}", "--entrypoint", "none", image).strip()
-    try:
-        ran = command.run(["docker", "cp", f"{container}:/etc/passwd", "-"], 60)
-        with tarfile.open(fileobj=BytesIO(ran.stdout.encode())) as tar:
-            stream = tar.extractfile("passwd")
-            text = stream.read().decode(errors="replace") if stream else ""
-    except (tarfile.TarError, KeyError):
-        text = ""
-    finally:
-        docker("rm", "--force", "--volumes", container)
-    found = re.search(rf"^{re.escape(user)}:[^:]*:(\d+):", text, re.MULTILINE)
-    return int(found[1]) if found else 0
 
 
 class Sandbox:
@@ -174,12 +174,12 @@ class Sandbox:
         limits, directory = self.limits, str(Path(self.limits.socket).parent)
         told = self.environment["port" if trial.port else "socket"]
         variables = {name: value.replace("@PORT@", str(trial.port)) for name, value in told.items()}
-        cpus = int(limits.cpus * 100000)
+        cpus, (uid, gid) = int(limits.cpus * 100000), trial.user
         return [
-            *("--label", f"{LABEL}={os.getpid()}", "--network", "none", "--user", f"{trial.uid}:{trial.uid}"),
+            *(*_mark(), "--network", "none", "--user", f"{uid}:{gid}"),
             *(["--read-only"] if trial.read_only else []),
             *("--tmpfs", f"{_TEMPORARY}:mode=1777,noexec,nosuid,size={limits.tmp_mib}m"),
-            *("--tmpfs", f"{directory}:mode=750,uid={trial.uid},gid={trial.uid}"),
+            *("--tmpfs", f"{directory}:mode=750,uid={uid},gid={gid}"),
             *("--shm-size", "64m", "--cap-drop", "ALL", "--security-opt", "no-new-privileges:true"),
             *("--memory", f"{trial.memory_mib}m", "--memory-swap", f"{trial.memory_mib}m"),
             *("--cpu-period", "100000", "--cpu-quota", str(cpus), "--pids-limit", str(limits.pids)),

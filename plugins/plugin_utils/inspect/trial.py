@@ -8,6 +8,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from ansible_collections.slipway.fleet.plugins.module_utils.release.users import ROOT, Owner
+
 MOST_MEMORY = 4096  # MiB
 # What an image is given for a variable that it misses, until it says what that must be.
 PLACEHOLDER = "placeholder"
@@ -41,7 +43,7 @@ _DENIED = re.compile(r"(?:stat (?P<stat>/\S+): )?permission denied:? ?['\"]?(?P<
 class Trial:
     """How an image is started: as a release with these lines in its inventory would be."""
 
-    uid: int
+    user: Owner
     memory_mib: int
     port: int = 0  # 0 is the slot's Unix socket
     read_only: bool = True
@@ -85,15 +87,14 @@ class Shipped:
 
     ports: tuple[int, ...] = ()  # EXPOSE
     user: str = ""  # USER
-    uid: int = 0  # of that user; 0 is root, or nobody knows
     command: tuple[str, ...] = ()  # entry point and command
     health_check: str = ""  # HEALTHCHECK
     in_registry: bool = False  # as far as its digest there is known
 
 
-def first_trial(shipped: Shipped, uid: int, memory_mib: int) -> Trial:
+def first_trial(shipped: Shipped, usual: Trial) -> Trial:
     """A port where the image names one, else the socket of a slot."""
-    return Trial(uid, memory_mib, port=shipped.ports[0] if len(shipped.ports) == 1 else 0)
+    return replace(usual, port=shipped.ports[0] if len(shipped.ports) == 1 else 0)
 
 
 def door_of(trial: Trial, seen: Seen, socket: str) -> bool:
@@ -117,8 +118,9 @@ def _with_what_it_lacks(trial: Trial, seen: Seen, shipped: Shipped) -> Trial | N
     """After an end, or where its workers end one after the other: what its log asks for."""
     if given := missed(seen.log, trial.variables):
         return replace(trial, variables={**trial.variables, **given})
-    if denied(seen.log) and shipped.uid and shipped.uid != trial.uid:
-        return replace(trial, uid=shipped.uid)
+    # Where its maker ran it as root, files may be root's. One with a user of its own is no less that user here.
+    if denied(seen.log) and shipped.user.partition(":")[0] in ("", *ROOT) and trial.user != (0, 0):
+        return replace(trial, user=(0, 0))
     if trial.read_only and read_only(seen.log):
         return replace(trial, read_only=False)
     return None

@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Optional
 
+from ansible_collections.slipway.fleet.plugins.module_utils.backup.restoring import not_confirmed
 from ansible_collections.slipway.fleet.plugins.plugin_utils.views.view import DRIFT, Results, Told, table, trouble
 
 COLUMNS = ("host", "newest", "age", "size", "proven", "age", "restored in", "next", "problem")
@@ -64,17 +65,19 @@ def tell_problems(results: Results) -> Told:
     return Told(message, rows, DRIFT if wrong else 0, message)
 
 
-def plan(told: Mapping[str, Any]) -> list[str]:
-    """What a restore will do, a line each, and how long it takes."""
+def plan(told: Mapping[str, Any], safety: bool) -> list[str]:
+    """What a restore will do, a line each, how long it takes, and whether a set of what is there is made before."""
     parts = [
         *(f"database {name}" for name in told["databases"]),
         *(f"directory {path}" for path in told["directories"]),
     ]
     took = f"about {span(told['seconds'])}, as the last drill took" if told["seconds"] else "nobody knows how long"
+    lacks = f", without {', '.join(told['absent'])} (not there)" if told["absent"] else ""
+    before = f"a set of what is there is made before{lacks}" if safety else "no set of what is there is made before"
     return [
         f"set {told['set']} of {told['time']}, {'proven' if told['proven'] else 'not proven by a drill'}",
         f"in place of what is there: {', '.join(parts) or 'nothing'} ({told['rows']} rows, {size(told['bytes'])})",
-        f"takes {took}, and a set of what is there is made before",
+        f"takes {took}, and {before}",
     ]
 
 
@@ -82,12 +85,10 @@ def refused(told: Mapping[str, Any], confirmed: str, any_schema: bool) -> str:
     """Why the restore may not be done; empty where it may."""
     if not told["databases"] and not told["directories"]:
         return f"Nothing was done: set {told['set']} has nothing that could be restored."
-    if confirmed not in told["names"]:
-        said = f"slipway_confirm is {confirmed}" if confirmed else "slipway_confirm is empty"
-        return (
-            f"Nothing was done: {said}; to have this set in place of what is there, type the name of what is restored: "
-            f"-e slipway_confirm={told['names'][0]}"
-        )
+    if told["impossible"]:
+        return f"Nothing was done: {told['impossible']}"
+    if said := not_confirmed(told["set"], told["names"], confirmed):
+        return f"N{said[1:]}"
     return f"Nothing was done: {told['unfit']}" if told["unfit"] and not any_schema else ""
 
 
@@ -99,10 +100,13 @@ def restored(told: Mapping[str, Any]) -> list[str]:
     for part in told["restored"]:
         kept = f"; what was there is kept as {part['kept']}" if part["kept"] else ""
         said.append(f"{part['name']}{kept}")
-    said.append(f"the set made before it: {told['safety']}")
+    lacks = f", without {', '.join(told['absent'])} (was not there)" if told["absent"] else ""
+    said.append(f"the set made before it: {told['safety'] or 'none'}{lacks}")
     if told["restart"]:
         said.append(
-            "restart the app, which has the former directories open: ansible-playbook ... slipway.fleet.restart"
+            "the app has the former directories open until it is started anew, which the playbook restore does next; "
+            "where that fails, the maintenance page stays: slipway.fleet.restart, then slipway.fleet.maintenance with "
+            "-e slipway_maintenance=off"
         )
     return said
 

@@ -94,9 +94,10 @@ class Databases:
         self.closed: list[str] = []
         self.fails: dict[str, BackupError] = {}
         self.heads_of: dict[str, tuple[str, ...]] = {}
+        self.size = 10
 
     def _described(self, name: str) -> Database:
-        return Database(name, "owner", "UTF8", "C", "C", 10)
+        return Database(name, "owner", "UTF8", "C", "C", self.size)
 
     def databases(self) -> list[Database]:
         return [self._described(name) for name in self.have if name not in self.closed]
@@ -115,7 +116,12 @@ class Databases:
         return replace(database, tables=tables, heads=self.heads(database.name))
 
     def heads(self, name: str) -> tuple[str, ...]:
+        if error := self.fails.get("heads"):
+            raise error
         return self.heads_of.get(name, ())
+
+    def disk(self) -> tuple[Path, int]:
+        return Path("/"), 1 << 30
 
     def roles(self) -> set[str]:
         return {"postgres"}
@@ -136,6 +142,8 @@ class Databases:
         self.have.pop(name, None)
 
     def leftovers(self) -> list[str]:
+        if error := self.fails.get("leftovers"):
+            raise error
         return [name for name in self.have if name.startswith("slipway_restoring_")]
 
     def swap(self, names: Sequence[tuple[str, str, str]]) -> set[str]:

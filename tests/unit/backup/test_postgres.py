@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +14,8 @@ from ansible_collections.slipway.fleet.plugins.module_utils.backup import postgr
 from ansible_collections.slipway.fleet.plugins.module_utils.backup.model import DIFFERENT, BackupError, Database
 from ansible_collections.slipway.fleet.plugins.module_utils.backup.postgres import Server
 from ansible_collections.slipway.fleet.plugins.module_utils.host.command import Ran
+
+from tests import real_postgres
 
 LINKS = Database("links", "owner", "UTF8", "C", "C", 10, {"public.t": (2, "7"), "public.u": (0, "0")}, ("0002",))
 
@@ -69,6 +75,76 @@ def test_roles_that_are_not_there_are_made() -> None:
     assert postgres.missing_roles(GLOBALS, {"postgres", "links", "links owner"}) == ""
 
 
+@pytest.fixture(scope="module")
+def real() -> Iterator[tuple[Server, Path]]:
+    """A server with its directory, reached as the role does without a container."""
+    with tempfile.TemporaryDirectory(prefix="pg") as directory:
+        Path(directory).chmod(0o755)
+        running = real_postgres.Server(Path(directory) / "there")
+        try:
+            yield Server([*real_postgres.AS_USER, "env", f"PGHOST={running.directory}"]), running.directory
+        finally:
+            running.stop()
+
+
+def test_where_the_data_of_a_server_is(real: tuple[Server, Path]) -> None:
+    server, directory = real
+    assert server.disk() == (directory / "data", 1 << 30)
+
+
+def test_what_is_counted_and_roles_that_are_made(real: tuple[Server, Path]) -> None:
+    server, _ = real
+    server.run_globals("CREATE ROLE links;\n")
+    assert "links" in server.roles()
+    (database,) = [database for database in server.databases() if database.name == "postgres"]
+    server.sql("postgres", "CREATE TABLE counted AS SELECT generate_series(1, 3)")
+    assert server.count(database, "postgres").tables["public.counted"][0] == 3
+    with pytest.raises(BackupError, match='the database server refused: .*role "links" already exists'):
+        server.run_globals("CREATE ROLE links;\n")
+
+
+def test_a_server_that_does_not_end_is_told() -> None:
+    server = Server(["x"], run=lambda *_, **__: Ran(("x",), 124, "", "`x` did not end within 86400 s", True))
+    with pytest.raises(BackupError, match="did not end within"):
+        server.count(LINKS, "links")
+
+
+@pytest.mark.parametrize("words", ["LOCALE_PROVIDER icu ICU_LOCALE 'de-u-co-phonebk'", "LOCALE_PROVIDER libc", ""])
+def test_a_database_is_made_with_what_sorts_its_texts(real: tuple[Server, Path], words: str) -> None:
+    server, _ = real
+    server.sql("postgres", "DROP DATABASE IF EXISTS sorted", f"CREATE DATABASE sorted TEMPLATE template0 {words}")
+    (wanted,) = [database for database in server.databases() if database.name == "sorted"]
+    server.make(wanted, "made")
+    (found,) = [database for database in server.databases() if database.name == "made"]
+    server.sql("postgres", "DROP DATABASE made")
+    assert (found.provider, found.locale) == (wanted.provider, wanted.locale)
+    assert found.locale == ("de-u-co-phonebk" if "icu" in words else "")
+
+
+@pytest.mark.parametrize(
+    ("provider", "locale", "words"),
+    [
+        ("", "", ""),
+        ("c", "", " LOCALE_PROVIDER libc"),
+        ("i", "de", " LOCALE_PROVIDER icu ICU_LOCALE 'de'"),
+        ("b", "C.UTF-8", " LOCALE_PROVIDER builtin BUILTIN_LOCALE 'C.UTF-8'"),
+    ],
+)
+def test_what_sorts_texts(provider: str, locale: str, words: str) -> None:
+    assert postgres.sorted_by(replace(LINKS, provider=provider, locale=locale)) == words
+
+
+def test_where_the_data_of_a_container_is() -> None:
+    asked: list[list[str]] = []
+
+    def run(words: list[str], timeout: float, **_: Any) -> Ran:
+        asked.append(words)
+        return Ran(tuple(words), 0, "/docker/volumes/data/_data\n" if "inspect" in words else "/var/data\t4096\n")
+
+    assert Server(postgres.SUPERUSERS["compose"], run=run).disk() == (Path("/docker/volumes/data/_data"), 4096)
+    assert '{{if eq .Destination "/var/data"}}{{.Source}}{{end}}' in asked[-1][3]
+
+
 class Psql:
     """Answers what was asked for databases, and refuses to rename them some times."""
 
@@ -88,7 +164,7 @@ class Psql:
 
 
 def test_names_change_in_one_transaction() -> None:
-    psql = Psql(["postgres", "links"], busy=2)
+    psql = Psql(["postgres", "links", "slipway_restoring_links", "slipway_restoring_new"], busy=2)
     names = [("links", "slipway_restoring_links", "kept"), ("new", "slipway_restoring_new", "never")]
     assert Server(["x"], run=psql).swap(names) == {"links"}
     assert psql.asked[-1] == [
@@ -103,9 +179,14 @@ def test_names_change_in_one_transaction() -> None:
 
 
 def test_sessions_that_do_not_end_are_not_waited_for_for_ever() -> None:
-    psql = Psql(["links"], busy=postgres.TRIES)
+    psql = Psql(["links", "slipway_restoring_links"], busy=postgres.TRIES)
     with pytest.raises(BackupError, match="accessed by other users"):
         Server(["x"], run=psql).swap([("links", "slipway_restoring_links", "kept")])
+
+
+def test_a_change_of_names_whose_answer_was_lost_is_done() -> None:
+    psql = Psql(["links", "kept"], busy=1)
+    assert Server(["x"], run=psql).swap([("links", "slipway_restoring_links", "kept")]) == {"links"}
 
 
 def test_no_other_database_is_dropped_than_those_made_on_the_way() -> None:

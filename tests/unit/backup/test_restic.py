@@ -224,3 +224,45 @@ def test_what_a_snapshot_has(tmp_path: Path) -> None:
         ("/srv/a", 5, 1767225601500000000),
         ("/srv/empty", 0, 1767225601000000000),
     ]
+
+
+SUMMARY = '{"message_type":"summary","snapshot_id":"new","data_added":7}'
+UNREAD = "Warning: at least one source file could not be read"
+
+
+def unread(item: object, **error: Any) -> str:
+    return json.dumps({"message_type": "error", "error": error, "during": "archival", "item": str(item)})
+
+
+@pytest.mark.parametrize("end", [UNREAD, json.dumps({"message_type": "exit_error", "code": 3, "message": UNREAD})])
+def test_what_was_removed_while_it_was_read_fails_no_backup(tmp_path: Path, end: str) -> None:
+    said = [unread(tmp_path / "gone", Op="lstat", Err=2), unread(tmp_path / "too", message="open: no such file"), end]
+
+    def run(words: list[str], *_: Any, **__: Any) -> Ran:
+        return Ran(tuple(words), 3, SUMMARY, "\n".join(said))
+
+    assert Restic(Settings("/srv/sets", "h"), run=run).save([str(tmp_path)], restic.CONTENT, "at-1") == ("new", 7)
+
+
+@pytest.mark.parametrize(
+    ("there", "more", "code"),
+    [
+        ("kept", "", 3),
+        (".", "", 3),
+        ("gone", "Fatal: something else", 3),
+        ("gone", '{"message_type":"er', 3),
+        ("gone", "", 1),
+    ],
+)
+def test_what_is_there_and_was_not_read_fails_it_by_name(tmp_path: Path, there: str, more: str, code: int) -> None:
+    (tmp_path / "kept").touch()
+    named = tmp_path / "named" if there == "." else tmp_path
+    item = named if there == "." else tmp_path / there
+    said = [unread(item), more, UNREAD]
+
+    def run(words: list[str], *_: Any, **__: Any) -> Ran:
+        return Ran(tuple(words), code, SUMMARY, "\n".join(said))
+
+    with pytest.raises(BackupError, match=f"{item} cannot be read") as caught:
+        Restic(Settings("/srv/sets", "h"), run=run).save([str(named)], restic.CONTENT, "at-1")
+    assert caught.value.fault == model.FAILED

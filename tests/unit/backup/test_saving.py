@@ -69,12 +69,12 @@ def test_a_set_stays_known_where_the_check_after_it_finds_damage(tmp_path: Path)
     assert made.records.read()["newest"]["set"] == repository.find().short
 
 
-def test_what_is_proven_and_what_is_needed_stay(tmp_path: Path) -> None:
+def test_what_is_proven_stays(tmp_path: Path) -> None:
     made, repository = host(tmp_path)
     first = save(made, "timer")
     drill(made, scratch=Aside)
-    save(made, "timer", spared=["other"])
-    assert repository.spared == ["other", first["set"]]
+    save(made, "timer")
+    assert repository.spared == [first["set"]]
 
 
 def test_a_repository_that_had_sets_is_not_made_anew(tmp_path: Path) -> None:

@@ -75,7 +75,7 @@ def test_what_is_nobodys_business_goes_into_the_vault() -> None:
     assert not any(map(secret, ("LOG_LEVEL", "ORIGINS", "POSTGRES_HOST", "LISTEN_PORT")))
 
 
-USUAL = Trial(uid=10001, memory_mib=512)
+USUAL = Trial((10001, 10001), memory_mib=512)
 SEEN = Seen(
     running=True, listening=("tcp port 80",), commands=(("uvicorn",),), answers={"/": GOOD}, seconds=2.04, memory_mib=90
 )
@@ -108,7 +108,7 @@ def test_the_simplest_app_is_five_lines() -> None:
 
 def test_every_other_line_is_there_for_what_was_seen() -> None:
     trial = Trial(
-        1234, 1024, port=80, read_only=False, proto="https", variables={"LOG_LEVEL": "placeholder", "SECRET_KEY": "x"}
+        (0, 0), 1024, port=80, read_only=False, proto="https", variables={"LOG_LEVEL": "placeholder", "SECRET_KEY": "x"}
     )
     seen = replace(SEEN, seconds=31.0, memory_mib=700, alembic="/app", written=("/app/started.txt",))
     text = lines(replace(FOUND, trial=trial, seen=seen, origin=("fastapi_image_name", "shop:1")))
@@ -121,12 +121,13 @@ def test_every_other_line_is_there_for_what_was_seen() -> None:
         "fastapi_app_migrate_command": ["alembic", "upgrade", "head"],
         "fastapi_app_read_only": False,
         "fastapi_app_secrets": {"SECRET_KEY": "{{ vault_secret_key }}"},
-        "fastapi_app_uid": 1234,
+        "fastapi_app_user": "root",
         "fastapi_image_name": "shop:1",
         "fastapi_image_source": "ship",
     }
     pulled = replace(FOUND, origin=("fastapi_image_name", "shop:1"), shipped=Shipped(in_registry=True))
     assert yaml.safe_load(lines(pulled))["fastapi_image_source"] == "pull"
+    assert "user 10001 may not use files that it needs" in text
     assert "it writes to /app/started.txt, which is lost with each release" in text
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.server
 import json
 import os
+import platform
 import re
 import socketserver
 import subprocess
@@ -27,6 +28,7 @@ from ansible_collections.slipway.fleet.plugins.plugin_utils.inspect.sandbox impo
     Limits,
     Sandbox,
     mebibytes,
+    owner,
     remove_left,
 )
 from ansible_collections.slipway.fleet.plugins.plugin_utils.inspect.trial import (
@@ -41,7 +43,7 @@ TEMPLATE = Path(__file__).resolve().parents[3] / "roles/fastapi_app/templates/co
 SOCKET = "/run/slipway/inspect/blue/app.sock"
 LIMITS = Limits(tmp_mib=64, cpus=1.5, pids=256, open_files=65536, socket=SOCKET)
 ENVIRONMENT = {"socket": {"UVICORN_UDS": SOCKET}, "port": {"PORT": "@PORT@", "HOST": "::"}}
-USUAL = Trial(uid=10001, memory_mib=512)
+USUAL = Trial((10001, 10002), memory_mib=512)
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -112,6 +114,7 @@ def test_a_container_has_what_a_release_has() -> None:
     words = " ".join(place._arguments(replace(USUAL, port=8000, variables={"API_TOKEN": "placeholder"})))
     release = TEMPLATE.read_text()
     for option, line in (
+        ("--user 10001:10002", 'user: "${SLIPWAY_USER:-'),
         ("--read-only", "read_only: {{ fastapi_app_read_only | to_json }}"),
         (
             "--tmpfs /tmp:mode=1777,noexec,nosuid,size=64m",
@@ -198,7 +201,9 @@ def test_an_image_without_a_python_is_named(monkeypatch: pytest.MonkeyPatch) -> 
     assert docker.calls[-1] == "rm --force --volumes c0ffee"
 
 
-def test_a_program_that_its_user_may_not_start_is_tried_as_the_images_own(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_program_that_its_user_may_not_start_is_tried_as_root_where_the_image_is_roots(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     said = 'exec: "/home/shop/entrypoint.sh": stat /home/shop/entrypoint.sh: permission denied: unknown'
 
     class Refusing(Docker):
@@ -210,20 +215,50 @@ def test_a_program_that_its_user_may_not_start_is_tried_as_the_images_own(monkey
     docker = Refusing({})
     seen = looked(docker, USUAL, monkeypatch)
     assert seen == Seen(running=False, exit_code=126, log=said)
-    assert next_trial(USUAL, seen, Shipped(user="shop", uid=1000), SOCKET) == replace(USUAL, uid=1000)
+    assert next_trial(USUAL, seen, Shipped(), SOCKET) == replace(USUAL, user=(0, 0))
     assert docker.calls[-1] == "rm --force --volumes c0ffee"
 
 
 def test_what_a_killed_inspection_left_is_removed(monkeypatch: pytest.MonkeyPatch) -> None:
     removed: list[str] = []
 
-    def docker(*words: str) -> str:
+    here = platform.node()
+
+    def docker(*words: str, **_: object) -> str:
         removed.extend(words[3:] if words[0] == "rm" else ())
-        return f"c0ffee {os.getpid()}\nd00d 4194305\n" if words[0] == "ps" else ""
+        there = f"c0ffee {here} {os.getpid()}\nd00d {here} 4194305\nf00d another 4194305\nbeef 4194305\n"
+        return there if words[0] == "ps" else ""
 
     monkeypatch.setattr(sandbox, "docker", docker)
     remove_left()
-    assert removed == ["d00d"], "the other one's process runs"
+    assert removed == ["d00d"], "the first one's process runs, and nobody knows of those of other machines"
+
+
+@pytest.mark.parametrize(
+    ("wanted", "named", "who"),
+    [("", "", (10001, 10001)), ("", "shop", (1000, 1001)), ("", "0", (10001, 10001)), ("root", "shop", (0, 0))],
+)
+def test_it_is_started_as_a_release_would_be(
+    monkeypatch: pytest.MonkeyPatch, wanted: str, named: str, who: tuple[int, int]
+) -> None:
+    calls: list[str] = []
+
+    def docker(*words: str, **_: object) -> str:
+        calls.append(" ".join(words))
+        return json.dumps([{"Config": {"User": named}}]) if words[0] == "image" else "c0ffee\n"
+
+    def run(words: list[str], *_: object, **__: object) -> command.Ran:
+        Path(words[-1]).write_text("root:x:0:0:::\nshop:x:1000:1001:::\n")
+        return command.Ran(tuple(words), 0)
+
+    monkeypatch.setattr(sandbox, "docker", docker)
+    monkeypatch.setattr(command, "run", run)
+    assert owner("shop:1", wanted, 10001) == who
+    mark = f"{sandbox.LABEL}={platform.node()} {os.getpid()}"
+    assert calls[0] == f"create --label {mark} --network none shop:1 true", "one that is left is known, too"
+    assert calls[-1] == "rm --force --volumes c0ffee"
+    with pytest.raises(ImageError, match="the image knows no user nobody "):
+        owner("shop:1", "nobody", 10001)
 
 
 @pytest.mark.parametrize(("used", "mib"), [("92.3MiB / 512MiB", 92), ("1.5GiB / 2GiB", 1536), ("900KiB / 1GiB", 1)])
@@ -281,6 +316,18 @@ def test_an_image_that_was_not_there_before_goes_again(monkeypatch: pytest.Monke
     with inspection.had("registry.example.org/shop:1", ImageRequest(name="x")) as (image, origin):
         assert (image, origin) == ("registry.example.org/shop:1", ("fastapi_image_name", "registry.example.org/shop:1"))
     assert docker.calls == ["pull --quiet registry.example.org/shop:1", "image rm registry.example.org/shop:1"]
+
+
+def test_an_image_that_another_inspection_uses_is_left_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def docker(*words: str, **_: object) -> str:
+        if words[:2] == ("image", "rm"):
+            raise ImageError("conflict: unable to remove repository reference (must force)")
+        return ""
+
+    monkeypatch.setattr(inspection, "docker", docker)
+    monkeypatch.setattr(inspection, "find", lambda _: None)
+    with inspection.had("registry.example.org/shop:1", ImageRequest(name="x")) as (image, _):
+        assert image
 
 
 @pytest.mark.parametrize(

@@ -17,8 +17,9 @@ from ansible_collections.slipway.fleet.plugins.plugin_utils.inspect.trial import
 )
 
 SOCKET = "/run/slipway/inspect/blue/app.sock"
-USUAL = Trial(uid=10001, memory_mib=512)
-OTHER = Shipped(user="web", uid=1234)
+USER, ROOT = (10001, 10001), (0, 0)
+USUAL = Trial(USER, memory_mib=512)
+NOBODY, OTHER = Shipped(user="0:0"), Shipped(user="web:web")
 REQUIRED = """\
 pydantic_core._pydantic_core.ValidationError: 2 validation errors for Settings
 database_url
@@ -41,7 +42,7 @@ def listens(*addresses: str, **answers: Answer) -> Seen:
     ("ports", "port"), [((), 0), ((80,), 80), ((80, 9000), 0)], ids=["no EXPOSE", "one port", "two ports"]
 )
 def test_the_first_trial_is_where_the_image_says(ports: tuple[int, ...], port: int) -> None:
-    assert first_trial(Shipped(ports=ports), 10001, 512) == Trial(10001, 512, port=port)
+    assert first_trial(Shipped(ports=ports), USUAL) == Trial(USER, 512, port=port)
 
 
 @pytest.mark.parametrize(
@@ -52,32 +53,32 @@ def test_the_first_trial_is_where_the_image_says(ports: tuple[int, ...], port: i
         (listens("tcp port 8000 on 127.0.0.1"), None),
         (listens(), None),
         (ended("KeyError: 'API_TOKEN'"), {"variables": {"API_TOKEN": "placeholder"}}),
-        (ended("PermissionError: [Errno 13] Permission denied: '/home/web/app'"), {"uid": 1234}),
+        (ended("PermissionError: [Errno 13] Permission denied: '/root/app'"), {"user": ROOT}),
         (ended("OSError: [Errno 30] Read-only file system: '/app/data'"), {"read_only": False}),
         (ended("Something else"), None),
         (Seen(running=False, exit_code=137, out_of_memory=True), {"memory_mib": 1024}),
     ],
 )
 def test_one_thing_is_changed_for_a_reason(seen: Seen, changed: dict[str, object] | None) -> None:
-    wanted = None if changed is None else Trial(**{"uid": 10001, "memory_mib": 512, **changed})  # type: ignore[arg-type]
-    assert next_trial(USUAL, seen, OTHER, SOCKET) == wanted
+    wanted = None if changed is None else Trial(**{"user": USER, "memory_mib": 512, **changed})  # type: ignore[arg-type]
+    assert next_trial(USUAL, seen, NOBODY, SOCKET) == wanted
 
 
 def test_what_was_tried_is_not_tried_again() -> None:
     denying = ended("Permission denied: '/app'")
-    assert next_trial(Trial(1234, 512), denying, OTHER, SOCKET) is None
-    assert next_trial(USUAL, denying, Shipped(), SOCKET) is None, "root is not tried"
-    assert next_trial(Trial(10001, 512, read_only=False), ended("Read-only file system"), OTHER, SOCKET) is None
-    assert next_trial(Trial(10001, 4096), Seen(running=False, out_of_memory=True), OTHER, SOCKET) is None
-    given = Trial(10001, 512, variables={"API_TOKEN": "placeholder"})
+    assert next_trial(Trial(ROOT, 512), denying, Shipped(), SOCKET) is None
+    assert next_trial(USUAL, denying, OTHER, SOCKET) is None, "root is not tried where the image names another user"
+    assert next_trial(Trial(USER, 512, read_only=False), ended("Read-only file system"), OTHER, SOCKET) is None
+    assert next_trial(Trial(USER, 4096), Seen(running=False, out_of_memory=True), OTHER, SOCKET) is None
+    given = Trial(USER, 512, variables={"API_TOKEN": "placeholder"})
     assert next_trial(given, ended("KeyError: 'API_TOKEN'"), OTHER, SOCKET) is None
 
 
 def test_who_sends_everybody_to_https_is_asked_as_https() -> None:
-    on_port = Trial(10001, 512, port=80)
+    on_port = Trial(USER, 512, port=80)
     secure, other = Answer(307, "https://localhost/x"), Answer(307, "/x/")
     following = next_trial(on_port, listens("tcp port 80", a=secure, b=Answer(404), c=secure), OTHER, SOCKET)
-    assert following == Trial(10001, 512, port=80, proto="https")
+    assert following == Trial(USER, 512, port=80, proto="https")
     assert next_trial(on_port, listens("tcp port 80", a=secure, b=Answer(200)), OTHER, SOCKET) is None
     assert next_trial(on_port, listens("tcp port 80", a=other), OTHER, SOCKET) is None
 
@@ -115,6 +116,6 @@ def test_paths_that_it_may_not_use_are_named() -> None:
 
 
 def test_a_door_is_the_one_that_it_was_told() -> None:
-    assert door_of(Trial(1, 1, port=80), listens("tcp port 80"), SOCKET)
-    assert not door_of(Trial(1, 1, port=80), listens("tcp port 80 on 127.0.0.1"), SOCKET)
+    assert door_of(Trial(USER, 1, port=80), listens("tcp port 80"), SOCKET)
+    assert not door_of(Trial(USER, 1, port=80), listens("tcp port 80 on 127.0.0.1"), SOCKET)
     assert not door_of(USUAL, listens("tcp port 80"), SOCKET)

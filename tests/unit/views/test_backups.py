@@ -28,6 +28,8 @@ PLAN: dict[str, Any] = {
     "proven": False,
     "unfit": "",
     "names": ["links"],
+    "absent": [],
+    "impossible": "",
 }
 
 
@@ -73,12 +75,15 @@ def test_a_host_that_could_not_look_is_a_line() -> None:
 
 
 def test_a_plan() -> None:
-    assert backups.plan(PLAN) == [
+    assert backups.plan(PLAN, safety=True) == [
         "set 4096af89 of 2026-11-26T02:30:00Z, not proven by a drill",
         "in place of what is there: database links, directory /srv/uploads (12 rows, 2.0 KiB)",
         "takes about 1 min 15 s, as the last drill took, and a set of what is there is made before",
     ]
-    assert "nobody knows how long" in backups.plan(PLAN | {"seconds": None})[2]
+    assert "nobody knows how long" in backups.plan(PLAN | {"seconds": None}, safety=True)[2]
+    assert backups.plan(PLAN, safety=False)[2].endswith("and no set of what is there is made before")
+    lost = backups.plan(PLAN | {"absent": ["/srv/uploads"]}, safety=True)[2]
+    assert lost.endswith("is made before, without /srv/uploads (not there)")
 
 
 @pytest.mark.parametrize(
@@ -86,9 +91,10 @@ def test_a_plan() -> None:
     [
         ({}, "links", False, ""),
         ({}, "", False, "slipway_confirm is empty"),
-        ({}, "link", False, "type the name of what is restored: -e slipway_confirm=links"),
+        ({}, "link", False, "type what is replaced: -e slipway_confirm=links"),
         ({"unfit": "the schema differs"}, "links", False, "the schema differs"),
         ({"unfit": "the schema differs"}, "links", True, ""),
+        ({"impossible": "something is mounted"}, "links", True, "Nothing was done: something is mounted"),
         ({"databases": [], "directories": []}, "links", False, "has nothing that could be restored"),
     ],
 )
@@ -100,11 +106,21 @@ def test_what_is_refused(changed: dict[str, Any], typed: str, any_schema: bool, 
 
 def test_what_was_restored() -> None:
     done = [{"name": "database:links", "kept": "slipway_before_x"}, {"name": "directory:/srv/uploads", "kept": None}]
-    told = {"set": "a", "time": "t", "seconds": 5.0, "restored": done, "safety": "b", "restart": True}
+    told = {
+        "set": "a",
+        "time": "t",
+        "seconds": 5.0,
+        "restored": done,
+        "safety": "b",
+        "restart": True,
+        "absent": ["/srv/a"],
+    }
     said = backups.restored(told)
     assert said[0] == "restored set a of t in 5 s"
     assert said[1] == "database:links; what was there is kept as slipway_before_x"
     assert said[2] == "directory:/srv/uploads"
+    assert said[3] == "the set made before it: b, without /srv/a (was not there)"
+    assert backups.restored(told | {"safety": None, "absent": []})[3] == "the set made before it: none"
     assert "slipway.fleet.restart" in said[-1]
     assert backups.restored({}) == ["nothing was restored"]
 

@@ -1,0 +1,37 @@
+"""Code of plugins is compiled once, also where Ansible's own loader would do so in every run."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+LOOK = """
+from ansible.plugins.loader import init_plugin_loader
+init_plugin_loader(["{root}/.collections"])
+from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet import verdict
+from ansible_collections.slipway.fleet.plugins.module_utils.release import model
+from ansible_collections.slipway import fleet
+for module in (verdict, model, fleet):
+    print(type(module.__spec__.loader).__name__, module.__spec__.cached or "")
+"""
+
+
+def test_modules_keep_their_code_and_packages_are_found_as_ansible_does(tmp_path: Path) -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    said = subprocess.run(
+        [sys.executable, "-c", LOOK.format(root=ROOT)],
+        env={**environment, "PYTHONPYCACHEPREFIX": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=tmp_path,
+    ).stdout.splitlines()
+    verdict, model, collection = (line.split(" ", 1) for line in said)
+    for loader, kept in (verdict, model):
+        assert loader == "SourceFileLoader"
+        assert Path(kept).is_file()
+        assert Path(kept).is_relative_to(tmp_path)
+    assert collection[0] == "_AnsibleCollectionPkgLoader"
