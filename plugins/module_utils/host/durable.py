@@ -39,7 +39,7 @@ def write_durably(path: Path, text: str, mode: int = 0o644) -> None:
 
 
 def make_public(directory: Path) -> None:
-    """Have a directory, and its parents, that every user of the host can go through, whatever umask it is made under."""
+    """Have a directory, and its parents, that every user of the host can go through, whatever umask there is."""
     for path in reversed([path for path in (directory, *directory.parents) if not path.exists()]):
         path.mkdir(exist_ok=True)
         path.chmod(0o755)
