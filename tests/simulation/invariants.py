@@ -62,8 +62,11 @@ def it_makes_way(play: Play, host: Host, release: str) -> bool:
 
 
 def no_release_runs_beside_one_that_must_be_alone(play: Play, host: Host) -> None:
-    """Where one of two releases may not run beside another one, they never do, not even while one of them starts."""
+    """Where one of two releases may not run beside another one, they never do, nor do their processes, not even while
+    one of them starts."""
     running = [found.release for found in host.docker.slots.values() if found and found.running]
+    there = {one.release for one in host.docker.beside.there.values() if one.running}
+    running += sorted(there - set(running))
     said = [host.peek(f"{ROOT}/releases/{release}/keeps.json") for release in running]
     if len(running) > 1 and ALONE in said:
         raise Broken(

@@ -239,6 +239,8 @@ class Play:
 
     def _at_effect(self, host: Host, process: Process, what: str) -> None:
         self.world.tell(host.name, f"{process.owner} {process.name}: {what}")
+        if self.scenario.alone and self.scenario.beside:
+            self._check(lambda: invariants.no_release_runs_beside_one_that_must_be_alone(self, host))
         self.last_effect = what
         if what.startswith(invariants.CHANGING):
             self._check(lambda: invariants.one_transaction_at_a_time(self, host, process, what))

@@ -66,6 +66,7 @@ class Processes(Switch):
             self._forget_ended()
             self._note_singletons(release)
             beside.end([one for one in there if one.slot == slot and not one.ending])
+            self._end_others(slot, release, lambda: self._breathe(switched=False))
             group = 1 + max((one.group for one in there), default=0)
             several = {name: one.replicas for name, one in wanted.items() if not one.singleton}
             single = {name: one.replicas for name, one in wanted.items() if one.singleton}
@@ -97,6 +98,8 @@ class Processes(Switch):
                 self._note_singletons(release)
             beside.end(found.others)
             wanted = self.wanted(release) if release and found.lacking else {}
+            if release and wanted:
+                self._end_others(slot, release, self._show_life)
             single = {name for name in found.lacking if wanted[name].singleton}
             if single:
                 mine = {one.id for one in there if one not in found.others and not one.ending}
@@ -124,6 +127,19 @@ class Processes(Switch):
         self._wait_gone(there, self._show_life)
         return bool(there)
 
+    def _others(self, slot: str, release: str) -> list[Instance]:
+        """What has not ended and may not run beside this release in `slot`. Raises RuntimeFailed."""
+        there = [one for one in self.runtime.beside.instances() if not one.gone]
+        there = [one for one in there if one.ending or (one.slot, one.release) != (slot, release)]
+        alone = bool(there) and not self.store.overlaps(release)
+        return [one for one in there if alone or not self.store.overlaps(one.release)]
+
+    def _end_others(self, slot: str, release: str, breathe: Callable[[], object]) -> None:
+        """End those, and wait for that. Raises as `_wait_gone` does."""
+        others = self._others(slot, release)
+        self.runtime.beside.end([one for one in others if not one.ending])
+        self._wait_gone(others, breathe)
+
     def _note_singletons(self, release: str) -> None:
         if any(one.singleton for one in processes_of(self.store.releases, release).values()):
             self.store.note_singletons(self.request.singleton_host, self.clock.time())
@@ -144,6 +160,8 @@ class Processes(Switch):
         begin = self.clock.monotonic()
         limit = SLACK + max((self._grace(one) for one in instances), default=0.0)
         wanted = {one.id for one in instances}
+        if not wanted:
+            return
         while left := [one for one in self.runtime.beside.instances() if one.id in wanted and not one.gone]:
             if self.clock.monotonic() - begin >= limit:
                 names = ", ".join(sorted({f"{one.name} of release {one.release}" for one in left}))
