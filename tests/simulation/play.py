@@ -370,9 +370,9 @@ class Play:
                     names = ["worker", "beat"] if host.name == "web1" else ["worker"]
                     there = [Instance(f"first {name}", name, "blue", FIRST, 1) for name in names]
                     host.docker.beside.there = {one.id: one for one in there}
-                serve_first(host)
                 if self.scenario.alone and self.scenario.seed % 2:
                     host.disk.put(f"{ROOT}/releases/{FIRST}/keeps.json", ALONE)
+                serve_first(host)
                 if self.scenario.older:
                     host.disk.put(f"{ROOT}/state.json", OLDER)
         self.world.story.clear()

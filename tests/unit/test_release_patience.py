@@ -33,6 +33,10 @@ def test_workers_that_end_one_after_the_other() -> None:
     [
         pytest.param([f"{MISSING}\n" * 4], id="four workers that say so and go on"),
         pytest.param([f"{MISSING}\n" * count for count in (1, 2, 2, 3)], id="three workers that come one by one"),
+        pytest.param(
+            ["".join(f"ModuleNotFoundError: No module named 'opt{n}'\n" for n in range(count)) for count in range(30)],
+            id="plugins that are missing, one after the other",
+        ),
         pytest.param([f"ConnectionRefusedError: count {count}\n" * count for count in range(30)], id="no import error"),
     ],
 )

@@ -121,6 +121,10 @@ def test_a_secret_is_in_its_file_and_its_process_alone(shop: App) -> None:
     assert "planted" not in on(HOST, "ps axww")
 
 
+def other(slot: str) -> str:
+    return "green" if slot == "blue" else "blue"
+
+
 def uploaded(shop: App) -> tuple[str, list[str]]:
     """The slot that answers, and the files that the shop has in its volume."""
     found = shop.json("/uploads")
@@ -128,7 +132,7 @@ def uploaded(shop: App) -> tuple[str, list[str]]:
 
 
 def test_a_volume_begins_with_what_the_image_has_and_is_the_app_s(shop: App) -> None:
-    assert uploaded(shop) == ("blue", ["sample.txt"])
+    assert uploaded(shop)[1] == ["sample.txt"]
     assert shop.json("/uploads/first/new") == {"uid": 1000}
     owners = on(HOST, "stat --format '%u:%g %a' /var/lib/slipway/shop/volumes/uploads")
     assert owners == "1000:1000 750\n"
@@ -136,7 +140,7 @@ def test_a_volume_begins_with_what_the_image_has_and_is_the_app_s(shop: App) -> 
 
 def test_a_third_app_and_a_release_of_the_first(tiles: App, shop: App, board: App) -> None:
     """The new release differs by a variable of its environment."""
-    before = tiles.release
+    before, slot = tiles.release, uploaded(shop)[0]
     with tiles.asked() as of_tiles, shop.asked() as of_shop:
         outcome = board.play("site")
         assert outcome.code == 0, outcome.output
@@ -145,7 +149,7 @@ def test_a_third_app_and_a_release_of_the_first(tiles: App, shop: App, board: Ap
         outcome = shop.play("deploy", fastapi_app_revision="2")
         assert outcome.code == 0, outcome.output
     nothing_lost(of_tiles, of_shop)
-    assert uploaded(shop) == ("green", ["first", "sample.txt"])
+    assert uploaded(shop) == (other(slot), ["first", "sample.txt"])
     assert shop.json("/uploads/second/new") == {"uid": 1000}
     assert tiles.release != before
     assert board.json() == {"app": "board"}
@@ -181,23 +185,23 @@ def test_an_app_that_listens_elsewhere_is_told_where(board: App) -> None:
 
 
 def test_a_rollback(shop: App) -> None:
-    before = shop.release
+    before, slot = shop.release, uploaded(shop)[0]
     with shop.asked() as asked:
         outcome = shop.play("rollback")
         assert outcome.code == 0, outcome.output
     nothing_lost(asked)
     assert shop.release != before
-    assert uploaded(shop) == ("blue", ["first", "sample.txt", "second"])
+    assert uploaded(shop) == (other(slot), ["first", "sample.txt", "second"])
 
 
 def test_all_are_back_after_a_boot(tiles: App, shop: App, board: App, broker: Told) -> None:
-    running = processes(shop.release)
+    running, before = processes(shop.release), uploaded(shop)
     subprocess.run(["docker", "restart", "--time", "1", HOST], check=True, capture_output=True, timeout=120)
     for app in (tiles, shop, board):
         until(lambda app=app: app.get()[0] == 200, f"{app.name} serves after the boot")  # type: ignore[misc]
         assert app.json() == {"app": app.name}
     until(lambda: processes(shop.release) == running, "the processes of shop are back")
-    assert uploaded(shop) == ("blue", ["first", "sample.txt", "second"])
+    assert uploaded(shop) == before
     until(lambda: bool(broker()["done"]) and bool(broker()["beats"]), "and at work")
 
 

@@ -13,7 +13,7 @@ LISTENS_WITHIN = 1.0
 # Seconds for which a slot says the same 3xx or 4xx before it is believed: an app that is slow says nothing or 5xx, or
 # one of those 4xx that ask for patience.
 MEANS_IT, BUSY = 10.0, frozenset({408, 425, 429})
-# Looks at which the log has an import error more than at the one before. Uvicorn starts a worker that ended every 5 s.
+# Looks at which the log has the same import error once more. Uvicorn starts a worker that ended every 5 s.
 AGAIN = 4
 
 
@@ -26,7 +26,7 @@ class Patience:
         self._looked, self._strange = now, ""
         self._status, self._since = 0, now
         self._errors: Counter[str] = Counter()
-        self._more = 0
+        self._more: Counter[str] = Counter()
 
     def ends(self, answer: Probe, now: float) -> str:
         """Why this answer at `now` (seconds) is the last that is worth asking for; empty where it is not."""
@@ -51,6 +51,5 @@ class Patience:
         A server that starts its workers anew for ever has a door, at which nobody answers.
         """
         before, self._errors = self._errors, import_errors(self._log())
-        more = [error for error, times in self._errors.most_common() if times > before[error]]
-        self._more += bool(more)
-        return more[0] if more and self._more >= AGAIN else ""
+        self._more.update(error for error, times in self._errors.items() if times > before[error])
+        return next((error for error, looks in self._more.items() if looks >= AGAIN), "")
