@@ -153,6 +153,19 @@ def a_refused_release_leaves_the_old_processes(play: Play, host: Host, process: 
         )
 
 
+def a_refused_release_got_no_requests(play: Play, host: Host, process: Process) -> None:
+    """A release that is refused before the switch never got requests of users; where the earlier one cannot be started
+    again, or something happens to the host meanwhile, it may."""
+    release, details = str(process.arguments.get("release")), getattr(process.error, "details", {})
+    hindered = max(host.hurt_at, host.docker.away_until, host.docker.slow_until) >= process.started
+    if getattr(process.error, "kind", "") != "release" or hindered or details.get("serving") == release:
+        return
+    if "switch" in {phase["phase"] for phase in details["phases"]} or "left as they are" in str(process.error):
+        return
+    if play.served_since.get((host.name, release), -1.0) >= process.started:
+        raise Broken(a_refused_release_got_no_requests, f"{host.name} sent requests to {release}: {process.error}")
+
+
 def migrations_run_alone(play: Play) -> None:
     """No migration runs beside another one, on whichever hosts."""
     if play.world.database.beside:

@@ -8,6 +8,7 @@ import pkgutil
 import uuid
 from collections.abc import Callable
 from contextlib import nullcontext
+from dataclasses import replace
 from types import ModuleType
 from typing import Any
 
@@ -15,6 +16,7 @@ from ansible_collections.slipway.fleet.plugins.module_utils.edge import maps
 from ansible_collections.slipway.fleet.plugins.module_utils.edge.haproxy import Edge, parse_servers
 from ansible_collections.slipway.fleet.plugins.module_utils.host.errors import Damaged
 from ansible_collections.slipway.fleet.plugins.module_utils.release import oneoff, operations
+from ansible_collections.slipway.fleet.plugins.module_utils.release.contract import Contract
 from ansible_collections.slipway.fleet.plugins.module_utils.release.lease import Lease
 from ansible_collections.slipway.fleet.plugins.module_utils.release.model import SLOTS, other
 from ansible_collections.slipway.fleet.plugins.module_utils.release.store import Store
@@ -165,6 +167,33 @@ def nothing_makes_way(code: Installed) -> None:
     code.set(Store, "overlaps", lambda self, release: True)
 
 
+def what_makes_way_counts_as_dead(code: Installed) -> None:
+    """Where the old slot was stopped for the new one, a refused release serves until the old one is back."""
+    code.set(Transaction, "gap", lambda self: None)
+
+
+def nobody_waits_for_processes_to_end(code: Installed) -> None:
+    """What was told to end counts as gone."""
+    code.set(Transaction, "_wait_gone", lambda self, instances, breathe: None)
+
+
+def a_refusal_leaves_processes_as_they_are(code: Installed) -> None:
+    """Where a release is taken away, the processes of the earlier one are not seen to."""
+    take_away = Transaction._take_away
+
+    def blind(self: Transaction, *what: Any) -> None:
+        self._only_beside = lambda slot, release: False  # type: ignore[method-assign]
+        take_away(self, *what)
+
+    code.set(Transaction, "_take_away", blind)
+
+
+def a_broken_api_is_told_and_let_through(code: Installed) -> None:
+    """What breaks the API is named, and refused nowhere."""
+    compares = Contract.__call__
+    code.set(Contract, "__call__", lambda self, *what: replace(compares(self, *what), refused=False))
+
+
 PLANTED: tuple[Plant, ...] = (
     stop_before_the_switch_is_confirmed,
     finish_without_asking,
@@ -181,4 +210,8 @@ PLANTED: tuple[Plant, ...] = (
     the_edge_asks_every_slot_the_same,
     a_reload_forgets_what_is_asked,
     nothing_makes_way,
+    what_makes_way_counts_as_dead,
+    nobody_waits_for_processes_to_end,
+    a_refusal_leaves_processes_as_they_are,
+    a_broken_api_is_told_and_let_through,
 )

@@ -51,6 +51,7 @@ class Play:
         self.changed_by_others: dict[str, str] = {}
         self.looked: dict[tuple[str, str], float] = {}
         self.held_at: dict[str, float] = {}
+        self.served_since: dict[tuple[str, str], float] = {}  # when a release got requests anew, by host
         self.frozen_at = 0.0
         self.last_effect = ""
         self.damaged: dict[str, set[str]] = {}
@@ -257,6 +258,7 @@ class Play:
             return
         if host.service != before:
             self.world.tell(host.name, f"serves {' and '.join(host.service) or 'nothing'}")
+            self.served_since |= {(host.name, new): self.kernel.now for new in {*host.service} - {*before}}
         self._check(lambda: invariants.no_step_takes_the_service_away(self, host, before))
         self._check(lambda: invariants.no_release_runs_beside_one_that_must_be_alone(self, host))
         self._check(lambda: invariants.requests_go_to_slots_that_the_edge_has_seen_well(self, host))
@@ -313,6 +315,7 @@ class Play:
         self._check(lambda: invariants.no_two_singletons(self, host))
         if verb == "activate" and not process.killed:
             self._check(lambda: invariants.a_refused_release_leaves_the_old_processes(self, host, process))
+            self._check(lambda: invariants.a_refused_release_got_no_requests(self, host, process))
         self._check(lambda: invariants.migrations_run_alone(self))
         self._check(lambda: invariants.migrations_run_once(self))
 

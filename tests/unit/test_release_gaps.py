@@ -202,6 +202,7 @@ def test_a_refused_one_gives_processes_their_place_back(tmp_path: Path, why: str
     with pytest.raises(TransactionError):
         deploy_with_workers(tmp_path, host, "two")
     assert_beside(tmp_path, host, "one")
+    assert "two" not in host.served, "what is refused gets no requests, though nobody else answers them"
 
 
 def test_one_that_does_not_end_keeps_its_release_serving(tmp_path: Path) -> None:

@@ -47,14 +47,14 @@ class WaysBack(Steps):
         return f"gave up the interrupted {intent.release}; neither slot is well"
 
     def _abandon(self, intent: Intent, error: Exception) -> SlipwayError:
-        """Take the new slot away before it got a request; returns why. The old one was never touched.
+        """Take the new slot away before it got a request; returns why. The old one was never touched, or made way.
 
-        Where that has died, and the edge sees the new one well, this one serves until the old one is back. Where it
-        cannot be started, and the new one is well, it gets the requests.
+        Where that has died by itself, and the edge sees the new one well, this one serves until the old one is back.
+        Where it cannot be started, and the new one is well, it gets the requests.
         """
         new, old = intent.slot, other(intent.slot)
         runs = self._runs(old)
-        if runs is False and intent.was and self._answers(new):
+        if runs is False and intent.was and self.gap() is None and self._answers(new):
             return self._return(intent, error)
         if runs is False and intent.was:
             runs = self._revive(old, intent.was)
