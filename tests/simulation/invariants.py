@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from ansible_collections.slipway.fleet.plugins.module_utils.release.store import OPENAPI as KEPT
+
 from tests.simulation.edge import CHECK_EVERY, SLOTS
 from tests.simulation.slots import keeps_the_api
 from tests.simulation.story import ALONE
@@ -73,6 +75,22 @@ def no_release_runs_beside_one_that_must_be_alone(play: Play, host: Host) -> Non
             no_release_runs_beside_one_that_must_be_alone,
             f"{host.name} runs {' and '.join(running)} after {play.last_effect}",
         )
+
+
+def what_is_to_be_refused_gets_no_requests(play: Play, host: Host) -> None:
+    """Where releases make way for each other and one that breaks the API is to be refused, it never gets requests,
+    whatever is killed in between; where the earlier one cannot be started again, or never told its API, it may."""
+    scenario = play.scenario
+    if not scenario.alone or scenario.breaking != "refuse" or scenario.fresh:
+        return
+    whole = [
+        entry["release"] for entry in ledger(host) if entry["result"] == "good" and keeps_the_api(entry["release"])
+    ]
+    told = any(host.peek(f"{ROOT}/releases/{release}/{KEPT}") for release in whole)
+    if not told or host.docker.health or "disk" in play.damaged.get(host.name, ()):
+        return
+    if broken := [release for release in host.service if not keeps_the_api(release)]:
+        raise Broken(what_is_to_be_refused_gets_no_requests, f"{host.name} sends requests to {broken[0]}")
 
 
 def a_healthy_slot_is_put_to_use(play: Play, host: Host, since: float, process: Process) -> None:

@@ -169,7 +169,28 @@ def nothing_makes_way(code: Installed) -> None:
 
 def what_makes_way_counts_as_dead(code: Installed) -> None:
     """Where the old slot was stopped for the new one, a refused release serves until the old one is back."""
-    code.set(Transaction, "gap", lambda self: None)
+    abandon = Transaction._abandon
+
+    def blind(self: Transaction, intent: Any, error: Exception) -> Any:
+        if intent.was and self._runs(other(intent.slot)) is False and self._answers(intent.slot):
+            return self._return(intent, error)
+        return abandon(self, intent, error)
+
+    code.set(Transaction, "_abandon", blind)
+
+
+def what_is_interrupted_counts_as_proven(code: Installed) -> None:
+    """A release that was killed before anybody found out what it breaks is finished, where the old one made way."""
+    reconcile = Transaction.reconcile
+
+    def blind(self: Transaction) -> Any:
+        revive, self._revive = self._revive, lambda slot, release: False  # type: ignore[method-assign]
+        try:
+            return reconcile(self)
+        finally:
+            self._revive = revive  # type: ignore[method-assign]
+
+    code.set(Transaction, "reconcile", blind)
 
 
 def nobody_waits_for_processes_to_end(code: Installed) -> None:
@@ -211,6 +232,7 @@ PLANTED: tuple[Plant, ...] = (
     a_reload_forgets_what_is_asked,
     nothing_makes_way,
     what_makes_way_counts_as_dead,
+    what_is_interrupted_counts_as_proven,
     nobody_waits_for_processes_to_end,
     a_refusal_leaves_processes_as_they_are,
     a_broken_api_is_told_and_let_through,

@@ -261,6 +261,7 @@ class Play:
             self.served_since |= {(host.name, new): self.kernel.now for new in {*host.service} - {*before}}
         self._check(lambda: invariants.no_step_takes_the_service_away(self, host, before))
         self._check(lambda: invariants.no_release_runs_beside_one_that_must_be_alone(self, host))
+        self._check(lambda: invariants.what_is_to_be_refused_gets_no_requests(self, host))
         self._check(lambda: invariants.requests_go_to_slots_that_the_edge_has_seen_well(self, host))
         self._watch_idle(host)
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from ansible_collections.slipway.fleet.plugins.module_utils.host.errors import SlipwayError
 from ansible_collections.slipway.fleet.plugins.module_utils.release.beside import Instance
+from ansible_collections.slipway.fleet.plugins.module_utils.release.contract import Kept
 from ansible_collections.slipway.fleet.plugins.module_utils.release.model import SLOTS, Probe, TransactionError
 from ansible_collections.slipway.fleet.plugins.module_utils.release.store import Store
 
@@ -134,6 +135,39 @@ def test_a_crash_anywhere_converges_and_nothing_ever_runs_beside(
         host.crash_at = 0
         deploy(root, host, then)
         assert_whole(root, host, then)
+
+
+def breaks_the_api(slot: str, release: str, was: str | None) -> Kept:
+    return Kept(("GET /b is gone",), refused=True) if was else Kept()
+
+
+def deploy_refused(root: Path, host: Host) -> None:
+    stage(root, "two")
+    (root / "releases/two/processes.json").write_text(json.dumps(WITH_WORKERS))
+    refused = transaction(root, host, "two")
+    refused.contract = breaks_the_api
+    with pytest.raises(TransactionError, match="GET /b is gone"):
+        refused.run()
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+def test_a_crash_anywhere_lets_nothing_through_that_is_to_be_refused(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, after: bool
+) -> None:
+    host = AloneWithAll()
+    deploy_with_workers(tmp_path, host, "one")
+    first = host.effects
+    deploy_refused(tmp_path, host)
+    for point in range(1, host.effects - first + 1):
+        root, host = tmp_path_factory.mktemp("crash"), AloneWithAll()
+        deploy_with_workers(root, host, "one")
+        host.crash_at, host.crash_after = host.effects + point, after
+        with pytest.raises(Crash):
+            deploy_refused(root, host)
+        host.crash_at = 0
+        deploy_refused(root, host)
+        assert_beside(root, host, "one")
+        assert "two" not in host.served
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"volumes": 5}'])

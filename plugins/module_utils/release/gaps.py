@@ -30,7 +30,11 @@ class Gaps(Processes):
         if not found.running and found.release is None:
             return None
         name = found.release or ""
-        return None if self.store.overlaps(release) and (not name or self.store.overlaps(name)) else name
+        return None if self._overlap(release, name) else name
+
+    def _overlap(self, release: str, beside: str) -> bool:
+        """Whether both may run at once; nothing is known of one without a name."""
+        return self.store.overlaps(release) and (not beside or self.store.overlaps(beside))
 
     def _must_make_way(self, slot: str, release: str) -> bool:
         """Whether anything is there that may not run beside this release. Raises RuntimeFailed."""
