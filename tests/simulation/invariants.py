@@ -260,6 +260,23 @@ def what_should_serve_is_started(play: Play, host: Host, process: Process) -> No
         raise Broken(what_should_serve_is_started, f"{host.name} serves nothing after {process.name}")
 
 
+# What is no reason for a run not to leave every process where it belongs.
+HARMLESS = {"interrupted", "sick", "hangs", "silent", "ends", "reload"}
+
+
+def a_run_leaves_one_singleton(play: Play, ended: Ended) -> None:
+    """However a run ends, the singleton runs on one host of the fleet afterwards, where all hosts are well and nobody
+    else is at it."""
+    if not play.scenario.beside or play.scenario.fresh or {fault.kind for fault in play.struck} - HARMLESS:
+        return
+    busy = any(host.processes for host in play.world.hosts.values())
+    if busy or not all(task.done() for task in play.tasks.values()):
+        return
+    there = {name: len(host.docker.beside.running("beat")) for name, host in play.world.hosts.items()}
+    if sum(there.values()) != 1:
+        raise Broken(a_run_leaves_one_singleton, f"run {ended.run} ended {ended.word} with so many on each: {there}")
+
+
 def an_undisturbed_run_succeeds(play: Play, ended: Ended) -> None:
     """Where nothing goes wrong and nobody else is at it, a run is good; only a way back may not be there."""
     scenario = play.scenario

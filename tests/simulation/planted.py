@@ -22,6 +22,7 @@ from ansible_collections.slipway.fleet.plugins.module_utils.release.model import
 from ansible_collections.slipway.fleet.plugins.module_utils.release.store import Store
 from ansible_collections.slipway.fleet.plugins.module_utils.release.transaction import Transaction
 from ansible_collections.slipway.fleet.plugins.plugin_utils import fleet as fleet_package
+from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet import coordinator, singletons
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet import lease as keeper
 
 from tests.simulation.shims import Installed
@@ -193,6 +194,17 @@ def what_is_interrupted_counts_as_proven(code: Installed) -> None:
     code.set(Transaction, "reconcile", blind)
 
 
+def what_was_handed_over_is_forgotten(code: Installed) -> None:
+    """A host that was to start the singletons, and was not begun, starts none."""
+
+    async def and_forget(run: Any) -> None:
+        await singletons.hand_over(run)
+        for member in run.members:
+            member.tends = False
+
+    code.set(coordinator, "hand_over", and_forget)
+
+
 def nobody_waits_for_processes_to_end(code: Installed) -> None:
     """What was told to end counts as gone."""
     code.set(Transaction, "_wait_gone", lambda self, instances, breathe: None)
@@ -233,6 +245,7 @@ PLANTED: tuple[Plant, ...] = (
     nothing_makes_way,
     what_makes_way_counts_as_dead,
     what_is_interrupted_counts_as_proven,
+    what_was_handed_over_is_forgotten,
     nobody_waits_for_processes_to_end,
     a_refusal_leaves_processes_as_they_are,
     a_broken_api_is_told_and_let_through,

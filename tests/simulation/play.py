@@ -135,6 +135,7 @@ class Play:
         self.ended.append(ended)
         self.world.tell(controller.name, f"ended {ended.word}: {ended.message}")
         self._check(lambda: invariants.a_verdict_is_what_hosts_answer(self, ended))
+        self._check(lambda: invariants.a_run_leaves_one_singleton(self, ended))
         self._check(lambda: invariants.an_undisturbed_run_succeeds(self, ended))
         self._check(lambda: invariants.what_breaks_the_api_is_refused(self, ended))
 

@@ -206,6 +206,11 @@ def test_a_host_gives_up_its_singletons_for_the_run_that_holds_it(world: World) 
     assert world.ask("give_up", run_id="ann") == {"changed": True}
     assert world.host.beside.running() == ["two:worker"]
     assert world.ask("give_up", run_id="ann") == {"changed": False}
+    world.ask("let_go", run_id="ann")
+    assert world.host.beside.running() == ["two:worker"]
+    world.hold("ann")
+    world.ask("let_go", run_id="ann", processes=True)
+    assert world.host.beside.running() == ["two:beat", "two:worker"], "as the run says that nobody else has it"
 
 
 def test_a_command_runs_with_no_more_than_the_place_of_the_app(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -206,7 +206,8 @@ def settle(arguments: Arguments, tell: Tell) -> Result:
 def let_go(arguments: Arguments, tell: Tell) -> Result:
     """End the run on this host: have what is well serve, remove old releases, see to what drains, give the lease back.
 
-    Tells what serves. Nothing of this keeps the lease from being given back. Without `keep` all good releases stay.
+    With `processes` those of what serves run afterwards, and no others. Tells what serves. Nothing of this keeps the
+    lease from being given back. Without `keep` all good releases stay.
     """
     transaction = transaction_of(arguments, keep=arguments.get("keep", ALL))
     run_id = arguments.get("run_id")
@@ -215,6 +216,8 @@ def let_go(arguments: Arguments, tell: Tell) -> Result:
         try:
             with transaction.store.lock(_named(arguments)):
                 notes = [words for words in (transaction.reconcile(),) if words]
+                if arguments.get("processes"):
+                    transaction.tend()
                 transaction.prune()
         except (SlipwayError, OSError, ValueError) as error:
             notes.append(str(error))

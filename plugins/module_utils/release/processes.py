@@ -113,6 +113,13 @@ class Processes(Switch):
         self._phase("processes", change)
         return True
 
+    def tend(self) -> None:
+        """Have the processes of what serves. Raises EdgeError, and as `_only_beside` does."""
+        sight = self.look()
+        live = sight.live(self._recorded_slot())
+        if live and sight.gets_requests(live):
+            self._only_beside(live, sight.slots[live].release)
+
     def singletons(self) -> list[str]:
         """The singletons that run on this host, or end still. Raises RuntimeFailed."""
         return sorted({one.name for one in self.runtime.beside.instances() if not one.gone and self._is_single(one)})

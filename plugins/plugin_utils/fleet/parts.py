@@ -31,9 +31,9 @@ activate: release, expects (the release that must serve before; '' for none, Non
     many are left out), note (why they may not be all)} or None, gap (seconds in which nobody answered, where one of
     two releases may not run beside the other; else None)
 settle: as activate, with return_to (or None) instead of release -> changed, phases, gap, now (see let_go)
-let_go: keep, drain, drain_websockets, stop_grace, log_lines -> now {state, serving, slots, servers, health, drift,
-    draining}, notes [str]; also asked where the run holds nothing (a host that was left alone, a lease that was lost),
-    and then it only looks
+let_go: keep, drain, drain_websockets, stop_grace, log_lines, processes (whether those of what serves are to be seen
+    to) -> now {state, serving, slots, servers, health, drift, draining}, notes [str]; also asked where the run holds
+    nothing (a host that was left alone, a lease that was lost), and then it only looks
 give_up: as activate, without a release -> changed; no singleton runs there any more
 image, package: operation and its options, as the modules of these names have them -> as theirs
 
