@@ -93,6 +93,15 @@ def test_they_stay_away_where_nobody_knows_that_the_new_one_runs_none() -> None:
     assert any("nobody runs the singletons until the next run" in str(event.about) for event in found.told("warning"))
 
 
+def test_one_that_is_left_alone_is_held_while_it_gives_them_up() -> None:
+    """Its singleton was told to end, as it serves and runs all that it should."""
+    found = moving("web2", web1={"singletons": ["beat"]})
+    found.host("web1").serving = "new"
+    assert found.run().word == "good"
+    assert found.host("web1").verbs == ["look", "hold", "give_up", "let_go"]
+    assert not found.host("web1").holder
+
+
 STRANGER = {"singletons_at": {"host": "web9", "at": 5.0}}
 
 
