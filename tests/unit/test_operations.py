@@ -6,7 +6,8 @@ import os
 import threading
 import time
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from ansible_collections.slipway.fleet.plugins.module_utils.host.command import Ran
@@ -14,6 +15,8 @@ from ansible_collections.slipway.fleet.plugins.module_utils.host.errors import S
 from ansible_collections.slipway.fleet.plugins.module_utils.release import lease as lease_module
 from ansible_collections.slipway.fleet.plugins.module_utils.release import operations
 from ansible_collections.slipway.fleet.plugins.module_utils.release.lease import Lease
+from ansible_collections.slipway.fleet.plugins.module_utils.release.runtime import Adapter
+from ansible_collections.slipway.fleet.plugins.module_utils.release.runtimes import Runtimes
 from ansible_collections.slipway.fleet.plugins.module_utils.release.store import Store
 from ansible_collections.slipway.fleet.plugins.module_utils.release.volumes import Volumes
 from ansible_collections.slipway.fleet.plugins.module_utils.release.wiring import Leased
@@ -263,6 +266,22 @@ def test_a_volume_is_deleted_by_its_name_and_never_one_that_is_in_use(world: Wor
     assert kept.names() == ["old", "uploads"]
     assert world.ask("remove_volume", volume="old") == {"changed": True}
     assert kept.names() == ["uploads"]
+
+
+def test_a_release_that_cannot_write_to_its_volume_is_refused_first_and_returned_to_all_the_same(
+    world: World, kept: Volumes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (kept.directory / "uploads/file").touch()
+    stranger = cast("Adapter", SimpleNamespace(owner=lambda release: (os.getuid() + 1, 1)))
+    found = Runtimes("links", world.root / "releases", {"compose": stranger}, volumes=kept)
+    monkeypatch.setattr(operations, "runtime_of", lambda arguments: found)
+    world.hold("ann")
+    deploy(world.root, world.host, "two")
+    before = world.host.effects
+    with pytest.raises(SlipwayError, match=f"volume uploads belong to uid {os.getuid()}, and this release runs"):
+        world.ask("activate", run_id="ann", release="one")
+    assert world.host.effects == before
+    assert world.ask("settle", run_id="ann", return_to="one")["now"]["serving"]["release"] == "one"
 
 
 def test_the_removal_of_an_app_leaves_its_volumes_and_says_where(world: World, kept: Volumes) -> None:

@@ -69,13 +69,21 @@ def test_one_that_could_not_be_filled_is_not_there_and_made_the_next_time(there:
 
 def test_what_belongs_to_another_user_is_refused_by_name(there: Volumes) -> None:
     there.have(AT, ME, brings)
+    there.require_owner([*AT, "new"], ME)
     uid = ME[0] + 1
     with pytest.raises(RuntimeFailed) as caught:
-        there.have(AT, (uid, uid), nothing)
+        there.require_owner(AT, (uid, uid))
     path = there.directory / "uploads"
     assert f"belong to uid {ME[0]}, and this release runs as {uid}" in str(caught.value)
     assert f"chown -R {uid}:{uid} {path}" in str(caught.value)
-    there.have(AT, (0, 0), nothing)
+    there.require_owner(AT, (0, 0))
+
+
+def test_a_release_that_is_started_again_is_not_kept_from_it_by_whose_its_files_are(there: Volumes) -> None:
+    """The next release had them given to its own user, and was refused then."""
+    there.have(AT, ME, brings)
+    assert there.have(AT, (ME[0] + 1, ME[1]), nothing) == []
+    assert (there.directory / "uploads").stat().st_uid == ME[0]
 
 
 def test_an_empty_file_system_that_is_mounted_there_becomes_the_user_s(

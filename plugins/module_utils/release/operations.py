@@ -144,7 +144,9 @@ def stage(arguments: Arguments, tell: Tell) -> Result:
     if not check_mode:
         files.apply(changes)
         if store_of(arguments).has(arguments["release"]):
-            runtime_of(arguments).prepare(arguments["release"])
+            runtime = runtime_of(arguments)
+            runtime.admit(arguments["release"])
+            runtime.prepare(arguments["release"])
     checked = False
     if arguments.get("check") and not check_mode:
         command = {"command": arguments["check"], "purpose": "the check", "once": "checked"}
@@ -174,6 +176,8 @@ def run(arguments: Arguments, tell: Tell) -> Result:
 def activate(arguments: Arguments, tell: Tell) -> Result:
     """Make a staged release serve, or be refused with the one that served before serving on."""
     _fence(arguments)
+    if not arguments.get("restart"):
+        runtime_of(arguments).admit(arguments["release"])  # nothing was staged for a rollback
     transaction = transaction_of(arguments)
     return _detached(transaction, tell, lambda: _activate(transaction, _named(arguments)))
 

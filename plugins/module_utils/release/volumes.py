@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, Optional
 
@@ -39,7 +39,7 @@ class Volumes:
     def have(self, wanted: Mapping[str, str], owner: Owner, fill: Fill) -> list[str]:
         """Have these volumes (paths in the app by name) for this user; returns the names of those that are new.
 
-        Raises RuntimeFailed where one cannot be made, or has files that belong to somebody else.
+        What is there stays as it is, whosever files it has. Raises RuntimeFailed where one cannot be made.
         """
         try:
             return [name for name, at in wanted.items() if self._have(name, at, owner, fill)]
@@ -51,17 +51,23 @@ class Volumes:
         if not path.is_dir():
             self._make(path, at, owner, fill)
             return True
-        status = path.stat()
-        if 0 in owner[:1] or status.st_uid == owner[0]:
-            return False
-        if any(name != FOUND for name in os.listdir(path)):
-            raise RuntimeFailed(
-                f"the files of volume {name} belong to uid {status.st_uid}, and this release runs as {owner[0]}; on "
-                f"the host: chown -R {owner[0]}:{owner[1]} {path} (an earlier release that runs as another user cannot "
-                "write there then), or name the user that has them in fastapi_app_user"
-            )
-        os.chown(path, *owner)  # a file system that somebody mounted there
+        if _is_another_s(path, owner) and not _has_files(path):
+            os.chown(path, *owner)  # a file system that somebody mounted there
         return False
+
+    def require_owner(self, wanted: Collection[str], owner: Owner) -> None:
+        """Raise RuntimeFailed where one of these has files that belong to somebody else, so that the app cannot write.
+
+        For a release that is about to be deployed; one that is returned to shall serve, even so.
+        """
+        for name in wanted:
+            path = self.directory / name
+            if path.is_dir() and _is_another_s(path, owner) and _has_files(path):
+                raise RuntimeFailed(
+                    f"the files of volume {name} belong to uid {path.stat().st_uid}, and this release runs as "
+                    f"{owner[0]}; on the host: chown -R {owner[0]}:{owner[1]} {path} (an earlier release that runs as "
+                    "another user cannot write there then), or name the user that has them in fastapi_app_user"
+                )
 
     def _make(self, path: Path, at: str, owner: Owner, fill: Fill) -> None:
         self.directory.mkdir(mode=0o755, parents=True, exist_ok=True)
@@ -103,6 +109,15 @@ class Volumes:
         except OSError as error:
             raise RuntimeFailed(f"volume {name} could not be deleted: {error}") from error
         return True
+
+
+def _is_another_s(path: Path, owner: Owner) -> bool:
+    """Whether the app may not write there, as nobody but root may everywhere."""
+    return 0 not in owner[:1] and path.stat().st_uid != owner[0]
+
+
+def _has_files(path: Path) -> bool:
+    return any(name != FOUND for name in os.listdir(path))
 
 
 def seen(volumes: Volumes, releases: Path, serving: Optional[str]) -> list[dict[str, Any]]:
