@@ -198,6 +198,22 @@ def test_to_settle_without_a_way_back_tells_what_serves(world: World) -> None:
     assert (result["changed"], result["now"]["serving"]["release"]) == (False, "one")
 
 
+def test_how_long_nobody_answered_is_told_also_where_the_release_was_not_what_ended_it(world: World) -> None:
+    world.hold("ann")
+    stage(world.root, "two")
+    (world.root / "releases/two/keeps.json").write_text('{"overlap": false}')
+
+    def in_the_gap() -> None:
+        if world.host.running["green"] == "two":
+            world.lease.free()
+
+    world.host.waits.append(in_the_gap)
+    with pytest.raises(SlipwayError, match="given up before the switch") as caught:
+        world.ask("activate", run_id="ann", release="two")
+    assert caught.value.details["gap"] > 0
+    assert caught.value.details["phases"]
+
+
 def test_a_host_gives_up_its_singletons_for_the_run_that_holds_it(world: World) -> None:
     path = world.root / "releases/two/processes.json"
     stage(world.root, "two")

@@ -373,10 +373,11 @@ def _activate(transaction: Transaction, holder: str, wait: float = MOMENT) -> Re
             error.kind,
         ) from error
     except SlipwayError as error:
-        error.details.setdefault("phases", transaction.phases)
+        error.details.update({"phases": transaction.phases, "gap": transaction.gap(), **error.details})
         raise
     except (OSError, ValueError) as error:
-        raise SlipwayError(f"{type(error).__name__}: {error}", {"phases": transaction.phases}) from error
+        told = {"phases": transaction.phases, "gap": transaction.gap()}
+        raise SlipwayError(f"{type(error).__name__}: {error}", told) from error
 
 
 def _limit(transaction: Transaction) -> float:
