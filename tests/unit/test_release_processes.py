@@ -340,6 +340,25 @@ def test_where_they_run_is_remembered_on_every_host(tmp_path: Path) -> None:
     assert store.singletons_at() is None
 
 
+def test_where_they_ran_is_forgotten_with_the_last_release_that_had_any(tmp_path: Path) -> None:
+    """Else a host on which nothing can run any more would stop the runs of those that have none of it."""
+    host, store = Host(), Store(tmp_path)
+    memory.deploy(tmp_path, host, "none")
+    assert not (tmp_path / "singletons.json").exists()
+    staged(tmp_path, "one", {"beat": {"singleton": True}})
+    transaction(tmp_path, host, "one", singletons=False, singleton_host="web1").run()
+    memory.deploy(tmp_path, host, "two", singletons=False, singleton_host="web1")
+    assert (store.singletons_at() or {})["host"] == ""
+    host.sick["three"] = Probe(error="nothing listens")
+    transaction(tmp_path, host, "one", singletons=False, singleton_host="web1").run()
+    memory.stage(tmp_path, "three")
+    refused = transaction(tmp_path, host, "three", singletons=False, singleton_host="web1")
+    refused.store.note_singletons("", 9.0)
+    with pytest.raises(TransactionError):
+        refused.run()
+    assert (store.singletons_at() or {})["host"] == "web1", "the release that has some serves still"
+
+
 def test_where_the_old_slot_has_died_the_new_one_serves_until_it_is_back(tmp_path: Path, host: Host) -> None:
     """A worker refuses the release whose slot is well, while nothing serves."""
 

@@ -59,12 +59,12 @@ class Processes(Switch):
         """
         beside, wanted = self.runtime.beside, self.wanted(release)
         there = beside.instances()
+        self._note_singletons(release)
         if not wanted and not there:
             return
 
         def start() -> None:
             self._forget_ended()
-            self._note_singletons(release)
             beside.end([one for one in there if one.slot == slot and not one.ending])
             self._end_others(slot, release, lambda: self._breathe(switched=False))
             group = 1 + max((one.group for one in there), default=0)
@@ -89,13 +89,13 @@ class Processes(Switch):
         """
         beside = self.runtime.beside
         there = beside.instances()
+        if release:
+            self._warn(lambda: self._note_singletons(release))
         found = self.difference(slot, release, there)
         if not found.others and not found.lacking:
             return False
 
         def change() -> None:
-            if release:
-                self._note_singletons(release)
             beside.end(found.others)
             wanted = self.wanted(release) if release and found.lacking else {}
             if release and wanted:
@@ -148,8 +148,9 @@ class Processes(Switch):
         self._wait_gone(others, breathe)
 
     def _note_singletons(self, release: str) -> None:
-        if any(one.singleton for one in processes_of(self.store.releases, release).values()):
-            self.store.note_singletons(self.request.singleton_host, self.clock.time())
+        """Remember where those of this release run: nowhere, where it declares none. Raises Damaged and OSError."""
+        single = any(one.singleton for one in processes_of(self.store.releases, release).values())
+        self.store.note_singletons(self.request.singleton_host if single else "", self.clock.time())
 
     def _rivals(self, there: Collection[Instance], single: Collection[str], but: Collection[str]) -> list[Instance]:
         """The singletons among what is there, and what has the name of one that is to be started; `but` these ids."""

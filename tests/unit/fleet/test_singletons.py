@@ -124,5 +124,10 @@ def test_what_an_older_record_says_counts_no_more() -> None:
     assert found.run().word == "good"
 
 
+def test_where_no_release_has_had_any_since_nobody_is_waited_for() -> None:
+    found = moving("web2", web1=STRANGER, web3={"singletons_at": {"host": "", "at": 6.0}})
+    assert found.run().word == "good"
+
+
 def test_a_run_that_starts_none_does_not_ask_where_they_are() -> None:
     assert moving("web8", web1=STRANGER).run().word == "good"
