@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -14,7 +17,9 @@ from ansible_collections.slipway.fleet.plugins.module_utils.host.command import 
 from ansible_collections.slipway.fleet.plugins.module_utils.host.errors import SlipwayError
 from ansible_collections.slipway.fleet.plugins.module_utils.release import lease as lease_module
 from ansible_collections.slipway.fleet.plugins.module_utils.release import operations
+from ansible_collections.slipway.fleet.plugins.module_utils.release.beside import Instance
 from ansible_collections.slipway.fleet.plugins.module_utils.release.lease import Lease
+from ansible_collections.slipway.fleet.plugins.module_utils.release.model import Draining
 from ansible_collections.slipway.fleet.plugins.module_utils.release.runtime import Adapter
 from ansible_collections.slipway.fleet.plugins.module_utils.release.runtimes import Runtimes
 from ansible_collections.slipway.fleet.plugins.module_utils.release.store import Store
@@ -260,7 +265,7 @@ class Kept:
     """A runtime with volumes on a real file system."""
 
     def __init__(self, host: Host, volumes: Volumes) -> None:
-        self.status, self.volumes = host.status, volumes
+        self.status, self.beside, self.volumes = host.status, host.beside, volumes
 
 
 @pytest.fixture
@@ -282,6 +287,39 @@ def test_a_volume_is_deleted_by_its_name_and_never_one_that_is_in_use(world: Wor
     assert kept.names() == ["old", "uploads"]
     assert world.ask("remove_volume", volume="old") == {"changed": True}
     assert kept.names() == ["uploads"]
+
+
+def test_a_volume_is_not_deleted_under_what_ends_still(world: World, kept: Volumes) -> None:
+    worker = Instance("1-worker-0", "worker", "green", "one", 1, ending=True)
+    stage(world.root, "two")
+    world.host.running["blue"] = "two"
+    world.host.beside.there = {worker.id: worker}
+    with pytest.raises(SlipwayError, match="used by process worker of release one, which ends still; wait until"):
+        world.ask("remove_volume", volume="uploads", check_mode=True)
+    world.host.beside.there = {worker.id: replace(worker, gone=True)}
+    world.host.running["green"] = "one"
+    Store(world.root).write_draining(Draining("one", "green", 0.0, 1e12))
+    with pytest.raises(SlipwayError, match="used by slot green of release one, which ends still"):
+        world.ask("remove_volume", volume="uploads")
+    world.host.running["green"] = None
+    assert world.ask("remove_volume", volume="uploads") == {"changed": True}
+
+
+def test_whether_a_volume_is_used_is_looked_at_while_nobody_can_start_anything(
+    world: World, kept: Volumes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage(world.root, "two")
+    world.host.running["blue"] = "two"
+
+    @contextmanager
+    def after_a_deploy(store: Store, holder: str) -> Iterator[None]:
+        world.host.running["blue"] = "one"
+        yield
+
+    monkeypatch.setattr(Store, "lock", after_a_deploy)
+    with pytest.raises(SlipwayError, match="used by release one, which runs here"):
+        world.ask("remove_volume", volume="uploads")
+    assert kept.names() == ["old", "uploads"]
 
 
 def test_a_release_that_cannot_write_to_its_volume_is_refused_first_and_returned_to_all_the_same(

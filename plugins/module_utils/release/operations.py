@@ -27,6 +27,7 @@ from .observe import look as seen_of
 from .observe import observe as observed
 from .observe import surroundings
 from .oneoff import run_once
+from .runtimes import Runtimes
 from .seen_beside import logs_beside
 from .store import MOMENT, Busy, Store
 from .transaction import Transaction
@@ -257,16 +258,12 @@ def remove_volume(arguments: Arguments, tell: Tell) -> Result:
         raise SlipwayError(
             f"there is no volume {name!r} of this app on this host; there are: {', '.join(there) or 'none'}"
         )
-    running = {status.release for status in runtime.status().values() if status.release}
-    if users := sorted(release for release in running if name in keeps_of(store.releases, release).volumes):
-        raise SlipwayError(
-            f"volume {name} is used by release {users[0]}, which runs here; take it out of fastapi_app_volumes and "
-            "deploy, or remove the app, before its data is deleted"
-        )
     if arguments.get("check_mode"):
+        _require_unused(store, runtime, name)
         return {"changed": True}
     _fence(arguments)
     with store.lock("the removal of a volume") if store.root.is_dir() else nullcontext():
+        _require_unused(store, runtime, name)
         return {"changed": runtime.volumes.remove(name)}
 
 
@@ -323,6 +320,29 @@ def _fence(arguments: Arguments) -> None:
     """
     if run_id := arguments.get("run_id"):
         lease_of(arguments).require(run_id)
+
+
+def _require_unused(store: Store, runtime: Runtimes, volume: str) -> None:
+    """Raise SlipwayError where a slot or a process of a release that has the volume runs, or ends still."""
+    draining = store.draining()
+    there = [
+        (str(status.release), f"slot {slot}", draining is not None and draining.slot == slot)
+        for slot, status in runtime.status().items()
+        if status.release
+    ]
+    there += [(one.release, f"process {one.name}", one.ending) for one in runtime.beside.instances() if not one.gone]
+    for release, what, ends in sorted(there, key=lambda found: found[2]):
+        if volume not in keeps_of(store.releases, release).volumes:
+            continue
+        if ends:
+            raise SlipwayError(
+                f"volume {volume} is used by {what} of release {release}, which ends still; wait until the status "
+                "playbook tells of it no more, and run this again"
+            )
+        raise SlipwayError(
+            f"volume {volume} is used by release {release}, which runs here; take it out of fastapi_app_volumes and "
+            "deploy, or remove the app, before its data is deleted"
+        )
 
 
 def _require_staged(store: Store) -> None:
