@@ -122,7 +122,7 @@ def test_the_old_singleton_has_ended_before_the_new_one_starts(tmp_path: Path, h
 
 def test_a_singleton_that_does_not_end_refuses_the_release(tmp_path: Path, host: Host) -> None:
     host.beside.lasts = {"beat": 1e9}
-    with pytest.raises(TransactionError, match="beat of release one did not end within 105 s, so none is started"):
+    with pytest.raises(TransactionError, match="beat of release one did not end within 105 s; find out"):
         deploy(tmp_path, host, "two")
     assert host.serving() == "one"
     assert host.beside.twice == []

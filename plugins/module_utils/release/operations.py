@@ -254,7 +254,7 @@ def remove_volume(arguments: Arguments, tell: Tell) -> Result:
     """
     store, runtime, name = store_of(arguments), runtime_of(arguments), arguments["volume"]
     there = runtime.volumes.names()
-    if name not in there:
+    if name not in (*there, *runtime.volumes.left()):
         raise SlipwayError(
             f"there is no volume {name!r} of this app on this host; there are: {', '.join(there) or 'none'}"
         )

@@ -173,7 +173,9 @@ class Processes(Switch):
         while left := [one for one in self.runtime.beside.instances() if one.id in wanted and not one.gone]:
             if self.clock.monotonic() - begin >= limit:
                 names = ", ".join(sorted({f"{one.name} of release {one.release}" for one in left}))
-                raise TransactionError(f"{names} did not end within {limit:.0f} s, so none is started beside it")
+                raise TransactionError(
+                    f"{names} did not end within {limit:.0f} s; find out there what holds it up, and run this again"
+                )
             breathe()
             self.clock.sleep(POLL)
 

@@ -7,10 +7,13 @@ app.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from errno import EBUSY
 from pathlib import Path
 from typing import Any, Optional
 
@@ -72,43 +75,70 @@ class Volumes:
     def _make(self, path: Path, at: str, owner: Owner, fill: Fill) -> None:
         self.directory.mkdir(mode=0o755, parents=True, exist_ok=True)
         os.chmod(self.directory, 0o700)
-        new = Path(tempfile.mkdtemp(prefix=f"{UNFINISHED}{path.name}-", dir=self.directory))
-        try:
-            fill(at, new)
-            words = ["chown", "--recursive", "--no-dereference", f"{owner[0]}:{owner[1]}", str(new)]
-            if (ran := command.run(words, OWN_LIMIT)).returncode:
-                raise RuntimeFailed(f"volume {path.name}: {ran.said}")
-            new.chmod(0o750)
-            command.run(["sync", "--file-system", str(new)], OWN_LIMIT)
-            new.rename(path)
-            sync_directory(self.directory)
-        except OSError:
-            if not path.is_dir():  # somebody else was faster
-                raise
-        finally:
-            shutil.rmtree(new, ignore_errors=True)
+        with self._alone():
+            if path.is_dir():  # somebody else was faster
+                return
+            new = self._unfinished(path.name)
+            try:
+                fill(at, new)
+                words = ["chown", "--recursive", "--no-dereference", f"{owner[0]}:{owner[1]}", str(new)]
+                if (ran := command.run(words, OWN_LIMIT)).returncode:
+                    raise RuntimeFailed(f"volume {path.name}: {ran.said}")
+                new.chmod(0o750)
+                command.run(["sync", "--file-system", str(new)], OWN_LIMIT)
+                new.rename(path)
+                sync_directory(self.directory)
+            finally:
+                shutil.rmtree(new, ignore_errors=True)
 
     def names(self) -> list[str]:
-        """Those that are there."""
+        """Those that are there; what begins with a dot is unfinished, or was put aside by a restore."""
         if not self.directory.is_dir():
             return []
-        return sorted(
-            path.name for path in self.directory.iterdir() if path.is_dir() and not path.name.startswith(UNFINISHED)
-        )
+        return sorted(path.name for path in self.directory.iterdir() if path.is_dir() and not path.name.startswith("."))
+
+    def left(self) -> list[str]:
+        """Those that somebody was killed over while they were made or deleted."""
+        return sorted(path.name[len(UNFINISHED) :].rpartition("-")[0] for path in self._all_unfinished())
 
     def remove(self, name: str) -> bool:
-        """Delete a volume with all its data; whether there was one. Raises RuntimeFailed."""
-        if name not in self.names():
+        """Delete a volume with all its data, and what is left of one; whether there was any. Raises RuntimeFailed."""
+        there = name in self.left()
+        if not there and name not in self.names():
             return False
         path = self.directory / name
-        gone = Path(tempfile.mkdtemp(prefix=f"{UNFINISHED}{name}-", dir=self.directory))
-        try:
-            path.rename(gone / name)
-            sync_directory(self.directory)
-            shutil.rmtree(gone)
-        except OSError as error:
-            raise RuntimeFailed(f"volume {name} could not be deleted: {error}") from error
+        with self._alone():
+            if name not in self.names():
+                return there
+            gone = self._unfinished(name)
+            try:
+                path.rename(gone / name)
+                sync_directory(self.directory)
+                shutil.rmtree(gone)
+            except OSError as error:
+                with suppress(OSError):
+                    gone.rmdir()
+                hint = f"; something is mounted there: umount {path}, and run this again" * (error.errno == EBUSY)
+                raise RuntimeFailed(f"volume {name} could not be deleted: {error.strerror or error}{hint}") from error
         return True
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """One at a time makes or deletes; what is unfinished before was left by somebody who was killed, and goes."""
+        descriptor = os.open(self.directory, os.O_RDONLY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            for path in self._all_unfinished():
+                shutil.rmtree(path, ignore_errors=True)
+            yield
+        finally:
+            os.close(descriptor)
+
+    def _unfinished(self, name: str) -> Path:
+        return Path(tempfile.mkdtemp(prefix=f"{UNFINISHED}{name}-", dir=self.directory))
+
+    def _all_unfinished(self) -> list[Path]:
+        return list(self.directory.glob(f"{UNFINISHED}*"))
 
 
 def _is_another_s(path: Path, owner: Owner) -> bool:
