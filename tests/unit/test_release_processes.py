@@ -306,6 +306,28 @@ def test_it_is_watched_for_a_while_where_there_is_no_soak(tmp_path: Path) -> Non
     assert host.beside.running() == []
 
 
+def test_it_is_looked_at_no_more_often_than_is_worth_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each look is two calls to Docker."""
+    host = Host()
+    looks: list[float] = []
+    instances = host.beside.instances
+
+    def counted() -> Any:
+        looks.append(host.seconds)
+        return instances()
+
+    monkeypatch.setattr(host.beside, "instances", counted)
+    deploy(tmp_path, host, "one")
+    assert 8 <= len(looks) <= 16, looks
+
+
+def test_what_waits_for_a_transaction_knows_how_long_a_process_may_take_to_end(tmp_path: Path, host: Host) -> None:
+    staged(tmp_path, "damaged")
+    (tmp_path / "releases/damaged/processes.json").write_text("[]")
+    assert transaction(tmp_path, host, "one").longest_grace() == 300.0
+    assert transaction(tmp_path, Host(), "one", stop_grace=400.0).longest_grace() == 400.0
+
+
 def test_what_a_release_declares_is_read_as_far_as_this_version_knows_it(tmp_path: Path) -> None:
     staged(tmp_path, "one", {"worker": {"replicas": 3, "of_a_newer_version": 1}})
     assert processes_of(tmp_path / "releases", "one") == {"worker": Process(["run", "worker"], replicas=3)}

@@ -402,8 +402,8 @@ def _activate(transaction: Transaction, holder: str, wait: float = MOMENT) -> Re
 
 def _limit(transaction: Transaction) -> float:
     """Seconds after which a transaction that was told to return has ended, whatever happens to it."""
-    request = transaction.request
-    return 180 + request.gate.deadline + 2 * (request.drain + request.stop_grace + request.gate.edge)
+    request, grace = transaction.request, transaction.longest_grace()
+    return 180 + request.gate.deadline + 2 * (request.drain + grace + request.gate.edge)
 
 
 def _settle(transaction: Transaction, back: Optional[str], arguments: Arguments) -> Result:

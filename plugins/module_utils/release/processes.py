@@ -7,6 +7,7 @@ the new one starts, and is started again where the new release is refused.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Optional
 
@@ -17,8 +18,9 @@ from .model import TransactionError
 from .records import RENEWED, UNSEEN
 from .switch import POLL, Switch
 
-# Seconds that a process must run before the release is switched to; afterwards it is watched with the slot.
-STAYS_UP = 3.0
+# Seconds that a process must run before the release is switched to, and between two looks at it; afterwards it is
+# watched with the slot. How often it was started again is counted, so nothing is missed in between.
+STAYS_UP, LOOKED_AT = 3.0, 1.0
 
 
 @dataclass(frozen=True)
@@ -185,6 +187,14 @@ class Processes(Switch):
         except (Damaged, OSError, KeyError):
             return self.request.stop_grace
 
+    def longest_grace(self) -> float:
+        """Seconds that a process of any release that is here may take to end, and one of the slots."""
+        found = [self.request.stop_grace]
+        for release in self.store.staged():
+            with suppress(Damaged, OSError):
+                found += [one.stop_grace for one in processes_of(self.store.releases, release).values()]
+        return max(found)
+
     def _show_life(self) -> None:
         """Renew the lease of the run, where nothing that it may want is to stop this."""
         if self.clock.monotonic() - self._renewed >= RENEWED:
@@ -196,10 +206,11 @@ class Processes(Switch):
         begin = self.clock.monotonic()
         while True:
             self._require_beside(slot, release, "while it was starting", replicas)
-            if self.clock.monotonic() - begin >= STAYS_UP:
+            left = begin + STAYS_UP - self.clock.monotonic()
+            if left <= 0:
                 return
             self._breathe(switched=False)
-            self.clock.sleep(POLL)
+            self.clock.sleep(min(left, LOOKED_AT))
 
     def _require_beside(self, slot: str, release: str, when: str, replicas: Optional[dict[str, int]] = None) -> None:
         """Raise TransactionError where a process of the new release ended, or too few of it are there.
