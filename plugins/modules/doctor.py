@@ -10,6 +10,7 @@ module: doctor
 short_description: Look for what would stop a deploy on this host, before anything is changed
 description:
   - Finds all problems in one call and names each with its place and the next step. Changes nothing.
+  - What somebody should know before the release comes, and keeps it from nothing, is a warning.
   - Tells what serves, and whether that is the wanted release already, so that the rest of a deploy can be left out.
   - In check mode problems are warnings, since a run that would first provision the host would mend some of them.
 options:
@@ -110,7 +111,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.host.errors import SlipwayError
-from ..module_utils.release.preflight import HOST, busy_problem, find_problems, seen
+from ..module_utils.release.preflight import HOST, busy_problem, find_problems, notes_on, seen
 from ..module_utils.release.wiring import PLACE_ARGUMENT, arguments_of, transaction_of
 
 ARGUMENTS: dict[str, Any] = {
@@ -156,6 +157,8 @@ def main() -> None:
         found = seen(purpose, release, host, transaction)
     except SlipwayError as error:
         module.fail_json(msg=f"nothing was changed; {error}")
+    for note in notes_on(purpose, host, transaction, found):
+        module.warn(note)
     module.exit_json(changed=False, problems=problems, **found)
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from ansible_collections.slipway.fleet.plugins.module_utils.release.store import OPENAPI as KEPT
+
 from tests.simulation.edge import CHECK_EVERY, SLOTS
 from tests.simulation.slots import keeps_the_api
 from tests.simulation.story import ALONE
@@ -62,14 +64,33 @@ def it_makes_way(play: Play, host: Host, release: str) -> bool:
 
 
 def no_release_runs_beside_one_that_must_be_alone(play: Play, host: Host) -> None:
-    """Where one of two releases may not run beside another one, they never do, not even while one of them starts."""
+    """Where one of two releases may not run beside another one, they never do, nor do their processes, not even while
+    one of them starts."""
     running = [found.release for found in host.docker.slots.values() if found and found.running]
+    there = {one.release for one in host.docker.beside.there.values() if one.running}
+    running += sorted(there - set(running))
     said = [host.peek(f"{ROOT}/releases/{release}/keeps.json") for release in running]
     if len(running) > 1 and ALONE in said:
         raise Broken(
             no_release_runs_beside_one_that_must_be_alone,
             f"{host.name} runs {' and '.join(running)} after {play.last_effect}",
         )
+
+
+def what_is_to_be_refused_gets_no_requests(play: Play, host: Host) -> None:
+    """Where releases make way for each other and one that breaks the API is to be refused, it never gets requests,
+    whatever is killed in between; where the earlier one cannot be started again, or never told its API, it may."""
+    scenario = play.scenario
+    if not scenario.alone or scenario.breaking != "refuse" or scenario.fresh:
+        return
+    whole = [
+        entry["release"] for entry in ledger(host) if entry["result"] == "good" and keeps_the_api(entry["release"])
+    ]
+    told = any(host.peek(f"{ROOT}/releases/{release}/{KEPT}") for release in whole)
+    if not told or host.docker.health or "disk" in play.damaged.get(host.name, ()):
+        return
+    if broken := [release for release in host.service if not keeps_the_api(release)]:
+        raise Broken(what_is_to_be_refused_gets_no_requests, f"{host.name} sends requests to {broken[0]}")
 
 
 def a_healthy_slot_is_put_to_use(play: Play, host: Host, since: float, process: Process) -> None:
@@ -150,6 +171,19 @@ def a_refused_release_leaves_the_old_processes(play: Play, host: Host, process: 
         )
 
 
+def a_refused_release_got_no_requests(play: Play, host: Host, process: Process) -> None:
+    """A release that is refused before the switch never got requests of users; where the earlier one cannot be started
+    again, or something happens to the host meanwhile, it may."""
+    release, details = str(process.arguments.get("release")), getattr(process.error, "details", {})
+    hindered = max(host.hurt_at, host.docker.away_until, host.docker.slow_until) >= process.started
+    if getattr(process.error, "kind", "") != "release" or hindered or details.get("serving") == release:
+        return
+    if "switch" in {phase["phase"] for phase in details["phases"]} or "left as they are" in str(process.error):
+        return
+    if play.served_since.get((host.name, release), -1.0) >= process.started:
+        raise Broken(a_refused_release_got_no_requests, f"{host.name} sent requests to {release}: {process.error}")
+
+
 def migrations_run_alone(play: Play) -> None:
     """No migration runs beside another one, on whichever hosts."""
     if play.world.database.beside:
@@ -224,6 +258,23 @@ def what_should_serve_is_started(play: Play, host: Host, process: Process) -> No
     able = host.up and host.edge.running and all(release not in host.docker.health for release in good)
     if calm and able and good and host.image_of(good[0]) in host.docker.images and not host.now_serving():
         raise Broken(what_should_serve_is_started, f"{host.name} serves nothing after {process.name}")
+
+
+# What is no reason for a run not to leave every process where it belongs.
+HARMLESS = {"interrupted", "sick", "hangs", "silent", "ends", "reload"}
+
+
+def a_run_leaves_one_singleton(play: Play, ended: Ended) -> None:
+    """However a run ends, the singleton runs on one host of the fleet afterwards, where all hosts are well and nobody
+    else is at it."""
+    if not play.scenario.beside or play.scenario.fresh or {fault.kind for fault in play.struck} - HARMLESS:
+        return
+    busy = any(host.processes for host in play.world.hosts.values())
+    if busy or not all(task.done() for task in play.tasks.values()):
+        return
+    there = {name: len(host.docker.beside.running("beat")) for name, host in play.world.hosts.items()}
+    if sum(there.values()) != 1:
+        raise Broken(a_run_leaves_one_singleton, f"run {ended.run} ended {ended.word} with so many on each: {there}")
 
 
 def an_undisturbed_run_succeeds(play: Play, ended: Ended) -> None:

@@ -8,6 +8,7 @@ import pkgutil
 import uuid
 from collections.abc import Callable
 from contextlib import nullcontext
+from dataclasses import replace
 from types import ModuleType
 from typing import Any
 
@@ -15,11 +16,13 @@ from ansible_collections.slipway.fleet.plugins.module_utils.edge import maps
 from ansible_collections.slipway.fleet.plugins.module_utils.edge.haproxy import Edge, parse_servers
 from ansible_collections.slipway.fleet.plugins.module_utils.host.errors import Damaged
 from ansible_collections.slipway.fleet.plugins.module_utils.release import oneoff, operations
+from ansible_collections.slipway.fleet.plugins.module_utils.release.contract import Contract
 from ansible_collections.slipway.fleet.plugins.module_utils.release.lease import Lease
 from ansible_collections.slipway.fleet.plugins.module_utils.release.model import SLOTS, other
 from ansible_collections.slipway.fleet.plugins.module_utils.release.store import Store
 from ansible_collections.slipway.fleet.plugins.module_utils.release.transaction import Transaction
 from ansible_collections.slipway.fleet.plugins.plugin_utils import fleet as fleet_package
+from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet import coordinator, singletons
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet import lease as keeper
 
 from tests.simulation.shims import Installed
@@ -165,6 +168,65 @@ def nothing_makes_way(code: Installed) -> None:
     code.set(Store, "overlaps", lambda self, release: True)
 
 
+def what_makes_way_counts_as_dead(code: Installed) -> None:
+    """Where the old slot was stopped for the new one, a refused release serves until the old one is back."""
+    abandon = Transaction._abandon
+
+    def blind(self: Transaction, intent: Any, error: Exception) -> Any:
+        if intent.was and self._runs(other(intent.slot)) is False and self._answers(intent.slot):
+            return self._return(intent, error)
+        return abandon(self, intent, error)
+
+    code.set(Transaction, "_abandon", blind)
+
+
+def what_is_interrupted_counts_as_proven(code: Installed) -> None:
+    """A release that was killed before anybody found out what it breaks is finished, where the old one made way."""
+    reconcile = Transaction.reconcile
+
+    def blind(self: Transaction) -> Any:
+        revive, self._revive = self._revive, lambda slot, release: False  # type: ignore[method-assign]
+        try:
+            return reconcile(self)
+        finally:
+            self._revive = revive  # type: ignore[method-assign]
+
+    code.set(Transaction, "reconcile", blind)
+
+
+def what_was_handed_over_is_forgotten(code: Installed) -> None:
+    """A host that was to start the singletons, and was not begun, starts none."""
+
+    async def and_forget(run: Any) -> None:
+        await singletons.hand_over(run)
+        for member in run.members:
+            member.tends = False
+
+    code.set(coordinator, "hand_over", and_forget)
+
+
+def nobody_waits_for_processes_to_end(code: Installed) -> None:
+    """What was told to end counts as gone."""
+    code.set(Transaction, "_wait_gone", lambda self, instances, breathe: None)
+
+
+def a_refusal_leaves_processes_as_they_are(code: Installed) -> None:
+    """Where a release is taken away, the processes of the earlier one are not seen to."""
+    take_away = Transaction._take_away
+
+    def blind(self: Transaction, *what: Any) -> None:
+        self._only_beside = lambda slot, release: False  # type: ignore[method-assign]
+        take_away(self, *what)
+
+    code.set(Transaction, "_take_away", blind)
+
+
+def a_broken_api_is_told_and_let_through(code: Installed) -> None:
+    """What breaks the API is named, and refused nowhere."""
+    compares = Contract.__call__
+    code.set(Contract, "__call__", lambda self, *what: replace(compares(self, *what), refused=False))
+
+
 PLANTED: tuple[Plant, ...] = (
     stop_before_the_switch_is_confirmed,
     finish_without_asking,
@@ -181,4 +243,10 @@ PLANTED: tuple[Plant, ...] = (
     the_edge_asks_every_slot_the_same,
     a_reload_forgets_what_is_asked,
     nothing_makes_way,
+    what_makes_way_counts_as_dead,
+    what_is_interrupted_counts_as_proven,
+    what_was_handed_over_is_forgotten,
+    nobody_waits_for_processes_to_end,
+    a_refusal_leaves_processes_as_they_are,
+    a_broken_api_is_told_and_let_through,
 )

@@ -51,6 +51,7 @@ class Play:
         self.changed_by_others: dict[str, str] = {}
         self.looked: dict[tuple[str, str], float] = {}
         self.held_at: dict[str, float] = {}
+        self.served_since: dict[tuple[str, str], float] = {}  # when a release got requests anew, by host
         self.frozen_at = 0.0
         self.last_effect = ""
         self.damaged: dict[str, set[str]] = {}
@@ -134,6 +135,7 @@ class Play:
         self.ended.append(ended)
         self.world.tell(controller.name, f"ended {ended.word}: {ended.message}")
         self._check(lambda: invariants.a_verdict_is_what_hosts_answer(self, ended))
+        self._check(lambda: invariants.a_run_leaves_one_singleton(self, ended))
         self._check(lambda: invariants.an_undisturbed_run_succeeds(self, ended))
         self._check(lambda: invariants.what_breaks_the_api_is_refused(self, ended))
 
@@ -239,6 +241,8 @@ class Play:
 
     def _at_effect(self, host: Host, process: Process, what: str) -> None:
         self.world.tell(host.name, f"{process.owner} {process.name}: {what}")
+        if self.scenario.alone and self.scenario.beside:
+            self._check(lambda: invariants.no_release_runs_beside_one_that_must_be_alone(self, host))
         self.last_effect = what
         if what.startswith(invariants.CHANGING):
             self._check(lambda: invariants.one_transaction_at_a_time(self, host, process, what))
@@ -255,8 +259,10 @@ class Play:
             return
         if host.service != before:
             self.world.tell(host.name, f"serves {' and '.join(host.service) or 'nothing'}")
+            self.served_since |= {(host.name, new): self.kernel.now for new in {*host.service} - {*before}}
         self._check(lambda: invariants.no_step_takes_the_service_away(self, host, before))
         self._check(lambda: invariants.no_release_runs_beside_one_that_must_be_alone(self, host))
+        self._check(lambda: invariants.what_is_to_be_refused_gets_no_requests(self, host))
         self._check(lambda: invariants.requests_go_to_slots_that_the_edge_has_seen_well(self, host))
         self._watch_idle(host)
 
@@ -311,6 +317,7 @@ class Play:
         self._check(lambda: invariants.no_two_singletons(self, host))
         if verb == "activate" and not process.killed:
             self._check(lambda: invariants.a_refused_release_leaves_the_old_processes(self, host, process))
+            self._check(lambda: invariants.a_refused_release_got_no_requests(self, host, process))
         self._check(lambda: invariants.migrations_run_alone(self))
         self._check(lambda: invariants.migrations_run_once(self))
 

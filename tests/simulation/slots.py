@@ -99,6 +99,9 @@ class Docker:
         self._boot(slot, Container(next(self._numbers), release))
         self.pause(self.kernel.delay(0.1, 0.8))
 
+    def admit(self, release: str) -> None:
+        """Nor has it volumes."""
+
     def prepare(self, release: str) -> None:
         """A release here needs nothing beside its files."""
 

@@ -5,15 +5,23 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from ansible_collections.slipway.fleet.plugins.module_utils.host.command import Ran
 from ansible_collections.slipway.fleet.plugins.module_utils.host.errors import SlipwayError
 from ansible_collections.slipway.fleet.plugins.module_utils.release import lease as lease_module
 from ansible_collections.slipway.fleet.plugins.module_utils.release import operations
+from ansible_collections.slipway.fleet.plugins.module_utils.release.beside import Instance
 from ansible_collections.slipway.fleet.plugins.module_utils.release.lease import Lease
+from ansible_collections.slipway.fleet.plugins.module_utils.release.model import Draining
+from ansible_collections.slipway.fleet.plugins.module_utils.release.runtime import Adapter
+from ansible_collections.slipway.fleet.plugins.module_utils.release.runtimes import Runtimes
 from ansible_collections.slipway.fleet.plugins.module_utils.release.store import Store
 from ansible_collections.slipway.fleet.plugins.module_utils.release.volumes import Volumes
 from ansible_collections.slipway.fleet.plugins.module_utils.release.wiring import Leased
@@ -195,6 +203,22 @@ def test_to_settle_without_a_way_back_tells_what_serves(world: World) -> None:
     assert (result["changed"], result["now"]["serving"]["release"]) == (False, "one")
 
 
+def test_how_long_nobody_answered_is_told_also_where_the_release_was_not_what_ended_it(world: World) -> None:
+    world.hold("ann")
+    stage(world.root, "two")
+    (world.root / "releases/two/keeps.json").write_text('{"overlap": false}')
+
+    def in_the_gap() -> None:
+        if world.host.running["green"] == "two":
+            world.lease.free()
+
+    world.host.waits.append(in_the_gap)
+    with pytest.raises(SlipwayError, match="given up before the switch") as caught:
+        world.ask("activate", run_id="ann", release="two")
+    assert caught.value.details["gap"] > 0
+    assert caught.value.details["phases"]
+
+
 def test_a_host_gives_up_its_singletons_for_the_run_that_holds_it(world: World) -> None:
     path = world.root / "releases/two/processes.json"
     stage(world.root, "two")
@@ -206,6 +230,11 @@ def test_a_host_gives_up_its_singletons_for_the_run_that_holds_it(world: World) 
     assert world.ask("give_up", run_id="ann") == {"changed": True}
     assert world.host.beside.running() == ["two:worker"]
     assert world.ask("give_up", run_id="ann") == {"changed": False}
+    world.ask("let_go", run_id="ann")
+    assert world.host.beside.running() == ["two:worker"]
+    world.hold("ann")
+    world.ask("let_go", run_id="ann", processes=True)
+    assert world.host.beside.running() == ["two:beat", "two:worker"], "as the run says that nobody else has it"
 
 
 def test_a_command_runs_with_no_more_than_the_place_of_the_app(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -236,7 +265,7 @@ class Kept:
     """A runtime with volumes on a real file system."""
 
     def __init__(self, host: Host, volumes: Volumes) -> None:
-        self.status, self.volumes = host.status, volumes
+        self.status, self.beside, self.volumes = host.status, host.beside, volumes
 
 
 @pytest.fixture
@@ -258,6 +287,55 @@ def test_a_volume_is_deleted_by_its_name_and_never_one_that_is_in_use(world: Wor
     assert kept.names() == ["old", "uploads"]
     assert world.ask("remove_volume", volume="old") == {"changed": True}
     assert kept.names() == ["uploads"]
+
+
+def test_a_volume_is_not_deleted_under_what_ends_still(world: World, kept: Volumes) -> None:
+    worker = Instance("1-worker-0", "worker", "green", "one", 1, ending=True)
+    stage(world.root, "two")
+    world.host.running["blue"] = "two"
+    world.host.beside.there = {worker.id: worker}
+    with pytest.raises(SlipwayError, match="used by process worker of release one, which ends still; wait until"):
+        world.ask("remove_volume", volume="uploads", check_mode=True)
+    world.host.beside.there = {worker.id: replace(worker, gone=True)}
+    world.host.running["green"] = "one"
+    Store(world.root).write_draining(Draining("one", "green", 0.0, 1e12))
+    with pytest.raises(SlipwayError, match="used by slot green of release one, which ends still"):
+        world.ask("remove_volume", volume="uploads")
+    world.host.running["green"] = None
+    assert world.ask("remove_volume", volume="uploads") == {"changed": True}
+
+
+def test_whether_a_volume_is_used_is_looked_at_while_nobody_can_start_anything(
+    world: World, kept: Volumes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage(world.root, "two")
+    world.host.running["blue"] = "two"
+
+    @contextmanager
+    def after_a_deploy(store: Store, holder: str) -> Iterator[None]:
+        world.host.running["blue"] = "one"
+        yield
+
+    monkeypatch.setattr(Store, "lock", after_a_deploy)
+    with pytest.raises(SlipwayError, match="used by release one, which runs here"):
+        world.ask("remove_volume", volume="uploads")
+    assert kept.names() == ["old", "uploads"]
+
+
+def test_a_release_that_cannot_write_to_its_volume_is_refused_first_and_returned_to_all_the_same(
+    world: World, kept: Volumes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (kept.directory / "uploads/file").touch()
+    stranger = cast("Adapter", SimpleNamespace(owner=lambda release: (os.getuid() + 1, 1)))
+    found = Runtimes("links", world.root / "releases", {"compose": stranger}, volumes=kept)
+    monkeypatch.setattr(operations, "runtime_of", lambda arguments: found)
+    world.hold("ann")
+    deploy(world.root, world.host, "two")
+    before = world.host.effects
+    with pytest.raises(SlipwayError, match=f"volume uploads belong to uid {os.getuid()}, and this release runs"):
+        world.ask("activate", run_id="ann", release="one")
+    assert world.host.effects == before
+    assert world.ask("settle", run_id="ann", return_to="one")["now"]["serving"]["release"] == "one"
 
 
 def test_the_removal_of_an_app_leaves_its_volumes_and_says_where(world: World, kept: Volumes) -> None:

@@ -16,6 +16,7 @@ from ansible_collections.slipway.fleet.plugins.module_utils.release import obser
 from ansible_collections.slipway.fleet.plugins.module_utils.release.preflight import (
     HOST,
     disk_problems,
+    find_problems,
     notes_on,
     places,
     scheme_problem,
@@ -94,6 +95,19 @@ def test_that_it_will_run_as_root_is_said_before(tmp_path: Path, host: Host) -> 
         assert notes(tmp_path, host, "three", user=user) == [
             "the app runs as root in its container, as fastapi_app_user says"
         ]
+
+
+def test_limits_that_are_more_than_the_host_has_are_said_before_and_keep_nobody_from_anything(
+    tmp_path: Path, host: Host
+) -> None:
+    """They reserve nothing: what deployed on a small host goes on to."""
+    (note,) = notes(tmp_path, host, "three", slot_mib=1 << 30)
+    assert "Lower fastapi_app_memory_mib" in note
+    said = {**HOST, "slot_mib": 1 << 30, "processes": {"worker": {"replicas": 9, "memory_mib": 1 << 30}}}
+    place = {"app": "links", "edge": {"state_file": str(tmp_path / "state"), "socket": str(tmp_path / "socket")}}
+    found = find_problems("deploy", "three", "", said, transaction(tmp_path, host, "three"), place)
+    assert not any("memory" in problem for problem in found)
+    assert notes(tmp_path, host, "one", "rollback", slot_mib=1 << 30) == []
 
 
 GIB = 1 << 30

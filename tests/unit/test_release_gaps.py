@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ansible_collections.slipway.fleet.plugins.module_utils.host.errors import SlipwayError
+from ansible_collections.slipway.fleet.plugins.module_utils.release.beside import Instance
+from ansible_collections.slipway.fleet.plugins.module_utils.release.contract import Kept
 from ansible_collections.slipway.fleet.plugins.module_utils.release.model import SLOTS, Probe, TransactionError
 from ansible_collections.slipway.fleet.plugins.module_utils.release.store import Store
 
@@ -134,9 +137,147 @@ def test_a_crash_anywhere_converges_and_nothing_ever_runs_beside(
         assert_whole(root, host, then)
 
 
+def breaks_the_api(slot: str, release: str, was: str | None) -> Kept:
+    return Kept(("GET /b is gone",), refused=True) if was else Kept()
+
+
+def deploy_refused(root: Path, host: Host) -> None:
+    stage(root, "two")
+    (root / "releases/two/processes.json").write_text(json.dumps(WITH_WORKERS))
+    refused = transaction(root, host, "two")
+    refused.contract = breaks_the_api
+    with pytest.raises(TransactionError, match="GET /b is gone"):
+        refused.run()
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+def test_a_crash_anywhere_lets_nothing_through_that_is_to_be_refused(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, after: bool
+) -> None:
+    host = AloneWithAll()
+    deploy_with_workers(tmp_path, host, "one")
+    first = host.effects
+    deploy_refused(tmp_path, host)
+    for point in range(1, host.effects - first + 1):
+        root, host = tmp_path_factory.mktemp("crash"), AloneWithAll()
+        deploy_with_workers(root, host, "one")
+        host.crash_at, host.crash_after = host.effects + point, after
+        with pytest.raises(Crash):
+            deploy_refused(root, host)
+        host.crash_at = 0
+        deploy_refused(root, host)
+        assert_beside(root, host, "one")
+        assert "two" not in host.served
+
+
 @pytest.mark.parametrize("text", ["{", "[]", '{"volumes": 5}'])
 def test_one_whose_files_cannot_be_read_is_let_run_beside_none(tmp_path: Path, text: str) -> None:
     host = Alone()
     deploy(tmp_path, host, "one")
     (tmp_path / "releases/one/keeps.json").write_text(text)
     assert deploy(tmp_path, host, "two", alone=False)["gap"] > 0
+
+
+WITH_WORKERS = {"worker": {"command": ["work"], "stop_grace": 300}, "beat": {"command": ["beat"], "singleton": True}}
+
+
+class AloneWithAll(Alone):
+    """One on which the processes of such a release run beside no other release either."""
+
+    def effect(self, do: Callable[[], None]) -> None:
+        def and_look() -> None:
+            do()
+            there = {release for release in self.running.values() if release}
+            there |= {one.release for one in self.beside.instances() if not one.gone}
+            assert len(there) < 2, f"{' and '.join(sorted(there))} run beside each other"
+
+        super().effect(and_look)
+
+
+def deploy_with_workers(root: Path, host: Host, release: str, **request: Any) -> dict[str, Any]:
+    stage(root, release)
+    (root / "releases" / release / "processes.json").write_text(json.dumps(WITH_WORKERS))
+    return deploy(root, host, release, **request)
+
+
+def assert_beside(root: Path, host: Host, release: str) -> None:
+    assert_whole(root, host, release)
+    assert host.beside.running() == [f"{release}:beat", f"{release}:worker"]
+
+
+def test_its_processes_have_ended_before_the_other_one_starts_and_while_it_answers(tmp_path: Path) -> None:
+    host = AloneWithAll()
+    deploy_with_workers(tmp_path, host, "one")
+    host.beside.lasts = {"worker": 200.0}
+    made = deploy_with_workers(tmp_path, host, "two")
+    assert host.seconds > 200
+    assert made["gap"] < 30, "what a worker has in hand is finished beside a slot that answers"
+    assert_beside(tmp_path, host, "two")
+
+
+def test_a_restart_has_no_process_twice(tmp_path: Path) -> None:
+    host = AloneWithAll()
+    deploy_with_workers(tmp_path, host, "one")
+    host.beside.lasts = {"worker": 20.0}
+    most = []
+    host.waits.append(lambda: most.append(sum(not one.gone for one in host.beside.instances())))
+    deploy_with_workers(tmp_path, host, "one", restart=True)
+    assert max(most) == len(WITH_WORKERS)
+    assert_beside(tmp_path, host, "one")
+
+
+@pytest.mark.parametrize("why", ["slot", "worker"])
+def test_a_refused_one_gives_processes_their_place_back(tmp_path: Path, why: str) -> None:
+    host = AloneWithAll()
+    deploy_with_workers(tmp_path, host, "one")
+    host.sick.update({"two": Probe(error="nothing listens")} if why == "slot" else {})
+    host.beside.dies = {("two", "worker")} if why == "worker" else set()
+    host.beside.lasts = {"worker": 20.0}
+    with pytest.raises(TransactionError):
+        deploy_with_workers(tmp_path, host, "two")
+    assert_beside(tmp_path, host, "one")
+    assert "two" not in host.served, "what is refused gets no requests, though nobody else answers them"
+
+
+def test_one_that_does_not_end_keeps_its_release_serving(tmp_path: Path) -> None:
+    host = AloneWithAll()
+    deploy_with_workers(tmp_path, host, "one")
+    host.beside.lasts = {"worker": 1e9}
+    host.served.clear()
+    with pytest.raises(TransactionError, match="worker of release one did not end within 360 s"):
+        deploy_with_workers(tmp_path, host, "two")
+    assert host.served == {"one"}
+
+
+def test_a_worker_that_ends_still_stops_no_slot_that_may_stay(tmp_path: Path) -> None:
+    host = Host()
+    deploy(tmp_path, host, "two", alone=False)
+    stage(tmp_path, "one")
+    (tmp_path / "releases/one/keeps.json").write_text('{"overlap": false}')
+    host.beside.there["1-worker-0"] = Instance("1-worker-0", "worker", "green", "one", 1, ending=True)
+    host.beside.until["1-worker-0"] = host.seconds + 20
+    host.served.clear()
+    assert deploy_with_workers(tmp_path, host, "three", alone=False)["gap"] is None
+    assert host.seconds > 20
+    assert host.served <= {"two", "three"}
+
+
+@pytest.mark.parametrize("then", ["one", "two", "three"])
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+def test_a_crash_anywhere_has_no_process_beside_another_release(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, after: bool, then: str
+) -> None:
+    host = AloneWithAll()
+    deploy_with_workers(tmp_path, host, "one")
+    first = host.effects
+    deploy_with_workers(tmp_path, host, "two")
+    for point in range(1, host.effects - first + 1):
+        root, host = tmp_path_factory.mktemp("crash"), AloneWithAll()
+        deploy_with_workers(root, host, "one")
+        host.beside.lasts = {"worker": 20.0}
+        host.crash_at, host.crash_after = host.effects + point, after
+        with pytest.raises(Crash):
+            deploy_with_workers(root, host, "two")
+        host.crash_at = 0
+        deploy_with_workers(root, host, then)
+        assert_beside(root, host, then)

@@ -122,7 +122,7 @@ def test_the_old_singleton_has_ended_before_the_new_one_starts(tmp_path: Path, h
 
 def test_a_singleton_that_does_not_end_refuses_the_release(tmp_path: Path, host: Host) -> None:
     host.beside.lasts = {"beat": 1e9}
-    with pytest.raises(TransactionError, match="beat of release one did not end within 105 s, so none is started"):
+    with pytest.raises(TransactionError, match="beat of release one did not end within 105 s; find out"):
         deploy(tmp_path, host, "two")
     assert host.serving() == "one"
     assert host.beside.twice == []
@@ -306,6 +306,28 @@ def test_it_is_watched_for_a_while_where_there_is_no_soak(tmp_path: Path) -> Non
     assert host.beside.running() == []
 
 
+def test_it_is_looked_at_no_more_often_than_is_worth_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each look is two calls to Docker."""
+    host = Host()
+    looks: list[float] = []
+    instances = host.beside.instances
+
+    def counted() -> Any:
+        looks.append(host.seconds)
+        return instances()
+
+    monkeypatch.setattr(host.beside, "instances", counted)
+    deploy(tmp_path, host, "one")
+    assert 8 <= len(looks) <= 16, looks
+
+
+def test_what_waits_for_a_transaction_knows_how_long_a_process_may_take_to_end(tmp_path: Path, host: Host) -> None:
+    staged(tmp_path, "damaged")
+    (tmp_path / "releases/damaged/processes.json").write_text("[]")
+    assert transaction(tmp_path, host, "one").longest_grace() == 300.0
+    assert transaction(tmp_path, Host(), "one", stop_grace=400.0).longest_grace() == 400.0
+
+
 def test_what_a_release_declares_is_read_as_far_as_this_version_knows_it(tmp_path: Path) -> None:
     staged(tmp_path, "one", {"worker": {"replicas": 3, "of_a_newer_version": 1}})
     assert processes_of(tmp_path / "releases", "one") == {"worker": Process(["run", "worker"], replicas=3)}
@@ -338,6 +360,25 @@ def test_where_they_run_is_remembered_on_every_host(tmp_path: Path) -> None:
     assert (store.singletons_at() or {})["host"] == "web2"
     (tmp_path / "singletons.json").write_text("{}")
     assert store.singletons_at() is None
+
+
+def test_where_they_ran_is_forgotten_with_the_last_release_that_had_any(tmp_path: Path) -> None:
+    """Else a host on which nothing can run any more would stop the runs of those that have none of it."""
+    host, store = Host(), Store(tmp_path)
+    memory.deploy(tmp_path, host, "none")
+    assert not (tmp_path / "singletons.json").exists()
+    staged(tmp_path, "one", {"beat": {"singleton": True}})
+    transaction(tmp_path, host, "one", singletons=False, singleton_host="web1").run()
+    memory.deploy(tmp_path, host, "two", singletons=False, singleton_host="web1")
+    assert (store.singletons_at() or {})["host"] == ""
+    host.sick["three"] = Probe(error="nothing listens")
+    transaction(tmp_path, host, "one", singletons=False, singleton_host="web1").run()
+    memory.stage(tmp_path, "three")
+    refused = transaction(tmp_path, host, "three", singletons=False, singleton_host="web1")
+    refused.store.note_singletons("", 9.0)
+    with pytest.raises(TransactionError):
+        refused.run()
+    assert (store.singletons_at() or {})["host"] == "web1", "the release that has some serves still"
 
 
 def test_where_the_old_slot_has_died_the_new_one_serves_until_it_is_back(tmp_path: Path, host: Host) -> None:

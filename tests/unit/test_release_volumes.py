@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -69,13 +70,21 @@ def test_one_that_could_not_be_filled_is_not_there_and_made_the_next_time(there:
 
 def test_what_belongs_to_another_user_is_refused_by_name(there: Volumes) -> None:
     there.have(AT, ME, brings)
+    there.require_owner([*AT, "new"], ME)
     uid = ME[0] + 1
     with pytest.raises(RuntimeFailed) as caught:
-        there.have(AT, (uid, uid), nothing)
+        there.require_owner(AT, (uid, uid))
     path = there.directory / "uploads"
     assert f"belong to uid {ME[0]}, and this release runs as {uid}" in str(caught.value)
     assert f"chown -R {uid}:{uid} {path}" in str(caught.value)
-    there.have(AT, (0, 0), nothing)
+    there.require_owner(AT, (0, 0))
+
+
+def test_a_release_that_is_started_again_is_not_kept_from_it_by_whose_its_files_are(there: Volumes) -> None:
+    """The next release had them given to its own user, and was refused then."""
+    there.have(AT, ME, brings)
+    assert there.have(AT, (ME[0] + 1, ME[1]), nothing) == []
+    assert (there.directory / "uploads").stat().st_uid == ME[0]
 
 
 def test_an_empty_file_system_that_is_mounted_there_becomes_the_user_s(
@@ -97,7 +106,8 @@ def test_what_is_there_is_told_with_who_names_it(there: Volumes, tmp_path: Path)
     (releases / "broken/keeps.json").write_text("{")
     there.have({**AT, "old": "/old", "older": "/older"}, ME, nothing)
     (there.directory / "uploads/file").write_bytes(b"x" * 100_000)
-    (there.directory / ".new-half-1").mkdir()
+    for aside in (".new-half-1", ".slipway-before-uploads"):
+        (there.directory / aside).mkdir()
     found = {volume.pop("name"): volume for volume in seen(there, releases, "two")}
     assert found.keys() == {"old", "older", "uploads"}
     assert (found["uploads"]["at"], found["uploads"]["releases"]) == ("/data/uploads", ["three", "two"])
@@ -114,3 +124,47 @@ def test_removing_takes_all_of_one_and_nothing_else(there: Volumes) -> None:
     assert there.remove("uploads") is False
     assert there.remove("../volumes") is False
     assert names(there.directory) == ["other"]
+
+
+def test_what_somebody_was_killed_over_goes_with_the_next_one_that_is_made_or_deleted(there: Volumes) -> None:
+    there.have(AT, ME, brings)
+    for _ in range(2):
+        (there.directory / ".new-old-ab_1/old").mkdir(parents=True)
+        assert there.left() == ["old"]
+        there.have({**AT, "other": "/other"}, ME, brings)
+        assert names(there.directory) == ["other", "uploads"]
+        (there.directory / ".new-old-ab_1/old").mkdir(parents=True)
+        assert there.remove("old") is True, "its removal is finished"
+        assert names(there.directory) == ["other", "uploads"]
+        there.remove("other")
+
+
+def test_who_makes_one_waits_for_another_one_that_does(there: Volumes) -> None:
+    """A check that is run while the release is staged."""
+    second: list[str] = []
+
+    def slow(path: str, to: Path) -> None:
+        other = threading.Thread(target=lambda: second.extend(there.have(AT, ME, brings)))
+        other.start()
+        other.join(0.1)
+        assert other.is_alive()
+        threads.append(other)
+
+    threads: list[threading.Thread] = []
+    assert there.have(AT, ME, slow) == ["uploads"]
+    threads[0].join(60)
+    assert names(there.directory) == ["uploads"]
+    assert names(there.directory / "uploads") == [], "it is not filled twice"
+
+
+def test_where_something_is_mounted_is_said_with_what_to_do(there: Volumes, monkeypatch: pytest.MonkeyPatch) -> None:
+    there.have(AT, ME, brings)
+
+    def busy(path: Path, to: Path) -> None:
+        raise OSError(16, "Device or resource busy", str(path))
+
+    monkeypatch.setattr(Path, "rename", busy)
+    said = f"uploads could not be deleted: Device or resource busy; .*umount {there.directory / 'uploads'}, and run"
+    with pytest.raises(RuntimeFailed, match=said):
+        there.remove("uploads")
+    assert names(there.directory) == ["uploads"]

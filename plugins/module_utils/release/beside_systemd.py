@@ -41,10 +41,7 @@ class SystemdBeside:
         units = [unit for unit in units if self._file.fullmatch(unit)]
         if not units:
             return []
-        shown = self.systemd._systemctl("show", f"--property={','.join(_PROPERTIES)}", *units).stdout
-        lines = [[line.partition("=") for line in block.splitlines()] for block in shown.strip().split("\n\n")]
-        blocks = [{name: value for name, _, value in block} for block in lines]
-        return [self._instance(unit, values) for unit, values in zip(units, blocks)]
+        return [self._instance(unit, values) for unit, values in zip(units, self.systemd._shown(_PROPERTIES, units))]
 
     def start(self, slot: str, release: str, group: int, replicas: Mapping[str, int]) -> None:
         """Write, enable and start so many units of each. Raises RuntimeFailed with what stood in the way."""

@@ -10,14 +10,15 @@ from collections.abc import Callable
 from typing import Any, Optional
 
 from .model import other
+from .processes import Processes
 from .records import UNSEEN
-from .switch import POLL, Switch
+from .switch import POLL
 
 # Seconds that a slot's requests are waited for before it is left to end in its own time, or told to.
 SHORTLY = 1.0
 
 
-class Gaps(Switch):
+class Gaps(Processes):
     """The time in which nobody answers, and what makes it so."""
 
     def _rival(self, slot: str, release: str) -> Optional[str]:
@@ -29,16 +30,28 @@ class Gaps(Switch):
         if not found.running and found.release is None:
             return None
         name = found.release or ""
-        return None if self.store.overlaps(release) and (not name or self.store.overlaps(name)) else name
+        return None if self._overlap(release, name) else name
 
-    def _make_way(self, slot: str) -> None:
-        """Stop what may not run beside what is to start in `slot`.
+    def _overlap(self, release: str, beside: str) -> bool:
+        """Whether both may run at once; nothing is known of one without a name."""
+        return self.store.overlaps(release) and (not beside or self.store.overlaps(beside))
 
-        From here on nobody answers, until `_answered`. Raises EdgeError and RuntimeFailed.
+    def _must_make_way(self, slot: str, release: str) -> bool:
+        """Whether anything is there that may not run beside this release. Raises RuntimeFailed."""
+        return self._rival(slot, release) is not None or bool(self._others(slot, release))
+
+    def _make_way(self, slot: str, release: str, breathe: Callable[[], object]) -> None:
+        """Stop what may not run beside the release that is to start in `slot`, processes while the slot answers still.
+
+        Where the slot is stopped nobody answers then, until `_answered`. Raises EdgeError, RuntimeFailed,
+        TransactionError where a process does not end, and what `breathe` does, which is called while they do.
         """
         old = other(slot)
 
         def stop() -> None:
+            self._end_others(slot, release, breathe)
+            if self._rival(slot, release) is None:
+                return
             if self._silent_since is None and self._runs(old):
                 self._silent_since = self.clock.monotonic()
             self._tell_edge(old, "drain")
@@ -60,5 +73,6 @@ class Gaps(Switch):
         try:
             self.runtime.stop(other(slot), self.request.stop_grace)
             start(slot, release)
+            self._only_beside(slot, release)
         except UNSEEN as error:
             self.warnings.append(f"release {release} could not be started again either: {error}")

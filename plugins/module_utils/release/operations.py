@@ -27,6 +27,7 @@ from .observe import look as seen_of
 from .observe import observe as observed
 from .observe import surroundings
 from .oneoff import run_once
+from .runtimes import Runtimes
 from .seen_beside import logs_beside
 from .store import MOMENT, Busy, Store
 from .transaction import Transaction
@@ -144,7 +145,9 @@ def stage(arguments: Arguments, tell: Tell) -> Result:
     if not check_mode:
         files.apply(changes)
         if store_of(arguments).has(arguments["release"]):
-            runtime_of(arguments).prepare(arguments["release"])
+            runtime = runtime_of(arguments)
+            runtime.admit(arguments["release"])
+            runtime.prepare(arguments["release"])
     checked = False
     if arguments.get("check") and not check_mode:
         command = {"command": arguments["check"], "purpose": "the check", "once": "checked"}
@@ -174,6 +177,8 @@ def run(arguments: Arguments, tell: Tell) -> Result:
 def activate(arguments: Arguments, tell: Tell) -> Result:
     """Make a staged release serve, or be refused with the one that served before serving on."""
     _fence(arguments)
+    if not arguments.get("restart"):
+        runtime_of(arguments).admit(arguments["release"])  # nothing was staged for a rollback
     transaction = transaction_of(arguments)
     return _detached(transaction, tell, lambda: _activate(transaction, _named(arguments)))
 
@@ -206,7 +211,8 @@ def settle(arguments: Arguments, tell: Tell) -> Result:
 def let_go(arguments: Arguments, tell: Tell) -> Result:
     """End the run on this host: have what is well serve, remove old releases, see to what drains, give the lease back.
 
-    Tells what serves. Nothing of this keeps the lease from being given back. Without `keep` all good releases stay.
+    With `processes` those of what serves run afterwards, and no others. Tells what serves. Nothing of this keeps the
+    lease from being given back. Without `keep` all good releases stay.
     """
     transaction = transaction_of(arguments, keep=arguments.get("keep", ALL))
     run_id = arguments.get("run_id")
@@ -215,6 +221,8 @@ def let_go(arguments: Arguments, tell: Tell) -> Result:
         try:
             with transaction.store.lock(_named(arguments)):
                 notes = [words for words in (transaction.reconcile(),) if words]
+                if arguments.get("processes"):
+                    transaction.tend()
                 transaction.prune()
         except (SlipwayError, OSError, ValueError) as error:
             notes.append(str(error))
@@ -246,20 +254,16 @@ def remove_volume(arguments: Arguments, tell: Tell) -> Result:
     """
     store, runtime, name = store_of(arguments), runtime_of(arguments), arguments["volume"]
     there = runtime.volumes.names()
-    if name not in there:
+    if name not in (*there, *runtime.volumes.left()):
         raise SlipwayError(
             f"there is no volume {name!r} of this app on this host; there are: {', '.join(there) or 'none'}"
         )
-    running = {status.release for status in runtime.status().values() if status.release}
-    if users := sorted(release for release in running if name in keeps_of(store.releases, release).volumes):
-        raise SlipwayError(
-            f"volume {name} is used by release {users[0]}, which runs here; take it out of fastapi_app_volumes and "
-            "deploy, or remove the app, before its data is deleted"
-        )
     if arguments.get("check_mode"):
+        _require_unused(store, runtime, name)
         return {"changed": True}
     _fence(arguments)
     with store.lock("the removal of a volume") if store.root.is_dir() else nullcontext():
+        _require_unused(store, runtime, name)
         return {"changed": runtime.volumes.remove(name)}
 
 
@@ -318,6 +322,29 @@ def _fence(arguments: Arguments) -> None:
         lease_of(arguments).require(run_id)
 
 
+def _require_unused(store: Store, runtime: Runtimes, volume: str) -> None:
+    """Raise SlipwayError where a slot or a process of a release that has the volume runs, or ends still."""
+    draining = store.draining()
+    there = [
+        (str(status.release), f"slot {slot}", draining is not None and draining.slot == slot)
+        for slot, status in runtime.status().items()
+        if status.release
+    ]
+    there += [(one.release, f"process {one.name}", one.ending) for one in runtime.beside.instances() if not one.gone]
+    for release, what, ends in sorted(there, key=lambda found: found[2]):
+        if volume not in keeps_of(store.releases, release).volumes:
+            continue
+        if ends:
+            raise SlipwayError(
+                f"volume {volume} is used by {what} of release {release}, which ends still; wait until the status "
+                "playbook tells of it no more, and run this again"
+            )
+        raise SlipwayError(
+            f"volume {volume} is used by release {release}, which runs here; take it out of fastapi_app_volumes and "
+            "deploy, or remove the app, before its data is deleted"
+        )
+
+
 def _require_staged(store: Store) -> None:
     """Raise SlipwayError on a host that has nothing of the app, not even a place for what is detached to write to."""
     if not store.releases.is_dir():
@@ -366,16 +393,17 @@ def _activate(transaction: Transaction, holder: str, wait: float = MOMENT) -> Re
             error.kind,
         ) from error
     except SlipwayError as error:
-        error.details.setdefault("phases", transaction.phases)
+        error.details.update({"phases": transaction.phases, "gap": transaction.gap(), **error.details})
         raise
     except (OSError, ValueError) as error:
-        raise SlipwayError(f"{type(error).__name__}: {error}", {"phases": transaction.phases}) from error
+        told = {"phases": transaction.phases, "gap": transaction.gap()}
+        raise SlipwayError(f"{type(error).__name__}: {error}", told) from error
 
 
 def _limit(transaction: Transaction) -> float:
     """Seconds after which a transaction that was told to return has ended, whatever happens to it."""
-    request = transaction.request
-    return 180 + request.gate.deadline + 2 * (request.drain + request.stop_grace + request.gate.edge)
+    request, grace = transaction.request, transaction.longest_grace()
+    return 180 + request.gate.deadline + 2 * (request.drain + grace + request.gate.edge)
 
 
 def _settle(transaction: Transaction, back: Optional[str], arguments: Arguments) -> Result:

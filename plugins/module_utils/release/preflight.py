@@ -22,7 +22,7 @@ from ..package.packages import PackageError, target_of
 from . import wiring
 from .doors import port_of, ports_of
 from .lease import LEASES, Lease
-from .memory_problem import memory_problem, total_mib
+from .memory_lack import memory_lack, total_mib
 from .model import State
 from .observe import certificate_days, free_mib, observe
 from .port_problems import port_problems
@@ -179,9 +179,7 @@ def find_problems(
     wrong_image = architecture_problem(host["image"], host["architectures"], platform.machine())
     held = Lease(transaction.request.app, root).problem(run)
     scheme = scheme_problem(purpose, (place.get("gate") or {}).get("proto") or "https")
-    lack = memory_problem(host["slot_mib"], host["processes"], place.get("singletons", True), total_mib())
-    found = (tool, wrong_image, held, scheme, lack)
-    problems = [problem for problem in found if problem]
+    problems = [problem for problem in (tool, wrong_image, held, scheme) if problem]
     try:
         transaction.edge.servers()
     except EdgeError as error:
@@ -282,6 +280,9 @@ def notes_on(purpose: str, host: dict[str, Any], transaction: Transaction, found
         )
     if purpose == "deploy" and str(host["user"]).partition(":")[0] in ROOT:
         notes.append("the app runs as root in its container, as fastapi_app_user says")
+    limits = (host["slot_mib"], host["processes"], transaction.request.singletons)
+    if purpose == "deploy" and (lack := memory_lack(*limits, overlap, total_mib())):
+        notes.append(lack)
     return notes
 
 

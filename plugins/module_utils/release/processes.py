@@ -7,6 +7,7 @@ the new one starts, and is started again where the new release is refused.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Optional
 
@@ -17,8 +18,9 @@ from .model import TransactionError
 from .records import RENEWED, UNSEEN
 from .switch import POLL, Switch
 
-# Seconds that a process must run before the release is switched to; afterwards it is watched with the slot.
-STAYS_UP = 3.0
+# Seconds that a process must run before the release is switched to, and between two looks at it; afterwards it is
+# watched with the slot. How often it was started again is counted, so nothing is missed in between.
+STAYS_UP, LOOKED_AT = 3.0, 1.0
 
 
 @dataclass(frozen=True)
@@ -59,13 +61,14 @@ class Processes(Switch):
         """
         beside, wanted = self.runtime.beside, self.wanted(release)
         there = beside.instances()
+        self._note_singletons(release)
         if not wanted and not there:
             return
 
         def start() -> None:
             self._forget_ended()
-            self._note_singletons(release)
             beside.end([one for one in there if one.slot == slot and not one.ending])
+            self._end_others(slot, release, lambda: self._breathe(switched=False))
             group = 1 + max((one.group for one in there), default=0)
             several = {name: one.replicas for name, one in wanted.items() if not one.singleton}
             single = {name: one.replicas for name, one in wanted.items() if one.singleton}
@@ -88,15 +91,17 @@ class Processes(Switch):
         """
         beside = self.runtime.beside
         there = beside.instances()
+        if release:
+            self._warn(lambda: self._note_singletons(release))
         found = self.difference(slot, release, there)
         if not found.others and not found.lacking:
             return False
 
         def change() -> None:
-            if release:
-                self._note_singletons(release)
             beside.end(found.others)
             wanted = self.wanted(release) if release and found.lacking else {}
+            if release and wanted:
+                self._end_others(slot, release, self._show_life)
             single = {name for name in found.lacking if wanted[name].singleton}
             if single:
                 mine = {one.id for one in there if one not in found.others and not one.ending}
@@ -109,6 +114,13 @@ class Processes(Switch):
 
         self._phase("processes", change)
         return True
+
+    def tend(self) -> None:
+        """Have the processes of what serves. Raises EdgeError, and as `_only_beside` does."""
+        sight = self.look()
+        live = sight.live(self._recorded_slot())
+        if live and sight.gets_requests(live):
+            self._only_beside(live, sight.slots[live].release)
 
     def singletons(self) -> list[str]:
         """The singletons that run on this host, or end still. Raises RuntimeFailed."""
@@ -124,9 +136,23 @@ class Processes(Switch):
         self._wait_gone(there, self._show_life)
         return bool(there)
 
+    def _others(self, slot: str, release: str) -> list[Instance]:
+        """What has not ended and may not run beside this release in `slot`. Raises RuntimeFailed."""
+        there = [one for one in self.runtime.beside.instances() if not one.gone]
+        there = [one for one in there if one.ending or (one.slot, one.release) != (slot, release)]
+        alone = bool(there) and not self.store.overlaps(release)
+        return [one for one in there if alone or not self.store.overlaps(one.release)]
+
+    def _end_others(self, slot: str, release: str, breathe: Callable[[], object]) -> None:
+        """End those, and wait for that. Raises as `_wait_gone` does."""
+        others = self._others(slot, release)
+        self.runtime.beside.end([one for one in others if not one.ending])
+        self._wait_gone(others, breathe)
+
     def _note_singletons(self, release: str) -> None:
-        if any(one.singleton for one in processes_of(self.store.releases, release).values()):
-            self.store.note_singletons(self.request.singleton_host, self.clock.time())
+        """Remember where those of this release run: nowhere, where it declares none. Raises Damaged and OSError."""
+        single = any(one.singleton for one in processes_of(self.store.releases, release).values())
+        self.store.note_singletons(self.request.singleton_host if single else "", self.clock.time())
 
     def _rivals(self, there: Collection[Instance], single: Collection[str], but: Collection[str]) -> list[Instance]:
         """The singletons among what is there, and what has the name of one that is to be started; `but` these ids."""
@@ -144,10 +170,14 @@ class Processes(Switch):
         begin = self.clock.monotonic()
         limit = SLACK + max((self._grace(one) for one in instances), default=0.0)
         wanted = {one.id for one in instances}
+        if not wanted:
+            return
         while left := [one for one in self.runtime.beside.instances() if one.id in wanted and not one.gone]:
             if self.clock.monotonic() - begin >= limit:
                 names = ", ".join(sorted({f"{one.name} of release {one.release}" for one in left}))
-                raise TransactionError(f"{names} did not end within {limit:.0f} s, so none is started beside it")
+                raise TransactionError(
+                    f"{names} did not end within {limit:.0f} s; find out there what holds it up, and run this again"
+                )
             breathe()
             self.clock.sleep(POLL)
 
@@ -156,6 +186,14 @@ class Processes(Switch):
             return processes_of(self.store.releases, one.release)[one.name].stop_grace
         except (Damaged, OSError, KeyError):
             return self.request.stop_grace
+
+    def longest_grace(self) -> float:
+        """Seconds that a process of any release that is here may take to end, and one of the slots."""
+        found = [self.request.stop_grace]
+        for release in self.store.staged():
+            with suppress(Damaged, OSError):
+                found += [one.stop_grace for one in processes_of(self.store.releases, release).values()]
+        return max(found)
 
     def _show_life(self) -> None:
         """Renew the lease of the run, where nothing that it may want is to stop this."""
@@ -168,10 +206,11 @@ class Processes(Switch):
         begin = self.clock.monotonic()
         while True:
             self._require_beside(slot, release, "while it was starting", replicas)
-            if self.clock.monotonic() - begin >= STAYS_UP:
+            left = begin + STAYS_UP - self.clock.monotonic()
+            if left <= 0:
                 return
             self._breathe(switched=False)
-            self.clock.sleep(POLL)
+            self.clock.sleep(min(left, LOOKED_AT))
 
     def _require_beside(self, slot: str, release: str, when: str, replicas: Optional[dict[str, int]] = None) -> None:
         """Raise TransactionError where a process of the new release ended, or too few of it are there.

@@ -89,6 +89,12 @@ class Runtimes:
             self.volumes.have(volumes, owner, lambda path, to: adapter.contents(release, path, to))
         return owner
 
+    def admit(self, release: str) -> None:
+        """Raise RuntimeFailed where a release cannot write to a volume of its own, before anything is done for it."""
+        volumes = keeps_of(self.releases, release).volumes
+        if volumes and (owner := self.adapters[self.kind(release)].owner(release)):
+            self.volumes.require_owner(volumes, owner)
+
     def port(self, slot: str) -> int:
         """Where what is in a slot listens: a TCP port, 0 for the slot's socket, and where that cannot be seen.
 

@@ -12,7 +12,6 @@ from .canary import WORSE, Verdict
 from .gaps import SHORTLY, Gaps
 from .model import Draining, Intent, SlotStatus, State, TransactionError, other
 from .patience import Patience
-from .processes import Processes
 from .records import UNSEEN
 from .switch import FIRST_LOOK, POLL
 
@@ -21,7 +20,7 @@ from .switch import FIRST_LOOK, POLL
 SLOWER, BETWEEN_PASSES = 1.4, 0.3
 
 
-class Steps(Gaps, Processes):
+class Steps(Gaps):
     """From a slot that is cleared to an old one that is left; and a slot that is started again."""
 
     def _clear(self, slot: str) -> None:
@@ -142,10 +141,11 @@ class Steps(Gaps, Processes):
             try:
                 if not self.store.has(release):
                     return False
-                if (rival := self._rival(slot, release)) is not None:
-                    well = bool(rival) and not self.ready(other(slot), rival).error
+                if rival := self._rival(slot, release):
+                    well = not self.ready(other(slot), rival).error
                     self._keep_evidence(other(slot))
-                    self._make_way(slot)
+                if self._must_make_way(slot, release):
+                    self._make_way(slot, release, self._show_life)
                 self._start_again(slot, release)
                 self._wait_healthy(slot, release, alone=True)
             except UNSEEN as error:

@@ -146,13 +146,16 @@ class Store:
         sync_directory(self.root)
 
     def singletons_at(self) -> Optional[dict[str, Any]]:
-        """Where the singletons ran when this host was last released to: `host`, and `at` since the epoch."""
+        """Where the singletons ran when this host was last released to: `host` ('' for nowhere), `at` since the epoch.
+
+        None where it never had a release with any.
+        """
         found = read_json(self._singletons)
         return found if found and "host" in found and "at" in found else None
 
     def note_singletons(self, host: str, at: float) -> None:
-        """Remember where the singletons run; another host may have to know it when that one is lost."""
-        if (self.singletons_at() or {}).get("host") != host:
+        """Remember where the singletons run, '' for nowhere; another host may have to know it when that one is lost."""
+        if (self.singletons_at() or {}).get("host", "") != host:
             write_durably(self._singletons, json.dumps({"host": host, "at": at}) + "\n")
 
     def ledger(self) -> list[dict[str, Any]]:

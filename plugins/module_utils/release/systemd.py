@@ -12,7 +12,7 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Callable, Optional
 
@@ -109,9 +109,13 @@ class Systemd:
 
     def status(self) -> dict[str, SlotStatus]:
         """Both slots, in one call to systemd."""
-        shown = self._systemctl("show", f"--property={','.join(_PROPERTIES)}", *map(self.unit, SLOTS)).stdout
-        blocks = [parse_properties(block) for block in shown.strip().split("\n\n")]
+        blocks = self._shown(_PROPERTIES, list(map(self.unit, SLOTS)))
         return {slot: self._status(values) for slot, values in zip(SLOTS, blocks)}
+
+    def _shown(self, properties: Sequence[str], units: Sequence[str]) -> list[dict[str, str]]:
+        """These properties of each unit, in one call to systemd."""
+        shown = self._systemctl("show", f"--property={','.join(properties)}", *units).stdout
+        return [parse_properties(block) for block in shown.strip().split("\n\n")]
 
     def logs(self, slot: str, lines: int) -> str:
         """The last lines since the slot was started with what it has now, those of systemd about it included."""

@@ -49,10 +49,10 @@ class Transaction(WaysBack):
         try:
             self.store.write_intent(intent)
             self._clear(slot)
-            if self._rival(slot, intent.release) is not None:
+            if self._must_make_way(slot, intent.release):
                 self._may_go_on("before the earlier release was stopped")
                 self._hear_promise(other(slot), was)
-                self._make_way(slot)
+                self._make_way(slot, intent.release, lambda: self._breathe(switched=False))
             self._start(slot, intent.release)
             self._wait_healthy(slot, intent.release)
             self._wait_seen_by_edge(slot, intent.release)

@@ -7,10 +7,13 @@ app.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from errno import EBUSY
 from pathlib import Path
 from typing import Any, Optional
 
@@ -39,7 +42,7 @@ class Volumes:
     def have(self, wanted: Mapping[str, str], owner: Owner, fill: Fill) -> list[str]:
         """Have these volumes (paths in the app by name) for this user; returns the names of those that are new.
 
-        Raises RuntimeFailed where one cannot be made, or has files that belong to somebody else.
+        What is there stays as it is, whosever files it has. Raises RuntimeFailed where one cannot be made.
         """
         try:
             return [name for name, at in wanted.items() if self._have(name, at, owner, fill)]
@@ -51,58 +54,100 @@ class Volumes:
         if not path.is_dir():
             self._make(path, at, owner, fill)
             return True
-        status = path.stat()
-        if 0 in owner[:1] or status.st_uid == owner[0]:
-            return False
-        if any(name != FOUND for name in os.listdir(path)):
-            raise RuntimeFailed(
-                f"the files of volume {name} belong to uid {status.st_uid}, and this release runs as {owner[0]}; on "
-                f"the host: chown -R {owner[0]}:{owner[1]} {path} (an earlier release that runs as another user cannot "
-                "write there then), or name the user that has them in fastapi_app_user"
-            )
-        os.chown(path, *owner)  # a file system that somebody mounted there
+        if _is_another_s(path, owner) and not _has_files(path):
+            os.chown(path, *owner)  # a file system that somebody mounted there
         return False
+
+    def require_owner(self, wanted: Collection[str], owner: Owner) -> None:
+        """Raise RuntimeFailed where one of these has files that belong to somebody else, so that the app cannot write.
+
+        For a release that is about to be deployed; one that is returned to shall serve, even so.
+        """
+        for name in wanted:
+            path = self.directory / name
+            if path.is_dir() and _is_another_s(path, owner) and _has_files(path):
+                raise RuntimeFailed(
+                    f"the files of volume {name} belong to uid {path.stat().st_uid}, and this release runs as "
+                    f"{owner[0]}; on the host: chown -R {owner[0]}:{owner[1]} {path} (an earlier release that runs as "
+                    "another user cannot write there then), or name the user that has them in fastapi_app_user"
+                )
 
     def _make(self, path: Path, at: str, owner: Owner, fill: Fill) -> None:
         self.directory.mkdir(mode=0o755, parents=True, exist_ok=True)
         os.chmod(self.directory, 0o700)
-        new = Path(tempfile.mkdtemp(prefix=f"{UNFINISHED}{path.name}-", dir=self.directory))
-        try:
-            fill(at, new)
-            words = ["chown", "--recursive", "--no-dereference", f"{owner[0]}:{owner[1]}", str(new)]
-            if (ran := command.run(words, OWN_LIMIT)).returncode:
-                raise RuntimeFailed(f"volume {path.name}: {ran.said}")
-            new.chmod(0o750)
-            command.run(["sync", "--file-system", str(new)], OWN_LIMIT)
-            new.rename(path)
-            sync_directory(self.directory)
-        except OSError:
-            if not path.is_dir():  # somebody else was faster
-                raise
-        finally:
-            shutil.rmtree(new, ignore_errors=True)
+        with self._alone():
+            if path.is_dir():  # somebody else was faster
+                return
+            new = self._unfinished(path.name)
+            try:
+                fill(at, new)
+                words = ["chown", "--recursive", "--no-dereference", f"{owner[0]}:{owner[1]}", str(new)]
+                if (ran := command.run(words, OWN_LIMIT)).returncode:
+                    raise RuntimeFailed(f"volume {path.name}: {ran.said}")
+                new.chmod(0o750)
+                command.run(["sync", "--file-system", str(new)], OWN_LIMIT)
+                new.rename(path)
+                sync_directory(self.directory)
+            finally:
+                shutil.rmtree(new, ignore_errors=True)
 
     def names(self) -> list[str]:
-        """Those that are there."""
+        """Those that are there; what begins with a dot is unfinished, or was put aside by a restore."""
         if not self.directory.is_dir():
             return []
-        return sorted(
-            path.name for path in self.directory.iterdir() if path.is_dir() and not path.name.startswith(UNFINISHED)
-        )
+        return sorted(path.name for path in self.directory.iterdir() if path.is_dir() and not path.name.startswith("."))
+
+    def left(self) -> list[str]:
+        """Those that somebody was killed over while they were made or deleted."""
+        return sorted(path.name[len(UNFINISHED) :].rpartition("-")[0] for path in self._all_unfinished())
 
     def remove(self, name: str) -> bool:
-        """Delete a volume with all its data; whether there was one. Raises RuntimeFailed."""
-        if name not in self.names():
+        """Delete a volume with all its data, and what is left of one; whether there was any. Raises RuntimeFailed."""
+        there = name in self.left()
+        if not there and name not in self.names():
             return False
         path = self.directory / name
-        gone = Path(tempfile.mkdtemp(prefix=f"{UNFINISHED}{name}-", dir=self.directory))
-        try:
-            path.rename(gone / name)
-            sync_directory(self.directory)
-            shutil.rmtree(gone)
-        except OSError as error:
-            raise RuntimeFailed(f"volume {name} could not be deleted: {error}") from error
+        with self._alone():
+            if name not in self.names():
+                return there
+            gone = self._unfinished(name)
+            try:
+                path.rename(gone / name)
+                sync_directory(self.directory)
+                shutil.rmtree(gone)
+            except OSError as error:
+                with suppress(OSError):
+                    gone.rmdir()
+                hint = f"; something is mounted there: umount {path}, and run this again" * (error.errno == EBUSY)
+                raise RuntimeFailed(f"volume {name} could not be deleted: {error.strerror or error}{hint}") from error
         return True
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """One at a time makes or deletes; what is unfinished before was left by somebody who was killed, and goes."""
+        descriptor = os.open(self.directory, os.O_RDONLY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            for path in self._all_unfinished():
+                shutil.rmtree(path, ignore_errors=True)
+            yield
+        finally:
+            os.close(descriptor)
+
+    def _unfinished(self, name: str) -> Path:
+        return Path(tempfile.mkdtemp(prefix=f"{UNFINISHED}{name}-", dir=self.directory))
+
+    def _all_unfinished(self) -> list[Path]:
+        return list(self.directory.glob(f"{UNFINISHED}*"))
+
+
+def _is_another_s(path: Path, owner: Owner) -> bool:
+    """Whether the app may not write there, as nobody but root may everywhere."""
+    return 0 not in owner[:1] and path.stat().st_uid != owner[0]
+
+
+def _has_files(path: Path) -> bool:
+    return any(name != FOUND for name in os.listdir(path))
 
 
 def seen(volumes: Volumes, releases: Path, serving: Optional[str]) -> list[dict[str, Any]]:

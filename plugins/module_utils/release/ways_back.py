@@ -24,7 +24,8 @@ class WaysBack(Steps):
         """Finish or undo what a crashed transaction left; returns what was done, None where nothing was left.
 
         Of the two slots the one that is well serves. Where both are, the new one does once it got requests, unless the
-        earlier release is wanted again. Where neither is, the earlier release is started again.
+        earlier release is wanted again. Where neither is, the earlier release is started again. So is one that made way
+        for a release that got no requests yet: whether that keeps what it promises nobody has found out.
 
         Raises EdgeError and RuntimeFailed where it cannot be seen what serves, or be made to; nothing is stopped then.
         """
@@ -36,7 +37,12 @@ class WaysBack(Steps):
         new, old = intent.slot, other(intent.slot)
         reached = intent.switched or (sight.runs(new) and sight.servers[new].enabled)
         back = intent.returning or self.request.release == intent.was != intent.release
-        ahead = self._recorded_good(intent) or (reached and not back)
+        good = self._recorded_good(intent)
+        ahead = good or (reached and not back)
+        if intent.was and not (reached or good or sight.runs(old) or self._overlap(intent.release, intent.was)):
+            if self._revive(old, intent.was):
+                return self._undo(intent)
+            sight = self.look()
         slot = self._first_well(sight, {new: intent.release, old: intent.was}, (new, old) if ahead else (old, new))
         if slot:
             return self._finish(intent) if slot == new else self._undo(intent)
@@ -47,14 +53,14 @@ class WaysBack(Steps):
         return f"gave up the interrupted {intent.release}; neither slot is well"
 
     def _abandon(self, intent: Intent, error: Exception) -> SlipwayError:
-        """Take the new slot away before it got a request; returns why. The old one was never touched.
+        """Take the new slot away before it got a request; returns why. The old one was never touched, or made way.
 
-        Where that has died, and the edge sees the new one well, this one serves until the old one is back. Where it
-        cannot be started, and the new one is well, it gets the requests.
+        Where that has died, and the edge sees the new one well, this one serves until the old one is back, if both may
+        run at once. Where it cannot be started, and the new one is well, it gets the requests.
         """
         new, old = intent.slot, other(intent.slot)
         runs = self._runs(old)
-        if runs is False and intent.was and self._answers(new):
+        if runs is False and intent.was and self._overlap(intent.release, intent.was) and self._answers(new):
             return self._return(intent, error)
         if runs is False and intent.was:
             runs = self._revive(old, intent.was)

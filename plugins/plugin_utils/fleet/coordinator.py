@@ -30,7 +30,11 @@ from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.parts import (
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.preflight import agree, look
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.roll import roll, settle
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.run import Member, Run, Stopped
-from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.singletons import hand_over, refuse_strangers
+from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.singletons import (
+    hand_back,
+    hand_over,
+    refuse_strangers,
+)
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.staging import check_return, migrate, provide, stage
 
 # From the schema revision that is there to those that a release brings besides, oldest first.
@@ -157,6 +161,7 @@ async def turn_over(this: Run, watch: Optional[Watch]) -> None:
             if this.fell_short:
                 this.begin("settle")
                 await settle(this)
+                await hand_back(this)
         if not this.fell_short:
             await bills.put(this)
     finally:

@@ -90,6 +90,8 @@ async def let_go(run: Run, members: Sequence[Member], patient: bool) -> None:
             await at_rest(run, member)
         member.held = False
         settings = {name: value for name, value in member.target.activate.items() if name in LETTING_GO}
+        if member.tends:
+            settings["processes"] = True
         answer = await (run.ask_again if patient else run.ask)(member, "let_go", **settings)
         member.now = answer.get("now") or {}
         for note in answer.get("notes") or ():

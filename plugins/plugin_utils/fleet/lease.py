@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.parts import Refused, Unreachable
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.run import Member, Run, Stopped
+from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.singletons import rivals
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.verdict import UNREACHABLE, Trouble, recorded, serving
 
 # Seconds between two signs of life; a host lets go of a run from which it has heard nothing for 120 s, or for 30 s
@@ -18,8 +19,11 @@ HEARTBEAT = 15.0
 
 
 async def hold(run: Run) -> None:
-    """Hold all hosts that change, the first one first, so that of two runs one gets them all. Raises Stopped."""
-    first, *others = run.changing
+    """Hold all hosts that change, the first one first, so that of two runs one gets them all. Raises Stopped.
+
+    And those that are to give up singletons, which may end still on a host that is left alone.
+    """
+    first, *others = [*run.changing, *(member for member in rivals(run) if member.settled)]
     await hold_all(run, [first])
     await hold_all(run, others)
     if run.policy.operation != "deploy":

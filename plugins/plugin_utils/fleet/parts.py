@@ -10,7 +10,7 @@ A host understands the verbs of `plugins/module_utils/agent/verbs.py`. Arguments
 
 look: purpose, release ('' when unknown), host (what the preflight needs to know: runtime, python, image, architectures,
     disk_needed, disk_reserve, certificate, certificate_days, controller_time, clock_tolerance,
-    port, slot_mib, processes)
+    port, slot_mib, processes, overlap, user)
     -> problems [str], release, settled, serving {release, slot} or None (by what runs, answers and is enabled at the
     edge), state, drift [str], good [{release, migration, image, there}] oldest first, migration, release_migration,
     path (by which what serves can be asked), singletons [str] (those that run there), singletons_at {host, at} or None
@@ -31,9 +31,9 @@ activate: release, expects (the release that must serve before; '' for none, Non
     many are left out), note (why they may not be all)} or None, gap (seconds in which nobody answered, where one of
     two releases may not run beside the other; else None)
 settle: as activate, with return_to (or None) instead of release -> changed, phases, gap, now (see let_go)
-let_go: keep, drain, drain_websockets, stop_grace, log_lines -> now {state, serving, slots, servers, health, drift,
-    draining}, notes [str]; also asked where the run holds nothing (a host that was left alone, a lease that was lost),
-    and then it only looks
+let_go: keep, drain, drain_websockets, stop_grace, log_lines, processes (whether those of what serves are to be seen
+    to) -> now {state, serving, slots, servers, health, drift, draining}, notes [str]; also asked where the run holds
+    nothing (a host that was left alone, a lease that was lost), and then it only looks
 give_up: as activate, without a release -> changed; no singleton runs there any more
 image, package: operation and its options, as the modules of these names have them -> as theirs
 

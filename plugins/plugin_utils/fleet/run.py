@@ -54,6 +54,8 @@ class Member(Part):
     away: bool = False  # it was asked again for long enough without an answer
     in_doubt: bool = False  # a transaction may be under way there that nobody has waited for
     switched: bool = False  # its transaction changed something
+    gave_up: bool = False  # it ended its singletons, since another host was to start them
+    tends: bool = False  # it sees to its processes when it is let go
 
 
 class Stopped(Exception):

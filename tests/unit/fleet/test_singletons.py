@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.parts import Refused, Unreachable
 
-from tests.unit.fleet.memory import Fault, Fleet, fleet
+from tests.unit.fleet.memory import Fault, Fleet, drive, fleet
 
 PLACE = {"app": "app", "root": "/opt/slipway/app"}
 
@@ -44,6 +45,61 @@ def test_one_that_does_not_give_them_up_ends_the_run_before_another_one_starts_t
     assert "web1 runs beat and did not give that up" in report.message
     assert not any(host.asked("activate") for host in found.hosts)
     assert not any(host.holder for host in found.hosts), "all were let go"
+    assert tended(found) == {}, "the one of web1 may run still"
+
+
+def tended(found: Fleet) -> dict[str, Any]:
+    """The hosts that are to see to their processes at the end, with where the singletons are for each."""
+    asked = {host.name: host.asked("let_go")[-1] for host in found.hosts}
+    return {name: said["place"] for name, said in asked.items() if said.get("processes")}
+
+
+def test_where_no_host_is_begun_any_more_the_one_that_was_to_start_them_does_so_with_what_it_serves() -> None:
+    found = moving("web2", web1={"singletons": ["beat"]})
+    found.host("web1").bad = {"new"}
+    assert found.run().word == "reverted"
+    assert not found.host("web2").asked("activate")
+    assert tended(found) == {"web2": {**PLACE, "singletons": True}}
+
+
+def test_an_interrupted_run_leaves_none_behind_either() -> None:
+    moments: list[float] = []
+    found = moving("web2", web1={"singletons": ["beat"]})
+    found.host("web1").hooks["give_up"] = lambda: moments.append(asyncio.get_running_loop().time())
+    found.run()
+    found = moving("web2", web1={"singletons": ["beat"]})
+    assert drive(found.begin(), cancel_at=[moments[0] + 0.5]).word != "good"
+    assert found.host("web1").asked("give_up")
+    assert not any(host.asked("activate") for host in found.hosts)
+    assert tended(found) == {"web2": {**PLACE, "singletons": True}}
+
+
+def test_one_that_served_nothing_before_hands_them_back() -> None:
+    found = moving("web2", web1={"singletons": ["beat"]})
+    new = found.host("web2")
+    new.serving, new.good, new.bad = None, [], {"new"}
+    assert found.run(batches=["100%"]).word == "failed"
+    assert new.asked("give_up"), "what it may have started of the new release has ended"
+    assert tended(found) == {"web1": {**PLACE, "singletons": True, "singleton_host": "web1"}}
+
+
+def test_they_stay_away_where_nobody_knows_that_the_new_one_runs_none() -> None:
+    found = moving("web2", web1={"singletons": ["beat"]})
+    new = found.host("web2")
+    new.serving, new.good, new.bad = None, [], {"new"}
+    new.faults["give_up"] = Fault(Refused("beat did not end within 105 s"))
+    found.run(batches=["100%"])
+    assert tended(found) == {}
+    assert any("nobody runs the singletons until the next run" in str(event.about) for event in found.told("warning"))
+
+
+def test_one_that_is_left_alone_is_held_while_it_gives_them_up() -> None:
+    """Its singleton was told to end, as it serves and runs all that it should."""
+    found = moving("web2", web1={"singletons": ["beat"]})
+    found.host("web1").serving = "new"
+    assert found.run().word == "good"
+    assert found.host("web1").verbs == ["look", "hold", "give_up", "let_go"]
+    assert not found.host("web1").holder
 
 
 STRANGER = {"singletons_at": {"host": "web9", "at": 5.0}}
@@ -65,6 +121,11 @@ def test_a_host_that_is_no_part_of_the_run_is_waited_for_until_somebody_says_tha
 
 def test_what_an_older_record_says_counts_no_more() -> None:
     found = moving("web2", web1=STRANGER, web2={"singletons_at": {"host": "web2", "at": 6.0}})
+    assert found.run().word == "good"
+
+
+def test_where_no_release_has_had_any_since_nobody_is_waited_for() -> None:
+    found = moving("web2", web1=STRANGER, web3={"singletons_at": {"host": "", "at": 6.0}})
     assert found.run().word == "good"
 
 

@@ -1,0 +1,44 @@
+"""Which number is to be lowered where a host has less memory than a release may take."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.slipway.fleet.plugins.module_utils.release.memory_lack import memory_lack, total_mib
+
+WORKER = {"worker": {"replicas": 2, "memory_mib": 256}}
+BEAT = {"beat": {"replicas": 1, "memory_mib": 512, "singleton": True}}
+
+
+ALL = (True, True)  # the host of the singletons, and releases that overlap
+
+
+@pytest.mark.parametrize(
+    ("slot", "processes", "how", "total", "said"),
+    [
+        (512, {}, ALL, 957, None),
+        (2048, {}, ALL, 957, "this host has 957 MiB, and a slot of 2048 may take 2048; "),
+        (2048, {}, ALL, 957, "Lower fastapi_app_memory_mib, or give the host more"),
+        (512, WORKER, ALL, 2000, None),
+        (512, WORKER, ALL, 1500, "two slots of 512 and its processes (worker 512) may take 1536; "),
+        (512, WORKER, (True, False), 1500, None),
+        (512, WORKER, (True, False), 1000, "a slot of 512 and its processes (worker 512) may take 1024; "),
+        (512, WORKER, ALL, 1500, "Lower fastapi_app_memory_mib, or"),
+        (256, WORKER, ALL, 900, "Lower memory_mib or replicas of worker in fastapi_app_processes, or"),
+        (256, BEAT, ALL, 1000, "(beat 512) may take 1024; "),
+        (256, BEAT, (False, True), 1000, None),
+        (512, WORKER, ALL, 0, None),
+    ],
+)
+def test_memory(slot: int, processes: dict[str, Any], how: tuple[bool, bool], total: int, said: str | None) -> None:
+    found = memory_lack(slot, processes, *how, total)
+    assert (found is None) if said is None else (found is not None and said in found)
+
+
+def test_how_much_there_is(tmp_path: Path) -> None:
+    (tmp_path / "meminfo").write_text("MemTotal:        2048000 kB\nMemFree:  1 kB\n")
+    assert total_mib(tmp_path / "meminfo") == 2000
+    assert total_mib(tmp_path / "none") == 0
+    assert total_mib() > 0
