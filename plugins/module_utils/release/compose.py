@@ -244,7 +244,7 @@ class Compose:
         """The image that a staged release names."""
         return image_named_in(self.releases / release / "compose.yaml")
 
-    def run(self, release: str, words: list[str], timeout: float, name: str) -> Ran:
+    def run(self, release: str, words: list[str], timeout: float, name: str, together: bool = False) -> Ran:
         """Run a one-off command in `release`, with its environment, secrets, network and limits, outside any slot.
 
         It goes through the image's entry point, as what runs in a slot does.
@@ -254,17 +254,22 @@ class Compose:
         """
         container = f"{self.app}-oneoff-{name}"
         self._end(container, timeout)
-        ran = _ran(
-            [
-                *self._command(f"{self.app}-oneoff", release),
-                *("run", "--rm", "--name", container, "--no-deps", "-T", "web", *words),
-            ],
-            timeout,
-            self._environment("oneoff", release),
-        )
+        try:
+            ran = _ran(
+                [
+                    *self._command(f"{self.app}-oneoff", release),
+                    *("run", "--rm", "--name", container, "--no-deps", "-T", "web", *words),
+                ],
+                timeout,
+                self._environment("oneoff", release),
+                together,
+            )
+        except SystemExit:  # who asked was told to end
+            self._end(container, 0)
+            raise
         if ran.timed_out:
             self._end(container, 0)
-        hint = self._another_user(release, ran.stderr) if ran.returncode else ""
+        hint = self._another_user(release, ran.stdout if together else ran.stderr) if ran.returncode else ""
         return replace(ran, stderr=ran.stderr.rstrip() + hint) if hint else ran
 
     def _end(self, container: str, wait: float) -> None:

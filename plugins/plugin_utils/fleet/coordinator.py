@@ -30,7 +30,11 @@ from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.parts import (
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.preflight import agree, look
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.roll import roll, settle
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.run import Member, Run, Stopped
-from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.singletons import hand_over, refuse_strangers
+from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.singletons import (
+    hand_over,
+    refuse_strangers,
+    tell_of_lost,
+)
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.staging import check_return, migrate, provide, stage
 
 # From the schema revision that is there to those that a release brings besides, oldest first.
@@ -93,6 +97,7 @@ async def story(this: Run, watch: Optional[Watch], pending: Optional[Pending]) -
         refuse_strangers(this)
         if not this.changing:
             return report(this)
+        tell_of_lost(this)
         await see_what_is_watched(this, watch)
         if this.policy.check_mode:
             return await plan(this, pending)

@@ -1,6 +1,6 @@
 # Copyright: Slipway contributors
 # SPDX-License-Identifier: MIT
-"""Singletons run on one host of the fleet: who has them gives them up before another host starts them."""
+"""Singletons and jobs run on one host of the fleet: who has them gives them up before another host starts them."""
 
 from __future__ import annotations
 
@@ -26,14 +26,29 @@ def refuse_strangers(run: Run) -> None:
         )
 
 
+def tell_of_lost(run: Run) -> None:
+    """Warn where another host ran the jobs last that is no part of the run; it holds up nothing."""
+    starting = next((member for member in run.changing if member.target.place.get("singletons")), None)
+    records = [found for member in run.members if (found := member.seen.get("jobs_at"))]
+    if starting is None or not records:
+        return
+    last = str(max(records, key=lambda found: float(found["at"]))["host"])
+    if last and last not in {*(member.name for member in run.members), *starting.target.singletons_gone}:
+        run.tell(
+            "warning",
+            message=f"the jobs ran on {last} last, which is no host of this run; where it runs still its timers start "
+            "them there, too. Have it in the run, or see that it is gone for good",
+        )
+
+
 async def hand_over(run: Run) -> None:
     """Before the first turn, where the host of the singletons takes part: whoever else runs some ends them.
 
-    Raises Stopped where one does not.
+    Who has timers of jobs removes them. Raises Stopped where one does not.
     """
     starting = next((member for member in run.changing if member.target.place.get("singletons")), None)
     for other in run.members if starting else ():
-        names = other.seen.get("singletons") or ()
+        names = [*(other.seen.get("singletons") or ()), *(other.seen.get("jobs") or ())]
         if other is starting or not names:
             continue
         try:
