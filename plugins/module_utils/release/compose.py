@@ -45,6 +45,8 @@ _USER, _NUMBERS = (
 _RAISES = 1 << 24
 # What the kernel says of a file, not a database of a table.
 _DENIED = re.compile(r"(exec: |Errno 13\]|can't open)[^\n]*permission denied", re.IGNORECASE)
+# What Docker says of a container that ended while its restart policy was changed.
+_ENDED = ("not running", "stopped container")
 # Where an image that says nothing has its programs.
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -191,13 +193,14 @@ class Compose:
 
     def stay_down(self, containers: Sequence[str]) -> None:
         """Have containers not come back by themselves once they have ended. Raises RuntimeFailed."""
-        try:
-            self._docker("update", "--restart=no", *containers)
-        except RuntimeFailed as error:
-            # One ended between Docker's look at it and the change; of one that has ended only the record is changed.
-            if "not running" not in str(error):
-                raise
-            self._docker("update", "--restart=no", *containers)
+        for left in range(len(containers), -1, -1):
+            try:
+                self._docker("update", "--restart=no", *containers)
+                break
+            except RuntimeFailed as error:
+                # One ended between Docker's look at it and the change; of one that has only the record is changed.
+                if not left or not any(words in str(error) for words in _ENDED):
+                    raise
 
     def there(self, releases: list[str]) -> list[str]:
         """Those of `releases` whose image this host has."""
