@@ -195,6 +195,10 @@ def test_a_timer_that_somebody_stopped_or_changed_is_a_difference(world: World) 
     assert timers.drift("one") == wrong
     timers.follow("one", 3.0)
     assert timers.drift("one") == []
+    (world.root / "app/jobs.pyz").unlink()
+    assert timers.drift("one") == wrong
+    assert timers.follow("one", 4.0)
+    assert timers.drift("one") == []
 
 
 def test_an_app_without_jobs_asks_nobody(world: World) -> None:

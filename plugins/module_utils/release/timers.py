@@ -123,9 +123,9 @@ class Timers:
         return {name: _known(states[name].get("NextElapseUSecRealtime", "")) for name in names}
 
     def _have(self, wanted: Mapping[str, Job]) -> bool:
+        changed = bool(wanted) and self._have_program()
         states = self._states(wanted)
         due = [name for name, job in wanted.items() if self._differs(name, job, states[name])]
-        changed = bool(wanted) and self._have_program()
         if not due:
             return changed
         # What was due by another schedule is not to be made up for.
@@ -167,6 +167,7 @@ class Timers:
         return (
             (state.get("ActiveState"), state.get("UnitFileState")) != ("active", "enabled")
             or state.get("NeedDaemonReload") == "yes"
+            or not (self.store.root / PROGRAM).is_file()
             or _read(self._path(name, "service")) != self._service(name)
             or _read(self._path(name, "timer")) != self._timer(name, job)
         )
