@@ -58,6 +58,7 @@ options:
     default: 0
   slot_mib: {description: Memory limit of a slot in MiB; 0 checks none., type: int, default: 0}
   processes: {description: What runs beside it by name with its limits., type: dict, default: {}}
+  jobs: {description: What timers are to start by name with its schedule., type: dict, default: {}}
   overlap:
     description: Whether the wanted release may run beside the one that serves.
     type: bool
@@ -93,6 +94,8 @@ release_image: {description: The same of the wanted release., returned: always, 
 settled: {description: The wanted release serves and nothing differs from the records., returned: always, type: bool}
 singletons: {description: Singletons that run on this host., returned: always, type: list, elements: str}
 singletons_at: {description: Where they ran when this host was last released to., returned: always, type: dict}
+jobs: {description: Jobs that have a timer on this host., returned: always, type: list, elements: str}
+jobs_at: {description: Where they ran when this host was last released to., returned: always, type: dict}
 state: {description: What is recorded as serving., returned: always, type: dict}
 serving: {description: Release and slot that get requests; empty where none do., returned: always, type: dict}
 draining: {description: The slot that still answers what began before the switch., returned: always, type: dict}
@@ -112,7 +115,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.host.errors import SlipwayError
 from ..module_utils.release.preflight import HOST, busy_problem, find_problems, notes_on, seen
-from ..module_utils.release.wiring import PLACE_ARGUMENT, arguments_of, transaction_of
+from ..module_utils.release.wiring import PLACE_ARGUMENT, arguments_of, timers_of, transaction_of
 
 ARGUMENTS: dict[str, Any] = {
     "place": PLACE_ARGUMENT,
@@ -132,6 +135,7 @@ ARGUMENTS: dict[str, Any] = {
     "port": {"type": "int", "default": HOST["port"]},
     "slot_mib": {"type": "int", "default": HOST["slot_mib"]},
     "processes": {"type": "dict", "default": HOST["processes"]},
+    "jobs": {"type": "dict", "default": HOST["jobs"]},
     "overlap": {"type": "bool", "default": HOST["overlap"]},
     "user": {"type": "str", "default": HOST["user"]},
 }
@@ -154,7 +158,7 @@ def main() -> None:
         module.warn(f"a release would stop here: {problem}")
     found: dict[str, Any] = {}
     try:
-        found = seen(purpose, release, host, transaction)
+        found = seen(purpose, release, host, transaction, timers_of(arguments_of(options)))
     except SlipwayError as error:
         module.fail_json(msg=f"nothing was changed; {error}")
     for note in notes_on(purpose, host, transaction, found):

@@ -15,7 +15,8 @@ options:
   app: {description: Name of the app., type: str, required: true}
   release: {description: Id of a staged release; without it the one that serves., type: str, default: ""}
   root: {description: Directory of the app on the host., type: path, required: true}
-  command: {description: Command with its arguments., type: list, elements: str, required: true}
+  command: {description: Command with its arguments., type: list, elements: str}
+  job: {description: A job of the release that serves to run now in place of a command., type: str}
   purpose: {description: What the command is for; begins the error message., type: str, required: true}
   timeout: {description: Seconds the command may take., type: float, default: 300.0}
   once:
@@ -63,7 +64,8 @@ ARGUMENTS: dict[str, Any] = {
     "app": {"type": "str", "required": True},
     "release": {"type": "str", "default": ""},
     "root": {"type": "path", "required": True},
-    "command": {"type": "list", "elements": "str", "required": True},
+    "command": {"type": "list", "elements": "str"},
+    "job": {"type": "str"},
     "purpose": {"type": "str", "required": True},
     "timeout": {"type": "float", "default": 300.0},
     "once": {"type": "str"},
@@ -77,7 +79,12 @@ def silent(event: dict[str, Any]) -> None:
 
 
 def main() -> None:
-    module = AnsibleModule(ARGUMENTS, supports_check_mode=True)
+    module = AnsibleModule(
+        ARGUMENTS,
+        mutually_exclusive=[("command", "job")],
+        required_one_of=[("command", "job")],
+        supports_check_mode=True,
+    )
     options = dict(module.params)
     if module.check_mode:
         module.exit_json(changed=False, skipped=True, msg=f"{options['purpose']} is not run in check mode")

@@ -62,6 +62,11 @@ volumes:
   type: list
   elements: raw
 log: {description: Last lines of the slot that serves., returned: logs, type: str}
+jobs:
+  description: What timers start on this host, when each is due and what became of it last.
+  returned: observe
+  type: list
+  elements: dict
 processes:
   description: What runs beside the slot that serves; for logs the last lines of each.
   returned: observe and logs

@@ -12,6 +12,7 @@ import pytest
 import yaml
 from ansible_collections.slipway.fleet.plugins.module_utils.release.beside import Process, processes_of
 from ansible_collections.slipway.fleet.plugins.module_utils.release.compose import BESIDE_WEB, commands_web
+from ansible_collections.slipway.fleet.plugins.module_utils.release.jobs import Job, jobs_of
 
 from tests.templates.rendering import Role
 
@@ -403,6 +404,25 @@ def test_what_runs_beside_it_is_declared_by_the_release_and_names_it(runtime: st
     other = {"worker": {**PROCESSES["worker"], "replicas": 3}, "beat": PROCESSES["beat"]}
     ids = {role(runtime, fastapi_app_processes=more).value("__fastapi_app_release") for more in ({}, PROCESSES, other)}
     assert len(ids) == 3
+
+
+JOBS = {"nightly": {"command": ["count", "$all", 7], "schedule": "*-*-* 03:00", "limit": 60}}
+
+
+@pytest.mark.parametrize("runtime", ["compose", "systemd"])
+def test_jobs_are_declared_by_the_release_and_name_it(runtime: str, tmp_path: Path) -> None:
+    found = role(runtime, fastapi_app_release="0123456789ab", fastapi_app_jobs=JOBS)
+    (file,) = found.value("__fastapi_app_job_files")
+    assert file["dest"] == "/opt/slipway/links/releases/0123456789ab/jobs.json"
+    assert file in found.value("__fastapi_app_target.files")
+    (tmp_path / "one").mkdir()
+    (tmp_path / "one/jobs.json").write_text(file["content"])
+    assert jobs_of(tmp_path, "one") == {"nightly": Job(["count", "$all", 7], "*-*-* 03:00", 60)}  # type: ignore[list-item]
+    assert found.value("__fastapi_app_target.look.jobs") == JOBS
+    later = {"nightly": {**JOBS["nightly"], "schedule": "*-*-* 04:00"}}
+    ids = {role(runtime, fastapi_app_jobs=jobs).value("__fastapi_app_release") for jobs in ({}, JOBS, later)}
+    assert len(ids) == 3
+    assert "jobs.json" not in str(role(runtime).value("__fastapi_app_target.files"))
 
 
 def test_singletons_run_on_the_first_host_or_on_the_one_that_is_named() -> None:

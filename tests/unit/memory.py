@@ -196,7 +196,7 @@ class Host:
     def there(self, releases: list[str]) -> list[str]:
         return releases
 
-    def run(self, release: str, words: list[str], timeout: float, name: str) -> Ran:
+    def run(self, release: str, words: list[str], timeout: float, name: str, together: bool = False) -> Ran:
         raise AssertionError("the transaction runs no one-off commands")
 
     # edge

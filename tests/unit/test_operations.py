@@ -19,13 +19,15 @@ from ansible_collections.slipway.fleet.plugins.module_utils.release import lease
 from ansible_collections.slipway.fleet.plugins.module_utils.release import operations
 from ansible_collections.slipway.fleet.plugins.module_utils.release.beside import Instance
 from ansible_collections.slipway.fleet.plugins.module_utils.release.lease import Lease
-from ansible_collections.slipway.fleet.plugins.module_utils.release.model import Draining
-from ansible_collections.slipway.fleet.plugins.module_utils.release.runtime import Adapter
+from ansible_collections.slipway.fleet.plugins.module_utils.release.model import Draining, Probe
+from ansible_collections.slipway.fleet.plugins.module_utils.release.runtime import Adapter, RuntimeFailed
 from ansible_collections.slipway.fleet.plugins.module_utils.release.runtimes import Runtimes
 from ansible_collections.slipway.fleet.plugins.module_utils.release.store import Store
+from ansible_collections.slipway.fleet.plugins.module_utils.release.timers import Timers
 from ansible_collections.slipway.fleet.plugins.module_utils.release.volumes import Volumes
 from ansible_collections.slipway.fleet.plugins.module_utils.release.wiring import Leased
 
+from tests.unit import test_release_timers as of_timers
 from tests.unit.memory import Host, deploy, no_sync, stage, transaction  # noqa: F401 - a fixture of every test here
 
 
@@ -235,6 +237,97 @@ def test_a_host_gives_up_its_singletons_for_the_run_that_holds_it(world: World) 
     world.hold("ann")
     world.ask("let_go", run_id="ann", processes=True)
     assert world.host.beside.running() == ["two:beat", "two:worker"], "as the run says that nobody else has it"
+
+
+@pytest.fixture
+def timers(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> of_timers.Systemd:
+    """Timers of the host in memory; release two has a job."""
+    (tmp_path / "units").mkdir()
+    systemd = of_timers.Systemd(tmp_path / "units")
+
+    def made(arguments: dict[str, Any]) -> Timers:
+        here = arguments["place"].get("singletons", True)
+        units = (tmp_path / "units", tmp_path / "stamps")
+        return Timers("links", Store(world.root), here, "web1", systemd, *units, lambda: b"program")
+
+    monkeypatch.setattr(operations, "timers_of", made)
+    stage(world.root, "two")
+    (world.root / "releases/two/jobs.json").write_text('{"nightly": {"command": ["count"], "schedule": "daily"}}')
+    world.hold("ann")
+    return systemd
+
+
+NIGHTLY = {"slipway-links@job-nightly.timer"}
+
+
+def test_timers_are_those_of_what_serves(world: World, timers: of_timers.Systemd) -> None:
+    world.ask("activate", run_id="ann", release="two")
+    assert timers.active == NIGHTLY
+    assert world.ask("let_go", run_id="ann")["now"]["drift"] == []
+    world.hold("ann")
+    timers.stop(list(NIGHTLY))
+    result = world.ask("activate", run_id="ann", release="two")
+    assert (result["changed"], timers.active) == (True, NIGHTLY)
+    assert world.ask("activate", run_id="ann", release="two")["changed"] is False
+    world.ask("settle", run_id="ann", return_to="one")
+    assert timers.active == set()
+
+
+def test_a_refused_release_leaves_the_timers_alone(world: World, timers: of_timers.Systemd) -> None:
+    world.ask("activate", run_id="ann", release="two")
+    stage(world.root, "three")
+    world.host.running["blue"] = None
+    world.host.sick["three"] = Probe(503, "no")
+    with pytest.raises(SlipwayError, match="was refused"):
+        world.ask("activate", run_id="ann", release="three")
+    assert timers.active == NIGHTLY
+
+
+def test_what_systemd_does_not_do_is_told_and_takes_no_release_back(world: World, timers: of_timers.Systemd) -> None:
+    timers.enable = lambda units: (_ for _ in ()).throw(RuntimeFailed("no bus"))  # type: ignore[method-assign]
+    result = world.ask("activate", run_id="ann", release="two")
+    assert result["warnings"] == ["the timers of jobs could not be set: no bus"]
+    drift = world.ask("let_go", run_id="ann")["now"]["drift"]
+    assert drift == ["the timer of the job nightly does not run; deploy again"]
+
+
+def test_a_host_gives_up_its_timers_unless_a_job_runs(world: World, timers: of_timers.Systemd) -> None:
+    world.ask("activate", run_id="ann", release="two")
+    store = Store(world.root)
+    with store.only_one(store.job_lock("nightly"), "since noon", 0.0):
+        with pytest.raises(SlipwayError, match=r"the job nightly \(since noon\) runs here; run again"):
+            world.ask("give_up", run_id="ann")
+        assert timers.active == NIGHTLY
+    assert world.ask("give_up", run_id="ann") == {"changed": True}
+    assert timers.active == set()
+
+
+def test_a_removal_takes_the_timers_first(world: World, timers: of_timers.Systemd) -> None:
+    world.ask("activate", run_id="ann", release="two")
+    world.ask("remove", run_id="ann")
+    assert (timers.active, list(timers.units.iterdir())) == (set(), [])
+    assert not world.root.exists()
+
+
+def test_a_job_is_run_now_by_its_name(world: World, timers: of_timers.Systemd, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Runtime:
+        code = 0
+
+        def admit(self, release: str) -> None:
+            """It may be there."""
+
+        def run(self, release: str, words: list[str], timeout: float, name: str, together: bool) -> Ran:
+            return Ran(tuple(words), self.code, f"{release} {' '.join(words)}\n")
+
+    runtime = Runtime()
+    monkeypatch.setattr(operations, "runtime_of", lambda arguments: runtime)
+    with pytest.raises(SlipwayError, match="this host has no timer of a job 'nightly'; there are: none"):
+        world.ask("run", run_id="ann", job="nightly", purpose="the job")
+    world.ask("activate", run_id="ann", release="two")
+    assert world.ask("run", run_id="ann", job="nightly", purpose="the job")["stdout"] == "two count\n"
+    runtime.code = 3
+    with pytest.raises(SlipwayError, match="the job nightly of release two failed: exit code 3\ntwo count"):
+        world.ask("run", run_id="ann", job="nightly", purpose="the job")
 
 
 def test_a_command_runs_with_no_more_than_the_place_of_the_app(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

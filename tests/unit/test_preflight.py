@@ -22,6 +22,8 @@ from ansible_collections.slipway.fleet.plugins.module_utils.release.preflight im
     scheme_problem,
     seen,
 )
+from ansible_collections.slipway.fleet.plugins.module_utils.release.store import Store
+from ansible_collections.slipway.fleet.plugins.module_utils.release.timers import Timers
 
 from tests.unit.memory import Host, deploy, no_sync, stage, transaction  # noqa: F401 - a fixture of every test here
 
@@ -35,7 +37,7 @@ def host(tmp_path: Path) -> Host:
 
 
 def look(root: Path, host: Host, purpose: str = "deploy", release: str = "") -> dict[str, Any]:
-    return seen(purpose, release, HOST, transaction(root, host, release))
+    return seen(purpose, release, HOST, transaction(root, host, release), Timers("links", Store(root)))
 
 
 def test_it_is_settled_by_what_serves(tmp_path: Path, host: Host) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
+from ansible_collections.slipway.fleet.plugins.module_utils.release import compose as compose_module
 from ansible_collections.slipway.fleet.plugins.module_utils.release.compose import Compose, open_files
 from ansible_collections.slipway.fleet.plugins.module_utils.release.launch import by_python, by_shell
 from ansible_collections.slipway.fleet.plugins.module_utils.release.model import SLOTS
@@ -149,6 +150,30 @@ def test_one_that_takes_too_long_is_stopped_and_not_only_its_client(tmp_path: Pa
     assert ran.timed_out
     assert asked(state, "rm") == ["rm --force links-oneoff-the-migration"]
     assert not (state / "container").exists()
+
+
+def test_one_whose_runner_is_told_to_end_is_ended(tmp_path: Path, state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A job's timer is stopped, or the host goes down."""
+
+    def told(*_: Any, **__: Any) -> None:
+        (state / "container").write_text("running")
+        raise SystemExit(143)
+
+    compose = Compose("links", releases(tmp_path, "links", one="links:1"), SOCKETS)
+    ran = compose_module._ran
+    monkeypatch.setattr(
+        compose_module, "_ran", lambda words, *rest, **more: told() if "run" in words else ran(words, *rest, **more)
+    )
+    with pytest.raises(SystemExit):
+        compose.run("one", ["sleep", "60"], 9, "the-job", together=True)
+    assert asked(state, "rm") == ["rm --force links-oneoff-the-job"]
+
+
+def test_one_with_endless_output_has_one_text(tmp_path: Path, state: Path) -> None:
+    compose = Compose("links", releases(tmp_path, "links", one="links:1"), SOCKETS)
+    (state / "compose.fails").write_text("no such table\n")
+    ran = compose.run("one", ["count"], 9, "the-job", together=True)
+    assert (ran.returncode, ran.stdout, ran.stderr) == (1, "no such table\n", "")
 
 
 @pytest.mark.parametrize("left", ["running", "exited"])

@@ -206,6 +206,24 @@ def test_a_one_off_is_the_unit_with_another_command(systemd: Systemd, manager: M
     assert list(systemd.transient.parent.glob("slipway-oneoff-*")) == []
 
 
+def test_one_with_endless_output_prints_to_the_journal(systemd: Systemd, manager: Manager) -> None:
+    seen: list[str] = []
+    answer = manager.__call__
+
+    def watch(command: list[str], timeout: float) -> Ran:
+        if command[1] == "start":
+            seen.append((systemd.transient / f"{command[2]}.d/oneoff.conf").read_text())
+        return answer(command, timeout)
+
+    systemd.execute = watch
+    manager.journal = "counted all\n"
+    assert systemd.run(RELEASE, ["count"], 30, "job-nightly", together=True).stdout == "counted all\n"
+    assert "StandardOutput" not in seen[0]
+    asked = [command for command in manager.asked if command[0] == "journalctl"]
+    assert asked[0][1] == "--sync"
+    assert asked[1][-1] == "_SYSTEMD_UNIT=slipway-links@oneoff-job-nightly.service"
+
+
 def test_a_one_off_begins_with_the_launcher_of_its_release() -> None:
     launched = " ".join(map(unit_word, [*by_shell(), "gunicorn"]))
     text = f"[Service]\nExecStartPre=true\nExecStart={launched}\n"
@@ -316,7 +334,7 @@ class Adapter:
     def there(self, releases: list[str]) -> list[str]:
         return [release for release in releases if release in self.release.values()]
 
-    def run(self, release: str, words: list[str], timeout: float, name: str) -> Ran:
+    def run(self, release: str, words: list[str], timeout: float, name: str, together: bool = False) -> Ran:
         return Ran(tuple(words), 0, f"{release} {timeout} {name}", "")
 
     def owner(self, release: str) -> tuple[int, int]:

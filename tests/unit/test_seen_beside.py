@@ -9,6 +9,7 @@ import pytest
 from ansible_collections.slipway.fleet.plugins.module_utils.release.observe import observe
 from ansible_collections.slipway.fleet.plugins.module_utils.release.preflight import HOST, seen
 from ansible_collections.slipway.fleet.plugins.module_utils.release.seen_beside import logs_beside, seen_beside
+from ansible_collections.slipway.fleet.plugins.module_utils.release.timers import Timers
 
 from tests.unit import test_release_processes as of_processes
 from tests.unit.memory import Host, transaction
@@ -35,7 +36,7 @@ def test_one_is_not_there_and_one_was_restarted(tmp_path: Path, host: Host) -> N
     found = observe(work)
     assert found["processes"] == [row("beat", 1, 1, restarts=3), row("worker", 1, 2)]
     assert found["drift"] == ["the process beat was restarted 3 times", "of the process worker 1 of 2 run"]
-    assert not seen("deploy", "one", HOST, work)["settled"]
+    assert not seen("deploy", "one", HOST, work, Timers("links", work.store))["settled"]
 
 
 def test_what_ends_in_its_own_time_is_no_difference(tmp_path: Path, host: Host) -> None:

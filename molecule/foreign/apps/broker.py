@@ -10,10 +10,11 @@ numbers = itertools.count(1)
 given: dict[str, float] = {}
 done: dict[str, float] = {}
 beats: dict[str, list[float]] = {}
+runs: dict[str, list[float]] = {}
 
 
 class Broker(BaseHTTPRequestHandler):
-    """next, done/TASK, beat/NAME, and told for all of it."""
+    """next, done/TASK, beat/NAME, run/NAME, and told for all of it."""
 
     def do_GET(self) -> None:
         what, _, who = self.path.strip("/").partition("/")
@@ -22,10 +23,10 @@ class Broker(BaseHTTPRequestHandler):
             given[answer := str(next(numbers))] = time.time()
         elif what == "done":
             done[who] = time.time()
-        elif what == "beat":
-            beats.setdefault(who, [time.time(), 0.0])[1] = time.time()
+        elif what in ("beat", "run"):
+            (beats if what == "beat" else runs).setdefault(who, [time.time(), 0.0])[1] = time.time()
         else:
-            answer = json.dumps({"given": given, "done": done, "beats": beats})
+            answer = json.dumps({"given": given, "done": done, "beats": beats, "runs": runs})
         self.send_response(200)
         self.end_headers()
         self.wfile.write(answer.encode())

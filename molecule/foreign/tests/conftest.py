@@ -89,6 +89,10 @@ def shop(make_app: Any) -> App:
             "worker": {"command": ["python", "-m", "src.worker"], "replicas": 2, "stop_grace": 60, "memory_mib": 64},
             "beat": {"command": ["python", "-m", "src.beat"], "singleton": True, "memory_mib": 64},
         },
+        fastapi_app_jobs={
+            "tally": {"command": ["python", "-m", "src.tally"], "schedule": "*:*:0/10", "limit": 60},
+            "ledger": {"command": ["sh", "-c", "echo no ledger of $RELEASE_APP today; exit 3"], "schedule": "*-01-01"},
+        },
     )
     return app
 
@@ -101,5 +105,6 @@ def board(make_app: Any) -> App:
         fastapi_image_context=str(APPS / "board"),
         fastapi_app_port=5000,
         fastapi_app_health_path="/",
+        fastapi_app_jobs={"yearly": {"command": ["true"], "schedule": "yearly"}},
     )
     return app

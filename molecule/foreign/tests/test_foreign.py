@@ -105,6 +105,52 @@ def test_status_and_logs_name_the_processes(shop: App) -> None:
     assert "worker ready" in shop.play("logs").output
 
 
+def test_a_job_runs_in_what_serves_once_and_never_beside_itself(shop: App, broker: Told) -> None:
+    """It takes longer than its timer waits, so each start has to wait for the end of the one before."""
+
+    def ran(release: str) -> dict[str, list[float]]:
+        return {who: times for who, times in broker()["runs"].items() if who.endswith(f"/{release}")}
+
+    known = set(ran(shop.release))
+    until(lambda: len(set(ran(shop.release)) - known) >= 2, "two more have begun in what serves")
+    runs = broker()["runs"]
+    assert one_after_another(runs)
+    assert len({who.partition("/")[2] for who in runs}) > 1, "those before the release ran in the one before"
+    until(lambda: "counted all" in shop.play("status").output, "status says what it printed last")
+
+
+def test_a_job_that_fails_is_in_status_and_holds_up_nothing(shop: App) -> None:
+    outcome = shop.play("run", slipway_job="ledger")
+    assert outcome.code != 0
+    assert f"the job ledger of release {shop.release} failed: exit code 3" in outcome.failure()
+    outcome = shop.play("status")
+    assert outcome.code == 3
+    assert f"job ledger on {HOST}, *-01-01, next " in outcome.output
+    assert "failed with exit code 3" in outcome.output
+    assert "no ledger of shop today" in outcome.output
+    outcome = shop.play("deploy")
+    assert outcome.code == 0, outcome.output
+
+
+def test_a_schedule_that_systemd_does_not_know_is_refused_before_anything_is_changed(shop: App) -> None:
+    before = on(HOST, "ls /opt/slipway/shop/releases")
+    outcome = shop.play("deploy", fastapi_app_jobs={"nightly": {"command": ["true"], "schedule": "25:00"}})
+    assert outcome.code != 0
+    assert "fastapi_app_jobs: nightly: schedule is '25:00'; systemd does not understand it" in outcome.failure()
+    assert on(HOST, "ls /opt/slipway/shop/releases") == before
+
+
+def test_a_job_that_a_release_does_not_have_any_more_loses_its_timer(shop: App) -> None:
+    names = "ls /etc/systemd/system | grep 'slipway-shop@job-.*timer$' || true"
+    assert len(on(HOST, names).split()) == 2
+    outcome = shop.play("deploy", fastapi_app_jobs={"ledger": shop.variables["fastapi_app_jobs"]["ledger"]})
+    assert outcome.code == 0, outcome.output
+    assert on(HOST, names).split() == ["slipway-shop@job-ledger.timer"]
+    outcome = shop.play("rollback")
+    assert outcome.code == 0, outcome.output
+    assert len(on(HOST, names).split()) == 2
+
+
 def test_the_app_is_told_what_was_written(shop: App) -> None:
     assert shop.json("/settings") == {
         "price_format": '$ {price} 100% "net"',
@@ -219,3 +265,4 @@ def test_one_goes_and_the_others_serve_on(tiles: App, shop: App, board: App) -> 
         assert outcome.code == 0, outcome.output
     nothing_lost(of_tiles, of_shop)
     assert board.get()[0] in (421, 503)
+    assert on(HOST, "systemctl list-units --all --plain --no-legend 'slipway-board*'") == ""

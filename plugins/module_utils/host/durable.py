@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any, Optional, Union
 
 from .errors import Damaged
 
@@ -22,11 +22,12 @@ def older(paths: Iterable[Path], kept: int) -> list[Path]:
     return [path for _, path in sorted(ages)[: max(len(ages) - kept, 0)]]
 
 
-def write_durably(path: Path, text: str, mode: int = 0o644) -> None:
+def write_durably(path: Path, text: Union[str, bytes], mode: int = 0o644) -> None:
     """Put `text` under `path` so that a crash leaves the old file or the new one, never a part."""
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+        kind, encoding = ("wb", None) if isinstance(text, bytes) else ("w", "utf-8")
+        with os.fdopen(descriptor, kind, encoding=encoding) as stream:
             stream.write(text)
             stream.flush()
             os.fchmod(stream.fileno(), mode)

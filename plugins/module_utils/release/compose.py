@@ -45,6 +45,8 @@ _USER, _NUMBERS = (
 _RAISES = 1 << 24
 # What the kernel says of a file, not a database of a table.
 _DENIED = re.compile(r"(exec: |Errno 13\]|can't open)[^\n]*permission denied", re.IGNORECASE)
+# What Docker says of a container that ended while its restart policy was changed.
+_ENDED = ("not running", "stopped container")
 # Where an image that says nothing has its programs.
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -191,13 +193,14 @@ class Compose:
 
     def stay_down(self, containers: Sequence[str]) -> None:
         """Have containers not come back by themselves once they have ended. Raises RuntimeFailed."""
-        try:
-            self._docker("update", "--restart=no", *containers)
-        except RuntimeFailed as error:
-            # One ended between Docker's look at it and the change; of one that has ended only the record is changed.
-            if "not running" not in str(error):
-                raise
-            self._docker("update", "--restart=no", *containers)
+        for left in range(len(containers), -1, -1):
+            try:
+                self._docker("update", "--restart=no", *containers)
+                break
+            except RuntimeFailed as error:
+                # One ended between Docker's look at it and the change; of one that has only the record is changed.
+                if not left or not any(words in str(error) for words in _ENDED):
+                    raise
 
     def there(self, releases: list[str]) -> list[str]:
         """Those of `releases` whose image this host has."""
@@ -244,7 +247,7 @@ class Compose:
         """The image that a staged release names."""
         return image_named_in(self.releases / release / "compose.yaml")
 
-    def run(self, release: str, words: list[str], timeout: float, name: str) -> Ran:
+    def run(self, release: str, words: list[str], timeout: float, name: str, together: bool = False) -> Ran:
         """Run a one-off command in `release`, with its environment, secrets, network and limits, outside any slot.
 
         It goes through the image's entry point, as what runs in a slot does.
@@ -254,17 +257,22 @@ class Compose:
         """
         container = f"{self.app}-oneoff-{name}"
         self._end(container, timeout)
-        ran = _ran(
-            [
-                *self._command(f"{self.app}-oneoff", release),
-                *("run", "--rm", "--name", container, "--no-deps", "-T", "web", *words),
-            ],
-            timeout,
-            self._environment("oneoff", release),
-        )
+        try:
+            ran = _ran(
+                [
+                    *self._command(f"{self.app}-oneoff", release),
+                    *("run", "--rm", "--name", container, "--no-deps", "-T", "web", *words),
+                ],
+                timeout,
+                self._environment("oneoff", release),
+                together,
+            )
+        except SystemExit:  # who asked was told to end
+            self._end(container, 0)
+            raise
         if ran.timed_out:
             self._end(container, 0)
-        hint = self._another_user(release, ran.stderr) if ran.returncode else ""
+        hint = self._another_user(release, ran.stdout if together else ran.stderr) if ran.returncode else ""
         return replace(ran, stderr=ran.stderr.rstrip() + hint) if hint else ran
 
     def _end(self, container: str, wait: float) -> None:

@@ -26,9 +26,7 @@ def run_once(store: Store, runtime: Runtime, arguments: dict[str, Any]) -> dict[
     this purpose still runs after that time.
     """
     purpose = arguments["purpose"]
-    release = arguments.get("release") or _serving(store)
-    if not release:
-        raise SlipwayError(f"{purpose} needs a release, and none was deployed to this host yet")
+    release = arguments.get("release") or serving(store, purpose)
     timeout = float(arguments.get("timeout") or 300.0)
     name = re.sub(r"[^a-z0-9]+", "-", purpose.lower())[:40].strip("-")
     if not arguments.get("alone", True):
@@ -68,12 +66,15 @@ def _run(
     return said
 
 
-def _serving(store: Store) -> str:
+def serving(store: Store, purpose: str) -> str:
+    """The release that serves, by the records. Raises SlipwayError where none does, or they cannot be read."""
     try:
         state = store.state()
     except Damaged as error:
         raise SlipwayError(f"which release serves is not known here: {error}; name a release") from error
-    return state.release if state else ""
+    if state is None:
+        raise SlipwayError(f"{purpose} needs a release, and none was deployed to this host yet")
+    return state.release
 
 
 def cause(code: int, output: str) -> str:

@@ -27,12 +27,17 @@ from .observe import look as seen_of
 from .observe import observe as observed
 from .observe import surroundings
 from .oneoff import run_once
+from .records import UNSEEN
+from .runtime import Runtime
 from .runtimes import Runtimes
 from .seen_beside import logs_beside
+from .seen_jobs import running, seen_jobs, timers_problems
 from .store import MOMENT, Busy, Store
+from .timed import perform
+from .timers import Timers
 from .transaction import Transaction
 from .volumes import seen as volumes_seen
-from .wiring import lease_of, runtime_of, store_of, transaction_of
+from .wiring import lease_of, runtime_of, store_of, timers_of, transaction_of
 
 # More releases than a host will ever have.
 ALL = 1 << 30
@@ -44,7 +49,7 @@ Verb = Callable[[Arguments, Tell], Result]
 
 def look(arguments: Arguments, tell: Tell) -> Result:
     """What would stop a release here, and what serves."""
-    return preflight.look(arguments, transaction_of(arguments))
+    return preflight.look(arguments, transaction_of(arguments), timers_of(arguments))
 
 
 def observe(arguments: Arguments, tell: Tell) -> Result:
@@ -53,9 +58,11 @@ def observe(arguments: Arguments, tell: Tell) -> Result:
     transaction = transaction_of(arguments)
     seen = observed(transaction)
     around = surroundings(transaction, host["certificate"], host["certificate_days"], host["disk_reserve"])
-    serving = (seen["serving"] or seen["state"] or {}).get("release")
+    serving = _serving(seen)
     volumes = volumes_seen(runtime_of(arguments).volumes, transaction.store.releases, serving)
-    return {**seen, **around, "drift": seen["drift"] + around["drift"], "volumes": volumes}
+    jobs, wrong = seen_jobs(timers_of(arguments), serving)
+    drift = [*seen["drift"], *around["drift"], *wrong]
+    return {**seen, **around, "drift": drift, "volumes": volumes, "jobs": jobs}
 
 
 def history(arguments: Arguments, tell: Tell) -> Result:
@@ -163,12 +170,20 @@ def stage(arguments: Arguments, tell: Tell) -> Result:
 
 
 def run(arguments: Arguments, tell: Tell) -> Result:
-    """Run one command in a staged release (or the one that serves), outside its slots. Outlives the channel."""
+    """Run one command in a staged release (or the one that serves), outside its slots. Outlives the channel.
+
+    With `job` it is the one of that name, now, on the host that its timer is on.
+    """
     _fence(arguments)
-    store, runtime = store_of(arguments), runtime_of(arguments)
+    store, runtime, timers = store_of(arguments), runtime_of(arguments), timers_of(arguments)
     _require_staged(store)
-    log = store.root / "oneoff.log"
+    log, job = store.root / "oneoff.log", arguments.get("job") or ""
+    if job and job not in timers.names():
+        there = ", ".join(timers.names()) or "none"
+        raise SlipwayError(f"this host has no timer of a job {job!r}; there are: {there}")
     try:
+        if job:
+            return run_detached(lambda _: _job(store, runtime, job, tell), log, tell)
         return run_detached(lambda _: run_once(store, runtime, arguments), log, tell)
     finally:
         log.unlink(missing_ok=True)  # what the command printed may be nobody else's to read
@@ -180,18 +195,23 @@ def activate(arguments: Arguments, tell: Tell) -> Result:
     if not arguments.get("restart"):
         runtime_of(arguments).admit(arguments["release"])  # nothing was staged for a rollback
     transaction = transaction_of(arguments)
-    return _detached(transaction, tell, lambda: _activate(transaction, _named(arguments)))
+    timers = timers_of(arguments)
+    return _detached(transaction, tell, lambda: _activate(transaction, _named(arguments), timers))
 
 
 def give_up(arguments: Arguments, tell: Tell) -> Result:
-    """End the singletons of the app on this host, since another one is to start them.
+    """End the singletons of the app on this host and remove its timers, since another one is to start them.
 
-    A transaction that an earlier run left under way is waited for: until it has ended it may start some.
+    A transaction that an earlier run left under way is waited for: until it has ended it may start some. Raises
+    SlipwayError where a job runs, which may not run beside itself there.
     """
     _fence(arguments)
-    transaction = transaction_of(arguments)
+    transaction, timers = transaction_of(arguments), timers_of(arguments)
     with transaction.store.lock(_named(arguments), _limit(transaction) + transaction.request.soak):
-        return {"changed": transaction.give_up()}
+        if found := running(timers):
+            raise SlipwayError(f"the job {found} runs here; run again when it has ended")
+        removed = timers.remove()
+        return {"changed": transaction.give_up() or removed}
 
 
 def settle(arguments: Arguments, tell: Tell) -> Result:
@@ -223,12 +243,14 @@ def let_go(arguments: Arguments, tell: Tell) -> Result:
                 notes = [words for words in (transaction.reconcile(),) if words]
                 if arguments.get("processes"):
                     transaction.tend()
+                _follow(transaction, timers_of(arguments))
                 transaction.prune()
         except (SlipwayError, OSError, ValueError) as error:
             notes.append(str(error))
         if transaction.draining():
             _drain(transaction)
     now = observed(transaction)
+    now["drift"] += timers_problems(timers_of(arguments), _serving(now))
     if run_id:
         lease_of(arguments).give_back(run_id)
     return {"now": now, "notes": notes}
@@ -242,7 +264,10 @@ def remove(arguments: Arguments, tell: Tell) -> Result:
         return {"changed": False, "volumes": left}
     if not arguments.get("check_mode"):
         _fence(arguments)
+        timers = timers_of(arguments)
         with transaction.store.lock("a removal"):
+            timers.stop()
+            timers.remove()
             transaction.remove()
     return {"changed": True, "volumes": left}
 
@@ -367,11 +392,41 @@ def _drain(transaction: Transaction) -> None:
     run_detached(lambda _: {}, transaction.store.root / "drain.log", lambda event: None, Drainer(transaction).run)
 
 
-def _activate(transaction: Transaction, holder: str, wait: float = MOMENT) -> Result:
+def _job(store: Store, runtime: Runtime, name: str, tell: Tell) -> Result:
+    """Run a job now. Raises SlipwayError where it failed, or is no job of what serves."""
+    ran = perform(store, runtime, name, lambda words: tell({"message": words}))
+    if ran.get("skipped"):
+        raise SlipwayError(f"release {ran['release']}, which serves, has no job {name}; deploy again")
+    if ran.get("cause"):
+        raise SlipwayError(f"the job {name} of release {ran['release']} failed: {ran['cause']}\n{ran['stdout']}", ran)
+    return ran
+
+
+def _serving(seen: Result) -> Optional[str]:
+    found: Optional[str] = (seen["serving"] or seen["state"] or {}).get("release")
+    return found
+
+
+def _follow(transaction: Transaction, timers: Timers) -> bool:
+    """Have the timers of what serves; returns whether it was otherwise. What stands in the way is drift afterwards."""
+    try:
+        if timers.none:
+            return False
+        state = transaction.state()
+        release = transaction.serving() or (state.release if state else None)
+        return timers.follow(release, transaction.clock.time())
+    except UNSEEN as error:
+        transaction.warnings.append(f"the timers of jobs could not be set: {error}")
+        return False
+
+
+def _activate(transaction: Transaction, holder: str, timers: Timers, wait: float = MOMENT) -> Result:
     """The result of the transaction; an error says what the release was refused for, and what serves."""
     try:
         with transaction.store.lock(holder, wait):
-            return transaction.run()
+            result: Result = transaction.run()
+            followed = _follow(transaction, timers)
+            return {**result, "changed": result["changed"] or followed}
     except TransactionError as error:
         log = str(error.evidence.get("log", "")).strip()
         tail = f"\n--- its log, last {transaction.request.log_lines} lines ---\n{log}" if log else ""
@@ -407,12 +462,12 @@ def _limit(transaction: Transaction) -> float:
 
 
 def _settle(transaction: Transaction, back: Optional[str], arguments: Arguments) -> Result:
-    holder, clock = _named(arguments), transaction.clock
+    holder, clock, timers = _named(arguments), transaction.clock, timers_of(arguments)
     # One that is not to be taken back goes on to its own end, with its soak.
     soak = 0.0 if back else float(arguments.get("soak") or 0.0)
     deadline = clock.monotonic() + _limit(transaction) + soak
     told = False
-    recovered, serving = None, None
+    recovered, serving, followed = None, None, False
     while True:
         if back and transaction.store.holder():
             # Again and again: one that begins at this moment takes what it finds for what an earlier one was told.
@@ -422,11 +477,12 @@ def _settle(transaction: Transaction, back: Optional[str], arguments: Arguments)
             with transaction.store.lock(holder):
                 recovered = transaction.reconcile()
                 serving = transaction.serving()
+                followed = _follow(transaction, timers)
             break
         except Busy:
             if clock.monotonic() >= deadline:
                 raise
-    result: Result = {"changed": told or recovered is not None, "phases": transaction.phases}
+    result: Result = {"changed": told or followed or recovered is not None, "phases": transaction.phases}
     if back and serving != back:
-        result = _activate(transaction, holder, _limit(transaction))
+        result = _activate(transaction, holder, timers, _limit(transaction))
     return {"gap": transaction.gap(), **result, "recovered": recovered, "now": observed(transaction)}

@@ -21,6 +21,7 @@ from ..image.local import ARCHITECTURES
 from ..package.packages import PackageError, target_of
 from . import wiring
 from .doors import port_of, ports_of
+from .jobs import schedule_problems
 from .lease import LEASES, Lease
 from .memory_lack import memory_lack, total_mib
 from .model import State
@@ -28,7 +29,9 @@ from .observe import certificate_days, free_mib, observe
 from .port_problems import port_problems
 from .runtime import RuntimeFailed
 from .runtimes import staged_for
+from .seen_jobs import timers_problems
 from .store import Store
+from .timers import Timers
 from .transaction import Transaction
 from .users import ROOT
 
@@ -53,6 +56,7 @@ HOST: dict[str, Any] = {
     "port": 0,
     "slot_mib": 0,
     "processes": {},
+    "jobs": {},
     "overlap": True,
     "user": "",
 }
@@ -196,6 +200,7 @@ def find_problems(
         Path(edge["state_file"]).parent,
         Path(edge["socket"]).parent,
     ]
+    problems += schedule_problems(host["jobs"])
     problems += disk_problems(places(runtime, root, written), host["disk_needed"], host["disk_reserve"])
     skew = abs(time.time() - host["controller_time"])
     if host["controller_time"] and skew > host["clock_tolerance"]:
@@ -242,7 +247,7 @@ def runtime_of(purpose: str, wanted: str, otherwise: str, transaction: Transacti
     return (staged_for(transaction.store.releases, release) if release else None) or otherwise
 
 
-def look(arguments: dict[str, Any], transaction: Transaction) -> dict[str, Any]:
+def look(arguments: dict[str, Any], transaction: Transaction, timers: Timers) -> dict[str, Any]:
     """The verb `look`: problems, what serves, and whether that is the wanted release.
 
     A damaged record is drift. That there is no release to restart, or to return to by its name, is a problem; where a
@@ -254,11 +259,11 @@ def look(arguments: dict[str, Any], transaction: Transaction) -> dict[str, Any]:
     place = arguments["place"]
     problems = find_problems(purpose, wanted, arguments.get("run_id") or "", host, transaction, place)
     try:
-        found = seen(purpose, wanted, host, transaction)
+        found = seen(purpose, wanted, host, transaction, timers)
     except SlipwayError as error:
         if wanted or purpose != "rollback":
             problems.append(str(error))
-        found = {**seen("deploy", "", host, transaction), "settled": False}
+        found = {**seen("deploy", "", host, transaction, timers), "settled": False}
     frees_in = Lease(transaction.request.app, transaction.store.root).left_by_dead(arguments.get("run_id") or "")
     notes = notes_on(purpose, host, transaction, found)
     busy = transaction.store.holder() or ""
@@ -286,11 +291,12 @@ def notes_on(purpose: str, host: dict[str, Any], transaction: Transaction, found
     return notes
 
 
-def seen(purpose: str, wanted: str, host: dict[str, Any], transaction: Transaction) -> dict[str, Any]:
+def seen(purpose: str, wanted: str, host: dict[str, Any], transaction: Transaction, timers: Timers) -> dict[str, Any]:
     """What serves, and what the run is about. Raises SlipwayError where there is no release that it could be about."""
     now = observe(transaction)
     state = now["state"] or {}
     serving = (now["serving"] or {}).get("release") or state.get("release", "")
+    now["drift"] += timers_problems(timers, serving or None)
     store = transaction.store
     recorded = transaction.state()
     if serving and recorded and recorded.release != serving:
@@ -305,7 +311,7 @@ def seen(purpose: str, wanted: str, host: dict[str, Any], transaction: Transacti
         "good": [] if settled else good(transaction),
         "migration": store.last_record(serving).get("migration") or "",
         "release_migration": store.last_record(release).get("migration") or "",
-        **singletons(transaction),
+        **singletons(transaction, timers),
         "image": store.last_record(serving).get("image") or "",
         "release_image": host["image"] if purpose == "deploy" else store.last_record(release).get("image") or "",
         "state": state,
@@ -316,9 +322,11 @@ def seen(purpose: str, wanted: str, host: dict[str, Any], transaction: Transacti
     }
 
 
-def singletons(transaction: Transaction) -> dict[str, Any]:
-    """Which singletons run here, and where they ran when this host was last released to; nothing where unseen."""
-    found: dict[str, Any] = {"singletons": [], "singletons_at": None}
+def singletons(transaction: Transaction, timers: Timers) -> dict[str, Any]:
+    """Which singletons and jobs run here, and where they ran by the last release to this host; nothing where unseen."""
+    found: dict[str, Any] = {"singletons": [], "singletons_at": None, "jobs": timers.names(), "jobs_at": None}
+    with suppress(SlipwayError, OSError, ValueError):
+        found["jobs_at"] = transaction.store.jobs_at()
     with suppress(SlipwayError, OSError, ValueError):
         found["singletons_at"] = transaction.store.singletons_at()
         found["singletons"] = transaction.singletons()

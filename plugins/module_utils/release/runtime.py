@@ -52,8 +52,11 @@ class Runtime(Protocol):
     def discard(self, releases: list[str]) -> None:
         """Remove the images or packages that only these releases need."""
 
-    def run(self, release: str, words: list[str], timeout: float, name: str) -> Ran:
-        """Run a one-off command, one of each name at a time, and end it after `timeout` seconds (`Ran.timed_out`)."""
+    def run(self, release: str, words: list[str], timeout: float, name: str, together: bool = False) -> Ran:
+        """Run a one-off command, one of each name at a time, and end it after `timeout` seconds (`Ran.timed_out`).
+
+        With `together` what it prints is one text in `stdout`, its last lines at least, and may be endless.
+        """
 
 
 class Adapter(Runtime, Protocol):

@@ -140,11 +140,11 @@ class Runtimes:
     def there(self, releases: list[str]) -> list[str]:
         return [release for adapter in self._used().values() for release in adapter.there(releases)]
 
-    def run(self, release: str, words: list[str], timeout: float, name: str) -> Ran:
+    def run(self, release: str, words: list[str], timeout: float, name: str, together: bool = False) -> Ran:
         """Run a one-off command in `release`, by its own runtime."""
         self.directories.have_oneoff()
         self.prepare(release)
-        ran = self.adapters[self.kind(release)].run(release, words, timeout, name)
+        ran = self.adapters[self.kind(release)].run(release, words, timeout, name, together)
         screen = staged(self.releases)
         return replace(ran, stdout=screen.text(ran.stdout), stderr=screen.text(ran.stderr))
 

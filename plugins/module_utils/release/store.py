@@ -32,6 +32,8 @@ MANIFEST = ".manifest.json"
 SBOM = "sbom.cdx.json"
 # What its app said of its API; not rendered, so no part of the manifest.
 OPENAPI = ".openapi.json"
+# Held by what runs in a release outside its slots.
+IN_USE = ".in_use"
 # Seconds: who looks whether the lock is held holds it, too, and for less than that.
 MOMENT = 1.0
 # Releases that were staged and never tried of which the newest stay: somebody may still mean to.
@@ -55,6 +57,7 @@ class Store:
         self._draining = root / "draining.json"
         self._recall = root / "recall"
         self._singletons = root / "singletons.json"
+        self._jobs = root / "jobs"
         self._ledger = root / "ledger.jsonl"
         # What was read of the ledger, and of which file: (inode, size, time of change).
         self._read: tuple[tuple[int, int, int], list[dict[str, Any]]] = ((0, 0, 0), [])
@@ -106,10 +109,14 @@ class Store:
 
     def holder(self) -> Optional[str]:
         """Who holds the app on this host now, None where nobody does. Writes nothing."""
+        return self._holder_of("lock")
+
+    def _holder_of(self, name: str, shared: bool = False) -> Optional[str]:
+        """What is said in a file that somebody holds for himself alone, or is `shared`; None where nobody does."""
         try:
-            with open(self.root / "lock", encoding="utf-8") as stream:
+            with open(self.root / name, encoding="utf-8") as stream:
                 try:
-                    fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                    fcntl.flock(stream, (fcntl.LOCK_EX if shared else fcntl.LOCK_SH) | fcntl.LOCK_NB)
                 except BlockingIOError:
                     return stream.read().strip() or "an unnamed transaction"
         except (FileNotFoundError, PermissionError):  # another user than root sees nothing here
@@ -157,6 +164,43 @@ class Store:
         """Remember where the singletons run, '' for nowhere; another host may have to know it when that one is lost."""
         if (self.singletons_at() or {}).get("host", "") != host:
             write_durably(self._singletons, json.dumps({"host": host, "at": at}) + "\n")
+
+    def jobs_at(self) -> Optional[dict[str, Any]]:
+        """Where the jobs ran when this host last had a release with some: `host`, and `at` since the epoch."""
+        found = read_json(self._jobs / ".at.json")
+        return found if found and "host" in found and "at" in found else None
+
+    def note_jobs(self, host: str, at: float) -> None:
+        """Remember where the jobs run."""
+        if (self.jobs_at() or {}).get("host") != host:
+            self._jobs.mkdir(mode=0o700, exist_ok=True)
+            write_durably(self._jobs / ".at.json", json.dumps({"host": host, "at": at}) + "\n", mode=0o600)
+
+    def job(self, name: str) -> dict[str, Any]:
+        """The record of the last run of a job; empty where there is none. One without `ended` runs, or was cut."""
+        return read_json(self._jobs / f"{name}.json") or {}
+
+    def write_job(self, name: str, record: dict[str, Any]) -> None:
+        """Keep what became of a job."""
+        text = json.dumps(staged(self.releases).told(record))
+        write_durably(self._jobs / f"{name}.json", text + "\n", mode=0o600)
+
+    def job_lock(self, name: str) -> str:
+        """The name of what `only_one` holds while a job runs."""
+        self._jobs.mkdir(mode=0o700, exist_ok=True)
+        return f"jobs/{name}.lock"
+
+    def job_runs(self, name: str) -> Optional[str]:
+        """What is said of a job that runs here now; None where it does not. Writes nothing."""
+        return self._holder_of(f"jobs/{name}.lock")
+
+    @contextmanager
+    def in_use(self, release: str) -> Iterator[None]:
+        """Keep a release from being pruned while something runs in it outside its slots. Raises OSError."""
+        with open(self.releases / release / IN_USE, "a", encoding="utf-8") as stream:
+            os.fchmod(stream.fileno(), 0o600)
+            fcntl.flock(stream, fcntl.LOCK_SH)
+            yield
 
     def ledger(self) -> list[dict[str, Any]]:
         """All records, oldest first. Lines that cannot be read are left out; `damaged_records` counts them."""
@@ -299,6 +343,8 @@ class Store:
     def removable(self, keep: int, needed: set[str]) -> list[str]:
         """All staged releases but those `needed`, the `keep` newest good ones, and the newest that were never tried.
 
+        One in which a job runs still is left, too.
+
         A release that failed is not good, however new it is: five failures in a row must not push out the good ones.
         """
         good: list[str] = []
@@ -310,7 +356,8 @@ class Store:
         staged = self.staged()
         pinned = needed | set(good[:keep])
         untried = [release for release in staged if release not in seen | needed][:UNTRIED]
-        return sorted(release for release in staged if release not in pinned and release not in untried)
+        old = sorted(release for release in staged if release not in pinned and release not in untried)
+        return [release for release in old if not self._holder_of(f"releases/{release}/{IN_USE}", shared=True)]
 
     def staged(self) -> list[str]:
         """The releases whose files are here, those that came last first."""

@@ -47,6 +47,8 @@ _PROPERTIES = (
     *("ExecMainStartTimestamp", "InvocationID", "ControlGroup"),
 )
 _RUNNING = ("active", "reloading", "refreshing")
+# Of a one-off whose output is endless.
+JOURNAL_LINES = 200
 _EXITED = "1"  # CLD_EXITED; the others are ways to be killed
 
 Execute = Callable[[list[str], float], Ran]
@@ -145,30 +147,36 @@ class Systemd:
         found = _PACKAGE.search(path.read_text(encoding="utf-8")) if path.is_file() else None
         return found.group(1) if found else None
 
-    def run(self, release: str, command: list[str], timeout: float, name: str) -> Ran:
+    def run(self, release: str, command: list[str], timeout: float, name: str, together: bool = False) -> Ran:
         """Run a one-off command in `release`, with its user, environment, secrets, hardening and limits.
 
         The command is the release's own unit with another ExecStart=, started once, so that nothing it gets can
         differ from what a slot gets. systemd ends it at its limit; one of the same name that was left by a runner which
         is gone is waited for as long, and stopped then.
+
+        With `together` it prints to the journal, which may get any number of lines, and the last of them are returned.
         """
         slot = f"oneoff-{name}"
-        unit, since = self.unit(slot), int(time.time())
+        unit = self.unit(slot)
         text = self.text_for(release, slot)
         self._end(unit, timeout)
+        since = time.time()
         output = Path(tempfile.mkdtemp(prefix="slipway-oneoff-", dir=self.transient.parent))
         drop_in = self.transient / f"{unit}.d"
         try:
             drop_in.mkdir(parents=True, exist_ok=True)
             (self.transient / unit).write_text(text, encoding="utf-8")
-            (drop_in / "oneoff.conf").write_text(once(command, timeout, output, launcher_in(text)), encoding="utf-8")
+            words = once(command, timeout, None if together else output, launcher_in(text))
+            (drop_in / "oneoff.conf").write_text(words, encoding="utf-8")
             self._systemctl("daemon-reload")
             started = self._systemctl("start", unit, timeout=timeout + 60, check=False)
             values = parse_properties(self._systemctl("show", f"--property={','.join(_PROPERTIES)}", unit).stdout)
             code = self._status(values).exit_code
             said, complained = (_read(output / name) for name in ("stdout", "stderr"))
+            if together:
+                said = self._journal(unit, since)
             if started.returncode and not code:  # it never came to the command
-                code, complained = 1, complained + (self._why(unit, since) or started.said)
+                code, complained = 1, complained + (self._why(unit, int(since)) or started.said)
             timed_out = values.get("Result") == "timeout" or started.timed_out
             return Ran(tuple(command), code or 0, said, complained, timed_out)
         finally:
@@ -178,6 +186,14 @@ class Systemd:
             self._systemctl("stop", unit, check=False)
             self._systemctl("daemon-reload", check=False)
             self._systemctl("reset-failed", unit, check=False)
+
+    def _journal(self, unit: str, since: float) -> str:
+        """The last lines that a unit's own processes printed since then (seconds since the epoch)."""
+        self.execute(["journalctl", "--sync"], 30)
+        return self._checked(
+            *("journalctl", "--quiet", "--no-pager", "--output=cat", f"--lines={JOURNAL_LINES}"),
+            *(f"--since=@{since:.6f}", f"_SYSTEMD_UNIT={unit}"),
+        )
 
     def _end(self, unit: str, wait: float) -> None:
         """Have no such unit at work: wait `wait` seconds for its end, then stop it."""
@@ -302,8 +318,12 @@ class Systemd:
         return result.stdout
 
 
-def once(command: list[str], timeout: float, output: Path, launcher: str = "") -> str:
-    """The drop-in that makes one run of a command out of the unit of a release; `launcher` is what it begins with."""
+def once(command: list[str], timeout: float, output: Optional[Path], launcher: str = "") -> str:
+    """The drop-in that makes one run of a command out of the unit of a release; `launcher` is what it begins with.
+
+    What it prints goes to two files in `output`, without that to the journal.
+    """
+    streams = {"Output": "stdout", "Error": "stderr"}
     return "\n".join(
         (
             "[Unit]",
@@ -314,8 +334,7 @@ def once(command: list[str], timeout: float, output: Path, launcher: str = "") -
             f"TimeoutStartSec={timeout:.0f}",
             "ExecStart=",
             f"ExecStart={launcher}{' '.join(map(unit_word, command))}",
-            f"StandardOutput=truncate:{output / 'stdout'}",
-            f"StandardError=truncate:{output / 'stderr'}",
+            *(f"Standard{stream}=truncate:{output / name}" for stream, name in streams.items() if output),
             "",
         )
     )

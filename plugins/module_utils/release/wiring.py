@@ -19,6 +19,7 @@ from .probe import SHORT, get, get_port
 from .runtimes import Runtimes
 from .slots import SlotDirectories, socket_of
 from .store import Store
+from .timers import Timers
 from .transaction import Transaction
 
 
@@ -102,6 +103,13 @@ def runtime_of(arguments: dict[str, Any]) -> Runtimes:
     sockets = Path(place.get("socket_directory") or Path("/run/slipway", place["app"]))
     ports = ports_of(place["app"], place.get("ports") or {})
     return Runtimes(place["app"], store_of(arguments).releases, directories=SlotDirectories(sockets), ports=ports)
+
+
+def timers_of(arguments: dict[str, Any]) -> Timers:
+    """The timers of the app's jobs; takes app and root of the place, and where singletons run."""
+    place = arguments["place"]
+    here, host = bool(place.get("singletons", True)), str(place.get("singleton_host") or "")
+    return Timers(place["app"], store_of(arguments), here, host)
 
 
 def lease_of(arguments: dict[str, Any]) -> Lease:

@@ -34,6 +34,7 @@ from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.singletons imp
     hand_back,
     hand_over,
     refuse_strangers,
+    tell_of_lost,
 )
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.staging import check_return, migrate, provide, stage
 
@@ -97,6 +98,7 @@ async def story(this: Run, watch: Optional[Watch], pending: Optional[Pending]) -
         refuse_strangers(this)
         if not this.changing:
             return report(this)
+        tell_of_lost(this)
         await see_what_is_watched(this, watch)
         if this.policy.check_mode:
             return await plan(this, pending)

@@ -10,11 +10,12 @@ A host understands the verbs of `plugins/module_utils/agent/verbs.py`. Arguments
 
 look: purpose, release ('' when unknown), host (what the preflight needs to know: runtime, python, image, architectures,
     disk_needed, disk_reserve, certificate, certificate_days, controller_time, clock_tolerance,
-    port, slot_mib, processes, overlap, user)
+    port, slot_mib, processes, overlap, user, jobs)
     -> problems [str], release, settled, serving {release, slot} or None (by what runs, answers and is enabled at the
     edge), state, drift [str], good [{release, migration, image, there}] oldest first, migration, release_migration,
     path (by which what serves can be asked), singletons [str] (those that run there), singletons_at {host, at} or None
-    (where they ran when it was last released to), image, release_image, free_mib, certificate_days, busy (who has a
+    (where they ran when it was last released to), jobs and jobs_at (the same of jobs that have a timer), image,
+    release_image, free_mib, certificate_days, busy (who has a
     transaction under way, '' for nobody), frees_in (seconds until the lease of another run frees itself, where that
     run has not been seen for a while; else 0), notes [str] (what is to be told before, and keeps nobody from anything).
     A rollback without a release has no problem where there is nothing to return to: the fleet's common one is
@@ -24,7 +25,7 @@ renew: -> held (bool), frozen (why the app was frozen meanwhile, '' where it was
     what was begun can be put back
 stage: release, files, contents (by the position of the file), check (command or []), check_timeout, check_mode, diff
     -> changed, changed_paths, diff [..], checked (bool)
-run: release ('' for the one that serves), command, purpose, timeout, once -> rc, stdout, stderr, release
+run: release ('' for the one that serves), command, purpose, timeout, once -> rc, stdout, stderr, release; or job
 activate: release, expects (the release that must serve before; '' for none, None for whatever does), restart, drain,
     drain_websockets, soak, canary, contract {path, breaking} or None, stop_grace, keep, log_lines, about
     -> changed, release, was, slot, phases, recovered, canary {word, sentence} or None, api {breaks [str], more (how
@@ -34,7 +35,7 @@ settle: as activate, with return_to (or None) instead of release -> changed, pha
 let_go: keep, drain, drain_websockets, stop_grace, log_lines, processes (whether those of what serves are to be seen
     to) -> now {state, serving, slots, servers, health, drift, draining}, notes [str]; also asked where the run holds
     nothing (a host that was left alone, a lease that was lost), and then it only looks
-give_up: as activate, without a release -> changed; no singleton runs there any more
+give_up: as activate, without a release -> changed; no singleton runs there any more, and no job has a timer
 image, package: operation and its options, as the modules of these names have them -> as theirs
 
 `activate` and `settle` send an event for each phase: {phase, at} when it begins and {phase, at, seconds} when it has

@@ -1,6 +1,6 @@
 # Copyright: Slipway contributors
 # SPDX-License-Identifier: MIT
-"""Singletons run on one host of the fleet: who has them gives them up before another host starts them."""
+"""Singletons and jobs run on one host of the fleet: who has them gives them up before another host starts them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,12 @@ def starting(run: Run) -> Optional[Member]:
 def rivals(run: Run) -> list[Member]:
     """The other hosts that run some, where that host takes part."""
     its = starting(run)
-    return [member for member in run.members if its and member is not its and member.seen.get("singletons")]
+    return [member for member in run.members if its and member is not its and _its_own(member)]
+
+
+def _its_own(member: Member) -> list[str]:
+    """The singletons that a host runs, and the jobs that it has timers of."""
+    return [*(member.seen.get("singletons") or ()), *(member.seen.get("jobs") or ())]
 
 
 def refuse_strangers(run: Run) -> None:
@@ -41,20 +46,35 @@ def refuse_strangers(run: Run) -> None:
         )
 
 
+def tell_of_lost(run: Run) -> None:
+    """Warn where another host ran the jobs last that is no part of the run; it holds up nothing."""
+    its = starting(run)
+    records = [found for member in run.members if (found := member.seen.get("jobs_at"))]
+    if its is None or not records:
+        return
+    last = str(max(records, key=lambda found: float(found["at"]))["host"])
+    if last and last not in {*(member.name for member in run.members), *its.target.singletons_gone}:
+        run.tell(
+            "warning",
+            message=f"the jobs ran on {last} last, which is no host of this run; where it runs still its timers start "
+            "them there, too. Have it in the run, or see that it is gone for good",
+        )
+
+
 async def hand_over(run: Run) -> None:
     """Before the first turn, where the host of the singletons takes part: whoever else runs some ends them.
 
-    From then on that host may start them, whatever becomes of its turn. Raises Stopped where one does not.
+    Who has timers of jobs removes them. From then on that host may start them, whatever becomes of its turn. Raises
+    Stopped where one does not.
     """
     for other in rivals(run):
         run.changed = True
         try:
             await run.ask(other, "give_up", **other.target.activate)
         except (Refused, Unreachable) as error:
-            names = ", ".join(other.seen["singletons"])
             raise Stopped(
-                f"{run.so_far}; {other.name} runs {names} and did not give that up ({error}), so no other host may "
-                "start it"
+                f"{run.so_far}; {other.name} runs {', '.join(_its_own(other))} and did not give that up ({error}), so "
+                "no other host may start it"
             ) from error
         other.gave_up = True
     if (its := starting(run)) and rivals(run):

@@ -9,7 +9,7 @@ import json
 import re
 from collections.abc import Iterator
 from datetime import datetime, timezone
-from typing import Any, Optional
+from typing import Optional
 
 from ansible_collections.slipway.fleet.plugins.module_utils.host.shown import clean as text
 from ansible_collections.slipway.fleet.plugins.plugin_utils.views.view import UNSEEN, Results, Told, silence, silent
@@ -67,10 +67,8 @@ def tell(results: Results) -> Told:
 
 def tell_output(results: Results) -> Told:
     """What a command printed on the one host that ran it."""
-    # With run_once every host has the result of the first.
-    host, result = next(iter(results.items()), ("", None))
-    found: Any = result or {}
-    if "rc" not in found:
+    host, found = next(((host, ran) for host, ran in results.items() if ran and "rc" in ran), ("", None))
+    if found is None:
         return Told("Nothing was run.")
     parts = [f"--- {host}, release {found.get('release')} ---", text(found.get("stdout")), text(found.get("stderr"))]
     return Told("\n".join(part.rstrip() for part in parts if part.strip()))

@@ -43,7 +43,8 @@ def row(host: str, result: Optional[Mapping[str, Any]]) -> dict[str, Any]:
         "freeze": seen.get("freeze") or None,
         "holder": seen.get("holder") or None,
         "volumes": list(seen.get("volumes") or ()),
-        "drift": [quiet] if quiet else list(seen.get("drift") or ()),
+        "jobs": list(seen.get("jobs") or ()),
+        "drift": [quiet] if quiet else [*(seen.get("drift") or ()), *failed_jobs(seen)],
     }
 
 
@@ -133,6 +134,30 @@ def volume(host: str, found: Mapping[str, Any]) -> str:
     return f"volume {found['name']} on {host}, {size} in {found['path']}: {use}"
 
 
+def failed_jobs(seen: Mapping[str, Any]) -> list[str]:
+    """A sentence for each job that did not go well the last time: it holds up no release, and somebody should look."""
+    return [
+        f"the job {found['name']} failed at {found.get('ended') or found.get('began')}: {found['cause']}"
+        for found in seen.get("jobs") or ()
+        if found.get("cause")
+    ]
+
+
+def job(host: str, found: Mapping[str, Any]) -> str:
+    """A job as a line, when and how it went; of one that failed with what it printed last."""
+    line = f"job {found['name']} on {host}, {found['schedule']}, next {found.get('next') or 'not known'}: "
+    if found.get("running"):
+        where = f"runs in release {found['release']}" if found.get("began") and "ended" not in found else "waits"
+        return f"{line}{where} {found['running']}"
+    if not found.get("began"):
+        return f"{line}{found.get('cause') or 'has not run yet'}"
+    code = f" with exit code {found['rc']}" if "rc" in found else ""
+    how = f"failed{code} ({found['cause']})" if found.get("cause") else f"ended{code}"
+    when = f"at {found['ended']} after {found['seconds']:g} s" if "ended" in found else f"after {found['began']}"
+    last = "".join(f"\n    {text}" for text in str(found.get("log") or "").splitlines())
+    return f"{line}{how} {when}, in release {found['release']}{last}"
+
+
 def tell(results: Results) -> Told:
     """Exit code 3 where anything differs; 4 where all is well on every host that answered, and one did not."""
     rows = with_fleet_drift([row(host, result) for host, result in results.items()])
@@ -144,5 +169,6 @@ def tell(results: Results) -> Told:
     )
     columns = (*COLUMNS[:-1], BESIDE, COLUMNS[-1]) if any(entry["processes"] for entry in rows) else COLUMNS
     volumes = [volume(entry["host"], found) for entry in rows for found in entry["volumes"]]
+    volumes += [job(entry["host"], found) for entry in rows for found in entry["jobs"]]
     shown = table([columns, *(line for entry in rows for line in lines(entry, columns))]) + names(rows)
     return Told("\n".join([shown, *([""] if volumes else []), *volumes]), rows, code, message)

@@ -131,3 +131,24 @@ def test_where_no_release_has_had_any_since_nobody_is_waited_for() -> None:
 
 def test_a_run_that_starts_none_does_not_ask_where_they_are() -> None:
     assert moving("web8", web1=STRANGER).run().word == "good"
+
+
+def test_who_has_timers_of_jobs_gives_them_up_too() -> None:
+    found = moving("web2", web1={"jobs": ["nightly"]})
+    assert found.run().word == "good"
+    assert "give_up" in found.host("web1").verbs
+    refused = moving("web2", web1={"jobs": ["nightly"]})
+    refused.host("web1").faults["give_up"] = Fault(Refused("the job nightly runs here; run again when it has ended"))
+    assert "web1 runs nightly and did not give that up (the job nightly runs here" in refused.run().message
+    assert not any(host.asked("activate") for host in refused.hosts)
+
+
+@pytest.mark.parametrize(("gone", "warned"), [([], 1), (["web9"], 0)])
+def test_a_host_of_the_jobs_that_is_no_part_of_the_run_is_told_and_stops_nothing(gone: list[str], warned: int) -> None:
+    found = moving("web2", web2={"jobs_at": {"host": "web9", "at": 5.0}}, web3={"jobs_at": {"host": "web1", "at": 4.0}})
+    found.usual["singletons_gone"] = gone
+    assert found.run().word == "good"
+    said = [str(event.about["message"]) for event in found.events if event.kind == "warning"]
+    assert (
+        len([words for words in said if "the jobs ran on web9 last, which is no host of this run" in words]) == warned
+    )

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ansible_collections.slipway.fleet.plugins.module_utils.release.doors import FOR_EXAMPLE, wrong_ports
+from ansible_collections.slipway.fleet.plugins.module_utils.release.jobs import FOR_EXAMPLE as FOR_EXAMPLE_OF_A_SCHEDULE
 from ansible_collections.slipway.fleet.plugins.module_utils.release.words import told
 from ansible_collections.slipway.fleet.plugins.plugin_utils.inputs.rules.volumes import NAME, volumes
 from ansible_collections.slipway.fleet.plugins.plugin_utils.inputs.values import (
@@ -37,6 +38,9 @@ _NO_SECRETS = {"PATH", "HOME", "IFS", "LD_PRELOAD", "LD_LIBRARY_PATH", "CREDENTI
 _PROCESS_NAME = "[a-z][a-z0-9-]{0,19}"
 _PROCESS_KEYS = ("command", "replicas", "singleton", "stop_grace", "memory_mib", "cpus", "environment")
 _PROCESS_LEAST = {"replicas": 1, "stop_grace": 1, "memory_mib": 16, "cpus": 0.01}
+_JOB_KEYS = ("command", "schedule", "limit")
+# What calendar events are made of, time zones included (systemd.time(7)); the host reads them whole.
+_SCHEDULE = r"[A-Za-z0-9*][A-Za-z0-9 *,.:/~_+-]*"
 # Each value by itself.
 VALUES: tuple[Rule, ...] = (
     Like(
@@ -111,6 +115,7 @@ def release(value_of: Values) -> Iterator[str]:
         )
     yield from runs(value_of)
     yield from processes(value_of)
+    yield from jobs(value_of)
     runtime, sockets = value_of("fastapi_app_runtime"), value_of("fastapi_app_socket_directories")
     yield from volumes(value_of("fastapi_app_volumes"), runtime, sockets)
     ports = value_of("fastapi_app_slot_ports")
@@ -192,8 +197,9 @@ def processes(value_of: Values) -> Iterator[str]:
             yield f"{where} is {json.dumps(process)}; use a dictionary such as {{command: [celery, worker]}}."
             continue
         yield from _process(where, process, value_of)
+    single = any(isinstance(one, dict) and one.get("singleton") for one in declared.values())
     hosts, host = value_of("fastapi_app_fleet"), value_of("fastapi_app_singleton_host")
-    if any(isinstance(one, dict) and one.get("singleton") for one in declared.values()) and host not in hosts:
+    if (single or value_of("fastapi_app_jobs")) and host not in hosts:
         yield (
             f"fastapi_app_singleton_host is {host}, which is no host of the app; use one of {', '.join(hosts)}, as the "
             "inventory names it."
@@ -222,6 +228,31 @@ def _process(where: str, process: dict[Any, Any], value_of: Values) -> Iterator[
         yield f"{where}: {', '.join(both)} stands in its environment and in fastapi_app_secrets; take it out of one."
 
 
+def jobs(value_of: Values) -> Iterator[str]:
+    """A sentence for each thing that is wrong with what timers start; a host tells what its systemd does not take."""
+    for name, job in value_of("fastapi_app_jobs").items():
+        where = f"fastapi_app_jobs: {name}"
+        if not re.fullmatch(_PROCESS_NAME, str(name)):
+            yield f"{where} cannot be a name; use at most 20 lower case letters, digits and dashes, a letter first."
+        if not isinstance(job, dict):
+            yield (
+                f"{where} is {json.dumps(job)}; use a dictionary such as "
+                '{command: [python, -m, src.nightly], schedule: "*-*-* 03:00"}.'
+            )
+            continue
+        if unknown := sorted(str(key) for key in job if key not in _JOB_KEYS):
+            yield f"{where} has {', '.join(unknown)}; known are {', '.join(_JOB_KEYS)}."
+        words = job.get("command")
+        if not isinstance(words, list) or not words or not all(isinstance(word, (str, int, float)) for word in words):
+            yield f"{where}: command is {json.dumps(words)}; use the program and its arguments, a word for each."
+        schedule = job.get("schedule")
+        if not isinstance(schedule, str) or not re.fullmatch(_SCHEDULE, schedule):
+            yield f"{where}: schedule is {json.dumps(schedule)}; {FOR_EXAMPLE_OF_A_SCHEDULE}."
+        limit = job.get("limit", 1)
+        if isinstance(limit, bool) or not isinstance(limit, (int, float)) or limit < 1:
+            yield f"{where}: limit is {json.dumps(limit)}; use a number of seconds, at least 1."
+
+
 def variables(environment: dict[Any, Any]) -> Iterator[str]:
     """A sentence for each variable of the environment that would not arrive as it is written."""
     if read := [name for name in environment if not isinstance(name, str)]:
@@ -247,7 +278,7 @@ def _encodes(text: str) -> bool:
 def command(value_of: Values) -> Iterator[str]:
     """A sentence for each thing that keeps a command from being run beside the release that serves."""
     yield from app(value_of)
-    if not any(value_of("fastapi_app_run_command")):
+    if not any(value_of("fastapi_app_run_command")) and not value_of("fastapi_app_run_job"):
         yield (
             "fastapi_app_run_command is empty; give a command and its arguments, such as [python, -m, app.migrate, "
             "--plan]."

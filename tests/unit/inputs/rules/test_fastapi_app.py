@@ -24,6 +24,7 @@ RIGHT: dict[str, Any] = {
     "fastapi_app_addresses": ["localhost", "10.0.0.0/8", "fc00::/7"],
     "fastapi_app_command": ["gunicorn"],
     "fastapi_app_processes": {"worker": {"command": ["work"]}, "beat": {"command": ["b"], "singleton": True}},
+    "fastapi_app_jobs": {"nightly": {"command": ["count"], "schedule": "*-*-* 03:00 Europe/Berlin", "limit": 60}},
     "fastapi_app_singleton_host": "web1",
     "fastapi_app_fleet": ["web1", "web2"],
     "fastapi_app_port": 0,
@@ -57,6 +58,7 @@ RIGHT: dict[str, Any] = {
     "fastapi_app_runtime": "compose",
     "fastapi_app_hardening": {"MemoryDenyWriteExecute": False},
     "fastapi_app_run_command": ["python", "-m", "app.migrate"],
+    "fastapi_app_run_job": "",
     "fastapi_app_remove": "links",
     "fastapi_app_remove_volume": "uploads",
 }
@@ -159,6 +161,7 @@ def test_values_of_which_no_release_can_be_made(changed: dict[str, Any], said: l
         ({}, []),
         ({"fastapi_app_run_command": []}, ["fastapi_app_run_command is empty"]),
         ({"fastapi_app_run_command": ["", ""]}, ["fastapi_app_run_command is empty"]),
+        ({"fastapi_app_run_command": [], "fastapi_app_run_job": "nightly"}, []),
         ({"fastapi_app_name": "../etc"}, ["fastapi_app_name"]),
     ],
 )
@@ -204,12 +207,38 @@ def test_processes(declared: dict[str, Any], said: list[str]) -> None:
     says("fastapi_app.release", {**RIGHT, "fastapi_app_processes": declared}, *said)
 
 
+JOB = {"command": ["count"], "schedule": "daily"}
+
+
+@pytest.mark.parametrize(
+    ("declared", "said"),
+    [
+        ({}, []),
+        ({"web": JOB, "every-15": {**JOB, "schedule": "*:0/15"}, "half": {**JOB, "limit": 0.5e3}}, []),
+        ({"Nightly": JOB}, ["fastapi_app_jobs: Nightly cannot be a name; use at most 20 lower case letters"]),
+        ({"nightly": "count"}, ['nightly is "count"; use a dictionary such as {command: [python, -m, src.nightly]']),
+        ({"nightly": {**JOB, "at": "daily"}}, ["nightly has at; known are command, schedule, limit."]),
+        ({"nightly": {**JOB, "command": "count all"}}, ['command is "count all"; use the program and its arguments']),
+        ({"nightly": {"command": ["count"]}}, ['nightly: schedule is null; write one such as "*-*-* 03:00"']),
+        ({"nightly": {**JOB, "schedule": "daily\nPersistent=no"}}, ["man systemd.time"]),
+        ({"nightly": {**JOB, "schedule": "%i"}}, ["schedule is"]),
+        ({"nightly": {**JOB, "schedule": 3}}, ["schedule is 3;"]),
+        ({"nightly": {**JOB, "limit": "1h"}}, ['nightly: limit is "1h"; use a number of seconds, at least 1.']),
+        ({"nightly": {**JOB, "limit": 0}}, ["limit is 0"]),
+    ],
+)
+def test_jobs(declared: dict[str, Any], said: list[str]) -> None:
+    says("fastapi_app.release", {**RIGHT, "fastapi_app_jobs": declared}, *said)
+
+
 def test_singletons_run_on_a_host_of_the_app() -> None:
     says(
         "fastapi_app.release",
         {**RIGHT, "fastapi_app_singleton_host": "web9"},
         "fastapi_app_singleton_host is web9, which is no host of the app; use one of web1, web2",
     )
+    jobs_alone = {**RIGHT, "fastapi_app_processes": {}, "fastapi_app_singleton_host": "web9"}
+    says("fastapi_app.release", jobs_alone, "fastapi_app_singleton_host is web9")
 
 
 @pytest.mark.parametrize(
