@@ -34,12 +34,15 @@ RETURN = r"""
 _raw: {description: A dictionary with C(root), C(run), C(who) and C(from)., type: list, elements: dict}
 """
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from ansible.plugins.lookup import LookupBase
 from ansible_collections.slipway.fleet.plugins.module_utils.host.ledger import APPS
 from ansible_collections.slipway.fleet.plugins.plugin_utils.controller.run import run_id, whence, who
+
+NAME = r"[a-z][a-z0-9-]*"
 
 
 class LookupModule(LookupBase):  # type: ignore[misc]
@@ -48,7 +51,9 @@ class LookupModule(LookupBase):  # type: ignore[misc]
     def run(self, terms: list[str], variables: Any = None, **kwargs: Any) -> list[dict[str, str]]:
         self.set_options(var_options=variables, direct=kwargs)
         app = str(terms[0]) if terms else app_of(variables or {})
-        return [{"root": str(APPS / app), "run": run_id(), "who": who(), "from": whence()} if app else {}]
+        # What cannot be a name is refused by the role that it is for, and names no directory until then.
+        named = re.fullmatch(NAME, app)
+        return [{"root": str(APPS / app), "run": run_id(), "who": who(), "from": whence()} if named else {}]
 
 
 def app_of(variables: Mapping[str, Any]) -> str:

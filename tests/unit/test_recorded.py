@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible.plugins.loader import lookup_loader
 from ansible_collections.slipway.fleet.plugins.lookup.record import app_of
 from ansible_collections.slipway.fleet.plugins.module_utils.backup import files as backup_files
 from ansible_collections.slipway.fleet.plugins.module_utils.backup import program
@@ -305,3 +306,12 @@ def test_the_ledger_is_that_of_the_host_s_app_or_of_the_fleet_s() -> None:
     found = [app_of({"hostvars": hosts, "groups": groups, "inventory_hostname": host}) for host in hosts]
     assert found == ["links", "links", "links", "shop"]
     assert app_of({"hostvars": {"db": {}}, "groups": {}, "inventory_hostname": "db"}) == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "root"), [("links", "/opt/slipway/links"), ("../etc", None), ("", None), ("a/b", None), ("links\n", None)]
+)
+def test_what_cannot_be_the_name_of_an_app_has_no_ledger(name: str, root: str | None) -> None:
+    [found] = lookup_loader.get("slipway.fleet.record").run([name], {})
+    assert found.get("root") == root
+    assert root is None or all(found[key] for key in ("run", "who", "from"))
