@@ -29,9 +29,7 @@ PLAY = [
         "vars": {"haproxy_balancers": ["lb"], "haproxy_apps": [{"name": "links"}]},
         "tasks": [
             {"ansible.builtin.include_role": {"name": "slipway.fleet.haproxy", "tasks_from": "leave"}},
-            {
-                "ansible.builtin.command": "cp {{ __haproxy_state_file }} {{ __haproxy_runtime }}/{{ inventory_hostname }}"
-            },
+            {"ansible.builtin.command": COPY},
             {"ansible.builtin.include_role": {"name": "slipway.fleet.haproxy", "tasks_from": "come_back"}},
         ],
     }
