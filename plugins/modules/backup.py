@@ -27,7 +27,7 @@ options:
   any_schema: {description: Restore what does not fit the release that serves., type: bool, default: false}
   safety: {description: Make a set of what is there before a restore., type: bool, default: true}
   reason: {description: Why a set is made., type: str, default: asked}
-extends_documentation_fragment: [slipway.fleet.of_the_roles]
+extends_documentation_fragment: [slipway.fleet.record, slipway.fleet.of_the_roles]
 author: [Slipway contributors]
 attributes:
   check_mode: {description: Looks as ever and does nothing else., support: partial}
@@ -55,9 +55,12 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.host import command
 from ..module_utils.host.errors import SlipwayError
+from ..module_utils.host.ledger import RECORD_ARGUMENT
 
 PROGRAM = "/usr/local/sbin/slipway-backup"
 LOOKS = ("status", "plan")
+# How the program is told whose operation it is: one that was put there by an earlier version knows no option for it.
+RECORD = "SLIPWAY_RECORD"
 # Seconds for one that looks, which reads the repository, and for one that works: a restore of much data takes hours.
 LOOK, WORK = 900.0, 2 * 86400.0
 # What somebody waits for is not as patient as what the timers start; a restore is what everybody waits for.
@@ -70,6 +73,7 @@ ARGUMENTS: dict[str, Any] = {
     "any_schema": {"type": "bool", "default": False},
     "safety": {"type": "bool", "default": True},
     "reason": {"type": "str", "default": "asked"},
+    "record": RECORD_ARGUMENT,
 }
 
 
@@ -100,7 +104,8 @@ def ask(options: dict[str, Any]) -> dict[str, Any]:
         asked = [PROGRAM, f"--answer={answer}", *words(options)]
         looks = options["verb"] in LOOKS
         unit = ["systemd-run", "--quiet", "--wait", "--collect", "--property=SyslogIdentifier=slipway-backup"]
-        started = asked if looks else [*unit, f"--property={NICE[options['verb']]}", "--", *asked]
+        by = f"--setenv={RECORD}={json.dumps(options['record'] or {})}"
+        started = asked if looks else [*unit, by, f"--property={NICE[options['verb']]}", "--", *asked]
         ran = command.run(started, LOOK if looks else WORK)
         try:
             told: dict[str, Any] = json.loads(answer.read_text(encoding="utf-8"))
@@ -134,7 +139,8 @@ def main() -> None:
         told = ask(options)
     except SlipwayError as error:
         module.fail_json(msg=str(error), **error.details)
-    module.exit_json(changed=verb not in LOOKS, set_up=True, told=told)
+    warnings = told.pop("warnings", [])
+    module.exit_json(changed=verb not in LOOKS, set_up=True, told=told, warnings=warnings)
 
 
 if __name__ == "__main__":

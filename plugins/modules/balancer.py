@@ -15,7 +15,7 @@ options:
   server: {description: Name of the host in the backend., type: str, required: true}
   state: {description: Whether the host gets requests., type: str, choices: [ready, drain], required: true}
   wait: {description: Seconds that requests in flight may take to end., type: float, default: 30.0}
-extends_documentation_fragment: [slipway.fleet.edge]
+extends_documentation_fragment: [slipway.fleet.edge, slipway.fleet.record]
 author: [Slipway contributors]
 attributes:
   check_mode: {description: Tells whether the state would change., support: full}
@@ -43,6 +43,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.edge.haproxy import EDGE_ARGUMENT, Edge, EdgeError
+from ..module_utils.host.ledger import RECORD_ARGUMENT, recorded
 
 POLL = 0.25
 ARGUMENTS: dict[str, Any] = {
@@ -50,7 +51,10 @@ ARGUMENTS: dict[str, Any] = {
     "server": {"type": "str", "required": True},
     "state": {"type": "str", "choices": ["ready", "drain"], "required": True},
     "wait": {"type": "float", "default": 30.0},
+    "record": RECORD_ARGUMENT,
 }
+# What it is called in the ledger.
+OPERATIONS = {"drain": "drain", "ready": "undrain"}
 
 
 def last_one(edge: Edge, server: str) -> bool:
@@ -80,13 +84,16 @@ def main() -> None:
     where = options["edge"]
     edge = Edge(where["socket"], where["backend"], where["state_file"], expected=[server])
     in_flight, differs = 0, False
+    warnings: list[str] = []
     try:
         differs = edge.servers()[server].enabled != (state == "ready")
         if differs and not module.check_mode:
-            in_flight = change(edge, server, state, options["wait"])
+            with recorded(options["record"], OPERATIONS[state], server) as note:
+                in_flight = change(edge, server, state, options["wait"])
+            warnings = note.warnings
     except EdgeError as error:
         module.fail_json(msg=str(error))
-    module.exit_json(changed=differs, in_flight=in_flight)
+    module.exit_json(changed=differs, in_flight=in_flight, warnings=warnings)
 
 
 if __name__ == "__main__":

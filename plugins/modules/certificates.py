@@ -26,7 +26,7 @@ options:
     type: str
     choices: [fail, tell]
     default: fail
-extends_documentation_fragment: [slipway.fleet.of_the_roles]
+extends_documentation_fragment: [slipway.fleet.record, slipway.fleet.of_the_roles]
 author: [Slipway contributors]
 attributes:
   check_mode: {description: Tells whether anything would be ordered., support: full}
@@ -63,12 +63,14 @@ from ansible.module_utils.basic import AnsibleModule
 from ..module_utils.edge.acme import Renewal
 from ..module_utils.edge.certificates import Settings, drift
 from ..module_utils.host.errors import SlipwayError
+from ..module_utils.host.ledger import RECORD_ARGUMENT, recorded
 
 ARGUMENTS: dict[str, Any] = {
     "settings": {"type": "path", "required": True},
     "names": {"type": "list", "elements": "str", "required": True},
     "wait": {"type": "int", "default": 180},
     "missing": {"type": "str", "choices": ["fail", "tell"], "default": "fail"},
+    "record": RECORD_ARGUMENT,
 }
 
 
@@ -90,12 +92,15 @@ def act(options: dict[str, Any], check_mode: bool) -> dict[str, Any]:
         due = renewal.orders()
         return {"changed": bool(due), "ordered": due, "names": []}
     names = [name.lower() for name in options["names"]]
-    outcome = renewal.run(asked=names, limit=options["wait"])
-    missing = [entry for entry in outcome.missing if entry["name"] in names]
-    if missing and options["missing"] == "fail":
-        raise SlipwayError(refusal(missing))
+    due = renewal.orders()
+    with recorded(options["record"] if due else None, "certificates", ", ".join(due)) as note:
+        outcome = renewal.run(asked=names, limit=options["wait"])
+        note.more["ordered"] = outcome.changed
+        missing = [entry for entry in outcome.missing if entry["name"] in names]
+        if missing and options["missing"] == "fail":
+            raise SlipwayError(refusal(missing))
     found = {"changed": bool(outcome.changed), "ordered": outcome.changed, "names": outcome.names}
-    return {**found, "warnings": outcome.problems}
+    return {**found, "warnings": outcome.problems + note.warnings}
 
 
 def main() -> None:

@@ -30,7 +30,9 @@ EXAMPLES = r"""
     daemon: {live-restore: true}
 """
 
-RETURN = ""
+RETURN = r"""
+installed: {description: Whether an engine is here already., returned: success, type: bool}
+"""
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -54,7 +56,7 @@ def main() -> None:
         raise
     if found := problems(there, given["source"], given["daemon"], given["named"]):
         module.fail_json(msg=f"Nothing was changed. {'; '.join(found)}.")
-    module.exit_json(changed=False)
+    module.exit_json(changed=False, installed=bool(there.packages))
 
 
 if __name__ == "__main__":

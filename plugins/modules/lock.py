@@ -19,10 +19,11 @@ options:
   state:
     description:
       - V(held) takes the lease for this run, and fails when another run or a freeze holds the app.
+      - V(given_back) ends the lease of this run, at its end; where it holds none there is nothing to do.
       - V(frozen) lets nobody deploy until it is freed. V(free) breaks the lease and lifts the freeze.
       - V(shown) only tells.
     type: str
-    choices: [held, frozen, free, shown]
+    choices: [held, given_back, frozen, free, shown]
     default: held
   what: {description: What this run is about for the message that others get., type: str, default: a run}
   reason: {description: Why the app is frozen., type: str}
@@ -70,7 +71,7 @@ from ..module_utils.release.lease import Lease
 ARGUMENTS: dict[str, Any] = {
     "app": {"type": "str", "required": True},
     "root": {"type": "path", "required": True},
-    "state": {"type": "str", "choices": ["held", "frozen", "free", "shown"], "default": "held"},
+    "state": {"type": "str", "choices": ["held", "given_back", "frozen", "free", "shown"], "default": "held"},
     "what": {"type": "str", "default": "a run"},
     "reason": {"type": "str"},
     "run": {"type": "str"},
@@ -95,6 +96,8 @@ def main() -> None:
     try:
         if options["state"] in VERBS and not module.check_mode:
             result = VERBS[options["state"]](arguments, silent)
+        elif options["state"] == "given_back" and not module.check_mode:
+            Lease(options["app"], Path(options["root"])).give_back(str(options["run"]))
         elif options["state"] == "held":
             lease = Lease(options["app"], Path(options["root"]))
             if problem := lease.problem(str(options["run"])):

@@ -20,7 +20,7 @@ options:
   socket: {description: Admin socket of HAProxy., type: path, required: true}
   declared: {description: Map that the variables of the host made., type: path, required: true}
   switched: {description: Map of what operators switched., type: path, required: true}
-extends_documentation_fragment: [slipway.fleet.of_the_roles]
+extends_documentation_fragment: [slipway.fleet.record, slipway.fleet.of_the_roles]
 author: [Slipway contributors]
 attributes:
   check_mode: {description: Tells whether the page would change., support: full}
@@ -48,6 +48,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.edge.haproxy import Edge, EdgeError
 from ..module_utils.edge.maintenance import OFF, ON, Page, outcome
+from ..module_utils.host.ledger import RECORD_ARGUMENT, recorded
 
 ARGUMENTS: dict[str, Any] = {
     "app": {"type": "str", "required": True},
@@ -55,6 +56,7 @@ ARGUMENTS: dict[str, Any] = {
     "socket": {"type": "path", "required": True},
     "declared": {"type": "path", "required": True},
     "switched": {"type": "path", "required": True},
+    "record": RECORD_ARGUMENT,
 }
 
 
@@ -66,7 +68,11 @@ def main() -> None:
     wanted, before = (ON, OFF) if options["shown"] else (OFF, ON)
     result: dict[str, Any] = {}
     try:
-        result = outcome(page, wanted, module.check_mode)
+        result = outcome(page, wanted, check_mode=True)
+        if result["changed"] and not module.check_mode:
+            with recorded(options["record"], "maintenance", wanted) as note:
+                result = outcome(page, wanted, check_mode=False)
+            result["warnings"] = note.warnings
     except EdgeError as error:
         module.fail_json(msg=str(error))
     if result["changed"]:

@@ -29,6 +29,7 @@ options:
   changed_when_output:
     description: A regular expression; the task is changed when the output matches. Without it the task never is.
     type: str
+extends_documentation_fragment: [slipway.fleet.record]
 author: [Slipway contributors]
 attributes:
   check_mode: {description: Runs nothing., support: partial}
@@ -58,6 +59,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.host.errors import SlipwayError
+from ..module_utils.host.ledger import RECORD_ARGUMENT
 from ..module_utils.release import operations
 
 ARGUMENTS: dict[str, Any] = {
@@ -71,6 +73,7 @@ ARGUMENTS: dict[str, Any] = {
     "once": {"type": "str"},
     "alone": {"type": "bool", "default": True},
     "changed_when_output": {"type": "str"},
+    "record": RECORD_ARGUMENT,
 }
 
 

@@ -28,7 +28,7 @@ options:
   certificate_days: {description: Days before its end from when a certificate counts as drift., type: int, default: 14}
   disk_reserve: {description: Bytes that must stay free; fewer are drift., type: int, default: 0}
   log_lines: {description: Lines or records that are asked for., type: int, default: 200}
-extends_documentation_fragment: [slipway.fleet.place, slipway.fleet.of_the_roles]
+extends_documentation_fragment: [slipway.fleet.place, slipway.fleet.record, slipway.fleet.of_the_roles]
 author: [Slipway contributors]
 attributes:
   check_mode: {description: Tells whether there is something to remove., support: full}
@@ -56,6 +56,7 @@ certificate_days: {description: Days until the certificate of the edge ends., re
 freeze: {description: The freeze of the app., returned: observe, type: dict}
 holder: {description: The run that holds the app., returned: observe, type: dict}
 records: {description: Records of the ledger with the oldest first., returned: history, type: list, elements: dict}
+last: {description: The newest record of the ledger., returned: observe, type: dict}
 volumes:
   description: Volumes of the app; with V(remove) the paths of those that are left.
   returned: observe and remove
@@ -79,6 +80,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.host.errors import SlipwayError
+from ..module_utils.host.ledger import RECORD_ARGUMENT
 from ..module_utils.release import operations
 from ..module_utils.release.wiring import PLACE_ARGUMENT, arguments_of
 
@@ -95,6 +97,7 @@ ARGUMENTS: dict[str, Any] = {
     "certificate": {"type": "path"},
     "certificate_days": {"type": "int", "default": 14},
     "disk_reserve": {"type": "int", "default": 0},
+    "record": RECORD_ARGUMENT,
 }
 ABOUT_THE_HOST = ("certificate", "certificate_days", "disk_reserve")
 

@@ -20,7 +20,7 @@ from ansible_collections.slipway.fleet.plugins.module_utils import edge as edge_
 from ansible_collections.slipway.fleet.plugins.module_utils import release as release_package
 from ansible_collections.slipway.fleet.plugins.module_utils.edge import haproxy
 from ansible_collections.slipway.fleet.plugins.module_utils.edge.haproxy import Edge, EdgeError
-from ansible_collections.slipway.fleet.plugins.module_utils.host import durable
+from ansible_collections.slipway.fleet.plugins.module_utils.host import durable, ledger
 from ansible_collections.slipway.fleet.plugins.module_utils.host.errors import SlipwayError
 from ansible_collections.slipway.fleet.plugins.module_utils.release import lease as lease_module
 from ansible_collections.slipway.fleet.plugins.module_utils.release.detach import Lost
@@ -110,7 +110,7 @@ REPLACED: dict[str, Any] = {
 
 def modules() -> list[ModuleType]:
     """All modules of the host side whose names are exchanged."""
-    found = [durable]
+    found = [durable, ledger]
     for package in (release_package, edge_package):
         found += [
             importlib.import_module(item.name)

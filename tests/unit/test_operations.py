@@ -438,3 +438,52 @@ def test_the_removal_of_an_app_leaves_its_volumes_and_says_where(world: World, k
     assert kept.names() == ["old", "uploads"]
     world.host.running["blue"] = None
     assert world.ask("remove_volume", volume="uploads") == {"changed": True}
+
+
+def records(world: World) -> list[tuple[str, str, str]]:
+    told = world.ask("history")["records"]
+    return [(entry["operation"], entry["what"], entry["result"]) for entry in told if entry.get("id")]
+
+
+RECORD = {"run": "r1", "who": "ann", "from": "ci"}
+
+
+def test_a_command_of_an_operator_is_in_the_ledger_and_a_check_is_not(world: World, monkeypatch: Any) -> None:
+    answers = [Ran((), 0, "", ""), Ran((), 3, "", "no"), Ran((), 0, "", "")]
+    monkeypatch.setattr(world.host, "run", lambda *asked: answers.pop(0))
+    monkeypatch.setattr(operations, "runtime_of", lambda arguments: world.host)
+    record = {"root": str(world.root), **RECORD}
+    asked = {"command": ["tool", "--token", "hunter2"], "purpose": "the command", "alone": False}
+    world.ask("run", **asked, record=record)
+    with pytest.raises(SlipwayError, match="exit code 3"):
+        world.ask("run", **asked, record=record)
+    world.ask("run", **asked)
+    line = "tool --token ********"
+    assert records(world) == [("run", line, "done"), ("run", line, "failed")]
+    done, failed = world.ask("history")["records"][-2:]
+    assert (done["rc"], done["serving"], done["who"]) == (0, "one", "ann")
+    cause = "the command of release one failed: exit code 3"
+    assert (failed["rc"], failed["serving"], failed["cause"].partition(";")[0]) == (3, "one", cause)
+
+
+def test_a_freeze_and_its_end_are_in_the_ledger(world: World) -> None:
+    by = {"id": "r1", "who": "ann", "from": "ci", "what": "a freeze"}
+    world.ask("free", run=by)
+    world.ask("freeze", run=by, reason="the sale")
+    world.ask("freeze", run=by, reason="the sale")
+    world.ask("free", run=by)
+    world.hold("bob")
+    world.ask("free", run=by)
+    assert records(world) == [
+        ("lock", "frozen: the sale", "done"),
+        ("lock", "the freeze was lifted", "done"),
+        ("lock", "the lock was broken", "done"),
+    ]
+    assert all((entry["who"], entry["run"]) == ("ann", "r1") for entry in world.ask("history")["records"][1:])
+
+
+def test_a_volume_that_is_deleted_is_in_the_ledger(world: World, kept: Volumes) -> None:
+    record = {"root": str(world.root), **RECORD}
+    for check_mode in (True, False):
+        world.ask("remove_volume", volume="old", record=record, check_mode=check_mode)
+    assert records(world) == [("remove_volume", "old", "done")]

@@ -250,7 +250,7 @@ def test_a_release_that_broke_the_api_is_seen_in_the_history() -> None:
 
 
 def test_a_history_without_releases() -> None:
-    assert told_history.tell({"web1": {"records": []}}).text == "Nothing was released yet."
+    assert told_history.tell({"web1": {"records": []}}).text == "Nothing is recorded yet."
 
 
 def test_the_lock_of_every_host() -> None:
@@ -364,3 +364,40 @@ def test_a_text_on_the_command_line_is_whole(
 ) -> None:
     monkeypatch.setattr(context, "CLIARGS", {"extra_vars": said})
     assert whole_text(cut, "x") == whole
+
+
+def test_an_operation_has_what_it_was_done_to_and_how_it_ended() -> None:
+    by = {"who": "ada", "from": "ci", "run": "3", "start": "2026-01-02T10:00:00+00:00"}
+    ended = {**by, "end": "2026-01-02T10:00:07+00:00"}
+    run = {**ended, "operation": "run", "what": "migrate", "result": "failed", "cause": "exit code 3", "rc": 3}
+    run |= {"serving": "aaa", "start": "2026-01-02T10:00:05+00:00"}
+    provision = {"operation": "provision", "what": ""}
+    done, begun = {**ended, **provision, "result": "done"}, {**by, **provision, "result": "begun"}
+    told = told_history.tell(
+        {
+            "web1": {"records": [released("aaa", "1", "00"), done]},
+            "web2": {"records": [released("aaa", "1", "00"), run, begun]},
+            "db1": {"records": [done]},
+        }
+    )
+    shown = [line[21:].split()[:4] for line in told.text.splitlines()[1:]]
+    assert shown == [
+        ["deploy", "aaa", "good", "all"],
+        ["provision", "-", "done", "web1,db1"],
+        ["provision", "-", "not", "ended"],
+        ["run", "aaa", "failed", "web2"],
+    ]
+    assert told.text.splitlines()[4].endswith("  migrate: exit code 3")
+    assert told.rows[3]["rc"] == 3
+
+
+def test_the_status_ends_with_what_was_done_last() -> None:
+    by = {"who": "ada", "from": "ci", "what": "web2"}
+    first = {**by, "operation": "drain", "result": "done", "start": "2026-01-02T10:00:00+00:00"}
+    last = {**by, "operation": "run", "result": "begun", "start": "2026-01-02T11:00:00+00:00", "what": "migrate"}
+    told = told_status.tell({"web1": observed("aaa", last=last), "web2": observed("aaa", last=first)})
+    assert told.text.splitlines()[3:] == [
+        "",
+        "last: 2026-01-02T11:00:00+00:00 run on web1 by ada from ci; not ended; migrate",
+    ]
+    assert (told.code, told.rows[0]["last"]) == (0, last)

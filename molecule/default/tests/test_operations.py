@@ -76,21 +76,28 @@ def test_logs_are_shown_with_the_name_of_the_host(deployment: Deployment, name: 
     assert 1 <= len(lines) <= 5, outcome.output
 
 
-def test_a_command_runs_in_the_release_that_serves(deployment: Deployment) -> None:
+def test_a_command_runs_in_the_release_that_serves(deployment: Deployment, tmp_path: Path) -> None:
     said = 'python -c \'import os; print("release", os.environ["RELEASE_ID"], os.environ["RELEASE_SLOT"])\''
     outcome = deployment.play("run", slipway_command=said)
     assert outcome.code == 0, outcome.output
     assert f"release {deployment.version()['release']} oneoff" in outcome.output
+    last = told(deployment, "history", tmp_path)[1][-1]
+    assert (last["operation"], last["result"], last["release"]) == ("run", "done", deployment.version()["release"])
+    assert last["cause"] == said
 
 
-def test_a_command_that_fails_fails_the_run_with_its_output(deployment: Deployment) -> None:
+def test_a_command_that_fails_fails_the_run_with_its_output(deployment: Deployment, tmp_path: Path) -> None:
     outcome = deployment.play("run", slipway_command="python -c 'import sys; print(\"my last words\"); sys.exit(7)'")
     assert outcome.code != 0
     assert "exit code 7" in outcome.failure()
     assert "my last words" in outcome.output
+    last = told(deployment, "history", tmp_path)[1][-1]
+    assert (last["operation"], last["result"], last["rc"]) == ("run", "failed", 7)
 
 
-def test_the_maintenance_page_outlives_a_reload_and_a_provision_run(deployment: Deployment, host: Any) -> None:
+def test_the_maintenance_page_outlives_a_reload_and_a_provision_run(
+    deployment: Deployment, host: Any, tmp_path: Path
+) -> None:
     try:
         assert deployment.play("maintenance", slipway_maintenance="on").changed == 1
         assert deployment.play("maintenance", slipway_maintenance="on").changed == 0
@@ -103,6 +110,22 @@ def test_the_maintenance_page_outlives_a_reload_and_a_provision_run(deployment: 
     finally:
         assert deployment.play("maintenance", slipway_maintenance="off").code == 0
     assert deployment.get("/livez")[0] == 200
+    last = [(row["operation"], row["result"], row["cause"]) for row in told(deployment, "history", tmp_path)[1][-3:]]
+    assert last == [("maintenance", "done", "on"), ("provision", "done", ""), ("maintenance", "done", "off")]
+
+
+def test_a_check_run_says_what_restarts_and_the_run_after_it_does_so(deployment: Deployment, host: Any) -> None:
+    since = "systemctl show --property=ActiveEnterTimestampMonotonic --value docker haproxy"
+    before = host.check_output(since)
+    for name in ("docker", "haproxy"):
+        host.check_output(f"echo '# by hand' >> /etc/systemd/system/{name}.service.d/slipway.conf")
+    checked = deployment.play("provision", "--check")
+    assert (checked.code, host.check_output(since)) == (0, before)
+    assert all(f"A run without --check restarts {name} on" in checked.output for name in ("Docker", "HAProxy"))
+    outcome = deployment.play("provision")
+    assert outcome.code == 0, outcome.output
+    assert all(one != other for one, other in zip(host.check_output(since).split(), before.split(), strict=True))
+    deployment.wait_until_serving()
 
 
 @pytest.mark.parametrize("typed", ["", "another"])

@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from ..host.ledger import ledgers
 from .model import DIFFERENT, DISK_FULL, FAILED, MIB, MISSING_PART, BackupError, Manifest, Settings
 
 # Installed beside a release's files, and made again from its lock.
@@ -35,8 +36,11 @@ def saved(settings: Settings) -> list[str]:
 
 
 def apps(settings: Settings) -> list[Path]:
-    """The directories of the apps of this host: records, rendered files and secrets."""
-    return sorted(path.parent for path in settings.apps.glob("*/ledger.jsonl"))
+    """The directories of the apps of this host: records, rendered files and secrets.
+
+    One without releases has a ledger alone (a database's host), and a restore is not to put an older one in its place.
+    """
+    return [root for root in ledgers(settings.apps) if (root / "releases").is_dir()]
 
 
 def excluded(settings: Settings) -> list[str]:

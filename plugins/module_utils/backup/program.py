@@ -13,13 +13,14 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Optional
 
 from ..host import command
 from ..host.durable import read_json, write_durably
+from ..host.ledger import Note, by_hand, ledgers, recorded
 from .drill import drill
 from .model import BUSY, FAILED, REFUSED, BackupError, Settings, failures
 from .records import age, now, problems
@@ -28,6 +29,8 @@ from .restoring import Restore
 from .saving import Host, save
 
 CONFIG = Path("/etc/slipway/backup/config.json")
+# Where the module says whose operation it is, and the reason that the timer gives.
+RECORD, BY_TIMER = "SLIPWAY_RECORD", "timer"
 TIMERS = {"next": "slipway-backup.timer", "next_drill": "slipway-backup-drill.timer"}
 
 
@@ -86,17 +89,39 @@ def answer(asked: argparse.Namespace, host: Host) -> dict[str, Any]:
     what = {"backup": "backup", "drill": "drill", "restore": "restore"}[asked.verb]
     with host.records.alone(f"a {what}"):
         try:
-            with failures(host.settings.place):
-                if asked.verb == "backup":
-                    return save(host, asked.reason)
-                if asked.verb == "drill":
-                    return drill(host, asked.set)
-                return Restore(host, asked.set, asked.part).run(asked.confirm, asked.any_schema, not asked.no_safety)
+            with failures(host.settings.place), in_the_ledgers(asked, host.settings) as notes:
+                done = act(asked, host)
+                for note in notes:
+                    note.more["what"] = f"set {done.get('set')}, {note.begun['what']}"
+            return {**done, "warnings": [words for note in notes for words in note.warnings]}
         except BackupError as error:
             if error.fault != REFUSED:  # a name that was not typed right is no fault of the host
                 with suppress(OSError):  # of a full disk the set that is too old tells
                     host.records.failed(what, error, getattr(asked, "set", None))
             raise
+
+
+def act(asked: argparse.Namespace, host: Host) -> dict[str, Any]:
+    """Do what changes something, or proves it. Raises BackupError."""
+    if asked.verb == "backup":
+        return save(host, asked.reason)
+    if asked.verb == "drill":
+        return drill(host, asked.set)
+    return Restore(host, asked.set, asked.part).run(asked.confirm, asked.any_schema, not asked.no_safety)
+
+
+@contextmanager
+def in_the_ledgers(asked: argparse.Namespace, found: Settings) -> Iterator[list[Note]]:
+    """What somebody asks for is in the ledger of its app, or where nobody says which, in those of all apps of the host.
+
+    What the timers do is not: a line for each night would hide the others.
+    """
+    record = json.loads(os.environ.get(RECORD) or "{}")
+    records = [record] if record.get("root") else [by_hand(path) for path in ledgers(found.apps)]
+    what = asked.reason if asked.verb == "backup" else ", ".join(getattr(asked, "part", None) or ())
+    with ExitStack() as notes:
+        wanted = asked.verb == "restore" or (asked.verb == "backup" and asked.reason != BY_TIMER)
+        yield [notes.enter_context(recorded(one, asked.verb, what)) for one in records if wanted]
 
 
 def status(host: Host) -> dict[str, Any]:

@@ -16,7 +16,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Optional
@@ -24,6 +24,7 @@ from typing import Any, Optional
 from ..host import command
 from ..host.durable import sync_directory, write_durably
 from ..host.errors import SlipwayError
+from ..host.ledger import by_hand, ledgers, recorded
 from . import lego, maps, names, pieces
 from .certificates import (
     SELF_SIGNED,
@@ -282,7 +283,10 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
             there = ", ".join(renewal.wanted()) or "none"
             print(f"{', '.join(strange)}: no app of this edge has such a name; there are {there}", file=sys.stderr)
             return 1
-        outcome = renewal.run(renewal.wanted() if options.asked else (), options.force)
+        with ExitStack() as notes:
+            for root in ledgers() if options.force else ():
+                notes.enter_context(recorded(by_hand(root), "certificates", f"forced: {', '.join(options.force)}"))
+            outcome = renewal.run(renewal.wanted() if options.asked else (), options.force)
     except (SlipwayError, OSError) as error:
         print(error, file=sys.stderr)
         return 1

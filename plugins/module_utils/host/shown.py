@@ -10,6 +10,7 @@ import base64
 import html
 import json
 import re
+import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ TEXTS = frozenset(
     {
         *("breaks", "cause", "diagnosis", "drift", "error", "evidence", "health", "log", "message", "note", "notes"),
         *("plan", "problems", "reason", "recovered", "sentence", "stderr", "stdout", "traceback", "unseen", "warnings"),
+        "what",
     }
 )
 # ECMA-48: control sequences, strings up to their terminator, and other escapes, each also as one character of C1.
@@ -48,6 +50,12 @@ _UNSEEN = re.compile(
 )
 _URL_PASSWORD = re.compile(r"([A-Za-z][A-Za-z0-9+.-]{0,20}://[^\s/:@'\"]{0,256}:)[^\s@/'\"]{1,512}(?=@)")
 _CUT = re.compile(r"\.\.\.|\u2026")
+# What is called like this is a secret, whether it is known as one or not.
+_CALLED = r"[\w.-]{0,64}(?:pass(?:word|wd|phrase)|secret|token|api[_-]?key|credential)[\w.-]{0,64}"
+_NAMED = re.compile(rf"(?i)(-{{0,2}}{_CALLED})(=)?")
+_GIVEN = re.compile(rf"(?i)\b({_CALLED})=(?:\"[^\"]*\"|'[^']*'|[^\s'\"]+)")
+# Characters of a command that are shown.
+LONGEST_COMMAND = 2000
 
 
 class Screen:
@@ -104,6 +112,22 @@ class Screen:
 def clean(value: Any, limit: int = LONGEST_LINE) -> str:
     """The value as text without what a terminal obeys; no secrets are known but the passwords of URLs."""
     return _PLAIN.text(value, limit)
+
+
+def command_line(words: Iterable[str]) -> str:
+    """A command as it may be kept: without the values of what is called like a secret, whoever knows it or not."""
+    shown: list[str] = []
+    for_secret = False
+    for word in (str(word)[:LONGEST_COMMAND] for word in words):
+        named = _NAMED.match(word)
+        if for_secret:
+            shown.append(BLANK)
+        elif named and named[2]:
+            shown.append(f"{named[1]}={BLANK}")
+        else:
+            shown.append(shlex.quote(_GIVEN.sub(rf"\1={BLANK}", word)))
+        for_secret = not for_secret and named is not None and word.startswith("-") and named.end() == len(word)
+    return " ".join(shown)[:LONGEST_COMMAND]
 
 
 def staged(releases: Path) -> Screen:

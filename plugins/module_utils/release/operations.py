@@ -17,7 +17,8 @@ from typing import Any, Optional
 
 from ..host import files
 from ..host.errors import SlipwayError
-from ..host.shown import staged
+from ..host.ledger import recorded
+from ..host.shown import command_line, staged
 from . import preflight
 from .detach import Tell, run_detached
 from .drainer import Drainer
@@ -25,7 +26,7 @@ from .keeps import keeps_of
 from .model import TransactionError
 from .observe import look as seen_of
 from .observe import observe as observed
-from .observe import surroundings
+from .observe import readable, surroundings
 from .oneoff import run_once
 from .records import UNSEEN
 from .runtime import Runtime
@@ -62,13 +63,15 @@ def observe(arguments: Arguments, tell: Tell) -> Result:
     volumes = volumes_seen(runtime_of(arguments).volumes, transaction.store.releases, serving)
     jobs, wrong = seen_jobs(timers_of(arguments), serving)
     drift = [*seen["drift"], *around["drift"], *wrong]
-    return {**seen, **around, "drift": drift, "volumes": volumes, "jobs": jobs}
+    last = (readable(transaction.store.told, drift) or [])[-1:]
+    found = {"volumes": volumes, "jobs": jobs, "last": last[0] if last else None}
+    return {**seen, **around, "drift": drift, **found}
 
 
 def history(arguments: Arguments, tell: Tell) -> Result:
     """The newest `log_lines` records of the ledger, oldest first."""
     transaction = transaction_of(arguments)
-    return {"records": transaction.store.ledger()[-transaction.request.log_lines :]}
+    return {"records": transaction.store.told()[-transaction.request.log_lines :]}
 
 
 def logs(arguments: Arguments, tell: Tell) -> Result:
@@ -120,18 +123,21 @@ def freeze(arguments: Arguments, tell: Tell) -> Result:
     before = lease.frozen()
     if before and before["reason"] == reason:
         return {"changed": False}
-    lease.freeze(reason, {name: holder[name] for name in ("who", "from", "since")})
-    _note(store_of(arguments), f"frozen: {reason}", holder, before)
-    return {"changed": True}
+    with recorded(_record_of(arguments, holder), "lock", f"frozen: {reason}", before=before) as note:
+        lease.freeze(reason, {name: holder[name] for name in ("who", "from", "since")})
+    return {"changed": True, **note.unwritten()}
 
 
 def free(arguments: Arguments, tell: Tell) -> Result:
     """Lift the freeze and break the lease."""
-    found = lease_of(arguments).free()
-    for before in found:
-        event = "the freeze was lifted" if "reason" in before else "the lock was broken"
-        _note(store_of(arguments), event, _holder(arguments["run"]), before)
-    return {"changed": bool(found)}
+    lease = lease_of(arguments)
+    there = [entry for entry in (lease.frozen(), lease.holder()) if entry]
+    if not there:
+        return {"changed": False}
+    freed = " and ".join("the freeze was lifted" if "reason" in entry else "the lock was broken" for entry in there)
+    with recorded(_record_of(arguments, _holder(arguments["run"])), "lock", freed, before=there) as note:
+        found = lease.free()
+    return {"changed": bool(found), **note.unwritten()}
 
 
 def shown(arguments: Arguments, tell: Tell) -> Result:
@@ -172,7 +178,8 @@ def stage(arguments: Arguments, tell: Tell) -> Result:
 def run(arguments: Arguments, tell: Tell) -> Result:
     """Run one command in a staged release (or the one that serves), outside its slots. Outlives the channel.
 
-    With `job` it is the one of that name, now, on the host that its timer is on.
+    With `job` it is the one of that name, now, on the host that its timer is on. With `record` it is an operation by
+    itself, and in the ledger.
     """
     _fence(arguments)
     store, runtime, timers = store_of(arguments), runtime_of(arguments), timers_of(arguments)
@@ -181,10 +188,16 @@ def run(arguments: Arguments, tell: Tell) -> Result:
     if job and job not in timers.names():
         there = ", ".join(timers.names()) or "none"
         raise SlipwayError(f"this host has no timer of a job {job!r}; there are: {there}")
+
+    def work(_: Tell) -> Result:
+        what = f"the job {job}" if job else command_line(arguments["command"])
+        with recorded(arguments.get("record"), "run", what) as note:
+            ran = _job(store, runtime, job, tell) if job else run_once(store, runtime, arguments)
+            note.more = {"rc": ran["rc"], "serving": ran["release"]}
+        return {**ran, **note.unwritten()}
+
     try:
-        if job:
-            return run_detached(lambda _: _job(store, runtime, job, tell), log, tell)
-        return run_detached(lambda _: run_once(store, runtime, arguments), log, tell)
+        return run_detached(work, log, tell)
     finally:
         log.unlink(missing_ok=True)  # what the command printed may be nobody else's to read
 
@@ -287,9 +300,11 @@ def remove_volume(arguments: Arguments, tell: Tell) -> Result:
         _require_unused(store, runtime, name)
         return {"changed": True}
     _fence(arguments)
-    with store.lock("the removal of a volume") if store.root.is_dir() else nullcontext():
+    held = store.lock("the removal of a volume") if store.root.is_dir() else nullcontext()
+    with held, recorded(arguments.get("record"), "remove_volume", name) as note:
         _require_unused(store, runtime, name)
-        return {"changed": runtime.volumes.remove(name)}
+        removed = runtime.volumes.remove(name)
+    return {"changed": removed, **note.unwritten()}
 
 
 def screened(verb: Verb) -> Verb:
@@ -322,6 +337,11 @@ def _holder(run: dict[str, Any]) -> dict[str, Any]:
     """What a lease says of its run."""
     since = datetime.now(timezone.utc).isoformat(timespec="seconds")
     return {"run": run["id"], "since": since, **{name: run[name] for name in ("who", "from", "what")}}
+
+
+def _record_of(arguments: Arguments, holder: dict[str, Any]) -> dict[str, Any]:
+    """Whose operation it is that changes the lock, and in which ledger it stands."""
+    return {"root": arguments["place"]["root"], **{name: holder[name] for name in ("run", "who", "from")}}
 
 
 def _note(store: Store, event: str, by: dict[str, Any], before: Any) -> None:

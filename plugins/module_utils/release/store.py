@@ -1,8 +1,7 @@
 """Durable files of an app on a host: state, intent, draining, ledger.
 
-Every write is fsync + rename, but for the ledger's: that is append + fsync, and a line that a crash tore is cut off by
-the next record. Every write may raise OSError, every read of a record Damaged. The ledger has words of the app, so only
-root reads it, and no secret of a staged release stands there.
+Every write is fsync + rename, but for the ledger's (host/ledger.py). Every write may raise OSError, every read of a
+record Damaged.
 """
 
 from __future__ import annotations
@@ -17,10 +16,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, BinaryIO, Optional
+from typing import Any, Optional
 
 from ..host.durable import read_json, sync_directory, write_durably
 from ..host.errors import BUSY, Damaged, SlipwayError
+from ..host.ledger import Ledger
 from ..host.shown import staged
 from .doors import said_by
 from .keeps import keeps_of
@@ -58,9 +58,7 @@ class Store:
         self._recall = root / "recall"
         self._singletons = root / "singletons.json"
         self._jobs = root / "jobs"
-        self._ledger = root / "ledger.jsonl"
-        # What was read of the ledger, and of which file: (inode, size, time of change).
-        self._read: tuple[tuple[int, int, int], list[dict[str, Any]]] = ((0, 0, 0), [])
+        self._ledger = Ledger(root)
 
     @contextmanager
     def lock(self, holder: str, wait: float = MOMENT) -> Iterator[None]:
@@ -203,24 +201,19 @@ class Store:
             yield
 
     def ledger(self) -> list[dict[str, Any]]:
-        """All records, oldest first. Lines that cannot be read are left out; `damaged_records` counts them."""
-        try:
-            status = self._ledger.stat()
-            seen = (status.st_ino, status.st_size, status.st_mtime_ns)
-            if seen != self._read[0]:
-                text = self._ledger.read_text(encoding="utf-8", errors="replace")
-                self._read = (seen, [_parsed(line) for line in text.split("\n") if line.strip()])
-        except FileNotFoundError:
-            self._read = ((0, 0, 0), [])
-        return [entry for entry in self._read[1] if entry]
+        """All lines, oldest first. Lines that cannot be read are left out; `damaged_records` counts them."""
+        return self._ledger.entries()
 
     def damaged_records(self) -> int:
         """How many lines of the ledger cannot be read."""
-        self.ledger()
-        return sum(not entry for entry in self._read[1])
+        return self._ledger.damaged()
+
+    def told(self) -> list[dict[str, Any]]:
+        """The records, oldest first; of an operation that has ended that it began is none of them."""
+        return self._ledger.told()
 
     def releases_recorded(self) -> list[dict[str, Any]]:
-        """The records of releases alone, oldest first; others tell of locks.
+        """The records of releases alone, oldest first; others tell of what else was done, and of locks.
 
         Of two records of one transaction the later counts: it was good, and then its records could not be finished.
         """
@@ -257,21 +250,7 @@ class Store:
 
     def record(self, entry: dict[str, Any]) -> None:
         """Add one record, durably. What a crash left of a torn one is cut off first."""
-        line = json.dumps(staged(self.releases).told(entry), sort_keys=True).encode() + b"\n"
-        descriptor = os.open(self._ledger, os.O_RDWR | os.O_CREAT, 0o600)
-        with os.fdopen(descriptor, "r+b") as stream:
-            os.fchmod(descriptor, 0o600)  # one of an earlier version could be read by everybody
-            fcntl.flock(stream, fcntl.LOCK_EX)  # a lock's note and a drainer's record come from other processes
-            end = _mend(stream)
-            try:
-                stream.write(line)
-                stream.flush()
-                os.fsync(descriptor)
-            except OSError:
-                stream.raw.truncate(end)
-                raise
-        if end == 0:
-            sync_directory(self.root)
+        self._ledger.append(entry)
 
     def has(self, release: str) -> bool:
         """Whether the release is staged, for whichever runtime."""
@@ -380,31 +359,3 @@ def _age(path: Path) -> tuple[float, str]:
         return path.stat().st_mtime, path.name
     except OSError:
         return 0.0, path.name
-
-
-def _parsed(line: str) -> dict[str, Any]:
-    """One record; empty for a line that is none."""
-    try:
-        entry = json.loads(line)
-    except ValueError:
-        return {}
-    return entry if isinstance(entry, dict) else {}
-
-
-def _mend(stream: BinaryIO) -> int:
-    """Go to the end of a ledger, with a last line that is not whole made whole or cut off; returns where that is."""
-    size = end = stream.seek(0, os.SEEK_END)
-    tail = b""
-    while end and b"\n" not in tail:
-        begin = max(end - 65536, 0)
-        stream.seek(begin)
-        tail = stream.read(end - begin) + tail
-        end = begin
-    torn = tail.rpartition(b"\n")[2]
-    if torn and _parsed(torn.decode(errors="replace")):
-        stream.seek(0, os.SEEK_END)
-        stream.write(b"\n")
-        return size + 1
-    stream.seek(size - len(torn))
-    stream.truncate()
-    return size - len(torn)

@@ -4,10 +4,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Optional
 
+from ansible_collections.slipway.fleet.plugins.module_utils.host.ledger import BEGUN
 from ansible_collections.slipway.fleet.plugins.plugin_utils.views.view import (
     UNSEEN,
     Results,
@@ -15,6 +16,7 @@ from ansible_collections.slipway.fleet.plugins.plugin_utils.views.view import (
     silence,
     silent,
     table,
+    trouble,
 )
 
 COLUMNS = (
@@ -23,6 +25,9 @@ COLUMNS = (
 )
 # What must be equal for records of one run to be one line.
 SAME = ("operation", "release", "result", "cause", "who", "from", "image", "config", "revision", "migration")
+
+
+UNENDED = "not ended"
 
 
 def moment(text: Any) -> Optional[datetime]:
@@ -34,15 +39,19 @@ def moment(text: Any) -> Optional[datetime]:
 
 
 def entry(host: str, record: Mapping[str, Any]) -> dict[str, Any]:
-    """A record of one host. What happened to the lock, or to a slot that drained, is one too, the event its cause."""
+    """A record of one host. What happened to a lock, or to a slot that drained, is one too, the event its cause.
+
+    An operation has what it was done to before its cause, and where nobody recorded its end that as its result.
+    """
     event = "event" in record
     return {
         "start": record.get("start"),
         "end": record.get("end") or record.get("start"),
         "operation": operation(record),
-        "release": record.get("release") or record.get("drained"),
-        "result": None if event else record.get("result"),
-        "cause": record.get("event") or record.get("cause") or broken(record),
+        "release": record.get("release") or record.get("drained") or record.get("serving"),
+        "result": None if event else result(record),
+        "cause": record.get("event") or done(record) or broken(record),
+        "rc": record.get("rc"),
         "breaks": (record.get("api") or {}).get("breaks") or [],
         **{
             name: record.get(name)
@@ -50,6 +59,17 @@ def entry(host: str, record: Mapping[str, Any]) -> dict[str, Any]:
         },
         "hosts": [host],
     }
+
+
+def result(record: Mapping[str, Any]) -> Optional[str]:
+    """How it ended; one that was killed, or whose host did not get to its end, has only begun."""
+    said: Optional[str] = record.get("result")
+    return UNENDED if said == BEGUN else said
+
+
+def done(record: Mapping[str, Any]) -> str:
+    """To what something was done, and why it failed, as far as they are recorded."""
+    return ": ".join(str(record[name]) for name in ("what", "cause") if record.get(name))
 
 
 def broken(record: Mapping[str, Any]) -> str:
@@ -91,14 +111,24 @@ def seconds(line: Mapping[str, Any]) -> Optional[int]:
     return round((end - start).total_seconds()) if start and end else None
 
 
-def cells(line: Mapping[str, Any], everybody: int) -> list[Any]:
+def everybodies(results: Results) -> list[set[str]]:
+    """The groups of hosts that a line may name as all of them: the fleet, and those to which releases go."""
+    to_release = {
+        host
+        for host, result in results.items()
+        if trouble(result) or any("release" in record for record in (result or {}).get("records") or ())
+    }
+    return [set(results), to_release]
+
+
+def cells(line: Mapping[str, Any], everybodies: Sequence[set[str]]) -> list[Any]:
     """A line of the table, short enough to read; the JSON has all of it."""
     when = moment(line["start"])
     hosts = line["hosts"]
     return [
         when.strftime("%Y-%m-%d %H:%M:%S") if when else line["start"],
         *(line[name] for name in ("operation", "release", "result")),
-        f"all {everybody}" if len(hosts) == everybody > 1 else ",".join(hosts),
+        f"all {len(hosts)}" if len(hosts) > 1 and set(hosts) in everybodies else ",".join(hosts),
         line["seconds"] if line["operation"] != "lock" else None,
         line["who"],
         short(line["from"], 24),
@@ -119,6 +149,7 @@ def tell(results: Results) -> Told:
     """A table of what was done to the fleet, oldest first. Exit code 4 where a host did not tell."""
     lines = merged(results)
     quiet = silent(results)
-    shown = table([COLUMNS, *(cells(line, len(results)) for line in lines)]) if lines else "Nothing was released yet."
+    groups = everybodies(results)
+    shown = table([COLUMNS, *(cells(line, groups) for line in lines)]) if lines else "Nothing is recorded yet."
     rows = [{name: value for name, value in line.items() if name != "run"} for line in lines]
     return Told(shown, rows, UNSEEN if quiet else 0, silence(quiet))

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Optional
 
+from ansible_collections.slipway.fleet.plugins.plugin_utils.views import history
 from ansible_collections.slipway.fleet.plugins.plugin_utils.views.view import (
     DRIFT,
     UNSEEN,
@@ -44,6 +45,7 @@ def row(host: str, result: Optional[Mapping[str, Any]]) -> dict[str, Any]:
         "holder": seen.get("holder") or None,
         "volumes": list(seen.get("volumes") or ()),
         "jobs": list(seen.get("jobs") or ()),
+        "last": seen.get("last") or None,
         "drift": [quiet] if quiet else [*(seen.get("drift") or ()), *failed_jobs(seen)],
     }
 
@@ -158,6 +160,17 @@ def job(host: str, found: Mapping[str, Any]) -> str:
     return f"{line}{how} {when}, in release {found['release']}{last}"
 
 
+def last(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The newest record of the ledgers as a line; empty where there is none."""
+    newest = max((row for row in rows if row["last"]), key=lambda row: str(row["last"].get("start")), default=None)
+    if newest is None:
+        return ""
+    one = history.entry(newest["host"], newest["last"])
+    words = [one["operation"], one["release"], f"on {newest['host']} by {one['who']} from {one['from']}"]
+    said = f"last: {one['start']} {' '.join(str(word) for word in words if word)}"
+    return said + "".join(f"; {more}" for more in (one["result"], history.short(one["cause"], 200)) if more)
+
+
 def tell(results: Results) -> Told:
     """Exit code 3 where anything differs; 4 where all is well on every host that answered, and one did not."""
     rows = with_fleet_drift([row(host, result) for host, result in results.items()])
@@ -171,4 +184,5 @@ def tell(results: Results) -> Told:
     volumes = [volume(entry["host"], found) for entry in rows for found in entry["volumes"]]
     volumes += [job(entry["host"], found) for entry in rows for found in entry["jobs"]]
     shown = table([columns, *(line for entry in rows for line in lines(entry, columns))]) + names(rows)
-    return Told("\n".join([shown, *([""] if volumes else []), *volumes]), rows, code, message)
+    below = [*volumes, *filter(None, [last(rows)])]
+    return Told("\n".join([shown, *([""] if below else []), *below]), rows, code, message)

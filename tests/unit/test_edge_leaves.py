@@ -1,0 +1,71 @@
+"""A host leaves a real HAProxy before its own edge restarts, and comes back: by the role, with hosts that are local."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import yaml
+from ansible_collections.slipway.fleet.plugins.module_utils.edge.haproxy import Edge
+
+from tests.unit.test_release_edge import haproxy, here  # noqa: F401 - fixtures
+
+HOSTS = {
+    "all": {
+        "vars": {"ansible_connection": "local", "ansible_python_interpreter": sys.executable},
+        "children": {"web": {"hosts": {"blue": {}, "green": {}}}, "load_balancer": {"hosts": {"lb": {}}}},
+    }
+}
+COPY = "cp {{ __haproxy_state_file }} {{ __haproxy_runtime }}/{{ inventory_hostname }}"
+PLAY = [
+    {
+        "name": "Restart",
+        "hosts": "web",
+        "gather_facts": False,
+        "serial": 1,
+        "vars": {"haproxy_balancers": ["lb"], "haproxy_apps": [{"name": "links"}]},
+        "tasks": [
+            {"ansible.builtin.include_role": {"name": "slipway.fleet.haproxy", "tasks_from": "leave"}},
+            {"ansible.builtin.command": COPY},
+            {"ansible.builtin.include_role": {"name": "slipway.fleet.haproxy", "tasks_from": "come_back"}},
+        ],
+    }
+]
+
+
+def enabled(edge: Edge) -> dict[str, bool]:
+    return {name: server.enabled for name, server in edge.servers().items()}
+
+
+def test_a_host_leaves_and_comes_back_unless_an_operator_took_it_out(
+    here: Path,  # noqa: F811 - the fixture
+    haproxy: Callable[[], Edge],  # noqa: F811 - the fixture
+) -> None:
+    edge = haproxy()
+    (here / "hosts.yml").write_text(yaml.safe_dump(HOSTS))
+    (here / "play.yml").write_text(yaml.safe_dump(PLAY))
+    places = json.dumps({"__haproxy_runtime": str(here), "__haproxy_state_file": str(here / "state")})
+
+    def play(*more: str) -> str:
+        command = [str(Path(sys.executable).parent / "ansible-playbook"), "-i", str(here / "hosts.yml")]
+        ran = subprocess.run(
+            [*command, str(here / "play.yml"), "-e", places, *more], capture_output=True, text=True, check=False
+        )
+        assert ran.returncode == 0, ran.stdout + ran.stderr
+        return ran.stdout
+
+    play()
+    assert enabled(edge) == {"blue": True, "green": True}
+    for host in ("blue", "green"):
+        seen = [line.split()[3:7] for line in (here / host).read_text().splitlines() if " app_links " in line]
+        # srv_name, srv_addr, srv_op_state, srv_admin_state: 8 is drained by the admin socket.
+        assert {row[0]: int(row[3]) & 8 for row in seen} == {
+            "blue": 8 * (host == "blue"),
+            "green": 8 * (host == "green"),
+        }
+    edge.set_state("green", "drain")
+    play("--limit", "green")
+    assert enabled(edge) == {"blue": True, "green": False}, "it stays as the operator wanted it"
