@@ -9,7 +9,6 @@ between look and change is judged as well.
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any, Optional
 
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.migrations import answer
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.parts import Refused
+from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.schema_changes import NoParser, destructive
 
 # Each is a start of the app's image. The first one asks, and applies what needs no judgement; a second one is the rule
 # where something is pending, more only where somebody else deploys other revisions meanwhile.
@@ -94,19 +94,12 @@ def understood(output: str) -> dict[str, Any]:
 
 def taken_away(found: Mapping[str, Any]) -> dict[str, list[str]]:
     """For each pending revision what the release before may not survive; without those that have nothing of that."""
-    if not found["pending"]:
-        return {}
-    try:
-        from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.schema_changes import (  # noqa: PLC0415 - below
-            destructive,
-        )
-    except ModuleNotFoundError as error:  # for an app without Alembic nobody needs a parser of SQL
-        raise Refused(
-            f"what a migration takes away cannot be read here ({error}): {sys.executable} -m pip install sqlglot"
-        ) from None
     lost: dict[str, list[str]] = {}
     for one in found["pending"]:
-        statements = destructive(one["sql"], found["dialect"])
+        try:
+            statements = destructive(one["sql"], found["dialect"])
+        except NoParser as error:
+            raise Refused(str(error)) from error
         if one["unread"]:
             statements.append(f"what it does depends on the database, and cannot be read before ({one['unread']})")
         if statements:

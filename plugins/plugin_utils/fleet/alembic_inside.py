@@ -260,11 +260,12 @@ def main(told: dict[str, Any]) -> dict[str, Any]:
         )
     this = Project(project(str(told.get("directory") or "")))
     Guard().listen()
+    applied: list[str] = []
     before: Optional[str] = str(told.get("since") or "")
     if before:
         this.look()
         now = joined(this.heads)
-        applied, left = [], this.since(before.split(","))
+        left = this.since(before.split(","))
     else:
         applied, left = this.upgrade(told.get("allowed"))
         before = joined(this.heads)

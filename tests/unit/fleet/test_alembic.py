@@ -7,6 +7,7 @@ import sys
 from typing import Any
 
 import pytest
+from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet import schema_changes
 
 from tests.unit.fleet.memory import Fleet, fleet
 
@@ -93,8 +94,7 @@ def test_an_entry_point_that_runs_something_else_is_told() -> None:
 
 
 def test_without_a_parser_nothing_is_applied(monkeypatch: pytest.MonkeyPatch) -> None:
-    module = "ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.schema_changes"
-    monkeypatch.setitem(sys.modules, module, None)
+    monkeypatch.setattr(schema_changes, "MISSING", "No module named 'sqlglot'")
     there = with_alembic(said("0003", ADDS))
     assert f"{sys.executable} -m pip install sqlglot" in there.run().message
     assert len(asked(there)) == 1
