@@ -21,7 +21,7 @@ RUN if [ -f build-ca.crt ]; then export PIP_CERT=/build/build-ca.crt SSL_CERT_FI
 
 FROM ${BASE_IMAGE} AS code
 WORKDIR /srv
-COPY gunicorn_conf.py ./
+COPY alembic.ini gunicorn_conf.py ./
 COPY app ./app
 # The modules' bytecode, since the container cannot write it. Unchecked: the files in an image never change.
 RUN python -m compileall -q --invalidation-mode unchecked-hash app gunicorn_conf.py

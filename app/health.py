@@ -78,13 +78,13 @@ async def problems(engine: AsyncEngine) -> dict[str, str]:
         return {"database": f"no answer within {_TIMEOUT:.0f} s"}
     except DBAPIError as error:
         if getattr(error.orig, "sqlstate", None) == _NO_SUCH_TABLE:
-            return {"migrations": f"none applied, {HEAD} is needed; run python -m app.migrate"}
+            return {"migrations": f"none applied, {HEAD} is needed; run alembic upgrade head"}
         return {"database": _first_line(error.orig or error)}
     except Exception as error:  # noqa: BLE001 - the driver's errors while it connects have no common class
         return {"database": _first_line(error)}
     # A newer schema is fine: during a release the old code runs on it.
     if version is None or version < HEAD:
-        return {"migrations": f"the database is at {version}, {HEAD} is needed; run python -m app.migrate"}
+        return {"migrations": f"the database is at {version}, {HEAD} is needed; run alembic upgrade head"}
     return {}
 
 

@@ -117,7 +117,7 @@ def services(postgres: str, redis: str) -> Iterator[None]:
                 if time.monotonic() > deadline:
                     raise SystemExit(f"PostgreSQL did not start:\n{docker('logs', database)}")
                 time.sleep(0.2)
-            docker("run", "--rm", "--network", _PREFIX, *environment(_SETTINGS), _IMAGE, "python", "-m", "app.migrate")
+            docker("run", "--rm", "--network", _PREFIX, *environment(_SETTINGS), _IMAGE, "alembic", "upgrade", "head")
             yield
     finally:
         docker("network", "rm", _PREFIX)

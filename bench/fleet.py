@@ -50,7 +50,7 @@ VARIABLES: dict[str, Any] = {
     "fastapi_app_runtime": "systemd",
     "fastapi_app_command": ["gunicorn", "--config", "/srv/gunicorn_conf.py", "app.main:app"],
     "fastapi_app_check_command": ["gunicorn", "--check-config", "--config", "/srv/gunicorn_conf.py", "app.main:app"],
-    "fastapi_app_migrate_command": ["python", "-m", "app.migrate"],
+    "fastapi_app_migrations": "alembic",
     "fastapi_app_version_path": "/version",
     "fastapi_app_workers": 1,
     "fastapi_app_memory_mib": 256,

@@ -74,7 +74,7 @@ def start_to_answer(tag: str) -> float:
 def prepare(context: Path, dockerfile: str | None) -> None:
     """Copy what an image is built from; without `dockerfile` this repository's own is taken."""
     shutil.copytree(ROOT / "app", context / "app", ignore=shutil.ignore_patterns("__pycache__"))
-    for path in ("gunicorn_conf.py", ".dockerignore", "Dockerfile", LOCK):
+    for path in ("alembic.ini", "gunicorn_conf.py", ".dockerignore", "Dockerfile", LOCK):
         (context / path).parent.mkdir(exist_ok=True)
         shutil.copy(ROOT / path, context / path)
     if dockerfile:

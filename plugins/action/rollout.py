@@ -30,7 +30,7 @@ from ansible_collections.slipway.fleet.plugins.plugin_utils.controller.telling i
 )
 from ansible_collections.slipway.fleet.plugins.plugin_utils.controller.watching import EdgeProbe
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet import coordinator
-from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.migrations import pending
+from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.migrations import pending, revisions_in
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.parts import (
     Content,
     FleetReport,
@@ -101,7 +101,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             try:
                 return await coordinator.run(
                     policy, wanted, opened, content, release_id, telling, Time(), probe,
-                    pending_in(options["migrations"]),
+                    pending_in(options["migrations"] or revisions_of(next(iter(computed.values())))),
                 )  # fmt: skip
             finally:
                 await asyncio.gather(*(host.close() for host in opened.values()))
@@ -301,7 +301,14 @@ class Time:
         await asyncio.sleep(seconds)
 
 
-def pending_in(directory: str | None) -> coordinator.Pending | None:
+def revisions_of(known: Mapping[str, Any]) -> Path | None:
+    """Where the revisions are of what is built of a source tree; None where the controller has none, or no Alembic."""
+    request, where = known["content"].get("request") or {}, known["target"].get("migrations")
+    source = request.get("project") or (request.get("context") if request.get("source") == "build" else None)
+    return revisions_in(Path(source), where) if where and source else None
+
+
+def pending_in(directory: str | Path | None) -> coordinator.Pending | None:
     """From a schema revision to the migrations after it, by the revisions in a directory; None without one."""
     path = Path(directory) if directory else None
     return (lambda since: pending(path, since)) if path and path.is_dir() else None

@@ -37,13 +37,13 @@ attributes:
 """
 
 EXAMPLES = r"""
-- name: Bring the database to this release's schema
+- name: Tell the revision of the database
   slipway.fleet.oneoff:
     app: shortlinks
     release: 3f1c09d2a7be
     root: /opt/slipway/shortlinks
-    command: [python, -m, app.migrate]
-    purpose: migration
+    command: [alembic, current]
+    purpose: the revision
 """
 
 RETURN = r"""

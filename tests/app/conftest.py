@@ -102,7 +102,7 @@ def environment(
 @pytest.fixture(scope="session")
 def schema(postgres: str) -> None:
     values = {"DATABASE_URL": postgres, "DATABASE_PASSWORD": PASSWORD, "SECRET_KEY": KEY, "SECRETS_DIR": "/nowhere"}
-    command = ["python", "-m", "app.migrate"]
+    command = ["alembic", "upgrade", "head"]
     subprocess.run(command, env={**os.environ, **values}, cwd=ROOT, check=True, capture_output=True)
 
 

@@ -15,7 +15,6 @@ import tempfile
 import termios
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -306,11 +305,6 @@ def test_the_import_opens_nothing(environment: dict[str, str]) -> None:
     assert result.stdout.split() == ["1", "0"]
 
 
-def migrate(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = ["python", "-m", "app.migrate", *arguments]
-    return subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False)
-
-
 @pytest.fixture
 def empty_database(environment: dict[str, str], postgres: str) -> dict[str, str]:
     name = "fresh"
@@ -322,22 +316,11 @@ def empty_database(environment: dict[str, str], postgres: str) -> dict[str, str]
     return {**environment, "DATABASE_URL": postgres.replace("/postgres?", f"/{name}?")}
 
 
-def test_six_at_once_migrate_once(empty_database: dict[str, str]) -> None:
-    plan = json.loads(migrate(empty_database, "--plan").stdout)
-    assert plan == {"migration": {"from": None, "pending": ["0001", "0002"], "destructive": {}}}
-    with ThreadPoolExecutor(6) as pool:
-        results = list(pool.map(lambda _: migrate(empty_database), range(6)))
-    assert [result.returncode for result in results] == [0] * 6
-    applied = [json.loads(result.stdout)["migration"]["applied"] for result in results]
-    assert sorted(map(len, applied)) == [0] * 5 + [2]
-    assert json.loads(migrate(empty_database, "--plan").stdout)["migration"]["pending"] == []
-
-
 def test_before_the_migration_it_is_not_ready(empty_database: dict[str, str]) -> None:
     with server(empty_database) as (client, _):
         answer = client.get("/readyz")
         assert answer.status_code == 503
-        assert answer.json()["checks"] == {"migrations": f"none applied, {HEAD} is needed; run python -m app.migrate"}
+        assert answer.json()["checks"] == {"migrations": f"none applied, {HEAD} is needed; run alembic upgrade head"}
 
 
 def test_the_head_is_the_newest_file() -> None:

@@ -208,6 +208,15 @@ def test_a_migration_is_told_what_it_knows(allowed: bool, said: list[str], words
     assert found == words
 
 
+@pytest.mark.parametrize(("said", "allowed"), [(False, False), (True, True), ("false", False), ("true", True)])
+def test_an_app_with_alembic_says_where_it_is(said: bool | str, allowed: bool) -> None:
+    """A word on the command line arrives as a text."""
+    app = role(fastapi_app_migrations="./backend", fastapi_app_allow_destructive=said)
+    assert app.value("__fastapi_app_target_present.migrations") == "./backend"
+    assert app.value("__fastapi_app_target_new.allow_destructive") is allowed
+    assert app.value("__fastapi_app_target_new.migrate") == []
+
+
 def test_a_container_sees_the_sockets_that_are_named() -> None:
     volumes = web(fastapi_app_socket_directories=["/run/postgresql"])["volumes"]
     assert {"type": "bind", "source": "/run/postgresql", "target": "/run/postgresql", "read_only": True} in volumes

@@ -1,49 +1,97 @@
 # Copyright: Slipway contributors
 # SPDX-License-Identifier: MIT
-"""Which Alembic revisions a source tree has beyond a recorded one, and in which a migration says that it ended."""
+"""Which Alembic revisions a source tree has beyond a recorded one, and what a migration says at its end."""
 
 from __future__ import annotations
 
 import ast
+import configparser
 import json
 from pathlib import Path
-from typing import Optional
+from typing import Any, Optional
 
 
-def revision_of(text: str) -> Optional[tuple[str, Optional[str]]]:
-    """(revision, down_revision) of one revision file; None for a file that is none."""
-    found: dict[str, Optional[str]] = {}
+def revision_of(text: str) -> Optional[tuple[str, tuple[str, ...]]]:
+    """(revision, those before it) of one revision file; None for a file that is none."""
+    found: dict[str, tuple[str, ...]] = {}
     for node in ast.parse(text).body:
-        if not isinstance(node, (ast.Assign, ast.AnnAssign)) or not isinstance(node.value, ast.Constant):
+        if not isinstance(node, (ast.Assign, ast.AnnAssign)) or node.value is None:
             continue
-        value = None if node.value.value is None else str(node.value.value)
+        try:
+            value = ast.literal_eval(node.value)
+        except ValueError:
+            continue
+        several = value if isinstance(value, (list, tuple)) else () if value is None else (value,)
         for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
             if isinstance(target, ast.Name):
-                found[target.id] = value
+                found[target.id] = tuple(map(str, several))
     revision = found.get("revision")
-    return (revision, found.get("down_revision")) if revision else None
+    return (revision[0], found.get("down_revision", ())) if revision else None
 
 
 def pending(directory: Path, since: str) -> list[str]:
-    """Revisions after `since` (empty: all of them), oldest first, along the one line that Alembic would follow.
+    """Revisions that are not in `since` (joined by commas; empty: all of them), each after those before it.
 
     Empty where the directory is not there or does not know `since`: then only the migration itself can tell.
     """
-    after: dict[Optional[str], str] = {}
+    before: dict[str, tuple[str, ...]] = {}
     for path in sorted(directory.glob("*.py")):
         try:
             known = revision_of(path.read_text(encoding="utf-8"))
-        except (OSError, SyntaxError):
+        except (OSError, SyntaxError, UnicodeDecodeError):
             continue
         if known:
-            after[known[1]] = known[0]
-    if since and since not in after.values():
+            before[known[0]] = known[1]
+    done: set[str] = set()
+    waiting = [name for name in since.split(",") if name]
+    if not set(waiting) <= set(before):
         return []
+    while waiting:
+        name = waiting.pop()
+        if name not in done:
+            done.add(name)
+            waiting += before.get(name, ())
     found: list[str] = []
-    step: Optional[str] = since or None
-    while (step := after.get(step)) and step not in found:
-        found.append(step)
+    while ready := [
+        name for name in before if name not in done and all(one in done or one not in before for one in before[name])
+    ]:
+        found += ready
+        done |= set(ready)
     return found
+
+
+def revisions_in(source: Path, where: str) -> Optional[Path]:
+    """The directory of the revisions in a source tree, by the alembic.ini that fastapi_app_migrations means.
+
+    Where the image has it is not where the source has it, so the nearest one counts. None where there is none, and
+    where two are as near.
+    """
+    inside = [part for part in Path(where).parts if part not in ("/", ".", "alembic")]
+    # /app/backend of an image may be backend of the source.
+    named = [source.joinpath(*inside[start:], "alembic.ini") for start in range(len(inside) + 1)]
+    below = (sorted(source.glob(pattern)) for pattern in ("*/alembic.ini", "*/*/alembic.ini"))
+    found = next((files for files in ([path for path in named if path.is_file()][:1], *below) if files), [])
+    if len(found) != 1:
+        return None
+    place = found[0].parent
+    read = configparser.ConfigParser(interpolation=None)
+    try:
+        read.read(found[0], encoding="utf-8")
+        location = read["alembic"]["script_location"]
+    except (configparser.Error, KeyError, UnicodeDecodeError):
+        return None
+    # A package and a directory in it, after a colon, or a path.
+    versions = place / location.replace("%(here)s", str(place)).replace(":", "/") / "versions"
+    return versions if versions.is_dir() else None
+
+
+def answer(output: str) -> dict[str, Any]:
+    """What a migration says at its end: its last line is JSON, {"migration": {..}}; empty for other commands."""
+    try:
+        found = json.loads(output.strip().splitlines()[-1])["migration"]
+    except (IndexError, KeyError, TypeError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def schema_revision(output: str) -> str:
@@ -51,7 +99,4 @@ def schema_revision(output: str) -> str:
 
     Its last line is JSON, {"migration": {"to": REVISION}}; empty for a command that prints something else.
     """
-    try:
-        return str(json.loads(output.strip().splitlines()[-1])["migration"]["to"] or "")
-    except (IndexError, KeyError, TypeError, ValueError):
-        return ""
+    return str(answer(output).get("to") or "")

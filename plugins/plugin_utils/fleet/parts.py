@@ -168,6 +168,8 @@ class Target:
     check_timeout: float = 300.0
     migrate: list[str] = field(default_factory=list)
     migrate_timeout: float = 300.0
+    migrations: str = ""  # where the app's Alembic is, for what brings the schema forward without a command of its own
+    allow_destructive: bool = False
     rollback_check: list[str] = field(default_factory=list)
     singletons_gone: list[str] = field(default_factory=list)  # hosts that are lost for good, as the operator says
 

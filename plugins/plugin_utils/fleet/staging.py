@@ -5,9 +5,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 
+from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.alembic import Ask, bring_forward, require_fit
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.migrations import schema_revision
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.parts import Content, ContentError, Refused, Result
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.preflight import name_release, number_batches
@@ -97,13 +99,19 @@ async def migrate(run: Run) -> None:
     It is not cut short by an interruption: somebody else could begin another one beside it.
     """
     first = run.changing[0]
-    if not first.target.migrate:
+    target = first.target
+    if not (target.migrate or target.migrations):
         return
     run.refuse_when_stopped()
     run.changed = True
-    purpose, timeout = "the migration", first.target.migrate_timeout
-    output = await command(run, first, first.wanted, first.target.migrate, purpose, timeout)
-    revision = schema_revision(output)
+    ask = asking(run, first, first.wanted, "the migration", target.migrate_timeout)
+    if target.migrations:
+        with refusing(run, first):
+            revision = await bring_forward(
+                ask, target.migrations, target.allow_destructive, again=run.refuse_when_stopped
+            )
+    else:
+        revision = schema_revision(await ask(target.migrate))
     for member in run.changing:
         about = {**(member.target.activate.get("about") or {}), "migration": revision}
         member.target = replace(member.target, activate={**member.target.activate, "about": about})
@@ -118,12 +126,17 @@ async def check_return(run: Run) -> None:
     asked: set[tuple[str, str]] = set()
     for member in run.changing:
         pair = str(member.seen.get("migration") or ""), schema_of(member)
-        if not member.target.rollback_check or not pair[1] or pair[0] == pair[1] or pair in asked:
+        target = member.target
+        if not (target.rollback_check or target.migrations) or not pair[1] or pair[0] == pair[1] or pair in asked:
             continue
         asked.add(pair)
-        words = [*member.target.rollback_check, pair[1]]
-        purpose, timeout = "the look at the database's schema", member.target.check_timeout
-        await run.unless_stopped(command(run, member, member.before or "", words, purpose, timeout))
+        ask = asking(run, member, member.before or "", "the look at the database's schema", target.check_timeout)
+        with refusing(run, member):
+            await run.unless_stopped(
+                require_fit(ask, target.migrations, pair[1])
+                if target.migrations
+                else ask([*target.rollback_check, pair[1]])
+            )
 
 
 def schema_of(member: Member) -> str:
@@ -133,6 +146,21 @@ def schema_of(member: Member) -> str:
             return str(entry.get("migration") or "")
     known = member.seen.get("release") == member.wanted
     return str(member.seen.get("release_migration") or "") if known else ""
+
+
+def asking(run: Run, member: Member, release: str, purpose: str, timeout: float) -> Ask:
+    """Runs commands in a release on a host."""
+    return lambda words: command(run, member, release, words, purpose, timeout)
+
+
+@contextmanager
+def refusing(run: Run, member: Member) -> Iterator[None]:
+    """What was refused here is told as if the host had refused it. Raises Stopped."""
+    try:
+        yield
+    except Refused as error:
+        member.trouble = trouble_of(error)
+        raise Stopped(f"{run.so_far}; {member.name}: {member.trouble.cause}") from error
 
 
 async def command(run: Run, member: Member, release: str, words: Sequence[str], purpose: str, timeout: float) -> str:

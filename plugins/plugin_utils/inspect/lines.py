@@ -110,8 +110,8 @@ def _where_it_differs(found: Found) -> list[tuple[str, object, str]]:
     if seen.alembic:
         rows.append(
             (
-                "fastapi_app_migrate_command",
-                ["alembic", "upgrade", "head"],
+                "fastapi_app_migrations",
+                seen.alembic,
                 f"there is an alembic.ini in {seen.alembic}; once a deploy, before the release",
             )
         )

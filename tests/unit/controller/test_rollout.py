@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.slipway.fleet.plugins.action.rollout import evidence_of, without_causes
+from ansible_collections.slipway.fleet.plugins.action.rollout import evidence_of, revisions_of, without_causes
 
 CAUSE = "not ready within 60 s: GET /readyz answered 503"
 
@@ -37,3 +38,18 @@ def test_a_verdict_names_the_host_whose_own_lines_say_why() -> None:
 )
 def test_evidence_does_not_say_the_cause_again(cause: str, diagnosis: str, evidence: str) -> None:
     assert evidence_of(row("web1", cause, diagnosis)) == evidence
+
+
+def test_the_revisions_of_what_is_built_are_found(tmp_path: Path) -> None:
+    versions = tmp_path / "alembic/versions"
+    versions.mkdir(parents=True)
+    (tmp_path / "alembic.ini").write_text("[alembic]\nscript_location = alembic\n")
+    built, pulled = {"source": "build", "context": str(tmp_path)}, {"source": "pull", "context": str(tmp_path)}
+    for request, where, found in (
+        (built, "alembic", versions),
+        ({"project": str(tmp_path)}, "alembic", versions),
+        (pulled, "alembic", None),
+        (built, "", None),
+    ):
+        known = {"content": {"request": request}, "target": {"migrations": where}}
+        assert revisions_of(known) == found

@@ -118,7 +118,7 @@ def test_every_other_line_is_there_for_what_was_seen() -> None:
         "fastapi_app_environment": {"LOG_LEVEL": ""},
         "fastapi_app_gate_deadline": 93,
         "fastapi_app_memory_mib": 1408,
-        "fastapi_app_migrate_command": ["alembic", "upgrade", "head"],
+        "fastapi_app_migrations": "/app",
         "fastapi_app_read_only": False,
         "fastapi_app_secrets": {"SECRET_KEY": "{{ vault_secret_key }}"},
         "fastapi_app_user": "root",

@@ -6,7 +6,9 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Iterator
+from importlib.util import find_spec
 from typing import Any
 
 from ansible_collections.slipway.fleet.plugins.module_utils.release.doors import FOR_EXAMPLE, wrong_ports
@@ -76,6 +78,11 @@ VALUES: tuple[Rule, ...] = (
         "(([a-z_][a-z0-9_.-]*|[0-9]+)(:([a-z_][a-z0-9_.-]*|[0-9]+))?)?",
         "the name or the number of a user of the image, with a group after a colon where it is another one, or nothing",
     ),
+    Like(
+        "fastapi_app_migrations",
+        "(alembic|[A-Za-z0-9._-]*/[A-Za-z0-9._/-]*)?",
+        "alembic, or the directory of alembic.ini with a slash, such as ./backend or /app/backend, or nothing",
+    ),
     Between("fastapi_app_port", 0, 65535, ", the TCP port on which the app listens, or 0 for the slot's Unix socket"),
     Least("fastapi_app_workers", 1),
     Least("fastapi_app_memory_mib", 64),
@@ -114,6 +121,7 @@ def release(value_of: Values) -> Iterator[str]:
             f"fastapi_app_stop_grace ({grace}). Otherwise requests are cut before the app can end them."
         )
     yield from runs(value_of)
+    yield from migrations(value_of)
     yield from processes(value_of)
     yield from jobs(value_of)
     runtime, sockets = value_of("fastapi_app_runtime"), value_of("fastapi_app_socket_directories")
@@ -177,8 +185,29 @@ def runs(value_of: Values) -> Iterator[str]:
             f"fastapi_app_tmp_mib ({tmp}) must be smaller than fastapi_app_memory_mib ({memory}): what lies in /tmp is "
             "memory of the slot. Lower the first, or raise the second."
         )
+
+
+def migrations(value_of: Values) -> Iterator[str]:
+    """A sentence for each thing that is wrong with how the database gets its schema."""
+    where, own = value_of("fastapi_app_migrations"), value_of("fastapi_app_migrate_command")
+    if where and own:
+        yield (
+            f"fastapi_app_migrations is {where}, and fastapi_app_migrate_command is {json.dumps(own)}; write one of "
+            "them: the first for an app with Alembic, the second for all other tools."
+        )
+    if where and (asked := value_of("fastapi_app_rollback_check_command")):
+        yield (
+            f"fastapi_app_migrations is {where}, so a rollback asks the app's Alembic, and "
+            f"fastapi_app_rollback_check_command is {json.dumps(asked)}; remove that."
+        )
+    if where and not value_of("fastapi_app_allow_destructive") and find_spec("sqlglot") is None:
+        yield (
+            f"fastapi_app_migrations is {where}, and the parser that reads what a migration takes away is not "
+            f"installed here: {sys.executable} -m pip install sqlglot. Or let all of it through with "
+            "-e fastapi_app_allow_destructive=true."
+        )
     allowed, said = value_of("fastapi_app_allow_destructive"), value_of("fastapi_app_allow_destructive_arguments")
-    if allowed and value_of("fastapi_app_migrate_command") and not said:
+    if allowed and own and not said:
         yield (
             "fastapi_app_allow_destructive is true, and fastapi_app_allow_destructive_arguments is empty, so the "
             "migration's command would not be told; write the words that it knows for that, such as "
@@ -279,10 +308,7 @@ def command(value_of: Values) -> Iterator[str]:
     """A sentence for each thing that keeps a command from being run beside the release that serves."""
     yield from app(value_of)
     if not any(value_of("fastapi_app_run_command")) and not value_of("fastapi_app_run_job"):
-        yield (
-            "fastapi_app_run_command is empty; give a command and its arguments, such as [python, -m, app.migrate, "
-            "--plan]."
-        )
+        yield "fastapi_app_run_command is empty; give a command and its arguments, such as [alembic, current]."
 
 
 def removal(value_of: Values) -> Iterator[str]:

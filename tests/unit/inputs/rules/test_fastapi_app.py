@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import pytest
+from ansible_collections.slipway.fleet.plugins.plugin_utils.inputs.rules import fastapi_app
 
 from tests.unit.inputs.saying import says
 
@@ -36,6 +38,8 @@ RIGHT: dict[str, Any] = {
     "fastapi_app_open_files": 256,
     "fastapi_app_tmp_mib": 1,
     "fastapi_app_migrate_command": ["alembic", "upgrade", "head"],
+    "fastapi_app_migrations": "",
+    "fastapi_app_rollback_check_command": [],
     "fastapi_app_allow_destructive": False,
     "fastapi_app_allow_destructive_arguments": [],
     "fastapi_app_uid": 1,
@@ -57,7 +61,7 @@ RIGHT: dict[str, Any] = {
     "fastapi_app_stop_grace": 45,
     "fastapi_app_runtime": "compose",
     "fastapi_app_hardening": {"MemoryDenyWriteExecute": False},
-    "fastapi_app_run_command": ["python", "-m", "app.migrate"],
+    "fastapi_app_run_command": ["alembic", "current"],
     "fastapi_app_run_job": "",
     "fastapi_app_remove": "links",
     "fastapi_app_remove_volume": "uploads",
@@ -141,6 +145,23 @@ def test_values_that_cannot_be_used_by_themselves(changed: dict[str, Any], said:
             [],
         ),
         ({"fastapi_app_allow_destructive": True, "fastapi_app_migrate_command": []}, []),
+        *[
+            ({"fastapi_app_migrations": where, "fastapi_app_migrate_command": []}, [])
+            for where in ("alembic", "./backend", "/app/backend/", "backend/db")
+        ],
+        (
+            {"fastapi_app_migrations": "backend", "fastapi_app_migrate_command": []},
+            ['fastapi_app_migrations is "backend"; use alembic, or the directory of alembic.ini with a slash'],
+        ),
+        ({"fastapi_app_migrations": "alembic"}, ["write one of them: the first for an app with Alembic"]),
+        (
+            {
+                "fastapi_app_migrations": "alembic",
+                "fastapi_app_migrate_command": [],
+                "fastapi_app_rollback_check_command": ["check"],
+            },
+            ['fastapi_app_rollback_check_command is ["check"]; remove that'],
+        ),
         ({"fastapi_app_name": "a" * 24}, []),
         ({"fastapi_app_name": "a" * 24, "fastapi_app_runtime": "systemd"}, ["24 characters"]),
         ({"fastapi_app_volumes": {"uploads": "/etc"}}, ['fastapi_app_volumes: "uploads" is at "/etc"']),
@@ -153,6 +174,13 @@ def test_values_that_cannot_be_used_by_themselves(changed: dict[str, Any], said:
 )
 def test_values_of_which_no_release_can_be_made(changed: dict[str, Any], said: list[str]) -> None:
     says("fastapi_app.release", RIGHT | changed, *said)
+
+
+def test_who_deploys_an_app_with_alembic_needs_a_parser_of_sql(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fastapi_app, "find_spec", lambda name: None)
+    values = RIGHT | {"fastapi_app_migrations": "alembic", "fastapi_app_migrate_command": []}
+    says("fastapi_app.release", values, f"{sys.executable} -m pip install sqlglot")
+    says("fastapi_app.release", values | {"fastapi_app_allow_destructive": True})
 
 
 @pytest.mark.parametrize(

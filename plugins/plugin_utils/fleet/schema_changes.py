@@ -1,3 +1,5 @@
+# Copyright: Slipway contributors
+# SPDX-License-Identifier: MIT
 """Which statements of a migration the release before it may not survive.
 
 Each statement is parsed, and harmless is only what is known to be: whoever adds something that nobody has to use takes
@@ -6,48 +8,69 @@ nothing away. Everything else counts, so a statement that is new to this list is
 
 from __future__ import annotations
 
+import sys
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-import sqlglot
-from sqlglot import Token, TokenType, exp
-from sqlglot.errors import SqlglotError
+# Nobody needs a parser of SQL who deploys no app with Alembic.
+try:
+    import sqlglot
+    from sqlglot import Token, TokenType, exp
+    from sqlglot.errors import SqlglotError
+except ImportError as error:
+    MISSING = str(error)
+else:
+    MISSING = ""
+    _NO_CHANGE_OF_A_SCHEMA = (
+        *(exp.Transaction, exp.Commit, exp.Set, exp.Comment, exp.Grant),
+        *(exp.Select, exp.Insert, exp.Update),
+    )
+    # A value of its own for every row, so that nobody has to give one.
+    _FILLED = (exp.DefaultColumnConstraint, exp.GeneratedAsIdentityColumnConstraint, exp.ComputedColumnConstraint)
+    _NARROWING = (exp.UniqueColumnConstraint, exp.PrimaryKeyColumnConstraint, exp.CheckColumnConstraint, exp.Reference)
 
 _MADE_WITHOUT_HARM = {"TABLE", "VIEW", "SEQUENCE", "SCHEMA", "TYPE", "FUNCTION", "PROCEDURE"}
-_NO_CHANGE_OF_A_SCHEMA = (
-    *(exp.Transaction, exp.Commit, exp.Set, exp.Comment, exp.Grant),
-    *(exp.Select, exp.Insert, exp.Update),
-)
-# A value of its own for every row, so that nobody has to give one.
-_FILLED = (exp.DefaultColumnConstraint, exp.GeneratedAsIdentityColumnConstraint, exp.ComputedColumnConstraint)
 
-_NARROWING = (exp.UniqueColumnConstraint, exp.PrimaryKeyColumnConstraint, exp.CheckColumnConstraint, exp.Reference)
+# The parser's names of databases, where they are not SQLAlchemy's.
+_DIALECTS = {"postgresql": "postgres", "mariadb": "mysql", "mssql": "tsql"}
+
+
+class NoParser(Exception):
+    """SQL cannot be read here; the text says what to do."""
 
 
 @dataclass
 class _Made:
     """What the same migration made, of which the release before knows nothing; of columns those that may stay empty."""
 
+    dialect: str
     tables: set[str] = field(default_factory=set)
     columns: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
 
 
-def destructive(sql: str) -> list[str]:
-    """The statements of `sql` (PostgreSQL's) that may break a release that knows the schema before, a line each."""
-    made = _Made()
+def destructive(sql: str, dialect: str = "postgresql") -> list[str]:
+    """The statements of `sql` that may break a release that knows the schema before, a line each.
+
+    `dialect` is SQLAlchemy's name of the database. Raises NoParser where sqlglot is not installed.
+    """
+    if MISSING:
+        raise NoParser(
+            f"what a migration takes away cannot be read here ({MISSING}): {sys.executable} -m pip install sqlglot"
+        )
+    made = _Made(_DIALECTS.get(dialect, dialect))
     try:
-        statements = list(_statements(sql))
-    except SqlglotError:
+        statements = list(_statements(sql, made.dialect))
+    except (SqlglotError, ValueError):  # ValueError: of a dialect that the parser does not know
         return [f"SQL that cannot be read: {_line(sql)[:200]}"]
     return [_line(text) for text, words in statements if not _is_harmless(text, words, made)]
 
 
-def _statements(sql: str) -> Iterator[tuple[str, list[str]]]:
+def _statements(sql: str, dialect: str) -> Iterator[tuple[str, list[str]]]:
     """Text and words of each statement, from its first word on: comments and semicolons in texts are none."""
     tokens: list[Token] = []
     end = Token(TokenType.SEMICOLON, ";")
-    for token in [*sqlglot.tokenize(sql, read="postgres"), end]:
+    for token in [*sqlglot.tokenize(sql, read=dialect), end]:
         if token.token_type is not TokenType.SEMICOLON:
             tokens.append(token)
         elif tokens:
@@ -57,7 +80,7 @@ def _statements(sql: str) -> Iterator[tuple[str, list[str]]]:
 
 def _is_harmless(text: str, words: list[str], made: _Made) -> bool:
     try:
-        statement = sqlglot.parse_one(text, read="postgres")
+        statement = sqlglot.parse_one(text, read=made.dialect)
     except SqlglotError:
         return False
     if isinstance(statement, _NO_CHANGE_OF_A_SCHEMA):
@@ -119,13 +142,7 @@ def _adds_harmlessly(column: exp.ColumnDef, table: str, made: _Made) -> bool:
         for kind in constraints
     )
     if any(isinstance(kind, _FILLED) for kind in constraints):
-        narrowing = (
-            exp.UniqueColumnConstraint,
-            exp.PrimaryKeyColumnConstraint,
-            exp.CheckColumnConstraint,
-            exp.Reference,
-        )
-        return not any(isinstance(kind, narrowing) for kind in constraints)
+        return not any(isinstance(kind, _NARROWING) for kind in constraints)
     if not required:
         made.columns[table].add(column.name)
     return not required

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import pytest
-
-from app.schema_changes import destructive
+from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.schema_changes import destructive
 
 DESTRUCTIVE = [
     "DROP TABLE links",
@@ -99,4 +98,11 @@ def test_it_is_told_as_it_was_written_without_the_comment_before_it() -> None:
 
 def test_sql_that_has_no_end_is_no_harmless_one() -> None:
     (found,) = destructive("ALTER TABLE links ADD COLUMN a TEXT DEFAULT 'open")
+    assert found.startswith("SQL that cannot be read: ALTER TABLE links")
+
+
+def test_what_the_parser_does_not_know_is_no_harmless_one() -> None:
+    assert destructive("ALTER TABLE links ADD COLUMN a TEXT", "sqlite") == []
+    assert destructive("ALTER TABLE links ADD COLUMN a TEXT", "mariadb") == []
+    (found,) = destructive("ALTER TABLE links ADD COLUMN a TEXT", "firebird")
     assert found.startswith("SQL that cannot be read: ALTER TABLE links")

@@ -1,0 +1,304 @@
+"""Projects with an Alembic of their own, as teams write them, on a real PostgreSQL; none of them knows of us."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.alembic import understood, words
+
+from tests.app.conftest import LIMIT, PASSWORD, binary, until
+
+NUMBERS = count(1)
+# As `alembic init` writes it, without comments.
+INI = """
+[alembic]
+script_location = alembic
+sqlalchemy.url = driver://user:pass@localhost/dbname
+
+[loggers]
+keys = root
+[handlers]
+keys = console
+[formatters]
+keys = generic
+[logger_root]
+level = INFO
+handlers = console
+[handler_console]
+class = StreamHandler
+args = (sys.stderr,)
+formatter = generic
+[formatter_generic]
+format = %(levelname)s %(message)s
+"""
+BEGIN = """
+import os
+from logging.config import fileConfig
+from alembic import context
+from sqlalchemy import create_engine, pool, text
+from sqlalchemy.ext.asyncio import create_async_engine
+
+config = context.config
+if config.config_file_name is not None:
+    fileConfig(config.config_file_name)
+
+
+def migrate(connection):
+    context.configure(connection=connection, target_metadata=None)
+    with context.begin_transaction():
+        context.run_migrations()
+"""
+# As `alembic init -t async` writes it; the SQL is never asked of it (its offline mode has no address).
+ASYNC = f"""{BEGIN}
+import asyncio
+
+
+async def online():
+    engine = create_async_engine(os.environ["DATABASE_URL"], poolclass=pool.NullPool)
+    async with engine.connect() as connection:
+        await connection.run_sync(migrate)
+    await engine.dispose()
+
+
+asyncio.run(online())
+"""
+SYNC = f"""{BEGIN}
+with create_engine(os.environ["DATABASE_URL"], poolclass=pool.NullPool).connect() as connection:
+    migrate(connection)
+"""
+# Looks at the database with another connection before.
+TWICE = ASYNC.replace(
+    "    async with engine",
+    """    async with engine.begin() as connection:
+        await connection.execute(text("CREATE SCHEMA IF NOT EXISTS shop"))
+    async with engine""",
+)
+TABLE = "op.create_table('items', sa.Column('id', sa.BigInteger, primary_key=True), sa.Column('name', sa.Text))"
+NOTE = "op.add_column('items', sa.Column('note', sa.Text, server_default='100% new'))"
+INDEX = """with op.get_context().autocommit_block():
+        op.execute("CREATE INDEX CONCURRENTLY items_name ON items (name)")"""
+# Fails where it does not run under the lock, or waits as long as others let it.
+GUARDED = '''op.execute("""DO $$ BEGIN
+        IF NOT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid())
+        THEN RAISE EXCEPTION 'no lock'; END IF;
+        IF current_setting('lock_timeout') <> '500ms' THEN RAISE EXCEPTION 'no timeout'; END IF;
+        END $$""")'''
+
+
+class Project:
+    """A source tree with revisions in a line, and what its app is told."""
+
+    def __init__(self, root: Path, environment: dict[str, str], env: str = ASYNC) -> None:
+        self.root, self.environment, self.last = root, environment, ""
+        (root / "alembic/versions").mkdir(parents=True)
+        (root / "alembic.ini").write_text(INI)
+        (root / "alembic/env.py").write_text(env)
+
+    def revise(self, name: str, body: str, after: str | None = None) -> None:
+        before = repr((self.last if after is None else after) or None)
+        (self.root / f"alembic/versions/{name}.py").write_text(
+            f"from alembic import op\nimport sqlalchemy as sa\n\nrevision = {name!r}\ndown_revision = {before}\n\n\n"
+            f"def upgrade():\n    print('by the project')\n    {body}\n"
+        )
+        self.last = name
+
+    def run(self, where: str = "alembic", at: Path | None = None, python: tuple[str, ...] = (), **what: Any) -> Any:
+        command = [*(python or (sys.executable,)), *words(where, **what)[1:]]
+        environment, place = self.environment, at or self.root
+        return subprocess.run(
+            command, env=environment, cwd=place, capture_output=True, text=True, timeout=LIMIT, check=False
+        )
+
+    def told(self, where: str = "alembic", **what: Any) -> dict[str, Any]:
+        result = self.run(where, **what)
+        assert result.returncode == 0, result.stderr
+        return understood(result.stdout)
+
+
+Make = Callable[..., Project]
+
+
+@pytest.fixture
+def psql(postgres: str) -> Iterator[Callable[[str], str]]:
+    """Asks a database of its own."""
+    name = f"foreign{next(NUMBERS)}"
+    command = [binary("psql"), "-h", postgres.partition("host=")[2], "-U", "shortlinks", "-qAt", "-d"]
+    environment = {**os.environ, "PGPASSWORD": PASSWORD}
+
+    def ask(statement: str, database: str = name) -> str:
+        asked = subprocess.run(
+            [*command, database, "-c", statement], env=environment, check=True, capture_output=True, text=True
+        )
+        return asked.stdout.strip()
+
+    ask(f"CREATE DATABASE {name}", "postgres")
+    ask.__dict__["command"], ask.__dict__["environment"] = [*command, name], environment
+    yield ask
+    ask(f"DROP DATABASE {name} WITH (FORCE)", "postgres")
+
+
+@pytest.fixture
+def make(psql: Callable[[str], str], postgres: str, tmp_path: Path) -> Make:
+    address = f"postgresql+asyncpg://shortlinks:{PASSWORD}@/{psql('SELECT current_database()')}?host="
+    environment = {**os.environ, "DATABASE_URL": address + postgres.partition("host=")[2]}
+    return lambda env=ASYNC, **more: Project(tmp_path / "project", {**environment, **more}, env)
+
+
+@contextmanager
+def transaction(psql: Any, statement: str) -> Iterator[None]:
+    """Holds what the statement takes, until the end of the block."""
+    with subprocess.Popen(
+        psql.command, env=psql.environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as session:
+        assert session.stdin
+        assert session.stdout
+        session.stdin.write(f"BEGIN; {statement}; SELECT 'held';\n")
+        session.stdin.flush()
+        assert session.stdout.readline() == "held\n"
+        yield
+        session.stdin.close()
+
+
+def waits(psql: Any, statement: str, seconds: float = 0.0) -> None:
+    """Return once a statement that begins like this has waited for a lock as long."""
+    waiting = "SELECT query FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND now() - query_start > '{} s'"
+    until(lambda: psql(waiting.format(seconds)).startswith(statement), f"waiting of {statement}")
+
+
+def test_a_project_of_the_asynchronous_template(make: Make) -> None:
+    project = make()
+    project.revise("a", TABLE)
+    found = project.told(allowed=[])
+    assert found == {"from": None, "to": "a", "applied": ["a"], "dialect": "postgresql", "pending": []}
+    project.revise("b", NOTE)
+    (pending,) = project.told(allowed=[])["pending"]
+    assert "DEFAULT '100% new'" in pending["sql"]
+    assert (pending["revision"], pending["unread"]) == ("b", "")
+    assert project.told(allowed=["b"])["applied"] == ["b"]
+    assert project.told(since="a")["pending"][0]["revision"] == "b"
+
+
+def test_a_synchronous_project_on_a_database_of_another_kind(make: Make, tmp_path: Path) -> None:
+    project = make(SYNC, DATABASE_URL=f"sqlite:///{tmp_path}/shop.db")
+    project.revise("a", TABLE)
+    assert project.told(allowed=[])["dialect"] == "sqlite"
+    project.revise("b", NOTE)
+    assert project.told(allowed=["b"])["applied"] == ["b"]
+
+
+def test_one_in_a_directory_below_whose_migrations_are_a_package_called_alembic(make: Make) -> None:
+    project = make()
+    project.revise("a", TABLE)
+    (project.root / "alembic/__init__.py").touch()
+    found = understood(project.run("./project", project.root.parent, allowed=[]).stdout)
+    assert found["applied"] == ["a"]
+    refused = project.run(at=project.root.parent, allowed=[])
+    assert refused.returncode == 1
+    assert f"there is no alembic.ini in {project.root.parent}; write its directory" in refused.stderr
+    assert "write the directory of alembic.ini" in project.run("./elsewhere", allowed=[]).stderr
+
+
+def test_one_that_is_configured_in_pyproject(make: Make) -> None:
+    project = make()
+    project.revise("a", TABLE)
+    (project.root / "alembic.ini").unlink()
+    (project.root / "pyproject.toml").write_text('[tool.alembic]\nscript_location = "%(here)s/alembic"\n')
+    assert project.told(allowed=[])["applied"] == ["a"]
+
+
+def test_an_image_without_alembic_is_told_by_name(make: Make) -> None:
+    """Without its packages a Python has none; the program `alembic`, where there is one, knows which does."""
+    project = make()
+    project.revise("a", TABLE)
+    bare = (sys.executable, "-S")
+    project.environment["PATH"] = "/usr/bin:/bin"
+    refused = project.run(python=bare, allowed=[])
+    assert refused.returncode == 1
+    assert "fastapi_app_migrations needs the app's own Alembic, and this app has none" in refused.stderr
+    program = project.root / ".venv/bin/alembic"
+    program.parent.mkdir(parents=True)
+    program.write_text(f"#!{Path(sys.executable).parent}/python3\n")
+    assert understood(project.run(python=bare, allowed=[]).stdout)["applied"] == ["a"]
+
+
+def test_whichever_connection_migrates_has_the_lock(make: Make) -> None:
+    project = make(TWICE)
+    project.revise("a", GUARDED)
+    assert project.told(allowed=[])["applied"] == ["a"]
+
+
+def test_two_lines_of_revisions_end_in_two_heads(make: Make) -> None:
+    project = make()
+    project.revise("a", TABLE)
+    project.revise("b", NOTE)
+    project.revise("c", "op.create_table('others', sa.Column('id', sa.BigInteger))", after="a")
+    assert project.told(allowed=[])["to"] == "b,c"
+    assert project.told(since="b,c")["pending"] == []
+
+
+def test_what_depends_on_the_database_is_said_to(make: Make) -> None:
+    project = make()
+    project.revise("a", TABLE)
+    project.told(allowed=[])
+    project.revise("b", "op.get_bind().execute(sa.text('SELECT 1')).scalar()")
+    (pending,) = project.told(allowed=[])["pending"]
+    assert pending["unread"].startswith("AttributeError: ")
+
+
+def test_a_failure_has_the_words_of_the_database(make: Make) -> None:
+    project = make()
+    project.revise("a", "op.execute('SELECT 1 / 0')")
+    failed = project.run(allowed=[])
+    assert failed.returncode == 1
+    assert "division by zero" in failed.stderr
+
+
+def test_an_index_is_made_beside_those_who_wait_for_it_and_behind_who_was_there_before(make: Make, psql: Any) -> None:
+    """The index waits for transactions for longer than other DDL may; who waits for the lock is not one of them."""
+    project = make()
+    project.revise("a", TABLE)
+    project.told(allowed=[])
+    project.revise("b", INDEX)
+    with ThreadPoolExecutor() as pool:
+        with transaction(psql, "UPDATE items SET name = ''"):
+            first = pool.submit(project.told, allowed=["b"])
+            waits(psql, "CREATE INDEX CONCURRENTLY")
+            second = pool.submit(project.run, allowed=["b"])
+            waits(psql, "CREATE INDEX CONCURRENTLY", seconds=1.5)
+        assert first.result()["applied"] == ["b"]
+        assert understood(second.result().stdout)["applied"] == []
+    assert psql("SELECT indisvalid FROM pg_index WHERE indexrelid = 'items_name'::regclass") == "t"
+
+
+def test_what_needs_a_table_that_is_taken_lets_requests_through_and_tries_again(make: Make, psql: Any) -> None:
+    project = make()
+    project.revise("a", TABLE)
+    project.told(allowed=[])
+    project.revise("b", NOTE)
+    with ThreadPoolExecutor() as pool:
+        with transaction(psql, "LOCK TABLE items IN ACCESS SHARE MODE"):
+            change = pool.submit(project.run, allowed=["b"])
+            waits(psql, "ALTER TABLE")
+            # Behind the change, which gives up its place in the queue.
+            assert psql("SELECT count(*) FROM items") == "0"
+        result = change.result()
+    assert understood(result.stdout)["applied"] == ["b"], result.stderr
+    assert "no lock within 500ms, trying again (1 of 20)" in result.stderr
+
+
+def test_what_is_printed_last_is_the_answer_alone(make: Make) -> None:
+    project = make()
+    project.revise("a", TABLE)
+    result = project.run(allowed=[])
+    assert list(json.loads(result.stdout)) == ["migration"]
+    assert "by the project" in result.stderr
