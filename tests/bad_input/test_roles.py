@@ -229,6 +229,10 @@ WRONG: dict[str, dict[str, Case]] = {
             {"haproxy_apps": [LINKS | {"host_names": ["https://links.example"]}]},
             ("haproxy_apps", "without scheme"),
         ),
+        "names that lead nowhere": (
+            {"haproxy_apps": MISSING, "fastapi_app_name": "links", "fastapi_app_redirect_names": ["www.example.org"]},
+            ("fastapi_app_redirect_names of links", "set fastapi_app_host_names"),
+        ),
         "an unknown key of an app": ({"haproxy_apps": [LINKS | {"slot": 1}]}, ("haproxy_apps", "slot")),
         "a server without a port": (
             {"haproxy_apps": [{"name": "links", "servers": {"web1": "10.0.0.1"}}]},

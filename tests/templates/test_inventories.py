@@ -27,6 +27,7 @@ def test_the_balancer_sends_to_every_web_host_what_their_app_takes() -> None:
     assert app | {"server_timeout": int(app["server_timeout"])} == {
         "name": "myapp",
         "host_names": [],
+        "redirect_names": [],
         "health_path": "/healthz",
         "health_statuses": ["200-299"],
         "server_timeout": 75,

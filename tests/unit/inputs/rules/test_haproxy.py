@@ -88,6 +88,23 @@ def test_edges_that_cannot_be_run(changed: dict[str, Any], said: list[str]) -> N
             ["can belong to one app only"],
         ),
         ([slots("links", host_names=["https://a.example"])], ["without scheme and port"]),
+        ([slots("links", host_names=["a.example"], redirect_names=["www.a.example", "b.example"])], []),
+        (
+            [slots("links", redirect_names=["www.example"])],
+            ["fastapi_app_redirect_names of links (redirect_names in haproxy_apps) lead to the first of its host"],
+        ),
+        ([slots("links", host_names=["*.a.example"], redirect_names=["b.example"])], ["which is *.a.example; set"]),
+        ([slots("links", host_names=["a.example"], redirect_names=["*.b.example"])], ["*.b.example cannot lead"]),
+        ([slots("links", host_names=["a.example"], redirect_names=["http://b"])], ["without scheme, port and star"]),
+        ([slots("links", host_names=["a.example"], redirect_names=["A.example"])], ["a.example is a host name of the"]),
+        ([slots("links", host_names=["a.example"], redirect_names=["b", "B"])], ["b stands there more than once"]),
+        (
+            [
+                slots("links", host_names=["a.example"], redirect_names=["www.b.example", "b.example"]),
+                slots("other", host_names=["b.example"]),
+            ],
+            ["b.example is a name of other; take it out of one of the two."],
+        ),
         ([slots("links", ports={"blue": 20010, "green": 20011})], []),
         ([slots("links", ports={"blue": 80})], ['ports of links are {"blue": 80}; use numbers from 1024 to 32767']),
         (

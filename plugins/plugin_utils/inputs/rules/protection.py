@@ -1,0 +1,42 @@
+# Copyright: Slipway contributors
+# SPDX-License-Identifier: MIT
+"""What the edge may be told of one app: redirects of names, limits, and who may ask.
+
+On a host that serves they are variables of the app (`fastapi_app_redirect_names`), on a load balancer keys of haproxy_apps.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+App = Mapping[str, Any]
+
+
+def _where(app: App, key: str) -> str:
+    return f"fastapi_app_{key} of {app['name']} ({key} in haproxy_apps)"
+
+
+def redirects(app: App, apps: Sequence[App]) -> Iterator[str]:
+    """A sentence for each thing that keeps names of an app from leading to its first one."""
+    names = [str(name).lower() for name in app.get("redirect_names") or ()]
+    own = [str(name).lower() for name in app.get("host_names") or ()]
+    where = _where(app, "redirect_names")
+    if not names:
+        return
+    if wrong := [name for name in names if not re.fullmatch("[a-z0-9.-]+", name)]:
+        yield f"{where}: {', '.join(wrong)} cannot lead anywhere; write each name out, without scheme, port and star."
+    if not own or own[0].startswith("*"):
+        yield (
+            f"{where} lead to the first of its host names, which is {own[0] if own else 'not there'}; set "
+            "fastapi_app_host_names with a name told in full first."
+        )
+    if both := sorted(set(names) & set(own)):
+        yield f"{where}: {', '.join(both)} is a host name of the app, too; take it out of one of the two."
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        yield f"{where}: {', '.join(twice)} stands there more than once; leave one."
+    for other in apps:
+        theirs = {str(name).lower() for key in ("host_names", "redirect_names") for name in other.get(key) or ()}
+        if other is not app and (taken := sorted(set(names) & theirs)):
+            yield f"{where}: {', '.join(taken)} is a name of {other['name']}; take it out of one of the two."
