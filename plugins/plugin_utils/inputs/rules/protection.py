@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 """What the edge may be told of one app: redirects of names, limits, and who may ask.
 
-On a host that serves they are variables of the app (`fastapi_app_redirect_names`), on a load balancer keys of haproxy_apps.
+On a host that serves they are variables of the app (`fastapi_app_redirect_names`), on a balancer keys of haproxy_apps.
 """
 
 from __future__ import annotations
@@ -40,3 +40,10 @@ def redirects(app: App, apps: Sequence[App]) -> Iterator[str]:
         theirs = {str(name).lower() for key in ("host_names", "redirect_names") for name in other.get(key) or ()}
         if other is not app and (taken := sorted(set(names) & theirs)):
             yield f"{where}: {', '.join(taken)} is a name of {other['name']}; take it out of one of the two."
+
+
+def limits(app: App) -> Iterator[str]:
+    """A sentence for each limit of an app that none can be."""
+    most = int(app.get("max_body_mib") or 0)
+    if most < 0:
+        yield f"{_where(app, 'max_body_mib')} is {most}; use the MiB that a body may have, or 0 for no limit."

@@ -105,6 +105,8 @@ def test_edges_that_cannot_be_run(changed: dict[str, Any], said: list[str]) -> N
             ],
             ["b.example is a name of other; take it out of one of the two."],
         ),
+        ([slots("links", max_body_mib="20")], []),
+        ([slots("links", max_body_mib=-1)], ["fastapi_app_max_body_mib of links (max_body_mib in haproxy_apps) is -1"]),
         ([slots("links", ports={"blue": 20010, "green": 20011})], []),
         ([slots("links", ports={"blue": 80})], ['ports of links are {"blue": 80}; use numbers from 1024 to 32767']),
         (
