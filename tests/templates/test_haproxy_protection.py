@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import http.client
+import re
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from ansible_collections.slipway.fleet.plugins.plugin_utils.probe.client import MOST_RATE
 
 from tests.templates.rendering import Role
 from tests.templates.test_haproxy import Edge, Slot, answering, app, certificate, slots
@@ -124,3 +127,58 @@ def test_without_a_limit_bodies_pass_as_they_did(slots: dict[str, Slot], tmp_pat
     with running(tmp_path, app(tmp_path, max_body_mib=0)) as edge:
         assert post(edge, b"x" * 5 * MIB) == (200, str(5 * MIB))
         assert post(edge, iter([b"x" * MIB] * 5)) == (200, str(5 * MIB))
+
+
+BEHIND_A_PROXY = {"haproxy_trusted_proxies": ["127.0.0.1"]}
+ONE, OTHER = "203.0.113.7", "203.0.113.8"
+
+
+def asked(edge: Edge, client: str, count: int = 1, path: str = "/x", **headers: str) -> list[int]:
+    """The statuses of so many requests from an address."""
+    return [edge.get(path, X_Forwarded_For=client, **headers)[0].status for _ in range(count)]
+
+
+def counted(edge: Edge, table: str) -> dict[str, int]:
+    """What was let through by key."""
+    found = re.findall(r"key=(\S+) .*gpc0_rate\(\d+\)=(\d+)", edge.ask(f"show table {table}"))
+    return {key: int(count) for key, count in found}
+
+
+def test_an_address_may_ask_so_often(slots: dict[str, Slot], tmp_path: Path) -> None:
+    limited = app(tmp_path, host_names=[NAME], rate_limit={"requests": 3, "seconds": 60}, version_path="/version?x=1")
+    other = app(tmp_path, "other", slots=limited["slots"])
+    with running(tmp_path, limited, other, **BEHIND_A_PROXY) as edge:
+        to_it = {"Host": NAME}
+        assert asked(edge, ONE, 5, **to_it) == [200, 200, 200, 429, 429]
+        answer, text = edge.get("/x", X_Forwarded_For=ONE, **to_it)
+        assert (answer.headers["Retry-After"], text) == ("60", "These are too many requests at once; wait 60 s.")
+        assert edge.get("/x", X_Forwarded_For=ONE, Accept="application/json", **to_it)[1] == (
+            '{"status":"too many requests"}'
+        )
+        assert counted(edge, "addresses_links") == {f"::ffff:{ONE}": 3}, "what was refused does not count"
+        assert asked(edge, f"::ffff:{ONE}", **to_it) == [429], "the same one"
+        assert asked(edge, OTHER, 3, **to_it) == [200] * 3
+        assert asked(edge, "2001:db8::1", 2, **to_it) + asked(edge, "2001:db8::f:2", 2, **to_it) == [200] * 3 + [429]
+        assert asked(edge, "2001:db8:0:1::1", **to_it) == [200], "of another customer"
+        assert [edge.get("/x", **to_it)[0].status for _ in range(5)] == [200] * 5, "the proxy itself"
+        probing = {"X_Slipway_Probe": "1", **to_it}
+        assert asked(edge, ONE, 4, "/readyz", **probing) + asked(edge, ONE, 4, "/version", **probing) == [200] * 8
+        assert asked(edge, ONE, 1, "/x", **probing) + asked(edge, ONE, 1, "/readyz", **to_it) == [429, 429]
+        assert asked(edge, ONE, 5) == [200] * 5, "of the other app"
+
+
+def test_the_probe_is_limited_to_what_a_probe_asks(slots: dict[str, Slot], tmp_path: Path) -> None:
+    assert Role("haproxy").value("__haproxy_probe_rate") == MOST_RATE
+    limited = app(tmp_path, rate_limit={"requests": 1, "seconds": 60})
+    with running(tmp_path, limited, __haproxy_probe_rate=0.05, **BEHIND_A_PROXY) as edge:
+        assert asked(edge, ONE, 5, "/readyz", X_Slipway_Probe="1") == [200] * 3 + [429] * 2
+
+
+def test_a_rate_by_a_header(slots: dict[str, Slot], tmp_path: Path) -> None:
+    limited = app(tmp_path, rate_limit={"requests": 2, "seconds": 60, "key": "X-Api-Key"})
+    with running(tmp_path, limited, haproxy_private_networks=[], **BEHIND_A_PROXY) as edge:
+        assert asked(edge, ONE, 2, X_Api_Key="a") + asked(edge, OTHER, 1, X_Api_Key="a") == [200, 200, 429]
+        assert asked(edge, ONE, 3, X_Api_Key="b") == [200, 200, 429]
+        assert asked(edge, ONE, 3) == [200, 200, 429], "without a key by the address"
+        assert "X-Api-Key" not in edge.ask("show table keys_links")
+        assert len(counted(edge, "keys_links")) == 2

@@ -7,11 +7,18 @@ On a host that serves they are variables of the app (`fastapi_app_redirect_names
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from ansible_collections.slipway.fleet.plugins.plugin_utils.inputs.values import is_whole
+
 App = Mapping[str, Any]
+
+# What a rate has, and the most of it.
+_RATE = {"requests": 1_000_000, "seconds": 3600}
+_RATE_EXAMPLE = "{requests: 100, seconds: 10}"
 
 
 def _where(app: App, key: str) -> str:
@@ -47,3 +54,16 @@ def limits(app: App) -> Iterator[str]:
     most = int(app.get("max_body_mib") or 0)
     if most < 0:
         yield f"{_where(app, 'max_body_mib')} is {most}; use the MiB that a body may have, or 0 for no limit."
+    if rate := app.get("rate_limit"):
+        yield from _rate(_where(app, "rate_limit"), rate)
+
+
+def _rate(where: str, rate: Mapping[str, Any]) -> Iterator[str]:
+    if unknown := sorted(str(key) for key in rate if key not in {*_RATE, "key"}):
+        yield f"{where} has {', '.join(unknown)}; known are {', '.join(_RATE)} and key, as in {_RATE_EXAMPLE}."
+    for name, most in _RATE.items():
+        value = rate.get(name)
+        if not is_whole(value) or not 1 <= int(value) <= most:
+            yield f"{where}: {name} is {json.dumps(value)}; use a whole number from 1 to {most}, as in {_RATE_EXAMPLE}."
+    if not re.fullmatch("[A-Za-z0-9-]+", str(rate.get("key", "address"))):
+        yield f"{where}: key is {json.dumps(rate['key'])}; use address, or the name of a header such as X-Api-Key."

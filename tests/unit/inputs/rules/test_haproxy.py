@@ -107,6 +107,20 @@ def test_edges_that_cannot_be_run(changed: dict[str, Any], said: list[str]) -> N
         ),
         ([slots("links", max_body_mib="20")], []),
         ([slots("links", max_body_mib=-1)], ["fastapi_app_max_body_mib of links (max_body_mib in haproxy_apps) is -1"]),
+        ([slots("links", rate_limit={})], []),
+        ([slots("links", rate_limit={"requests": "100", "seconds": 10, "key": "X-Api-Key"})], []),
+        (
+            [slots("links", rate_limit={"requests": 0, "seconds": 1.5})],
+            [
+                "requests is 0; use a whole number from 1 to 1000000",
+                "seconds is 1.5; use a whole number from 1 to 3600",
+            ],
+        ),
+        (
+            [slots("links", rate_limit={"requests": 5, "second": 1})],
+            ["has second; known are requests, seconds and key", "seconds is null"],
+        ),
+        ([slots("links", rate_limit={"requests": 5, "seconds": 1, "key": "a b"})], ['key is "a b"; use address']),
         ([slots("links", ports={"blue": 20010, "green": 20011})], []),
         ([slots("links", ports={"blue": 80})], ['ports of links are {"blue": 80}; use numbers from 1024 to 32767']),
         (
