@@ -60,11 +60,11 @@ class Authority:
 class AcmeEdge(Edge):
     """An edge that orders certificates, with the responder of its client on a port of its own."""
 
-    def __init__(self, directory: Path, *peers: str, vault: str = "", redirect_names: tuple[str, ...] = ()) -> None:
+    def __init__(self, directory: Path, *peers: str, vault: str = "", **of_the_app: Any) -> None:
         self.challenges = free_port()
         super().__init__(
             directory,
-            haproxy_apps=[app(directory, host_names=[NAME, OTHER], redirect_names=list(redirect_names))],
+            haproxy_apps=[app(directory, host_names=[NAME, OTHER], **of_the_app)],
             haproxy_acme_email="ops@example.org",
             haproxy_acme_peers=list(peers),
             __haproxy_acme_port=self.challenges,
@@ -162,7 +162,7 @@ def test_certificates_come_without_a_reload_each_for_its_name(edge: AcmeEdge) ->
 
 
 def test_a_name_that_leads_elsewhere_gets_a_certificate_and_leads_to_https_once_it_has(tmp_path: Path) -> None:
-    edge = AcmeEdge(tmp_path, redirect_names=("old.example.org",))
+    edge = AcmeEdge(tmp_path, redirect_names=["old.example.org"])
     edge.start()
     try:
         wait_for(lambda: edge.get("/", Host=NAME)[0].status == 200)
@@ -178,6 +178,22 @@ def test_a_name_that_leads_elsewhere_gets_a_certificate_and_leads_to_https_once_
     finally:
         edge.stop()
         edge.slot.stop()
+
+
+def test_challenges_are_answered_whoever_may_ask_for_the_app(tmp_path: Path) -> None:
+    closed = {"allowed_networks": ["192.0.2.0/24"], "basic_auth": {"a": "$6$a$" + "a" * 86}, "robots": False}
+    edge = AcmeEdge(tmp_path, **closed, rate_limit={"requests": 1, "seconds": 60})
+    responder = answer_on(edge.challenges, "the client")
+    edge.start()
+    try:
+        assert edge.get("/x", Host=NAME)[0].status == 403
+        answers = [edge.get("/.well-known/acme-challenge/x", Host=NAME)[1] for _ in range(3)]
+        assert all('"slot": "the client"' in answer for answer in answers), answers
+    finally:
+        edge.stop()
+        edge.slot.stop()
+        responder.shutdown()
+        responder.server_close()
 
 
 def test_the_certificate_of_the_vault_is_shown_until_a_name_has_its_own(tmp_path: Path) -> None:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import base64
 import http.client
+import json
 import re
 import socket
+import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from ansible_collections.slipway.fleet.plugins.plugin_utils.probe.client import MOST_RATE
 
 from tests.templates.rendering import Role
-from tests.templates.test_haproxy import Edge, Slot, answering, app, certificate, slots
+from tests.templates.test_haproxy import Edge, Slot, answering, app, certificate, slots, statuses, wait_for
 
 __all__ = ["certificate", "slots"]  # fixtures
 MIB = 1024 * 1024
@@ -73,7 +76,18 @@ def post_by_http2(edge: Edge, body: bytes, *headers: tuple[str, str], ends: bool
     with socket.create_connection(("127.0.0.1", edge.port), 10) as connection:
         connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(4, 0, 0, b"") + frame(1, 4, 1, packed))
         connection.sendall(frame(0, int(ends), 1, body))
-        return int(edge.logged()["status"])
+        while (line := edge.logged())["protocol"] != "HTTP/2.0":
+            pass
+        return int(line["status"])
+
+
+def forget_log(edge: Edge) -> None:
+    """Its lines so far; a socket of the log takes ten, and what comes then is lost."""
+    edge.log.setblocking(False)
+    with suppress(BlockingIOError):
+        while edge.log.recv(16384):
+            pass
+    edge.log.settimeout(5)
 
 
 def test_other_names_lead_to_the_first_one_with_path_and_query(slots: dict[str, Slot], tmp_path: Path) -> None:
@@ -113,8 +127,7 @@ def test_a_body_may_be_as_long_as_it_is_told(slots: dict[str, Slot], tmp_path: P
         assert post(edge, b"", **chunked, Upgrade="websocket", Connection="upgrade")[0] == 411, "no way around"
         assert post(edge, None) == (200, "0")
         assert edge.get("/x")[0].status == 200
-        while edge.logged()["method"] != "GET":
-            pass
+        forget_log(edge)
         assert post_by_http2(edge, b"abc", ("content-length", "3")) == 200
         assert post_by_http2(edge, b"abc") == 411
         assert post_by_http2(edge, b"") == 200, "none at all, and none declared"
@@ -182,3 +195,83 @@ def test_a_rate_by_a_header(slots: dict[str, Slot], tmp_path: Path) -> None:
         assert asked(edge, ONE, 3) == [200, 200, 429], "without a key by the address"
         assert "X-Api-Key" not in edge.ask("show table keys_links")
         assert len(counted(edge, "keys_links")) == 2
+
+
+def hashed(password: str) -> str:
+    """As its sentence of refusal and docs/protection.md have it made."""
+    said = subprocess.run(["openssl", "passwd", "-6", password], capture_output=True, text=True, check=True)
+    return said.stdout.strip()
+
+
+def basic(user: str, password: str) -> dict[str, str]:
+    return {"Authorization": "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()}
+
+
+def test_only_these_networks_may_ask(slots: dict[str, Slot], tmp_path: Path) -> None:
+    closed = app(
+        tmp_path, host_names=[NAME], allowed_networks=["203.0.113.0/29", "2001:db8::/32"], health_path="/up?x=1"
+    )
+    other = app(tmp_path, "other", slots=closed["slots"])
+    with running(tmp_path, closed, other, **BEHIND_A_PROXY) as edge:
+        to_it = {"Host": NAME}
+        assert asked(edge, ONE, **to_it) + asked(edge, "2001:db8::1", **to_it) == [200, 200]
+        answer, text = edge.get("/x", X_Forwarded_For=OTHER, **to_it)
+        assert (answer.status, text) == (403, "This is not open to your address.")
+        assert edge.get("/x", **to_it)[0].status == 403, "not the proxy either, which may tell nobody's address"
+        assert asked(edge, OTHER, path="/up?x=1", **to_it) == [200], "who looks after it"
+        assert asked(edge, OTHER, path="/upx", **to_it) + asked(edge, OTHER, path="/up/", **to_it) == [403, 403]
+        assert post(edge, b"", **{"X-Forwarded-For": OTHER, **to_it})[0] == 403
+        assert asked(edge, OTHER) == [200], "of the other app"
+
+
+def test_a_password_is_asked_for_and_stays_at_the_edge(slots: dict[str, Slot], tmp_path: Path) -> None:
+    users = {"review": hashed("correct horse"), "ops@example.org": hashed("battery staple")}
+    with running(tmp_path, app(tmp_path, basic_auth=users, version_path="/version")) as edge:
+        answer, text = edge.get("/x")
+        assert (answer.status, text) == (401, "A name and a password are needed.")
+        assert answer.headers["WWW-Authenticate"] == "Basic realm=links"
+        for user, password in (("review", "battery staple"), ("nobody", "correct horse"), ("review", "")):
+            assert edge.get("/x", **basic(user, password))[0].status == 401
+        for user, password in (("review", "correct horse"), ("ops@example.org", "battery staple")):
+            answer, text = edge.get("/x", **basic(user, password))
+            assert answer.status == 200
+            assert "authorization" not in text.lower()
+        assert [edge.get(path)[0].status for path in ("/readyz", "/version?x=1", "/readyz/x", "/")] == [
+            200,
+            200,
+            401,
+            401,
+        ]
+        assert "authorization" in edge.get("/readyz", **basic("review", "other"))[1].lower(), "not the edge's password"
+        forget_log(edge)
+        edge.get("/last", **basic("review", "correct horse"))
+        while (line := edge.logged())["path"] != "/last":
+            pass
+        assert not any(secret in json.dumps(line) for secret in ("review", "horse", "$6$", "Basic"))
+
+
+def test_a_balancer_hands_the_password_on_to_hosts_that_ask_for_it(slots: dict[str, Slot], tmp_path: Path) -> None:
+    users = {"review": hashed("correct horse")}
+    (tmp_path / "balancer").mkdir()
+    with running(
+        tmp_path, app(tmp_path, basic_auth=users, allowed_networks=["203.0.113.0/29"]), **BEHIND_A_PROXY
+    ) as host:
+        servers = {"web1": f"127.0.0.1:{host.port}"}
+        before = {"name": "links", "servers": servers, "basic_auth": users}
+        with running(tmp_path / "balancer", before, **BEHIND_A_PROXY) as balancer:
+            wait_for(lambda: asked(balancer, ONE, **basic("review", "correct horse")) == [200])
+            assert asked(balancer, ONE) + asked(balancer, OTHER, **basic("review", "correct horse")) == [401, 403]
+            assert statuses(balancer) == {"web1": "UP"}, "its checks pass"
+
+
+def test_a_site_that_no_search_engine_is_to_show(slots: dict[str, Slot], tmp_path: Path) -> None:
+    staging = app(tmp_path, host_names=[NAME], robots=False, basic_auth={"review": hashed("correct horse")})
+    public = app(tmp_path, "public", slots=staging["slots"], robots=True)
+    with running(tmp_path, staging, public) as edge:
+        answer, text = edge.get("/robots.txt", Host=NAME)
+        assert (answer.status, text) == (200, "User-agent: *\nDisallow: /\n")
+        for headers in ({}, basic("review", "correct horse")):
+            assert edge.get("/x", Host=NAME, **headers)[0].headers["X-Robots-Tag"] == "noindex, nofollow"
+        answer, text = edge.get("/robots.txt")
+        assert "slot" in text, "the other app's own"
+        assert "X-Robots-Tag" not in answer.headers

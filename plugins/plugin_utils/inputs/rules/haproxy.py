@@ -55,6 +55,7 @@ def edge(value_of: Values) -> Iterator[str]:
     for app in apps:
         yield from protection.redirects(app, apps)
         yield from protection.limits(app)
+        yield from protection.who_may(app)
     yield from _patience(int(value_of("haproxy_client_timeout")), apps)
     yield from _paths(value_of("haproxy_private_paths"))
     yield from _health(apps)

@@ -7,6 +7,7 @@ On a host that serves they are variables of the app (`fastapi_app_redirect_names
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,6 +19,12 @@ App = Mapping[str, Any]
 
 # What a rate has, and the most of it.
 _RATE = {"requests": 1_000_000, "seconds": 3600}
+# SHA-256 and SHA-512 by crypt(3), of rounds that the edge has time for with each request; bcrypt and yescrypt are made to
+# take a hundred times as long.
+_HASH = re.compile(
+    r"\$5\$(rounds=[1-9][0-9]{3}\$)?[./A-Za-z0-9]{1,16}\$[./A-Za-z0-9]{43}|"
+    r"\$6\$(rounds=[1-9][0-9]{3}\$)?[./A-Za-z0-9]{1,16}\$[./A-Za-z0-9]{86}"
+)
 _RATE_EXAMPLE = "{requests: 100, seconds: 10}"
 
 
@@ -67,3 +74,33 @@ def _rate(where: str, rate: Mapping[str, Any]) -> Iterator[str]:
             yield f"{where}: {name} is {json.dumps(value)}; use a whole number from 1 to {most}, as in {_RATE_EXAMPLE}."
     if not re.fullmatch("[A-Za-z0-9-]+", str(rate.get("key", "address"))):
         yield f"{where}: key is {json.dumps(rate['key'])}; use address, or the name of a header such as X-Api-Key."
+
+
+def who_may(app: App) -> Iterator[str]:
+    """A sentence for each network that is none, and for each user whose password nobody could say. Shows no hash."""
+    if wrong := [str(one) for one in app.get("allowed_networks") or () if not _is_network(str(one))]:
+        yield f"{_where(app, 'allowed_networks')} takes networks such as 203.0.113.0/24, not {', '.join(wrong)}."
+    users = app.get("basic_auth") or {}
+    where = _where(app, "basic_auth")
+    for key in ("health_path", "version_path"):
+        closed = [name for name in ("allowed_networks", "basic_auth") if app.get(name)]
+        if closed and str(app.get(key)).partition("?")[0] == "/":
+            yield (
+                f"{_where(app, closed[0])} would leave the page / open to everybody, since those who look whether the "
+                f"app is well ask for it; set fastapi_app_{key} to a path that has nothing else."
+            )
+    if strange := sorted(str(user) for user in users if not re.fullmatch("[A-Za-z0-9._@-]{1,64}", str(user))):
+        yield f"{where}: {json.dumps(strange)[1:-1]} cannot be the name of a user; use letters, digits and ._@-."
+    if plain := sorted(str(user) for user, text in users.items() if not _HASH.fullmatch(str(text))):
+        yield (
+            f"{where}: the value of {', '.join(plain)} is no hash of a password that the edge takes; make one by `openssl "
+            "passwd -6`, which begins with $6$, and put it into vault.yml of this inventory with `ansible-vault edit`."
+        )
+
+
+def _is_network(text: str) -> bool:
+    try:
+        ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        return False
+    return True
