@@ -8,7 +8,9 @@ import json
 import re
 import socket
 import subprocess
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ from typing import Any
 from ansible_collections.slipway.fleet.plugins.plugin_utils.probe.client import MOST_RATE
 
 from tests.templates.rendering import Role
-from tests.templates.test_haproxy import Edge, Slot, answering, app, certificate, slots, statuses, wait_for
+from tests.templates.test_haproxy import Edge, Slot, answering, app, certificate, runtime, slots, statuses, wait_for
 
 __all__ = ["certificate", "slots"]  # fixtures
 MIB = 1024 * 1024
@@ -275,3 +277,82 @@ def test_a_site_that_no_search_engine_is_to_show(slots: dict[str, Slot], tmp_pat
         answer, text = edge.get("/robots.txt")
         assert "slot" in text, "the other app's own"
         assert "X-Robots-Tag" not in answer.headers
+
+
+class Busy:
+    """How many requests a slot has at a time, and until when it keeps them."""
+
+    def __init__(self) -> None:
+        self.now = self.most = 0
+        self.goes_on = threading.Event()
+        self._lock = threading.Lock()
+        busy = self
+
+        class Handler(answering("busy")):  # type: ignore[misc]
+            def do_GET(self) -> None:  # noqa: N802 - the name of the base class
+                if self.path != "/slow":
+                    super().do_GET()
+                    return
+                with busy._lock:
+                    busy.now += 1
+                    busy.most = max(busy.most, busy.now)
+                busy.goes_on.wait(20)
+                with busy._lock:
+                    busy.now -= 1
+                super().do_GET()
+
+        self.handler = Handler
+
+
+def test_an_app_gets_what_it_can_do_and_the_others_wait(slots: dict[str, Slot], tmp_path: Path) -> None:
+    busy = Busy()
+    slots["blue"].server.RequestHandlerClass = busy.handler
+    with running(tmp_path, app(tmp_path, max_connections=2)) as edge, ThreadPoolExecutor(8) as clients:
+        edge.ask("set server app_links/green state drain")
+        asking = [clients.submit(edge.get, "/slow") for _ in range(8)]
+        wait_for(lambda: busy.now == 2 and waiting(edge) == 6)
+        assert statuses_of_slots(edge)["blue"] == "UP", "checks do not wait for a turn"
+        busy.goes_on.set()
+        assert {one.result()[0].status for one in asking} == {200}
+    assert busy.most == 2
+
+
+def test_whoever_waits_gets_the_slot_that_comes(slots: dict[str, Slot], tmp_path: Path) -> None:
+    """As in a release: the full one is drained, and the other one gets what waits."""
+    busy = Busy()
+    slots["blue"].server.RequestHandlerClass = busy.handler
+    with running(tmp_path, app(tmp_path, max_connections=1)) as edge, ThreadPoolExecutor(3) as clients:
+        edge.ask("set server app_links/green state drain")
+        asking = [clients.submit(edge.get, "/slow") for _ in range(3)]
+        wait_for(lambda: busy.now == 1 and waiting(edge) == 2)
+        wait_for(lambda: runtime(edge).servers()["green"].answers)
+        runtime(edge).set_state("blue", "drain", beside="green")
+        wait_for(lambda: sum(one.done() for one in asking) == 2)
+        assert {json.loads(one.result()[1])["slot"] for one in asking if one.done()} == {"green"}
+        busy.goes_on.set()
+        assert {one.result()[0].status for one in asking} == {200}
+
+
+def test_whoever_waits_too_long_is_told_to_come_again(slots: dict[str, Slot], tmp_path: Path) -> None:
+    busy = Busy()
+    for slot in slots.values():
+        slot.server.RequestHandlerClass = busy.handler
+    limited = app(tmp_path, max_connections=1)
+    with running(tmp_path, limited, __haproxy_queue_timeout=1) as edge, ThreadPoolExecutor(3) as clients:
+        asking = [clients.submit(edge.get, "/slow") for _ in range(3)]
+        wait_for(lambda: any(one.done() for one in asking))
+        (answer, _), *others = [one.result() for one in asking if one.done()]
+        assert (answer.status, answer.headers["Retry-After"], others) == (503, "5", [])
+        busy.goes_on.set()
+        assert sorted(one.result()[0].status for one in asking) == [200, 200, 503]
+
+
+def waiting(edge: Edge) -> int:
+    """How many requests wait for a slot."""
+    rows = [line.split(",") for line in edge.ask("show stat").splitlines() if line.startswith("app_links,")]
+    return sum(int(row[2]) for row in rows if row[1] == "BACKEND")
+
+
+def statuses_of_slots(edge: Edge) -> dict[str, str]:
+    rows = [line.split(",") for line in edge.ask("show stat").splitlines() if line.startswith("app_links,")]
+    return {row[1]: row[17] for row in rows}

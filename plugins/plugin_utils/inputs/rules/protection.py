@@ -19,8 +19,8 @@ App = Mapping[str, Any]
 
 # What a rate has, and the most of it.
 _RATE = {"requests": 1_000_000, "seconds": 3600}
-# SHA-256 and SHA-512 by crypt(3), of rounds that the edge has time for with each request; bcrypt and yescrypt are made to
-# take a hundred times as long.
+# SHA-256 and SHA-512 by crypt(3), of rounds that the edge has time for with each request; bcrypt and yescrypt are made
+# to take a hundred times as long.
 _HASH = re.compile(
     r"\$5\$(rounds=[1-9][0-9]{3}\$)?[./A-Za-z0-9]{1,16}\$[./A-Za-z0-9]{43}|"
     r"\$6\$(rounds=[1-9][0-9]{3}\$)?[./A-Za-z0-9]{1,16}\$[./A-Za-z0-9]{86}"
@@ -61,6 +61,9 @@ def limits(app: App) -> Iterator[str]:
     most = int(app.get("max_body_mib") or 0)
     if most < 0:
         yield f"{_where(app, 'max_body_mib')} is {most}; use the MiB that a body may have, or 0 for no limit."
+    slots = int(app.get("max_connections") or 0)
+    if slots < 0:
+        yield f"{_where(app, 'max_connections')} is {slots}; use what a slot does at a time, or 0 for no limit."
     if rate := app.get("rate_limit"):
         yield from _rate(_where(app, "rate_limit"), rate)
 
@@ -93,8 +96,9 @@ def who_may(app: App) -> Iterator[str]:
         yield f"{where}: {json.dumps(strange)[1:-1]} cannot be the name of a user; use letters, digits and ._@-."
     if plain := sorted(str(user) for user, text in users.items() if not _HASH.fullmatch(str(text))):
         yield (
-            f"{where}: the value of {', '.join(plain)} is no hash of a password that the edge takes; make one by `openssl "
-            "passwd -6`, which begins with $6$, and put it into vault.yml of this inventory with `ansible-vault edit`."
+            f"{where}: the value of {', '.join(plain)} is no hash of a password that the edge takes; make one by "
+            "`openssl passwd -6`, which begins with $6$, and put it into vault.yml of this inventory with "
+            "`ansible-vault edit`."
         )
 
 

@@ -111,6 +111,7 @@ def test_edges_that_cannot_be_run(changed: dict[str, Any], said: list[str]) -> N
         ),
         ([slots("links", max_body_mib="20")], []),
         ([slots("links", max_body_mib=-1)], ["fastapi_app_max_body_mib of links (max_body_mib in haproxy_apps) is -1"]),
+        ([slots("links", max_connections=-2)], ["use what a slot does at a time, or 0 for no limit"]),
         ([slots("links", rate_limit={})], []),
         ([slots("links", rate_limit={"requests": "100", "seconds": 10, "key": "X-Api-Key"})], []),
         (
