@@ -181,7 +181,11 @@ def test_a_name_that_leads_elsewhere_gets_a_certificate_and_leads_to_https_once_
 
 
 def test_challenges_are_answered_whoever_may_ask_for_the_app(tmp_path: Path) -> None:
-    closed = {"allowed_networks": ["192.0.2.0/24"], "basic_auth": {"a": "$6$a$" + "a" * 86}, "robots": False}
+    closed: dict[str, Any] = {
+        "allowed_networks": ["192.0.2.0/24"],
+        "basic_auth": {"a": "$6$a$" + "a" * 86},
+        "robots": False,
+    }
     edge = AcmeEdge(tmp_path, **closed, rate_limit={"requests": 1, "seconds": 60})
     responder = answer_on(edge.challenges, "the client")
     edge.start()

@@ -9,10 +9,11 @@ import re
 import socket
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from ansible_collections.slipway.fleet.plugins.plugin_utils.probe.client import MOST_RATE
@@ -148,7 +149,9 @@ BEHIND_A_PROXY = {"haproxy_trusted_proxies": ["127.0.0.1"]}
 ONE, OTHER = "203.0.113.7", "203.0.113.8"
 
 
-def asked(edge: Edge, client: str, count: int = 1, path: str = "/x", **headers: str) -> list[int]:
+def asked(
+    edge: Edge, client: str, count: int = 1, path: str = "/x", headers: Mapping[str, str] = MappingProxyType({})
+) -> list[int]:
     """The statuses of so many requests from an address."""
     return [edge.get(path, X_Forwarded_For=client, **headers)[0].status for _ in range(count)]
 
@@ -164,21 +167,26 @@ def test_an_address_may_ask_so_often(slots: dict[str, Slot], tmp_path: Path) -> 
     other = app(tmp_path, "other", slots=limited["slots"])
     with running(tmp_path, limited, other, **BEHIND_A_PROXY) as edge:
         to_it = {"Host": NAME}
-        assert asked(edge, ONE, 5, **to_it) == [200, 200, 200, 429, 429]
+        assert asked(edge, ONE, 5, headers=to_it) == [200, 200, 200, 429, 429]
         answer, text = edge.get("/x", X_Forwarded_For=ONE, **to_it)
         assert (answer.headers["Retry-After"], text) == ("60", "These are too many requests at once; wait 60 s.")
         assert edge.get("/x", X_Forwarded_For=ONE, Accept="application/json", **to_it)[1] == (
             '{"status":"too many requests"}'
         )
         assert counted(edge, "addresses_links") == {f"::ffff:{ONE}": 3}, "what was refused does not count"
-        assert asked(edge, f"::ffff:{ONE}", **to_it) == [429], "the same one"
-        assert asked(edge, OTHER, 3, **to_it) == [200] * 3
-        assert asked(edge, "2001:db8::1", 2, **to_it) + asked(edge, "2001:db8::f:2", 2, **to_it) == [200] * 3 + [429]
-        assert asked(edge, "2001:db8:0:1::1", **to_it) == [200], "of another customer"
+        assert asked(edge, f"::ffff:{ONE}", headers=to_it) == [429], "the same one"
+        assert asked(edge, OTHER, 3, headers=to_it) == [200] * 3
+        assert asked(edge, "2001:db8::1", 2, headers=to_it) + asked(edge, "2001:db8::f:2", 2, headers=to_it) == [
+            200
+        ] * 3 + [429]
+        assert asked(edge, "2001:db8:0:1::1", headers=to_it) == [200], "of another customer"
         assert [edge.get("/x", **to_it)[0].status for _ in range(5)] == [200] * 5, "the proxy itself"
         probing = {"X_Slipway_Probe": "1", **to_it}
-        assert asked(edge, ONE, 4, "/readyz", **probing) + asked(edge, ONE, 4, "/version", **probing) == [200] * 8
-        assert asked(edge, ONE, 1, "/x", **probing) + asked(edge, ONE, 1, "/readyz", **to_it) == [429, 429]
+        assert (
+            asked(edge, ONE, 4, "/readyz", headers=probing) + asked(edge, ONE, 4, "/version", headers=probing)
+            == [200] * 8
+        )
+        assert asked(edge, ONE, 1, "/x", headers=probing) + asked(edge, ONE, 1, "/readyz", headers=to_it) == [429, 429]
         assert asked(edge, ONE, 5) == [200] * 5, "of the other app"
 
 
@@ -186,14 +194,18 @@ def test_the_probe_is_limited_to_what_a_probe_asks(slots: dict[str, Slot], tmp_p
     assert Role("haproxy").value("__haproxy_probe_rate") == MOST_RATE
     limited = app(tmp_path, rate_limit={"requests": 1, "seconds": 60})
     with running(tmp_path, limited, __haproxy_probe_rate=0.05, **BEHIND_A_PROXY) as edge:
-        assert asked(edge, ONE, 5, "/readyz", X_Slipway_Probe="1") == [200] * 3 + [429] * 2
+        assert asked(edge, ONE, 5, "/readyz", headers={"X-Slipway-Probe": "1"}) == [200] * 3 + [429] * 2
 
 
 def test_a_rate_by_a_header(slots: dict[str, Slot], tmp_path: Path) -> None:
     limited = app(tmp_path, rate_limit={"requests": 2, "seconds": 60, "key": "X-Api-Key"})
     with running(tmp_path, limited, haproxy_private_networks=[], **BEHIND_A_PROXY) as edge:
-        assert asked(edge, ONE, 2, X_Api_Key="a") + asked(edge, OTHER, 1, X_Api_Key="a") == [200, 200, 429]
-        assert asked(edge, ONE, 3, X_Api_Key="b") == [200, 200, 429]
+        assert asked(edge, ONE, 2, headers={"X-Api-Key": "a"}) + asked(edge, OTHER, 1, headers={"X-Api-Key": "a"}) == [
+            200,
+            200,
+            429,
+        ]
+        assert asked(edge, ONE, 3, headers={"X-Api-Key": "b"}) == [200, 200, 429]
         assert asked(edge, ONE, 3) == [200, 200, 429], "without a key by the address"
         assert "X-Api-Key" not in edge.ask("show table keys_links")
         assert len(counted(edge, "keys_links")) == 2
@@ -216,12 +228,15 @@ def test_only_these_networks_may_ask(slots: dict[str, Slot], tmp_path: Path) -> 
     other = app(tmp_path, "other", slots=closed["slots"])
     with running(tmp_path, closed, other, **BEHIND_A_PROXY) as edge:
         to_it = {"Host": NAME}
-        assert asked(edge, ONE, **to_it) + asked(edge, "2001:db8::1", **to_it) == [200, 200]
+        assert asked(edge, ONE, headers=to_it) + asked(edge, "2001:db8::1", headers=to_it) == [200, 200]
         answer, text = edge.get("/x", X_Forwarded_For=OTHER, **to_it)
         assert (answer.status, text) == (403, "This is not open to your address.")
         assert edge.get("/x", **to_it)[0].status == 403, "not the proxy either, which may tell nobody's address"
-        assert asked(edge, OTHER, path="/up?x=1", **to_it) == [200], "who looks after it"
-        assert asked(edge, OTHER, path="/upx", **to_it) + asked(edge, OTHER, path="/up/", **to_it) == [403, 403]
+        assert asked(edge, OTHER, path="/up?x=1", headers=to_it) == [200], "who looks after it"
+        assert asked(edge, OTHER, path="/upx", headers=to_it) + asked(edge, OTHER, path="/up/", headers=to_it) == [
+            403,
+            403,
+        ]
         assert post(edge, b"", **{"X-Forwarded-For": OTHER, **to_it})[0] == 403
         assert asked(edge, OTHER) == [200], "of the other app"
 
@@ -261,8 +276,8 @@ def test_a_balancer_hands_the_password_on_to_hosts_that_ask_for_it(slots: dict[s
         servers = {"web1": f"127.0.0.1:{host.port}"}
         before = {"name": "links", "servers": servers, "basic_auth": users}
         with running(tmp_path / "balancer", before, **BEHIND_A_PROXY) as balancer:
-            wait_for(lambda: asked(balancer, ONE, **basic("review", "correct horse")) == [200])
-            assert asked(balancer, ONE) + asked(balancer, OTHER, **basic("review", "correct horse")) == [401, 403]
+            wait_for(lambda: asked(balancer, ONE, headers=basic("review", "correct horse")) == [200])
+            assert asked(balancer, ONE) + asked(balancer, OTHER, headers=basic("review", "correct horse")) == [401, 403]
             assert statuses(balancer) == {"web1": "UP"}, "its checks pass"
 
 

@@ -50,6 +50,24 @@ def test_a_host_that_serves_has_its_app_at_its_edge_by_the_app_s_own_variables()
     ]
 
 
+def test_what_the_edge_does_for_the_app_of_a_host_is_said_by_the_app_s_variables() -> None:
+    said = {
+        "redirect_names": ["www.l.example"],
+        "version_path": "/version",
+        "max_body_mib": 20,
+        "rate_limit": {"requests": 100, "seconds": 10},
+        "max_connections": 40,
+        "allowed_networks": ["203.0.113.0/24"],
+        "basic_auth": {"review": "$6$a$" + "a" * 86},
+        "robots": False,
+    }
+    of_the_app = {f"fastapi_app_{name}": value for name, value in said.items()}
+    (app,) = Role("haproxy", fastapi_app_name="links", **of_the_app).value("haproxy_apps")
+    assert {name: value for name, value in app.items() if name not in ("name", "slots")} == said
+    specs = yaml.safe_load((ROOT / "roles/haproxy/meta/argument_specs.yml").read_text())["argument_specs"]["main"]
+    assert set(app) <= set(specs["options"]["haproxy_apps"]["options"])
+
+
 @pytest.mark.parametrize(("inventory", "host"), [("fleet", "data1"), ("single", "web1")])
 def test_a_cache_is_of_the_app_of_the_web_hosts(inventory: str, host: str) -> None:
     plays = yaml.safe_load((ROOT / "playbooks/provision.yml").read_text())

@@ -73,7 +73,7 @@ def _rate(where: str, rate: Mapping[str, Any]) -> Iterator[str]:
         yield f"{where} has {', '.join(unknown)}; known are {', '.join(_RATE)} and key, as in {_RATE_EXAMPLE}."
     for name, most in _RATE.items():
         value = rate.get(name)
-        if not is_whole(value) or not 1 <= int(value) <= most:
+        if not (is_whole(value) and 1 <= int(str(value)) <= most):
             yield f"{where}: {name} is {json.dumps(value)}; use a whole number from 1 to {most}, as in {_RATE_EXAMPLE}."
     if not re.fullmatch("[A-Za-z0-9-]+", str(rate.get("key", "address"))):
         yield f"{where}: key is {json.dumps(rate['key'])}; use address, or the name of a header such as X-Api-Key."
