@@ -36,6 +36,13 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         sent: dict[str, Any] = {"files": contents, "pieces": pieces}
         if options.get("edge"):
             (sent["edge"],) = texts({"src": options["edge"], "dest": "edge.cfg"}, task_vars)
-        arguments = {**options, "files": files, "contents": base64.b64encode(json.dumps(sent).encode()).decode()}
+        # Of an app the module needs its piece alone; what it is called with is shown where a run is verbose.
+        named = [{"name": app["name"]} for app in apps]
+        arguments = {
+            **options,
+            "apps": named,
+            "files": files,
+            "contents": base64.b64encode(json.dumps(sent).encode()).decode(),
+        }
         result.update(self._execute_module("slipway.fleet.edge", module_args=arguments, task_vars=task_vars))
         return result

@@ -32,7 +32,7 @@ options:
     description: Template of the piece of an app, which is C(app) in it.
     type: str
   apps:
-    description: The apps of this run, as C(haproxy_apps) has them.
+    description: The apps of this run, as C(haproxy_apps) has them; to the host go their names.
     type: list
     elements: dict
     default: []
@@ -108,6 +108,7 @@ kept:
 
 import base64
 import fcntl
+import hashlib
 import json
 import os
 import re
@@ -125,6 +126,8 @@ from ..module_utils.host import files as tree
 from ..module_utils.host.errors import SlipwayError
 from ..module_utils.release.listening import holder_of
 
+# Hashes of passwords, which stand in the pieces of apps that ask for one.
+_HASHES = re.compile(r"\$[56]\$[./A-Za-z0-9=$]+")
 # Where the edge listens: the address, and the port.
 _BIND = re.compile(r"^\s*bind\s+\S*?:(\d+)\b", re.MULTILINE)
 ARGUMENTS: dict[str, Any] = {
@@ -158,6 +161,11 @@ def alone(directory: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def hidden(text: str) -> str:
+    """A text for the screen: in place of each hash of a password is what tells it from another one."""
+    return _HASHES.sub(lambda found: f"(hash {hashlib.sha256(found[0].encode()).hexdigest()[:8]})", text)
 
 
 def listed(options: Mapping[str, Any], found: Present, edge: Made) -> list[dict[str, Any]]:
@@ -227,7 +235,11 @@ def act(options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
         "changed": bool(changes),
         "changed_paths": [str(change.item.dest) for change in changes],
         "kept": edge.kept,
-        "diff": [part for change in changes for part in change.diff],
+        "diff": [
+            {key: hidden(side) if isinstance(side, str) else side for key, side in part.items()}
+            for change in changes
+            for part in change.diff
+        ],
     }
 
 
@@ -237,7 +249,7 @@ def main() -> None:
     try:
         result = act(module.params, module.check_mode)
     except SlipwayError as error:
-        module.fail_json(msg=str(error))
+        module.fail_json(msg=hidden(str(error)))
     except OSError as error:
         module.fail_json(msg=f"Nothing was changed: {error.filename} cannot be read ({error.strerror}).")
     if not module._diff:

@@ -229,6 +229,18 @@ WRONG: dict[str, dict[str, Case]] = {
             {"haproxy_apps": [LINKS | {"host_names": ["https://links.example"]}]},
             ("haproxy_apps", "without scheme"),
         ),
+        "names that lead nowhere": (
+            {"haproxy_apps": MISSING, "fastapi_app_name": "links", "fastapi_app_redirect_names": ["www.example.org"]},
+            ("fastapi_app_redirect_names of links", "set fastapi_app_host_names"),
+        ),
+        "a password that is no hash": (
+            {"haproxy_apps": MISSING, "fastapi_app_name": "links", "fastapi_app_basic_auth": {"review": SECRET}},
+            ("fastapi_app_basic_auth of links", "openssl passwd -6", "ansible-vault edit"),
+        ),
+        "a rate of a text": (
+            {"haproxy_apps": [LINKS | {"rate_limit": "100/10s"}]},
+            ("rate_limit", "dict"),
+        ),
         "an unknown key of an app": ({"haproxy_apps": [LINKS | {"slot": 1}]}, ("haproxy_apps", "slot")),
         "a server without a port": (
             {"haproxy_apps": [{"name": "links", "servers": {"web1": "10.0.0.1"}}]},

@@ -60,11 +60,11 @@ class Authority:
 class AcmeEdge(Edge):
     """An edge that orders certificates, with the responder of its client on a port of its own."""
 
-    def __init__(self, directory: Path, *peers: str, vault: str = "") -> None:
+    def __init__(self, directory: Path, *peers: str, vault: str = "", **of_the_app: Any) -> None:
         self.challenges = free_port()
         super().__init__(
             directory,
-            haproxy_apps=[app(directory, host_names=[NAME, OTHER])],
+            haproxy_apps=[app(directory, host_names=[NAME, OTHER], **of_the_app)],
             haproxy_acme_email="ops@example.org",
             haproxy_acme_peers=list(peers),
             __haproxy_acme_port=self.challenges,
@@ -159,6 +159,45 @@ def test_certificates_come_without_a_reload_each_for_its_name(edge: AcmeEdge) ->
     edge.restart()
     assert edge.certificate(NAME) in edge.stored(NAME)
     assert edge.get("/", Host=NAME)[0].status == 308, "the map is there after a restart"
+
+
+def test_a_name_that_leads_elsewhere_gets_a_certificate_and_leads_to_https_once_it_has(tmp_path: Path) -> None:
+    edge = AcmeEdge(tmp_path, redirect_names=["old.example.org"])
+    edge.start()
+    try:
+        wait_for(lambda: edge.get("/", Host=NAME)[0].status == 200)
+        led = [edge.get("/x?y=1", Host="old.example.org")[0].headers["Location"]]
+        assert Role("haproxy", **edge.variables_of_role).value("__haproxy_every_name") == [*BOTH, "old.example.org"]
+        edge.renewal(astray="old.example.org").run(asked=BOTH)
+        led.append(edge.get("/x?y=1", Host="old.example.org")[0].headers["Location"])
+        assert edge.renewal().run().changed == ["old.example.org"]
+        assert edge.certificate("old.example.org") in edge.stored("old.example.org")
+        led.append(edge.get("/x?y=1", Host="old.example.org")[0].headers["Location"])
+        assert edge.get("/.well-known/acme-challenge/slipway", Host="old.example.org")[0].status == 200
+        assert led == [f"http://{NAME}/x?y=1", f"https://{NAME}/x?y=1", "https://old.example.org/x?y=1"]
+    finally:
+        edge.stop()
+        edge.slot.stop()
+
+
+def test_challenges_are_answered_whoever_may_ask_for_the_app(tmp_path: Path) -> None:
+    closed: dict[str, Any] = {
+        "allowed_networks": ["192.0.2.0/24"],
+        "basic_auth": {"a": "$6$a$" + "a" * 86},
+        "robots": False,
+    }
+    edge = AcmeEdge(tmp_path, **closed, rate_limit={"requests": 1, "seconds": 60})
+    responder = answer_on(edge.challenges, "the client")
+    edge.start()
+    try:
+        assert edge.get("/x", Host=NAME)[0].status == 403
+        answers = [edge.get("/.well-known/acme-challenge/x", Host=NAME)[1] for _ in range(3)]
+        assert all('"slot": "the client"' in answer for answer in answers), answers
+    finally:
+        edge.stop()
+        edge.slot.stop()
+        responder.shutdown()
+        responder.server_close()
 
 
 def test_the_certificate_of_the_vault_is_shown_until_a_name_has_its_own(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -18,7 +19,7 @@ from ansible_collections.slipway.fleet.plugins.module_utils.edge.haproxy import 
 from ansible_collections.slipway.fleet.plugins.module_utils.host.files import TreeError
 from ansible_collections.slipway.fleet.plugins.modules.edge import act
 
-from tests.templates.rendering import Role
+from tests.templates.rendering import ROOT, Role
 from tests.templates.test_haproxy import Edge, Slot, app, configuration, haproxy, wait_for
 
 BEFORE = Path(__file__).with_name("before_pieces.cfg")
@@ -218,3 +219,66 @@ def test_what_a_test_writes_is_what_the_module_puts_on_a_host(shared: Shared) ->
     shared.provision(app(shared.directory, host_names=["links.example.test"]))
     role = Role("haproxy", **shared.variables_of_role)
     assert configuration(role)["haproxy.cfg"] == (shared.directory / "haproxy.cfg").read_text()
+
+
+def test_a_hash_of_a_password_is_on_no_screen(shared: Shared) -> None:
+    """Neither with --diff nor in what the module is called with; another hash is seen to be another one."""
+    before, after = ("$6$salt$" + letter * 86 for letter in "ab")
+    first = shared.provision(app(shared.directory, host_names=["links.example.test"], basic_auth={"review": before}))
+    second = shared.provision(app(shared.directory, host_names=["links.example.test"], basic_auth={"review": after}))
+    assert before[:-1] not in json.dumps(first["diff"])
+    changed = [part for part in second["diff"] if "user review password (hash " in part["after"]]
+    assert [part["after_header"].rpartition("/")[2] for part in changed] == ["links.cfg", "haproxy.cfg"]
+    assert all(part["before"] != part["after"] for part in changed)
+    assert not any(text[8:] in json.dumps(second) for text in (before, after))
+    assert f"user review password {after}\n" in (shared.directory / "apps/links.cfg").read_text()
+    assert shared.slot_of("links.example.test") == "401"
+
+
+def test_a_run_that_is_verbose_shows_no_hash_either(tmp_path: Path) -> None:
+    """What Ansible prints of a module's arguments, of its result and of a difference."""
+    secret = "$6$salt$" + "a" * 86
+    options = {
+        "directory": str(tmp_path / "haproxy"),
+        "piece": str(ROOT / "roles/haproxy/templates/app.cfg.j2"),
+        "edge": str(tmp_path / "edge.cfg"),
+        "apps": "{{ haproxy_apps }}",
+        "files": [
+            {
+                "dest": str(tmp_path / "haproxy"),
+                "state": "directory",
+                "owner": str(os.getuid()),
+                "group": str(os.getgid()),
+                "mode": "0755",
+            }
+        ],
+        "owner": str(os.getuid()),
+        "group": str(os.getgid()),
+        "validate": "test -f %s",
+    }
+    role = {"name": "slipway.fleet.haproxy", "tasks_from": "validate", "public": True}
+    play = {
+        "hosts": "localhost",
+        "gather_facts": False,
+        "vars": {
+            "fastapi_app_name": "links",
+            "fastapi_app_basic_auth": {"review": secret},
+            "ansible_python_interpreter": sys.executable,
+        },
+        "tasks": [{"ansible.builtin.include_role": role}, {"slipway.fleet.edge": options}],
+    }
+    (tmp_path / "edge.cfg").write_text("global\n")
+    (tmp_path / "play.json").write_text(json.dumps([play]))
+    program = str(Path(sys.executable).parent / "ansible-playbook")
+    said = subprocess.run(
+        [program, "-i", "localhost,", "-c", "local", "-vvv", "--diff", str(tmp_path / "play.json")],
+        cwd=ROOT,
+        env=os.environ | {"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert said.returncode == 0, said.stdout + said.stderr
+    assert f"user review password {secret}\n" in (tmp_path / "haproxy/apps/links.cfg").read_text()
+    assert "user review password (hash " in said.stdout
+    assert "aaaaaaaa" not in said.stdout + said.stderr

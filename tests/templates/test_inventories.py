@@ -27,6 +27,7 @@ def test_the_balancer_sends_to_every_web_host_what_their_app_takes() -> None:
     assert app | {"server_timeout": int(app["server_timeout"])} == {
         "name": "myapp",
         "host_names": [],
+        "redirect_names": [],
         "health_path": "/healthz",
         "health_statuses": ["200-299"],
         "server_timeout": 75,
@@ -47,6 +48,24 @@ def test_a_host_that_serves_has_its_app_at_its_edge_by_the_app_s_own_variables()
             "server_timeout": 20,
         }
     ]
+
+
+def test_what_the_edge_does_for_the_app_of_a_host_is_said_by_the_app_s_variables() -> None:
+    said = {
+        "redirect_names": ["www.l.example"],
+        "version_path": "/version",
+        "max_body_mib": 20,
+        "rate_limit": {"requests": 100, "seconds": 10},
+        "max_connections": 40,
+        "allowed_networks": ["203.0.113.0/24"],
+        "basic_auth": {"review": "$6$a$" + "a" * 86},
+        "robots": False,
+    }
+    of_the_app = {f"fastapi_app_{name}": value for name, value in said.items()}
+    (app,) = Role("haproxy", fastapi_app_name="links", **of_the_app).value("haproxy_apps")
+    assert {name: value for name, value in app.items() if name not in ("name", "slots")} == said
+    specs = yaml.safe_load((ROOT / "roles/haproxy/meta/argument_specs.yml").read_text())["argument_specs"]["main"]
+    assert set(app) <= set(specs["options"]["haproxy_apps"]["options"])
 
 
 @pytest.mark.parametrize(("inventory", "host"), [("fleet", "data1"), ("single", "web1")])

@@ -31,8 +31,9 @@ TLS = {"haproxy_tls_certificate": "1f", "haproxy_addresses": ["*"]}
 PLAIN = {"haproxy_tls_certificate": "", "haproxy_addresses": ["*"]}
 
 
-def piece(app: str, *names: str, shown: bool = False) -> str:
+def piece(app: str, *names: str, shown: bool = False, redirects: tuple[str, ...] = ()) -> str:
     about = "".join(f"# host name: {name}\n" for name in names)
+    about += "".join(f"# redirect name: {name}\n" for name in redirects)
     return f"# Ansible managed\n{about}# maintenance: {'on' if shown else 'off'}\nbackend app_{app}\n    server x\n"
 
 
@@ -41,8 +42,13 @@ def there(settings: Settings | None = None, **texts: str) -> Present:
 
 
 def test_requests_go_by_names_told_in_full_then_by_stars_then_to_the_app_without_names() -> None:
-    texts = {"a": piece("a", "*.example.org", "*.deep.example.org"), "b": piece("b", "X.example.org"), "c": piece("c")}
+    texts = {
+        "a": piece("a", "*.example.org", "*.deep.example.org"),
+        "b": piece("b", "X.example.org", redirects=("Old.example.org",)),
+        "c": piece("c"),
+    }
     assert routes([parse(app, text) for app, text in texts.items()]) == [
+        f"use_backend app_b if {{ {ASKED} -m str old.example.org }}",
         f"use_backend app_b if {{ {ASKED} -m str x.example.org }}",
         f"use_backend app_a if {{ {ASKED} -m end .deep.example.org }}",
         f"use_backend app_a if {{ {ASKED} -m end .example.org }}",
@@ -67,6 +73,16 @@ def test_other_apps_pieces_and_pages_stay_as_they_are() -> None:
         (piece("links"), piece("shop"), "and so does shop, which is behind this edge already"),
         (piece("links", "a.example"), piece("shop", "A.example"), "a.example is a host name of shop"),
         (piece("links", "*.example"), piece("shop", "*.example"), "*.example is a host name of shop"),
+        (
+            piece("links", "a.example", redirects=("www.example",)),
+            piece("shop", "www.example"),
+            "www.example is a host name of shop, which is behind this edge already; take it out of fastapi_app_redirect_na",
+        ),
+        (
+            piece("links", "www.example"),
+            piece("shop", "s.example", redirects=("WWW.example",)),
+            "www.example is a redirect name of shop, which is behind this edge already; take it out of fastapi_app_host_na",
+        ),
         (piece("links", "*.example"), piece("shop", "a.example"), ""),
         (piece("links"), piece("shop", "a.example"), ""),
     ],

@@ -38,7 +38,7 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 
 @pytest.fixture(scope="session")
 def make_site(tmp_path_factory: pytest.TempPathFactory, authority: Authority) -> Callable[..., Site]:
-    def make(name: str, *names: str) -> Site:
+    def make(name: str, *names: str, **more: Any) -> Site:
         scratch = tmp_path_factory.mktemp(name)
         inventory = ssh_inventory(scratch, {HOST: ADDRESS}, {"web": [HOST]})
         variables: dict[str, Any] = {
@@ -48,6 +48,7 @@ def make_site(tmp_path_factory: pytest.TempPathFactory, authority: Authority) ->
             "haproxy_acme_email": "ops@example.org",
             "haproxy_acme_directory": f"https://{AT}:14000/dir",
             "haproxy_acme_ca_file": str(authority.file),
+            **more,
         }
         (scratch / "group_vars").mkdir()
         (scratch / "group_vars" / "web.yml").write_text(yaml.safe_dump(LAB | variables))
@@ -63,4 +64,4 @@ def shop(make_site: Callable[..., Site]) -> Site:
 
 @pytest.fixture(scope="session")
 def board(make_site: Callable[..., Site]) -> Site:
-    return make_site("board", "board.example.org")
+    return make_site("board", "board.example.org", fastapi_app_redirect_names=["boards.example.org"])

@@ -67,12 +67,14 @@ def test_an_app_of_another_inventory_gets_its_certificate_and_takes_nothing(
     shop: Site, board: Site, authority: Authority
 ) -> None:
     authority.says("board.example.org", ADDRESS)
+    authority.says("boards.example.org", ADDRESS)
     serial = shop.serial()
     with shop.asked(rate=5) as asked:
         outcome = board.play("site")
         assert outcome.code == 0, outcome.output
     nothing_lost(asked)
     assert board.page() == {"app": "board", "scheme": "https"}
+    assert board.by_http("/x", "boards.example.org")[:2] == (308, "https://boards.example.org/x"), "it has one, too"
     assert shop.serial() == serial
 
 

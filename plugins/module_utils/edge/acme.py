@@ -94,7 +94,7 @@ class Renewal:
     def wanted(self) -> list[str]:
         """The names of all apps of this edge, those that stand for more than one left out. Raises OSError."""
         found = pieces.present(Path(self.settings.pieces), {})
-        every = {name for piece in found.pieces.values() for name in piece.host_names}
+        every = {name for piece in found.pieces.values() for name in piece.names}
         return sorted(name for name in every if not name.startswith("*"))
 
     def orders(self, forced: Collection[str] = ()) -> list[str]:

@@ -9,7 +9,7 @@ import os
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Optional
@@ -255,8 +255,21 @@ class Edge:
                 dump = self.ask("show servers state").lstrip("\n")
                 if self._is(dump, slot, state) and (not beside or self._is(dump, beside, "ready")):
                     self._store(dump)
+                    if beside or state == "ready":
+                        self._serve_waiting()
                     return
         raise EdgeError(f"HAProxy did not keep `set server {self.backend}/{slot} state {state}`; is it being reloaded?")
+
+    def _serve_waiting(self) -> None:
+        """Have the servers take what waits at the edge, where they have a limit (fastapi_app_max_connections).
+
+        HAProxy looks for what waits when a server ended a request, and not when it becomes ready; all that comes lines
+        up behind it then. Being told its limit again has a server look, too (server.c of HAProxy 2.4 to 3.0).
+        """
+        with suppress(EdgeError):
+            for row in _rows(self.ask("show stat"), ","):
+                if row.get("pxname") == self.backend and row["slim"] and row["svname"] != "BACKEND":
+                    self.ask(f"set maxconn server {self.backend}/{row['svname']} {row['slim']}")
 
     def _require_well(self, ask: Callable[[str], str], beside: str, slot: str) -> None:
         servers = self._parsed(ask("show stat"), ask("show servers state"))

@@ -32,6 +32,7 @@ HEADER = """\
 MAP_HEADER = "# Apps and whether their maintenance page is shown, as the variables of their inventories say.\n"
 
 _NAME = re.compile(r"^# host name: (\S+)$", re.MULTILINE)
+_REDIRECTED = re.compile(r"^# redirect name: (\S+)$", re.MULTILINE)
 _SHOWN = re.compile(r"^# maintenance: on$", re.MULTILINE)
 _BACKEND = re.compile(r"^backend app_([a-z][a-z0-9-]*)$", re.MULTILINE)
 # What the version before pieces wrote: the names of an app in the frontend, and what follows an app's backend.
@@ -42,12 +43,21 @@ _NEXT_SECTION = re.compile(r"^(?=\S)", re.MULTILINE)
 
 @dataclass(frozen=True)
 class Piece:
-    """What one app has at an edge. Without host names it gets every request that is for no other app."""
+    """What one app has at an edge. Without host names it gets every request that is for no other app.
+
+    Requests for its redirect names are sent to the first host name.
+    """
 
     app: str
     text: str
     host_names: tuple[str, ...] = ()
     maintenance: bool = False
+    redirect_names: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All names under which somebody may ask for it."""
+        return self.host_names + self.redirect_names
 
 
 @dataclass(frozen=True)
@@ -69,7 +79,8 @@ class Present:
 
 def parse(app: str, text: str) -> Piece:
     """A file of `apps/`."""
-    return Piece(app, text, tuple(name.lower() for name in _NAME.findall(text)), bool(_SHOWN.search(text)))
+    host_names, redirect_names = (tuple(name.lower() for name in kind.findall(text)) for kind in (_NAME, _REDIRECTED))
+    return Piece(app, text, host_names, bool(_SHOWN.search(text)), redirect_names)
 
 
 def present(directory: Path, maintenance: Mapping[str, str]) -> Present:
@@ -131,10 +142,12 @@ def conflicts(mine: Sequence[Piece], others: Sequence[Piece]) -> Iterator[str]:
                     "this edge already from an inventory of its own; set fastapi_app_host_names of one of them and "
                     "provision that one first"
                 )
-            if both := sorted(set(piece.host_names) & set(other.host_names)):
+            if both := sorted(set(piece.names) & set(other.names)):
+                what = "host name" if set(both) <= set(other.host_names) else "redirect name"
+                where = "host_names" if set(both) <= set(piece.host_names) else "redirect_names"
                 yield (
-                    f"{', '.join(both)} is a host name of {other.app}, which is behind this edge already; take it out "
-                    f"of fastapi_app_host_names of {piece.app}, or of {other.app} and provision that one first"
+                    f"{', '.join(both)} is a {what} of {other.app}, which is behind this edge already; take it out "
+                    f"of fastapi_app_{where} of {piece.app}, or of {other.app} and provision that one first"
                 )
 
 
@@ -199,7 +212,7 @@ def _refused(known: Settings, wanted: Mapping[str, Any], names: Sequence[str]) -
 
 def routes(pieces: Iterable[Piece]) -> list[str]:
     """The frontend's last rules: names told in full first, then stars, longer ones first, then who takes the rest."""
-    named = [(name, piece.app) for piece in pieces for name in piece.host_names]
+    named = [(name, piece.app) for piece in pieces for name in piece.names]
     full = sorted(one for one in named if not one[0].startswith("*"))
     stars = sorted((one for one in named if one[0].startswith("*")), key=lambda one: (-len(one[0]), one))
     rest = next((f"app_{piece.app}" for piece in pieces if not piece.host_names), "no_app")

@@ -94,6 +94,11 @@ def broken(rules: Iterable[Rule], value_of: Values) -> Iterator[str]:
         yield from rule.broken(value_of)
 
 
+def is_whole(value: Any) -> bool:
+    """Whether it is a whole number, also one that was written as text."""
+    return not isinstance(value, bool) and bool(re.fullmatch("[0-9]+", str(value)))
+
+
 def placeholders(secrets: Mapping[str, Any]) -> list[str]:
     """Names of the secrets that are empty or were never replaced after copying an example."""
     return sorted(str(name) for name, value in secrets.items() if str(value or "").strip().lower() in _PLACEHOLDERS)

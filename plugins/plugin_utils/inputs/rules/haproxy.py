@@ -12,6 +12,7 @@ from typing import Any
 
 from ansible_collections.slipway.fleet.plugins.module_utils.edge.certificates import DIRECTORIES, SELF_SIGNED
 from ansible_collections.slipway.fleet.plugins.module_utils.release.doors import FOR_EXAMPLE, ports_of, wrong_ports
+from ansible_collections.slipway.fleet.plugins.plugin_utils.inputs.rules import protection
 from ansible_collections.slipway.fleet.plugins.plugin_utils.inputs.rules.fastapi_app import (
     PATH,
     PATH_USE,
@@ -51,6 +52,10 @@ def edge(value_of: Values) -> Iterator[str]:
     yield from _ports([app for app in apps if "slots" in app])
     yield from _servers([app["servers"] or {} for app in apps if "servers" in app])
     yield from _host_names(apps)
+    for app in apps:
+        yield from protection.redirects(app, apps)
+        yield from protection.limits(app)
+        yield from protection.who_may(app)
     yield from _patience(int(value_of("haproxy_client_timeout")), apps)
     yield from _paths(value_of("haproxy_private_paths"))
     yield from _health(apps)

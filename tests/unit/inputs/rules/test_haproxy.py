@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from ansible_collections.slipway.fleet.plugins.plugin_utils.inputs.wrong import wrong_values
 
 from tests.unit.inputs.saying import says
 
@@ -20,6 +21,9 @@ def servers(**addresses: str) -> dict[str, Any]:
 
 CERTIFICATE = "-----BEGIN CERTIFICATE-----\nx\n-----END CERTIFICATE-----\n"
 KEY = "-----BEGIN EC PRIVATE KEY-----\nx\n-----END EC PRIVATE KEY-----\n"
+SHA512 = "$6$AVxbm24HR5C1HbaA$" + "h" * 86
+SHA256 = "$5$rounds=1000$.bRfFdub$" + "2" * 43
+BCRYPT = "$2b$12$" + "a" * 53
 RIGHT: dict[str, Any] = {
     "haproxy_apps": [slots("links")],
     "haproxy_client_timeout": "75",
@@ -88,6 +92,59 @@ def test_edges_that_cannot_be_run(changed: dict[str, Any], said: list[str]) -> N
             ["can belong to one app only"],
         ),
         ([slots("links", host_names=["https://a.example"])], ["without scheme and port"]),
+        ([slots("links", host_names=["a.example"], redirect_names=["www.a.example", "b.example"])], []),
+        (
+            [slots("links", redirect_names=["www.example"])],
+            ["fastapi_app_redirect_names of links (redirect_names in haproxy_apps) lead to the first of its host"],
+        ),
+        ([slots("links", host_names=["*.a.example"], redirect_names=["b.example"])], ["which is *.a.example; set"]),
+        ([slots("links", host_names=["a.example"], redirect_names=["*.b.example"])], ["*.b.example cannot lead"]),
+        ([slots("links", host_names=["a.example"], redirect_names=["http://b"])], ["without scheme, port and star"]),
+        ([slots("links", host_names=["a.example"], redirect_names=["A.example"])], ["a.example is a host name of the"]),
+        ([slots("links", host_names=["a.example"], redirect_names=["b", "B"])], ["b stands there more than once"]),
+        (
+            [
+                slots("links", host_names=["a.example"], redirect_names=["www.b.example", "b.example"]),
+                slots("other", host_names=["b.example"]),
+            ],
+            ["b.example is a name of other; take it out of one of the two."],
+        ),
+        ([slots("links", max_body_mib="20")], []),
+        ([slots("links", max_body_mib=-1)], ["fastapi_app_max_body_mib of links (max_body_mib in haproxy_apps) is -1"]),
+        ([slots("links", max_connections=-2)], ["use what a slot does at a time, or 0 for no limit"]),
+        ([slots("links", rate_limit={})], []),
+        ([slots("links", rate_limit={"requests": "100", "seconds": 10, "key": "X-Api-Key"})], []),
+        (
+            [slots("links", rate_limit={"requests": 0, "seconds": 1.5})],
+            [
+                "requests is 0; use a whole number from 1 to 1000000",
+                "seconds is 1.5; use a whole number from 1 to 3600",
+            ],
+        ),
+        (
+            [slots("links", rate_limit={"requests": 5, "second": 1})],
+            ["has second; known are requests, seconds and key", "seconds is null"],
+        ),
+        ([slots("links", rate_limit={"requests": 5, "seconds": 1, "key": "a b"})], ['key is "a b"; use address']),
+        ([slots("links", allowed_networks=["203.0.113.0/24", "2001:db8::/32", "192.0.2.1"], robots=False)], []),
+        (
+            [slots("links", allowed_networks=["10.0.0.0/33", "office"])],
+            ["takes networks such as 203.0.113.0/24, not 10.0.0.0/33, office."],
+        ),
+        ([slots("links", basic_auth={"review": SHA256, "ops@example.org": SHA512})], []),
+        (
+            [slots("links", basic_auth={"re view": SHA512})],
+            ['basic_auth in haproxy_apps): "re view" cannot be the name'],
+        ),
+        (
+            [slots("links", basic_auth={"a": "hunter2", "b": BCRYPT, "c": SHA512 + "x", "d": None, "e": SHA512})],
+            ["the value of a, b, c, d is no hash of a password that the edge takes; make one by `openssl passwd -6`"],
+        ),
+        (
+            [slots("links", basic_auth={"a": SHA512}, health_path="/?full=1")],
+            ["would leave the page / open to everybody"],
+        ),
+        ([slots("links", allowed_networks=["10.0.0.0/8"], version_path="/")], ["set fastapi_app_version_path to a"]),
         ([slots("links", ports={"blue": 20010, "green": 20011})], []),
         ([slots("links", ports={"blue": 80})], ['ports of links are {"blue": 80}; use numbers from 1024 to 32767']),
         (
@@ -105,6 +162,13 @@ def test_edges_that_cannot_be_run(changed: dict[str, Any], said: list[str]) -> N
 )
 def test_apps_that_cannot_be_behind_an_edge(apps: list[dict[str, Any]], said: list[str]) -> None:
     says("haproxy", RIGHT | {"haproxy_apps": apps, "haproxy_maintenance": []}, *said)
+
+
+def test_no_hash_and_no_password_is_shown() -> None:
+    users = {"a": "hunter2hunter2", "b": SHA512 + "x"}
+    found = wrong_values("haproxy", (RIGHT | {"haproxy_apps": [slots("links", basic_auth=users)]}).__getitem__)
+    assert "a, b" in " ".join(found)
+    assert not any(text in " ".join(found) for text in ("hunter2", "hhh"))
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,110 @@
+# Copyright: Slipway contributors
+# SPDX-License-Identifier: MIT
+"""What the edge may be told of one app: redirects of names, limits, and who may ask.
+
+On a host that serves they are variables of the app (`fastapi_app_redirect_names`), on a balancer keys of haproxy_apps.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from ansible_collections.slipway.fleet.plugins.plugin_utils.inputs.values import is_whole
+
+App = Mapping[str, Any]
+
+# What a rate has, and the most of it.
+_RATE = {"requests": 1_000_000, "seconds": 3600}
+# SHA-256 and SHA-512 by crypt(3), of rounds that the edge has time for with each request; bcrypt and yescrypt are made
+# to take a hundred times as long.
+_HASH = re.compile(
+    r"\$5\$(rounds=[1-9][0-9]{3}\$)?[./A-Za-z0-9]{1,16}\$[./A-Za-z0-9]{43}|"
+    r"\$6\$(rounds=[1-9][0-9]{3}\$)?[./A-Za-z0-9]{1,16}\$[./A-Za-z0-9]{86}"
+)
+_RATE_EXAMPLE = "{requests: 100, seconds: 10}"
+
+
+def _where(app: App, key: str) -> str:
+    return f"fastapi_app_{key} of {app['name']} ({key} in haproxy_apps)"
+
+
+def redirects(app: App, apps: Sequence[App]) -> Iterator[str]:
+    """A sentence for each thing that keeps names of an app from leading to its first one."""
+    names = [str(name).lower() for name in app.get("redirect_names") or ()]
+    own = [str(name).lower() for name in app.get("host_names") or ()]
+    where = _where(app, "redirect_names")
+    if not names:
+        return
+    if wrong := [name for name in names if not re.fullmatch("[a-z0-9.-]+", name)]:
+        yield f"{where}: {', '.join(wrong)} cannot lead anywhere; write each name out, without scheme, port and star."
+    if not own or own[0].startswith("*"):
+        yield (
+            f"{where} lead to the first of its host names, which is {own[0] if own else 'not there'}; set "
+            "fastapi_app_host_names with a name told in full first."
+        )
+    if both := sorted(set(names) & set(own)):
+        yield f"{where}: {', '.join(both)} is a host name of the app, too; take it out of one of the two."
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        yield f"{where}: {', '.join(twice)} stands there more than once; leave one."
+    for other in apps:
+        theirs = {str(name).lower() for key in ("host_names", "redirect_names") for name in other.get(key) or ()}
+        if other is not app and (taken := sorted(set(names) & theirs)):
+            yield f"{where}: {', '.join(taken)} is a name of {other['name']}; take it out of one of the two."
+
+
+def limits(app: App) -> Iterator[str]:
+    """A sentence for each limit of an app that none can be."""
+    most = int(app.get("max_body_mib") or 0)
+    if most < 0:
+        yield f"{_where(app, 'max_body_mib')} is {most}; use the MiB that a body may have, or 0 for no limit."
+    slots = int(app.get("max_connections") or 0)
+    if slots < 0:
+        yield f"{_where(app, 'max_connections')} is {slots}; use what a slot does at a time, or 0 for no limit."
+    if rate := app.get("rate_limit"):
+        yield from _rate(_where(app, "rate_limit"), rate)
+
+
+def _rate(where: str, rate: Mapping[str, Any]) -> Iterator[str]:
+    if unknown := sorted(str(key) for key in rate if key not in {*_RATE, "key"}):
+        yield f"{where} has {', '.join(unknown)}; known are {', '.join(_RATE)} and key, as in {_RATE_EXAMPLE}."
+    for name, most in _RATE.items():
+        value = rate.get(name)
+        if not (is_whole(value) and 1 <= int(str(value)) <= most):
+            yield f"{where}: {name} is {json.dumps(value)}; use a whole number from 1 to {most}, as in {_RATE_EXAMPLE}."
+    if not re.fullmatch("[A-Za-z0-9-]+", str(rate.get("key", "address"))):
+        yield f"{where}: key is {json.dumps(rate['key'])}; use address, or the name of a header such as X-Api-Key."
+
+
+def who_may(app: App) -> Iterator[str]:
+    """A sentence for each network that is none, and for each user whose password nobody could say. Shows no hash."""
+    if wrong := [str(one) for one in app.get("allowed_networks") or () if not _is_network(str(one))]:
+        yield f"{_where(app, 'allowed_networks')} takes networks such as 203.0.113.0/24, not {', '.join(wrong)}."
+    users = app.get("basic_auth") or {}
+    where = _where(app, "basic_auth")
+    for key in ("health_path", "version_path"):
+        closed = [name for name in ("allowed_networks", "basic_auth") if app.get(name)]
+        if closed and str(app.get(key)).partition("?")[0] == "/":
+            yield (
+                f"{_where(app, closed[0])} would leave the page / open to everybody, since those who look whether the "
+                f"app is well ask for it; set fastapi_app_{key} to a path that has nothing else."
+            )
+    if strange := sorted(str(user) for user in users if not re.fullmatch("[A-Za-z0-9._@-]{1,64}", str(user))):
+        yield f"{where}: {json.dumps(strange)[1:-1]} cannot be the name of a user; use letters, digits and ._@-."
+    if plain := sorted(str(user) for user, text in users.items() if not _HASH.fullmatch(str(text))):
+        yield (
+            f"{where}: the value of {', '.join(plain)} is no hash of a password that the edge takes; make one by "
+            "`openssl passwd -6`, which begins with $6$, and put it into vault.yml of this inventory with "
+            "`ansible-vault edit`."
+        )
+
+
+def _is_network(text: str) -> bool:
+    try:
+        ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        return False
+    return True
