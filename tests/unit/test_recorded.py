@@ -118,7 +118,7 @@ def test_secrets_of_the_app_and_what_is_called_like_one_are_not_in_it(tmp_path: 
 @pytest.mark.parametrize(
     ("words", "shown"),
     [
-        (["python", "-m", "app.migrate", "--plan"], "python -m app.migrate --plan"),
+        (["alembic", "history", "--verbose"], "alembic history --verbose"),
         (["x", "--password", "a b", "--user", "ada"], "x --password ******** --user ada"),
         (["x", "--db-password=a b"], "x --db-password=********"),
         (["env", "API_TOKEN=a b", "x"], "env API_TOKEN=******** x"),
@@ -279,7 +279,7 @@ def edge_settings(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("edge_settings")
 def test_certificates_that_are_ordered_or_forced_are_in_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = tmp_path / "links"
-    options = {"settings": "x", "wait": 1, "missing": "tell", "record": record(root)}
+    options = {"settings": "x", "names": ["a.example"], "wait": 1, "missing": "tell", "record": record(root)}
     assert certificates_module.act(options, check_mode=True)["changed"]
     assert not root.exists()
     certificates_module.act(options, check_mode=False)

@@ -137,7 +137,7 @@ def test_what_is_still_there(tmp_path: Path, state: Path) -> None:
 
 def test_a_one_off_has_a_name(tmp_path: Path, state: Path) -> None:
     compose = Compose("links", releases(tmp_path, "links", one="links:1"), SOCKETS)
-    ran = compose.run("one", ["python", "-m", "app.migrate"], 30, "the-migration")
+    ran = compose.run("one", ["alembic", "current"], 30, "the-migration")
     assert (ran.returncode, ran.stdout, ran.timed_out) == (0, "migrated\n", False)
     (line,) = asked(state, "compose")
     assert "run --rm --name links-oneoff-the-migration" in line
