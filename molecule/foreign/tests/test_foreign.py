@@ -265,4 +265,5 @@ def test_one_goes_and_the_others_serve_on(tiles: App, shop: App, board: App) -> 
         assert outcome.code == 0, outcome.output
     nothing_lost(of_tiles, of_shop)
     assert board.get()[0] in (421, 503)
-    assert on(HOST, "systemctl list-units --all --plain --no-legend 'slipway-board*'") == ""
+    assert on(HOST, "systemctl list-timers --all --no-legend 'slipway-board*'") == ""
+    assert on(HOST, "ls /etc/systemd/system | grep slipway-board || true") == ""
