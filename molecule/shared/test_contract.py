@@ -48,7 +48,7 @@ def test_the_metrics_are_not_for_the_world(host: Any, promise: Promise) -> None:
 def test_the_ledger_is_whole_and_ends_with_what_serves(host: Any, promise: Promise) -> None:
     ledger = host.file(f"{promise.root}/ledger.jsonl").content_string
     assert ledger.endswith("\n")
-    entries = [json.loads(line) for line in ledger.splitlines()]
+    entries = [entry for entry in map(json.loads, ledger.splitlines()) if "release" in entry]
     good = [entry for entry in entries if entry["result"] == "good"]
     assert good[-1]["release"] == read_json(host, f"{promise.root}/state.json")["release"]
     for entry in entries:

@@ -160,7 +160,7 @@ def test_a_changed_secret_is_a_release_and_stays_secret(deployment: Deployment, 
 
 def test_the_ledger_tells_all_of_it(host: Any, promise: Promise) -> None:
     lines = host.file(f"{promise.root}/ledger.jsonl").content_string.splitlines()
-    entries = [json.loads(line) for line in lines]
+    entries = [entry for entry in map(json.loads, lines) if "release" in entry]
     story = entries[max(number for number, entry in enumerate(entries) if entry.get("revision") == "v2") :]
     good = [entry["revision"] for entry in story if entry.get("result") == "good"]
     assert good == ["v2", "v3", "v3", "v3"], "the code twice, the configuration, the secret"
