@@ -76,12 +76,12 @@ def test_other_apps_pieces_and_pages_stay_as_they_are() -> None:
         (
             piece("links", "a.example", redirects=("www.example",)),
             piece("shop", "www.example"),
-            "www.example is a host name of shop, which is behind this edge already; take it out of fastapi_app",
+            "www.example is a host name of shop, which is behind this edge already; take it out of fastapi_app_redir",
         ),
         (
             piece("links", "www.example"),
             piece("shop", "s.example", redirects=("WWW.example",)),
-            "www.example is a redirect name of shop, which is behind this edge already; take it out of fastapi_app",
+            "www.example is a redirect name of shop, which is behind this edge already; take it out of fastapi_app_ho",
         ),
         (piece("links", "*.example"), piece("shop", "a.example"), ""),
         (piece("links"), piece("shop", "a.example"), ""),
