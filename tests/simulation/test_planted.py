@@ -32,9 +32,9 @@ LAST_FOUND = {
     "migrations_are_not_guarded": 1009,
     "expectations_after_the_mending": 1023,
     "what_was_handed_over_is_forgotten": 1087,
-    "no_fencing": 1468,
     "the_way_back_starts_nothing": 1718,
     "what_is_interrupted_counts_as_proven": 2112,
+    "no_fencing": 2725,
     "blue_without_a_state": 3313,
 }
 
