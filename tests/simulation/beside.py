@@ -72,6 +72,11 @@ class Beside:
                 lasting = self.docker.kernel.delay(0.05, GRACE[one.name])
                 self.docker.kernel.after(lasting, lambda key=one.id: self._ended(key))  # type: ignore[misc]
 
+    def kill(self, instances: Sequence[Instance]) -> None:
+        for one in instances:
+            self.docker._call(f"kill {one.name} of {one.release}", changes=True)
+            self._ended(one.id)
+
     def _ended(self, key: str) -> None:
         if (one := self.there.get(key)) and one.ending:
             self.there[key] = replace(one, running=False, gone=True)

@@ -91,6 +91,10 @@ class Beside:
         self.there[one.id] = replace(self.there[one.id], ending=True)
         self.until.setdefault(one.id, self.host.seconds + self.lasts.get(one.name, 0.0))
 
+    def kill(self, instances: Sequence[Instance]) -> None:
+        for one in instances:
+            self.host.effect(lambda one=one: self.until.update({one.id: self.host.seconds}))  # type: ignore[misc]
+
     def forget(self, instances: Sequence[Instance]) -> None:
         for one in instances:
             self.host.effect(lambda one=one: self._forgotten(one))  # type: ignore[misc]

@@ -144,6 +144,21 @@ class Told:
         return self.real(words, **how)
 
 
+def test_what_takes_too_long_is_killed_and_what_has_ended_meanwhile_is_no_trouble(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compose = Compose("links", releases(tmp_path, "links", one="links:1"), SOCKETS)
+    calls: list[tuple[str, ...]] = []
+
+    def docker(*words: str, **_: Any) -> str:
+        calls.append(words)
+        raise RuntimeFailed("container abc is not running")
+
+    monkeypatch.setattr(compose, "_docker", docker)
+    compose.beside.kill([ONE, Instance("def", "worker", "blue", "one", 12)])
+    assert calls == [("kill", "abc"), ("kill", "def")]
+
+
 def test_what_is_left_of_those_that_have_ended_is_removed(tmp_path: Path, state: Path) -> None:
     compose = Compose("links", releases(tmp_path, "links", one="links:1"), SOCKETS)
     compose.beside.forget([ONE])

@@ -109,7 +109,11 @@ def test_systemd_is_told_to_end_them_before_they_are_marked_and_nobody_waits(
     systemd.beside.forget([one])
     assert list(systemd.units.iterdir()) == []
     manager.asked.clear()
+    systemd.beside.kill([one])
+    assert [command[1:] for command in manager.asked] == [["kill", "--signal=SIGKILL", WORKER]]
+    manager.asked.clear()
     systemd.beside.end([])
+    systemd.beside.kill([])
     systemd.beside.forget([])
     assert manager.asked == []
 
@@ -160,3 +164,7 @@ def test_both_runtimes_are_asked_and_each_ends_its_own(
     both.beside.end(there)
     assert ended == [found]
     assert manager.asked[0][-1] == WORKER
+    monkeypatch.setattr(compose.beside, "kill", lambda some: ended.append(list(some)))
+    both.beside.kill(there)
+    assert ended == [found, found]
+    assert manager.asked[-1][1:] == ["kill", "--signal=SIGKILL", WORKER]

@@ -239,6 +239,17 @@ def test_a_refused_one_gives_processes_their_place_back(tmp_path: Path, why: str
     assert "two" not in host.served, "what is refused gets no requests, though nobody else answers them"
 
 
+def test_where_nobody_answers_a_refused_one_s_processes_have_ten_seconds(tmp_path: Path) -> None:
+    host = AloneWithAll()
+    deploy_with_workers(tmp_path, host, "one")
+    host.beside.dies = {("two", "beat")}
+    host.waits.append(lambda: host.beside.lasts.update(worker=250.0 if "two" in host.running.values() else 0.0))
+    with pytest.raises(TransactionError):
+        deploy_with_workers(tmp_path, host, "two")
+    assert 10 < last_record(tmp_path)["gap"] < 40
+    assert_beside(tmp_path, host, "one")
+
+
 def test_one_that_does_not_end_keeps_its_release_serving(tmp_path: Path) -> None:
     host = AloneWithAll()
     deploy_with_workers(tmp_path, host, "one")

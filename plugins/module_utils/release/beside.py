@@ -68,6 +68,9 @@ class Beside(Protocol):
     def end(self, instances: Sequence[Instance]) -> None:
         """Send SIGTERM, and SIGKILL after the grace of each; nobody waits here, and none comes back at a boot."""
 
+    def kill(self, instances: Sequence[Instance]) -> None:
+        """Send SIGKILL to what was told to end; what has ended meanwhile is no trouble."""
+
     def forget(self, instances: Sequence[Instance]) -> None:
         """Remove what is left of those that are gone."""
 

@@ -9,6 +9,7 @@ import json
 import re
 import subprocess
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from .beside import Instance
@@ -61,6 +62,12 @@ class ComposeBeside:
             raise RuntimeFailed(f"`docker stop` cannot be started: {error.strerror}") from error
         # Only after they are told: one that this marks as ending was.
         self.compose.stay_down(containers)
+
+    def kill(self, instances: Sequence[Instance]) -> None:
+        """Kill the containers, one call for each, since Docker refuses one that has ended."""
+        for one in instances:
+            with suppress(RuntimeFailed):
+                self.compose._docker("kill", one.id)
 
     def forget(self, instances: Sequence[Instance]) -> None:
         """Remove the containers."""

@@ -72,6 +72,11 @@ class SystemdBeside:
         # Only after they are told: one that this marks as ending was.
         self.systemd._systemctl("disable", "--quiet", *units)
 
+    def kill(self, instances: Sequence[Instance]) -> None:
+        """Kill all that is in their units."""
+        if instances:
+            self.systemd._systemctl("kill", "--signal=SIGKILL", *(one.id for one in instances), check=False)
+
     def forget(self, instances: Sequence[Instance]) -> None:
         """Remove their units."""
         if not instances:

@@ -40,16 +40,17 @@ class Gaps(Processes):
         """Whether anything is there that may not run beside this release. Raises RuntimeFailed."""
         return self._rival(slot, release) is not None or bool(self._others(slot, release))
 
-    def _make_way(self, slot: str, release: str, breathe: Callable[[], object]) -> None:
+    def _make_way(self, slot: str, release: str, breathe: Callable[[], object], hurried: bool = False) -> None:
         """Stop what may not run beside the release that is to start in `slot`, processes while the slot answers still.
 
-        Where the slot is stopped nobody answers then, until `_answered`. Raises EdgeError, RuntimeFailed,
-        TransactionError where a process does not end, and what `breathe` does, which is called while they do.
+        Where the slot is stopped nobody answers then, until `_answered`. Where nobody did before, processes are killed
+        that take long to end (`hurried`). Raises EdgeError, RuntimeFailed, TransactionError where a process does not
+        end, and what `breathe` does, which is called while they do.
         """
         old = other(slot)
 
         def stop() -> None:
-            self._end_others(slot, release, breathe)
+            self._end_others(slot, release, breathe, hurried)
             if self._rival(slot, release) is None:
                 return
             if self._silent_since is None and self._runs(old):

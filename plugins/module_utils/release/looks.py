@@ -31,6 +31,13 @@ class Looks(Records):
         except UNSEEN:
             return None
 
+    def _unserved(self) -> bool:
+        """Whether no release gets requests, as far as that can be seen."""
+        try:
+            return self.look().serving(self._recorded_slot()) is None
+        except UNSEEN:
+            return False
+
     def gate_of(self, release: Optional[str]) -> Gate:
         """How this release is looked at: as its own files say, and where they say nothing as the request does."""
         return replace(self.request.gate, **self.store.gate(release)) if release else self.request.gate

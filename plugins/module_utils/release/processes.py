@@ -21,6 +21,8 @@ from .switch import POLL, Switch
 # Seconds that a process must run before the release is switched to, and between two looks at it; afterwards it is
 # watched with the slot. How often it was started again is counted, so nothing is missed in between.
 STAYS_UP, LOOKED_AT = 3.0, 1.0
+# Seconds that a process of a refused release has to end where nobody answers until it has.
+HURRIED = 10.0
 
 
 @dataclass(frozen=True)
@@ -143,11 +145,11 @@ class Processes(Switch):
         alone = bool(there) and not self.store.overlaps(release)
         return [one for one in there if alone or not self.store.overlaps(one.release)]
 
-    def _end_others(self, slot: str, release: str, breathe: Callable[[], object]) -> None:
+    def _end_others(self, slot: str, release: str, breathe: Callable[[], object], hurried: bool = False) -> None:
         """End those, and wait for that. Raises as `_wait_gone` does."""
         others = self._others(slot, release)
         self.runtime.beside.end([one for one in others if not one.ending])
-        self._wait_gone(others, breathe)
+        self._wait_gone(others, breathe, hurried)
 
     def _note_singletons(self, release: str) -> None:
         """Remember where those of this release run: nowhere, where it declares none. Raises Damaged and OSError."""
@@ -165,8 +167,11 @@ class Processes(Switch):
             return True
         return declared is not None and declared.singleton
 
-    def _wait_gone(self, instances: Collection[Instance], breathe: Callable[[], object]) -> None:
-        """Wait until all have ended, each within its grace. Raises TransactionError where one does not."""
+    def _wait_gone(self, instances: Collection[Instance], breathe: Callable[[], object], hurried: bool = False) -> None:
+        """Wait until all have ended, each within its grace, or killed before it where that is `hurried`.
+
+        Raises TransactionError where one does not.
+        """
         begin = self.clock.monotonic()
         limit = SLACK + max((self._grace(one) for one in instances), default=0.0)
         wanted = {one.id for one in instances}
@@ -178,6 +183,9 @@ class Processes(Switch):
                 raise TransactionError(
                     f"{names} did not end within {limit:.0f} s; find out there what holds it up, and run this again"
                 )
+            if hurried and self.clock.monotonic() - begin >= HURRIED:
+                self.runtime.beside.kill(left)
+                hurried = False
             breathe()
             self.clock.sleep(POLL)
 

@@ -189,6 +189,10 @@ class BesideOfAll:
         for kind, some in self._by_adapter(instances).items():
             self.runtimes.adapters[kind].beside.end(some)
 
+    def kill(self, instances: Sequence[Instance]) -> None:
+        for kind, some in self._by_adapter(instances).items():
+            self.runtimes.adapters[kind].beside.kill(some)
+
     def forget(self, instances: Sequence[Instance]) -> None:
         for kind, some in self._by_adapter(instances).items():
             self.runtimes.adapters[kind].beside.forget(some)

@@ -145,7 +145,7 @@ class Steps(Gaps):
                     well = not self.ready(other(slot), rival).error
                     self._keep_evidence(other(slot))
                 if self._must_make_way(slot, release):
-                    self._make_way(slot, release, self._show_life)
+                    self._make_way(slot, release, self._show_life, hurried=self._unserved())
                 self._start_again(slot, release)
                 self._wait_healthy(slot, release, alone=True)
             except UNSEEN as error:
