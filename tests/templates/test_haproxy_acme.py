@@ -324,7 +324,7 @@ def test_a_name_of_another_inventory_stops_nobody_and_is_told(edge: AcmeEdge, mo
     renewal = edge.renewal(astray=NAME)
     (edge.directory / "acme.json").write_text(json.dumps(asdict(renewal.settings)))
     monkeypatch.setattr(certificates, "Renewal", lambda _: renewal)
-    options = {"settings": str(edge.directory / "acme.json"), "wait": 60, "missing": "fail"}
+    options = {"settings": str(edge.directory / "acme.json"), "wait": 60, "missing": "fail", "record": None}
     found = certificates.act({**options, "names": [OTHER.upper()]}, check_mode=False)
     assert (found["ordered"], found["warnings"]) == (
         [OTHER],
