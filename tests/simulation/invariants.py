@@ -79,7 +79,7 @@ def no_release_runs_beside_one_that_must_be_alone(play: Play, host: Host) -> Non
 
 def what_is_to_be_refused_gets_no_requests(play: Play, host: Host) -> None:
     """Where releases make way for each other and one that breaks the API is to be refused, it never gets requests,
-    whatever is killed in between; where the earlier one cannot be started again, or never told its API, it may."""
+    whatever is killed in between; where the earlier one could not be started again, or never told its API, it may."""
     scenario = play.scenario
     if not scenario.alone or scenario.breaking != "refuse" or scenario.fresh:
         return
@@ -87,7 +87,7 @@ def what_is_to_be_refused_gets_no_requests(play: Play, host: Host) -> None:
         entry["release"] for entry in ledger(host) if entry["result"] == "good" and keeps_the_api(entry["release"])
     ]
     told = any(host.peek(f"{ROOT}/releases/{release}/{KEPT}") for release in whole)
-    if not told or host.docker.health or "disk" in play.damaged.get(host.name, ()):
+    if not told or host.docker.was_sick or "disk" in play.damaged.get(host.name, ()):
         return
     if broken := [release for release in host.service if not keeps_the_api(release)]:
         raise Broken(what_is_to_be_refused_gets_no_requests, f"{host.name} sends requests to {broken[0]}")

@@ -64,6 +64,7 @@ class Docker:
         self.images: set[str] = set()
         self.path_of: Callable[[str], str] = lambda release: PATH  # where a release tells how it is
         self.health: dict[str, str] = {}  # by release: sick (500), hangs, silent (does not listen), ends
+        self.was_sick: set[str] = set()  # releases that were, or are
         self.blind: set[str] = set()  # releases that answer a probe, but not the edge
         self.away_until = 0.0
         self.slow = 0.0  # seconds that every call takes more
@@ -262,6 +263,7 @@ class Docker:
             self.health.pop(release, None)
         else:
             self.health[release] = trouble
+            self.was_sick.add(release)
         for slot in SLOTS:
             found = self.slots[slot]
             if found and found.release == release:
