@@ -398,6 +398,18 @@ def test_a_volume_is_not_deleted_under_what_ends_still(world: World, kept: Volum
     assert world.ask("remove_volume", volume="uploads") == {"changed": True}
 
 
+def test_a_volume_is_not_deleted_under_a_job(world: World, kept: Volumes) -> None:
+    stage(world.root, "two")
+    world.host.running["blue"] = "two"
+    with (
+        Store(world.root).in_use("one"),
+        pytest.raises(SlipwayError, match="used by a job or command of release one, which ends still"),
+    ):
+        world.ask("remove_volume", volume="uploads")
+    assert world.ask("remove_volume", volume="uploads") == {"changed": True}
+    assert kept.names() == ["old"]
+
+
 def test_whether_a_volume_is_used_is_looked_at_while_nobody_can_start_anything(
     world: World, kept: Volumes, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -21,6 +21,7 @@ from ansible_collections.slipway.fleet.plugins.module_utils.release.model import
 from ansible_collections.slipway.fleet.plugins.module_utils.release.runtime import RuntimeFailed
 from ansible_collections.slipway.fleet.plugins.module_utils.release.store import Busy, Store
 from ansible_collections.slipway.fleet.plugins.module_utils.release.timed import perform
+from ansible_collections.slipway.fleet.plugins.module_utils.release.timers import Timers
 from ansible_collections.slipway.fleet.plugins.plugin_utils.channel import archive
 
 
@@ -122,6 +123,46 @@ def test_it_never_runs_beside_itself_and_holds_up_no_release(store: Store) -> No
     assert store.removable(1, set()) == ["one"]
 
 
+class Timed(Timers):
+    """Has, or has no longer, the timer of the job."""
+
+    def __init__(self, *there: str) -> None:
+        self.there = [*there]
+
+    def names(self) -> list[str]:
+        return self.there
+
+
+def test_one_that_is_due_while_it_runs_begins_when_that_has_ended(store: Store) -> None:
+    by_hand, by_timer = Runtime(GOOD), Runtime(GOOD)
+    by_hand.go_on.clear()
+    first = threading.Thread(target=ask, args=(store, by_hand))
+    first.start()
+    assert by_hand.begun.wait(60)
+    more = {"timers": Timed("nightly")}
+    second = threading.Thread(target=perform, args=(store, by_timer, "nightly", print), kwargs=more)
+    second.start()
+    assert not by_timer.begun.wait(0.5)
+    by_hand.go_on.set()
+    assert by_timer.begun.wait(60)
+    for thread in (first, second):
+        thread.join()
+
+
+def test_one_whose_timer_went_to_another_host_while_it_waited_runs_there(store: Store) -> None:
+    held, timers, runtime = store.lock("a move"), Timed("nightly"), Runtime(GOOD)
+    held.__enter__()
+    clock = Waiting(timers.there.clear, lambda: held.__exit__(None, None, None))
+    assert perform(store, runtime, "nightly", print, clock, timers)["skipped"]  # type: ignore[arg-type]
+    assert (runtime.told, store.job("nightly")) == ([], {})
+
+
+def test_what_the_runtime_says_of_it_is_kept_too(store: Store) -> None:
+    ran = ask(store, Runtime(Ran((), 1, "half\n", "the image makes a user of its own: leave fastapi_app_user empty\n")))
+    assert ran["stdout"] == "half\nthe image makes a user of its own: leave fastapi_app_user empty\n"
+    assert store.job("nightly")["log"].endswith("leave fastapi_app_user empty")
+
+
 def test_one_that_the_release_does_not_have_is_left_out(store: Store) -> None:
     runtime = Runtime(GOOD)
     assert ask(store, runtime, "weekly")["skipped"]
@@ -177,6 +218,7 @@ def test_the_program_of_a_timer(store: Store, tmp_path: Path) -> None:
         f"import sys; sys.path.insert(0, {str(tmp_path / 'jobs.pyz')!r});"
         "from ansible_collections.slipway.fleet.plugins.module_utils.release import slots, timed;"
         "slots.SlotDirectories.have_oneoff = lambda self: None;"
+        "timed.Timers.names = lambda self: ['nightly'];"
         f"timed.main('links', {str(tmp_path)!r}, 'nightly')"
     )
     process = subprocess.Popen(

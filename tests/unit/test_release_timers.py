@@ -229,3 +229,21 @@ def test_the_program_is_what_the_agent_was_sent_as(tmp_path: Path, monkeypatch: 
     monkeypatch.undo()
     with pytest.raises(RuntimeFailed, match="timers are made by the agent"):
         timers_module._packed()
+
+
+def test_a_unit_is_the_same_whichever_python_looks(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The agent and a module run in what each finds; the distribution's own name stays over its upgrades."""
+    world.timers().follow("one", 0.0)
+    monkeypatch.setattr("sys.executable", "/usr/bin/python3.99")
+    assert world.timers().drift("one") == []
+    assert not world.timers().follow("one", 0.0)
+
+
+def test_where_jobs_ran_is_forgotten_with_the_last_release_that_had_any(world: World) -> None:
+    world.timers().follow("one", 1.0)
+    assert world.store.jobs_at() == {"host": "web1", "at": 1.0}
+    for release in ("one", "two", "three"):
+        (world.store.releases / release / "jobs.json").unlink()
+    world.timers().follow("none", 2.0)
+    assert world.store.jobs_at() == {"host": "", "at": 2.0}
+    assert world.timers().none

@@ -100,6 +100,7 @@ def test_a_worker_that_does_not_stay_up_refuses_the_release(shop: App, broker: T
 
 def test_status_and_logs_name_the_processes(shop: App) -> None:
     outcome = shop.play("status")
+    assert outcome.code == 0, outcome.output
     assert "worker 2 of 2" in outcome.output
     assert "beat 1 of 1" in outcome.output
     assert "worker ready" in shop.play("logs").output

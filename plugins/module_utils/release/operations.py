@@ -221,9 +221,9 @@ def give_up(arguments: Arguments, tell: Tell) -> Result:
     _fence(arguments)
     transaction, timers = transaction_of(arguments), timers_of(arguments)
     with transaction.store.lock(_named(arguments), _limit(transaction) + transaction.request.soak):
-        if found := running(timers):
-            raise SlipwayError(f"the job {found} runs here; run again when it has ended")
-        removed = timers.remove()
+        _refuse_running(timers)
+        names, removed = timers.names(), timers.remove()
+        _refuse_running(timers, names)
         return {"changed": transaction.give_up() or removed}
 
 
@@ -368,7 +368,7 @@ def _fence(arguments: Arguments) -> None:
 
 
 def _require_unused(store: Store, runtime: Runtimes, volume: str) -> None:
-    """Raise SlipwayError where a slot or a process of a release that has the volume runs, or ends still."""
+    """Raise SlipwayError where a slot, process, job or command of a release that has the volume runs, or ends still."""
     draining = store.draining()
     there = [
         (str(status.release), f"slot {slot}", draining is not None and draining.slot == slot)
@@ -376,6 +376,7 @@ def _require_unused(store: Store, runtime: Runtimes, volume: str) -> None:
         if status.release
     ]
     there += [(one.release, f"process {one.name}", one.ending) for one in runtime.beside.instances() if not one.gone]
+    there += [(release, "a job or command", True) for release in store.staged() if store.used_outside(release)]
     for release, what, ends in sorted(there, key=lambda found: found[2]):
         if volume not in keeps_of(store.releases, release).volumes:
             continue
@@ -388,6 +389,12 @@ def _require_unused(store: Store, runtime: Runtimes, volume: str) -> None:
             f"volume {volume} is used by release {release}, which runs here; take it out of fastapi_app_volumes and "
             "deploy, or remove the app, before its data is deleted"
         )
+
+
+def _refuse_running(timers: Timers, names: Optional[list[str]] = None) -> None:
+    """Raise SlipwayError where a job runs: one that has a timer, or one of these."""
+    if found := running(timers, names):
+        raise SlipwayError(f"the job {found} runs here; run again when it has ended")
 
 
 def _require_staged(store: Store) -> None:

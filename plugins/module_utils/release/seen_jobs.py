@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Optional
 
 from ..host.errors import Damaged
@@ -35,9 +36,9 @@ def timers_problems(timers: Timers, release: Optional[str]) -> list[str]:
         return [str(error)]
 
 
-def running(timers: Timers) -> str:
-    """A job that runs on this host, with since when; empty where none does."""
-    for name in timers.names():
+def running(timers: Timers, names: Optional[Sequence[str]] = None) -> str:
+    """A job that runs here (one that has a timer, or one of `names`), with since when; empty where none does."""
+    for name in timers.names() if names is None else names:
         if runs := timers.store.job_runs(name):
             return f"{name} ({runs})"
     return ""

@@ -169,8 +169,8 @@ class Store:
         return found if found and "host" in found and "at" in found else None
 
     def note_jobs(self, host: str, at: float) -> None:
-        """Remember where the jobs run."""
-        if (self.jobs_at() or {}).get("host") != host:
+        """Remember where the jobs run, '' for nowhere."""
+        if (self.jobs_at() or {}).get("host", "") != host:
             self._jobs.mkdir(mode=0o700, exist_ok=True)
             write_durably(self._jobs / ".at.json", json.dumps({"host": host, "at": at}) + "\n", mode=0o600)
 
@@ -199,6 +199,10 @@ class Store:
             os.fchmod(stream.fileno(), 0o600)
             fcntl.flock(stream, fcntl.LOCK_SH)
             yield
+
+    def used_outside(self, release: str) -> bool:
+        """Whether something runs in a release outside its slots."""
+        return self._holder_of(f"releases/{release}/{IN_USE}", shared=True) is not None
 
     def ledger(self) -> list[dict[str, Any]]:
         """All lines, oldest first. Lines that cannot be read are left out; `damaged_records` counts them."""
@@ -336,7 +340,7 @@ class Store:
         pinned = needed | set(good[:keep])
         untried = [release for release in staged if release not in seen | needed][:UNTRIED]
         old = sorted(release for release in staged if release not in pinned and release not in untried)
-        return [release for release in old if not self._holder_of(f"releases/{release}/{IN_USE}", shared=True)]
+        return [release for release in old if not self.used_outside(release)]
 
     def staged(self) -> list[str]:
         """The releases whose files are here, those that came last first."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import signal
 import sys
 from collections.abc import Callable
+from math import inf
 from pathlib import Path
 from typing import Any, NoReturn, Optional
 
@@ -18,7 +19,8 @@ from .clock import Clock
 from .jobs import Job, jobs_of
 from .oneoff import cause, serving
 from .runtime import Runtime, RuntimeFailed
-from .store import Busy, Store
+from .store import MOMENT, Busy, Store
+from .timers import Timers
 from .wiring import runtime_of
 
 # Seconds between two looks whether a transaction has ended, and lines of what it printed that are kept.
@@ -29,21 +31,32 @@ ENDED = 143
 Say = Callable[[str], object]
 
 
-def perform(store: Store, runtime: Runtime, name: str, say: Say, clock: Optional[Clock] = None) -> dict[str, Any]:
+def perform(
+    store: Store,
+    runtime: Runtime,
+    name: str,
+    say: Say,
+    clock: Optional[Clock] = None,
+    timers: Optional[Timers] = None,
+) -> dict[str, Any]:
     """Run a job of the release that serves to its end; returns rc, stdout, stderr and release, and its record.
 
-    One that the release does not have is `skipped`. Raises Busy where the job runs already, and SlipwayError where
-    nothing serves or its command cannot be run.
+    One that the release does not have is `skipped`. Asked by its timer (`timers`) it begins when one that runs has
+    ended, and is skipped where it has no timer here any more. Raises Busy where the job runs already, and SlipwayError
+    where nothing serves or its command cannot be run.
     """
     clock = clock or Clock()
     try:
-        with store.only_one(store.job_lock(name), f"since {clock.now()}", 0.0):
+        with store.only_one(store.job_lock(name), f"since {clock.now()}", inf if timers else MOMENT):
             waits = False
             while holder := store.holder():
                 if not waits:
                     say(f"waits for the end of {holder}")
                 waits = True
                 clock.sleep(EVERY)
+            if timers and name not in timers.names():
+                say(f"the job {name} runs on another host now")
+                return {"rc": 0, "stdout": "", "stderr": "", "release": "", "skipped": True}
             release = serving(store, f"the job {name}")
             job = jobs_of(store.releases, release).get(name)
             if job is None:
@@ -63,13 +76,14 @@ def _run(store: Store, runtime: Runtime, name: str, release: str, job: Job, cloc
     try:
         words = [str(word) for word in job.command]
         ran = runtime.run(release, words, float(job.limit), f"job-{name}", together=True)
-        output = ran.stdout.strip()
+        # Beside what the job printed, what the runtime says of it.
+        output = "\n".join(filter(None, (ran.stdout.strip(), ran.stderr.strip())))
         ended = {"rc": ran.returncode, "cause": "", "log": "\n".join(output.splitlines()[-LINES:])}
         if ran.timed_out:
             ended["cause"] = f"it did not end within its limit of {job.limit:g} s and was stopped"
         elif ran.returncode:
             ended["cause"] = cause(ran.returncode, output)
-        said = {"rc": ran.returncode, "stdout": ran.stdout, "stderr": ran.stderr, "release": release}
+        said = {"rc": ran.returncode, "stdout": f"{output}\n" if output else "", "stderr": "", "release": release}
     except (RuntimeFailed, OSError) as error:
         ended = {"rc": 1, "cause": f"it could not be run: {staged(store.releases).text(error)}"}
         raise SlipwayError(f"the job {name} of release {release} could not be run: {error}") from error
@@ -87,13 +101,9 @@ def main(app: str, root: str, name: str) -> NoReturn:
 
     signal.signal(signal.SIGTERM, end)
     store = Store(Path(root))
+    runtime, timers = runtime_of({"place": {"app": app, "root": root}}), Timers(app, store)
     try:
-        ran = perform(
-            store, runtime_of({"place": {"app": app, "root": root}}), name, lambda text: print(text, flush=True)
-        )
-    except Busy as error:
-        print(error)
-        sys.exit(0)
+        ran = perform(store, runtime, name, lambda text: print(text, flush=True), timers=timers)
     except (SlipwayError, OSError) as error:
         sys.exit(str(error))
     print(ran["stdout"].rstrip())

@@ -20,8 +20,10 @@ from .runtime import RuntimeFailed
 from .store import Store
 from .words import unit_word
 
-# The program that timers start, in the directory of the app.
+# The program that timers start, in the directory of the app, and what runs it: the same name whoever looks, with
+# whichever Python of the host, and after an upgrade of the distribution.
 PROGRAM = "jobs.pyz"
+PYTHON = Path("/usr/bin/python3")
 _PROPERTIES = "ActiveState,UnitFileState,NeedDaemonReload,NextElapseUSecRealtime"
 _START = (
     "import sys; sys.path.insert(0, sys.argv[1]); "
@@ -66,7 +68,8 @@ class Timers:
     @property
     def none(self) -> bool:
         """Whether no release on this host has a job, and nothing is left of one: there is nothing to ask."""
-        return not self.names() and not any(self.store.releases.glob(f"*/{SCHEDULED}"))
+        known = (self.store.jobs_at() or {}).get("host")
+        return not self.names() and not known and not any(self.store.releases.glob(f"*/{SCHEDULED}"))
 
     def wanted(self, release: Optional[str]) -> dict[str, Job]:
         """The jobs that this host is to have timers of while a release serves. Raises Damaged and OSError."""
@@ -79,8 +82,8 @@ class Timers:
         """
         declared = jobs_of(self.store.releases, release) if release else {}
         wanted = declared if self.here else {}
-        if declared:
-            self.store.note_jobs(self.host, now)
+        if declared or self.store.jobs_at():
+            self.store.note_jobs(self.host if declared else "", now)
         gone = [name for name in self.names() if name not in wanted]
         if gone:
             self._remove(gone)
@@ -94,8 +97,9 @@ class Timers:
         return bool(names)
 
     def stop(self) -> None:
-        """End what timers started."""
+        """Let timers start nothing more, and end what they started."""
         if names := self.names():
+            self._systemctl("stop", *(self._unit(name, "timer") for name in names))
             self._systemctl("stop", *(self._unit(name, "service") for name in names), timeout=120)
 
     def drift(self, release: Optional[str]) -> list[str]:
@@ -194,7 +198,7 @@ class Timers:
 
     def _service(self, name: str) -> str:
         words = [
-            sys.executable,
+            str(PYTHON) if PYTHON.is_file() else sys.executable,
             "-I",
             "-c",
             _START,

@@ -57,7 +57,8 @@ def tell_of_lost(run: Run) -> None:
         run.tell(
             "warning",
             message=f"the jobs ran on {last} last, which is no host of this run; where it runs still its timers start "
-            "them there, too. Have it in the run, or see that it is gone for good",
+            "them there, too. Have it in the run; where it is lost for good, say -e "
+            f"'{{fastapi_app_singletons_gone: [{last}]}}'",
         )
 
 
