@@ -26,13 +26,27 @@ def absent(settings: Settings) -> list[str]:
 
 def saved(settings: Settings) -> list[str]:
     """The directories that are there and that a set has besides the dumps. Raises BackupError."""
-    volumes = [path for pattern in settings.volumes for path in glob.glob(pattern) if os.path.isdir(path)]
-    named = set(settings.directories) - set(absent(settings))
-    found = sorted({os.path.normpath(path) for path in (*named, *volumes, *map(str, apps(settings)))})
+    volumes = [path for pattern in settings.volumes for path in glob.glob(pattern)]
+    there = [path for path in volumes if os.path.isdir(path) or os.path.islink(path)]
+    named = {os.path.normpath(path) for path in set(settings.directories) - set(absent(settings))}
+    found = sorted({*named, *map(os.path.normpath, (*there, *map(str, apps(settings))))})
     for path in found:
+        if os.path.islink(path):
+            raise BackupError(FAILED, _of_a_link(path, path in named))
         if settings.local and settings.local.is_relative_to(path):
             raise BackupError(FAILED, f"{path} is to be backed up, and has the repository {settings.repository} in it")
     return found
+
+
+def _of_a_link(path: str, named: bool) -> str:
+    """Why it cannot be saved: restic keeps a link that it is told to save as a link, without what it leads to."""
+    real = os.path.realpath(path)
+    if named:
+        return f"backup_directories names {path}, a link, of which a set would have no data; name {real} instead"
+    return (
+        f"{path} is a link, of which a set would have no data; have a directory there instead: rm {path}, "
+        f"mkdir {path}, mount --bind {real} {path}, and a line for that in /etc/fstab"
+    )
 
 
 def apps(settings: Settings) -> list[Path]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timezone
@@ -71,7 +72,12 @@ class Records:
 
 def now() -> str:
     """The time in UTC, as all records have it."""
-    return datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return at_time(time.time())
+
+
+def at_time(seconds: float) -> str:
+    """Seconds since 1970 as all records have a time; part of a second is left out."""
+    return datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def age(moment: str, at: str) -> float:

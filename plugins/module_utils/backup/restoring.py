@@ -19,7 +19,7 @@ from . import files
 from .drill import complete, have_roles
 from .model import REFUSED, BackupError, Database, Manifest, failures
 from .postgres import BEFORE, BESIDE, BROUGHT, same
-from .records import now
+from .records import at_time, now
 from .saving import GLOBALS, SAFETY, Host, save, serving
 
 # Restored directories are made beside the live ones under names that begin so.
@@ -217,9 +217,8 @@ class Restore:
             for name in self.host.live.leftovers():
                 self.host.live.drop(name)
         for directory in map(Path, self.directories):
-            kept = sorted(directory.parent.glob(f"{DOTTED}before-{MOMENT}-{glob.escape(directory.name)}"))
-            if kept and not directory.exists():  # killed between the two renames
-                os.rename(kept[-1], directory)
+            if not directory.exists() and (kept := _kept_by_killed(directory)):
+                os.rename(kept, directory)
         for parent in {Path(directory).parent for directory in self.manifest.directories}:
             for left in parent.glob(f"{DOTTED}restoring-*"):
                 shutil.rmtree(left, ignore_errors=True)
@@ -252,6 +251,21 @@ class Restore:
             {"name": f"database:{database.name}", "rows": database.rows, "kept": kept if name in there else None}
             for database, (name, _, kept) in zip(self.databases, names)
         ]
+
+
+def _kept_by_killed(directory: Path) -> Optional[Path]:
+    """What a restore that was killed between its two renames has put aside of a directory, if one was.
+
+    It has left what was to take the place, made before that. What earlier restores have kept is older: these took away
+    what they had beside.
+    """
+    try:
+        since = at_time((directory.parent / f"{DOTTED}restoring-{directory.name}").stat().st_ctime)
+    except FileNotFoundError:
+        return None
+    begin = f"{DOTTED}before-"
+    kept = sorted(directory.parent.glob(f"{begin}{MOMENT}-{glob.escape(directory.name)}"))
+    return kept[-1] if kept and kept[-1].name[len(begin) :] >= since else None
 
 
 def _exchanged(path: Path, new: Path, at: str) -> tuple[Path, Path, Optional[Path]]:

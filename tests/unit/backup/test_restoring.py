@@ -263,6 +263,53 @@ def test_what_is_kept_of_another_directory_is_none_of_its_own(saved: tuple[Host,
     assert told["restored"][0]["kept"] is None
 
 
+@pytest.mark.parametrize("killed", [False, True], ids=["lost", "lost and killed while it was fetched"])
+def test_what_an_earlier_restore_kept_is_not_put_in_the_place_of_a_lost_directory(
+    saved: tuple[Host, Repository], tmp_path: Path, killed: bool
+) -> None:
+    """Also where the restore fails, nothing old is live then."""
+    made, repository = saved
+    uploads = tmp_path / "uploads"
+    told = Restore(made, "latest", [f"directory:{uploads}"]).run(str(uploads))
+    kept = tmp_path / ".slipway-before-2026-01-01T00:00:00Z-uploads"
+    Path(told["restored"][0]["kept"]).rename(kept)  # months later
+    assert not list(tmp_path.glob(".slipway-restoring-*")), "one that is complete takes it away"
+    shutil.rmtree(uploads)
+    if killed:
+        (tmp_path / ".slipway-restoring-uploads").mkdir()
+    repository.fails["restore"] = BackupError(DAMAGED, "a pack is gone")
+    with pytest.raises(BackupError, match="a pack is gone"):
+        Restore(made, "latest", [f"directory:{uploads}"]).run(str(uploads))
+    assert not uploads.exists()
+    assert kept.is_dir()
+
+
+def test_what_one_that_was_killed_between_two_names_put_aside_is_live_again(
+    saved: tuple[Host, Repository], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, repository = saved
+    uploads = tmp_path / "uploads"
+    (tmp_path / ".slipway-before-2026-01-01T00:00:00Z-uploads").mkdir()
+    with monkeypatch.context() as killed:
+        rename, names = os.rename, iter([True])
+
+        def once(source: Path, target: Path) -> None:
+            if not next(names, False):
+                raise SystemExit  # and no rename back, and nothing tidied up
+            rename(source, target)
+
+        killed.setattr(os, "rename", once)
+        killed.setattr(shutil, "rmtree", lambda *_, **__: None)
+        with pytest.raises(SystemExit):
+            Restore(made, "latest", [f"directory:{uploads}"]).run(str(uploads), safety=False)
+    assert not uploads.exists()
+    assert (tmp_path / ".slipway-restoring-uploads").is_dir()
+    repository.fails["restore"] = BackupError(DAMAGED, "a pack is gone")
+    with pytest.raises(BackupError, match="a pack is gone"):
+        Restore(made, "latest", [f"directory:{uploads}"]).run(str(uploads))
+    assert (uploads / "a").read_text() == "later"
+
+
 def test_what_a_killed_one_left_goes(saved: tuple[Host, Repository], live: Databases, tmp_path: Path) -> None:
     made, _ = saved
     left = tmp_path / ".slipway-restoring-gone"

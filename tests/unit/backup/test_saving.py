@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -92,6 +94,47 @@ def test_a_directory_that_is_not_there_is_named(tmp_path: Path) -> None:
     (tmp_path / "uploads").rmdir()
     with pytest.raises(BackupError, match="backup_directories names .*uploads"):
         save(made, "timer")
+
+
+@pytest.mark.parametrize("kind", ["directory", "volume", "app"])
+def test_a_link_is_refused_since_its_data_would_not_be_in_the_set(tmp_path: Path, kind: str) -> None:
+    made, repository = host(tmp_path)
+    place = {"directory": "uploads", "volume": "volumes/media", "app": "apps/links"}[kind]
+    path, real = tmp_path / place, tmp_path / "real"
+    path.parent.mkdir(exist_ok=True)
+    if kind == "volume":
+        path.mkdir()
+        made.settings = replace(made.settings, volumes=(f"{tmp_path}/volumes/*",))
+    save(made, "timer")
+    path.rename(real)
+    path.symlink_to(real)
+    with pytest.raises(BackupError, match=re.escape(str(path))) as caught:
+        save(made, "timer")
+    told = f"name {real} instead" if kind == "directory" else f"mount --bind {real} {path}"
+    assert told in str(caught.value)
+    assert len(repository.sets()) == 1
+    if kind == "directory":
+        made.settings = replace(made.settings, directories=(str(real),))
+        save(made, "timer")
+        assert str(real / "a") in made.manifest(repository.find()).files
+
+
+def test_a_volume_whose_link_leads_nowhere_is_told(tmp_path: Path) -> None:
+    made, _ = host(tmp_path)
+    (tmp_path / "volumes").mkdir()
+    (tmp_path / "volumes" / "media").symlink_to(tmp_path / "not-mounted")
+    made.settings = replace(made.settings, volumes=(f"{tmp_path}/volumes/*",))
+    with pytest.raises(BackupError, match="volumes/media is a link"):
+        save(made, "timer")
+
+
+def test_a_directory_below_a_link_is_saved(tmp_path: Path) -> None:
+    """As restic does it: what is above of what it is told to save is followed."""
+    made, repository = host(tmp_path)
+    (tmp_path / "srv").symlink_to(tmp_path)
+    made.settings = replace(made.settings, directories=(f"{tmp_path}/srv/uploads",))
+    save(made, "timer")
+    assert f"{tmp_path}/srv/uploads/a" in made.manifest(repository.find()).files
 
 
 def test_a_proof(tmp_path: Path) -> None:
