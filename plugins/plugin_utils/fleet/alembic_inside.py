@@ -206,9 +206,19 @@ class Project:
         return list(self.script.iterate_revisions(self.heads, tuple(revisions)))[::-1] if self.heads else []
 
     def _run(self, steps: Any, **options: Any) -> None:
-        """Have env.py connect and call back. `steps` is asked under the lock, with the heads in place."""
+        """Have env.py connect and call back. `steps` is asked under the lock, with the heads in place.
+
+        Raises MigrationError where env.py does so more than once: what is told here is about one database.
+        """
+        begun: list[Any] = []
 
         def begin(heads: Any, context: Any) -> Any:
+            if begun:
+                raise MigrationError(
+                    "env.py migrates several databases or schemas, and fastapi_app_migrations knows one; leave it "
+                    "empty and write fastapi_app_migrate_command: [alembic, upgrade, heads]"
+                )
+            begun.append(context)
             self.heads = tuple(heads or ())
             self.dialect = context.dialect.name
             self.metadata = context.opts.get("target_metadata")

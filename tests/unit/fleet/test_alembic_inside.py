@@ -216,6 +216,25 @@ def test_one_that_is_configured_in_pyproject(make: Make) -> None:
     assert project.told(allowed=[])["applied"] == ["a"]
 
 
+def test_one_that_migrates_several_databases_is_refused(make: Make, tmp_path: Path) -> None:
+    again = "\nwith create_engine(os.environ['OTHER']).connect() as connection:\n    migrate(connection)\n"
+    one, two = (f"sqlite:///{tmp_path}/{name}.db" for name in ("one", "two"))
+    project = make(SYNC, DATABASE_URL=one, OTHER=one)
+    project.revise("a", TABLE)
+    project.told(allowed=[])
+    project.revise("b", NOTE)
+    (project.root / "alembic/env.py").write_text(SYNC + again)
+    project.environment["OTHER"] = two
+    asked: list[dict[str, Any]] = [{"allowed": []}, {"since": "a"}]
+    for what in asked:
+        refused = project.run(**what)
+        assert refused.returncode == 1
+        assert "MigrationError: env.py migrates several databases or schemas" in refused.stderr
+        assert "write fastapi_app_migrate_command: [alembic, upgrade, heads]" in refused.stderr
+    (project.root / "alembic/env.py").write_text(SYNC)
+    assert project.told(allowed=[])["from"] == "a"
+
+
 def test_an_image_without_alembic_is_told_by_name(make: Make) -> None:
     """Without its packages a Python has none; the program `alembic`, where there is one, knows which does."""
     project = make()
