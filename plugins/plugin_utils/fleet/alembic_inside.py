@@ -14,8 +14,8 @@ It is told as JSON:
 Its last line is {"migration": {...}}:
     from, to: the revision of the database before and after, joined by commas where there are several heads
     applied: revisions that were applied, oldest first
-    dialect, pending [{revision, sql, unread}]: what was not applied, each with its SQL, and with the error that kept it
-        from being written to its end
+    dialect, pending [{revision, sql, unread}]: what was not applied, each with its SQL, and with why that may not
+        be all of it: an error kept it from being written, or the revision asked whether it is written or applied
 Exit code 1 with the reason on stderr. What Alembic and the project print goes there, too.
 
 On PostgreSQL one process at a time migrates a database: the connection that migrates holds a session's advisory lock,
@@ -230,6 +230,7 @@ class Project:
     def written(self, revision: Script) -> dict[str, str]:
         """The SQL of one revision, and why that is not all of it; one that asks the database cannot be written."""
         text, unread = io.StringIO(), ""
+        asked: list[str] = []
         with EnvironmentContext(self.config, self.script, as_sql=True) as environment:
             environment.configure(
                 dialect_name=self.dialect,
@@ -238,12 +239,30 @@ class Project:
                 literal_binds=True,
                 output_buffer=text,
             )
-            with Operations.context(environment.get_context()):
+            context = Watched(environment.get_context(), asked)
+            with Operations.context(environment.get_context()) as operations:
+                # What `op` and `context` of a revision stand for; Alembic itself asks others.
+                environment.is_offline_mode = lambda: context.as_sql  # type: ignore[method-assign]
+                environment.get_context = operations.get_context = lambda: context  # type: ignore[assignment,method-assign,return-value]
                 try:
                     revision.module.upgrade()
                 except Exception as error:  # noqa: BLE001 - whatever a project's own code raises
                     unread = f"{type(error).__name__}: {error}"
+        if asked and not unread:
+            unread = "it asks whether it is written or applied"
         return {"revision": revision.revision, "sql": text.getvalue(), "unread": unread}
+
+
+class Watched:
+    """A revision's context, which notes in `asked` that it wants to know whether it is written or applied."""
+
+    def __init__(self, context: Any, asked: list[str]) -> None:
+        self._context, self._asked = context, asked
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "as_sql":
+            self._asked.append(name)
+        return getattr(self._context, name)
 
 
 def waited_too_long(error: BaseException) -> bool:

@@ -269,9 +269,23 @@ def test_what_depends_on_the_database_is_said_to(make: Make) -> None:
     project = make()
     project.revise("a", TABLE)
     project.told(allowed=[])
-    project.revise("b", "op.get_bind().execute(sa.text('SELECT 1')).scalar()")
+    project.revise("b", "op.get_bind().execute(sa.text('UPDATE items SET id = id'))")
+    assert "UPDATE items" in project.told(allowed=[])["pending"][0]["sql"]
+    assert project.told(allowed=[])["pending"][0]["unread"] == ""
+    project.revise("b", "op.get_bind().execute(sa.text('SELECT 1')).scalar()", after="a")
     (pending,) = project.told(allowed=[])["pending"]
     assert pending["unread"].startswith("AttributeError: ")
+
+
+@pytest.mark.parametrize("question", ["context.is_offline_mode()", "op.get_context().as_sql"])
+def test_what_is_otherwise_on_a_database_is_not_taken_for_read(make: Make, tmp_path: Path, question: str) -> None:
+    project = make(SYNC, DATABASE_URL=f"sqlite:///{tmp_path}/shop.db")
+    project.revise("a", TABLE)
+    project.told(allowed=[])
+    project.revise("b", f"from alembic import context\n    if not {question}:\n        op.drop_table('items')")
+    (pending,) = project.told(allowed=[])["pending"]
+    assert pending["unread"] == "it asks whether it is written or applied"
+    assert "DROP" not in pending["sql"]
 
 
 def test_a_failure_has_the_words_of_the_database(make: Make) -> None:
