@@ -202,7 +202,14 @@ class Project:
         return self.script._upgrade_revs("heads", self.heads)  # type: ignore[arg-type] # as Alembic's `upgrade` does
 
     def since(self, revisions: list[str]) -> list[Script]:
-        """What came after these in the database, oldest first. Raises CommandError where one is not known."""
+        """What came after these in the database, oldest first. Raises MigrationError where one is not known."""
+        if unknown := sorted({*self.heads, *revisions} - self.known):
+            raise MigrationError(
+                f"the database is at {joined(self.heads) or 'no revision'}, the other release is of "
+                f"{','.join(revisions)}, and the release that serves does not know {', '.join(unknown)}, so it cannot "
+                "tell what lies between: it is older than the schema, as after a rollback. Deploy a release that has "
+                "that revision, or see for yourself whether the other one fits"
+            )
         return list(self.script.iterate_revisions(self.heads, tuple(revisions)))[::-1] if self.heads else []
 
     def _run(self, steps: Any, **options: Any) -> None:

@@ -288,6 +288,20 @@ def test_what_is_otherwise_on_a_database_is_not_taken_for_read(make: Make, tmp_p
     assert "DROP" not in pending["sql"]
 
 
+def test_a_release_that_does_not_know_the_schema_says_so(make: Make, tmp_path: Path) -> None:
+    project = make(SYNC, DATABASE_URL=f"sqlite:///{tmp_path}/shop.db")
+    project.revise("a", TABLE)
+    project.revise("b", NOTE)
+    project.told(allowed=[])
+    (project.root / "alembic/versions/b.py").unlink()
+    for since in ("a", "b"):
+        refused = project.run(since=since)
+        assert refused.returncode == 1
+        assert f"MigrationError: the database is at b, the other release is of {since}" in refused.stderr
+        assert "does not know b, so" in refused.stderr
+        assert refused.stderr.endswith("a rollback asks nothing with -e fastapi_app_migrations=\n")
+
+
 def test_a_failure_has_the_words_of_the_database(make: Make) -> None:
     project = make()
     project.revise("a", "op.execute('SELECT 1 / 0')")
