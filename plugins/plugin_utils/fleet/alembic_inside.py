@@ -139,11 +139,15 @@ def project(directory: str) -> Config:
     here = Path.cwd()
     sys.path.insert(0, str(here))
     named = os.environ.get("ALEMBIC_CONFIG") or "alembic.ini"
-    if Path(named).is_file():
-        return Config(named)
+    # One half of the configuration may stand there; an Alembic before 1.16 does not know that argument.
+    more: dict[str, Any] = {}
     with contextlib.suppress(OSError):
         if "[tool.alembic]" in Path("pyproject.toml").read_text(encoding="utf-8"):
-            return Config(None, toml_file="pyproject.toml")
+            more["toml_file"] = "pyproject.toml"
+    if Path(named).is_file():
+        return Config(named, **more)
+    if more:
+        return Config(None, **more)
     raise MigrationError(
         f"there is no {named} in {here}; write its directory as fastapi_app_migrations, such as ./backend, and copy it "
         "into the image where it is not there"

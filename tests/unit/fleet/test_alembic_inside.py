@@ -216,6 +216,14 @@ def test_one_that_is_configured_in_pyproject(make: Make) -> None:
     assert project.told(allowed=[])["applied"] == ["a"]
 
 
+def test_one_whose_configuration_stands_in_both_as_the_template_pyproject_has_it(make: Make) -> None:
+    project = make()
+    project.revise("a", TABLE)
+    (project.root / "alembic.ini").write_text(INI.replace("script_location = alembic\n", ""))
+    (project.root / "pyproject.toml").write_text('[tool.alembic]\nscript_location = "%(here)s/alembic"\n')
+    assert project.told(allowed=[])["applied"] == ["a"]
+
+
 def test_one_that_migrates_several_databases_is_refused(make: Make, tmp_path: Path) -> None:
     again = "\nwith create_engine(os.environ['OTHER']).connect() as connection:\n    migrate(connection)\n"
     one, two = (f"sqlite:///{tmp_path}/{name}.db" for name in ("one", "two"))
