@@ -8,20 +8,18 @@ nothing away. Everything else counts, so a statement that is new to this list is
 
 from __future__ import annotations
 
-import sys
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-# Nobody needs a parser of SQL who deploys no app with Alembic.
+from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.sql_parser import INSTALL, lacking
+
+MISSING = lacking()
 try:
     import sqlglot
     from sqlglot import Token, TokenType, exp
     from sqlglot.errors import SqlglotError
-except ImportError as error:
-    MISSING = str(error)
-else:
-    MISSING = ""
+
     _NO_CHANGE_OF_A_SCHEMA = (
         *(exp.Transaction, exp.Commit, exp.Set, exp.Comment, exp.Grant),
         *(exp.Select, exp.Insert, exp.Update),
@@ -29,6 +27,8 @@ else:
     # A value of its own for every row, so that nobody has to give one.
     _FILLED = (exp.DefaultColumnConstraint, exp.GeneratedAsIdentityColumnConstraint, exp.ComputedColumnConstraint)
     _NARROWING = (exp.UniqueColumnConstraint, exp.PrimaryKeyColumnConstraint, exp.CheckColumnConstraint, exp.Reference)
+except (ImportError, AttributeError) as error:  # of a version that has not these names
+    MISSING = MISSING or str(error)
 
 _MADE_WITHOUT_HARM = {"TABLE", "VIEW", "SEQUENCE", "SCHEMA", "TYPE", "FUNCTION", "PROCEDURE"}
 
@@ -55,9 +55,7 @@ def destructive(sql: str, dialect: str = "postgresql") -> list[str]:
     `dialect` is SQLAlchemy's name of the database. Raises NoParser where sqlglot is not installed.
     """
     if MISSING:
-        raise NoParser(
-            f"what a migration takes away cannot be read here ({MISSING}): {sys.executable} -m pip install sqlglot"
-        )
+        raise NoParser(f"what a migration takes away cannot be read here ({MISSING}): {INSTALL}")
     made = _Made(_DIALECTS.get(dialect, dialect))
     try:
         statements = list(_statements(sql, made.dialect))

@@ -96,7 +96,7 @@ def test_an_entry_point_that_runs_something_else_is_told() -> None:
 def test_without_a_parser_nothing_is_applied(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(schema_changes, "MISSING", "No module named 'sqlglot'")
     there = with_alembic(said("0003", ADDS))
-    assert f"{sys.executable} -m pip install sqlglot" in there.run().message
+    assert f"{sys.executable} -m pip install --upgrade 'sqlglot>=30.30'" in there.run().message
     assert len(asked(there)) == 1
 
 

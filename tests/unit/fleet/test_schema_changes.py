@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+import sys
+from importlib.metadata import PackageNotFoundError
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
 import pytest
+from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet import schema_changes, sql_parser
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.schema_changes import destructive
 
 DESTRUCTIVE = [
@@ -106,3 +114,40 @@ def test_what_the_parser_does_not_know_is_no_harmless_one() -> None:
     assert destructive("ALTER TABLE links ADD COLUMN a TEXT", "mariadb") == []
     (found,) = destructive("ALTER TABLE links ADD COLUMN a TEXT", "firebird")
     assert found.startswith("SQL that cannot be read: ALTER TABLE links")
+
+
+@pytest.mark.parametrize("lacks", ["Token", "exp.Grant"])
+def test_a_parser_that_lacks_a_name_breaks_no_import(monkeypatch: pytest.MonkeyPatch, lacks: str) -> None:
+    whole: Any = sys.modules["sqlglot"]
+    old: Any = ModuleType("sqlglot")
+    old.__dict__.update({"__path__": whole.__path__, "TokenType": whole.TokenType, "exp": ModuleType("exp")})
+    if lacks != "Token":
+        old.Token = whole.Token
+    monkeypatch.setitem(sys.modules, "sqlglot", old)
+    spec = spec_from_file_location("older", schema_changes.__file__)
+    assert spec
+    assert spec.loader
+    again: Any = module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "older", again)
+    spec.loader.exec_module(again)
+    with pytest.raises(again.NoParser, match=r"pip install --upgrade 'sqlglot>=30\.30'"):
+        again.destructive("")
+
+
+@pytest.mark.parametrize(
+    ("found", "reason"),
+    [("30.30.0", ""), ("31.0.0", ""), ("25.20.0", "sqlglot 25.20.0 is too old"), (None, "no sqlglot is installed")],
+)
+def test_which_parser_will_do(monkeypatch: pytest.MonkeyPatch, found: str | None, reason: str) -> None:
+    def version(name: str) -> str:
+        if found is None:
+            raise PackageNotFoundError(name)
+        return found
+
+    monkeypatch.setattr(sql_parser, "version", version)
+    assert sql_parser.lacking() == reason
+
+
+@pytest.mark.parametrize("place", ["pyproject.toml", "docs/hosts.md", "docs/deploy.md"])
+def test_everywhere_the_same_parser_is_asked_for(place: str) -> None:
+    assert sql_parser.NEEDED in (Path(__file__).parents[3] / place).read_text(encoding="utf-8")
