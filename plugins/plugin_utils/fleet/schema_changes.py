@@ -48,6 +48,11 @@ class _Made:
     tables: set[str] = field(default_factory=set)
     columns: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
 
+    def forget(self) -> None:
+        """From here on the same names may be those of other tables."""
+        self.tables.clear()
+        self.columns.clear()
+
 
 def destructive(sql: str, dialect: str = "postgresql") -> list[str]:
     """The statements of `sql` that may break a release that knows the schema before, a line each.
@@ -82,6 +87,8 @@ def _is_harmless(text: str, words: list[str], made: _Made) -> bool:
     except SqlglotError:
         return False
     if isinstance(statement, _NO_CHANGE_OF_A_SCHEMA):
+        if "search_path" in text.lower():
+            made.forget()
         return not statement.find(exp.Delete)
     if isinstance(statement, exp.Create):
         return _creates_harmlessly(statement, made)
@@ -103,20 +110,19 @@ def _creates_harmlessly(statement: exp.Create, made: _Made) -> bool:
         return False
     if kind == "INDEX":
         index = statement.this
-        table = index.args["table"].name
+        table = _named(index.args["table"])
         columns = (column.name for column in index.find_all(exp.Column))
         return not statement.args.get("unique") or table in made.tables or _all_new(columns, table, made)
-    if kind == "TABLE":
-        table = statement.find(exp.Table)
-        made.tables |= {table.name} if table else set()
+    if kind == "TABLE" and not statement.args.get("exists"):
+        made.tables |= {_named(table) for table in [statement.find(exp.Table)] if table}
     return kind in _MADE_WITHOUT_HARM
 
 
 def _alters_harmlessly(statement: exp.Alter, made: _Made) -> bool:
-    table = statement.this.name
     actions = statement.args.get("actions") or []
     if statement.args.get("kind") != "TABLE" or not actions:
         return False
+    table = _named(statement.this)
     return table in made.tables or all(_acts_harmlessly(action, table, made) for action in actions)
 
 
@@ -125,7 +131,10 @@ def _acts_harmlessly(action: exp.Expression, table: str, made: _Made) -> bool:
         return _adds_harmlessly(action, table, made)
     if isinstance(action, exp.AlterColumn):
         no_longer_required = action.args.get("drop") and action.args.get("allow_null")
-        return bool(no_longer_required or action.args.get("default"))
+        if action.args.get("default"):
+            made.columns[table].discard(action.name)
+            return True
+        return bool(no_longer_required)
     if isinstance(action, exp.AddConstraint):
         return all(_constrains_harmlessly(constraint, table, made) for constraint in action.expressions)
     return False
@@ -141,7 +150,7 @@ def _adds_harmlessly(column: exp.ColumnDef, table: str, made: _Made) -> bool:
     )
     if any(isinstance(kind, _FILLED) for kind in constraints):
         return not any(isinstance(kind, _NARROWING) for kind in constraints)
-    if not required:
+    if not required and not column.args.get("exists"):
         made.columns[table].add(column.name)
     return not required
 
@@ -162,6 +171,11 @@ def _constrains_harmlessly(constraint: exp.Expression, table: str, made: _Made) 
 def _all_new(columns: Iterable[str], table: str, made: _Made) -> bool:
     named = set(columns)
     return bool(named) and named <= made.columns[table]
+
+
+def _named(table: exp.Table) -> str:
+    """With its schema, as it is written: the same name in another one is another table."""
+    return ".".join(part.name if part.args.get("quoted") else part.name.lower() for part in table.parts)
 
 
 def _line(text: str) -> str:

@@ -56,6 +56,13 @@ DESTRUCTIVE = [
     "ALTER INDEX i RENAME TO j",
     "ALTER TYPE mood RENAME VALUE 'a' TO 'b'",
     "SOMETHING nobody knows",
+    "CREATE TABLE IF NOT EXISTS links (a INT); ALTER TABLE links DROP COLUMN a",
+    "CREATE TABLE other.links (a INT); ALTER TABLE links DROP COLUMN a",
+    'CREATE TABLE Links (a INT); ALTER TABLE "Links" DROP COLUMN a',
+    "CREATE TABLE links (a INT); SET search_path TO shop; ALTER TABLE links DROP COLUMN a",
+    "ALTER TABLE links ADD COLUMN IF NOT EXISTS a TEXT; CREATE UNIQUE INDEX i ON links (a)",
+    "ALTER TABLE other.links ADD COLUMN a TEXT; CREATE UNIQUE INDEX i ON links (a)",
+    "ALTER TABLE links ADD a TEXT; ALTER TABLE links ALTER a SET DEFAULT ''; CREATE UNIQUE INDEX i ON links (a)",
 ]
 HARMLESS = [
     "ALTER TABLE links ADD COLUMN owner TEXT DEFAULT 'nobody' NOT NULL",
@@ -75,6 +82,8 @@ HARMLESS = [
     "COMMENT ON TABLE links IS 'now without DROP TABLE'",
     "CREATE TABLE notes (id BIGINT NOT NULL PRIMARY KEY, slug TEXT UNIQUE)",
     "CREATE TABLE notes (id INT); CREATE UNIQUE INDEX i ON notes (id); ALTER TABLE notes ALTER COLUMN id SET NOT NULL",
+    "CREATE TABLE other.links (a INT); ALTER TABLE other.links DROP COLUMN a",
+    'CREATE TABLE Links (a INT); ALTER TABLE "links" DROP COLUMN a',
     "CREATE INDEX CONCURRENTLY i ON links (url)",
     "CREATE FUNCTION f() RETURNS int LANGUAGE sql AS $$ SELECT 1; DROP TABLE links; $$",
     "CREATE EXTENSION IF NOT EXISTS pg_trgm",
