@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import Optional
 
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.sql_parser import INSTALL, lacking
 
@@ -41,10 +42,9 @@ class NoParser(Exception):
 
 
 @dataclass
-class _Made:
-    """What the same migration made, of which the release before knows nothing; of columns those that may stay empty."""
+class Made:
+    """What pending migrations made, of which the release before knows nothing; of columns those that may stay empty."""
 
-    dialect: str
     tables: set[str] = field(default_factory=set)
     columns: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
 
@@ -54,19 +54,21 @@ class _Made:
         self.columns.clear()
 
 
-def destructive(sql: str, dialect: str = "postgresql") -> list[str]:
+def destructive(sql: str, dialect: str = "postgresql", made: Optional[Made] = None) -> list[str]:
     """The statements of `sql` that may break a release that knows the schema before, a line each.
 
-    `dialect` is SQLAlchemy's name of the database. Raises NoParser where sqlglot is not installed.
+    `dialect` is SQLAlchemy's name of the database; `made` is what migrations before this one made that the release does
+    not know either, and gets what this one makes. Raises NoParser where sqlglot is not installed, or too old.
     """
     if MISSING:
         raise NoParser(f"what a migration takes away cannot be read here ({MISSING}): {INSTALL}")
-    made = _Made(_DIALECTS.get(dialect, dialect))
+    made = Made() if made is None else made
+    dialect = _DIALECTS.get(dialect, dialect)
     try:
-        statements = list(_statements(sql, made.dialect))
+        statements = list(_statements(sql, dialect))
     except (SqlglotError, ValueError):  # ValueError: of a dialect that the parser does not know
         return [f"SQL that cannot be read: {_line(sql)[:200]}"]
-    return [_line(text) for text, words in statements if not _is_harmless(text, words, made)]
+    return [_line(text) for text, words in statements if not _is_harmless(text, words, dialect, made)]
 
 
 def _statements(sql: str, dialect: str) -> Iterator[tuple[str, list[str]]]:
@@ -81,9 +83,9 @@ def _statements(sql: str, dialect: str) -> Iterator[tuple[str, list[str]]]:
             tokens = []
 
 
-def _is_harmless(text: str, words: list[str], made: _Made) -> bool:
+def _is_harmless(text: str, words: list[str], dialect: str, made: Made) -> bool:
     try:
-        statement = sqlglot.parse_one(text, read=made.dialect)
+        statement = sqlglot.parse_one(text, read=dialect)
     except SqlglotError:
         return False
     if isinstance(statement, _NO_CHANGE_OF_A_SCHEMA):
@@ -104,7 +106,7 @@ def _is_harmless(text: str, words: list[str], made: _Made) -> bool:
     )
 
 
-def _creates_harmlessly(statement: exp.Create, made: _Made) -> bool:
+def _creates_harmlessly(statement: exp.Create, made: Made) -> bool:
     kind = statement.args.get("kind")
     if statement.args.get("replace"):
         return False
@@ -118,7 +120,7 @@ def _creates_harmlessly(statement: exp.Create, made: _Made) -> bool:
     return kind in _MADE_WITHOUT_HARM
 
 
-def _alters_harmlessly(statement: exp.Alter, made: _Made) -> bool:
+def _alters_harmlessly(statement: exp.Alter, made: Made) -> bool:
     actions = statement.args.get("actions") or []
     if statement.args.get("kind") != "TABLE" or not actions:
         return False
@@ -126,7 +128,7 @@ def _alters_harmlessly(statement: exp.Alter, made: _Made) -> bool:
     return table in made.tables or all(_acts_harmlessly(action, table, made) for action in actions)
 
 
-def _acts_harmlessly(action: exp.Expression, table: str, made: _Made) -> bool:
+def _acts_harmlessly(action: exp.Expression, table: str, made: Made) -> bool:
     if isinstance(action, exp.ColumnDef):
         return _adds_harmlessly(action, table, made)
     if isinstance(action, exp.AlterColumn):
@@ -140,7 +142,7 @@ def _acts_harmlessly(action: exp.Expression, table: str, made: _Made) -> bool:
     return False
 
 
-def _adds_harmlessly(column: exp.ColumnDef, table: str, made: _Made) -> bool:
+def _adds_harmlessly(column: exp.ColumnDef, table: str, made: Made) -> bool:
     """The release before inserts without this column, so it must do without a value, or have one for every row."""
     constraints = [constraint.args["kind"] for constraint in column.args.get("constraints") or []]
     required = any(
@@ -155,7 +157,7 @@ def _adds_harmlessly(column: exp.ColumnDef, table: str, made: _Made) -> bool:
     return not required
 
 
-def _constrains_harmlessly(constraint: exp.Expression, table: str, made: _Made) -> bool:
+def _constrains_harmlessly(constraint: exp.Expression, table: str, made: Made) -> bool:
     """What is about new columns only, which the release before leaves empty: empty is neither equal nor wrong."""
     if constraint.find(exp.PrimaryKey, exp.PrimaryKeyColumnConstraint):
         return False
@@ -168,7 +170,7 @@ def _constrains_harmlessly(constraint: exp.Expression, table: str, made: _Made) 
     return _all_new((column.name for column in constraint.find_all(exp.Column)), table, made)
 
 
-def _all_new(columns: Iterable[str], table: str, made: _Made) -> bool:
+def _all_new(columns: Iterable[str], table: str, made: Made) -> bool:
     named = set(columns)
     return bool(named) and named <= made.columns[table]
 

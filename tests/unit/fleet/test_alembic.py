@@ -100,6 +100,14 @@ def test_without_a_parser_nothing_is_applied(monkeypatch: pytest.MonkeyPatch) ->
     assert len(asked(there)) == 1
 
 
+def test_what_an_earlier_pending_revision_made_may_change() -> None:
+    makes = {"revision": "0004", "sql": "CREATE TABLE notes (a TEXT)", "unread": ""}
+    changes = {"revision": "0005", "sql": "ALTER TABLE notes DROP COLUMN a", "unread": ""}
+    assert with_alembic(said("0003", makes, changes), said("0005")).run().word == "good"
+    report = with_alembic(said("0003", changes, makes)).run()
+    assert "DestructiveError: revision 0005: ALTER TABLE notes DROP COLUMN a" in report.message
+
+
 @pytest.mark.parametrize(("pending", "word"), [(ADDS, "good"), (DROPS, "refused")])
 def test_a_rollback_asks_the_release_that_serves(pending: dict[str, str], word: str) -> None:
     there = with_alembic(said("0005", pending))

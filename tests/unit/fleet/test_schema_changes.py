@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet import schema_changes, sql_parser
-from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.schema_changes import destructive
+from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.schema_changes import Made, destructive
 
 DESTRUCTIVE = [
     "DROP TABLE links",
@@ -123,6 +123,13 @@ def test_what_the_parser_does_not_know_is_no_harmless_one() -> None:
     assert destructive("ALTER TABLE links ADD COLUMN a TEXT", "mariadb") == []
     (found,) = destructive("ALTER TABLE links ADD COLUMN a TEXT", "firebird")
     assert found.startswith("SQL that cannot be read: ALTER TABLE links")
+
+
+def test_what_the_migration_before_made_may_be_changed() -> None:
+    made = Made()
+    assert destructive("CREATE TABLE notes (a INT); ALTER TABLE links ADD COLUMN a TEXT", made=made) == []
+    assert destructive("ALTER TABLE notes DROP COLUMN a; CREATE UNIQUE INDEX i ON links (a)", made=made) == []
+    assert len(destructive("ALTER TABLE notes DROP COLUMN a; CREATE UNIQUE INDEX i ON links (a)")) == 2
 
 
 @pytest.mark.parametrize("lacks", ["Token", "exp.Grant"])
