@@ -72,6 +72,23 @@ def test_revisions_are_found_as_alembic_does(
     assert revisions_in(tmp_path, where) == tmp_path / versions
 
 
+@pytest.mark.parametrize(
+    ("where", "place", "ini"),
+    [("alembic", ".", None), ("alembic", ".", "[alembic]\nsqlalchemy.url = x\n"), ("/app/backend", "backend", None)],
+)
+def test_revisions_are_found_by_pyproject(tmp_path: Path, where: str, place: str, ini: str | None) -> None:
+    versions = tmp_path / place / "db/versions"
+    versions.mkdir(parents=True)
+    if ini:
+        (tmp_path / place / "alembic.ini").write_text(ini)
+    pyproject = tmp_path / place / "pyproject.toml"
+    for torn in ("[project]\nname = 'shop'\n", "[tool", "[tool.alembic]\n"):
+        pyproject.write_text(torn)
+        assert revisions_in(tmp_path, where) is None
+    pyproject.write_text("[tool.alembic]\nscript_location = '%(here)s/db'\n")
+    assert revisions_in(tmp_path, where) == versions
+
+
 def test_of_two_projects_none_is_guessed(tmp_path: Path) -> None:
     for name in ("one", "two"):
         (tmp_path / name / "alembic/versions").mkdir(parents=True)

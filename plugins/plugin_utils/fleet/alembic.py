@@ -16,7 +16,7 @@ from typing import Any, Optional
 
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.migrations import answer
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.parts import Refused
-from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.schema_changes import NoParser, destructive
+from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.schema_changes import Made, NoParser, destructive
 
 # Each is a start of the app's image. The first one asks, and applies what needs no judgement; a second one is the rule
 # where something is pending, more only where somebody else deploys other revisions meanwhile.
@@ -95,9 +95,10 @@ def understood(output: str) -> dict[str, Any]:
 def taken_away(found: Mapping[str, Any]) -> dict[str, list[str]]:
     """For each pending revision what the release before may not survive; without those that have nothing of that."""
     lost: dict[str, list[str]] = {}
+    made = Made()
     for one in found["pending"]:
         try:
-            statements = destructive(one["sql"], found["dialect"])
+            statements = destructive(one["sql"], found["dialect"], made)
         except NoParser as error:
             raise Refused(str(error)) from error
         if one["unread"]:

@@ -14,8 +14,8 @@ It is told as JSON:
 Its last line is {"migration": {...}}:
     from, to: the revision of the database before and after, joined by commas where there are several heads
     applied: revisions that were applied, oldest first
-    dialect, pending [{revision, sql, unread}]: what was not applied, each with its SQL, and with the error that kept it
-        from being written to its end
+    dialect, pending [{revision, sql, unread}]: what was not applied, each with its SQL, and with why that may not
+        be all of it: an error kept it from being written, or the revision asked whether it is written or applied
 Exit code 1 with the reason on stderr. What Alembic and the project print goes there, too.
 
 On PostgreSQL one process at a time migrates a database: the connection that migrates holds a session's advisory lock,
@@ -139,11 +139,15 @@ def project(directory: str) -> Config:
     here = Path.cwd()
     sys.path.insert(0, str(here))
     named = os.environ.get("ALEMBIC_CONFIG") or "alembic.ini"
-    if Path(named).is_file():
-        return Config(named)
+    # One half of the configuration may stand there; an Alembic before 1.16 does not know that argument.
+    more: dict[str, Any] = {}
     with contextlib.suppress(OSError):
         if "[tool.alembic]" in Path("pyproject.toml").read_text(encoding="utf-8"):
-            return Config(None, toml_file="pyproject.toml")
+            more["toml_file"] = "pyproject.toml"
+    if Path(named).is_file():
+        return Config(named, **more)
+    if more:
+        return Config(None, **more)
     raise MigrationError(
         f"there is no {named} in {here}; write its directory as fastapi_app_migrations, such as ./backend, and copy it "
         "into the image where it is not there"
@@ -202,13 +206,30 @@ class Project:
         return self.script._upgrade_revs("heads", self.heads)  # type: ignore[arg-type] # as Alembic's `upgrade` does
 
     def since(self, revisions: list[str]) -> list[Script]:
-        """What came after these in the database, oldest first. Raises CommandError where one is not known."""
+        """What came after these in the database, oldest first. Raises MigrationError where one is not known."""
+        if unknown := sorted({*self.heads, *revisions} - self.known):
+            raise MigrationError(
+                f"the database is at {joined(self.heads) or 'no revision'}, the other release is of "
+                f"{','.join(revisions)}, and the release that serves does not know {', '.join(unknown)}, so it cannot "
+                "tell what lies between: it is older than the schema, as after a rollback. Deploy a release that has "
+                "that revision, or see for yourself whether the other one fits"
+            )
         return list(self.script.iterate_revisions(self.heads, tuple(revisions)))[::-1] if self.heads else []
 
     def _run(self, steps: Any, **options: Any) -> None:
-        """Have env.py connect and call back. `steps` is asked under the lock, with the heads in place."""
+        """Have env.py connect and call back. `steps` is asked under the lock, with the heads in place.
+
+        Raises MigrationError where env.py does so more than once: what is told here is about one database.
+        """
+        begun: list[Any] = []
 
         def begin(heads: Any, context: Any) -> Any:
+            if begun:
+                raise MigrationError(
+                    "env.py migrates several databases or schemas, and fastapi_app_migrations knows one; leave it "
+                    "empty and write fastapi_app_migrate_command: [alembic, upgrade, heads]"
+                )
+            begun.append(context)
             self.heads = tuple(heads or ())
             self.dialect = context.dialect.name
             self.metadata = context.opts.get("target_metadata")
@@ -220,6 +241,7 @@ class Project:
     def written(self, revision: Script) -> dict[str, str]:
         """The SQL of one revision, and why that is not all of it; one that asks the database cannot be written."""
         text, unread = io.StringIO(), ""
+        asked: list[str] = []
         with EnvironmentContext(self.config, self.script, as_sql=True) as environment:
             environment.configure(
                 dialect_name=self.dialect,
@@ -228,12 +250,30 @@ class Project:
                 literal_binds=True,
                 output_buffer=text,
             )
-            with Operations.context(environment.get_context()):
+            context = Watched(environment.get_context(), asked)
+            with Operations.context(environment.get_context()) as operations:
+                # What `op` and `context` of a revision stand for; Alembic itself asks others.
+                environment.is_offline_mode = lambda: context.as_sql  # type: ignore[method-assign]
+                environment.get_context = operations.get_context = lambda: context  # type: ignore[assignment,method-assign,return-value]
                 try:
                     revision.module.upgrade()
                 except Exception as error:  # noqa: BLE001 - whatever a project's own code raises
                     unread = f"{type(error).__name__}: {error}"
+        if asked and not unread:
+            unread = "it asks whether it is written or applied"
         return {"revision": revision.revision, "sql": text.getvalue(), "unread": unread}
+
+
+class Watched:
+    """A revision's context, which notes in `asked` that it wants to know whether it is written or applied."""
+
+    def __init__(self, context: Any, asked: list[str]) -> None:
+        self._context, self._asked = context, asked
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "as_sql":
+            self._asked.append(name)
+        return getattr(self._context, name)
 
 
 def waited_too_long(error: BaseException) -> bool:

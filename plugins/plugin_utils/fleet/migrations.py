@@ -6,9 +6,12 @@ from __future__ import annotations
 
 import ast
 import configparser
+import contextlib
 import json
 from pathlib import Path
 from typing import Any, Optional
+
+import tomllib
 
 
 def revision_of(text: str) -> Optional[tuple[str, tuple[str, ...]]]:
@@ -63,26 +66,39 @@ def pending(directory: Path, since: str) -> list[str]:
 def revisions_in(source: Path, where: str) -> Optional[Path]:
     """The directory of the revisions in a source tree, by the alembic.ini that fastapi_app_migrations means.
 
-    Where the image has it is not where the source has it, so the nearest one counts. None where there is none, and
-    where two are as near.
+    Or by [tool.alembic] of the pyproject.toml in its place. Where the image has it is not where the source has it, so
+    the nearest one counts. None where there is none, and where two are as near.
     """
     inside = [part for part in Path(where).parts if part not in ("/", ".", "alembic")]
     # /app/backend of an image may be backend of the source.
-    named = [source.joinpath(*inside[start:], "alembic.ini") for start in range(len(inside) + 1)]
-    below = (sorted(source.glob(pattern)) for pattern in ("*/alembic.ini", "*/*/alembic.ini"))
-    found = next((files for files in ([path for path in named if path.is_file()][:1], *below) if files), [])
-    if len(found) != 1:
+    named = [source.joinpath(*inside[start:]) for start in range(len(inside) + 1)]
+    below = (sorted(path for path in source.glob(pattern) if path.is_dir()) for pattern in ("*", "*/*"))
+    told = ([place for place in places if _script_location(place)] for places in below)
+    nearest = [place for place in named if _script_location(place)][:1] or next((some for some in told if some), [])
+    if len(nearest) != 1:
         return None
-    place = found[0].parent
-    read = configparser.ConfigParser(interpolation=None)
-    try:
-        read.read(found[0], encoding="utf-8")
-        location = read["alembic"]["script_location"]
-    except (configparser.Error, KeyError, UnicodeDecodeError):
-        return None
+    place = nearest[0]
+    location = _script_location(place)
     # A package and a directory in it, after a colon, or a path.
     versions = place / location.replace("%(here)s", str(place)).replace(":", "/") / "versions"
     return versions if versions.is_dir() else None
+
+
+def _script_location(place: Path) -> str:
+    """What the configuration in a directory tells; empty where there is none, or it cannot be read.
+
+    As Alembic asks them: https://alembic.sqlalchemy.org/en/latest/tutorial.html#using-pyproject-toml-for-configuration
+    """
+    read = configparser.ConfigParser(interpolation=None)
+    with contextlib.suppress(configparser.Error, UnicodeDecodeError):
+        read.read(place / "alembic.ini", encoding="utf-8")
+    if location := read.get("alembic", "script_location", fallback=""):
+        return location
+    try:
+        found = tomllib.loads((place / "pyproject.toml").read_text(encoding="utf-8"))
+        return str(found["tool"]["alembic"]["script_location"])
+    except (OSError, KeyError, TypeError, ValueError):
+        return ""
 
 
 def answer(output: str) -> dict[str, Any]:

@@ -8,20 +8,19 @@ nothing away. Everything else counts, so a statement that is new to this list is
 
 from __future__ import annotations
 
-import sys
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import Optional
 
-# Nobody needs a parser of SQL who deploys no app with Alembic.
+from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.sql_parser import INSTALL, lacking
+
+MISSING = lacking()
 try:
     import sqlglot
     from sqlglot import Token, TokenType, exp
     from sqlglot.errors import SqlglotError
-except ImportError as error:
-    MISSING = str(error)
-else:
-    MISSING = ""
+
     _NO_CHANGE_OF_A_SCHEMA = (
         *(exp.Transaction, exp.Commit, exp.Set, exp.Comment, exp.Grant),
         *(exp.Select, exp.Insert, exp.Update),
@@ -29,6 +28,8 @@ else:
     # A value of its own for every row, so that nobody has to give one.
     _FILLED = (exp.DefaultColumnConstraint, exp.GeneratedAsIdentityColumnConstraint, exp.ComputedColumnConstraint)
     _NARROWING = (exp.UniqueColumnConstraint, exp.PrimaryKeyColumnConstraint, exp.CheckColumnConstraint, exp.Reference)
+except (ImportError, AttributeError) as error:  # of a version that has not these names
+    MISSING = MISSING or str(error)
 
 _MADE_WITHOUT_HARM = {"TABLE", "VIEW", "SEQUENCE", "SCHEMA", "TYPE", "FUNCTION", "PROCEDURE"}
 
@@ -41,29 +42,33 @@ class NoParser(Exception):
 
 
 @dataclass
-class _Made:
-    """What the same migration made, of which the release before knows nothing; of columns those that may stay empty."""
+class Made:
+    """What pending migrations made, of which the release before knows nothing; of columns those that may stay empty."""
 
-    dialect: str
     tables: set[str] = field(default_factory=set)
     columns: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
 
+    def forget(self) -> None:
+        """From here on the same names may be those of other tables."""
+        self.tables.clear()
+        self.columns.clear()
 
-def destructive(sql: str, dialect: str = "postgresql") -> list[str]:
+
+def destructive(sql: str, dialect: str = "postgresql", made: Optional[Made] = None) -> list[str]:
     """The statements of `sql` that may break a release that knows the schema before, a line each.
 
-    `dialect` is SQLAlchemy's name of the database. Raises NoParser where sqlglot is not installed.
+    `dialect` is SQLAlchemy's name of the database; `made` is what migrations before this one made that the release does
+    not know either, and gets what this one makes. Raises NoParser where sqlglot is not installed, or too old.
     """
     if MISSING:
-        raise NoParser(
-            f"what a migration takes away cannot be read here ({MISSING}): {sys.executable} -m pip install sqlglot"
-        )
-    made = _Made(_DIALECTS.get(dialect, dialect))
+        raise NoParser(f"what a migration takes away cannot be read here ({MISSING}): {INSTALL}")
+    made = Made() if made is None else made
+    dialect = _DIALECTS.get(dialect, dialect)
     try:
-        statements = list(_statements(sql, made.dialect))
+        statements = list(_statements(sql, dialect))
     except (SqlglotError, ValueError):  # ValueError: of a dialect that the parser does not know
         return [f"SQL that cannot be read: {_line(sql)[:200]}"]
-    return [_line(text) for text, words in statements if not _is_harmless(text, words, made)]
+    return [_line(text) for text, words in statements if not _is_harmless(text, words, dialect, made)]
 
 
 def _statements(sql: str, dialect: str) -> Iterator[tuple[str, list[str]]]:
@@ -78,12 +83,14 @@ def _statements(sql: str, dialect: str) -> Iterator[tuple[str, list[str]]]:
             tokens = []
 
 
-def _is_harmless(text: str, words: list[str], made: _Made) -> bool:
+def _is_harmless(text: str, words: list[str], dialect: str, made: Made) -> bool:
     try:
-        statement = sqlglot.parse_one(text, read=made.dialect)
+        statement = sqlglot.parse_one(text, read=dialect)
     except SqlglotError:
         return False
     if isinstance(statement, _NO_CHANGE_OF_A_SCHEMA):
+        if "search_path" in text.lower():
+            made.forget()
         return not statement.find(exp.Delete)
     if isinstance(statement, exp.Create):
         return _creates_harmlessly(statement, made)
@@ -99,41 +106,43 @@ def _is_harmless(text: str, words: list[str], made: _Made) -> bool:
     )
 
 
-def _creates_harmlessly(statement: exp.Create, made: _Made) -> bool:
+def _creates_harmlessly(statement: exp.Create, made: Made) -> bool:
     kind = statement.args.get("kind")
     if statement.args.get("replace"):
         return False
     if kind == "INDEX":
         index = statement.this
-        table = index.args["table"].name
+        table = _named(index.args["table"])
         columns = (column.name for column in index.find_all(exp.Column))
         return not statement.args.get("unique") or table in made.tables or _all_new(columns, table, made)
-    if kind == "TABLE":
-        table = statement.find(exp.Table)
-        made.tables |= {table.name} if table else set()
+    if kind == "TABLE" and not statement.args.get("exists"):
+        made.tables |= {_named(table) for table in [statement.find(exp.Table)] if table}
     return kind in _MADE_WITHOUT_HARM
 
 
-def _alters_harmlessly(statement: exp.Alter, made: _Made) -> bool:
-    table = statement.this.name
+def _alters_harmlessly(statement: exp.Alter, made: Made) -> bool:
     actions = statement.args.get("actions") or []
     if statement.args.get("kind") != "TABLE" or not actions:
         return False
+    table = _named(statement.this)
     return table in made.tables or all(_acts_harmlessly(action, table, made) for action in actions)
 
 
-def _acts_harmlessly(action: exp.Expression, table: str, made: _Made) -> bool:
+def _acts_harmlessly(action: exp.Expression, table: str, made: Made) -> bool:
     if isinstance(action, exp.ColumnDef):
         return _adds_harmlessly(action, table, made)
     if isinstance(action, exp.AlterColumn):
         no_longer_required = action.args.get("drop") and action.args.get("allow_null")
-        return bool(no_longer_required or action.args.get("default"))
+        if action.args.get("default"):
+            made.columns[table].discard(action.name)
+            return True
+        return bool(no_longer_required)
     if isinstance(action, exp.AddConstraint):
         return all(_constrains_harmlessly(constraint, table, made) for constraint in action.expressions)
     return False
 
 
-def _adds_harmlessly(column: exp.ColumnDef, table: str, made: _Made) -> bool:
+def _adds_harmlessly(column: exp.ColumnDef, table: str, made: Made) -> bool:
     """The release before inserts without this column, so it must do without a value, or have one for every row."""
     constraints = [constraint.args["kind"] for constraint in column.args.get("constraints") or []]
     required = any(
@@ -143,12 +152,12 @@ def _adds_harmlessly(column: exp.ColumnDef, table: str, made: _Made) -> bool:
     )
     if any(isinstance(kind, _FILLED) for kind in constraints):
         return not any(isinstance(kind, _NARROWING) for kind in constraints)
-    if not required:
+    if not required and not column.args.get("exists"):
         made.columns[table].add(column.name)
     return not required
 
 
-def _constrains_harmlessly(constraint: exp.Expression, table: str, made: _Made) -> bool:
+def _constrains_harmlessly(constraint: exp.Expression, table: str, made: Made) -> bool:
     """What is about new columns only, which the release before leaves empty: empty is neither equal nor wrong."""
     if constraint.find(exp.PrimaryKey, exp.PrimaryKeyColumnConstraint):
         return False
@@ -161,9 +170,14 @@ def _constrains_harmlessly(constraint: exp.Expression, table: str, made: _Made) 
     return _all_new((column.name for column in constraint.find_all(exp.Column)), table, made)
 
 
-def _all_new(columns: Iterable[str], table: str, made: _Made) -> bool:
+def _all_new(columns: Iterable[str], table: str, made: Made) -> bool:
     named = set(columns)
     return bool(named) and named <= made.columns[table]
+
+
+def _named(table: exp.Table) -> str:
+    """With its schema, as it is written: the same name in another one is another table."""
+    return ".".join(part.name if part.args.get("quoted") else part.name.lower() for part in table.parts)
 
 
 def _line(text: str) -> str:

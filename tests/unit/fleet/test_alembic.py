@@ -96,8 +96,16 @@ def test_an_entry_point_that_runs_something_else_is_told() -> None:
 def test_without_a_parser_nothing_is_applied(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(schema_changes, "MISSING", "No module named 'sqlglot'")
     there = with_alembic(said("0003", ADDS))
-    assert f"{sys.executable} -m pip install sqlglot" in there.run().message
+    assert f"{sys.executable} -m pip install --upgrade 'sqlglot>=30.30'" in there.run().message
     assert len(asked(there)) == 1
+
+
+def test_what_an_earlier_pending_revision_made_may_change() -> None:
+    makes = {"revision": "0004", "sql": "CREATE TABLE notes (a TEXT)", "unread": ""}
+    changes = {"revision": "0005", "sql": "ALTER TABLE notes DROP COLUMN a", "unread": ""}
+    assert with_alembic(said("0003", makes, changes), said("0005")).run().word == "good"
+    report = with_alembic(said("0003", changes, makes)).run()
+    assert "DestructiveError: revision 0005: ALTER TABLE notes DROP COLUMN a" in report.message
 
 
 @pytest.mark.parametrize(("pending", "word"), [(ADDS, "good"), (DROPS, "refused")])

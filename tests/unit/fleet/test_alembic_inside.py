@@ -216,6 +216,33 @@ def test_one_that_is_configured_in_pyproject(make: Make) -> None:
     assert project.told(allowed=[])["applied"] == ["a"]
 
 
+def test_one_whose_configuration_stands_in_both_as_the_template_pyproject_has_it(make: Make) -> None:
+    project = make()
+    project.revise("a", TABLE)
+    (project.root / "alembic.ini").write_text(INI.replace("script_location = alembic\n", ""))
+    (project.root / "pyproject.toml").write_text('[tool.alembic]\nscript_location = "%(here)s/alembic"\n')
+    assert project.told(allowed=[])["applied"] == ["a"]
+
+
+def test_one_that_migrates_several_databases_is_refused(make: Make, tmp_path: Path) -> None:
+    again = "\nwith create_engine(os.environ['OTHER']).connect() as connection:\n    migrate(connection)\n"
+    one, two = (f"sqlite:///{tmp_path}/{name}.db" for name in ("one", "two"))
+    project = make(SYNC, DATABASE_URL=one, OTHER=one)
+    project.revise("a", TABLE)
+    project.told(allowed=[])
+    project.revise("b", NOTE)
+    (project.root / "alembic/env.py").write_text(SYNC + again)
+    project.environment["OTHER"] = two
+    asked: list[dict[str, Any]] = [{"allowed": []}, {"since": "a"}]
+    for what in asked:
+        refused = project.run(**what)
+        assert refused.returncode == 1
+        assert "MigrationError: env.py migrates several databases or schemas" in refused.stderr
+        assert "write fastapi_app_migrate_command: [alembic, upgrade, heads]" in refused.stderr
+    (project.root / "alembic/env.py").write_text(SYNC)
+    assert project.told(allowed=[])["from"] == "a"
+
+
 def test_an_image_without_alembic_is_told_by_name(make: Make) -> None:
     """Without its packages a Python has none; the program `alembic`, where there is one, knows which does."""
     project = make()
@@ -250,9 +277,37 @@ def test_what_depends_on_the_database_is_said_to(make: Make) -> None:
     project = make()
     project.revise("a", TABLE)
     project.told(allowed=[])
-    project.revise("b", "op.get_bind().execute(sa.text('SELECT 1')).scalar()")
+    project.revise("b", "op.get_bind().execute(sa.text('UPDATE items SET id = id'))")
+    assert "UPDATE items" in project.told(allowed=[])["pending"][0]["sql"]
+    assert project.told(allowed=[])["pending"][0]["unread"] == ""
+    project.revise("b", "op.get_bind().execute(sa.text('SELECT 1')).scalar()", after="a")
     (pending,) = project.told(allowed=[])["pending"]
     assert pending["unread"].startswith("AttributeError: ")
+
+
+@pytest.mark.parametrize("question", ["context.is_offline_mode()", "op.get_context().as_sql"])
+def test_what_is_otherwise_on_a_database_is_not_taken_for_read(make: Make, tmp_path: Path, question: str) -> None:
+    project = make(SYNC, DATABASE_URL=f"sqlite:///{tmp_path}/shop.db")
+    project.revise("a", TABLE)
+    project.told(allowed=[])
+    project.revise("b", f"from alembic import context\n    if not {question}:\n        op.drop_table('items')")
+    (pending,) = project.told(allowed=[])["pending"]
+    assert pending["unread"] == "it asks whether it is written or applied"
+    assert "DROP" not in pending["sql"]
+
+
+def test_a_release_that_does_not_know_the_schema_says_so(make: Make, tmp_path: Path) -> None:
+    project = make(SYNC, DATABASE_URL=f"sqlite:///{tmp_path}/shop.db")
+    project.revise("a", TABLE)
+    project.revise("b", NOTE)
+    project.told(allowed=[])
+    (project.root / "alembic/versions/b.py").unlink()
+    for since in ("a", "b"):
+        refused = project.run(since=since)
+        assert refused.returncode == 1
+        assert f"MigrationError: the database is at b, the other release is of {since}" in refused.stderr
+        assert "does not know b, so" in refused.stderr
+        assert refused.stderr.endswith("a rollback asks nothing with -e fastapi_app_migrations=\n")
 
 
 def test_a_failure_has_the_words_of_the_database(make: Make) -> None:

@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+import sys
+from importlib.metadata import PackageNotFoundError
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
 import pytest
-from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.schema_changes import destructive
+from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet import schema_changes, sql_parser
+from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.schema_changes import Made, destructive
 
 DESTRUCTIVE = [
     "DROP TABLE links",
@@ -48,6 +56,13 @@ DESTRUCTIVE = [
     "ALTER INDEX i RENAME TO j",
     "ALTER TYPE mood RENAME VALUE 'a' TO 'b'",
     "SOMETHING nobody knows",
+    "CREATE TABLE IF NOT EXISTS links (a INT); ALTER TABLE links DROP COLUMN a",
+    "CREATE TABLE other.links (a INT); ALTER TABLE links DROP COLUMN a",
+    'CREATE TABLE Links (a INT); ALTER TABLE "Links" DROP COLUMN a',
+    "CREATE TABLE links (a INT); SET search_path TO shop; ALTER TABLE links DROP COLUMN a",
+    "ALTER TABLE links ADD COLUMN IF NOT EXISTS a TEXT; CREATE UNIQUE INDEX i ON links (a)",
+    "ALTER TABLE other.links ADD COLUMN a TEXT; CREATE UNIQUE INDEX i ON links (a)",
+    "ALTER TABLE links ADD a TEXT; ALTER TABLE links ALTER a SET DEFAULT ''; CREATE UNIQUE INDEX i ON links (a)",
 ]
 HARMLESS = [
     "ALTER TABLE links ADD COLUMN owner TEXT DEFAULT 'nobody' NOT NULL",
@@ -67,6 +82,8 @@ HARMLESS = [
     "COMMENT ON TABLE links IS 'now without DROP TABLE'",
     "CREATE TABLE notes (id BIGINT NOT NULL PRIMARY KEY, slug TEXT UNIQUE)",
     "CREATE TABLE notes (id INT); CREATE UNIQUE INDEX i ON notes (id); ALTER TABLE notes ALTER COLUMN id SET NOT NULL",
+    "CREATE TABLE other.links (a INT); ALTER TABLE other.links DROP COLUMN a",
+    'CREATE TABLE Links (a INT); ALTER TABLE "links" DROP COLUMN a',
     "CREATE INDEX CONCURRENTLY i ON links (url)",
     "CREATE FUNCTION f() RETURNS int LANGUAGE sql AS $$ SELECT 1; DROP TABLE links; $$",
     "CREATE EXTENSION IF NOT EXISTS pg_trgm",
@@ -106,3 +123,47 @@ def test_what_the_parser_does_not_know_is_no_harmless_one() -> None:
     assert destructive("ALTER TABLE links ADD COLUMN a TEXT", "mariadb") == []
     (found,) = destructive("ALTER TABLE links ADD COLUMN a TEXT", "firebird")
     assert found.startswith("SQL that cannot be read: ALTER TABLE links")
+
+
+def test_what_the_migration_before_made_may_be_changed() -> None:
+    made = Made()
+    assert destructive("CREATE TABLE notes (a INT); ALTER TABLE links ADD COLUMN a TEXT", made=made) == []
+    assert destructive("ALTER TABLE notes DROP COLUMN a; CREATE UNIQUE INDEX i ON links (a)", made=made) == []
+    assert len(destructive("ALTER TABLE notes DROP COLUMN a; CREATE UNIQUE INDEX i ON links (a)")) == 2
+
+
+@pytest.mark.parametrize("lacks", ["Token", "exp.Grant"])
+def test_a_parser_that_lacks_a_name_breaks_no_import(monkeypatch: pytest.MonkeyPatch, lacks: str) -> None:
+    whole: Any = sys.modules["sqlglot"]
+    old: Any = ModuleType("sqlglot")
+    old.__dict__.update({"__path__": whole.__path__, "TokenType": whole.TokenType, "exp": ModuleType("exp")})
+    if lacks != "Token":
+        old.Token = whole.Token
+    monkeypatch.setitem(sys.modules, "sqlglot", old)
+    spec = spec_from_file_location("older", schema_changes.__file__)
+    assert spec
+    assert spec.loader
+    again: Any = module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "older", again)
+    spec.loader.exec_module(again)
+    with pytest.raises(again.NoParser, match=r"pip install --upgrade 'sqlglot>=30\.30'"):
+        again.destructive("")
+
+
+@pytest.mark.parametrize(
+    ("found", "reason"),
+    [("30.30.0", ""), ("31.0.0", ""), ("25.20.0", "sqlglot 25.20.0 is too old"), (None, "no sqlglot is installed")],
+)
+def test_which_parser_will_do(monkeypatch: pytest.MonkeyPatch, found: str | None, reason: str) -> None:
+    def version(name: str) -> str:
+        if found is None:
+            raise PackageNotFoundError(name)
+        return found
+
+    monkeypatch.setattr(sql_parser, "version", version)
+    assert sql_parser.lacking() == reason
+
+
+@pytest.mark.parametrize("place", ["pyproject.toml", "docs/hosts.md", "docs/deploy.md"])
+def test_everywhere_the_same_parser_is_asked_for(place: str) -> None:
+    assert sql_parser.NEEDED in (Path(__file__).parents[3] / place).read_text(encoding="utf-8")

@@ -6,14 +6,13 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 from collections.abc import Iterator
-from importlib.util import find_spec
 from typing import Any
 
 from ansible_collections.slipway.fleet.plugins.module_utils.release.doors import FOR_EXAMPLE, wrong_ports
 from ansible_collections.slipway.fleet.plugins.module_utils.release.jobs import FOR_EXAMPLE as FOR_EXAMPLE_OF_A_SCHEDULE
 from ansible_collections.slipway.fleet.plugins.module_utils.release.words import told
+from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.sql_parser import INSTALL, lacking
 from ansible_collections.slipway.fleet.plugins.plugin_utils.inputs.rules.volumes import NAME, volumes
 from ansible_collections.slipway.fleet.plugins.plugin_utils.inputs.values import (
     Between,
@@ -200,11 +199,10 @@ def migrations(value_of: Values) -> Iterator[str]:
             f"fastapi_app_migrations is {where}, so a rollback asks the app's Alembic, and "
             f"fastapi_app_rollback_check_command is {json.dumps(asked)}; remove that."
         )
-    if where and not value_of("fastapi_app_allow_destructive") and find_spec("sqlglot") is None:
+    if where and not value_of("fastapi_app_allow_destructive") and (reason := lacking()):
         yield (
-            f"fastapi_app_migrations is {where}, and the parser that reads what a migration takes away is not "
-            f"installed here: {sys.executable} -m pip install sqlglot. Or let all of it through with "
-            "-e fastapi_app_allow_destructive=true."
+            f"fastapi_app_migrations is {where}, and here is no parser that reads what a migration takes away "
+            f"({reason}): {INSTALL}. Or let all of it through with -e fastapi_app_allow_destructive=true."
         )
     allowed, said = value_of("fastapi_app_allow_destructive"), value_of("fastapi_app_allow_destructive_arguments")
     if allowed and own and not said:

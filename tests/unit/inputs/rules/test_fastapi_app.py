@@ -6,7 +6,7 @@ import sys
 from typing import Any
 
 import pytest
-from ansible_collections.slipway.fleet.plugins.plugin_utils.inputs.rules import fastapi_app
+from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet import sql_parser
 
 from tests.unit.inputs.saying import says
 
@@ -177,9 +177,10 @@ def test_values_of_which_no_release_can_be_made(changed: dict[str, Any], said: l
 
 
 def test_who_deploys_an_app_with_alembic_needs_a_parser_of_sql(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fastapi_app, "find_spec", lambda name: None)
+    monkeypatch.setattr(sql_parser, "version", lambda _: "27.29.0")
     values = RIGHT | {"fastapi_app_migrations": "alembic", "fastapi_app_migrate_command": []}
-    says("fastapi_app.release", values, f"{sys.executable} -m pip install sqlglot")
+    said = f"(sqlglot 27.29.0 is too old): {sys.executable} -m pip install --upgrade 'sqlglot>=30.30'"
+    says("fastapi_app.release", values, said)
     says("fastapi_app.release", values | {"fastapi_app_allow_destructive": True})
 
 
