@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -336,3 +337,13 @@ def assert_whole(root: Path, host: Host, release: str) -> None:
     assert not host.enabled[other(state.slot)]
     assert Store(root).intent() is None
     assert [entry["release"] for entry in Store(root).releases_recorded() if entry["result"] == "good"][-1] == release
+
+
+def effects_of_a_release() -> int:
+    """How many effects a release beside another one has: at each a process can die."""
+    with tempfile.TemporaryDirectory() as directory:
+        host = Host()
+        deploy(Path(directory), host, "one")
+        first = host.effects
+        deploy(Path(directory), host, "two")
+        return host.effects - first

@@ -6,7 +6,6 @@ import json
 import multiprocessing
 import os
 import signal
-import tempfile
 from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
@@ -35,6 +34,7 @@ from tests.unit.memory import (  # noqa: F401 - a fixture of every test here
     Host,
     assert_whole,
     deploy,
+    effects_of_a_release,
     no_sync,
     stage,
     transaction,
@@ -173,15 +173,6 @@ def test_what_decides_by_the_ledger_sees_no_operation(deployed: Path, reader: st
         between = [json.dumps(entry) for entry in OPERATIONS]
         ledger.write_text("\n".join([*before[:place], *between, *before[place:]]) + "\n")
         assert READERS[reader](Store(deployed)) == wanted, place
-
-
-def effects_of_a_release() -> int:
-    with tempfile.TemporaryDirectory() as directory:
-        host = Host()
-        deploy(Path(directory), host, "one")
-        first = host.effects
-        deploy(Path(directory), host, "two")
-        return host.effects - first
 
 
 @pytest.mark.parametrize("point", range(1, effects_of_a_release() + 1))

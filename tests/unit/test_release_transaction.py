@@ -25,7 +25,17 @@ from ansible_collections.slipway.fleet.plugins.module_utils.release.model import
 from ansible_collections.slipway.fleet.plugins.module_utils.release.observe import observe
 from ansible_collections.slipway.fleet.plugins.module_utils.release.store import Store
 
-from tests.unit.memory import Crash, FakeClock, Host, assert_whole, deploy, no_sync, stage, transaction  # noqa: F401 - a fixture of every test here
+from tests.unit.memory import (  # noqa: F401 - a fixture of every test here
+    Crash,
+    FakeClock,
+    Host,
+    assert_whole,
+    deploy,
+    effects_of_a_release,
+    no_sync,
+    stage,
+    transaction,
+)  # X: F401 - a fixture of every test here
 
 
 def test_first_second_and_same_release(tmp_path: Path) -> None:
@@ -41,15 +51,6 @@ def test_first_second_and_same_release(tmp_path: Path) -> None:
     before = host.effects
     assert deploy(tmp_path, host, "two")["changed"] is False
     assert host.effects == before
-
-
-def effects_of_a_release() -> int:
-    with tempfile.TemporaryDirectory() as directory:
-        host = Host()
-        deploy(Path(directory), host, "one")
-        first = host.effects
-        deploy(Path(directory), host, "two")
-        return host.effects - first
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])

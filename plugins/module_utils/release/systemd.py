@@ -14,9 +14,8 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Callable, Optional
+from typing import Optional
 
-from ..host import command as program
 from ..host.command import Ran
 from ..host.durable import sync_directory, write_durably
 from ..package.packages import Packages
@@ -26,6 +25,8 @@ from .listening import parse_listening, sockets_of, tables_of
 from .model import SLOTS, SlotStatus
 from .runtime import STAGED_BY, RuntimeFailed
 from .slots import in_own_directory
+from .systemctl import Execute, text_of
+from .systemctl import execute as run_command
 from .users import Owner
 from .words import unit_word
 
@@ -51,8 +52,6 @@ _RUNNING = ("active", "reloading", "refreshing")
 JOURNAL_LINES = 200
 _EXITED = "1"  # CLD_EXITED; the others are ways to be killed
 
-Execute = Callable[[list[str], float], Ran]
-
 
 class Systemd:
     """Starts, stops and looks at the slots of one app through systemctl and journalctl."""
@@ -71,7 +70,7 @@ class Systemd:
         self.app = app
         self.releases = releases
         self.sockets = sockets
-        self.execute = execute or _execute
+        self.execute = execute or run_command
         self.units = units
         self.transient = transient
         self.control_groups = control_groups
@@ -88,7 +87,7 @@ class Systemd:
         """
         unit = self.unit(slot)
         text = self.text_for(release, slot)
-        if _read(self.units / unit) != text:  # one that is there is started on a full disk, too
+        if text_of(self.units / unit) != text:  # one that is there is started on a full disk, too
             write_durably(self.units / unit, text)
         self._systemctl("daemon-reload")
         self._systemctl("reset-failed", unit, check=False)
@@ -172,7 +171,7 @@ class Systemd:
             started = self._systemctl("start", unit, timeout=timeout + 60, check=False)
             values = parse_properties(self._systemctl("show", f"--property={','.join(_PROPERTIES)}", unit).stdout)
             code = self._status(values).exit_code
-            said, complained = (_read(output / name) for name in ("stdout", "stderr"))
+            said, complained = (text_of(output / name) for name in ("stdout", "stderr"))
             if together:
                 said = self._journal(unit, since)
             if started.returncode and not code:  # it never came to the command
@@ -213,7 +212,7 @@ class Systemd:
 
     def owner(self, release: str) -> Optional[Owner]:
         """The user and the group of a release; None where its unit does not say."""
-        found = _OWNER.search(_read(self.releases / release / UNIT))
+        found = _OWNER.search(text_of(self.releases / release / UNIT))
         return (int(found[1]), int(found[2])) if found else None
 
     def contents(self, release: str, path: str, to: Path) -> None:
@@ -291,7 +290,7 @@ class Systemd:
     def _group_file(self, group: Optional[str], name: str) -> str:
         """A file of a control group; cgroup v1 keeps a tree for each controller."""
         for tree in ("", "memory", "systemd") if group else ():
-            if found := _read(self.control_groups / tree / str(group).lstrip("/") / name):
+            if found := text_of(self.control_groups / tree / str(group).lstrip("/") / name):
                 return found
         return ""
 
@@ -364,17 +363,3 @@ def _require_secrets(text: str) -> None:
 def _listening_of(process: Path) -> list[str]:
     """Where one process listens; its network's tables list the sockets of all, so its own are picked out."""
     return parse_listening(tables_of(process), sockets_of(process))
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""
-
-
-def _execute(words: list[str], timeout: float) -> Ran:
-    try:
-        return program.run(words, timeout)
-    except program.CommandError as error:
-        raise RuntimeFailed(str(error)) from error

@@ -12,12 +12,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Optional
 
-from ..host import command as program
 from ..host.command import Ran
 from ..host.durable import sync_directory, write_durably
 from .jobs import SCHEDULED, Job, jobs_of
 from .runtime import RuntimeFailed
 from .store import Store
+from .systemctl import Execute, text_of
+from .systemctl import execute as run_command
 from .words import unit_word
 
 # The program that timers start, in the directory of the app, and what runs it: the same name whoever looks, with
@@ -29,8 +30,6 @@ _START = (
     "import sys; sys.path.insert(0, sys.argv[1]); "
     "from ansible_collections.slipway.fleet.plugins.module_utils.release.timed import main; main(*sys.argv[2:])"
 )
-
-Execute = Callable[[list[str], float], Ran]
 
 
 class Timers:
@@ -54,7 +53,7 @@ class Timers:
         self.store = store
         self.here = here
         self.host = host
-        self.execute = execute or _execute
+        self.execute = execute or run_command
         self.units = units
         self.stamps = stamps
         self.packed = packed or _packed
@@ -133,7 +132,7 @@ class Timers:
         if not due:
             return changed
         # What was due by another schedule is not to be made up for.
-        anew = [name for name in due if _read(self._path(name, "timer")) != self._timer(name, wanted[name])]
+        anew = [name for name in due if text_of(self._path(name, "timer")) != self._timer(name, wanted[name])]
         stop = [self._unit(name, "timer") for name in anew if self._path(name, "timer").is_file()]
         if stop:
             self._systemctl("stop", *stop)
@@ -141,7 +140,7 @@ class Timers:
             self._stamp(name).unlink(missing_ok=True)
         for name in due:
             for kind, text in (("service", self._service(name)), ("timer", self._timer(name, wanted[name]))):
-                if _read(self._path(name, kind)) != text:
+                if text_of(self._path(name, kind)) != text:
                     write_durably(self._path(name, kind), text)
         self._systemctl("daemon-reload")
         timers = [self._unit(name, "timer") for name in due]
@@ -172,8 +171,8 @@ class Timers:
             (state.get("ActiveState"), state.get("UnitFileState")) != ("active", "enabled")
             or state.get("NeedDaemonReload") == "yes"
             or not (self.store.root / PROGRAM).is_file()
-            or _read(self._path(name, "service")) != self._service(name)
-            or _read(self._path(name, "timer")) != self._timer(name, job)
+            or text_of(self._path(name, "service")) != self._service(name)
+            or text_of(self._path(name, "timer")) != self._timer(name, job)
         )
 
     def _states(self, names: Mapping[str, Job]) -> dict[str, dict[str, str]]:
@@ -262,17 +261,3 @@ def _packed() -> bytes:
 
 def _known(moment: str) -> str:
     return "" if moment in ("n/a", "0", "infinity") else moment
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except OSError:
-        return ""
-
-
-def _execute(words: list[str], timeout: float) -> Ran:
-    try:
-        return program.run(words, timeout)
-    except program.CommandError as error:
-        raise RuntimeFailed(str(error)) from error
