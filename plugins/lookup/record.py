@@ -20,13 +20,10 @@ author: [Slipway contributors]
 """
 
 EXAMPLES = r"""
-- name: Show the maintenance page
-  slipway.fleet.maintenance:
-    app: shortlinks
-    shown: true
-    socket: /run/haproxy/admin.sock
-    declared: /etc/haproxy/maintenance.map
-    switched: /var/lib/haproxy/maintenance.map
+- name: Say in the ledger that it begins
+  slipway.fleet.ledger:
+    operation: provision
+    state: begun
     record: "{{ lookup('slipway.fleet.record', 'shortlinks') }}"
 """
 
