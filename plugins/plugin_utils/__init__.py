@@ -3,8 +3,9 @@
 """What plugins are made of. Imported first, it has Python keep the compiled code of all that is imported after it.
 
 Ansible's own loader of collections compiles every module anew in every run of ansible-playbook, and a deploy imports
-some eighty: 0.2 s of the processor, a sixth of what it costs beside an empty play. Python's loader keeps the code in `__pycache__` beside the
-source, where it may write there and nobody has set PYTHONDONTWRITEBYTECODE, and compiles as Ansible does elsewhere.
+some eighty: 0.2 s of the processor, a sixth of what it costs beside an empty play. Python's loader keeps the code in
+`__pycache__` beside the source, where it may write there and nobody has set PYTHONDONTWRITEBYTECODE, and compiles as
+Ansible does elsewhere.
 """
 
 from __future__ import annotations
