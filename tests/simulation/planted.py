@@ -32,7 +32,7 @@ Plant = Callable[[Installed], None]
 
 def stop_before_the_switch_is_confirmed(code: Installed) -> None:
     """The old slot is stopped without the edge having said that the new one serves."""
-    code.set(Transaction, "_confirm", lambda self, to, away, **how: None)
+    code.set(Transaction, "_confirm", lambda self, *how, **more: None)
     code.set(Transaction, "_keep", lambda self, to, away: self.edge.servers())
     switch = Transaction._switch
 
@@ -207,7 +207,7 @@ def what_was_handed_over_is_forgotten(code: Installed) -> None:
 
 def nobody_waits_for_processes_to_end(code: Installed) -> None:
     """What was told to end counts as gone."""
-    code.set(Transaction, "_wait_gone", lambda self, instances, breathe: None)
+    code.set(Transaction, "_wait_gone", lambda self, instances, breathe, hurried=False: None)
 
 
 def a_refusal_leaves_processes_as_they_are(code: Installed) -> None:
