@@ -76,6 +76,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ..module_utils.host.command import CommandError
 from ..module_utils.host.packages import PLACE, HostPackages, PackagesError
 
 ARGUMENTS: dict[str, Any] = {
@@ -119,7 +120,7 @@ def main() -> None:
     module = AnsibleModule(ARGUMENTS, supports_check_mode=True)
     try:
         module.exit_json(**perform(module.params, module.check_mode))
-    except PackagesError as error:
+    except (PackagesError, CommandError) as error:
         module.fail_json(msg=str(error))
 
 

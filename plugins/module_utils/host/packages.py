@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import fnmatch
 import hashlib
 import os
 import re
@@ -15,7 +14,7 @@ import tarfile
 from pathlib import Path
 from typing import Any, Optional
 
-from . import command
+from . import command, installed
 from .errors import SlipwayError
 
 PLACE = "/var/lib/slipway/packages"
@@ -60,18 +59,7 @@ class HostPackages:
 
     def absent(self, wanted: list[str]) -> list[str]:
         """Those of the packages that are not installed, or not in the version that is named."""
-        said = _run(["dpkg-query", "--show", "--showformat", "${Package} ${Version} ${db:Status-Status}\\n"])
-        installed = {
-            words[0]: words[1]
-            for words in map(str.split, said.splitlines())
-            if len(words) == 3 and words[2] == "installed"
-        }
-        found = []
-        for package in wanted:
-            name, _, version = package.partition("=")
-            if name not in installed or not fnmatch.fnmatch(installed[name], version or "*"):
-                found.append(package)
-        return found
+        return installed.absent(wanted, installed.packages())
 
     def take_index(self, archive: Path) -> None:
         """Know the repository whose list of packages the controller sent; packages of an earlier one go."""
