@@ -1,8 +1,7 @@
-"""What the edge counts of the answers of slots, and keeps of what was asked: by a real HAProxy, read as a canary does."""
+"""What a real HAProxy counts of the answers of slots, and keeps of what was asked, as a canary reads it."""
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler
@@ -16,7 +15,6 @@ from ansible_collections.slipway.fleet.plugins.module_utils.edge.haproxy import 
 
 from tests.templates.test_haproxy import Edge, Slot, app
 from tests.templates.test_haproxy_protection import running
-
 
 
 def as_told(handler: BaseHTTPRequestHandler) -> None:

@@ -83,7 +83,9 @@ def test_thresholds_are_the_callers() -> None:
     assert judge(new, OLD, Thresholds(requests=10)).word == GOOD
 
 
-@pytest.mark.parametrize("of", [(3, 50, 0, 50), (8, 10, 2, 10), (0, 10, 5, 10), (10, 10, 0, 10), (120, 4000, 100, 9000)])
+@pytest.mark.parametrize(
+    "of", [(3, 50, 0, 50), (8, 10, 2, 10), (0, 10, 5, 10), (10, 10, 0, 10), (120, 4000, 100, 9000)]
+)
 def test_chance_is_the_tail_of_the_hypergeometric_distribution(of: tuple[int, int, int, int]) -> None:
     bad, new, bad_before, old = of
     ways = [math.comb(bad + bad_before, n) * math.comb(new + old - bad - bad_before, new - n) for n in range(new + 1)]

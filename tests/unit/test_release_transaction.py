@@ -231,7 +231,9 @@ def test_a_release_that_cannot_be_judged_serves(tmp_path: Path, unknown: str) ->
 
 def test_a_release_that_cannot_be_judged_goes_back_where_that_is_wanted(tmp_path: Path) -> None:
     host = Host()
-    with pytest.raises(TransactionError, match="is unknown, and fastapi_app_canary_unknown says revert: 12 new") as caught:
+    with pytest.raises(
+        TransactionError, match="is unknown, and fastapi_app_canary_unknown says revert: 12 new"
+    ) as caught:
         judged(tmp_path, host, FakeJudge(UNJUDGED, "revert"))
     assert_whole(tmp_path, host, "one")
     assert caught.value.details["canary"] == Store(tmp_path).ledger()[-1]["canary"] == UNJUDGED.as_dict()

@@ -45,7 +45,7 @@ RUN: dict[str, Any] = {
     "hosts": [
         {
             "host": "web1", "batch": 1, "was": "old", "tried": "new", "now": "new", "outcome": "good", "steps": [STEP],
-            "canary": {"word": "good", "sentence": "0.1% failed", "new": {"requests": 9, "errors": 0, "p50": 2, "p95": 5}},
+            "canary": {"word": "good", "sentence": "0.1% failed", "new": {"requests": 9, "errors": 0, "p95": 5}},
         },
         {
             "host": "web2", "batch": 2, "was": "old", "tried": "new", "now": None, "outcome": "failed",

@@ -102,17 +102,24 @@ class Replay:
             route = route_of(path)
             if route in breaks:
                 continue
-            for _ in range(2):
-                found = self._ask(*_to(new, path), 0)
-                if not _broken(found) or not self._serves(old, path):
-                    break
+            said = self._breaks(new, old, path)
+            if said is None:
+                continue
+            sentence = f"GET {route} answers {_said(said)} where release {old[1]} answers well"
+            if said.status == 404 and self._own(new, path):
+                notes[route] = f"{sentence}; its page says that the route is there"
             else:
-                said = f"GET {route} answers {_said(found)} where release {old[1]} answers well"
-                if found.status == 404 and self._own(new, path):
-                    notes[route] = f"{said}; its page says that the route is there"
-                else:
-                    breaks[route] = said
+                breaks[route] = sentence
         return Replayed(asked, tuple(breaks.values()), "; ".join(notes.values()), self._refuses and bool(breaks))
+
+    def _breaks(self, new: tuple[str, str], old: tuple[str, str], path: str) -> Optional[Probe]:
+        """What the new release answers, where that is twice not what the old one does."""
+        found = Probe()
+        for _ in range(2):
+            found = self._ask(*_to(new, path), 0)
+            if not _broken(found) or not self._serves(old, path):
+                return None
+        return found
 
     def _serves(self, old: tuple[str, str], path: str) -> bool:
         found = self._ask(*_to(old, path), 0)
@@ -124,9 +131,7 @@ class Replay:
         An app answers otherwise then than for a route that it never had.
         """
         nowhere = f"/{secrets.token_hex(8)}"
-        pages = [
-            self._ask(*_to(new, asked), PAGE).body.replace(urlsplit(asked).path, "") for asked in (path, nowhere)
-        ]
+        pages = [self._ask(*_to(new, asked), PAGE).body.replace(urlsplit(asked).path, "") for asked in (path, nowhere)]
         return pages[0] != pages[1]
 
 

@@ -61,7 +61,7 @@ def judge_of(arguments: dict[str, Any], edge: Edge) -> Optional[Canary]:
     unknown = str(limits.pop("unknown", GO))
     if not limits.pop("judged", True) or not arguments.get("soak"):
         return None
-    known = {one.name: type(one.default)(limits[one.name]) for one in fields(Thresholds) if one.name in limits}
+    known = {one.name: limits[one.name] for one in fields(Thresholds) if one.name in limits}
     return Canary(lambda: counts(edge.ask, edge.backend), Thresholds(**known), unknown)
 
 

@@ -175,8 +175,8 @@ def canary(given: dict[str, Any]) -> Iterator[str]:
             continue
         if name not in known:
             yield (
-                f"fastapi_app_canary has {name}, which is none of judged, {', '.join(known)}; remove it. What a release "
-                "is compared with are the 300 s before the switch, and unknown is fastapi_app_canary_unknown."
+                f"fastapi_app_canary has {name}, which is none of judged, {', '.join(known)}; remove it. "
+                "A release is compared with the 300 s before the switch, and unknown is fastapi_app_canary_unknown."
             )
         elif isinstance(value, bool) or not isinstance(value, (int, float)) or value < 0:
             usual = getattr(Thresholds(), name)
