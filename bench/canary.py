@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import math
 import random
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,9 +18,10 @@ from statistics import NormalDist
 
 from ansible.plugins.loader import init_plugin_loader
 
-init_plugin_loader([str(Path(__file__).resolve().parents[1] / ".collections")])
+if "ansible_collections" not in sys.modules:  # a test has them already
+    init_plugin_loader([str(Path(__file__).resolve().parents[1] / ".collections")])
 
-from ansible_collections.slipway.fleet.plugins.module_utils.release.canary import (  # noqa: E402 - the path is set above
+from ansible_collections.slipway.fleet.plugins.module_utils.release.canary import (
     UNKNOWN,
     WORSE,
     Slot,

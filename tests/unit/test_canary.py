@@ -21,6 +21,8 @@ from ansible_collections.slipway.fleet.plugins.module_utils.release.canary impor
     judge,
 )
 
+from bench.canary import KINDS, verdicts
+
 
 def slot(requests: int, errors: int = 0, **of_them: int) -> Slot:
     """Requests of 20 ms, but for so many `of_them` that take as many ms as their name says: ms90=5."""
@@ -175,3 +177,20 @@ def test_an_edge_that_does_not_answer_tells_nothing() -> None:
         "what the edge counts could not be read at the switch: HAProxy does not answer",
     )
     assert verdict(AT_THE_SWITCH, dead) == (UNKNOWN, "what the edge counts could not be read: HAProxy does not answer")
+
+
+@pytest.mark.parametrize(
+    ("kind", "rate", "releases", "least", "most"),
+    [
+        ("the same", 20, 1000, 0.0, 0.002),
+        ("the same, and 3 % fail in both", 20, 500, 0.0, 0.004),
+        ("5 % fail", 20, 200, 0.97, 1.0),
+        ("half of them fail", 1, 200, 0.75, 1.0),
+        ("all take twice as long", 100, 200, 0.0, 0.01),
+        ("all take four times as long", 100, 200, 0.99, 1.0),
+    ],
+)
+def test_simulated_releases(kind: str, rate: float, releases: int, least: float, most: float) -> None:
+    """As docs/canary.md has it, from the same simulation with another seed."""
+    words = verdicts(*KINDS[kind], rate, releases, seed=7)
+    assert least <= words[WORSE] / releases <= most, words
