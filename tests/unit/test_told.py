@@ -249,6 +249,18 @@ def test_a_release_that_broke_the_api_is_seen_in_the_history() -> None:
     assert "breaks the API: GET /a is gone; and 4 more" in told.text
 
 
+def test_the_history_has_what_the_canary_of_each_host_said() -> None:
+    good, unknown = {"word": "good", "sentence": "0.1 %"}, {"word": "unknown", "sentence": "too few"}
+    told = told_history.tell(
+        {
+            "web1": {"records": [released("aaa", "1", "00", canary=good)]},
+            "web2": {"records": [released("aaa", "1", "10", canary=unknown)]},
+            "web3": {"records": [released("aaa", "1", "20")]},
+        }
+    )
+    assert [row["canary"] for row in told.rows] == [{"web1": good, "web2": unknown}]
+
+
 def test_a_history_without_releases() -> None:
     assert told_history.tell({"web1": {"records": []}}).text == "Nothing is recorded yet."
 

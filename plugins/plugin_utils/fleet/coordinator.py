@@ -209,8 +209,7 @@ async def plan(this: Run, pending: Optional[Pending]) -> FleetReport:
 
 
 def rows_of(this: Run) -> list[dict[str, object]]:
-    kept = this.policy.on_failure == "hold"
-    return [verdict.host_row(member, this.fell_short, kept) for member in this.members]
+    return [verdict.host_row(member, this.fell_short, this.keeps) for member in this.members]
 
 
 def report(this: Run, refused: str = "") -> FleetReport:

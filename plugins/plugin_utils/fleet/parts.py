@@ -27,10 +27,13 @@ stage: release, files, contents (by the position of the file), check (command or
     -> changed, changed_paths, diff [..], checked (bool)
 run: release ('' for the one that serves), command, purpose, timeout, once -> rc, stdout, stderr, release; or job
 activate: release, expects (the release that must serve before; '' for none, None for whatever does), restart, drain,
-    drain_websockets, soak, canary, contract {path, breaking} or None, stop_grace, keep, log_lines, about
-    -> changed, release, was, slot, phases, recovered, canary {word, sentence} or None, api {breaks [str], more (how
-    many are left out), note (why they may not be all)} or None, gap (seconds in which nobody answered, where one of
-    two releases may not run beside the other; else None)
+    drain_websockets, soak, canary, contract {path, breaking} or None, replay (refuse, warn, ignore),
+    stop_grace, keep, log_lines, about
+    -> changed, release, was, slot, phases, recovered, canary {word, sentence, new and old {requests, errors,
+    p50, p95 (ms)}} or None, api {breaks [str], more (how
+    many are left out), note (why they may not be all)} or None, replay {asked (how many
+    requests), breaks, note} or None, gap (seconds in which nobody answered, where one of two releases may not run
+    beside the other; else None)
 settle: as activate, with return_to (or None) instead of release -> changed, phases, gap, now (see let_go)
 let_go: keep, drain, drain_websockets, stop_grace, log_lines, processes (whether those of what serves are to be seen
     to) -> now {state, serving, slots, servers, health, drift, draining}, notes [str]; also asked where the run holds
@@ -159,7 +162,7 @@ class Target:
     host: str
     place: Result  # app, root, socket_directory, gate {..}, edge {socket, backend, state_file}
     look: Result  # the `host` argument of the verb look
-    activate: Result  # drain, drain_websockets, soak, canary, contract, stop_grace, keep, log_lines, about
+    activate: Result  # drain, drain_websockets, soak, canary, contract, replay, stop_grace, keep, log_lines, about
     files: list[Result] = field(default_factory=list, repr=False)
     contents: dict[str, str] = field(default_factory=dict, repr=False)
     config: str = field(default="", repr=False)  # what names a release beside its content
@@ -198,7 +201,7 @@ class Event:
     looked (release, settled, serving), planned (plan), held (taken_over), prepared (made), put (content, changed),
     staged (release, changed), migrated (release, migration), batch (number, of, hosts), started (release, was),
     phase (phase, at, seconds once it has ended, revert), ended (outcome, was, release, phases, cause,
-    recovered, canary, api, gap),
+    recovered, canary, api, replay, gap),
     settling (hosts, reason), settled (as ended, no outcome where nothing was to be done), lost (cause),
     verdict (word, message), warning (message)
     """

@@ -131,6 +131,7 @@ class Run:
     plan: str = ""
     diff: list[Result] = field(default_factory=list)
     reason: str = ""  # why no further host is begun; empty while all is well
+    undecided: bool = False  # nobody can tell whether the release is worse, and that is to hold the fleet
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     # The patience with an interrupted run is over: for turns that were begun, and for all else.
     turns_late: asyncio.Event = field(default_factory=asyncio.Event)
@@ -151,6 +152,11 @@ class Run:
     def fell_short(self) -> bool:
         """Whether the roll ended before every host that was to change was good."""
         return any(member.trouble or not member.rolled for member in self.changing)
+
+    @property
+    def keeps(self) -> bool:
+        """Whether hosts that have switched are left on the new release when the roll falls short."""
+        return self.policy.on_failure == "hold" or (self.undecided and not any(one.trouble for one in self.members))
 
     def stop(self, reason: str) -> None:
         """Begin no further host. The first reason counts."""

@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any, Optional
 
 from ansible_collections.slipway.fleet.plugins.module_utils.host.ledger import BEGUN
+from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.verdict import breaks_of
 from ansible_collections.slipway.fleet.plugins.plugin_utils.views.view import (
     UNSEEN,
     Results,
@@ -52,7 +53,8 @@ def entry(host: str, record: Mapping[str, Any]) -> dict[str, Any]:
         "result": None if event else result(record),
         "cause": record.get("event") or done(record) or broken(record),
         "rc": record.get("rc"),
-        "breaks": (record.get("api") or {}).get("breaks") or [],
+        "canary": {host: record["canary"]} if record.get("canary") else {},
+        "breaks": breaks_of(record),
         **{
             name: record.get(name)
             for name in ("who", "from", "image", "config", "revision", "migration", "sbom", "run")
@@ -75,7 +77,7 @@ def done(record: Mapping[str, Any]) -> str:
 def broken(record: Mapping[str, Any]) -> str:
     """What a release that serves broke of the API; empty where it broke nothing, or where nobody looked."""
     found = record.get("api") or {}
-    breaks = found.get("breaks") or []
+    breaks = breaks_of(record)
     left = len(breaks) - 1 + int(found.get("more") or 0)
     return f"breaks the API: {breaks[0]}{f'; and {left} more' if left else ''}" if breaks else ""
 
@@ -101,6 +103,7 @@ def merged(results: Results) -> list[dict[str, Any]]:
             if line is not one:
                 line["start"] = min(line["start"], one["start"], key=str)
                 line["end"] = max(line["end"], one["end"], key=str)
+                line["canary"] |= one["canary"]
                 line["hosts"] += [host] if host not in line["hosts"] else []
     return [{**line, "seconds": seconds(line)} for line in sorted(found.values(), key=lambda line: str(line["start"]))]
 
