@@ -101,18 +101,18 @@ def who(edge: Edge, path: str, host: str = NAME, **headers: str) -> str:
         ("/v2/x", "api"),
     ],
 )
-def test_a_request_gets_to_the_app_of_its_path_as_it_was_asked(path: str, app_name: str, ways: Shared) -> None:
+def test_a_request_gets_to_the_app_of_its_path_as_it_was_asked(path: str, app_name: str, ways: Edge) -> None:
     assert who(ways, path) == app_name
     assert who(ways, path, "SHOP.example.org:8080") == app_name
 
 
 @pytest.fixture(scope="module")
-def ways(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shared]:
+def ways(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Edge]:
     """One edge for all of the table: site, api with two paths, and deep with one below the first of them."""
     directory = tmp_path_factory.mktemp("ways")
     deep = app(directory, "deep", host_names=[NAME], paths=["/api/v1"], health_path="/api/v1/readyz")
     slots = [Slot(str(directory / f"{name}-blue.sock"), f"{name} blue") for name in ("site", "api", "deep")]
-    found = Shared(directory, haproxy_apps=[site(directory), api(directory, "/api", "/v2"), deep])
+    found = Edge(directory, haproxy_apps=[site(directory), api(directory, "/api", "/v2"), deep])
     found.start()
     wait_for(lambda: [who(found, path) for path in ("/", "/api", "/api/v1")] == ["site", "api", "deep"])
     yield found
