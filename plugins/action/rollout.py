@@ -38,7 +38,7 @@ from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.parts import (
     Refused,
     Target,
 )
-from ansible_collections.slipway.fleet.plugins.plugin_utils.probe.edges import edges_of
+from ansible_collections.slipway.fleet.plugins.plugin_utils.probe.edges import edges_of, stripped
 from ansible_collections.slipway.fleet.plugins.plugin_utils.report import document
 
 WHAT = {"deploy": "a deploy", "rollback": "a rollback", "restart": "a restart"}
@@ -92,6 +92,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             asked_path(wanted[0].place["gate"]),
             directory,
             policy.check_mode,
+            lambda: stripped(task_vars["hostvars"][wanted[0].host], wanted[0].place["app"]),
         )
 
         async def take() -> FleetReport:

@@ -15,6 +15,7 @@ from ansible_collections.slipway.fleet.plugins.module_utils.release.doors import
 from ansible_collections.slipway.fleet.plugins.module_utils.release.jobs import FOR_EXAMPLE as FOR_EXAMPLE_OF_A_SCHEDULE
 from ansible_collections.slipway.fleet.plugins.module_utils.release.words import told
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.sql_parser import INSTALL, lacking
+from ansible_collections.slipway.fleet.plugins.plugin_utils.inputs.rules.paths import paths
 from ansible_collections.slipway.fleet.plugins.plugin_utils.inputs.rules.volumes import NAME, volumes
 from ansible_collections.slipway.fleet.plugins.plugin_utils.inputs.values import (
     Between,
@@ -121,6 +122,8 @@ def release(value_of: Values) -> Iterator[str]:
             f"fastapi_app_edge_timeout ({edge_timeout}), and fastapi_app_graceful_timeout ({graceful}) smaller than "
             f"fastapi_app_stop_grace ({grace}). Otherwise requests are cut before the app can end them."
         )
+    keys = ("name", "paths", "strip_path", "health_path", "version_path")
+    yield from paths({key: value_of(f"fastapi_app_{key}") for key in keys})
     yield from runs(value_of)
     yield from migrations(value_of)
     yield from processes(value_of)

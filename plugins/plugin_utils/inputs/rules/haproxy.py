@@ -12,7 +12,7 @@ from typing import Any
 
 from ansible_collections.slipway.fleet.plugins.module_utils.edge.certificates import DIRECTORIES, SELF_SIGNED
 from ansible_collections.slipway.fleet.plugins.module_utils.release.doors import FOR_EXAMPLE, ports_of, wrong_ports
-from ansible_collections.slipway.fleet.plugins.plugin_utils.inputs.rules import protection
+from ansible_collections.slipway.fleet.plugins.plugin_utils.inputs.rules import paths, protection
 from ansible_collections.slipway.fleet.plugins.plugin_utils.inputs.rules.fastapi_app import (
     PATH,
     PATH_USE,
@@ -39,7 +39,7 @@ _NETWORKS = (
     "haproxy_trusted_proxies",
     "haproxy_proxy_protocol",
 )
-_HEALTH_PATH, _SERVER_TIMEOUT = "/readyz", 75  # of an app that does not say; the template says the same
+_SERVER_TIMEOUT = 75  # of an app that does not say; the template says the same
 
 
 def edge(value_of: Values) -> Iterator[str]:
@@ -53,6 +53,7 @@ def edge(value_of: Values) -> Iterator[str]:
     yield from _servers([app["servers"] or {} for app in apps if "servers" in app])
     yield from _host_names(apps)
     for app in apps:
+        yield from paths.paths(app)
         yield from protection.redirects(app, apps)
         yield from protection.limits(app)
         yield from protection.who_may(app)
@@ -133,14 +134,20 @@ def _servers(servers: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 
 
 def _host_names(apps: Sequence[App]) -> Iterator[str]:
-    for_any = [str(app["name"]) for app in apps if not app.get("host_names")]
+    for_any = [str(app["name"]) for app in apps if not app.get("host_names") and not app.get("paths")]
     names = [str(name) for app in apps for name in app.get("host_names") or ()]
-    plain = _are_once([name.lower() for name in names]) and _all_like(r"(\*\.)?[A-Za-z0-9.-]+", names)
+    parts = [
+        f"{str(name).lower()}{path}"
+        for app in apps
+        for name in app.get("host_names") or [""] * bool(app.get("paths"))
+        for path in app.get("paths") or [""]
+    ]
+    plain = _are_once(parts) and _all_like(r"(\*\.)?[A-Za-z0-9.-]+", names)
     if len(for_any) > 1 or not plain:
         yield (
-            "haproxy_apps: a host name can belong to one app only, and only one app can do without host_names. Without "
-            f"are {', '.join(for_any) or 'none'}; the names are {', '.join(names) or 'none'} (plain names, or *. "
-            "and one for all below it, without scheme and port)."
+            "haproxy_apps: a host name can belong to one app only, or a part of it by `paths`, and only one app can do "
+            f"without host_names. Without are {', '.join(for_any) or 'none'}; the names are "
+            f"{', '.join(names) or 'none'} (plain names, or *. and one for all below it, without scheme and port)."
         )
 
 
@@ -160,7 +167,7 @@ def _paths(paths: Iterable[Any]) -> Iterator[str]:
 
 def _health(apps: Sequence[App]) -> Iterator[str]:
     for app in apps:
-        path, statuses = str(app.get("health_path", _HEALTH_PATH)), app.get("health_statuses", ["200-299"])
+        path, statuses = str(app.get("health_path", paths.HEALTH_PATH)), app.get("health_statuses", ["200-299"])
         if not re.fullmatch(PATH, path):
             yield f"haproxy_apps: health_path of {app['name']} is {path}; use {PATH_USE}."
         if not statuses or not _all_like(STATUSES, statuses):

@@ -89,8 +89,30 @@ def test_edges_that_cannot_be_run(changed: dict[str, Any], said: list[str]) -> N
         ([slots("links"), slots("other")], ["Without are links, other; the names are none"]),
         (
             [slots("links", host_names=["A.example"]), slots("other", host_names=["a.example"])],
-            ["can belong to one app only"],
+            ["can belong to one app only, or a part of it by `paths`"],
         ),
+        (
+            [
+                slots("links", host_names=["A.example"]),
+                slots("other", host_names=["a.example"], paths=["/x"], health_path="/x"),
+                slots("third", host_names=["a.example"], paths=["/X"], health_path="/X"),
+                slots("fourth", paths=["/x"], health_path="/x"),
+                slots("fifth"),
+            ],
+            [],
+        ),
+        (
+            [
+                slots("links", host_names=["A.example"], paths=["/x"], health_path="/x"),
+                slots("other", host_names=["a.example"], paths=["/x"], strip_path=True),
+            ],
+            ["can belong to one app only, or a part of it by `paths`"],
+        ),
+        (
+            [slots("links", paths=["/x"], health_path="/x"), slots("other", paths=["/x"], health_path="/x")],
+            ["only one app can do without host_names"],
+        ),
+        ([slots("links", host_names=["a.example"], paths=["x"])], ['"x" cannot be a path']),
         ([slots("links", host_names=["https://a.example"])], ["without scheme and port"]),
         ([slots("links", host_names=["a.example"], redirect_names=["www.a.example", "b.example"])], []),
         (
