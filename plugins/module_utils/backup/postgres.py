@@ -185,12 +185,13 @@ class Server:
         return {name for (name,) in self.sql("postgres", "SELECT rolname FROM pg_roles")}
 
     def make(self, database: Database, name: str) -> None:
-        """An empty database of that name, as the other one is made."""
+        """An empty database of that name, as the other one is made; but for its owner no role connects to it."""
         self.sql(
             "postgres",
             f"CREATE DATABASE {quoted(name)} OWNER {quoted(database.owner)} TEMPLATE template0 "
             f"ENCODING {literal(database.encoding)} LC_COLLATE {literal(database.collate)} "
             f"LC_CTYPE {literal(database.ctype)}{sorted_by(database)}",
+            f"REVOKE ALL ON DATABASE {quoted(name)} FROM PUBLIC",
         )
 
     def fill(self, name: str, dump: Path) -> None:
