@@ -125,8 +125,8 @@ def test_not_even_where_the_file_would_let_it_in(world: World) -> None:
     file = access_file(world.directory)
     file.write_text(file.read_text() + "local all all scram-sha-256\n")
     world.server.sql("postgres", "SELECT pg_reload_conf()")
+    until(lambda: world.comes_in("postgres", "shop", SHOP), "the line is read")
     for user, password, other in (("shop", SHOP, "tiles"), ("tiles", TILES, "shop")):
-        until(lambda: world.comes_in("postgres", user, password), "the line is read")  # noqa: B023
         assert "permission denied for database" in world.login(other, user, password).stderr
 
 
@@ -268,3 +268,22 @@ def test_no_password_is_in_a_command_or_in_the_server_s_log(world: World) -> Non
     assert world.comes_in("shop", "shop", "planted-password-9")
     assert commands
     assert not any("planted" in words or "SCRAM" in words for words in commands)
+
+
+def test_one_of_them_is_restored_and_all_come_to_what_is_theirs(world: World, tmp_path: Path) -> None:
+    world.provision("maps", TILES, databases={"maps": {"extensions": ["pageinspect"]}})
+    world.server.sql("shop", "CREATE TABLE IF NOT EXISTS sold AS SELECT 1 AS piece")
+    (saved,) = [database for database in world.server.databases() if database.name == "maps"]
+    world.server.sql("maps", "SET ROLE maps", "CREATE TABLE place AS SELECT 7 AS height")
+    counted = world.server.dump(saved, tmp_path / saved.file)
+    world.server.sql("maps", "DROP TABLE place")
+    world.server.make(counted, "slipway_restoring_maps")
+    world.server.fill("slipway_restoring_maps", tmp_path / saved.file)
+    world.server.swap([("maps", "slipway_restoring_maps", "slipway_before_maps")])
+    assert world.server.sql("maps", "SELECT height FROM place") == [["7"]]
+    assert world.server.sql("shop", "SELECT count(*) FROM sold") == [["1"]]
+    assert world.comes_in("maps", "maps", TILES)
+    assert world.comes_in("shop", "shop", SHOP)
+    assert not world.comes_in("maps", "shop", SHOP)
+    options: dict[str, Any] = {"databases": {"maps": {"extensions": ["pageinspect"]}}}
+    assert world.provision("maps", TILES, **options) == [], "it is as the role makes it"
