@@ -19,7 +19,7 @@ from ..postgres.admitting import access_file
 from .neighbours import App, runs_natively
 
 # Seconds that the server has to answer; a preflight does not wait longer for what it can do without.
-ANSWERS_IN = 10.0
+ANSWERS_IN = 5.0
 _ASKED = (
     "SELECT current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int",
     """SELECT datname, count(*) FROM pg_stat_activity
