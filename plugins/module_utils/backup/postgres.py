@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Callable
 
 from ..host import command
+from ..host.errors import SlipwayError
 from .model import DIFFERENT, FAILED, REFUSED, BackupError, Database
 
 # How the superuser comes in (roles/postgres): through the socket inside the container, or as the host's user.
@@ -85,6 +86,13 @@ class Server:
         if ran.returncode:
             raise BackupError(FAILED, f"{self.name} refused ({database}): {ran.said}")
         return [line.split(SEPARATOR) for line in ran.stdout.splitlines() if line]
+
+    def answers(self) -> bool:
+        """Whether it runs here and lets its superuser in."""
+        try:
+            return self.sql("postgres", "SELECT 1") == [["1"]]
+        except SlipwayError:
+            return False
 
     def databases(self) -> list[Database]:
         """All that can be connected to, without what they have."""
@@ -177,12 +185,13 @@ class Server:
         return {name for (name,) in self.sql("postgres", "SELECT rolname FROM pg_roles")}
 
     def make(self, database: Database, name: str) -> None:
-        """An empty database of that name, as the other one is made."""
+        """An empty database of that name, as the other one is made; but for its owner no role connects to it."""
         self.sql(
             "postgres",
             f"CREATE DATABASE {quoted(name)} OWNER {quoted(database.owner)} TEMPLATE template0 "
             f"ENCODING {literal(database.encoding)} LC_COLLATE {literal(database.collate)} "
             f"LC_CTYPE {literal(database.ctype)}{sorted_by(database)}",
+            f"REVOKE ALL ON DATABASE {quoted(name)} FROM PUBLIC",
         )
 
     def fill(self, name: str, dump: Path) -> None:

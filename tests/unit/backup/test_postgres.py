@@ -116,6 +116,7 @@ def test_a_database_is_made_with_what_sorts_its_texts(real: tuple[Server, Path],
     (wanted,) = [database for database in server.databases() if database.name == "sorted"]
     server.make(wanted, "made")
     (found,) = [database for database in server.databases() if database.name == "made"]
+    assert server.sql("postgres", "SELECT has_database_privilege('public', 'made', 'CONNECT, TEMPORARY')") == [["f"]]
     server.sql("postgres", "DROP DATABASE made")
     assert (found.provider, found.locale) == (wanted.provider, wanted.locale)
     assert found.locale == ("de-u-co-phonebk" if "icu" in words else "")
