@@ -127,14 +127,24 @@ def notes(event: Event) -> list[Line]:
         return [
             (f"{where}the lock of {dead.get('what') or 'a run'} by {dead.get('who')} that is gone was taken over", "")
         ]
-    if event.kind == "migrated" and event.about.get("migration"):
-        return [(f"{where}the database is at revision {event.about['migration']}", "")]
+    if words := of_the_database(event):
+        return [(f"{where}{words}", "")]
     if event.kind in ("ended", "settled"):
         judged = event.about.get("canary") or {}
         unknown = judged.get("sentence") if judged.get("word") == "unknown" else ""
         told = (gap_of(event.about), event.about.get("recovered"), unknown, (event.about.get("api") or {}).get("note"))
         return [(f"{where}{words}", "") for words in told if words]
     return []
+
+
+def of_the_database(event: Event) -> str:
+    """What was done for the database, or to it; empty for another event."""
+    about = event.about
+    if event.kind == "saved":
+        return f"set {about['set']} was made before the migrations, in {seconds(about.get('seconds'))} s"
+    if event.kind == "migrated" and about.get("migration"):
+        return f"the database is at revision {about['migration']}"
+    return ""
 
 
 def gap_of(about: Mapping[str, Any]) -> str:
