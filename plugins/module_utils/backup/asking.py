@@ -21,7 +21,9 @@ RECORD = "SLIPWAY_RECORD"
 # Seconds for one that looks, which reads the repository, and for one that works: a restore of much data takes hours.
 LOOK, WORK = 900.0, 2 * 86400.0
 # What somebody waits for is not as patient as what the timers start; a restore is what everybody waits for.
-NICE = {"backup": "Nice=10", "drill": "Nice=10", "restore": "Nice=0"}
+NICE = {"backup": "Nice=10", "drill": "Nice=10", "rehearse": "Nice=10", "restore": "Nice=0"}
+# What is to be rehearsed, which is too long for an argument: the options with these names.
+ORDER = ("app", "release", "command", "timeout", "set")
 NOT_SET_UP = (
     "nothing was done: backups are not set up on this host; set backup_repository and backup_password, and run the "
     "provision playbook"
@@ -52,7 +54,11 @@ def ask(options: Mapping[str, Any], program: Path = PROGRAM) -> dict[str, Any]:
     """The program's answer. Raises SlipwayError with its reason, and in `details` the `fault`."""
     with tempfile.TemporaryDirectory() as directory:
         answer = Path(directory) / "answer"
+        order = Path(directory) / "order"
         asked = [str(program), f"--answer={answer}", *words(options)]
+        if options["verb"] == "rehearse":
+            order.write_text(json.dumps({name: options[name] for name in ORDER if name in options}), encoding="utf-8")
+            asked.append(f"--order={order}")
         looks = options["verb"] in LOOKS
         unit = ["systemd-run", "--quiet", "--wait", "--collect", "--property=SyslogIdentifier=slipway-backup"]
         by = f"--setenv={RECORD}={json.dumps(options.get('record') or {})}"
@@ -62,8 +68,8 @@ def ask(options: Mapping[str, Any], program: Path = PROGRAM) -> dict[str, Any]:
             told: dict[str, Any] = json.loads(answer.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             raise SlipwayError(
-                f"slipway-backup {options['verb']} ended without an answer ({ran.said}); look into its journal: "
-                "journalctl -t slipway-backup"
+                f"slipway-backup {options['verb']} ended without an answer ({ran.said}); look into its journal "
+                "(journalctl -t slipway-backup), and where an earlier version put it there run the provision playbook"
             ) from None
     if "error" in told:
         raise SlipwayError(told["error"]["message"], {"fault": told["error"]["fault"]})
