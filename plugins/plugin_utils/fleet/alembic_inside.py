@@ -11,12 +11,15 @@ It is told as JSON:
     allowed: revisions that may be applied, null for all; what else is pending is told, and nothing is applied
     since: a revision; only what came after it in the database is told then
     look: whether nothing is applied, whatever is allowed
+    measure: whether it is told what applying it took (PostgreSQL)
 
 Its last line is {"migration": {...}}:
     from, to: the revision of the database before and after, joined by commas where there are several heads
     applied: revisions that were applied, oldest first
     dialect, pending [{revision, sql, unread}]: what was not applied, each with its SQL, and with why that may not
         be all of it: an error kept it from being written, or the revision asked whether it is written or applied
+    seconds, transactions [{seconds, locks [[table, mode]]}]: of one that is measured, how long all of it took, and for
+        each transaction how long that was open and which locks it held on tables until it was committed
     empty: of a look, whether the database has nothing that could be lost
 Exit code 1 with the reason on stderr. What Alembic and the project print goes there, too.
 
@@ -102,6 +105,48 @@ class Guard:
         """Whoever opens the next one holds the lock: a project may look at the database before it migrates."""
         if connection is self.holder:
             self.holder = None
+
+
+class Meter:
+    """For how long each transaction was open, and the locks that it held at its end; none is given back before.
+
+    https://www.postgresql.org/docs/current/explicit-locking.html
+    """
+
+    LOCKS = (
+        "SELECT quote_ident(n.nspname) || '.' || quote_ident(c.relname), l.mode FROM pg_locks l "
+        "JOIN pg_class c ON c.oid = l.relation JOIN pg_namespace n ON n.oid = c.relnamespace "
+        "WHERE l.pid = pg_backend_pid() AND l.granted AND c.relkind IN ('r', 'p') AND l.mode IN "
+        "('ShareLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock') ORDER BY 1, 2"
+    )
+    BEGAN = "slipway_began"
+
+    def __init__(self) -> None:
+        self.began = time.monotonic()
+        self.transactions: list[dict[str, Any]] = []
+
+    def listen(self) -> None:
+        sqlalchemy.event.listen(sqlalchemy.engine.Engine, "begin", self.begin)
+        sqlalchemy.event.listen(sqlalchemy.engine.Engine, "commit", self.commit)
+
+    def begin(self, connection: Any) -> None:
+        connection.info[self.BEGAN] = time.monotonic()
+
+    def commit(self, connection: Any) -> None:
+        if connection.dialect.name != "postgresql":
+            return
+        open_for = time.monotonic() - connection.info.get(self.BEGAN, time.monotonic())
+        cursor = connection.connection.cursor()
+        try:
+            cursor.execute(self.LOCKS)
+            held = [list(row) for row in cursor.fetchall()]
+        finally:
+            cursor.close()
+        if held:
+            self.transactions.append({"seconds": round(open_for, 3), "locks": held})
+
+    def told(self) -> dict[str, Any]:
+        return {"seconds": round(time.monotonic() - self.began, 3), "transactions": self.transactions}
 
 
 def plain(raw: Any) -> Any:
@@ -312,17 +357,21 @@ def main(told: dict[str, Any]) -> dict[str, Any]:
     this = Project(project(str(told.get("directory") or "")))
     Guard().listen()
     applied: list[str] = []
+    seen: dict[str, Any] = {}
     before: Optional[str] = str(told.get("since") or "")
     if before:
         this.look()
         now = joined(this.heads)
         left = this.since(before.split(","))
     else:
+        meter = Meter()
+        if told.get("measure"):
+            meter.listen()
         applied, left = this.upgrade(told.get("allowed"), bool(told.get("look")))
+        seen = meter.told() if told.get("measure") else {"empty": this.empty} if told.get("look") else {}
         before = joined(this.heads)
         now = joined(tuple(this.script.get_heads())) if applied else before
     pending = [this.written(revision) for revision in left]
-    seen = {"empty": this.empty} if told.get("look") else {}
     return {"from": before, "to": now, "applied": applied, "dialect": this.dialect, "pending": pending, **seen}
 
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.parts import Event
+from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.rehearsing import sentences
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.verdict import (
     FAILED,
     GOOD,
@@ -127,8 +128,8 @@ def notes(event: Event) -> list[Line]:
         return [
             (f"{where}the lock of {dead.get('what') or 'a run'} by {dead.get('who')} that is gone was taken over", "")
         ]
-    if words := of_the_database(event):
-        return [(f"{where}{words}", "")]
+    if event.kind in ("saved", "rehearsed", "migrated"):
+        return [(f"{where}{words}", "") for words in of_the_database(event)]
     if event.kind in ("ended", "settled"):
         judged = event.about.get("canary") or {}
         unknown = judged.get("sentence") if judged.get("word") == "unknown" else ""
@@ -137,14 +138,14 @@ def notes(event: Event) -> list[Line]:
     return []
 
 
-def of_the_database(event: Event) -> str:
-    """What was done for the database, or to it; empty for another event."""
+def of_the_database(event: Event) -> list[str]:
+    """What was done for the database, or to it, a line each."""
     about = event.about
+    if event.kind == "rehearsed":
+        return sentences(about)
     if event.kind == "saved":
-        return f"set {about['set']} was made before the migrations, in {seconds(about.get('seconds'))} s"
-    if event.kind == "migrated" and about.get("migration"):
-        return f"the database is at revision {about['migration']}"
-    return ""
+        return [f"set {about['set']} was made before the migrations, in {seconds(about.get('seconds'))} s"]
+    return [f"the database is at revision {about['migration']}"] if about.get("migration") else []
 
 
 def gap_of(about: Mapping[str, Any]) -> str:

@@ -172,6 +172,8 @@ class Target:
     migrate_timeout: float = 300.0
     migrations: str = ""  # where the app's Alembic is, for what brings the schema forward without a command of its own
     allow_destructive: bool = False
+    rehearse: bool = False  # whether what is pending runs on a restored set first
+    rehearse_limit: float = 60.0  # seconds that it may take there
     backup: str = "required"  # what a set that cannot be made before migrations means: required, wanted, none
     rollback_check: list[str] = field(default_factory=list)
     singletons_gone: list[str] = field(default_factory=list)  # hosts that are lost for good, as the operator says
@@ -200,6 +202,7 @@ class Event:
     part (name: look, hold, provide, stage, migrate, roll, settle or end; told when it begins),
     looked (release, settled, serving), planned (plan), held (taken_over), prepared (made), put (content, changed),
     staged (release, changed), saved (set, bytes, seconds; of a host that backs the database up),
+    rehearsed (what its rehearsal told; of such a host),
     migrated (release, migration), batch (number, of, hosts), started (release, was),
     phase (phase, at, seconds once it has ended, revert), ended (outcome, was, release, phases, cause,
     recovered, canary, api, gap),

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.parts import Host, Refused, Result
@@ -34,7 +34,8 @@ async def save(run: Run, member: Member) -> str:
     made: list[str] = []
     for name, host in run.savers.items():
         try:
-            done = await run.unless_stopped(set_of(run, member, name, host))
+            asked = {"verb": "backup", "reason": REASON}
+            done = await run.unless_stopped(asked_of(run, member, name, host, asked))
         except Stopped:
             raise
         except Exception as error:
@@ -52,13 +53,16 @@ async def save(run: Run, member: Member) -> str:
     return ", ".join(made)
 
 
-async def set_of(run: Run, member: Member, name: str, host: Host) -> Result:
-    """The record of a set that a host has made now; one that is busy with another is waited for."""
+async def asked_of(run: Run, member: Member, name: str, host: Host, asked: Mapping[str, Any]) -> Result:
+    """What a host answers that backs the database up; one that is busy with something else is waited for.
+
+    Raises Unreachable and Refused.
+    """
     deadline = run.clock.now() + WAIT
     waits = False
     while True:
         try:
-            return await host.call("backup", {"verb": "backup", "reason": REASON, "record": record_of(run, member)})
+            return await host.call("backup", {**asked, "record": record_of(run, member)})
         except Refused as error:
             if error.details.get("fault") != BUSY or run.clock.now() >= deadline:
                 raise
@@ -86,4 +90,9 @@ def planned(run: Run, migrations: Sequence[str], since: str) -> str:
         return ""
     if not run.savers:
         return "Before migrations: no set is made, since no host of the group data has backup_repository"
-    return f"Before migrations: a set of {', '.join(run.savers)} is made"
+    first = ""
+    if target.rehearse:
+        first = (
+            f"; what is pending runs on it first, and is refused where that takes over {target.rehearse_limit:.0f} s"
+        )
+    return f"Before migrations: a set of {', '.join(run.savers)} is made{first}"

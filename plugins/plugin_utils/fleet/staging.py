@@ -11,9 +11,12 @@ from dataclasses import replace
 from typing import Any
 
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.alembic import Ask, bring_forward, require_fit
+from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.alembic import words as alembic_words
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.migrations import schema_revision
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.parts import Content, ContentError, Refused, Result
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.preflight import name_release, number_batches
+from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.rehearsing import recorded as recorded_rehearsal
+from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.rehearsing import rehearse
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.run import (
     Member,
     Run,
@@ -110,8 +113,14 @@ async def migrate(run: Run) -> None:
     made: Result = {}
 
     async def before(found: Mapping[str, Any]) -> None:
-        if not found.get("empty"):
-            made["backup"] = await save(run, first)
+        if found.get("empty"):
+            return
+        made["backup"] = await save(run, first)
+        if target.rehearse:
+            allowed = None if target.allow_destructive else [one["revision"] for one in found.get("pending") or ()]
+            command = target.migrate or alembic_words(target.migrations, allowed=allowed, measure=True)
+            with refusing(run, first):
+                made["rehearsal"] = recorded_rehearsal(await rehearse(run, first, command))
 
     if target.migrations:
         with refusing(run, first):
@@ -120,7 +129,7 @@ async def migrate(run: Run) -> None:
                 target.migrations,
                 target.allow_destructive,
                 again=run.refuse_when_stopped,
-                before=before if makes_sets(run, first) else None,
+                before=before if makes_sets(run, first) or target.rehearse else None,
             )
     else:
         since = str(first.seen.get("migration") or "")
