@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.parts import Refused, Result
-from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.run import Member, Run
+from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.run import Member, Run, Stopped, trouble_of
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.saving import asked_of
 
 WITHOUT = "To deploy without a rehearsal: -e fastapi_app_rehearse=false"
@@ -35,9 +35,12 @@ async def rehearse(run: Run, member: Member, words: Sequence[str]) -> Result:
     }
     try:
         told = await run.unless_stopped(asked_of(run, member, name, host, {"verb": "rehearse", **order}))
-    except Refused as error:
+    except Stopped:
+        raise
+    except Exception as error:
+        cause = str(error) if isinstance(error, Refused) else trouble_of(error).cause
         raise Refused(
-            f"the migrations were rehearsed on {name} before anything was applied: {error}. {WITHOUT}"
+            f"the migrations were to be rehearsed on {name} before anything is applied: {cause}. {WITHOUT}"
         ) from error
     run.tell_of("rehearsed", name, told)
     if told["seconds"] > target.rehearse_limit:

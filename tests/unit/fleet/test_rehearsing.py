@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.events import Progress
-from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.parts import Refused
+from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.parts import Refused, Unreachable
 
 from tests.unit.fleet.memory import Fleet, fleet
 from tests.unit.fleet.test_alembic import ADDS, asked, said
@@ -77,6 +77,7 @@ def test_it_is_told_a_line_each() -> None:
         ({"seconds": 61.0}, [], "took 61.0 s on set set1 of db1, and fastapi_app_rehearse_limit is 60 s"),
         ({"refusal": "GET /readyz answered 503"}, [], "release old, which serves, does not pass its gate"),
         ({}, [Refused("the migrations fail there:\nIntegrityError")], "the migrations fail there"),
+        ({}, [Unreachable("timed out")], "on db1 before anything is applied: cannot be reached: timed out"),
     ],
 )
 def test_what_refuses_changes_nothing(told: dict[str, Any], errors: list[Exception], why: str) -> None:
