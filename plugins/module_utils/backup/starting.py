@@ -87,9 +87,8 @@ def neighbours(host: Host, server: Server, run: Callable[..., command.Ran] = com
         server.run_globals(
             "".join(f"ALTER ROLE {quoted(name)} PASSWORD {literal(kept)};\n" for name, kept in known.items())
         )
-    words = twin(run)
-    if words and run(words, STATEMENT).returncode:
-        words = None  # a release that needs it says so
+    if words := twin(run):
+        run(words, STATEMENT)  # where it does not start, a release that needs it says so
     yield
 
 
