@@ -23,6 +23,8 @@ from .starting import Starter, neighbours, starter
 
 # How many bytes of what a command printed stand in a message, from the end.
 SHOWN = 4000
+# Alembic's own table has a row that each revision changes.
+ALEMBIC = "alembic_version"
 # What a database looks like: of each table the file that it is in, and how many of its rows were changed or removed.
 Shape = Mapping[str, tuple[str, int]]
 
@@ -130,9 +132,9 @@ def anew(before: Shape, now: Shape) -> list[str]:
 
 
 def touched(before: Shape, now: Shape) -> list[tuple[str, int]]:
-    """The tables of which rows were changed or removed, and how many."""
+    """The tables of which rows were changed or removed, and how many; without Alembic's own."""
     counts = ((table, now[table][1] - rows) for table, (_, rows) in before.items() if table in now)
-    return [(table, count) for table, count in counts if count > 0]
+    return [(table, count) for table, count in counts if count > 0 and not table.endswith(f".{ALEMBIC}")]
 
 
 def locks(transactions: Sequence[Mapping[str, Any]], there: set[str]) -> list[dict[str, Any]]:

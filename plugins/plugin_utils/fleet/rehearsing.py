@@ -63,9 +63,8 @@ def sentences(told: Mapping[str, Any]) -> list[str]:
     """What was seen in a rehearsal, a line each."""
     applied = ", ".join(told["applied"]) or "the migration"
     said = [f"rehearsed on set {told['set']} of {told['time']}: {applied} in {told['seconds']:.1f} s"]
-    for lock in told["locks"]:
-        against = AGAINST.get(lock["mode"], WRITES)
-        said.append(f"rehearsed: {lock['table']} is locked against {against} for {lock['seconds']:.1f} s at most")
+    for (table, against), held in longest(told["locks"]).items():
+        said.append(f"rehearsed: {table} is locked against {against} for {held:.1f} s at most")
     said += [f"rehearsed: {one['table']} is written anew, {one['rows']} rows" for one in told["rewritten"]]
     said += [f"rehearsed: {one['rows']} rows of {one['table']} are changed" for one in told["changed"]]
     if told["unproven"]:
@@ -73,6 +72,20 @@ def sentences(told: Mapping[str, Any]) -> list[str]:
     elif not told["refusal"]:
         said.append(f"rehearsed: release {told['release']}, which serves, passes its gate on the migrated copy")
     return said
+
+
+def longest(locks: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], float]:
+    """For how many seconds others can do nothing with a table, or cannot write to it where that lasts longer."""
+    found: dict[tuple[str, str], float] = {}
+    for lock in locks:
+        key = lock["table"], AGAINST.get(lock["mode"], WRITES)
+        found[key] = max(found.get(key, 0.0), float(lock["seconds"]))
+    all_of_it = {table: held for (table, against), held in found.items() if against != WRITES}
+    return {
+        (table, against): held
+        for (table, against), held in found.items()
+        if against != WRITES or held > all_of_it.get(table, -1.0)
+    }
 
 
 def recorded(told: Mapping[str, Any]) -> Result:

@@ -50,7 +50,8 @@ def made_of(*shapes: dict[str, tuple[str, int]]) -> Any:
 
 
 def test_it_tells_what_a_migration_did(saved: Host) -> None:
-    before, after = {"t": ("1", 0), "u": ("2", 0)}, {"t": ("9", 40), "u": ("2", 0), "new": ("3", 5)}
+    before = {"t": ("1", 0), "u": ("2", 0), "public.alembic_version": ("4", 0)}
+    after = {"t": ("9", 40), "u": ("2", 0), "public.alembic_version": ("4", 1), "new": ("3", 5)}
     start = Started(ran=ran(TOLD))
     told = rehearse(saved, ORDER, made_of({}, before, {}, after), start)
     assert start.asked == ["r2: migrate", "r1"], "and then the release that serves is started"

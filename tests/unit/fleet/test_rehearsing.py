@@ -18,7 +18,12 @@ TOLD = {
     "time": "2026-01-01T00:00:00Z",
     "applied": ["0004"],
     "seconds": 1.2,
-    "locks": [{"table": "public.links", "mode": "AccessExclusiveLock", "seconds": 0.7}],
+    "locks": [
+        {"table": "public.links", "mode": "AccessExclusiveLock", "seconds": 0.7},
+        {"table": "public.links", "mode": "ShareLock", "seconds": 0.7},
+        {"table": "public.hits", "mode": "ShareLock", "seconds": 0.4},
+        {"table": "public.hits", "mode": "ShareRowExclusiveLock", "seconds": 0.2},
+    ],
     "rewritten": [{"table": "public.links", "rows": 1000}],
     "changed": [],
     "release": "old",
@@ -66,6 +71,7 @@ def test_it_is_told_a_line_each() -> None:
     assert [line for line, _ in Progress().lines(event)] == [
         "db1: rehearsed on set set1 of 2026-01-01T00:00:00Z: 0004 in 1.2 s",
         "db1: rehearsed: public.links is locked against reads and writes for 0.7 s at most",
+        "db1: rehearsed: public.hits is locked against writes for 0.4 s at most",
         "db1: rehearsed: public.links is written anew, 1000 rows",
         "db1: rehearsed: release old, which serves, passes its gate on the migrated copy",
     ]
