@@ -38,6 +38,7 @@ from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.parts import (
     Refused,
     Target,
 )
+from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.run import Pending
 from ansible_collections.slipway.fleet.plugins.plugin_utils.probe.edges import edges_of, stripped
 from ansible_collections.slipway.fleet.plugins.plugin_utils.report import document
 
@@ -51,6 +52,7 @@ OPTIONS: dict[str, Any] = {
     "batches": {"type": "list", "elements": "raw", "default": [1, "25%", "100%"]},
     "reconnect": {"type": "float", "default": 60.0},
     "migrations": {"type": "path"},
+    "savers": {"type": "list", "elements": "str", "default": []},
     "directory": {"type": "path"},
     "probe": {
         "type": "dict",
@@ -98,11 +100,13 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         async def take() -> FleetReport:
             # A dry run leaves nothing on a disk.
             place = IN_MEMORY if policy.check_mode else PLACE
-            opened = {name: Shown(host) for name, host in open_hosts(play, hosts, place=place).items()}
+            named = list(dict.fromkeys([*hosts, *options["savers"]]))
+            opened = {name: Shown(host) for name, host in open_hosts(play, named, place=place).items()}
             try:
                 return await coordinator.run(
                     policy, wanted, opened, content, release_id, telling, Time(), probe,
                     pending_in(options["migrations"] or revisions_of(next(iter(computed.values())))),
+                    {name: opened[name] for name in options["savers"]},
                 )  # fmt: skip
             finally:
                 await asyncio.gather(*(host.close() for host in opened.values()))
@@ -309,7 +313,7 @@ def revisions_of(known: Mapping[str, Any]) -> Path | None:
     return revisions_in(Path(source), where) if where and source else None
 
 
-def pending_in(directory: str | Path | None) -> coordinator.Pending | None:
+def pending_in(directory: str | Path | None) -> Pending | None:
     """From a schema revision to the migrations after it, by the revisions in a directory; None without one."""
     path = Path(directory) if directory else None
     return (lambda since: pending(path, since)) if path and path.is_dir() else None

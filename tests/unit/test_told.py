@@ -234,6 +234,13 @@ def test_what_a_run_did_alike_to_several_hosts_is_one_line() -> None:
     assert told.code == 0
 
 
+def test_the_set_before_a_migration_has_a_column_where_there_was_one() -> None:
+    named = released("bbb", "2", "30", backup="4096af89 of db1")
+    head, *lines = told_history.tell({"web1": {"records": [released("aaa", "1", "00"), named]}}).text.splitlines()
+    assert head.split()[-2:] == ["backup", "cause"]
+    assert [line.split()[-4:] for line in lines] == [["cccccccc", "0002", "-", "-"], ["4096af89", "of", "db1", "-"]]
+
+
 def test_a_record_without_its_run_is_merged_with_nothing_but_its_own_moment() -> None:
     first, second = released("aaa", "", "00"), released("aaa", "", "20")
     told = told_history.tell({"web1": {"records": [first]}, "web2": {"records": [second]}, "web3": GONE})

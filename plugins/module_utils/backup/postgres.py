@@ -7,6 +7,7 @@ version; the order of the rows does not matter.
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import tempfile
@@ -69,6 +70,11 @@ SELECT datname, pg_get_userbyid(datdba), pg_encoding_to_char(encoding), datcolla
   to_jsonb(d)->>'datlocprovider', coalesce(to_jsonb(d)->>'datlocale', to_jsonb(d)->>'daticulocale')
 FROM pg_database d WHERE datallowconn AND NOT datistemplate AND NOT starts_with(datname, 'slipway_restoring_')
 ORDER BY datname"""
+
+_SHAPE = """\
+SELECT format('%I.%I', n.nspname, c.relname), c.relfilenode, coalesce(s.n_tup_upd + s.n_tup_del, 0)
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace LEFT JOIN pg_stat_all_tables s ON s.relid = c.oid
+WHERE c.relkind = 'r' AND c.relpersistence <> 't' AND n.nspname !~ '^(pg_|information_schema$)'"""
 
 Run = Callable[..., command.Ran]
 
@@ -174,6 +180,15 @@ class Server:
         if ran.returncode:
             raise BackupError(FAILED, f"{self.name} refused: {ran.said}")
         return ran.stdout
+
+    def shape(self, name: str) -> dict[str, tuple[str, int]]:
+        """Of each table of a database the file that it is in, and how many of its rows were changed or removed."""
+        return {table: (file, int(rows)) for table, file, rows in self.sql(name, _SHAPE)}
+
+    def logins(self) -> dict[str, str]:
+        """The hash of the password of each role that has one and may log in."""
+        asked = "SELECT rolname, rolpassword FROM pg_authid WHERE rolcanlogin AND rolpassword IS NOT NULL"
+        return {row[0]: row[1] for row in self.sql("postgres", asked)}
 
     def run_globals(self, script: str) -> None:
         """Make the roles of a script. Raises BackupError."""
@@ -312,10 +327,20 @@ def literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-class Scratch:
-    """A server of its own for a drill, reached by nobody and removed afterwards: enter it to have it run."""
+def aliases(networks: str) -> list[str]:
+    """The names under which a container is known in its networks, as Docker tells these in JSON."""
+    found = json.loads(networks) or {}
+    return sorted({name for network in found.values() for name in network.get("Aliases") or ()})
 
-    NAME = "slipway-drill"
+
+class Scratch:
+    """A server of its own for a drill, removed afterwards: enter it to have it run.
+
+    In a container it is in a network that leads nowhere, under the names of the live one, for a release that is started
+    against it; a cluster of the host is reached by nobody.
+    """
+
+    NAME = NETWORK = "slipway-drill"
     CLUSTER = Path("/var/lib/postgresql/slipway-drill")
 
     def __init__(self, live: Server, provider: str, run: Run = command.run) -> None:
@@ -340,7 +365,9 @@ class Scratch:
     def remove(self) -> None:
         """Take away what is there of it, or of one that was killed."""
         if self._provider == "compose":
-            self._run(["docker", "rm", "--force", "--volumes", self.NAME], STATEMENT)
+            ran = self._run(["docker", "ps", "--all", "--quiet", "--filter", f"network={self.NETWORK}"], STATEMENT)
+            self._run(["docker", "rm", "--force", "--volumes", self.NAME, *ran.stdout.split()], STATEMENT)
+            self._run(["docker", "network", "rm", self.NETWORK], STATEMENT)
             return
         if (self.CLUSTER / "data" / "postmaster.pid").exists():
             stop = ("--pgdata", str(self.CLUSTER / "data"), "--mode=immediate", "stop")
@@ -348,17 +375,19 @@ class Scratch:
         shutil.rmtree(self.CLUSTER, ignore_errors=True)
 
     def _container(self) -> Server:
-        """The same image as the live one's, without a network, a port or a capability."""
-        wanted = "{{.Image}} {{.Config.User}} {{.HostConfig.ShmSize}}"
-        image, user, shared = self._done(["docker", "inspect", "--format", wanted, CONTAINER]).split()
+        """The same image as the live one's, without a port, a capability, or a network that leads anywhere."""
+        wanted = "{{.Image}} {{.Config.User}} {{.HostConfig.ShmSize}} {{json .NetworkSettings.Networks}}"
+        image, user, shared, networks = self._done(["docker", "inspect", "--format", wanted, CONTAINER]).split(" ", 3)
+        self._done(["docker", "network", "create", "--internal", self.NETWORK])
         self._done(
             [
-                *("docker", "run", "--detach", "--name", self.NAME, "--network", "none", "--user", user),
+                *("docker", "run", "--detach", "--name", self.NAME, "--network", self.NETWORK, "--user", user),
+                *(word for name in aliases(networks) for word in ("--network-alias", name)),
                 *("--cap-drop", "ALL", "--security-opt", "no-new-privileges:true", "--cpu-shares", "128"),
                 *("--shm-size", shared, "--memory", "512m", "--log-driver", "local"),
                 *("--env", "POSTGRES_USER=postgres", "--env", "POSTGRES_PASSWORD_FILE=/proc/sys/kernel/random/uuid"),
                 *("--env", "PGDATA=/var/lib/postgresql/data", "--volume", "/var/lib/postgresql/data"),
-                *(image, "postgres", "-c", "fsync=off", "-c", "listen_addresses=127.0.0.1"),
+                *(image, "postgres", "-c", "fsync=off", "-c", "listen_addresses=*"),
             ]
         )
         server = Server(("docker", "exec", "-i", self.NAME), "the server of the drill", self._run)

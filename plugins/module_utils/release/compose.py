@@ -204,6 +204,12 @@ class Compose:
                 if not left or not any(words in str(error) for words in _ENDED):
                     raise
 
+    def resolved(self, slot: str, release: str) -> dict[str, Any]:
+        """What Compose makes of a release's files for a slot, with every value in its place. Raises RuntimeFailed."""
+        words = [*self._command(f"{self.app}-{slot}", release), "config", "--format", "json"]
+        found: dict[str, Any] = json.loads(_checked(words, 60, self._environment(slot, release)))
+        return found
+
     def there(self, releases: list[str]) -> list[str]:
         """Those of `releases` whose image this host has."""
         images = {release: image for release in releases if (image := self.image_of(release))}

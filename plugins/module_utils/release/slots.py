@@ -10,6 +10,7 @@ import os
 import stat
 import subprocess
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Optional
 
@@ -66,6 +67,20 @@ class SlotDirectories:
         except FileNotFoundError:
             return otherwise
         return found.st_uid if stat.S_ISDIR(found.st_mode) else otherwise
+
+    def have_aside(self, name: str, owner: Optional[Owner]) -> None:
+        """Have an empty directory of that name for what is started beside the slots. Raises RuntimeFailed."""
+        try:
+            above = self.sockets.lstat()
+            _remove(self.sockets / name)
+            _make(self.sockets / name, owner[0] if owner else above.st_uid, above.st_gid)
+        except (OSError, subprocess.CalledProcessError) as error:
+            raise RuntimeFailed(f"{self.sockets / name} cannot be made: {error}; deploy again") from error
+
+    def drop_aside(self, name: str) -> None:
+        """Have no such directory any more, as far as that can be had."""
+        with suppress(OSError, subprocess.CalledProcessError):
+            _remove(self.sockets / name)
 
     def have_oneoff(self) -> None:
         """Have the directory that a one-off command sees in place of a slot's. Raises RuntimeFailed."""

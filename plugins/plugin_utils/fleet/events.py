@@ -9,6 +9,7 @@ from typing import Any
 
 from ansible_collections.slipway.fleet.plugins.module_utils.release.canary import WORSE
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.parts import Event
+from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.rehearsing import sentences
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.verdict import (
     FAILED,
     GOOD,
@@ -129,8 +130,8 @@ def notes(event: Event) -> list[Line]:
         return [
             (f"{where}the lock of {dead.get('what') or 'a run'} by {dead.get('who')} that is gone was taken over", "")
         ]
-    if event.kind == "migrated" and event.about.get("migration"):
-        return [(f"{where}the database is at revision {event.about['migration']}", "")]
+    if event.kind in ("saved", "rehearsed", "migrated"):
+        return [(f"{where}{words}", "") for words in of_the_database(event)]
     if event.kind in ("ended", "settled"):
         judged = event.about.get("canary") or {}
         # One that is worse is the cause, which is told already.
@@ -139,6 +140,16 @@ def notes(event: Event) -> list[Line]:
         told = (gap_of(event.about), event.about.get("recovered"), *unsaid, canary)
         return [(f"{where}{words}", "") for words in told if words]
     return []
+
+
+def of_the_database(event: Event) -> list[str]:
+    """What was done for the database, or to it, a line each."""
+    about = event.about
+    if event.kind == "rehearsed":
+        return sentences(about)
+    if event.kind == "saved":
+        return [f"set {about['set']} was made before the migrations, in {seconds(about.get('seconds'))} s"]
+    return [f"the database is at revision {about['migration']}"] if about.get("migration") else []
 
 
 def gap_of(about: Mapping[str, Any]) -> str:

@@ -40,6 +40,8 @@ let_go: keep, drain, drain_websockets, stop_grace, log_lines, processes (whether
     nothing (a host that was left alone, a lease that was lost), and then it only looks
 give_up: as activate, without a release -> changed; no singleton runs there any more, and no job has a timer
 image, package: operation and its options, as the modules of these names have them -> as theirs
+backup: verb and its options, as the module of that name has them -> told, as its; of a host that backs the database up,
+    which need not be one of the run. In the details of a refusal `fault` says what is wrong, in few words
 
 `activate` and `settle` send an event for each phase: {phase, at} when it begins and {phase, at, seconds} when it has
 ended; times in seconds since the transaction began.
@@ -173,6 +175,9 @@ class Target:
     migrate_timeout: float = 300.0
     migrations: str = ""  # where the app's Alembic is, for what brings the schema forward without a command of its own
     allow_destructive: bool = False
+    rehearse: bool = False  # whether what is pending runs on a restored set first
+    rehearse_limit: float = 60.0  # seconds that it may take there
+    backup: str = "required"  # what a set that cannot be made before migrations means: required, wanted, none
     rollback_check: list[str] = field(default_factory=list)
     singletons_gone: list[str] = field(default_factory=list)  # hosts that are lost for good, as the operator says
 
@@ -199,7 +204,9 @@ class Event:
     kinds, with what `about` has:
     part (name: look, hold, provide, stage, migrate, roll, settle or end; told when it begins),
     looked (release, settled, serving), planned (plan), held (taken_over), prepared (made), put (content, changed),
-    staged (release, changed), migrated (release, migration), batch (number, of, hosts), started (release, was),
+    staged (release, changed), saved (set, bytes, seconds; of a host that backs the database up),
+    rehearsed (what its rehearsal told; of such a host),
+    migrated (release, migration), batch (number, of, hosts), started (release, was),
     phase (phase, at, seconds once it has ended, revert), ended (outcome, was, release, phases, cause,
     recovered, canary, api, replay, gap),
     settling (hosts, reason), settled (as ended, no outcome where nothing was to be done), lost (cause),

@@ -264,6 +264,7 @@ def plan(
     migrations: Sequence[str] = (),
     free: Optional[Mapping[str, int]] = None,
     images: Sequence[tuple[str, str]] = (),
+    saved: str = "",
 ) -> str:
     """What a run would do, as lines for people.
 
@@ -273,6 +274,7 @@ def plan(
         migrations: what the database needs before
         free: disk space of each host in MiB
         images: for each host that changes, the image of the release that serves and of the wanted one
+        saved: what is done for the database before it is migrated
     """
     waiting = [row for row in rows if row["batch"]]
     if not waiting:
@@ -284,6 +286,7 @@ def plan(
     lines += [f"Image: {was or 'none'} -> {to}" for was, to in dict.fromkeys(images) if to not in ("", was)]
     if migrations:
         lines.append(f"Migrations before the first host: {', '.join(migrations)}")
+    lines += [saved] if saved else []
     if free:
         host = min(free, key=lambda name: free[name])
         lines.append(f"Least free disk: {free[host]} MiB on {host}")

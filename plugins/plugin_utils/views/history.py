@@ -20,12 +20,14 @@ from ansible_collections.slipway.fleet.plugins.plugin_utils.views.view import (
     trouble,
 )
 
+# The set that was made before its migrations: a column where a line has one.
+BACKUP = "backup"
 COLUMNS = (
     *("when", "operation", "release", "result", "hosts", "seconds", "who", "from"),
-    *("image", "config", "migration", "cause"),
+    *("image", "config", "migration", BACKUP, "cause"),
 )
 # What must be equal for records of one run to be one line.
-SAME = ("operation", "release", "result", "cause", "who", "from", "image", "config", "revision", "migration")
+SAME = ("operation", "release", "result", "cause", "who", "from", "image", "config", "revision", "migration", "backup")
 
 
 UNENDED = "not ended"
@@ -57,7 +59,7 @@ def entry(host: str, record: Mapping[str, Any]) -> dict[str, Any]:
         "breaks": breaks_of(record),
         **{
             name: record.get(name)
-            for name in ("who", "from", "image", "config", "revision", "migration", "sbom", "run")
+            for name in ("who", "from", "image", "config", "revision", "migration", "backup", "sbom", "run")
         },
         "hosts": [host],
     }
@@ -138,6 +140,7 @@ def cells(line: Mapping[str, Any], everybodies: Sequence[set[str]]) -> list[Any]
         short(line["image"], 40),
         (line["config"] or "")[:8] or None,
         line["migration"] or None,
+        line["backup"] or None,
         short(line["cause"], 70),
     ]
 
@@ -153,6 +156,10 @@ def tell(results: Results) -> Told:
     lines = merged(results)
     quiet = silent(results)
     groups = everybodies(results)
-    shown = table([COLUMNS, *(cells(line, groups) for line in lines)]) if lines else "Nothing is recorded yet."
+    left_out = set() if any(line[BACKUP] for line in lines) else {COLUMNS.index(BACKUP)}
+    rows_shown = [COLUMNS, *(cells(line, groups) for line in lines)]
+    shown = "Nothing is recorded yet."
+    if lines:
+        shown = table([[cell for at, cell in enumerate(row) if at not in left_out] for row in rows_shown])
     rows = [{name: value for name, value in line.items() if name != "run"} for line in lines]
     return Told(shown, rows, UNSEEN if quiet else 0, silence(quiet))

@@ -98,6 +98,7 @@ VALUES: tuple[Rule, ...] = (
     Least("fastapi_app_gate_deadline", 1),
     Least("fastapi_app_check_timeout", 1),
     Least("fastapi_app_migrate_timeout", 1),
+    Least("fastapi_app_rehearse_limit", 1),
     Least("fastapi_app_drain", 0),
     Least("fastapi_app_soak", 0),
     Least("fastapi_app_releases_kept", 1),

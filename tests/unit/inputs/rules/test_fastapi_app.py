@@ -53,6 +53,7 @@ RIGHT: dict[str, Any] = {
     "fastapi_app_gate_deadline": 1,
     "fastapi_app_check_timeout": 1,
     "fastapi_app_migrate_timeout": 1,
+    "fastapi_app_rehearse_limit": 1,
     "fastapi_app_drain": 0,
     "fastapi_app_soak": 0,
     "fastapi_app_releases_kept": 1,
