@@ -31,6 +31,14 @@ HEADER = """\
 """
 MAP_HEADER = "# Apps and whether their maintenance page is shown, as the variables of their inventories say.\n"
 
+# Settings of which the record has a digest.
+_DIGESTS = {
+    "haproxy_tls_certificate",
+    "haproxy_acme_eab",
+    "haproxy_acme_fallback_eab",
+    "haproxy_acme_dns_hook",
+    "haproxy_acme_dns_environment",
+}
 _NAME = re.compile(r"^# host name: (\S+)$", re.MULTILINE)
 _REDIRECTED = re.compile(r"^# redirect name: (\S+)$", re.MULTILINE)
 _SHOWN = re.compile(r"^# maintenance: on$", re.MULTILINE)
@@ -199,7 +207,7 @@ def _unknown(others: Sequence[str]) -> str:
 
 def _refused(known: Settings, wanted: Mapping[str, Any], names: Sequence[str]) -> str:
     def shown(values: Mapping[str, Any], name: str) -> str:
-        secret = "certificate" in name
+        secret = name in _DIGESTS
         return ("another" if values[name] else "none") if secret else json.dumps(values[name])
 
     told = [f"{name} (there {shown(known.values, name)}, here {shown(wanted, name)})" for name in names]
