@@ -61,11 +61,12 @@ ADVICE_ON_SETTINGS = {
 # That an authority knows the account no more, as one that was set up anew (RFC 8555, 6.7); another one costs nothing.
 FORGOTTEN = "urn:ietf:params:acme:error:accountDoesNotExist"
 _KIND = re.compile(r"urn:ietf:params:acme:error:(\w+)")
-# How lego begins its lines.
+# How lego begins its lines, and those that tell how it goes.
 _NOISE = re.compile(r"^\d{4}/\d\d/\d\d \d\d:\d\d:\d\d (\[\w+\] )?", re.MULTILINE)
+_PROGRESS = re.compile(r"^\d{4}/\d\d/\d\d \d\d:\d\d:\d\d \[\w+\] .*$", re.MULTILINE)
 _ADVERBS = re.compile(r"(?s).*?(?=Could not |Server requires |error: )")
 # What a hook wrote while it made its record, which lego shows as it is.
-_HOOK = re.compile(r"(?s)acme: Preparing to solve DNS-01\n(.*?)\n\[[^]\n]+\] acme: (?:Cleaning|Trying)")
+_HOOK = re.compile(r"(?ms)acme: Preparing to solve DNS-01\s*\n(.*?)^\[[^]\n]+\] acme: (?:Cleaning|Trying)")
 
 
 class OrderFailed(SlipwayError):
@@ -79,7 +80,7 @@ def patience(settings: Settings) -> float:
 
 def words(output: str, by_dns: bool = False) -> str:
     """Why lego gave no certificate, in the authority's words and on one line, with what to do."""
-    plain = " ".join(_ADVERBS.sub("", _NOISE.sub("", output), count=1).split())
+    plain = " ".join(_ADVERBS.sub("", _NOISE.sub("", _PROGRESS.sub("", output)), count=1).split())
     kind = _KIND.search(plain)
     known = {**ADVICE, **(ADVICE_BY_DNS if by_dns else {})}
     advice = known.get(kind[1], "") if kind else ""
