@@ -95,6 +95,15 @@ def test_other_settings_than_those_of_the_app_that_was_there_first_are_refused_b
     assert "haproxy_shared_settings: keep" in said
 
 
+@pytest.mark.parametrize("name", ["eab", "fallback_eab", "dns_hook", "dns_environment"])
+def test_a_digest_is_told_as_another(name: str) -> None:
+    known = there(Settings(("shop",), PLAIN | {f"haproxy_acme_{name}": "3f9c"}), shop=piece("shop", "s.example"))
+    with pytest.raises(EdgeError) as refused:
+        made(known, Wanted({"links": piece("links")}, EDGE, PLAIN | {f"haproxy_acme_{name}": ""}))
+    assert f"haproxy_acme_{name} (there another, here none)" in str(refused.value)
+    assert "3f9c" not in str(refused.value)
+
+
 @pytest.mark.parametrize(
     ("found", "values", "shared", "kept", "apps"),
     [

@@ -30,6 +30,14 @@ HEADER = """\
 """
 MAP_HEADER = "# Apps and whether their maintenance page is shown, as the variables of their inventories say.\n"
 
+# Settings of which the record has a digest.
+_DIGESTS = {
+    "haproxy_tls_certificate",
+    "haproxy_acme_eab",
+    "haproxy_acme_fallback_eab",
+    "haproxy_acme_dns_hook",
+    "haproxy_acme_dns_environment",
+}
 _BACKEND = re.compile(r"^backend app_([a-z][a-z0-9-]*)$", re.MULTILINE)
 # What the version before pieces wrote: the names of an app in the frontend, and what follows an app's backend.
 _ROUTE = re.compile(r"^    (?:use|default)_backend .*\n", re.MULTILINE)
@@ -151,7 +159,7 @@ def _unknown(others: Sequence[str]) -> str:
 
 def _refused(known: Settings, wanted: Mapping[str, Any], names: Sequence[str]) -> str:
     def shown(values: Mapping[str, Any], name: str) -> str:
-        secret = "certificate" in name
+        secret = name in _DIGESTS
         return ("another" if values[name] else "none") if secret else json.dumps(values[name])
 
     told = [f"{name} (there {shown(known.values, name)}, here {shown(wanted, name)})" for name in names]
