@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Optional
+from typing import Optional
 
 from ..edge.haproxy import PORT
 from ..host import command
+from ..host.reading import object_of
 
 GOOD, WORSE, UNKNOWN = "good", "worse", "unknown"
 
@@ -113,14 +113,14 @@ def counted(lines: Iterable[str], backend: str, slot: str, between: tuple[float,
     times, errors = [], 0
     for line in lines:
         try:
-            entry: dict[str, Any] = json.loads(line)
+            entry = object_of(line)
             of_slot = entry["slot"] in (slot, slot + PORT)
             if entry["app"] != backend or not of_slot or not between[0] <= float(entry["time"]) < between[1]:
                 continue
             status, took = int(entry["status"]), float(entry["ms"]["total"])
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, TypeError, ValueError, OverflowError):
             continue
-        if status != 101:
+        if status != 101 and math.isfinite(took):
             times.append(took)
             errors += status >= 500
     times.sort()

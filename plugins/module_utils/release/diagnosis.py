@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from typing import Any
 from urllib.parse import urlsplit
 
+from ..host.reading import object_of
 from .model import Gate, Probe, SlotStatus
 
 _KILLED = 137  # 128 + SIGKILL, how Docker reports it
@@ -75,9 +75,9 @@ def last_words(log: str) -> str:
     if not lines:
         return ""
     try:
-        entry = json.loads(lines[-1])
+        entry = object_of(lines[-1])
         return str(entry.get("message") or entry.get("msg") or lines[-1])
-    except (AttributeError, ValueError, RecursionError):
+    except ValueError:
         return lines[-1]
 
 
