@@ -326,7 +326,7 @@ def test_a_wheel(data: bytes) -> None:
 
 LOCK = (
     b"a==1 \\\n    --hash=sha256:" + DIGEST.encode() + b"\n-r other.txt\n# a comment\nb @ file:///x\n-e ./c\n"
-    b"d[e,f]==2 ; python_version < '3.12' --hash=sha256:" + DIGEST.encode() + b"\n--index-url https://x\n"
+    b"d[e,f]==2 ; python_version < '3.12' --hash=sha256:" + DIGEST.encode() + b"\n--only-binary :all:\n"
 )
 
 
