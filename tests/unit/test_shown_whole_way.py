@@ -118,13 +118,15 @@ def settings_error(secret: str) -> str:
 
 
 def exception(secret: str) -> str:
+    known: dict[str, str] = {}
     try:
         try:
-            {}[secret]
+            known[secret]
         except KeyError as error:
             raise ConnectionError(f"cannot connect with {secret!r}", {"password": secret}) from error
     except ConnectionError as error:
         return "".join(traceback.format_exception(error))
+    raise AssertionError("it is no error")
 
 
 # How an app, its libraries and its shell may say a secret.
