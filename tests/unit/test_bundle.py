@@ -189,7 +189,7 @@ def test_an_image_comes_out_as_it_went_in(tmp_path: Path, link: bool) -> None:
     with archive, Writer(tmp_path / "b.tar") as writer:
         entry = bundle_images.add_saved(writer, archive, identity)
         assert entry == bundle_images.add_saved(writer, archive, identity)
-        writer.finish(EMPTY | {"images": [{"name": "app", **entry}]})
+        writer.finish(EMPTY | {"images": [{"name": "app", "reference": "app", "content": "c", **entry}]})
     bundle = Bundle(tmp_path / "b.tar")
     assert len([name for name in bundle.sums if name.startswith("layers/")]) == 2
     image = bundle.image("app")
@@ -204,8 +204,12 @@ def test_an_image_that_is_not_the_one_is_refused(tmp_path: Path) -> None:
 
 
 def test_what_is_not_in_a_bundle_is_named_with_what_is(tmp_path: Path) -> None:
-    debian = [{"release": "trixie", "architecture": "amd64"}]
-    bundle = Bundle(written(tmp_path / "b.tar", {}, images=[{"name": "redis:8"}], debian=debian))
+    debian = [{"release": "trixie", "architecture": "amd64", "directory": "debian/trixie-amd64"}]
+    image = dict.fromkeys(("reference", "content", "architecture", "config"), "redis") | {
+        "name": "redis:8",
+        "layers": [],
+    }
+    bundle = Bundle(written(tmp_path / "b.tar", {}, images=[image], debian=debian))
     with pytest.raises(BundleError, match="no image postgres:17; it has redis:8"):
         bundle.image("postgres:17")
     with pytest.raises(BundleError, match=r"no packages for bookworm \(amd64\), it has those for trixie \(amd64\)"):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from typing import Any
 from urllib.parse import urlsplit
 
+from ..host.reading import object_of
 from .listening import EXPOSED
 from .model import Gate, Probe, SlotStatus
 
@@ -76,9 +76,9 @@ def last_words(log: str) -> str:
     if not lines:
         return ""
     try:
-        entry = json.loads(lines[-1])
+        entry = object_of(lines[-1])
         return str(entry.get("message") or entry.get("msg") or lines[-1])
-    except (AttributeError, ValueError, RecursionError):
+    except ValueError:
         return lines[-1]
 
 

@@ -145,8 +145,10 @@ def said(release: Optional[str]) -> str:
 
 
 def breaks_of(told: Mapping[str, Any]) -> list[str]:
-    """What a release breaks, by what its transaction told of the API and of a replay."""
-    return [str(found) for name in ("api", "replay") for found in (told.get(name) or {}).get("breaks") or ()]
+    """What a release breaks, by what its transaction told of the API and of a replay, whatever a host says there."""
+    parts = (told.get(name) for name in ("api", "replay"))
+    lists = (part.get("breaks") for part in parts if isinstance(part, Mapping))
+    return [str(found) for breaks in lists if isinstance(breaks, list) for found in breaks]
 
 
 def host_row(part: Part, stopped: bool, kept: bool) -> dict[str, Any]:

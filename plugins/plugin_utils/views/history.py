@@ -48,27 +48,33 @@ def entry(host: str, record: Mapping[str, Any]) -> dict[str, Any]:
     """
     event = "event" in record
     return {
-        "start": record.get("start"),
-        "end": record.get("end") or record.get("start"),
+        "start": said(record, "start"),
+        "end": said(record, "end") or said(record, "start"),
         "operation": operation(record),
-        "release": record.get("release") or record.get("drained") or record.get("serving"),
+        "release": said(record, "release") or said(record, "drained") or said(record, "serving"),
         "result": None if event else result(record),
-        "cause": record.get("event") or done(record) or broken(record),
+        "cause": said(record, "event") or done(record) or broken(record),
         "rc": record.get("rc"),
-        "canary": {host: record["canary"]} if record.get("canary") else {},
+        "canary": {host: record["canary"]} if isinstance(record.get("canary"), Mapping) else {},
         "breaks": breaks_of(record),
         **{
-            name: record.get(name)
+            name: said(record, name)
             for name in ("who", "from", "image", "config", "revision", "migration", "backup", "sbom", "run")
         },
         "hosts": [host],
     }
 
 
+def said(record: Mapping[str, Any], name: str) -> Optional[str]:
+    """A field of a record as text, whatever a host has there; None where it has nothing."""
+    value = record.get(name)
+    return value if value is None or isinstance(value, str) else str(value)
+
+
 def result(record: Mapping[str, Any]) -> Optional[str]:
     """How it ended; one that was killed, or whose host did not get to its end, has only begun."""
-    said: Optional[str] = record.get("result")
-    return UNENDED if said == BEGUN else said
+    ended = said(record, "result")
+    return UNENDED if ended == BEGUN else ended
 
 
 def done(record: Mapping[str, Any]) -> str:
@@ -77,11 +83,14 @@ def done(record: Mapping[str, Any]) -> str:
 
 
 def broken(record: Mapping[str, Any]) -> str:
-    """What a release that serves broke of the API; empty where it broke nothing, or where nobody looked."""
-    found = record.get("api") or {}
-    breaks = breaks_of(record)
-    left = len(breaks) - 1 + int(found.get("more") or 0)
-    return f"breaks the API: {breaks[0]}{f'; and {left} more' if left else ''}" if breaks else ""
+    """The first of what it broke of the API, and how much more; empty where it broke nothing."""
+    found = breaks_of(record)
+    if not found:
+        return ""
+    api = record.get("api")
+    more = api.get("more") if isinstance(api, Mapping) else 0
+    left = len(found) - 1 + (more if isinstance(more, int) else 0)
+    return f"breaks the API: {found[0]}{f'; and {left} more' if left else ''}"
 
 
 def operation(record: Mapping[str, Any]) -> str:
@@ -95,11 +104,16 @@ def key(one: Mapping[str, Any]) -> tuple[Any, ...]:
     return (one["run"] or one["start"], *(one[name] for name in SAME))
 
 
+def records(result: Optional[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """What a host told of its ledger, as far as those are records."""
+    return [record for record in (result or {}).get("records") or () if isinstance(record, Mapping)]
+
+
 def merged(results: Results) -> list[dict[str, Any]]:
     """The lines, oldest first; `start` is the first host's and `end` the last one's."""
     found: dict[tuple[Any, ...], dict[str, Any]] = {}
     for host, result in results.items():
-        for record in (result or {}).get("records") or ():
+        for record in records(result):
             one = entry(host, record)
             line = found.setdefault(key(one), one)
             if line is not one:
@@ -121,7 +135,7 @@ def everybodies(results: Results) -> list[set[str]]:
     to_release = {
         host
         for host, result in results.items()
-        if trouble(result) or any("release" in record for record in (result or {}).get("records") or ())
+        if trouble(result) or any("release" in record for record in records(result))
     }
     return [set(results), to_release]
 
