@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from tests.fuzz.hostile import JSON, TEXTS, given, quick
 from tests.unit.inputs.rules import (
+    test_acme,
     test_backup,
     test_docker_engine,
     test_fastapi_app,
@@ -29,7 +30,7 @@ RIGHT: dict[str, dict[str, Any]] = {
     "docker_engine": test_docker_engine.RIGHT,
     "fastapi_app": test_fastapi_app.RIGHT,
     "fastapi_image": test_fastapi_image.RIGHT,
-    "haproxy": {**test_haproxy.ACME, **test_haproxy.RIGHT},
+    "haproxy": {**test_acme.ACME, **test_haproxy.RIGHT},
     "postgres": test_postgres.RIGHT,
     "redis": test_redis.RIGHT,
 }

@@ -73,12 +73,12 @@ class SlotDirectories:
             above = self.sockets.lstat()
             _remove(self.sockets / name)
             _make(self.sockets / name, owner[0] if owner else above.st_uid, above.st_gid)
-        except (OSError, subprocess.CalledProcessError) as error:
+        except (OSError, CommandError) as error:
             raise RuntimeFailed(f"{self.sockets / name} cannot be made: {error}; deploy again") from error
 
     def drop_aside(self, name: str) -> None:
         """Have no such directory any more, as far as that can be had."""
-        with suppress(OSError, subprocess.CalledProcessError):
+        with suppress(OSError, CommandError):
             _remove(self.sockets / name)
 
     def have_oneoff(self) -> None:
