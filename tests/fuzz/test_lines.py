@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import math
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 from ansible_collections.slipway.fleet.plugins.module_utils.edge import maps
+from ansible_collections.slipway.fleet.plugins.module_utils.edge.counts import counts, paths
 from ansible_collections.slipway.fleet.plugins.module_utils.edge.haproxy import (
     Edge,
     EdgeError,
@@ -16,7 +18,13 @@ from ansible_collections.slipway.fleet.plugins.module_utils.edge.haproxy import 
     parse_servers,
 )
 from ansible_collections.slipway.fleet.plugins.module_utils.host.engine import look
-from ansible_collections.slipway.fleet.plugins.module_utils.release.canary import Thresholds, counted, judge
+from ansible_collections.slipway.fleet.plugins.module_utils.release.canary import (
+    GOOD,
+    UNKNOWN,
+    WORSE,
+    Canary,
+    Thresholds,
+)
 from ansible_collections.slipway.fleet.plugins.module_utils.release.diagnosis import (
     explain,
     import_errors,
@@ -29,7 +37,7 @@ from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.migrations imp
 from ansible_collections.slipway.fleet.plugins.plugin_utils.views import logs
 from hypothesis import strategies as st
 
-from tests.fuzz.hostile import DEEP, JSON, TEXTS, damaged, dumped, given, like, lines_like, quick, texts_like
+from tests.fuzz.hostile import DEEP, JSON, TEXTS, damaged, dumped, given, lines_like, quick, texts_like
 
 STAT = (
     b"# pxname,svname,qcur,scur,slim,status,check_status,check_code,last_chk,\n"
@@ -40,7 +48,14 @@ STATES = (
     b"3 app 1 blue - 2 0 0\n3 app 2 green - 2 8 0\n3 app 3 blue-port 127.0.0.1 2 1 20010\n"
 )
 MAP = b"# a header\napp/blue /readyz|host|https\n0x55d0 app/blue /readyz|host\n0x\n"
-LOGGED = {"slot": "blue", "app": "app", "time": 15.0, "status": 200, "ms": {"total": 1.5}}
+COUNTED = (
+    b"Pid: 71\nUptime_sec: 900\n\n# table: answers_app, type: string, size:8192, used:3\n"
+    b"0x7f01: key=2/blue/12 use=0 exp=0 shard=0 gpc0=40 gpc0_rate(300000)=30\n"
+    b"0x7f02: key=5/blue-port/3 use=0 exp=0 shard=0 gpc0=2 gpc0_rate(300000)=2\n"
+    b"0x7f03: key=2/green/11 use=0 exp=0 shard=0 gpc0=400 gpc0_rate(300000)=60\n"
+    b"0x7f04: key=/a\\ b\\x0a?q=1 use=0 exp=604000000 shard=0 gpc0=3\n\n"
+    b"# pxname,svname,econ,eresp,\napp_app,blue,0,1,\napp_app,green-port,,,\napp_app,BACKEND,0,1,\n"
+)
 
 
 def text_of(data: bytes) -> str:
@@ -72,14 +87,20 @@ def test_a_map_of_the_edge(text: str) -> None:
             assert all(isinstance(part, str) for item in found.items() for part in item)
 
 
-@given(lines_like(LOGGED) | like(LOGGED["ms"]).map(lambda ms: dumped({**LOGGED, "ms": ms})))  # type: ignore[arg-type]
-def test_the_log_of_the_edge(text: str) -> None:
+@given(damaged(st.just(COUNTED)).map(text_of))
+def test_what_the_edge_counts(text: str) -> None:
+    def told(command: str) -> str:
+        return text
+
     with quick():
-        found = counted(text.splitlines(), "app", "blue", (10.0, math.inf))
-        assert found.errors_5xx <= found.requests
-        for number in (found.ms, found.median):
-            assert number is None or math.isfinite(number)
-        judge([found], [found], Thresholds())
+        with suppress(EdgeError):
+            assert all(path.startswith("/") for path in paths(told, "app_app"))
+        canary = Canary(lambda: counts(told, "app_app"), Thresholds())
+        canary.begin()
+        assert canary.verdict("blue", "green").word in {GOOD, WORSE, UNKNOWN}
+        with suppress(EdgeError):
+            found = counts(told, "app_app")
+            assert set(found.lately) == set(found.ever)
 
 
 @given(lines_like({"time": "2026-11-26T10:00:00Z", "message": "m", "ts": 1.5e9}))

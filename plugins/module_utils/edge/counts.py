@@ -66,6 +66,13 @@ def counts(ask: Ask, backend: str) -> Counts:
     said = ask(f"show info;show table {table};show stat")
     if f"# table: {table}," not in said:
         raise EdgeError("the edge of this host does not count answers yet; run the provision playbook")
+    try:
+        return _read(said, backend)
+    except (ValueError, KeyError, TypeError, csv.Error) as error:
+        raise EdgeError(f"what the edge counted of {backend} cannot be read: {error}") from error
+
+
+def _read(said: str, backend: str) -> Counts:
     info = dict(_INFO.findall(said))
     found = _ANSWERS.findall(said)
     unanswered = _unanswered(said[said.index("# pxname") + 2 :], backend)
