@@ -345,10 +345,13 @@ class Edge:
         except OSError:
             return {}
 
-    def save(self) -> None:
-        """Write the states of all servers down as they are. Raises EdgeError and NotStored."""
+    def save(self, changed: Callable[[str], str] = str) -> None:
+        """Write the states of all servers down as they are, or as `changed` makes them of the dump.
+
+        Raises EdgeError and NotStored.
+        """
         with self._alone():
-            self._store(self.ask("show servers state").lstrip("\n"))
+            self._store(changed(self.ask("show servers state").lstrip("\n")))
 
     def _store(self, dump: str) -> None:
         try:
