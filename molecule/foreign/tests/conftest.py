@@ -111,18 +111,6 @@ def board(make_app: Any) -> App:
 
 
 @pytest.fixture(scope="session")
-def notes(make_app: Any) -> App:
-    app: App = make_app(
-        fastapi_app_name="notes",
-        fastapi_app_host_names=["notes.example.org"],
-        fastapi_image_context=str(APPS / "notes"),
-        fastapi_app_port=80,
-        fastapi_app_health_path="/api/health",
-    )
-    return app
-
-
-@pytest.fixture(scope="session")
 def feed(make_app: Any) -> App:
     app: App = make_app(
         fastapi_app_name="feed",
