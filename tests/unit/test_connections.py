@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.slipway.fleet.plugins.module_utils.backup.postgres import Server
 from ansible_collections.slipway.fleet.plugins.module_utils.postgres.access import UNNAMED, Access, Login
+from ansible_collections.slipway.fleet.plugins.module_utils.postgres.server import Server
 from ansible_collections.slipway.fleet.plugins.module_utils.release.connections import Seen, connections_lack, seen
 from ansible_collections.slipway.fleet.plugins.module_utils.release.neighbours import App
 

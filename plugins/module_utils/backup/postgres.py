@@ -10,34 +10,30 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Callable
 
 from ..host import command
 from ..host.errors import SlipwayError
+from ..postgres import server as postgres
+from ..postgres.server import (
+    CONTAINER,
+    LIMIT,
+    SEPARATOR,
+    STATEMENT,
+    Run,
+    literal,
+    quoted,
+)
 from .model import DIFFERENT, FAILED, REFUSED, BackupError, Database
 
-# How the superuser comes in (roles/postgres): through the socket inside the container, or as the host's user.
-CONTAINER = "slipway-postgres-postgres-1"
-SUPERUSERS = {
-    "compose": ("docker", "exec", "-i", CONTAINER),
-    "native": ("runuser", "-u", "postgres", "--"),
-}
-PSQL = ("psql", "--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "--set", "ON_ERROR_STOP=1")
-AS = ("--username", "postgres", "--dbname")
 # Databases that are made on the way to a restore, and those that were in the place of one.
 BESIDE, BEFORE = "slipway_restoring_", "slipway_before_"
 # What sorts texts, by pg_database.datlocprovider.
 PROVIDERS = {"c": "libc", "i": "icu", "b": "builtin"}
 # Databases that PostgreSQL brings; nothing is put in their place.
 BROUGHT = ("postgres", "template0", "template1")
-# Seconds for one statement, and for a dump or a restore.
-STATEMENT, LIMIT = 900.0, 86400.0
-# Bytes of what psql counts, a line a table.
-COUNTED = 1 << 28
 # How often the name of a database that is in use is asked for; each time waits 5 s for its sessions to end.
 TRIES = 12
 
@@ -64,7 +60,6 @@ FROM pg_catalog.pg_largeobject;
 SELECT 'SELECT version_num FROM alembic_version ORDER BY 1' WHERE to_regclass('alembic_version') IS NOT NULL
 \gexec
 """
-SEPARATOR = "\t"
 _DATABASES = """\
 SELECT datname, pg_get_userbyid(datdba), pg_encoding_to_char(encoding), datcollate, datctype, pg_database_size(oid),
   to_jsonb(d)->>'datlocprovider', coalesce(to_jsonb(d)->>'datlocale', to_jsonb(d)->>'daticulocale')
@@ -76,29 +71,12 @@ SELECT format('%I.%I', n.nspname, c.relname), c.relfilenode, coalesce(s.n_tup_up
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace LEFT JOIN pg_stat_all_tables s ON s.relid = c.oid
 WHERE c.relkind = 'r' AND c.relpersistence <> 't' AND n.nspname !~ '^(pg_|information_schema$)'"""
 
-Run = Callable[..., command.Ran]
 
+class Server(postgres.Server):
+    """With what a backup and a restore need of it; what it refuses is a BackupError."""
 
-class Server:
-    """`superuser` are the words before psql that make it the superuser's; `name` is how messages call the server."""
-
-    def __init__(self, superuser: Sequence[str], name: str = "the database server", run: Run = command.run) -> None:
-        self._superuser, self.name, self._run = tuple(superuser), name, run
-
-    def sql(self, database: str, *statements: str) -> list[list[str]]:
-        """The rows of the statements, a transaction each. Raises BackupError with the server's words."""
-        words = [word for statement in statements for word in ("-c", statement)]
-        ran = self._run([*self._psql(database), *words], STATEMENT)
-        if ran.returncode:
-            raise BackupError(FAILED, f"{self.name} refused ({database}): {ran.said}")
-        return [line.split(SEPARATOR) for line in ran.stdout.splitlines() if line]
-
-    def answers(self) -> bool:
-        """Whether it runs here and lets its superuser in."""
-        try:
-            return self.sql("postgres", "SELECT 1") == [["1"]]
-        except SlipwayError:
-            return False
+    def failed(self, text: str) -> SlipwayError:
+        return BackupError(FAILED, text)
 
     def databases(self) -> list[Database]:
         """All that can be connected to, without what they have."""
@@ -172,15 +150,6 @@ class Server:
             return ()
         return tuple(head for (head,) in self.sql(name, "SELECT version_num FROM alembic_version ORDER BY 1"))
 
-    def _feed(self, words: Sequence[str], script: str) -> str:
-        with tempfile.TemporaryFile() as source:
-            source.write(script.encode())
-            source.seek(0)
-            ran = self._run(words, LIMIT, source=source, limit=COUNTED)
-        if ran.returncode:
-            raise BackupError(FAILED, f"{self.name} refused: {ran.said}")
-        return ran.stdout
-
     def shape(self, name: str) -> dict[str, tuple[str, int]]:
         """Of each table of a database the file that it is in, and how many of its rows were changed or removed."""
         return {table: (file, int(rows)) for table, file, rows in self.sql(name, _SHAPE)}
@@ -189,12 +158,6 @@ class Server:
         """The hash of the password of each role that has one and may log in."""
         asked = "SELECT rolname, rolpassword FROM pg_authid WHERE rolcanlogin AND rolpassword IS NOT NULL"
         return {row[0]: row[1] for row in self.sql("postgres", asked)}
-
-    def run_globals(self, script: str) -> None:
-        """Make the roles of a script. Raises BackupError."""
-        self._feed(
-            self._psql("postgres"), f"SET log_statement = 'none'; SET log_min_error_statement = 'panic';\n{script}"
-        )
 
     def roles(self) -> set[str]:
         return {name for (name,) in self.sql("postgres", "SELECT rolname FROM pg_roles")}
@@ -259,9 +222,6 @@ class Server:
                     raise
         return {name for name, _ in taken}
 
-    def _psql(self, database: str) -> list[str]:
-        return [*self._superuser, *PSQL, "--field-separator", SEPARATOR, *AS, database]
-
 
 def counted(database: Database, lines: Iterable[str]) -> Database:
     """The database with what psql said that it has."""
@@ -317,14 +277,6 @@ def missing_roles(script: str, existing: Iterable[str]) -> str:
         for line in lines
         if line.startswith(begins) or (line.startswith("GRANT ") and any(join in line for join in joins))
     )
-
-
-def quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
-
-
-def literal(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
 
 
 def aliases(networks: str) -> list[str]:

@@ -11,9 +11,10 @@ from typing import Any, Optional
 
 from ..host.durable import read_json
 from ..host.errors import Damaged
+from ..postgres.server import SUPERUSERS
 from . import files
 from .model import FAILED, NO_REPOSITORY, BackupError, Manifest, Settings, failures, manifest_of
-from .postgres import SUPERUSERS, Server
+from .postgres import Server
 from .records import Records, now
 from .restic import CONTENT, EXTRA, REGULAR, SET, Restic, Snapshot
 

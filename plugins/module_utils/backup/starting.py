@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any, Callable, Optional
 
 from ..host import command
+from ..postgres.server import STATEMENT, literal, quoted
 from ..release.aside import Aside, Unfit
 from . import files
 from .model import GATE, BackupError, Manifest
-from .postgres import STATEMENT, Scratch, Server, aliases, literal, quoted
+from .postgres import Scratch, Server, aliases
 from .saving import Host, serving
 
 CACHE = "slipway-redis-redis-1"

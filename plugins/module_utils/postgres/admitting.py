@@ -9,13 +9,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Optional
 
-from ..backup.model import FAILED, BackupError
-from ..backup.postgres import Server
 from ..host.durable import make_public, write_durably
 from ..host.errors import SlipwayError
 from .access import NETWORK, SOCKET, Access, AccessError, admitted, parse, render
 from .databases import Database, There, refuse_others, refuse_unknown, there
 from .keeping import Kept, keeper, read, takes
+from .server import Server, ServerError
 
 
 @contextmanager
@@ -50,7 +49,7 @@ def admit(
         server: reached as superuser, where it runs already
         check: change nothing
 
-    Raises AccessError before anything is changed, Damaged, BackupError and OSError.
+    Raises AccessError before anything is changed, Damaged, ServerError and OSError.
     """
     if not check:
         make_public(access_file(directory).parent)
@@ -116,11 +115,11 @@ def _same_provider(known: Optional[Kept], found: Access, mine: Kept, provider: s
 
 
 def have_read(server: Server, file: Path) -> None:
-    """Have the server read the file unless it has since it was written. Raises BackupError where a line is wrong."""
+    """Have the server read the file unless it has since it was written. Raises ServerError where a line is wrong."""
     rows = server.sql(
         "postgres",
         f"SELECT pg_reload_conf() WHERE pg_conf_load_time() <= to_timestamp({file.stat().st_mtime!r} + 1)",
         "SELECT line_number, error FROM pg_hba_file_rules WHERE error IS NOT NULL",
     )
     if wrong := [": ".join(row) for row in rows if len(row) > 1]:
-        raise BackupError(FAILED, f"{file} has lines that the server does not take: line {'; line '.join(wrong)}")
+        raise ServerError(f"{file} has lines that the server does not take: line {'; line '.join(wrong)}")

@@ -9,9 +9,9 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Optional
 
-from ..backup.postgres import Server, literal, quoted
 from .access import Access, AccessError, Login
 from .scram import fits, verifier
+from .server import Server, literal, quoted
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class There:
 
 
 def there(server: Server) -> There:
-    """Raises BackupError where the server does not answer."""
+    """Raises ServerError where the server does not answer."""
     rows = server.sql(
         "postgres",
         "SELECT 'role', rolname, rolsuper, rolcanlogin, coalesce(rolpassword, '') FROM pg_authid",
@@ -88,7 +88,7 @@ def refuse_others(found: There, known: Access, wanted: Sequence[Database]) -> No
 
 
 def refuse_unknown(server: Server, wanted: Sequence[Database]) -> None:
-    """Raise AccessError for extensions that the server has not, with those that it has. Raises BackupError."""
+    """Raise AccessError for extensions that the server has not, with those that it has. Raises ServerError."""
     named = {name for database in wanted for name in database.extensions}
     if not named:
         return
@@ -110,7 +110,7 @@ class Making:
     def all(self, wanted: Sequence[Database], passwordless: bool) -> None:
         """Have it all. `passwordless`: the superuser needs no password, and one that it has is taken away.
 
-        Raises AccessError before anything is changed, and BackupError where the server refuses.
+        Raises AccessError before anything is changed, and ServerError where the server refuses.
         """
         refuse_unknown(self._server, wanted)
         found = there(self._server)

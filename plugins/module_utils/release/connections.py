@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Callable, Optional
 
-from ..backup.postgres import SUPERUSERS, Server
 from ..host import command
 from ..host.errors import SlipwayError
 from ..postgres.access import UNNAMED, Access, parse
 from ..postgres.admitting import access_file
+from ..postgres.server import SUPERUSERS, Server
 from .neighbours import App, runs_natively
 
 # Seconds that the server has to answer; a preflight does not wait longer for what it can do without.
