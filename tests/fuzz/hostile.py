@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 
 # How many inputs each reader gets; without it as few as a run of all tests has time for.
 EXAMPLES = "FUZZ_EXAMPLES"
-FEW = 50
+FEW = 30
 
 # Seconds of a processor for one input; each is smaller than what the slowest reader takes some milliseconds for.
 LIMIT = 2.0

@@ -191,7 +191,7 @@ class Packages:
                 for item in tar:
                     stream = tar.extractfile(item) if item.isreg() else None
                     if stream is None or not _SENT.fullmatch(item.name) or ".." in Path(item.name).parts:
-                        raise PackageError(f"the archive holds {item.name[:200]!r}, which is no file of a package")
+                        raise PackageError(f"the archive has {item.name[:200]!r}, which is no plain file of an app")
                     data = stream.read()
                     if item.name == "content.json":
                         content = object_of(data)
