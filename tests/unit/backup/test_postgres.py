@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 from ansible_collections.slipway.fleet.plugins.module_utils.backup import postgres
-from ansible_collections.slipway.fleet.plugins.module_utils.postgres import server as psql
 from ansible_collections.slipway.fleet.plugins.module_utils.backup.model import DIFFERENT, BackupError, Database
 from ansible_collections.slipway.fleet.plugins.module_utils.backup.postgres import Server
 from ansible_collections.slipway.fleet.plugins.module_utils.host.command import Ran
+from ansible_collections.slipway.fleet.plugins.module_utils.postgres import server as psql
 
 from tests import real_postgres
 
