@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.slipway.fleet.plugins.module_utils.backup.postgres import Server
 from ansible_collections.slipway.fleet.plugins.module_utils.host.command import run
 from ansible_collections.slipway.fleet.plugins.module_utils.postgres import access
 from ansible_collections.slipway.fleet.plugins.module_utils.postgres.access import AccessError
 from ansible_collections.slipway.fleet.plugins.module_utils.postgres.admitting import access_file
-from ansible_collections.slipway.fleet.plugins.module_utils.postgres.server import Server
 from ansible_collections.slipway.fleet.plugins.modules import postgres
 
 from tests import real_postgres
