@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from ansible_collections.slipway.fleet.plugins.module_utils.edge.counts import Answers, counts, paths
+from ansible_collections.slipway.fleet.plugins.module_utils.edge.counts import Answers, counts, forget, paths
 from ansible_collections.slipway.fleet.plugins.module_utils.edge.haproxy import EdgeError
 
 from tests.templates.test_haproxy import Edge, Slot, app
@@ -90,9 +90,24 @@ def test_what_the_edge_answers_itself_is_counted_as_unanswered(edge: Edge) -> No
     for _ in range(3):
         connection_answer, _ = edge.get("/a?hangs_up=1", Accept="application/json")
         assert connection_answer.status == 502
-    assert seen(edge, "blue") == Answers(), "until it has answered once"
+    assert seen(edge, "blue") == Answers(unanswered=3)
     edge.get("/a")
     assert (seen(edge, "blue").answered, seen(edge, "blue").unanswered) == (1, 3)
+
+
+def test_what_another_release_did_in_a_slot_is_forgotten(edge: Edge) -> None:
+    for number in range(130):
+        edge.get(f"/a?status={200 + number // 10 % 4 * 100}&seconds={number / 2000}")
+    send_to(edge, "green")
+    edge.get("/a")
+    assert (seen(edge, "blue").answered, seen(edge, "green").answered) == (130, 1)
+    forget(edge.ask, "app_links", "blue")
+    found = counts(edge.ask, "app_links")
+    assert (set(found.ever), set(found.lately)) == ({"green"}, {"green"})
+    send_to(edge, "blue")
+    edge.get("/a?status=500")
+    again = counts(edge.ask, "app_links").lately["blue"]
+    assert (again.answered, again.failed) == (1, 1)
 
 
 def test_whoever_looks_whether_the_app_is_well_is_no_user(edge: Edge) -> None:

@@ -48,7 +48,7 @@ class FakeJudge:
     unknown: str = "go"
     began: int = 0
 
-    def begin(self) -> None:
+    def begin(self, new: str) -> None:
         self.began += 1
 
     def verdict(self, new: str, old: str) -> Verdict:

@@ -126,8 +126,10 @@ def edge(*said: Counts | Exception) -> Callable[[], Counts]:
 
 
 def verdict(*said: Counts | Exception) -> tuple[str, str]:
-    canary = Canary(edge(*said), Thresholds())
-    canary.begin()
+    forgotten: list[str] = []
+    canary = Canary(edge(*said), forgotten.append, Thresholds())
+    canary.begin("green")
+    assert forgotten == ["green"]
     found = canary.verdict("green", "blue")
     return found.word, found.sentence
 

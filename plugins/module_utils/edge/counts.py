@@ -25,6 +25,9 @@ _ASKED = re.compile(r"^0x[0-9a-f]+: key=(/\S*) .*\bexp=(\d+) .*\bgpc0=(\d+)", re
 # How HAProxy writes what could be taken for the end of a key (dump_text in its tools.c).
 _ESCAPED = re.compile(r"\\(?:x([0-9a-fA-F]{2})|(.))")
 
+# Commands in one line to HAProxy, which takes 16 kB.
+AT_ONCE = 100
+
 Ask = Callable[[str], str]
 
 
@@ -47,9 +50,10 @@ class Answers:
 
 @dataclass(frozen=True)
 class Counts:
-    """What one worker counted of each slot in its `age`, and what of that in the last `recent` seconds.
+    """What one worker counted of each slot since it began, or was told to forget, and what in the last seconds.
 
-    Of the last seconds it is not known what was unanswered, so there it is the share of the whole age.
+    These are `recent`. What was unanswered is not forgotten, and not known of them: there it is the share of the
+    worker's whole `age`.
     """
 
     worker: str
@@ -75,16 +79,24 @@ def counts(ask: Ask, backend: str) -> Counts:
 def _read(said: str, backend: str) -> Counts:
     info = dict(_INFO.findall(said))
     found = _ANSWERS.findall(said)
-    unanswered = _unanswered(said[said.index("# pxname") + 2 :], backend)
+    unanswered, everything = _unanswered(said[said.index("# pxname") + 2 :], backend)
     ever, lately = {}, {}
-    for slot in {slot for _, slot, *_ in found}:
+    for slot in {slot for _, slot, *_ in found} | {slot for slot, count in unanswered.items() if count}:
         of_slot = [(digit, int(ms), int(ever), int(lately)) for digit, its, ms, ever, _, lately in found if its == slot]
         ever[slot] = _answers([(digit, ms, count) for digit, ms, count, _ in of_slot], unanswered[slot])
         recent = _answers([(digit, ms, count) for digit, ms, _, count in of_slot])
-        share = unanswered[slot] / max(ever[slot].answered, 1)
+        share = unanswered[slot] / max(everything[slot], 1)
         lately[slot] = Answers(recent.times, recent.failed, round(recent.answered * share))
     period = max((int(entry[4]) for entry in found), default=0) / 1000
     return Counts(info.get("Pid", ""), float(info.get("Uptime_sec", 0)), period, ever, lately)
+
+
+def forget(ask: Ask, backend: str, slot: str) -> None:
+    """Have nothing counted of a slot that gets no requests: another release was there before. Raises EdgeError."""
+    table = ANSWERS + backend[len(BACKEND) :]
+    keys = re.findall(rf" key=([1-9]/{slot}(?:-[a-z]+)?/\d+) ", ask(f"show table {table}"))
+    for first in range(0, len(keys), AT_ONCE):
+        ask(";".join(f"clear table {table} key {key}" for key in keys[first : first + AT_ONCE]))
 
 
 def paths(ask: Ask, backend: str) -> list[str]:
@@ -106,13 +118,17 @@ def _answers(counted: list[tuple[str, int, int]], unanswered: int = 0) -> Answer
     return Answers(+times, sum(count for digit, _, count in counted if digit >= "5"), unanswered)
 
 
-def _unanswered(statistics: str, backend: str) -> Counter[str]:
-    """By slot, from `show stat` (HAProxy management guide, section 9.1: econ and eresp)."""
+def _unanswered(statistics: str, backend: str) -> tuple[Counter[str], Counter[str]]:
+    """By slot, from `show stat` (HAProxy management guide, section 9.1: econ and eresp), and that with all answers."""
     found: Counter[str] = Counter()
+    everything: Counter[str] = Counter()
     for row in csv.DictReader(io.StringIO(statistics)):
         if row["pxname"] == backend:
-            found[row["svname"].partition("-")[0]] += int(row["econ"] or 0) + int(row["eresp"] or 0)
-    return found
+            slot = row["svname"].partition("-")[0]
+            failed = int(row["econ"] or 0) + int(row["eresp"] or 0)
+            found[slot] += failed
+            everything[slot] += failed + sum(int(row[f"hrsp_{digit}xx"] or 0) for digit in range(2, 6))
+    return found, everything
 
 
 def _character(escaped: re.Match[str]) -> str:

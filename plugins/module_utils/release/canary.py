@@ -156,17 +156,21 @@ def _share(part: int, of: int) -> float:
 class Canary:
     """Compares the slots of one app on this host, for a transaction. Raises nothing."""
 
-    def __init__(self, count: Callable[[], Counts], limits: Thresholds, unknown: str = GO) -> None:
-        """`count` tells what the edge has counted so far, and raises EdgeError."""
+    def __init__(
+        self, count: Callable[[], Counts], forget: Callable[[str], None], limits: Thresholds, unknown: str = GO
+    ) -> None:
+        """`count` tells what the edge has counted so far, `forget` ends that for a slot; both raise EdgeError."""
         self._count = count
+        self._forget = forget
         self._limits = limits
         self._before: Optional[Counts] = None
         self._trouble = "nobody asked"
         self.unknown = unknown
 
-    def begin(self) -> None:
-        """The switch comes now."""
+    def begin(self, new: str) -> None:
+        """The switch to slot `new` comes now; what is counted of it is another release's."""
         try:
+            self._forget(new)
             self._before = self._count()
         except UNREAD as error:
             self._before, self._trouble = None, str(error)

@@ -44,8 +44,8 @@ class Judge(Protocol):
 
     unknown: str  # what becomes of a release of which that is unknown, see canary.py
 
-    def begin(self) -> None:
-        """The switch comes now."""
+    def begin(self, new: str) -> None:
+        """The switch to this slot comes now."""
 
     def verdict(self, new: str, old: str) -> Verdict:
         """On the new slot until now."""

@@ -217,7 +217,7 @@ class Steps(Gaps):
 
         def switch() -> None:
             if self.judge:
-                self.judge.begin()
+                self.judge.begin(new)
             self._tell_edge(new, "ready")
             if not intent.switched:
                 self.store.write_intent(replace(intent, switched=True))

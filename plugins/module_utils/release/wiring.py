@@ -8,7 +8,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, Optional
 
-from ..edge.counts import counts, paths
+from ..edge.counts import counts, forget, paths
 from ..edge.haproxy import EDGE_ARGUMENT, Edge
 from ..host.shown import staged
 from ..openapi.document import LARGEST
@@ -62,7 +62,12 @@ def judge_of(arguments: dict[str, Any], edge: Edge) -> Optional[Canary]:
     if not limits.pop("judged", True) or not arguments.get("soak"):
         return None
     known = {one.name: limits[one.name] for one in fields(Thresholds) if one.name in limits}
-    return Canary(lambda: counts(edge.ask, edge.backend), Thresholds(**known), unknown)
+    return Canary(
+        lambda: counts(edge.ask, edge.backend),
+        lambda slot: forget(edge.ask, edge.backend, slot),
+        Thresholds(**known),
+        unknown,
+    )
 
 
 def contract_of(arguments: dict[str, Any], store: Store, ask: Callable[..., Probe]) -> Optional[Contract]:
