@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 import pytest
 from ansible_collections.slipway.fleet.plugins.module_utils.host.command import Ran
@@ -217,3 +217,13 @@ def test_one_that_does_not_is_told_with_what_it_said(started: Aside, docker: Doc
 def test_one_that_docker_does_not_start(started: Aside, docker: Docker, app: list[int]) -> None:
     docker.refuses = "no such command"
     assert started.refusal("r1", 30.0) == "it does not start: no such command"
+
+
+@pytest.mark.parametrize("text", [None, "{", '{"port": "http"}'])
+def test_one_that_does_not_say_where_it_listens_is_looked_for_behind_its_socket(
+    started: Aside, tmp_path: Path, text: Optional[str]
+) -> None:
+    """As a deploy does: one from before there was such a file does, and a damaged one is no reason to break off."""
+    if text is not None:
+        (started.store.releases / "r1/gate.json").write_text(text)
+    assert f"{tmp_path}/run/links/drill/app.sock" in started.refusal("r1", 0.0)

@@ -21,6 +21,7 @@ from ..host.command import Ran
 from ..host.errors import SlipwayError
 from ..host.shown import staged
 from .compose import Compose
+from .doors import port_of
 from .looks import judged
 from .model import Gate, Probe
 from .probe import get, get_port
@@ -131,14 +132,9 @@ class Aside:
         self.directories.drop_aside(SLOT)
 
     def _asked(self, release: str, address: str, path: str, gate: Gate) -> Probe:
-        port = int(self._said(release).get("port") or 0)
-        if port:
+        if port := port_of(self.store.releases, release):
             return get_port(f"{address}:{port}", port, path, gate.timeout, gate)
         return get(str(self.directories.sockets / SLOT / SOCKET), path, gate.timeout, gate)
-
-    def _said(self, release: str) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads((self.store.releases / release / "gate.json").read_text(encoding="utf-8"))
-        return found
 
     def _shown(self, why: str) -> str:
         """With the last lines of its log, and without its secrets."""
