@@ -249,6 +249,19 @@ def test_a_server_of_an_earlier_version_is_taken_over_as_it_is(world: World) -> 
     assert world.comes_in("shop", "shop", SHOP)
 
 
+def test_an_app_of_an_earlier_version_moves_to_the_other_provider(world: World) -> None:
+    """It is alone in the former server, whose file has no name of it; another app's part without a name is in the way."""
+    file = access_file(world.directory)
+    (world.directory / "server.json").unlink()
+    for rest, others in (("", False), ("host tiles tiles all scram-sha-256\n", True)):
+        file.write_text(f"local all postgres peer\nhost shop shop all scram-sha-256\n{rest}")
+        if others:
+            with pytest.raises(AccessError, match="is compose's and serves an app without a name too"):
+                world.run("admit", "shop", check=True)
+        else:
+            assert world.run("admit", "shop", check=True)["takes"]
+
+
 def test_the_superuser_of_an_image_loses_its_password(world: World) -> None:
     world.server.sql("postgres", "ALTER ROLE postgres PASSWORD 'x'")
     options: dict[str, Any] = {"provider": "compose", "passwords": {"shop": SHOP}}
