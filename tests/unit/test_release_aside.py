@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 
 import pytest
 from ansible_collections.slipway.fleet.plugins.module_utils.host.command import Ran
@@ -221,7 +221,7 @@ def test_one_that_docker_does_not_start(started: Aside, docker: Docker, app: lis
 
 @pytest.mark.parametrize("text", [None, "{", '{"port": "http"}'])
 def test_one_that_does_not_say_where_it_listens_is_looked_for_behind_its_socket(
-    started: Aside, tmp_path: Path, text: Optional[str]
+    started: Aside, tmp_path: Path, text: str | None
 ) -> None:
     """As a deploy does: one from before there was such a file does, and a damaged one is no reason to break off."""
     if text is not None:
