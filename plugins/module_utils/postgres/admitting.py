@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Optional
 
@@ -96,9 +96,16 @@ def _now(server: Server) -> Optional[There]:
 
 
 def _text(path: Path) -> str:
-    with suppress(FileNotFoundError):
+    try:
         return path.read_text(encoding="utf-8")
-    return ""
+    except FileNotFoundError:
+        return ""
+    except UnicodeDecodeError as error:
+        line = path.read_bytes()[: error.start].count(b"\n") + 1
+        raise AccessError(
+            f"nothing was changed: line {line} of {path} has a byte that is no UTF-8, {error.object[error.start]:#04x}; "
+            "write that line anew, or take it out"
+        ) from error
 
 
 def _others(found: Access, app: str, logins: Sequence[Login]) -> list[str]:

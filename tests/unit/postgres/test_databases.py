@@ -263,6 +263,15 @@ def test_what_was_not_seen_while_the_server_was_down_is_seen_before_anything_is_
     assert "fresh" not in world.databases()
 
 
+def test_a_byte_that_is_no_text_is_named_with_its_line(world: World) -> None:
+    file = access_file(world.directory)
+    text = file.read_bytes() + "# für den Laden\n".encode("latin-1")
+    file.write_bytes(text)
+    with pytest.raises(AccessError, match=rf"line {text.count(10)} of {file} has a byte that is no UTF-8, 0xfc"):
+        world.run("admit", "shop")
+    assert file.read_bytes() == text
+
+
 def test_other_settings_of_the_server_are_refused_by_the_app_that_was_first(world: World) -> None:
     more = {"postgres_max_connections": 200}
     with pytest.raises(AccessError, match=r"are those of shop.*postgres_max_connections \(there 100, here 200\)"):
