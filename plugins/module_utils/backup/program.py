@@ -121,7 +121,7 @@ def act(asked: argparse.Namespace, host: Host) -> dict[str, Any]:
 
 @contextmanager
 def ending_in_order() -> Iterator[None]:
-    """Have SIGTERM, as of `systemctl stop`, raise SystemExit: what was started aside goes, with the app's secrets in it.
+    """Have SIGTERM, as of `systemctl stop`, raise SystemExit: what was started aside, with secrets, goes.
 
     A second one does not disturb that; systemd kills what takes too long.
     """

@@ -103,8 +103,8 @@ def _text(path: Path) -> str:
     except UnicodeDecodeError as error:
         line = path.read_bytes()[: error.start].count(b"\n") + 1
         raise AccessError(
-            f"nothing was changed: line {line} of {path} has a byte that is no UTF-8, {error.object[error.start]:#04x}; "
-            "write that line anew, or take it out"
+            f"nothing was changed: line {line} of {path} has a byte that is no UTF-8, "
+            f"{error.object[error.start]:#04x}; write that line anew, or take it out"
         ) from error
 
 
