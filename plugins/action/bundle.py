@@ -24,7 +24,7 @@ from ansible_collections.slipway.fleet.plugins.plugin_utils.bundle.archive impor
     opened,
 )
 from ansible_collections.slipway.fleet.plugins.plugin_utils.bundle.signature import SignatureError
-from ansible_collections.slipway.fleet.plugins.plugin_utils.bundle.trust import signed, trusted
+from ansible_collections.slipway.fleet.plugins.plugin_utils.bundle.trust import note_used, signed, trusted
 from ansible_collections.slipway.fleet.plugins.plugin_utils.controller.run import run_id, sent
 from ansible_collections.slipway.fleet.plugins.plugin_utils.image.context import ContextError
 from ansible_collections.slipway.fleet.plugins.plugin_utils.sbom.document import SbomError
@@ -91,8 +91,11 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         """Read all of it, once a run: what is used later is checked again when it is taken out."""
         bundle = Bundle(Path(options["bundle"]))
         if not is_checked(bundle, run_id()):
-            trusted(bundle, options.get("signers") or "", self._fleet(), str(options.get("oldest") or ""))
+            fleet, oldest = self._fleet(), str(options.get("oldest") or "")
+            made = trusted(bundle, options.get("signers") or "", fleet, oldest)
             bundle.check()
+            if not self._task.check_mode:
+                note_used(fleet, made, oldest)
             note_checked(bundle, run_id())
         return {"changed": False, "file": str(bundle.path), "parts": len(bundle.sums)}
 

@@ -76,8 +76,24 @@ def test_what_the_edge_does_for_the_app_of_a_host_is_said_by_the_app_s_variables
     assert set(app) <= set(specs["options"]["haproxy_apps"]["options"])
 
 
-@pytest.mark.parametrize(("inventory", "host"), [("fleet", "data1"), ("single", "web1")])
-def test_a_cache_is_of_the_app_of_the_web_hosts(inventory: str, host: str) -> None:
+def of_data() -> dict[str, Any]:
+    """The variables of the play that runs database and cache."""
     plays = yaml.safe_load((ROOT / "playbooks/provision.yml").read_text())
-    (given,) = [play["vars"] for play in plays if "redis_app" in play.get("vars", {})]
-    assert variable(inventory, host, "redis_app", **given) == "myapp"
+    (given,) = [play["vars"] for play in plays if "slipway.fleet.redis" in str(play.get("roles"))]
+    assert isinstance(given, dict)
+    return given
+
+
+@pytest.mark.parametrize(("inventory", "host"), [("fleet", "data1"), ("single", "web1")])
+def test_database_and_cache_are_of_the_app_of_the_web_hosts(inventory: str, host: str) -> None:
+    app = variable(inventory, host, "slipway_app", **of_data())
+    assert app == "myapp"
+    assert Role("redis", slipway_app=app).value("redis_app") == app
+    assert Role("postgres", slipway_app=app, postgres_database="links").value("postgres_app") == app
+    assert Role("postgres", slipway_app="", postgres_database="links").value("postgres_app") == "links"
+
+
+@pytest.mark.parametrize("role", ["postgres", "redis"])
+def test_an_inventory_can_say_what_a_role_of_the_data_hosts_asks_for(role: str) -> None:
+    """Variables of a play outrank those of an inventory."""
+    assert not set(of_data()) & set(yaml.safe_load((ROOT / f"roles/{role}/defaults/main.yml").read_text()))

@@ -9,7 +9,7 @@ import yaml
 from ansible_collections.slipway.fleet.plugins.module_utils.host import files as tree
 from ansible_collections.slipway.fleet.plugins.modules import postgres
 
-from tests.templates.rendering import Role
+from tests.templates.rendering import ROOT, Role
 
 PASSWORD = "planted-secret-0123456789"
 
@@ -35,6 +35,11 @@ def service(**variables: Any) -> dict[str, Any]:
 def settings(**variables: Any) -> dict[str, str]:
     text = role(**variables).render("postgresql.conf.j2")
     return dict(line.split(" = ", 1) for line in text.splitlines() if not line.startswith("#"))
+
+
+def tasks(name: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = yaml.safe_load((ROOT / "roles/postgres/tasks" / f"{name}.yml").read_text())
+    return found
 
 
 def test_the_container_can_do_as_little_as_possible() -> None:
@@ -64,11 +69,13 @@ def test_the_passwords_are_in_no_file_of_the_host(provider: str) -> None:
     assert found.value("__postgres_wanted.passwords") == {"links_owner": PASSWORD, "geo": PASSWORD + "-geo"}
 
 
-def test_what_earlier_versions_put_there_goes() -> None:
-    assert [item["dest"] for item in role().value("__postgres_stale_files") if item["state"] == "absent"] == [
-        "/opt/slipway/postgres/config/ensure.sh",
-        "/opt/slipway/postgres/secrets",
-    ]
+@pytest.mark.parametrize(("provider", "secrets"), [("compose", ["/opt/slipway/postgres/secrets"]), ("native", [])])
+def test_what_earlier_versions_put_there_goes(provider: str, secrets: list[str]) -> None:
+    """But for what a container of theirs has mounted, which goes on running beside a native server."""
+    (block,) = [one["block"] for one in tasks(f"provider_{provider}") if "block" in one]
+    files = role(postgres_provider=provider).value(block[-1]["slipway.fleet.tree"]["files"].strip("{} "))
+    assert {item["state"] for item in files} == {"absent"}
+    assert [item["dest"] for item in files] == ["/opt/slipway/postgres/config/ensure.sh", *secrets]
 
 
 @pytest.mark.parametrize(

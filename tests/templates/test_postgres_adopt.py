@@ -51,7 +51,7 @@ class Adoption:
         (directory / program).write_text(text)
         (directory / program).chmod(0o755)
 
-    def run(self) -> subprocess.CompletedProcess[str]:
+    def run(self, database: str = "links") -> subprocess.CompletedProcess[str]:
         programs = str(Path(binary("psql")).parent)
         reached = {
             side: f"env PGHOST={server.directory} PATH={self.scratch / side}:{programs}:/usr/bin:/bin"
@@ -60,11 +60,12 @@ class Adoption:
         role = Role(
             "postgres",
             postgres_provider="native",
+            postgres_database="links",
             __postgres_superusers=reached,
         )
         script = self.scratch / "adopt.sh"
         script.write_text(role.render("adopt.sh.j2"))
-        command = ["sh", str(script), "links", "links"]
+        command = ["sh", str(script), database, "links"]
         return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
 
     def assert_untouched(self) -> None:
@@ -114,6 +115,7 @@ def test_a_target_with_tables_is_left_alone(adoption: Adoption) -> None:
     [
         ("native", "psql", "pg_tables", "the native database cannot be read"),
         ("native", "psql", "--file", "the native database cannot be read"),
+        ("compose", "psql", "pg_database", "the compose server cannot be read"),
         ("compose", "psql", "pg_tables", "the compose database cannot be read"),
         ("compose", "psql", "--file", "the compose database cannot be read"),
         ("compose", "pg_dump", "custom", "the dump failed"),
@@ -145,6 +147,19 @@ def test_a_database_that_is_not_there_is_not_an_empty_one(adoption: Adoption) ->
     assert done.returncode == 1
     assert "the native database cannot be read" in done.stderr
     assert adoption.target.databases() == {"postgres", "elsewhere"}
+
+
+def test_a_database_that_is_new_has_no_data_to_bring_over(adoption: Adoption) -> None:
+    adoption.target.sql("CREATE DATABASE geo OWNER links")
+    done = adoption.run("geo")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert adoption.target.databases() == {"postgres", "links", "geo"}
+    adoption.source.sql("ALTER DATABASE links RENAME TO elsewhere")
+    done = adoption.run()
+    assert done.returncode == 1
+    assert "nothing was taken over: the compose server has no database links" in done.stderr
+    adoption.target.sql("DROP DATABASE geo")
+    adoption.assert_untouched()
 
 
 def test_rows_written_meanwhile_are_noticed(adoption: Adoption) -> None:

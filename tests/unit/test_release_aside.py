@@ -41,12 +41,15 @@ class Containers(Compose):
         return None
 
     def resolved(self, slot: str, release: str) -> dict[str, Any]:
-        mounts = [*WEB["volumes"], {"type": "bind", "source": str(self.releases / "../../volumes/links/volumes/media")}]
-        return {
-            "services": {
-                "web": {**WEB, "volumes": [{**one, "source": str(Path(one["source"]).resolve())} for one in mounts]}
-            }
+        sources = {
+            "slot": self.sockets / slot,
+            "secrets": self.releases / release / "secrets",
+            "postgres": self.sockets.parent / "postgresql",
+            "neighbour": self.releases / f"{release}0/secrets",
+            "media": self.releases.parents[1] / "volumes/links/volumes/media",
         }
+        mounts = [{"type": "bind", "source": str(path), "target": f"/{name}"} for name, path in sources.items()]
+        return {"services": {"web": {**WEB, "volumes": mounts}}}
 
 
 class Docker:
@@ -135,11 +138,32 @@ def test_a_host_without_the_memory(started: Aside, tmp_path: Path) -> None:
 def test_a_command_runs_with_copies_of_the_volumes(started: Aside, docker: Docker, tmp_path: Path) -> None:
     assert started.run("r1", ["migrate"], 10).stdout == "127.0.0.1\n"
     assert any(said.endswith("run --rm --no-deps -T web migrate") for said in docker.asked)
-    media = docker.file["services"]["web"]["volumes"][1]["source"]
+    media = mounted(docker)["/media"]
     assert media == f"{tmp_path}/place{tmp_path}/apps/volumes/links/volumes/media"
     assert Path(media).is_dir(), "one that the set has not is empty"
     assert docker.file["networks"] == {"aside": {"external": True, "name": "aside"}}
     assert not (tmp_path / "run/links/drill").exists()
+
+
+def mounted(docker: Docker) -> dict[str, str]:
+    """What is mounted, by where the container has it."""
+    return {one["target"]: one["source"] for one in docker.file["services"]["web"]["volumes"]}
+
+
+def test_nothing_of_the_host_is_mounted_but_its_own_files_and_its_own_socket(
+    started: Aside, docker: Docker, tmp_path: Path
+) -> None:
+    """Sockets of live servers would be reached through their directories."""
+    started.run("r1", ["migrate"], 10)
+    there = mounted(docker)
+    assert there["/slot"] == f"{tmp_path}/run/links/drill"
+    assert there["/secrets"] == f"{tmp_path}/apps/links/releases/r1/secrets"
+    for target, source in (
+        ("/postgres", tmp_path / "run/postgresql"),
+        ("/neighbour", tmp_path / "apps/links/releases/r10/secrets"),
+    ):
+        assert there[target] == f"{tmp_path}/place{source}"
+        assert list(Path(there[target]).iterdir()) == []
 
 
 @pytest.fixture
@@ -193,3 +217,13 @@ def test_one_that_does_not_is_told_with_what_it_said(started: Aside, docker: Doc
 def test_one_that_docker_does_not_start(started: Aside, docker: Docker, app: list[int]) -> None:
     docker.refuses = "no such command"
     assert started.refusal("r1", 30.0) == "it does not start: no such command"
+
+
+@pytest.mark.parametrize("text", [None, "{", '{"port": "http"}'])
+def test_one_that_does_not_say_where_it_listens_is_looked_for_behind_its_socket(
+    started: Aside, tmp_path: Path, text: str | None
+) -> None:
+    """As a deploy does: one from before there was such a file does, and a damaged one is no reason to break off."""
+    if text is not None:
+        (started.store.releases / "r1/gate.json").write_text(text)
+    assert f"{tmp_path}/run/links/drill/app.sock" in started.refusal("r1", 0.0)

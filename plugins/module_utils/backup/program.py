@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -119,6 +120,24 @@ def act(asked: argparse.Namespace, host: Host) -> dict[str, Any]:
 
 
 @contextmanager
+def ending_in_order() -> Iterator[None]:
+    """Have SIGTERM, as of `systemctl stop`, raise SystemExit: what was started aside, with secrets, goes.
+
+    A second one does not disturb that; systemd kills what takes too long.
+    """
+
+    def end(number: int, _: Any) -> None:
+        signal.signal(number, lambda *_: None)
+        raise SystemExit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
 def in_the_ledgers(asked: argparse.Namespace, found: Settings) -> Iterator[list[Note]]:
     """What somebody asks for is in the ledger of its app, or where nobody says which, in those of all apps of the host.
 
@@ -170,7 +189,8 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
             if asked.verb == "restic":
                 return subprocess.run([*program(found), *asked.words], env=environment(found), check=False).returncode
             found.place.mkdir(mode=0o700, parents=True, exist_ok=True)
-            told["result"] = answer(asked, Host(found, repository(asked, found)))
+            with ending_in_order():
+                told["result"] = answer(asked, Host(found, repository(asked, found)))
     except BackupError as error:
         told["error"] = {"message": str(error), "fault": error.fault}
     if asked.answer:

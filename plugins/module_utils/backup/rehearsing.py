@@ -67,7 +67,7 @@ def rehearse(
             with made as server:
                 _fill(server, manifest, Path(f"{place}{manifest.spool}"))
                 with neighbours(host, server):
-                    seen = measured(server, manifest, aside, order)
+                    seen = measured(server, manifest, aside, {**order, "set": found.short})
                     now = serving(root)
                     said = after(aside, now, settings.deadline)
     finally:
@@ -99,6 +99,7 @@ def measured(server: Server, manifest: Manifest, aside: Aside, order: Mapping[st
         why = f"did not end within {float(order['timeout']):.0f} s" if ran.timed_out else "fail"
         raise BackupError(REFUSED, f"the migrations {why} there:\n{output}")
     told = answered(ran.stdout)
+    require_applied(told, f"set {order['set']} of {manifest.time}")
     known = {database.name: database.tables for database in manifest.databases}
     rewritten, changed = [], []
     for name in names:
@@ -124,6 +125,23 @@ def answered(output: str) -> dict[str, Any]:
     except (IndexError, KeyError, TypeError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def require_applied(told: Mapping[str, Any], name: str) -> None:
+    """Raise BackupError where a set has another schema than the database, so that nothing ran that is to run there.
+
+    Alembic says what it left; another command says nothing of that.
+    """
+    pending = told.get("pending")
+    if not isinstance(pending, list) or (told.get("applied") and not pending):
+        return
+    left = ", ".join(str(one.get("revision")) for one in pending if isinstance(one, dict))
+    why = f"there {left} would be applied, not what is pending in the database" if left else "there nothing is pending"
+    raise BackupError(
+        REFUSED,
+        f"{name} is at {told.get('from') or 'no revision'}: {why}, so nothing was rehearsed. Make a set of what the "
+        "database is now, with playbooks/backup.yml, and deploy again",
+    )
 
 
 def anew(before: Shape, now: Shape) -> list[str]:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Optional
 
 from ..host.durable import make_public, write_durably
 from ..host.errors import SlipwayError
-from .access import NETWORK, SOCKET, Access, AccessError, admitted, parse, render
+from .access import NETWORK, SOCKET, Access, AccessError, Login, admitted, parse, render
 from .databases import Database, There, refuse_others, refuse_unknown, there
 from .keeping import Kept, keeper, read, takes
 from .server import Server, ServerError
@@ -60,7 +60,7 @@ def admit(
         logins = tuple(database.login for database in wanted)
         mine = Kept(options["app"], options["settings"])
         taken = takes(known, keeper(known, found, mine.app, logins), mine, options["shared_settings"])
-        _same_provider(known, found, mine, str(options["provider"]))
+        _same_provider(known, found, mine, str(options["provider"]), logins)
         ways = found.ways
         if taken or not ways:
             ways = ((SOCKET,) if options["provider"] == "native" else ()) + ((NETWORK,) if options["network"] else ())
@@ -96,14 +96,26 @@ def _now(server: Server) -> Optional[There]:
 
 
 def _text(path: Path) -> str:
-    with suppress(FileNotFoundError):
+    try:
         return path.read_text(encoding="utf-8")
-    return ""
+    except FileNotFoundError:
+        return ""
+    except UnicodeDecodeError as error:
+        line = path.read_bytes()[: error.start].count(b"\n") + 1
+        raise AccessError(
+            f"nothing was changed: line {line} of {path} has a byte that is no UTF-8, "
+            f"{error.object[error.start]:#04x}; write that line anew, or take it out"
+        ) from error
 
 
-def _same_provider(known: Optional[Kept], found: Access, mine: Kept, provider: str) -> None:
+def _others(found: Access, app: str, logins: Sequence[Login]) -> list[str]:
+    """The other apps of a server. The part without a name is none where all of it is what this app has."""
+    return [other for other, theirs in found.parts.items() if other != app and (other or set(theirs) - set(logins))]
+
+
+def _same_provider(known: Optional[Kept], found: Access, mine: Kept, provider: str, logins: Sequence[Login]) -> None:
     """Raise AccessError where other apps are in a server that another provider runs: theirs would not be reached."""
-    others = [app for app in found.parts if app != mine.app]
+    others = _others(found, mine.app, logins)
     seen = ("native" if SOCKET in found.ways else "compose") if found.ways else provider
     before = known.values.get("postgres_provider", seen) if known else seen
     if others and before != provider:

@@ -63,28 +63,57 @@ def there(server: Server) -> There:
 
 
 def refuse_others(found: There, known: Access, wanted: Sequence[Database]) -> None:
-    """Raise AccessError for what is there and that no app has recorded, but for a role with databases of its own."""
+    """Raise AccessError for what no app may have, and for roles that no app has recorded and that own nothing of it."""
     recorded = {login for logins in known.parts.values() for login in logins}
-    users, names = {login.user for login in recorded}, {login.database for login in recorded}
-    wrong = []
-    for database in wanted:
-        name, user, owner = database.name, database.user, found.owners.get(database.name)
+    users = {login.user for login in recorded}
+    wrong = unfit(found, wanted, recorded)
+    for user in dict.fromkeys(database.user for database in wanted):
         role = found.roles.get(user)
         owns = any(found.owners.get(one.name) == user for one in wanted)
-        if owner is not None and name not in names and owner != user:
-            wrong.append(
-                f"the server has a database {name} already, which no app has by its pg_hba.conf and which is "
-                f"{owner}'s; give it another name here, or have {user} own it (ALTER DATABASE)"
-            )
-        if role and role.superuser:
-            wrong.append(f"{user} is a superuser of the server, which no app may be; name another user")
-        elif role and user not in users and not owns:
+        if role and not role.superuser and user not in users and not owns:
             wrong.append(
                 f"the server has a role {user} already, which no app has by its pg_hba.conf; name another user "
                 "here, or drop that one if nobody needs it"
             )
     if wrong:
         raise AccessError(f"nothing was changed: {'; '.join(wrong)}")
+
+
+def unfit(found: There, wanted: Sequence[Database], recorded: Collection[Login]) -> list[str]:
+    """What is there and cannot be an app's: a superuser, and a database of another role than that which comes to it.
+
+    Nobody connects to a database but its owner once it is closed to others. `recorded`: what apps have by pg_hba.conf.
+    """
+    wrong = []
+    for database in wanted:
+        name, user, owner = database.name, database.user, found.owners.get(database.name)
+        if owner not in (None, user):
+            how = f"as the server's superuser: {_given(found, database, recorded, {one.user for one in wanted})}"
+            if name in {login.database for login in recorded}:
+                wrong.append(
+                    f"database {name} of the server is {owner}'s, and {user} could not connect to it. Name {owner} as "
+                    f"its user here, or, {how}"
+                )
+            else:
+                wrong.append(
+                    f"the server has a database {name} already, which no app has by its pg_hba.conf and which is "
+                    f"{owner}'s; give it another name here, or have {user} own it, {how}"
+                )
+        if (role := found.roles.get(user)) and role.superuser:
+            wrong.append(f"{user} is a superuser of the server, which no app may be; name another user")
+    return wrong
+
+
+def _given(found: There, database: Database, recorded: Collection[Login], users: Collection[str]) -> str:
+    """The statements that make a database its user's.
+
+    A user whom an inventory gives another name is renamed: tables and all else that it owns stay its own.
+    """
+    name, user, owner = database.name, database.user, found.owners[database.name]
+    if user not in found.roles and Login(name, owner) in recorded and owner not in users:
+        return f"ALTER ROLE {quoted(owner)} RENAME TO {quoted(user)}"
+    first = "" if user in found.roles else f"CREATE ROLE {quoted(user)}; "
+    return f"{first}ALTER DATABASE {quoted(name)} OWNER TO {quoted(user)}"
 
 
 def refuse_unknown(server: Server, wanted: Sequence[Database]) -> None:
@@ -114,6 +143,9 @@ class Making:
         """
         refuse_unknown(self._server, wanted)
         found = there(self._server)
+        # Again, since the server may not have run when the app was admitted.
+        if wrong := unfit(found, wanted, [Login(database.name, database.user) for database in wanted]):
+            raise AccessError(f"nothing was changed in the server: {'; '.join(wrong)}")
         for user, password in sorted(self._passwords.items()):
             self._role(user, password, found.roles.get(user))
         for database in wanted:

@@ -21,6 +21,7 @@ from ..host.command import Ran
 from ..host.errors import SlipwayError
 from ..host.shown import staged
 from .compose import Compose
+from .doors import port_of
 from .looks import judged
 from .model import Gate, Probe
 from .probe import get, get_port
@@ -131,14 +132,9 @@ class Aside:
         self.directories.drop_aside(SLOT)
 
     def _asked(self, release: str, address: str, path: str, gate: Gate) -> Probe:
-        port = int(self._said(release).get("port") or 0)
-        if port:
+        if port := port_of(self.store.releases, release):
             return get_port(f"{address}:{port}", port, path, gate.timeout, gate)
         return get(str(self.directories.sockets / SLOT / SOCKET), path, gate.timeout, gate)
-
-    def _said(self, release: str) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads((self.store.releases / release / "gate.json").read_text(encoding="utf-8"))
-        return found
 
     def _shown(self, why: str) -> str:
         """With the last lines of its log, and without its secrets."""
@@ -155,16 +151,24 @@ class Aside:
         self.directories.have_aside(SLOT, owner)
         compose = self.runtimes.adapters["compose"]
         assert isinstance(compose, Compose)
-        web = aside(compose.resolved(SLOT, release)["services"]["web"], lambda path: self._volume(path, owner))
+
+        def mounts(source: str) -> str:
+            return self._mounted(release, source, owner)
+
+        web = aside(compose.resolved(SLOT, release)["services"]["web"], mounts)
         self._require_memory(release, int(web.get("mem_limit") or 0))
         network = {"aside": {"external": True, "name": self._network}}
         path = self._place / f"{self.project}.json"
         path.write_text(json.dumps({"services": {"web": web}, "networks": network}), encoding="utf-8")
         return path
 
-    def _volume(self, source: str, owner: Optional[Owner]) -> str:
-        """What is mounted in place of a directory of the host: a volume's copy, and all else as it is."""
-        if not Path(source).is_relative_to(self.runtimes.volumes.directory):
+    def _mounted(self, release: str, source: str, owner: Optional[Owner]) -> str:
+        """What is mounted in place of a directory of the host: all but its own is a copy, or empty where there is none.
+
+        A volume is live, and a directory of sockets leads to servers that are.
+        """
+        own = self.store.releases / release, self.directories.sockets / SLOT
+        if any(Path(source).is_relative_to(path) for path in own):
             return source
         copy = self._instead(source)
         if not copy.is_dir():
@@ -198,12 +202,12 @@ class Aside:
         return ran.stdout
 
 
-def aside(web: Mapping[str, Any], volume: Callable[[str], str]) -> dict[str, Any]:
+def aside(web: Mapping[str, Any], mounted: Callable[[str], str]) -> dict[str, Any]:
     """A service as Compose resolves it, as it is started aside: in that network alone, once, behind no port.
 
-    `volume` names what is mounted in place of a directory of the host.
+    `mounted` names what is mounted in place of a directory of the host.
     """
     left = {name: value for name, value in web.items() if name not in ("ports", "labels", "networks", "depends_on")}
-    mounts = [{**one, "source": volume(str(one["source"]))} for one in web.get("volumes") or ()]
+    mounts = [{**one, "source": mounted(str(one["source"]))} for one in web.get("volumes") or ()]
     alone = {"networks": {"aside": {}}, "restart": "no", "healthcheck": {"disable": True}}
     return {**left, "volumes": mounts, **alone}

@@ -24,8 +24,10 @@ def signed(sums: bytes, fleet: str, key: Path) -> tuple[bytes, bytes]:
     return text, signature.sign(text, key)
 
 
-def trusted(bundle: Bundle, signers: str, fleet: str, oldest: str) -> None:
+def trusted(bundle: Bundle, signers: str, fleet: str, oldest: str) -> str:
     """Raise BundleError or SignatureError where a bundle is not to be used; without `signers` every one is.
+
+    Returns when it was made, for `note_used`; empty where every one is used.
 
     Args:
         bundle: is opened, and was not read yet
@@ -35,7 +37,7 @@ def trusted(bundle: Bundle, signers: str, fleet: str, oldest: str) -> None:
     """
     signature.require_moment(oldest)
     if not signers:
-        return
+        return ""
     text, of_it = bundle.about(STATEMENT), bundle.about(SIGNATURE)
     if not text or not of_it:
         raise BundleError(
@@ -44,26 +46,46 @@ def trusted(bundle: Bundle, signers: str, fleet: str, oldest: str) -> None:
         )
     signature.signer(text, of_it, Path(signers))
     statement = signature.read(text)
+    signature.require(statement, bundle.listed, fleet, oldest or _read(_newest(fleet)))
+    return statement.made
+
+
+def note_used(fleet: str, made: str, oldest: str) -> None:
+    """Have older bundles refused from now, once all of this one was read and something is done with it.
+
+    Raises BundleError where that cannot be kept. The arguments are those of `trusted`, and what it returned.
+    """
+    if not made:
+        return
     used = _newest(fleet)
-    signature.require(statement, bundle.listed, fleet, oldest or _read(used))
-    latest = statement.made if oldest else signature.newer(statement.made, _read(used))
-    if latest != _read(used):
+    known = _read(used)
+    if (latest := made if oldest else signature.newer(made, known)) == known:
+        return
+    try:
+        used.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         write_durably(used, latest + "\n", mode=0o600)
+    except OSError as error:
+        raise BundleError(
+            f"{used} cannot be written, which has when the newest bundle was made, so nothing was done: "
+            f"{error.strerror}. Let {used.parent} be yours, or name another place with XDG_STATE_HOME"
+        ) from error
 
 
 def _newest(fleet: str) -> Path:
     """Where it is kept when the newest bundle was made that was used for a fleet: no cache, which anybody may empty."""
     home = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
-    directory = Path(home) / "slipway" / "bundles"
-    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-    return directory / hashlib.sha256(fleet.encode()).hexdigest()[:24]
+    return Path(home) / "slipway" / "bundles" / hashlib.sha256(fleet.encode()).hexdigest()[:24]
 
 
 def _read(path: Path) -> str:
     try:
-        found = path.read_text(encoding="utf-8").strip()
-    except OSError:
+        found = path.read_text(encoding="utf-8", errors="replace").strip()
+    except FileNotFoundError:
         return ""
+    except OSError as error:
+        raise BundleError(
+            f"{path} cannot be read, which has when the newest bundle was made, so nothing was done: {error.strerror}"
+        ) from error
     try:
         signature.require_moment(found)
     except signature.SignatureError as error:

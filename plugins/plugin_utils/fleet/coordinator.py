@@ -196,15 +196,14 @@ async def plan(this: Run) -> FleetReport:
         await stage(this)
     rows = rows_of(this)
     before = [member.seen for member in this.changing]
-    since = next((str(seen["migration"]) for seen in before if seen.get("migration")), "")
-    migrations = this.pending(since) if this.pending and this.policy.operation == "deploy" else ()
+    migrations = this.pending(this.since) if this.pending and this.policy.operation == "deploy" else ()
     this.plan = verdict.plan(
         rows,
         verdict.wanted(rows),
         migrations,
         {member.name: int(member.seen["free_mib"]) for member in this.changing if "free_mib" in member.seen},
         [(str(seen.get("image") or ""), str(seen.get("release_image") or "")) for seen in before],
-        planned(this, migrations, since),
+        planned(this, migrations),
     )
     this.tell("planned", plan=this.plan)
     return report(this)

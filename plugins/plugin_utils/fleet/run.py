@@ -153,6 +153,15 @@ class Run:
         return [member for member in self.members if not member.settled]
 
     @property
+    def since(self) -> str:
+        """The schema revision that a migration begins at: of the first host that has one, those that change first.
+
+        A host that is new has none, whose name may be the first. Empty where no host has one.
+        """
+        members = [*self.changing, *self.members]
+        return next((str(member.seen["migration"]) for member in members if member.seen.get("migration")), "")
+
+    @property
     def fell_short(self) -> bool:
         """Whether the roll ended before every host that was to change was good."""
         return any(member.trouble or not member.rolled for member in self.changing)

@@ -81,11 +81,11 @@ def record_of(run: Run, member: Member) -> dict[str, Any]:
 OF_A_RUN = {"run": "id", "who": "who", "from": "from"}
 
 
-def planned(run: Run, migrations: Sequence[str], since: str) -> str:
+def planned(run: Run, migrations: Sequence[str]) -> str:
     """What the plan says of sets, once; empty where no migration is to be expected."""
     member = run.changing[0]
     target = member.target
-    known = target.migrations or (target.migrate and since and migrations)  # as `staging.migrate` knows it
+    known = target.migrations or (target.migrate and run.since and migrations)  # as `staging.migrate` knows it
     if run.policy.operation != "deploy" or not known or target.backup == NONE:
         return ""
     if not run.savers:

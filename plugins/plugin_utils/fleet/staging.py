@@ -132,8 +132,7 @@ async def migrate(run: Run) -> None:
                 before=before if makes_sets(run, first) or target.rehearse else None,
             )
     else:
-        since = str(first.seen.get("migration") or "")
-        if since and run.pending and run.pending(since):  # without a record nobody knows what is pending
+        if run.since and run.pending and run.pending(run.since):  # without a record nobody knows what is pending
             await before({})
             run.refuse_when_stopped()
         revision = schema_revision(await ask(target.migrate))

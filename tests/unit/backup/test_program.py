@@ -6,6 +6,7 @@ import argparse
 import errno
 import json
 import os
+import signal
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -110,3 +111,32 @@ def test_there_is_an_answer_whatever_goes_wrong(
     told = capsys.readouterr().err
     assert said in told
     assert f"no answer in {tmp_path}/not/there: No such file or directory" in told
+
+
+def test_one_that_is_stopped_leaves_nothing_running(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    heard: list[int] = []
+    left = ["the app with its secrets", "its server"]
+
+    def drilled(*_: object) -> dict[str, Any]:
+        try:
+            signal.raise_signal(signal.SIGTERM)
+            return {}
+        finally:
+            left.pop()
+            signal.raise_signal(signal.SIGTERM)
+            left.pop()
+
+    def of_the_process(number: int, _: object) -> None:
+        heard.append(number)
+
+    monkeypatch.setattr(program, "settings", lambda config: Settings(str(tmp_path / "sets"), "h", place=tmp_path))
+    monkeypatch.setattr(program, "answer", drilled)
+    monkeypatch.chdir("/")
+    before = signal.signal(signal.SIGTERM, of_the_process)
+    try:
+        with pytest.raises(SystemExit) as caught:
+            program.main(["drill"])
+        assert (caught.value.code, left, heard) == (143, [], [])
+        assert signal.getsignal(signal.SIGTERM) is of_the_process
+    finally:
+        signal.signal(signal.SIGTERM, before)

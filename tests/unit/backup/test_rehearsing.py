@@ -18,6 +18,7 @@ from tests.unit.backup.memory import Aside, Databases, Started, host
 ORDER = {"app": "links", "release": "r2", "command": ["migrate"], "timeout": 300, "set": "latest"}
 TOLD = {
     "applied": ["0004"],
+    "pending": [],
     "seconds": 1.234,
     "transactions": [
         {"seconds": 0.5, "locks": [["t", "AccessExclusiveLock"], ["new", "AccessExclusiveLock"]]},
@@ -87,6 +88,25 @@ def test_a_migration_that_fails_there(saved: Host, end: Ran, why: str) -> None:
     assert why in str(caught.value)
     assert caught.value.fault == REFUSED
     assert not saved.settings.scratch.exists()
+
+
+@pytest.mark.parametrize(
+    ("pending", "why"),
+    [
+        (["0003", "0004"], "there 0003, 0004 would be applied, not what is pending in the database"),
+        ([], "there nothing is pending"),
+    ],
+    ids=["an older one", "a newer one"],
+)
+def test_a_set_of_another_schema_than_the_database_proves_nothing(saved: Host, pending: list[str], why: str) -> None:
+    left = [{"revision": name, "sql": [], "unread": ""} for name in pending]
+    told = {"from": "0002", "to": "0002", "applied": [], "pending": left, "seconds": 0.1, "transactions": []}
+    with pytest.raises(BackupError) as caught:
+        rehearse(saved, ORDER, Aside, Started(ran=ran(told)))
+    set_ = saved.restic.find("latest").short
+    assert f"set {set_} of " in str(caught.value)
+    assert f"is at 0002: {why}, so nothing was rehearsed. Make a set" in str(caught.value)
+    assert caught.value.fault == REFUSED
 
 
 def test_a_release_that_is_not_here_is_refused_before_anything_is_restored(saved: Host) -> None:

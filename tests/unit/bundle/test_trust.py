@@ -10,10 +10,12 @@ import tarfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from ansible_collections.slipway.fleet.plugins.action.bundle import ActionModule
 from ansible_collections.slipway.fleet.plugins.module_utils.host.errors import SlipwayError
-from ansible_collections.slipway.fleet.plugins.plugin_utils.bundle import signature
+from ansible_collections.slipway.fleet.plugins.plugin_utils.bundle import signature, trust
 from ansible_collections.slipway.fleet.plugins.plugin_utils.bundle.archive import (
     MANIFEST,
     SIGNATURE,
@@ -28,7 +30,7 @@ from ansible_collections.slipway.fleet.plugins.plugin_utils.bundle.archive impor
     wheels_of,
 )
 from ansible_collections.slipway.fleet.plugins.plugin_utils.bundle.signature import SignatureError, Statement
-from ansible_collections.slipway.fleet.plugins.plugin_utils.bundle.trust import signed, trusted
+from ansible_collections.slipway.fleet.plugins.plugin_utils.bundle.trust import note_used, signed, trusted
 
 ROOT = Path(__file__).resolve().parents[3]
 WHEEL = "wheels/app-1.whl"
@@ -77,8 +79,9 @@ def at(moment: str) -> Callable[[Statement], Statement]:
 
 def check(path: Path, keys: Path, fleet: str = "fleet", oldest: str = "") -> None:
     bundle = Bundle(path)
-    trusted(bundle, str(keys / "signers"), fleet, oldest)
+    made_at = trusted(bundle, str(keys / "signers"), fleet, oldest)
     bundle.check()
+    note_used(fleet, made_at, oldest)
 
 
 def parts_of(path: Path) -> dict[str, bytes]:
@@ -227,6 +230,37 @@ def test_the_inventory_may_say_how_old_one_may_be(tmp_path: Path, keys: Path, ol
         return
     with pytest.raises(SignatureError, match="made at 2026-11-01T10:00:00"):
         check(path, keys, oldest=oldest)
+
+
+def test_one_that_is_not_used_keeps_none_back(tmp_path: Path, keys: Path) -> None:
+    """Neither one of which not all can be read, nor what a check run looks at."""
+    old = made(tmp_path / "old.tar", keys, about=at("2026-11-01T10:00:00+00:00"))
+    new = made(tmp_path / "new.tar", keys, about=at("2026-11-02T10:00:00+00:00"))
+    action = ActionModule.__new__(ActionModule)
+    action._task = SimpleNamespace(check_mode=True)
+    action._task_vars = {"hostvars": {"web1": {"inventory_dir": "/home/ops/fleet"}}}
+    asked = {"signers": str(keys / "signers"), "bundle": str(new)}
+    action._check(asked)
+    action._task.check_mode = False
+    write(new, {**parts_of(new), WHEEL: b"evil"})
+    with pytest.raises(BundleError, match="another checksum"):
+        action._check(asked)
+    assert not (tmp_path / "XDG_STATE_HOME").exists()
+    action._check({**asked, "bundle": str(old)})
+    assert [path.read_text() for path in (tmp_path / "XDG_STATE_HOME/slipway/bundles").iterdir()] == [
+        "2026-11-01T10:00:00+00:00\n"
+    ]
+
+
+def test_where_it_is_kept_cannot_be_used(tmp_path: Path, keys: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = made(tmp_path / "b.tar", keys)
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "file"))
+    with pytest.raises(BundleError, match="when the newest bundle was made, so nothing was done: Not a directory"):
+        check(path, keys)
+    monkeypatch.setattr(trust, "_read", lambda path: "")
+    with pytest.raises(BundleError, match=r"cannot be written, .* name another place with XDG_STATE_HOME"):
+        check(path, keys)
 
 
 def test_what_is_no_time_is_named(tmp_path: Path, keys: Path) -> None:

@@ -129,6 +129,19 @@ def test_a_command_has_a_set_where_its_pending_revisions_are_known(since: str, s
     assert len(saver.asked) == sets
 
 
+@pytest.mark.parametrize("settled", [False, True], ids=["all change", "only the new host changes"])
+def test_a_new_host_that_comes_first_hides_nothing_that_is_pending(settled: bool) -> None:
+    saver = Saver()
+    there = fleet(2, schemas={"old": "0002", "new": "0002"})
+    there.hosts[0].serving, there.hosts[0].good = None, []
+    if settled:
+        there.hosts[1].serving, there.hosts[1].good = "new", ["old", "new"]
+    there.savers = {"db1": saver}
+    assert "Before migrations: a set of db1 is made" in there.run(check_mode=True).plan
+    assert there.run().word == "good"
+    assert len(saver.asked) == 1
+
+
 def test_the_plan_says_it_once() -> None:
     there = saved(Saver(), said("0003", ADDS))
     assert "Before migrations: a set of db1 is made" in there.run(check_mode=True).plan.splitlines()

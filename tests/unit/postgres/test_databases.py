@@ -205,7 +205,71 @@ def test_what_no_app_has_and_somebody_made_is_refused(world: World) -> None:
         "set the password of maker",
         "closed made to other roles",
     ], "that is how it is taken over"
+    world.server.sql("postgres", "CREATE DATABASE raw")
+    with pytest.raises(AccessError, match=r"a database raw already, .* which is postgres's") as refused:
+        world.run("admit", "raw")
+    world.server.sql("postgres", statements(refused))
+    assert world.provision("raw", TILES) == ["let raw log in", "set the password of raw", "closed raw to other roles"]
     assert world.comes_in("made", "maker", TILES)
+
+
+@pytest.mark.parametrize("operation", ["admit", "make"])
+def test_a_database_that_somebody_made_anew_is_refused_and_goes_on_working(world: World, operation: str) -> None:
+    app = f"anew_{operation}"
+    world.provision(app, TILES)
+    world.server.sql("postgres", f"DROP DATABASE {app}", f"CREATE DATABASE {app}")
+    with pytest.raises(AccessError, match=rf"database {app} of the server is postgres's") as refused:
+        world.run(operation, app, passwords={app: TILES})
+    assert world.comes_in(app, app, TILES)
+    world.server.sql("postgres", statements(refused))
+    assert world.provision(app, TILES) == [f"closed {app} to other roles"]
+    assert world.comes_in(app, app, TILES)
+
+
+@pytest.mark.parametrize("there", [False, True], ids=["a new role", "a role that is there"])
+def test_another_user_of_a_database_is_refused_with_how_it_gets_it(world: World, there: bool) -> None:
+    app, user = ("moving", "mover") if not there else ("parting", "parter")
+    world.provision(app, TILES, databases={app: {}, **({f"{app}2": {"user": user}} if there else {})})
+    world.server.sql(app, f"SET ROLE {app}", "CREATE TABLE place AS SELECT 7 AS height")
+    named = {app: {"user": user}}
+    with pytest.raises(AccessError, match=rf"database {app} of the server is {app}'s, and {user} could not") as refused:
+        world.run("admit", app, databases=named)
+    assert world.comes_in(app, app, TILES)
+    world.server.sql("postgres", statements(refused))
+    assert world.provision(app, TILES, databases=named) == []
+    assert world.comes_in(app, user, TILES)
+    owner = "SELECT tableowner FROM pg_tables WHERE tablename = 'place'"
+    assert world.server.sql(app, owner) == [[user if not there else app]]
+
+
+def statements(refused: pytest.ExceptionInfo[AccessError]) -> str:
+    """What a refusal says that the server's superuser is to do."""
+    return str(refused.value).partition("as the server's superuser: ")[2]
+
+
+def test_what_was_not_seen_while_the_server_was_down_is_seen_before_anything_is_made(world: World) -> None:
+    world.server.sql("postgres", "CREATE ROLE chief SUPERUSER PASSWORD 'x'", "CREATE ROLE hand", "CREATE DATABASE laid")
+    roles = "SELECT rolname, rolcanlogin, rolpassword FROM pg_authid ORDER BY 1"
+    before = world.server.sql("postgres", roles)
+    for named, said in (
+        ({"fresh": {"user": "chief"}}, "chief is a superuser"),
+        ({"laid": {"user": "hand"}}, "database laid of the server is postgres's"),
+    ):
+        (user,) = [one["user"] for one in named.values()]
+        world.run("admit", "fresh", databases=named, server=Server(("false",)))
+        with pytest.raises(AccessError, match=rf"^nothing was changed in the server: {said}"):
+            world.run("make", "fresh", databases=named, passwords={user: TILES})
+    assert world.server.sql("postgres", roles) == before
+    assert "fresh" not in world.databases()
+
+
+def test_a_byte_that_is_no_text_is_named_with_its_line(world: World) -> None:
+    file = access_file(world.directory)
+    text = file.read_bytes() + "# für den Laden\n".encode("latin-1")
+    file.write_bytes(text)
+    with pytest.raises(AccessError, match=rf"line {text.count(10)} of {file} has a byte that is no UTF-8, 0xfc"):
+        world.run("admit", "shop")
+    assert file.read_bytes() == text
 
 
 def test_other_settings_of_the_server_are_refused_by_the_app_that_was_first(world: World) -> None:
@@ -247,6 +311,19 @@ def test_a_server_of_an_earlier_version_is_taken_over_as_it_is(world: World) -> 
     assert world.run("admit", "shop")["takes"]
     assert world.run("make", "shop", passwords={"shop": SHOP})["said"] == ["closed shop to other roles"]
     assert world.comes_in("shop", "shop", SHOP)
+
+
+def test_an_app_of_an_earlier_version_moves_to_the_other_provider(world: World) -> None:
+    """It is alone in the former server, whose file has no name of it; a part of another app is in the way."""
+    file = access_file(world.directory)
+    (world.directory / "server.json").unlink()
+    for rest, others in (("", False), ("host tiles tiles all scram-sha-256\n", True)):
+        file.write_text(f"local all postgres peer\nhost shop shop all scram-sha-256\n{rest}")
+        if others:
+            with pytest.raises(AccessError, match="is compose's and serves an app without a name too"):
+                world.run("admit", "shop", check=True)
+        else:
+            assert world.run("admit", "shop", check=True)["takes"]
 
 
 def test_the_superuser_of_an_image_loses_its_password(world: World) -> None:
