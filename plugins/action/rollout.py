@@ -50,6 +50,7 @@ OPTIONS: dict[str, Any] = {
     "hosts": {"type": "list", "elements": "str"},
     "batches": {"type": "list", "elements": "raw", "default": [1, "25%", "100%"]},
     "reconnect": {"type": "float", "default": 60.0},
+    "same_content": {"type": "bool", "default": False},
     "migrations": {"type": "path"},
     "directory": {"type": "path"},
     "probe": {
@@ -132,6 +133,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             run={"id": run.run_id(), "who": run.who(), "from": run.whence(), "what": WHAT[operation]},
             batches=options["batches"],
             reconnect=options["reconnect"],
+            same_content=options["same_content"],
             on_failure=next(iter(computed.values()))["target"]["on_failure"],
             check_mode=self._task.check_mode,
             diff=self._task.diff,

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import re
 import subprocess
 from pathlib import Path
@@ -53,7 +54,7 @@ def test_it_is_published_only_when_that_is_wanted() -> None:
     assert service(postgres_publish="10.0.0.5:5432")["ports"] == ["10.0.0.5:5432:5432"]
 
 
-@pytest.mark.parametrize("template", ["compose.yaml.j2", "postgresql.conf.j2", "pg_hba.conf.j2", "ensure.sh.j2"])
+@pytest.mark.parametrize("template", ["compose.yaml.j2", "postgresql.conf.j2", "pg_hba.conf.j2", "ensure.sh.j2", "retire.sh.j2"])
 def test_the_password_is_in_no_file_that_others_can_read(template: str) -> None:
     assert PASSWORD not in role().render(template)
 
@@ -107,7 +108,20 @@ def test_new_settings_are_a_new_container_and_a_new_password_is_not() -> None:
 
 def test_only_the_app_comes_over_the_network() -> None:
     lines = [line for line in role().render("pg_hba.conf.j2").splitlines() if not line.startswith("#")]
-    assert lines == ["local all postgres peer", "host links links_owner all scram-sha-256"]
+    assert lines == [
+        "local all postgres peer",
+        "host links links_owner all scram-sha-256",
+        "host links +links_owner all scram-sha-256",
+    ]
+
+
+def test_a_server_that_runs_is_not_replaced_for_another_login() -> None:
+    """Nor for the line by which members are let in, which servers of earlier versions do not have."""
+    assert service() == service(postgres_login="links_owner_1a2b3c4d")
+    known = role().value("lookup('ansible.builtin.template', 'postgresql.conf.j2')") + "".join(
+        line for line in role().render("pg_hba.conf.j2").splitlines(keepends=True) if " +" not in line
+    )
+    assert service()["labels"]["slipway.config"] == hashlib.sha256(known.encode()).hexdigest()
 
 
 def test_the_script_that_runs_in_the_container_is_plain_shell() -> None:

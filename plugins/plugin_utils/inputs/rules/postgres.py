@@ -16,6 +16,7 @@ _BROUGHT = {"postgres", "template0", "template1"}
 def database(value_of: Values) -> Iterator[str]:
     """A sentence for each value that no database can be run with."""
     yield from _names(str(value_of("postgres_database")), str(value_of("postgres_user")))
+    yield from _login(str(value_of("postgres_login")))
     yield from password("postgres_password", value_of)
     yield from Least("postgres_memory_mib", 128).broken(value_of)
     yield from published("postgres_publish", "10.0.0.5:5432", value_of)
@@ -29,6 +30,15 @@ def _names(name: str, user: str) -> Iterator[str]:
         yield (
             f"postgres_database ({name}) and postgres_user ({user}) must be lower case letters, digits and "
             "underscores, at most 63, and not those that PostgreSQL brings (postgres, template0, template1)."
+        )
+
+
+def _login(name: str) -> Iterator[str]:
+    if not re.fullmatch(_NAME, name) or name == "postgres":
+        yield (
+            f"postgres_login ({name}) must be lower case letters, digits and underscores, at most 63, and not postgres; "
+            "leave it away, or write \"{{ 'NAME' | slipway.fleet.login_of(vault_postgres_password) }}\" with postgres_user "
+            "as NAME."
         )
 
 
