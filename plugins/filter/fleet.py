@@ -70,8 +70,9 @@ def lacking_credentials(hosts: Sequence[Mapping[str, Any]], credentials: Mapping
             forms = {str(value), quote(str(value), safe=""), json.dumps(str(value))[1:-1]}
             if value and not any(form in text for form in forms for text in told):
                 found.append(
-                    f"{host['inventory_hostname']}: no value of fastapi_app_secrets or fastapi_app_environment has what "
-                    f"{name} is, so its app would go on with what is to be taken away; write {{{{ {name} }}}} there."
+                    f"{host['inventory_hostname']}: no value of fastapi_app_secrets or fastapi_app_environment has "
+                    f"what {name} is, so its app would go on with what is to be taken away; write "
+                    f"{{{{ {name} }}}} there."
                 )
     return found
 

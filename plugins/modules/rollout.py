@@ -52,7 +52,7 @@ options:
     type: float
     default: 60.0
   same_content:
-    description: Whether a deploy is refused that brings another image or package than the one that serves, as a rotation is.
+    description: Whether a deploy that brings another image or package than the one that serves is refused.
     type: bool
     default: false
   migrations: {description: Directory of Alembic revisions on the controller, for the plan., type: path}

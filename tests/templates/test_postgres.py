@@ -54,7 +54,9 @@ def test_it_is_published_only_when_that_is_wanted() -> None:
     assert service(postgres_publish="10.0.0.5:5432")["ports"] == ["10.0.0.5:5432:5432"]
 
 
-@pytest.mark.parametrize("template", ["compose.yaml.j2", "postgresql.conf.j2", "pg_hba.conf.j2", "ensure.sh.j2", "retire.sh.j2"])
+@pytest.mark.parametrize(
+    "template", ["compose.yaml.j2", "postgresql.conf.j2", "pg_hba.conf.j2", "ensure.sh.j2", "retire.sh.j2"]
+)
 def test_the_password_is_in_no_file_that_others_can_read(template: str) -> None:
     assert PASSWORD not in role().render(template)
 

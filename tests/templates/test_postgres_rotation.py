@@ -1,4 +1,4 @@
-"""The scripts that give the app another login and take the former ones away, on a real server, cut after each effect."""
+"""The scripts that give the app another login and take former ones away, on a real server, cut after each effect."""
 
 from __future__ import annotations
 
@@ -98,9 +98,7 @@ class Database:
             start_new_session=True,
         )
 
-    def ensure(
-        self, password: str, login: str = "", *words: str, cut: str = ""
-    ) -> subprocess.CompletedProcess[str]:
+    def ensure(self, password: str, login: str = "", *words: str, cut: str = "") -> subprocess.CompletedProcess[str]:
         """As provisioning and the first phase of a rotation: the files are put there, the script runs."""
         login = login or login_of(OWNER, password)
         access = self.server.directory / "data/pg_hba.conf"
@@ -111,7 +109,9 @@ class Database:
         (self.scratch / "secrets/POSTGRES_PASSWORD").write_text(password)
         return self.run("ensure.sh", self.text("ensure.sh.j2", password, login), *words, cut=cut)
 
-    def retire(self, password: str, *, login: str = "", seconds: int = 0, cut: str = "") -> subprocess.CompletedProcess[str]:
+    def retire(
+        self, password: str, *, login: str = "", seconds: int = 0, cut: str = ""
+    ) -> subprocess.CompletedProcess[str]:
         text = self.text("retire.sh.j2", password, login or login_of(OWNER, password))
         return self.run("retire.sh", text, str(seconds), cut=cut)
 
@@ -151,7 +151,11 @@ def test_a_login_follows_its_password() -> None:
 
 def test_a_database_of_today_rotates(database: Database) -> None:
     """Its one role logs in; afterwards it owns, and another one logs in."""
-    assert done(database.ensure(FIRST, OWNER)) == ["made role links", "made database links", "set the password of links"]
+    assert done(database.ensure(FIRST, OWNER)) == [
+        "made role links",
+        "made database links",
+        "set the password of links",
+    ]
     assert database.says("CREATE TABLE one (id int)", FIRST, OWNER) == ""
     new = login_of(OWNER, SECOND)
 
@@ -161,9 +165,9 @@ def test_a_database_of_today_rotates(database: Database) -> None:
     assert database.takes(FIRST, OWNER)
     assert database.takes(SECOND)
     assert database.says("CREATE TABLE two (id int); INSERT INTO one VALUES (1)", SECOND) == ""
-    assert database.says("SELECT string_agg(tableowner, ' ') FROM pg_tables WHERE schemaname = 'public'", FIRST, OWNER) == (
-        "links links"
-    )
+    assert database.says(
+        "SELECT string_agg(tableowner, ' ') FROM pg_tables WHERE schemaname = 'public'", FIRST, OWNER
+    ) == ("links links")
 
     assert done(database.retire(SECOND)) == ["took away links"]
     assert "authentication failed" in database.says("SELECT;", FIRST, OWNER)
@@ -220,7 +224,8 @@ def test_what_uses_a_former_login_keeps_it(database: Database) -> None:
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={**os.environ, "PGPASSWORD": FIRST}, text=True
     ) as session:
-        assert session.stdin and session.stdout
+        assert session.stdin
+        assert session.stdout
         session.stdin.write("SELECT 'here';\n")
         session.stdin.flush()
         session.stdout.readline()

@@ -26,7 +26,18 @@ class Cache:
 
     def start(self) -> None:
         here = str(self.socket.parent)
-        options = ["--port", "0", "--unixsocket", str(self.socket), "--save", "", "--dir", here, "--aclfile", str(self.users)]
+        options = [
+            "--port",
+            "0",
+            "--unixsocket",
+            str(self.socket),
+            "--save",
+            "",
+            "--dir",
+            here,
+            "--aclfile",
+            str(self.users),
+        ]
         self.process = subprocess.Popen(["redis-server", *options], stdout=subprocess.DEVNULL)
         until(self.socket.exists, "redis-server")
 
@@ -36,7 +47,10 @@ class Cache:
 
     def role(self, password: str) -> Role:
         return Role(
-            "redis", redis_provider="native", redis_password=password, __redis_places={"native": {"socket": str(self.socket)}}
+            "redis",
+            redis_provider="native",
+            redis_password=password,
+            __redis_places={"native": {"socket": str(self.socket)}},
         )
 
     def put(self, password: str, *, beside: bool = True) -> None:
@@ -97,24 +111,32 @@ def test_a_password_that_came_meanwhile_takes_both_away(cache: Cache) -> None:
 def test_connections_stay_while_users_are_loaded(cache: Cache) -> None:
     command = ["redis-cli", "-s", str(cache.socket), "--no-auth-warning", "--pass", FIRST]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as client:
-        assert client.stdin and client.stdout
+        into, out = client.stdin, client.stdout
+        assert into
+        assert out
 
         def asked(words: str) -> str:
-            client.stdin.write(f"{words}\n")
-            client.stdin.flush()
-            return client.stdout.readline().strip()
+            into.write(f"{words}\n")
+            into.flush()
+            return out.readline().strip()
 
         number = asked("CLIENT ID")
         cache.put(SECOND)
         assert cache.load() == "OK"
         assert asked("CLIENT ID") == number
-        client.stdin.close()
+        into.close()
 
 
 def test_who_loads_may_do_nothing_else(cache: Cache) -> None:
     load = cache.role(FIRST).value("__redis_load")
     assert load[-2:] == ["ACL", "LOAD"]
-    for words in (["ACL", "LIST"], ["PING"], ["GET", "one"], ["CONFIG", "GET", "*"], ["ACL", "SETUSER", "default", "nopass"]):
+    for words in (
+        ["ACL", "LIST"],
+        ["PING"],
+        ["GET", "one"],
+        ["CONFIG", "GET", "*"],
+        ["ACL", "SETUSER", "default", "nopass"],
+    ):
         said = subprocess.run([*load[:-2], *words], capture_output=True, text=True, check=False).stdout
         assert "NOPERM" in said, words
 

@@ -162,7 +162,9 @@ def refuse_other_content(run: Run) -> None:
             lines.append(f"{member.name} serves {serves}, and this checkout and inventory make {wanted}")
     if lines:
         raise Stopped(
-            UNCHANGED + "; ".join(lines) + ". Check out what serves, or deploy this first; or have it come with the new "
+            UNCHANGED
+            + "; ".join(lines)
+            + ". Check out what serves, or deploy this first; or have it come with the new "
             "secrets: -e slipway_same_content=false"
         )
 

@@ -36,9 +36,9 @@ def _names(name: str, user: str) -> Iterator[str]:
 def _login(name: str) -> Iterator[str]:
     if not re.fullmatch(_NAME, name) or name == "postgres":
         yield (
-            f"postgres_login ({name}) must be lower case letters, digits and underscores, at most 63, and not postgres; "
-            "leave it away, or write \"{{ 'NAME' | slipway.fleet.login_of(vault_postgres_password) }}\" with postgres_user "
-            "as NAME."
+            f"postgres_login ({name}) must be lower case letters, digits and underscores, at most 63, and not "
+            "postgres; leave it away, or write \"{{ 'NAME' | slipway.fleet.login_of(vault_postgres_password) }}\" with "
+            "postgres_user as NAME."
         )
 
 
