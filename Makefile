@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: .venv help setup lock base demo test soak lint docs bundle lab down
+.PHONY: .venv help setup lock base demo test soak fuzz lint docs bundle lab down
 
 PYTHON ?= python3
 LC_ALL ?= C.UTF-8
@@ -59,6 +59,9 @@ test: setup ## everything; the last line counts
 
 soak: setup ## the long forms of tests that `make test` runs short; takes half an hour
 	@python3 -m tests.run soak
+
+fuzz: setup ## hostile input for what reads it, with new inputs each time (how long: make fuzz MINUTES=15)
+	@python3 -m tests.fuzz --minutes $(or $(MINUTES),60)
 
 lint: setup ## the linters and type checks alone
 	@python3 -m tests.run lint

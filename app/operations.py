@@ -7,7 +7,7 @@ import os
 import platform
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, HTTPException, Query
 from fastapi.responses import JSONResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest, multiprocess
 
@@ -60,7 +60,10 @@ async def metrics() -> Response:
 
 
 @router.get("/slow")
-async def slow(seconds: Annotated[float, Query(ge=0, le=60)] = 5.0) -> dict[str, float]:
-    """Answer after a while: shows that a release lets requests end."""
-    await asyncio.sleep(seconds)
+async def slow(service: Use, seconds: Annotated[float, Query(ge=0, le=60)] = 5.0) -> dict[str, float]:
+    """Answer after a while: shows that a release lets requests end. Anybody may ask, so only a few wait at a time."""
+    if service.waiting.locked():
+        raise HTTPException(503, "too many wait already", {"Retry-After": "5"})
+    async with service.waiting:
+        await asyncio.sleep(seconds)
     return {"seconds": seconds}

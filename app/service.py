@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 from typing import Annotated
@@ -19,6 +20,8 @@ from app.settings import Settings
 
 # Seconds: until a connection stands, until a statement has its answer, until a connection of the pool is free.
 _CONNECT, _ANSWER, _FREE = 10, 20, 10
+# Requests of one worker that may wait only because they were asked to.
+_WAITING = 20
 
 
 class Service:
@@ -34,6 +37,7 @@ class Service:
         self.hits = HitCounter(self.links.add_hits, settings.hits_flush_interval)
         self.live = Live(self.links.latest)
         self.stopping = Stopping()
+        self.waiting = asyncio.Semaphore(_WAITING)
 
     def token(self, slug: str) -> str:
         """What proves that a link is one's own: a signature of its slug."""

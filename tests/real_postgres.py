@@ -16,7 +16,8 @@ AS_USER = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
 class Server:
     """A PostgreSQL on a socket of its own."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *own: str) -> None:
+        """Its data and its socket in a new directory; `own` are settings besides, as `name=value`."""
         self.directory = directory
         directory.mkdir()
         if AS_USER:
@@ -26,11 +27,14 @@ class Server:
             [*AS_USER, binary("initdb"), "-D", f"{directory}/data", *options], check=True, cwd="/", capture_output=True
         )
         settings = ["-c", "listen_addresses=", "-c", "fsync=off", "-c", "max_connections=20"]
+        settings += [word for setting in own for word in ("-c", setting)]
         self.process = subprocess.Popen(
             [*AS_USER, binary("postgres"), "-D", f"{directory}/data", "-k", str(directory), *settings],
             cwd="/",
             stderr=subprocess.DEVNULL,
         )
+        # What stands before psql to come in as superuser.
+        self.superuser = (*AS_USER, "env", f"PGHOST={directory}", f"PATH={Path(binary('psql')).parent}:/usr/bin:/bin")
         ready = [binary("pg_isready"), "-q", "-h", str(directory)]
         until(lambda: subprocess.run(ready, check=False).returncode == 0, "postgres")
 

@@ -1,8 +1,9 @@
-"""An authority for certificates with its own DNS: Debian's pebble, on a host of its own."""
+"""An authority for certificates with its own DNS: Debian's pebble and BIND, on a host of its own."""
 
 from __future__ import annotations
 
 import json
+import ssl
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,17 +19,29 @@ class Authority:
 
     file: Path
 
-    def says(self, name: str, *addresses: str) -> None:
+    @staticmethod
+    def says(name: str, *addresses: str) -> None:
         """Have its DNS answer so for a name, instead of what it answered."""
-        for word, body in (("clear-a", {"host": name}), ("add-a", {"host": name, "addresses": addresses})):
-            request = urllib.request.Request(f"http://{AT}:8055/{word}", json.dumps(body).encode())
-            with urllib.request.urlopen(request, timeout=10):  # noqa: S310 - http
-                pass
+        lines = [f"update delete {name} A", *(f"update add {name} 0 A {address}" for address in addresses), "send"]
+        on(AUTHORITY, f"nsupdate <<END\nserver 127.0.0.1\nzone example.org\n{chr(10).join(lines)}\nEND")
+
+    @staticmethod
+    def binding() -> dict[str, str]:
+        """What it gave to whom it knows."""
+        ((kid, key),) = json.loads(on(AUTHORITY, "cat /etc/pebble.json"))["pebble"]["externalAccountMACKeys"].items()
+        return {"kid": kid, "hmac": key}
 
     @staticmethod
     def orders() -> int:
         """How many orders were taken so far; it turns requests away by chance, and they come again."""
         return on(AUTHORITY, "journalctl -u pebble --no-pager").count("Added order ")
+
+    def says_of(self, serial: str) -> str:
+        """Whether a certificate is to be believed, in its own word."""
+        url = f"https://{AT}:15000/cert-status-by-serial/{serial.lower().lstrip('0')}"
+        trusted = ssl.create_default_context(cafile=str(self.file))
+        with urllib.request.urlopen(url, timeout=10, context=trusted) as answer:
+            return str(json.load(answer)["Status"])
 
     @staticmethod
     def stop() -> None:

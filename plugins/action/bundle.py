@@ -16,7 +16,15 @@ from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 from ansible_collections.slipway.fleet.plugins.module_utils.image.local import ImageError
 from ansible_collections.slipway.fleet.plugins.module_utils.package.packages import PackageError
-from ansible_collections.slipway.fleet.plugins.plugin_utils.bundle.archive import Bundle, BundleError, cache
+from ansible_collections.slipway.fleet.plugins.plugin_utils.bundle.archive import (
+    Bundle,
+    BundleError,
+    is_checked,
+    note_checked,
+    opened,
+)
+from ansible_collections.slipway.fleet.plugins.plugin_utils.bundle.signature import SignatureError
+from ansible_collections.slipway.fleet.plugins.plugin_utils.bundle.trust import signed, trusted
 from ansible_collections.slipway.fleet.plugins.plugin_utils.controller.run import run_id, sent
 from ansible_collections.slipway.fleet.plugins.plugin_utils.image.context import ContextError
 from ansible_collections.slipway.fleet.plugins.plugin_utils.sbom.document import SbomError
@@ -47,7 +55,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             raise AnsibleActionFail(f"{operation} needs `bundle`, the path of the file")
         try:
             return operations[operation](options)
-        except (BundleError, ContextError, ImageError, PackageError, SbomError) as error:
+        except (BundleError, ContextError, ImageError, PackageError, SbomError, SignatureError) as error:
             raise AnsibleActionFail(str(error)) from error
 
     def _need(self, options: dict[str, Any]) -> dict[str, Any]:
@@ -64,7 +72,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             make as bundle_make,
         )
 
-        file = Path(options["bundle"])
+        file, key, fleet = Path(options["bundle"]), options.get("signing_key"), self._fleet()
         if self._task.check_mode:
             return {"changed": True, "file": str(file)}
         hostvars = self._task_vars["hostvars"]
@@ -75,21 +83,26 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             releases=options.get("releases") or {},
             collections=options.get("collections") or [],
             told=lambda words: Display().display(f"  {words}"),
+            sign=(lambda sums: signed(sums, fleet, Path(key))) if key else None,
         )
         return {"changed": True, **made}
 
     def _check(self, options: dict[str, Any]) -> dict[str, Any]:
         """Read all of it, once a run: what is used later is checked again when it is taken out."""
         bundle = Bundle(Path(options["bundle"]))
-        mark = cache("bundles") / "checked"
-        said = f"{run_id()} {bundle.path.resolve()} {bundle.path.stat().st_mtime_ns} {bundle.name}"
-        if not mark.is_file() or mark.read_text(encoding="utf-8") != said:
+        if not is_checked(bundle, run_id()):
+            trusted(bundle, options.get("signers") or "", self._fleet(), str(options.get("oldest") or ""))
             bundle.check()
-            mark.write_text(said, encoding="utf-8")
+            note_checked(bundle, run_id())
         return {"changed": False, "file": str(bundle.path), "parts": len(bundle.sums)}
 
+    def _fleet(self) -> str:
+        """The name of the inventory; a host that is in none of its files has none of its directories."""
+        places = (variables.get("inventory_dir") for variables in self._task_vars["hostvars"].values())
+        return next((Path(place).name for place in places if place), "")
+
     def _packages(self, options: dict[str, Any]) -> dict[str, Any]:
-        bundle = Bundle(Path(options["bundle"]))
+        bundle = opened(Path(options["bundle"]))
         wanted = sorted(
             {package for need in needs_of(self._task_vars) for names in need["needed"].values() for package in names}
         )

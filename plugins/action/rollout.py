@@ -38,7 +38,8 @@ from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.parts import (
     Refused,
     Target,
 )
-from ansible_collections.slipway.fleet.plugins.plugin_utils.probe.edges import edges_of
+from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.run import Pending
+from ansible_collections.slipway.fleet.plugins.plugin_utils.probe.edges import edges_of, stripped
 from ansible_collections.slipway.fleet.plugins.plugin_utils.report import document
 
 WHAT = {"deploy": "a deploy", "rollback": "a rollback", "restart": "a restart"}
@@ -52,6 +53,7 @@ OPTIONS: dict[str, Any] = {
     "reconnect": {"type": "float", "default": 60.0},
     "same_content": {"type": "bool", "default": False},
     "migrations": {"type": "path"},
+    "savers": {"type": "list", "elements": "str", "default": []},
     "directory": {"type": "path"},
     "probe": {
         "type": "dict",
@@ -93,16 +95,19 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             asked_path(wanted[0].place["gate"]),
             directory,
             policy.check_mode,
+            lambda: stripped(task_vars["hostvars"][wanted[0].host], wanted[0].place["app"]),
         )
 
         async def take() -> FleetReport:
             # A dry run leaves nothing on a disk.
             place = IN_MEMORY if policy.check_mode else PLACE
-            opened = {name: Shown(host) for name, host in open_hosts(play, hosts, place=place).items()}
+            named = list(dict.fromkeys([*hosts, *options["savers"]]))
+            opened = {name: Shown(host) for name, host in open_hosts(play, named, place=place).items()}
             try:
                 return await coordinator.run(
                     policy, wanted, opened, content, release_id, telling, Time(), probe,
                     pending_in(options["migrations"] or revisions_of(next(iter(computed.values())))),
+                    {name: opened[name] for name in options["savers"]},
                 )  # fmt: skip
             finally:
                 await asyncio.gather(*(host.close() for host in opened.values()))
@@ -310,7 +315,7 @@ def revisions_of(known: Mapping[str, Any]) -> Path | None:
     return revisions_in(Path(source), where) if where and source else None
 
 
-def pending_in(directory: str | Path | None) -> coordinator.Pending | None:
+def pending_in(directory: str | Path | None) -> Pending | None:
     """From a schema revision to the migrations after it, by the revisions in a directory; None without one."""
     path = Path(directory) if directory else None
     return (lambda since: pending(path, since)) if path and path.is_dir() else None

@@ -46,25 +46,14 @@ told: {description: The program's answer., returned: success, type: dict}
 fault: {description: What is wrong, by a name of few words., returned: failure, type: str}
 """
 
-import json
-import tempfile
-from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils.host import command
+from ..module_utils.backup.asking import LOOKS, NOT_SET_UP, PROGRAM, ask
 from ..module_utils.host.errors import SlipwayError
 from ..module_utils.host.ledger import RECORD_ARGUMENT
 
-PROGRAM = "/usr/local/sbin/slipway-backup"
-LOOKS = ("status", "plan")
-# How the program is told whose operation it is: one that was put there by an earlier version knows no option for it.
-RECORD = "SLIPWAY_RECORD"
-# Seconds for one that looks, which reads the repository, and for one that works: a restore of much data takes hours.
-LOOK, WORK = 900.0, 2 * 86400.0
-# What somebody waits for is not as patient as what the timers start; a restore is what everybody waits for.
-NICE = {"backup": "Nice=10", "drill": "Nice=10", "restore": "Nice=0"}
 ARGUMENTS: dict[str, Any] = {
     "verb": {"type": "str", "choices": ["backup", "drill", "status", "plan", "restore"], "required": True},
     "set": {"type": "str", "default": "latest"},
@@ -77,61 +66,15 @@ ARGUMENTS: dict[str, Any] = {
 }
 
 
-def words(options: dict[str, Any]) -> list[str]:
-    """The program's arguments."""
-    verb = options["verb"]
-    asked = [verb]
-    if verb == "backup":
-        asked.append(f"--reason={options['reason']}")
-    if verb in ("drill", "plan", "restore"):
-        asked.append(f"--set={options['set']}")
-    if verb in ("plan", "restore"):
-        asked += [f"--part={part}" for part in options["parts"]]
-    if verb == "restore":
-        asked.append(f"--confirm={options['confirm']}")
-        asked += [
-            f"--{word}"
-            for word, said in (("any-schema", options["any_schema"]), ("no-safety", not options["safety"]))
-            if said
-        ]
-    return asked
-
-
-def ask(options: dict[str, Any]) -> dict[str, Any]:
-    """The program's answer. Raises SlipwayError with its reason."""
-    with tempfile.TemporaryDirectory() as directory:
-        answer = Path(directory) / "answer"
-        asked = [PROGRAM, f"--answer={answer}", *words(options)]
-        looks = options["verb"] in LOOKS
-        unit = ["systemd-run", "--quiet", "--wait", "--collect", "--property=SyslogIdentifier=slipway-backup"]
-        by = f"--setenv={RECORD}={json.dumps(options['record'] or {})}"
-        started = asked if looks else [*unit, by, f"--property={NICE[options['verb']]}", "--", *asked]
-        ran = command.run(started, LOOK if looks else WORK)
-        try:
-            told: dict[str, Any] = json.loads(answer.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            raise SlipwayError(
-                f"slipway-backup {options['verb']} ended without an answer ({ran.said}); look into its journal: "
-                "journalctl -t slipway-backup"
-            ) from None
-    if "error" in told:
-        raise SlipwayError(told["error"]["message"], {"fault": told["error"]["fault"]})
-    result: dict[str, Any] = told["result"]
-    return result
-
-
 def main() -> None:
     module = AnsibleModule(ARGUMENTS, supports_check_mode=True)
     options = module.params
     verb = options["verb"]
-    set_up = Path(PROGRAM).exists()
+    set_up = PROGRAM.exists()
     if verb == "status" and not set_up:
         module.exit_json(changed=False, set_up=False, told={})
     if not set_up:
-        module.fail_json(
-            msg="nothing was done: backups are not set up on this host; set backup_repository and backup_password, and "
-            "run the provision playbook"
-        )
+        module.fail_json(msg=NOT_SET_UP)
     if module.check_mode and verb not in LOOKS:
         module.exit_json(changed=True, told={}, msg=f"{verb} is not run in check mode")
     told: dict[str, Any] = {}

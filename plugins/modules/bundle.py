@@ -40,6 +40,16 @@ options:
     description: For V(make), the image in whose container packages are fetched, by the name of the Debian release.
     type: dict
     default: {}
+  signing_key:
+    description: For V(make), the SSH key that signs it; without one it is not signed.
+    type: path
+  signers:
+    description: For V(check), the file of those who may make bundles (ssh-keygen(1), ALLOWED SIGNERS). With it one that
+      is not signed by them is refused, and one for another inventory, and one older than the newest that was used here.
+    type: path
+  oldest:
+    description: For V(check), the time before which no bundle may have been made, instead of that of the newest used.
+    type: str
   collections: {description: For V(make)., type: list, elements: str, default: []}
   archive: {description: Set by the action plugin., type: path}
   indexes: {description: Set by the action plugin., type: dict, default: {}}
@@ -76,6 +86,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ..module_utils.host.command import CommandError
 from ..module_utils.host.packages import PLACE, HostPackages, PackagesError
 
 ARGUMENTS: dict[str, Any] = {
@@ -90,6 +101,9 @@ ARGUMENTS: dict[str, Any] = {
     "package": {"type": "dict", "default": {}},
     "releases": {"type": "dict", "default": {}},
     "collections": {"type": "list", "elements": "str", "default": []},
+    "signing_key": {"type": "path", "no_log": False},
+    "signers": {"type": "path"},
+    "oldest": {"type": "str"},
     "archive": {"type": "path"},
     "indexes": {"type": "dict", "default": {}},
     "packages": {"type": "list", "elements": "str", "default": []},
@@ -119,7 +133,7 @@ def main() -> None:
     module = AnsibleModule(ARGUMENTS, supports_check_mode=True)
     try:
         module.exit_json(**perform(module.params, module.check_mode))
-    except PackagesError as error:
+    except (PackagesError, CommandError) as error:
         module.fail_json(msg=str(error))
 
 

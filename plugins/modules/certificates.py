@@ -10,8 +10,8 @@ module: certificates
 short_description: Order the certificates that the names of an edge lack
 description:
   - The names are those of all apps of the edge, whichever inventories they are from. Each gets a certificate and a key
-    of its own by ACME (HTTP-01), which the running HAProxy serves at once. A name that leads elsewhere is told and not
-    ordered.
+    of its own by ACME, which the running HAProxy serves at once. Where the authority asks by HTTP, a name that leads
+    elsewhere is told and not ordered; where it asks DNS, names with a star have one, too.
   - The same program is run by the timer C(slipway-certificates.timer), which renews them.
 options:
   settings: {description: The file in which role haproxy says how certificates are ordered., type: path, required: true}

@@ -57,6 +57,8 @@ options:
     type: int
     default: 0
   slot_mib: {description: Memory limit of a slot in MiB; 0 checks none., type: int, default: 0}
+  workers: {description: Workers of a slot; 0 counts no connections., type: int, default: 0}
+  hosts: {description: How many hosts the fleet has., type: int, default: 1}
   processes: {description: What runs beside it by name with its limits., type: dict, default: {}}
   jobs: {description: What timers are to start by name with its schedule., type: dict, default: {}}
   overlap:
@@ -134,6 +136,8 @@ ARGUMENTS: dict[str, Any] = {
     "clock_tolerance": {"type": "float", "default": HOST["clock_tolerance"]},
     "port": {"type": "int", "default": HOST["port"]},
     "slot_mib": {"type": "int", "default": HOST["slot_mib"]},
+    "workers": {"type": "int", "default": HOST["workers"]},
+    "hosts": {"type": "int", "default": HOST["hosts"]},
     "processes": {"type": "dict", "default": HOST["processes"]},
     "jobs": {"type": "dict", "default": HOST["jobs"]},
     "overlap": {"type": "bool", "default": HOST["overlap"]},

@@ -60,6 +60,13 @@ options:
     type: list
     elements: path
     default: []
+  admin_socket:
+    description: Where the running HAProxy takes commands; without it no new host behind a balancer is held back.
+    type: path
+  state_file:
+    description: Where HAProxy reads server states from at a reload.
+    type: path
+    default: /var/lib/haproxy/server-state
   owner:
     description: Owner of the files.
     type: str
@@ -113,14 +120,16 @@ import json
 import os
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ..module_utils.edge.haproxy import Edge, EdgeError
 from ..module_utils.edge.maintenance import HEADER
 from ..module_utils.edge.maps import read, render
+from ..module_utils.edge.newcomers import balanced, held_back
 from ..module_utils.edge.pieces import SHARED_SETTINGS, Made, Present, Wanted, made, present
 from ..module_utils.host import files as tree
 from ..module_utils.host.errors import SlipwayError
@@ -141,6 +150,8 @@ ARGUMENTS: dict[str, Any] = {
     "removed": {"type": "list", "elements": "str", "default": []},
     "switched": {"type": "path"},
     "stale": {"type": "list", "elements": "path", "default": []},
+    "admin_socket": {"type": "path"},
+    "state_file": {"type": "path", "default": "/var/lib/haproxy/server-state"},
     "owner": {"type": "str", "default": "root"},
     "group": {"type": "str", "default": "haproxy"},
     "validate": {"type": "str", "default": "haproxy -c -f %s"},
@@ -206,6 +217,16 @@ def taken(edge: str) -> str:
     return ""
 
 
+def hold_back(options: Mapping[str, Any], pieces: Mapping[str, str]) -> None:
+    """Have hosts that a load balancer gets anew begin as down at its next reload."""
+    hosts = balanced(pieces)
+    if not hosts or not options.get("admin_socket"):
+        return
+    running = Edge(options["admin_socket"], "", options["state_file"])
+    with suppress(EdgeError):  # one that does not run yet loses nothing
+        running.save(lambda dump: held_back(dump, hosts))
+
+
 def act(options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     """Bring the edge to what the task says and return its result. Raises SlipwayError and OSError."""
     directory = Path(options["directory"])
@@ -230,6 +251,8 @@ def act(options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
             items += tree.parse(own, texts)
         changes = tree.plan(items, check_mode)
         if not check_mode:
+            if any(change.item.dest.name == "haproxy.cfg" for change in changes):
+                hold_back(options, {app: piece.text for app, piece in edge.pieces.items()})
             tree.apply(changes)
     return {
         "changed": bool(changes),

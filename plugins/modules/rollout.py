@@ -56,6 +56,13 @@ options:
     type: bool
     default: false
   migrations: {description: Directory of Alembic revisions on the controller, for the plan., type: path}
+  savers:
+    description:
+      - Hosts that make a set before pending migrations are applied, as C(backup) of the target says what one that
+        cannot be made means. They are asked for nothing else, and only where something is pending.
+    type: list
+    elements: str
+    default: []
   directory: {description: Where reports go; without it C(reports/INVENTORY)., type: path}
   probe:
     description: Requests through the edge while the fleet turns over.

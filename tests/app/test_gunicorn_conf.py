@@ -5,13 +5,15 @@ from __future__ import annotations
 import ast
 import json
 import os
+import re
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -150,6 +152,8 @@ def test_of_several_names_its_own_wins(apps: Path) -> None:
         ("WORKERS", "many", "WORKERS is 'many'; it must be a whole number, at least 1"),
         ("LOG_LEVEL", "loud", "LOG_LEVEL is 'loud'; it must be one of: info"),
         ("GUNICORN_UMASK", "rwx", "GUNICORN_UMASK is 'rwx'; it must be an octal number such as 027"),
+        ("GUNICORN_PRELOAD", "perhaps", "GUNICORN_PRELOAD is 'perhaps'; it must be true or false"),
+        ("GUNICORN_METRICS_DIR", "/dev/null", "GUNICORN_METRICS_DIR is '/dev/null', which cannot be used"),
     ],
 )
 def test_what_makes_no_sense_is_named(apps: Path, variable: str, value: str, said: str) -> None:
@@ -213,6 +217,13 @@ def serving(apps: Path, worker_class: str, **variables: str) -> Iterator[Server]
         server.process.wait(60)
 
 
+def until(true: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + 60
+    while not true():
+        assert time.monotonic() < deadline, f"not within 60 s: {what}"
+        time.sleep(0.05)
+
+
 def status_of(connection: socket.socket) -> int:
     with connection, connection.makefile("rb") as stream:
         line = stream.readline()
@@ -274,3 +285,51 @@ def test_a_stop_lets_requests_end(apps: Path, gunicorns: dict[str, str], version
         assert got == [200]
         assert server.process.wait(60) == 0, server.log.read_text()
         assert server.said("stopped")
+
+
+FILES = {"PIDFILE": "pid", "ERROR_LOG": "error", "ACCESS_LOG": "got"}
+
+
+def test_files_and_sockets_are_as_they_are_named(apps: Path) -> None:
+    """As a daemon, which leaves its starter and is found by its pid file."""
+    places = {
+        "GUNICORN_PIDFILE": apps / "pid",
+        "GUNICORN_ERROR_LOG": apps / "error",
+        "GUNICORN_ACCESS_LOG": apps / "got",
+    }
+    looks = {"GUNICORN_LOG_FORMAT": "text", "GUNICORN_ACCESS_LOG_FORMAT": "asked for %(U)s", "GUNICORN_UMASK": "027"}
+    named = {name: str(path) for name, path in places.items()}
+    server = Server(apps, "sync", GUNICORN_DAEMON="true", **looks, **named)
+    assert server.process.wait(60) == 0, server.log.read_text()
+    error = apps / "error"
+    until(lambda: error.exists() and "worker ready" in error.read_text(), "it serves")
+    master = int((apps / "pid").read_text())
+    try:
+        assert status_of(server.asked("/here")) == 200
+        until(lambda: "asked for /here\n" in (apps / "got").read_text(), "the request is in its log")
+        assert re.search(r"INFO +gunicorn.error worker ready$", error.read_text(), re.MULTILINE)
+        assert stat.S_IMODE(server.path.stat().st_mode) == 0o750
+    finally:
+        os.kill(master, signal.SIGTERM)
+    until(lambda: "gunicorn.error stopped" in error.read_text(), "it stops")
+    assert not (apps / "pid").exists()
+
+
+@pytest.mark.parametrize("worker_class", WORKERS)
+def test_a_worker_is_replaced_after_its_requests(apps: Path, worker_class: str) -> None:
+    with serving(apps, worker_class, GUNICORN_MAX_REQUESTS="2") as server:
+        first = server.worker()
+        for _ in range(2):
+            assert status_of(server.asked("/")) == 200
+        server.until("worker ready", 2)
+        assert server.worker() != first
+        assert status_of(server.asked("/")) == 200
+
+
+def test_above_its_connections_a_worker_of_uvicorn_says_so(apps: Path) -> None:
+    with serving(apps, "uvicorn_worker.UvicornWorker", GUNICORN_WORKER_CONNECTIONS="2") as server:
+        slow = server.asked("/slow")
+        got = {status_of(server.asked("/")) for _ in range(3)}
+        assert 503 in got
+        assert status_of(slow) == 200
+        until(lambda: status_of(server.asked("/")) == 200, "there is room again")

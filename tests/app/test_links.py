@@ -91,6 +91,17 @@ async def test_clients_that_take_the_pool_do_not_take_the_slot_out(client: httpx
         assert (await client.get("/readyz")).status_code == 200
 
 
+async def test_only_a_few_wait_because_they_asked_to(client: httpx.AsyncClient) -> None:
+    waiting = service_of(client).waiting
+    async with contextlib.AsyncExitStack() as taken:
+        while not waiting.locked():
+            await taken.enter_async_context(waiting)
+        refused = await client.get("/slow?seconds=60")
+        assert (refused.status_code, refused.headers["retry-after"]) == (503, "5")
+        assert (await client.get("/readyz")).status_code == 200
+    assert (await client.get("/slow?seconds=0")).json() == {"seconds": 0}
+
+
 @pytest.mark.parametrize("key", ["", " ", "a b", "a" * 129])
 async def test_a_key_that_cannot_be_kept_is_refused(client: httpx.AsyncClient, key: str) -> None:
     answer = await client.post("/links", json={"url": URL}, headers={"Idempotency-Key": key})

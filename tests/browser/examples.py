@@ -114,6 +114,9 @@ def good() -> tuple[dict[str, Any], list[dict[str, Any]]]:
     for found in hosts:
         gone = (f"GET /links/{{slug}}: field {name} of the 200 answer is gone" for name in ("hits", "owner"))
         found |= {"breaks": list(gone), "breaks_left_out": 3}
+        failed = "0.2% of 1840 requests failed, on the old release 0.1% of 10212"
+        took = "95 % took up to 41 ms, on the old release 39 ms"
+        found |= {"canary": {"word": "good", "sentence": f"{failed}; {took}"}}
     message = f"every host serves release {TRIED}"
     new = [(26.5, 0.25), (40.5, 0.5), (55.2, 1.0)]
     return run("good", message, 66.0, hosts), samples(18.0, 65.5, new)

@@ -12,8 +12,9 @@ COLLECTION = "ansible_collections.slipway.fleet.plugins."
 # own floor as long as they do not use it.
 FLOORS = (
     {"module_utils/host"},
-    {f"module_utils/{room}" for room in ("backup", "edge", "image", "openapi", "package")},
+    {f"module_utils/{room}" for room in ("edge", "image", "openapi", "package", "postgres")},
     {"module_utils/release"},
+    {"module_utils/backup"},
     {"module_utils/agent"},
     {f"plugin_utils/{room}" for room in ("probe", "fleet", "bundle", "sbom")},
     {f"plugin_utils/{room}" for room in ("controller", "report")},

@@ -62,6 +62,8 @@ def test_the_settings_are_what_the_program_reads() -> None:
         "directories": ["/srv/a"],
         "volumes": ["/var/lib/slipway/*/volumes/*"],
         "keep": {"daily": 7, "weekly": 4, "monthly": 6},
+        "releases": True,
+        "deadline": 300,
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import subprocess
 from pathlib import Path
@@ -317,21 +318,25 @@ ALL = "0.0.0.0"  # noqa: S104 - of the container
     ("runtime", "port", "told"),
     [
         ("compose", 0, {"GUNICORN_BIND": f"unix:{SOCKETS}/${{SLIPWAY_SLOT}}/app.sock",
-                        "UVICORN_UDS": f"{SOCKETS}/${{SLIPWAY_SLOT}}/app.sock"}),
+                        "UVICORN_UDS": f"{SOCKETS}/${{SLIPWAY_SLOT}}/app.sock",
+                        "GRANIAN_UDS": f"{SOCKETS}/${{SLIPWAY_SLOT}}/app.sock", "GRANIAN_UDS_PERMISSIONS": "0666"}),
         ("systemd", 0, {"GUNICORN_BIND": f"unix:{SOCKETS}/@SLOT@/app.sock",
-                        "UVICORN_UDS": f"{SOCKETS}/@SLOT@/app.sock"}),
+                        "UVICORN_UDS": f"{SOCKETS}/@SLOT@/app.sock",
+                        "GRANIAN_UDS": f"{SOCKETS}/@SLOT@/app.sock", "GRANIAN_UDS_PERMISSIONS": "0666"}),
         ("compose", 8000, {"GUNICORN_BIND": "0.0.0.0:8000", "HOST": ALL, "PORT": "8000",
-                           "UVICORN_HOST": ALL, "UVICORN_PORT": "8000"}),
+                           "UVICORN_HOST": ALL, "UVICORN_PORT": "8000",
+                           "GRANIAN_HOST": ALL, "GRANIAN_PORT": "8000"}),
         ("systemd", 8000, {"GUNICORN_BIND": "127.0.0.1:@PORT@", "HOST": "127.0.0.1", "PORT": "@PORT@",
-                           "UVICORN_HOST": "127.0.0.1", "UVICORN_PORT": "@PORT@"}),
+                           "UVICORN_HOST": "127.0.0.1", "UVICORN_PORT": "@PORT@",
+                           "GRANIAN_HOST": "127.0.0.1", "GRANIAN_PORT": "@PORT@"}),
     ],
 )  # fmt: skip
 def test_the_app_is_told_where_to_listen(runtime: str, port: int, told: dict[str, str]) -> None:
     template = {"compose": "compose.yaml.j2", "systemd": "unit.service.j2"}[runtime]
     found = environment(role(runtime, fastapi_app_port=port, fastapi_app_workers=3).render(template))
-    of_interest = {"GUNICORN_BIND", "UVICORN_UDS", "HOST", "PORT", "UVICORN_HOST", "UVICORN_PORT"}
-    assert {name: value for name, value in found.items() if name in of_interest} == told
-    assert (found["WEB_CONCURRENCY"], found["GUNICORN_WORKERS"]) == ("3", "3")
+    where = re.compile("GUNICORN_BIND|(UVICORN_|GRANIAN_)?(HOST|PORT)|(UVICORN|GRANIAN)_UDS.*")
+    assert {name: value for name, value in found.items() if where.fullmatch(name)} == told
+    assert {found[name] for name in ("WEB_CONCURRENCY", "GUNICORN_WORKERS", "GRANIAN_WORKERS")} == {"3"}
     mine = role(runtime, fastapi_app_port=port, fastapi_app_environment={"PORT": "9", "WEB_CONCURRENCY": "1"})
     found = environment(mine.render(template))
     assert (found["PORT"], found["WEB_CONCURRENCY"]) == ("9", "1")

@@ -66,6 +66,8 @@ def answering(
             self.end_headers()
             self.wfile.write(body)
 
+        do_POST = do_GET  # noqa: N815 - as the base class looks for it
+
         def log_message(self, format: str, *arguments: Any) -> None:  # noqa: A002 - the name of the base class
             pass
 
@@ -178,10 +180,11 @@ class Edge:
         self.process.wait(10)
         self.start()
 
-    def get(self, path: str, **headers: str) -> tuple[http.client.HTTPResponse, str]:
+    def get(self, path: str, method: str = "GET", /, **headers: str) -> tuple[http.client.HTTPResponse, str]:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
         try:
-            connection.request("GET", path, headers={name.replace("_", "-"): value for name, value in headers.items()})
+            sent = {name.replace("_", "-"): value for name, value in headers.items()}
+            connection.request(method, path, headers=sent)
             response = connection.getresponse()
             return response, response.read().decode()
         finally:

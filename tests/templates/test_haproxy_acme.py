@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import re
 import socket
 import ssl
 import subprocess
@@ -19,7 +20,7 @@ from typing import Any
 import pytest
 from ansible_collections.slipway.fleet.plugins.module_utils.edge.acme import LIMIT, Renewal, UnderWay, alone
 from ansible_collections.slipway.fleet.plugins.module_utils.edge.certificates import Settings, file_of
-from ansible_collections.slipway.fleet.plugins.module_utils.edge.lego import ORDER, OrderFailed, order
+from ansible_collections.slipway.fleet.plugins.module_utils.edge.lego import ORDER_BY_DNS, OrderFailed, order
 from ansible_collections.slipway.fleet.plugins.module_utils.host.errors import SlipwayError
 from ansible_collections.slipway.fleet.plugins.modules import certificates
 
@@ -48,6 +49,7 @@ class Authority:
         self.directory = directory
         self.says_no = ""
         self.asked: list[tuple[str, str]] = []
+        self.revoked: list[tuple[str, str, str]] = []
         self.days = 90
 
     def __call__(self, _: Settings, authority: str, name: str, __: float) -> tuple[str, str]:
@@ -55,6 +57,11 @@ class Authority:
         if self.says_no and self.says_no in authority:
             raise OrderFailed(f"{authority} gave none: no")
         return made(self.directory, name, days=self.days)
+
+    def revoke(self, _: Settings, authority: str, name: str, chain: str, __: float) -> None:
+        if self.says_no:
+            raise OrderFailed(f"{authority} did not revoke it: no")
+        self.revoked.append((authority, name, chain))
 
 
 class AcmeEdge(Edge):
@@ -64,7 +71,7 @@ class AcmeEdge(Edge):
         self.challenges = free_port()
         super().__init__(
             directory,
-            haproxy_apps=[app(directory, host_names=[NAME, OTHER], **of_the_app)],
+            haproxy_apps=[app(directory, **{"host_names": [NAME, OTHER], **of_the_app})],
             haproxy_acme_email="ops@example.org",
             haproxy_acme_peers=list(peers),
             __haproxy_acme_port=self.challenges,
@@ -87,16 +94,21 @@ class AcmeEdge(Edge):
         self.authority = Authority(directory)
         self.moment = 0.0
 
-    def renewal(self, fallback: str = "", astray: str = "", directory: str = "https://one.example/d") -> Renewal:
+    def renewal(
+        self, fallback: str = "", astray: str = "", directory: str = "https://one.example/d", **more: Any
+    ) -> Renewal:
         settings = Settings(
             email="ops@example.org", directory=directory, fallback_directory=fallback,
             listen=f"127.0.0.1:{self.challenges}", certificates=str(self.directory / "names"),
             https_map=str(self.directory / "https.map"), socket=str(self.directory / "admin.sock"),
             state=str(self.directory / "acme"), token="x", pieces=str(self.directory),
-            metrics=str(self.directory / "metrics.prom"),
+            metrics=str(self.directory / "metrics.prom"), **more,
         )  # fmt: skip
         found = Renewal(
-            settings, self.authority, lambda name, *_: f"{name} leads to the moon" if name == astray else ""
+            settings,
+            self.authority,
+            lambda name, *_: f"{name} leads to the moon" if name == astray else "",
+            revoke=self.authority.revoke,
         )
         real = found._now
         found._now = lambda: real() + self.moment
@@ -221,7 +233,8 @@ def test_the_certificate_of_the_vault_is_shown_until_a_name_has_its_own(tmp_path
 @pytest.mark.parametrize("vault", ["", "a certificate"])
 def test_an_edge_that_orders_no_more_keeps_what_it_has_and_stops_its_timer(vault: str) -> None:
     ordering = Role("haproxy", haproxy_acme_email="ops@example.org").value("__haproxy_stale")
-    assert ordering == ["/etc/haproxy/certificates/site.pem", "/etc/haproxy/certificates/check.cfg"]
+    hook = "/etc/haproxy/acme-dns-hook"
+    assert ordering == ["/etc/haproxy/certificates/site.pem", "/etc/haproxy/certificates/check.cfg", hook]
     role = Role("haproxy", haproxy_tls_certificate=vault)
     stale, names, state = (role.value(name) for name in ("__haproxy_stale", "__haproxy_names", "__haproxy_acme_state"))
     assert not [path for path in stale if f"{names}/".startswith(f"{path}/") or f"{state}/".startswith(f"{path}/")]
@@ -369,6 +382,26 @@ def test_a_key_that_leaked_is_replaced_at_once(edge: AcmeEdge) -> None:
     assert edge.certificate(OTHER) == before[1]
 
 
+def test_one_whose_key_leaked_is_revoked_by_who_issued_it_once_the_next_one_serves(edge: AcmeEdge) -> None:
+    edge.renewal().run(asked=[NAME])
+    edge.renewal(fallback="https://two.example/d").run(asked=BOTH)
+    before = edge.certificate(NAME)
+    edge.authority.says_no = "one.example"
+    outcome, left = edge.renewal().replace([NAME])
+    assert (outcome.changed, edge.certificate(NAME)) == ([], before)
+    assert left == [
+        f"the certificate of {NAME} whose key leaked is not revoked: it is shown still, since no other one came"
+    ]
+    edge.authority.says_no = ""
+    outcome, left = edge.renewal(directory="https://another.example/d").replace([NAME])
+    assert (outcome.changed, left) == ([NAME], [])
+    assert edge.certificate(NAME) != before
+    assert edge.authority.revoked == [("https://one.example/d", NAME, before)], "and no key is handed over"
+    assert edge.renewal(directory="self-signed").replace([OTHER])[1] == []
+    outcome, left = edge.renewal(directory="self-signed").replace([OTHER])
+    assert (left, len(edge.authority.revoked)) == ([], 2), "nobody can revoke what a host signed for itself"
+
+
 def test_one_that_was_forced_and_failed_is_told_once(edge: AcmeEdge) -> None:
     edge.renewal().run(asked=BOTH)
     edge.authority.says_no = "one.example"
@@ -382,8 +415,8 @@ def test_one_that_was_forced_and_failed_is_told_once(edge: AcmeEdge) -> None:
 
 def test_a_run_ends_before_its_unit_ends_it() -> None:
     unit = Role("haproxy", haproxy_acme_email="ops@example.org").render("slipway-certificates.service.j2")
-    assert "TimeoutStartSec=30min" in unit
-    assert LIMIT + 4 * ORDER < 30 * 60
+    assert "TimeoutStartSec=45min" in unit
+    assert LIMIT + 4 * ORDER_BY_DNS < 45 * 60
 
 
 def test_one_run_at_a_time_and_no_wait_without_an_end(edge: AcmeEdge) -> None:
@@ -404,3 +437,80 @@ def test_in_a_lab_the_host_signs_for_itself_wherever_a_name_leads(edge: AcmeEdge
     assert [entry["issuer"] for entry in outcome.names] == ["self-signed", "self-signed"]
     assert edge.certificate(OTHER) in edge.stored(OTHER)
     assert sorted(path.name for path in (edge.directory / "acme").iterdir()) == ["names.json"], "no other copy"
+
+
+STAR, BELOW, DEEP, FULL = "*.wild.example", "a.wild.example", "b.a.wild.example", "full.wild.example"
+
+
+@pytest.fixture
+def wild(tmp_path: Path) -> Iterator[AcmeEdge]:
+    found = AcmeEdge(tmp_path, host_names=[FULL, STAR])
+    found.start()
+    wait_for(lambda: found.get("/", Host=BELOW)[0].status == 200)
+    try:
+        yield found
+    finally:
+        found.stop()
+        found.slot.stop()
+
+
+def test_a_star_is_for_names_of_one_label_more_and_a_name_told_in_full_has_its_own(wild: AcmeEdge) -> None:
+    def leads(name: str) -> tuple[int, str | None]:
+        answer, _ = wild.get("/x", Host=f"{name}:{wild.port}")
+        return answer.status, answer.getheader("Location")
+
+    assert wild.renewal().wanted() == [FULL], "by HTTP none can be ordered for a star"
+    renewal = wild.renewal(astray=STAR, dns_provider="hetzner")
+    assert renewal.run(asked=[STAR]).changed == [STAR, FULL], "wherever it leads yet"
+    for _ in range(2):
+        assert wild.certificate(BELOW) in wild.stored(STAR)
+        assert wild.certificate(FULL) in wild.stored(FULL)
+        own = (wild.directory / "own.pem").read_text()
+        assert wild.certificate(DEEP) in own
+        assert wild.certificate("wild.example") in own
+        assert leads(BELOW) == (308, f"https://{BELOW}:{wild.port}/x")
+        assert leads(FULL) == (308, f"https://{FULL}:{wild.port}/x")
+        assert leads(DEEP) == (200, None), "served, and by HTTP, since its certificate would not be believed"
+        wild.restart()
+        wait_for(lambda: wild.get("/", Host=DEEP)[0].status == 200)
+    before = wild.certificate(BELOW)
+    assert wild.renewal(dns_hook="/etc/hook").run(forced=[STAR]).changed == [STAR]
+    assert wild.certificate(BELOW) != before
+    assert [path.name for path in renewal.directory.iterdir()].count("_.wild.example.pem") == 1
+
+
+def test_in_a_lab_a_star_is_signed_like_any_other(wild: AcmeEdge) -> None:
+    renewal = wild.renewal(directory="self-signed")
+    renewal._order = order
+    assert renewal.run(asked=[STAR]).changed == [STAR, FULL]
+    assert wild.certificate(BELOW) in wild.stored(STAR)
+
+
+def test_no_expression_is_compiled_which_the_sandbox_forbids() -> None:
+    """`haproxy -c` outside of it says that all is well, and HAProxy does not start."""
+    role = Role("haproxy", haproxy_acme_email="ops@example.org", haproxy_apps=[{"name": "l", "servers": {"a": "b:1"}}])
+    assert "MemoryDenyWriteExecute=yes" in role.render("unit.conf.j2")
+    text = role.render("edge.cfg.j2") + role.render("app.cfg.j2", app={"name": "l", "servers": {"a": "b:1"}})
+    assert not re.findall("regsub|_reg|-m reg", text)
+
+
+def test_the_hook_and_its_secrets_are_root_s_and_one_that_is_gone_is_removed(tmp_path: Path) -> None:
+    hook = tmp_path / "hook"
+    hook.write_text("#!/bin/sh\nexit 0\n")
+    given: dict[str, Any] = {"haproxy_acme_email": "ops@example.org", "haproxy_acme_dns_hook": str(hook)}
+    role = Role("haproxy", **given, haproxy_acme_dns_environment={"KEY": "planted"})
+    (item,) = role.value("__haproxy_acme_hook_files")
+    assert (item["dest"], item["content"], item["mode"]) == ("/etc/haproxy/acme-dns-hook", hook.read_text(), "0700")
+    assert item["dest"] not in role.value("__haproxy_stale")
+    (known,) = [item for item in role.value("__haproxy_acme_files") if item["dest"].endswith("/acme.json")]
+    assert (known["mode"], known["secret"]) == ("0600", True)
+    assert json.loads(known["content"])["dns_environment"] == {"KEY": "planted"}
+    assert "planted" not in json.dumps(role.value("__haproxy_settings"))
+    assert item["dest"] in Role("haproxy", haproxy_acme_email="ops@example.org").value("__haproxy_stale")
+    assert item["dest"] in Role("haproxy", haproxy_acme_dns_hook=str(hook)).value("__haproxy_stale")
+
+
+@pytest.mark.parametrize(("given", "at_once"), [({}, 0), ({"haproxy_acme_dns_provider": "rfc2136"}, 1)])
+def test_by_dns_hosts_order_one_after_another(given: dict[str, str], at_once: int) -> None:
+    role = Role("haproxy", haproxy_acme_email="ops@example.org", **given)
+    assert int(role.task("certificates.yml", "Order the certificates", "throttle")) == at_once

@@ -33,7 +33,8 @@ class Shared(Edge):
         role = Role("haproxy", **{**self.variables_of_role, "haproxy_apps": list(apps), **variables})
         pieces = {entry["name"]: role.render("app.cfg.j2", app=entry) for entry in apps}
         sent = {"files": {}, "pieces": pieces, "edge": role.render("edge.cfg.j2")}
-        return self.apply(sent, settings=role.value("__haproxy_settings"))
+        states = {name: role.value("__haproxy_edge")[name] for name in ("admin_socket", "state_file")}
+        return self.apply(sent, settings=role.value("__haproxy_settings"), **states)
 
     def remove(self, name: str) -> dict[str, Any]:
         return self.apply({"files": {}, "pieces": {}}, removed=[name])
@@ -116,14 +117,14 @@ def shared(tmp_path: Path) -> Iterator[Shared]:
 class Asking:
     """Requests for an app, one after the other, until it is told to end."""
 
-    def __init__(self, edge: Edge, host: str) -> None:
+    def __init__(self, edge: Edge, host: str, method: str = "GET") -> None:
         self.answers: list[str] = []
         self._ended = threading.Event()
 
         def ask() -> None:
             while not self._ended.is_set():
                 try:
-                    self.answers.append(str(edge.get("/x", Host=host)[0].status))
+                    self.answers.append(str(edge.get("/x", method, Host=host)[0].status))
                 except OSError as error:
                     self.answers.append(repr(error))
 
@@ -282,3 +283,38 @@ def test_a_run_that_is_verbose_shows_no_hash_either(tmp_path: Path) -> None:
     assert f"user review password {secret}\n" in (tmp_path / "haproxy/apps/links.cfg").read_text()
     assert "user review password (hash " in said.stdout
     assert "aaaaaaaa" not in said.stdout + said.stderr
+
+
+def test_a_host_that_is_added_gets_nothing_before_it_has_passed_a_check(tmp_path: Path) -> None:
+    """Its edge has no release yet and answers 503, after which a POST is not sent to the other host."""
+    hosts = {}
+    for name in ("web1", "web2"):
+        (tmp_path / name).mkdir()
+        hosts[name] = Edge(tmp_path / name, haproxy_trusted_proxies=["127.0.0.1"])
+        hosts[name].start()
+    first = Slot(str(tmp_path / "web1" / "links-blue.sock"), "web1")
+    wait_for(lambda: hosts["web1"].get("/x")[0].status == 200 and hosts["web2"].get("/x")[0].status == 503)
+    servers = {name: f"127.0.0.1:{edge.port}" for name, edge in hosts.items()}
+    (tmp_path / "lb").mkdir()
+    balancer = Shared(tmp_path / "lb", haproxy_apps=[{"name": "links", "servers": {"web1": servers["web1"]}}])
+    balancer.start()
+    wait_for(lambda: balancer.get("/x")[0].status == 200)
+    with Asking(balancer, "links", "POST") as asking:
+        balancer.provision({"name": "links", "servers": servers})
+        wait_for(lambda: states_of(balancer) == {"web1": "UP", "web2": "DOWN"})
+        second = Slot(str(tmp_path / "web2" / "links-blue.sock"), "web2")
+        wait_for(lambda: states_of(balancer) == {"web1": "UP", "web2": "UP"})
+        wait_for(lambda: balancer.slot_of("links") == "web2")
+        balancer.provision({"name": "links", "servers": {"web2": servers["web2"]}})
+        assert {balancer.slot_of("links") for _ in range(4)} == {"web2"}
+    assert set(asking.answers) == {"200"}, f"{len(asking.answers)} requests"
+    for edge in (balancer, *hosts.values()):
+        edge.stop()
+    for slot in (first, second):
+        slot.stop()
+
+
+def states_of(balancer: Edge) -> dict[str, str]:
+    """Status of each host behind a balancer, once it was checked."""
+    rows = [line.split(",") for line in balancer.ask("show stat").splitlines() if line.startswith("app_links,web")]
+    return {row[1]: row[17] for row in rows if row[36].startswith("L7")}

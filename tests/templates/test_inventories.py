@@ -28,11 +28,17 @@ def test_the_balancer_sends_to_every_web_host_what_their_app_takes() -> None:
         "name": "myapp",
         "host_names": [],
         "redirect_names": [],
+        "paths": [],
         "health_path": "/healthz",
         "health_statuses": ["200-299"],
         "server_timeout": 75,
         "servers": {"web1": "192.0.2.11:80", "web2": "192.0.2.12:80", "web3": "192.0.2.13:80"},
     }
+
+
+def test_the_balancer_asks_for_an_app_with_the_path_that_hosts_take_away() -> None:
+    (app,) = variable("fleet", "lb1", "haproxy_apps", fastapi_app_paths=["/api"], fastapi_app_strip_path=True)
+    assert (app["paths"], app["health_path"]) == (["/api"], "/api/healthz")
 
 
 def test_a_host_that_serves_has_its_app_at_its_edge_by_the_app_s_own_variables() -> None:
@@ -53,6 +59,8 @@ def test_a_host_that_serves_has_its_app_at_its_edge_by_the_app_s_own_variables()
 def test_what_the_edge_does_for_the_app_of_a_host_is_said_by_the_app_s_variables() -> None:
     said = {
         "redirect_names": ["www.l.example"],
+        "paths": ["/api"],
+        "strip_path": True,
         "version_path": "/version",
         "max_body_mib": 20,
         "rate_limit": {"requests": 100, "seconds": 10},

@@ -1,14 +1,13 @@
 from __future__ import annotations
 
-import hashlib
 import re
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from ansible_collections.slipway.fleet.plugins.module_utils.host import files as tree
+from ansible_collections.slipway.fleet.plugins.modules import postgres
 
 from tests.templates.rendering import Role
 
@@ -54,19 +53,22 @@ def test_it_is_published_only_when_that_is_wanted() -> None:
     assert service(postgres_publish="10.0.0.5:5432")["ports"] == ["10.0.0.5:5432:5432"]
 
 
-@pytest.mark.parametrize(
-    "template", ["compose.yaml.j2", "postgresql.conf.j2", "pg_hba.conf.j2", "ensure.sh.j2", "retire.sh.j2"]
-)
-def test_the_password_is_in_no_file_that_others_can_read(template: str) -> None:
-    assert PASSWORD not in role().render(template)
+@pytest.mark.parametrize("provider", ["compose", "native"])
+def test_the_passwords_are_in_no_file_of_the_host(provider: str) -> None:
+    """What a server keeps of them is sent to it, and nothing else has to know them."""
+    found = role(postgres_provider=provider, postgres_databases={"geo": {"password": PASSWORD + "-geo"}})
+    for template in ("compose.yaml.j2", "postgresql.conf.j2", "createcluster.conf.j2", "adopt.sh.j2"):
+        assert PASSWORD not in found.render(template)
+    assert PASSWORD not in str(found.value("__postgres_files + __postgres_native_files"))
+    assert PASSWORD not in str(found.value("__postgres_app"))
+    assert found.value("__postgres_wanted.passwords") == {"links_owner": PASSWORD, "geo": PASSWORD + "-geo"}
 
 
-def test_the_password_is_one_file_of_the_container_s_user() -> None:
-    holding = [item for item in role().value("__postgres_files") if PASSWORD in str(item.get("content"))]
-    assert [item["dest"] for item in holding] == ["/opt/slipway/postgres/secrets/POSTGRES_PASSWORD"]
-    assert holding[0]["mode"] == "0400"
-    assert holding[0]["owner"] == "999"
-    assert holding[0]["secret"] is True
+def test_what_earlier_versions_put_there_goes() -> None:
+    assert [item["dest"] for item in role().value("__postgres_stale_files") if item["state"] == "absent"] == [
+        "/opt/slipway/postgres/config/ensure.sh",
+        "/opt/slipway/postgres/secrets",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -106,28 +108,8 @@ def test_own_settings_come_last() -> None:
 def test_new_settings_are_a_new_container_and_a_new_password_is_not() -> None:
     assert service()["labels"] != service(postgres_settings={"jit": False})["labels"]
     assert service() == service(postgres_password="another-secret-0123456789")
-
-
-def test_only_the_app_comes_over_the_network() -> None:
-    lines = [line for line in role().render("pg_hba.conf.j2").splitlines() if not line.startswith("#")]
-    assert lines == [
-        "local all postgres peer",
-        "host links links_owner all scram-sha-256",
-        "host links +links_owner all scram-sha-256",
-    ]
-
-
-def test_a_server_that_runs_is_not_replaced_for_another_login() -> None:
-    """Nor for the line by which members are let in, which servers of earlier versions do not have."""
+    assert service() == service(postgres_databases={"geo": {"password": PASSWORD}}), "no app restarts it for another"
     assert service() == service(postgres_login="links_owner_1a2b3c4d")
-    known = role().value("lookup('ansible.builtin.template', 'postgresql.conf.j2')") + "".join(
-        line for line in role().render("pg_hba.conf.j2").splitlines(keepends=True) if " +" not in line
-    )
-    assert service()["labels"]["slipway.config"] == hashlib.sha256(known.encode()).hexdigest()
-
-
-def test_the_script_that_runs_in_the_container_is_plain_shell() -> None:
-    subprocess.run(["sh", "-n"], input=role().render("ensure.sh.j2"), text=True, check=True)
 
 
 def test_the_rules_read_the_variables_as_ansible_renders_them() -> None:
@@ -136,22 +118,38 @@ def test_the_rules_read_the_variables_as_ansible_renders_them() -> None:
     assert said.startswith("postgres_password is a placeholder")
 
 
-def served(found: Role, directory: Path) -> list[tree.Change]:
-    """What putting the file that says whom the server lets in would change."""
-    item = {**found.value("__postgres_served_file"), "dest": str(directory / "pg_hba.conf")}
-    return tree.plan(tree.parse([item], {"0": found.render("pg_hba.conf.j2")}), check=True)
+@pytest.mark.parametrize(
+    ("provider", "published", "network"),
+    [("compose", "", True), ("native", "", False), ("native", "10.0.0.5:5432", True)],
+)
+def test_what_the_host_is_told_of_the_app(provider: str, published: str, network: bool) -> None:
+    more = {"geo": {"extensions": ["postgis"]}, "links": {"extensions": ["pg_trgm"]}}
+    told = role(postgres_provider=provider, postgres_publish=published, postgres_databases=more).value("__postgres_app")
+    assert told["databases"] == [
+        {"name": "links", "user": "links_owner", "extensions": ["pg_trgm"]},
+        {"name": "geo", "user": "geo", "extensions": ["postgis"]},
+    ]
+    assert (told["app"], told["network"]) == ("links", network)
+    assert told["settings"]["postgres_publish"] == published
+    assert set(told) < set(postgres.ARGUMENTS)
 
 
-@pytest.mark.parametrize("provider", ["compose", "native"])
-def test_a_server_of_another_app_is_refused_by_its_database(provider: str, tmp_path: Path) -> None:
-    (tmp_path / "pg_hba.conf").write_text(role(postgres_provider=provider).render("pg_hba.conf.j2"))
-    with pytest.raises(tree.TreeError) as refused:
-        served(role(postgres_database="shop", postgres_user="shop"), tmp_path)
-    assert "serves another app, by database and user: links links_owner." in str(refused.value)
-    assert "in favour of shop shop" in str(refused.value)
-    other = {"compose": "native", "native": "compose"}[provider]
-    served(role(postgres_provider=other), tmp_path)
-    served(role(postgres_publish="10.0.0.5:5432"), tmp_path)
+def test_the_host_is_told_the_login_of_each_role_that_has_one() -> None:
+    """And nothing of logins where there are none, as it always was."""
+    more = {"geo": {"login": "geo_1a2b3c4d"}, "maps": {"user": "geo"}, "stats": {}, "stock": {"user": "links_owner"}}
+    told = role(postgres_login="links_owner_5e6f7a8b", postgres_databases=more).value("__postgres_app.databases")
+    assert {one["name"]: one.get("login") for one in told} == {
+        "links": "links_owner_5e6f7a8b",
+        "geo": "geo_1a2b3c4d",
+        "maps": "geo_1a2b3c4d",
+        "stats": None,
+        "stock": "links_owner_5e6f7a8b",
+    }
+    assert not any("login" in one for one in role(postgres_login="links_owner").value("__postgres_app.databases"))
+
+
+def test_the_app_is_that_of_the_inventory_where_it_has_one() -> None:
+    assert role(fastapi_app_name="links-web").value("__postgres_app.app") == "links-web"
 
 
 @pytest.mark.parametrize(
@@ -185,12 +183,8 @@ def test_the_packaged_server_listens_on_its_socket_alone() -> None:
     text = native().render("postgresql.conf.j2")
     assert "listen_addresses = ''" in text
     assert "hba_file = '/opt/slipway/postgres/config/pg_hba.conf'" in text
-    access = native().render("pg_hba.conf.j2")
-    assert "local links links_owner scram-sha-256" in access
-    assert "\nhost " not in access
     published = native(postgres_publish="10.0.0.5:5433")
     assert "listen_addresses = '10.0.0.5'\nport = '5433'" in published.render("postgresql.conf.j2")
-    assert "host links links_owner all scram-sha-256" in published.render("pg_hba.conf.j2")
 
 
 def test_the_packaged_server_is_tuned_like_the_one_in_a_container() -> None:
@@ -199,11 +193,6 @@ def test_the_packaged_server_is_tuned_like_the_one_in_a_container() -> None:
     assert {k: v for k, v in packaged.items() if k not in own} == {k: v for k, v in settings().items() if k not in own}
 
 
-def test_the_packaged_server_has_its_password_in_one_file() -> None:
-    for template in ("postgresql.conf.j2", "pg_hba.conf.j2", "ensure.sh.j2", "createcluster.conf.j2"):
-        assert PASSWORD not in native().render(template)
-    assert "/opt/slipway/postgres/secrets/POSTGRES_PASSWORD" in native().render("ensure.sh.j2")
+def test_the_packaged_server_reads_the_role_s_settings() -> None:
     files = native().value("__postgres_native_files")
-    secret = next(item for item in files if item["dest"].endswith("POSTGRES_PASSWORD"))
-    assert (secret["owner"], secret["mode"]) == ("postgres", "0400")
     assert "/etc/postgresql/17/main/conf.d/slipway.conf" in [item["dest"] for item in files]

@@ -60,13 +60,11 @@ class Adoption:
         role = Role(
             "postgres",
             postgres_provider="native",
-            postgres_database="links",
-            postgres_user="links",
             __postgres_superusers=reached,
         )
         script = self.scratch / "adopt.sh"
         script.write_text(role.render("adopt.sh.j2"))
-        command = ["sh", str(script)]
+        command = ["sh", str(script), "links", "links"]
         return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
 
     def assert_untouched(self) -> None:
@@ -89,9 +87,19 @@ def test_the_data_comes_over_once_and_what_was_there_is_kept(adoption: Adoption)
     assert adoption.target.sql(owner, "links") == "links"
     (kept,) = adoption.target.databases() - {"postgres", "links"}
     assert kept in done.stdout
+    assert adoption.target.sql("SELECT has_database_privilege('public', 'links', 'CONNECT')") == "f"
     assert adoption.target.sql("SELECT made_by_hand()", kept) == "1"
     again = adoption.run()
     assert (again.returncode, again.stdout, again.stderr) == (0, "", "")
+
+
+def test_tables_of_an_extension_are_no_data(adoption: Adoption) -> None:
+    """The role has made the extension in the empty database, and its tables have rows from the beginning."""
+    adoption.target.sql("CREATE EXTENSION pg_trgm; CREATE TABLE brought AS SELECT 1 AS row", "links")
+    adoption.target.sql("ALTER EXTENSION pg_trgm ADD TABLE brought", "links")
+    done = adoption.run()
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[:2] == ["public.none 0", "public.one 3"]
 
 
 def test_a_target_with_tables_is_left_alone(adoption: Adoption) -> None:

@@ -13,6 +13,7 @@ import pytest
 from ansible_collections.slipway.fleet.plugins.module_utils.edge.haproxy import EdgeError, Server
 from ansible_collections.slipway.fleet.plugins.module_utils.host.command import Ran
 from ansible_collections.slipway.fleet.plugins.module_utils.release.beside import Instance
+from ansible_collections.slipway.fleet.plugins.module_utils.release.canary import Verdict
 from ansible_collections.slipway.fleet.plugins.module_utils.release.clock import Clock
 from ansible_collections.slipway.fleet.plugins.module_utils.release.model import (
     SLOTS,
@@ -37,6 +38,21 @@ def no_sync(monkeypatch: pytest.MonkeyPatch) -> None:
 
 class Crash(BaseException):
     """The process was killed here."""
+
+
+@dataclass
+class FakeJudge:
+    """Finds what it is told to; `began` is how often a switch began."""
+
+    found: Verdict
+    unknown: str = "go"
+    began: int = 0
+
+    def begin(self) -> None:
+        self.began += 1
+
+    def verdict(self, new: str, old: str) -> Verdict:
+        return self.found
 
 
 @dataclass

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from contextlib import nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -224,6 +225,62 @@ def test_a_refused_order_is_told_in_the_authority_s_words(output: str, said: str
     assert "2026/11/26" not in found
 
 
+DNS = """2026/11/26 19:44:47 [INFO] [*.example.org] acme: Could not find solver for: dns-account-01
+2026/11/26 19:44:47 [INFO] retry due to: acme: error: 400 :: POST :: urn:ietf:params:acme:error:badNonce :: again
+2026/11/26 19:44:47 [INFO] [*.example.org] acme: Preparing to solve DNS-01
+2026/11/26 19:44:47 no token
+given
+
+2026/11/26 19:44:47 [INFO] [*.example.org] acme: Cleaning DNS-01 challenge
+2026/11/26 19:44:47 hook said cleanup
+
+2026/11/26 19:44:47 [WARN] [*.example.org] acme: cleaning up failed: exit status 3
+2026/11/26 19:44:47 Could not obtain certificates:
+\terror: one or more domains had a problem:
+[*.example.org] [*.example.org] acme: error presenting token: exit status 3
+"""
+SILENT = DNS.replace("2026/11/26 19:44:47 no token\ngiven\n\n", "")
+
+
+@pytest.mark.parametrize(
+    ("output", "said"),
+    [
+        (DNS, "error presenting token: exit status 3 (the hook said: no token given); the record was not made; look"),
+        (SILENT, "exit status 3; the record was not made"),
+        (SILENT.replace("Cleaning", "Trying", 1), "exit status 3; the record was not made"),
+        (
+            REFUSED.replace("connection", "unauthorized"),
+            "; the authority found another record or none; have the hook add its record beside",
+        ),
+        (REFUSED.replace("connection", "caa"), "; a CAA record of the domain forbids this authority"),
+        (
+            "2026/11/26 19:44:49 unrecognized DNS provider: hetznerx",
+            "unrecognized DNS provider: hetznerx; correct haproxy_acme_dns_provider; `lego dnshelp` on the host",
+        ),
+        (
+            "2026/11/26 19:44:50 hetzner: some credentials information are missing: HETZNER_API_KEY",
+            "HETZNER_API_KEY; set them in haproxy_acme_dns_environment; `lego dnshelp -c PROVIDER`",
+        ),
+        (
+            "\terror: x: time limit exceeded: last error: could not determine the zone: unexpected response code",
+            "response code; this host finds no name servers of the domain; name resolvers",
+        ),
+        ("\terror: x: time limit exceeded: last error: NS ns1 returned NXDOMAIN", "set haproxy_acme_dns_check: false"),
+    ],
+)
+def test_an_order_by_dns_that_is_refused_is_told_with_what_the_hook_said(output: str, said: str) -> None:
+    found = lego.words(output, by_dns=True)
+    assert said in found
+    assert not {"solver", "badNonce", "cleanup"} & set(found.replace(":", " ").split()), "how it went is no reason"
+
+
+def test_an_authority_that_takes_only_whom_it_knows_is_told() -> None:
+    output = (
+        "2026/11/26 19:44:08 Saved key to /x\n2026/11/26 19:44:08 Server requires External Account Binding. Use --eab."
+    )
+    assert lego.words(output).startswith("Server requires External Account Binding. Use --eab.; set haproxy_acme_eab ")
+
+
 def settings(tmp_path: Path, **more: Any) -> Settings:
     return Settings(
         email="ops@example.org", directory="staging", listen="127.0.0.1:402", certificates="", https_map="", socket="",
@@ -267,6 +324,74 @@ def test_an_account_that_the_authority_forgot_is_made_anew(tmp_path: Path, monke
     with pytest.raises(lego.OrderFailed, match="accountDoesNotExist"):
         lego.order(settings(tmp_path), "https://ca.example/d", "a.example", 10)
     assert had_account == [True, False], "once, and no more than that"
+
+
+def test_an_order_by_dns_is_given_the_hook_or_the_provider_with_its_secrets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+
+    def run(argv: list[str], timeout: float, environment: dict[str, str], merge: bool) -> Ran:
+        asked.append((argv[argv.index("--dns") :], environment, timeout))
+        said = DNS.replace("no token", "a token of 3f9c-secret is wrong").replace("given", "pin 12 tells")
+        return Ran(tuple(argv), 1, said)
+
+    monkeypatch.setattr(command, "run", run)
+    secrets = {"API_KEY": "3f9c-secret", "PIN": "12"}
+    hook = settings(tmp_path, dns_hook="/etc/hook", dns_environment=secrets, dns_check=False)
+    assert "3f9c-secret" not in repr(hook)
+    with pytest.raises(lego.OrderFailed) as refused:
+        lego.order(hook, "https://ca.example/d", "*.example.org", lego.patience(hook))
+    assert "(the hook said: a token of *** is wrong pin 12 tells)" in str(refused.value)
+    provider = settings(tmp_path, dns_provider="hetzner", dns_resolvers=["9.9.9.9:53", "[::1]:53"])
+    with pytest.raises(lego.OrderFailed):
+        lego.order(provider, "https://ca.example/d", "a.example", 10)
+    (first, environment, limit), (second, without, _) = asked
+    assert first == ["--dns", "exec", "--dns.disable-cp", "--domains", "*.example.org", "run"]
+    assert environment.items() >= {**secrets, "EXEC_PATH": "/etc/hook"}.items()
+    assert limit == lego.ORDER_BY_DNS > lego.patience(settings(tmp_path))
+    assert second[:2] == ["--dns", "hetzner"]
+    assert second[2:6] == ["--dns.resolvers", "9.9.9.9:53", "--dns.resolvers", "[::1]:53"]
+    assert "EXEC_PATH" not in without
+
+
+def test_the_files_of_a_star_are_where_lego_leaves_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(argv: list[str], *_: Any, **__: Any) -> Ran:
+        kept = Path(argv[argv.index("--path") + 1]) / "certificates"
+        kept.mkdir()
+        for end in (".crt", ".key"):
+            (kept / f"_.example.org{end}").write_text(end)
+        return Ran(tuple(argv), 0)
+
+    monkeypatch.setattr(command, "run", run)
+    given = settings(tmp_path, dns_provider="hetzner")
+    assert lego.order(given, "https://ca.example/d", "*.example.org", 10) == (".crt", ".key")
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+@pytest.mark.parametrize(
+    ("code", "said", "words"),
+    [
+        (0, "", ""),
+        (1, "urn:ietf:params:acme:error:alreadyRevoked :: before", ""),
+        (1, "2026/11/26 20:00:00 no account", "https://ca.example/d did not revoke it: no account"),
+    ],
+)
+def test_a_certificate_is_revoked_by_the_client_and_none_is_left_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, said: str, words: str
+) -> None:
+    seen: list[str] = []
+
+    def run(argv: list[str], *_: Any, **__: Any) -> Ran:
+        assert argv[-5:] == ["*.a.example", "revoke", "--keep", "--reason", "1"]
+        seen.append((Path(argv[argv.index("--path") + 1]) / "certificates" / "_.a.example.crt").read_text())
+        return Ran(tuple(argv), code, said)
+
+    monkeypatch.setattr(command, "run", run)
+    with pytest.raises(lego.OrderFailed, match=words) if words else nullcontext():
+        lego.revoke(settings(tmp_path), "https://ca.example/d", "*.a.example", "the old one", 10)
+    assert seen == ["the old one"]
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
 def test_a_name_that_is_forced_and_of_no_app_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,6 +11,7 @@ from ansible_collections.slipway.fleet.plugins.module_utils.release.diagnosis im
     last_exception,
     last_words,
 )
+from ansible_collections.slipway.fleet.plugins.module_utils.release.listening import EXPOSED
 from ansible_collections.slipway.fleet.plugins.module_utils.release.model import Probe
 
 
@@ -79,6 +80,10 @@ ON_LOOPBACK = (
     "it listens on port 80 of loopback alone, where nothing outside its container reaches it; have it listen on "
     "0.0.0.0, as the variable HOST tells it"
 )
+TWO_PORTS = (
+    "it listens on tcp port 8000 on 127.0.0.1, tcp port 9000 and not on the slot's socket; the image EXPOSEs 9000: "
+    "write fastapi_app_port: 9000"
+)
 NOBODY = Probe(error="/run/links/green.sock does not exist", nobody=True)
 
 
@@ -95,6 +100,14 @@ NOBODY = Probe(error="/run/links/green.sock does not exist", nobody=True)
             ["tcp port 8000 on 127.0.0.1"],
             "it listens on tcp port 8000 on 127.0.0.1 and not on the slot's socket; write fastapi_app_port: 8000",
         ),
+        (
+            NOBODY,
+            ["socket /x", "tcp port 8000 on 127.0.0.1", f"tcp port 9000{EXPOSED}"],
+            TWO_PORTS,
+        ),
+        (NO_PORT, [f"tcp port 8000{EXPOSED}"], ON_ANOTHER.replace("write", "the image EXPOSEs 8000: write")),
+        (NO_PORT, [f"tcp port 80{EXPOSED}"], ""),
+        (NO_PORT, [f"tcp port 80 on 127.0.0.1{EXPOSED}"], ON_LOOPBACK),
         (NO_PORT, ["tcp port 80"], ""),
         (
             NO_PORT,

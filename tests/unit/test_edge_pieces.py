@@ -13,15 +13,13 @@ from typing import Any
 import pytest
 from ansible_collections.slipway.fleet.plugins.module_utils.edge.haproxy import EdgeError
 from ansible_collections.slipway.fleet.plugins.module_utils.edge.pieces import (
-    ASKED,
     Present,
     Settings,
     Wanted,
     made,
-    parse,
     present,
-    routes,
 )
+from ansible_collections.slipway.fleet.plugins.module_utils.edge.routing import parse
 from ansible_collections.slipway.fleet.plugins.module_utils.host.errors import Damaged, SlipwayError
 from ansible_collections.slipway.fleet.plugins.module_utils.host.files import TreeError
 from ansible_collections.slipway.fleet.plugins.modules.edge import act
@@ -31,30 +29,22 @@ TLS = {"haproxy_tls_certificate": "1f", "haproxy_addresses": ["*"]}
 PLAIN = {"haproxy_tls_certificate": "", "haproxy_addresses": ["*"]}
 
 
-def piece(app: str, *names: str, shown: bool = False, redirects: tuple[str, ...] = ()) -> str:
+def piece(
+    app: str,
+    *names: str,
+    shown: bool = False,
+    redirects: tuple[str, ...] = (),
+    paths: tuple[str, ...] = (),
+    looks: tuple[str, ...] = (),
+) -> str:
     about = "".join(f"# host name: {name}\n" for name in names)
+    about += "".join(f"# path: {path}\n" for path in paths) + "".join(f"# looked at by: {path}\n" for path in looks)
     about += "".join(f"# redirect name: {name}\n" for name in redirects)
     return f"# Ansible managed\n{about}# maintenance: {'on' if shown else 'off'}\nbackend app_{app}\n    server x\n"
 
 
 def there(settings: Settings | None = None, **texts: str) -> Present:
     return Present({app: parse(app, text) for app, text in texts.items()}, EDGE if texts else "", settings)
-
-
-def test_requests_go_by_names_told_in_full_then_by_stars_then_to_the_app_without_names() -> None:
-    texts = {
-        "a": piece("a", "*.example.org", "*.deep.example.org"),
-        "b": piece("b", "X.example.org", redirects=("Old.example.org",)),
-        "c": piece("c"),
-    }
-    assert routes([parse(app, text) for app, text in texts.items()]) == [
-        f"use_backend app_b if {{ {ASKED} -m str old.example.org }}",
-        f"use_backend app_b if {{ {ASKED} -m str x.example.org }}",
-        f"use_backend app_a if {{ {ASKED} -m end .deep.example.org }}",
-        f"use_backend app_a if {{ {ASKED} -m end .example.org }}",
-        "default_backend app_c",
-    ]
-    assert routes([]) == ["default_backend no_app"]
 
 
 def test_other_apps_pieces_and_pages_stay_as_they_are() -> None:
@@ -67,35 +57,28 @@ def test_other_apps_pieces_and_pages_stay_as_they_are() -> None:
     assert json.loads(files["edge.json"])["apps"] == ["shop"], "whose settings they are stays true"
 
 
-@pytest.mark.parametrize(
-    ("mine", "other", "said"),
-    [
-        (piece("links"), piece("shop"), "and so does shop, which is behind this edge already"),
-        (piece("links", "a.example"), piece("shop", "A.example"), "a.example is a host name of shop"),
-        (piece("links", "*.example"), piece("shop", "*.example"), "*.example is a host name of shop"),
-        (
-            piece("links", "a.example", redirects=("www.example",)),
-            piece("shop", "www.example"),
-            "www.example is a host name of shop, which is behind this edge already; take it out of fastapi_app_redir",
-        ),
-        (
-            piece("links", "www.example"),
-            piece("shop", "s.example", redirects=("WWW.example",)),
-            "www.example is a redirect name of shop, which is behind this edge already; take it out of fastapi_app_ho",
-        ),
-        (piece("links", "*.example"), piece("shop", "a.example"), ""),
-        (piece("links"), piece("shop", "a.example"), ""),
-    ],
-)
-def test_what_two_apps_cannot_both_have_is_refused_by_name(mine: str, other: str, said: str) -> None:
-    found = there(Settings(("shop",), PLAIN), shop=other)
-    wanted = Wanted({"links": mine}, EDGE, PLAIN)
-    if said:
-        with pytest.raises(EdgeError, match="Nothing was changed: ") as refused:
-            made(found, wanted)
-        assert said in str(refused.value)
-    else:
-        assert set(made(found, wanted).pieces) == {"links", "shop"}
+def test_nothing_is_changed_where_two_apps_want_the_same() -> None:
+    found = there(Settings(("shop",), PLAIN), shop=piece("shop", "a.example", paths=("/b",)))
+    with pytest.raises(EdgeError, match=r"^Nothing was changed: /b under a\.example is a path of shop, which .*\.$"):
+        made(found, Wanted({"links": piece("links", "a.example", paths=("/b",))}, EDGE, PLAIN))
+    assert set(made(found, Wanted({"links": piece("links", "a.example")}, EDGE, PLAIN)).pieces) == {"links", "shop"}
+
+
+def test_what_no_app_has_of_a_name_is_not_there_and_no_other_name_is_served() -> None:
+    found = there(
+        Settings(("shop",), PLAIN), shop=piece("shop", "b.example"), api=piece("api", "*.example", paths=("/b",))
+    )
+    text = made(found, Wanted({"links": piece("links", "a.example", paths=("/a",))}, EDGE, PLAIN)).files["haproxy.cfg"]
+    assert text.endswith(
+        "# Asked under a name that no app has, or for a path of it that none has.\nbackend no_app\n"
+        "    http-request deny deny_status 404 if { req.hdr(Host),field(1,:),lower -m end .example }\n"
+        "    http-request deny deny_status 404 if { req.hdr(Host),field(1,:),lower -m str a.example }\n"
+        "    http-request deny deny_status 421\n"
+    )
+    plain = made(there(), Wanted({"shop": piece("shop", "b.example")}, EDGE, PLAIN)).files["haproxy.cfg"]
+    assert plain.endswith(
+        "# Asked under a name that no app has.\nbackend no_app\n    http-request deny deny_status 421\n"
+    )
 
 
 OTHERS = there(Settings(("shop",), TLS), shop=piece("shop", "s.example"))
@@ -110,6 +93,15 @@ def test_other_settings_than_those_of_the_app_that_was_there_first_are_refused_b
     assert "haproxy_tls_certificate (there another, here none)" in said
     assert "1f" not in said
     assert "haproxy_shared_settings: keep" in said
+
+
+@pytest.mark.parametrize("name", ["eab", "fallback_eab", "dns_hook", "dns_environment"])
+def test_a_digest_is_told_as_another(name: str) -> None:
+    known = there(Settings(("shop",), PLAIN | {f"haproxy_acme_{name}": "3f9c"}), shop=piece("shop", "s.example"))
+    with pytest.raises(EdgeError) as refused:
+        made(known, Wanted({"links": piece("links")}, EDGE, PLAIN | {f"haproxy_acme_{name}": ""}))
+    assert f"haproxy_acme_{name} (there another, here none)" in str(refused.value)
+    assert "3f9c" not in str(refused.value)
 
 
 @pytest.mark.parametrize(

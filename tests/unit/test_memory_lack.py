@@ -37,6 +37,45 @@ def test_memory(slot: int, processes: dict[str, Any], how: tuple[bool, bool], to
     assert (found is None) if said is None else (found is not None and said in found)
 
 
+SERVICES = {"postgres": 382, "redis": 96}
+
+
+@pytest.mark.parametrize(
+    ("slot", "processes", "how", "jobs", "others", "total", "said"),
+    [
+        # One processor and 1 GB, with the defaults of all roles.
+        (512, {}, ALL, False, SERVICES, 957, None),
+        (640, {}, ALL, False, SERVICES, 957, "a slot of 640 beside postgres 382, redis 96 may take 1118; "),
+        (640, {}, ALL, False, SERVICES, 957, "Lower fastapi_app_memory_mib, or"),
+        (512, {}, ALL, True, {}, 957, "a slot of 512, a job of 512 may take 1024; "),
+        (512, {}, (False, True), True, {}, 957, None),
+        (
+            512,
+            WORKER,
+            ALL,
+            True,
+            {},
+            2000,
+            "slots of 512, a job of 512 and its processes (worker 512) may take 2048",
+        ),
+        (256, {}, ALL, False, {**SERVICES, "shop": 1024}, 957, "Lower fastapi_app_memory_mib of shop, or"),
+        (256, {}, ALL, False, {"postgres": 1600}, 957, "Lower postgres_memory_mib, or"),
+        (256, {}, ALL, False, {"shop": 0}, 100, "a slot of 256 may take 256; "),
+    ],
+)
+def test_memory_of_all_that_is_on_the_host(
+    slot: int,
+    processes: dict[str, Any],
+    how: tuple[bool, bool],
+    jobs: bool,
+    others: dict[str, int],
+    total: int,
+    said: str | None,
+) -> None:
+    found = memory_lack(slot, processes, *how, total, jobs, others)
+    assert (found is None) if said is None else (found is not None and said in found)
+
+
 def test_how_much_there_is(tmp_path: Path) -> None:
     (tmp_path / "meminfo").write_text("MemTotal:        2048000 kB\nMemFree:  1 kB\n")
     assert total_mib(tmp_path / "meminfo") == 2000

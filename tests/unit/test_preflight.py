@@ -112,6 +112,20 @@ def test_limits_that_are_more_than_the_host_has_are_said_before_and_keep_nobody_
     assert notes(tmp_path, host, "one", "rollback", slot_mib=1 << 30) == []
 
 
+def test_limits_count_together_with_all_that_is_on_the_host(tmp_path: Path, host: Host) -> None:
+    """One that fits by itself does not beside a database that may take all there is."""
+    database = tmp_path.parent / "postgres"
+    database.mkdir()
+    (database / "compose.yaml").write_text(f"    mem_limit: {1 << 24}m\n")
+    try:
+        (note,) = notes(tmp_path, host, "three", slot_mib=64)
+    finally:
+        (database / "compose.yaml").unlink()
+        database.rmdir()
+    assert f"a slot of 64 beside postgres {1 << 24} may take" in note
+    assert "Lower postgres_memory_mib" in note
+
+
 GIB = 1 << 30
 
 

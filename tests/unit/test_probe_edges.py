@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.slipway.fleet.plugins.plugin_utils.probe.edges import Edge, edges_of
+from ansible_collections.slipway.fleet.plugins.plugin_utils.probe.edges import Edge, edges_of, stripped
 
 EVERYWHERE = ["0.0.0.0", "[::]"]  # noqa: S104 - nothing listens
 NAMES = "DNS:example.test,DNS:*.links.test,IP:192.0.2.9"
@@ -168,3 +168,19 @@ def test_an_edge_that_orders_certificates_is_asked_by_https_under_the_app_s_name
         found, (wrong,) = edges_of({"web1": gone}, {"web": ["web1"]}, "links", urls)
         assert not found
         assert "haproxy_acme_ca_file of" in wrong
+
+
+@pytest.mark.parametrize(
+    ("known", "prefix"),
+    [
+        ({}, ""),
+        ({"fastapi_app_paths": ["/api", "/v2"]}, ""),
+        ({"fastapi_app_paths": ["/api", "/v2"], "fastapi_app_strip_path": "yes"}, "/api"),
+        ({"fastapi_app_paths": ["/api"], "fastapi_app_strip_path": "false"}, ""),
+        ({"fastapi_app_strip_path": True}, ""),
+        ({"haproxy_apps": [{"name": "links", "paths": ["/l"], "strip_path": True}, {"name": "shop"}]}, "/l"),
+        ({"haproxy_apps": [{"name": "shop", "paths": ["/l"], "strip_path": True}], "fastapi_app_paths": ["/x"]}, ""),
+    ],
+)
+def test_an_app_that_knows_nothing_of_its_path_is_asked_with_it(known: dict[str, Any], prefix: str) -> None:
+    assert stripped(known, "links") == prefix

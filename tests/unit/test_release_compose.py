@@ -13,6 +13,7 @@ import yaml
 from ansible_collections.slipway.fleet.plugins.module_utils.release import compose as compose_module
 from ansible_collections.slipway.fleet.plugins.module_utils.release.compose import Compose, open_files
 from ansible_collections.slipway.fleet.plugins.module_utils.release.launch import by_python, by_shell
+from ansible_collections.slipway.fleet.plugins.module_utils.release.listening import EXPOSED
 from ansible_collections.slipway.fleet.plugins.module_utils.release.model import SLOTS
 from ansible_collections.slipway.fleet.plugins.module_utils.release.runtime import RuntimeFailed
 
@@ -274,14 +275,22 @@ def test_where_a_slot_listens_is_read_from_the_host_as_an_image_need_not_have_a_
     tmp_path: Path, state: Path
 ) -> None:
     (state / "ps").write_text("aaa links-blue\n")
-    (state / "inspect").write_text("77\n")
+    (state / "inspect").write_text("77 null\n")
     tables = tmp_path / "proc/77/net"
     tables.mkdir(parents=True)
     row = "0: 00000000:1F40 00000000:0000 0A 00000000:00000000 00:00000000 00000000 10001 0 1 1 0 100 0 0 10 0\n"
     (tables / "tcp").write_text(row)
     compose = Compose("links", releases(tmp_path, "links"), SOCKETS, processes=tmp_path / "proc")
     assert compose.listening("blue") == ["tcp port 8000"]
-    (state / "inspect").write_text("0\n")
+    for ports, said in {
+        ("8000/tcp",): [f"tcp port 8000{EXPOSED}"],
+        ("8000/tcp", "9/udp"): [f"tcp port 8000{EXPOSED}"],
+        ("8000/tcp", "9/tcp"): ["tcp port 8000"],
+        ("80/tcp",): ["tcp port 8000"],
+    }.items():
+        (state / "inspect").write_text(f"77 {json.dumps({port: {} for port in ports})}\n")
+        assert compose.listening("blue") == said
+    (state / "inspect").write_text("0 null\n")
     assert compose.listening("blue") == []
     assert compose.listening("green") == []
 

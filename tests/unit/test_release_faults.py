@@ -26,7 +26,7 @@ from ansible_collections.slipway.fleet.plugins.module_utils.release.observe impo
 from ansible_collections.slipway.fleet.plugins.module_utils.release.runtime import RuntimeFailed
 from ansible_collections.slipway.fleet.plugins.module_utils.release.store import Store
 
-from tests.unit.memory import Crash, Host, assert_whole, deploy, no_sync, stage, transaction  # noqa: F401 - a fixture of every test here
+from tests.unit.memory import Crash, FakeJudge, Host, assert_whole, deploy, no_sync, stage, transaction  # noqa: F401 - a fixture of every test here
 
 LONG_SOAK = {"soak": 600.0}
 
@@ -241,7 +241,7 @@ def test_an_old_slot_that_ends_while_requests_of_the_new_one_end_is_started_agai
     """The new one serves until it is back, and is stopped only then."""
     stage(tmp_path, "two")
     work = transaction(tmp_path, host, "two", soak=60.0)
-    work.judge = lambda new, old, since: Verdict("worse", "it answers worse")
+    work.judge = FakeJudge(Verdict("worse", "it answers worse"))
     host.sessions_of["two"] = 2
 
     def end() -> None:

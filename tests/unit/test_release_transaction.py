@@ -14,7 +14,7 @@ import pytest
 from ansible_collections.slipway.fleet.plugins.module_utils.edge.haproxy import EdgeError
 from ansible_collections.slipway.fleet.plugins.module_utils.host import durable
 from ansible_collections.slipway.fleet.plugins.module_utils.release import store as store_module
-from ansible_collections.slipway.fleet.plugins.module_utils.release.canary import Verdict
+from ansible_collections.slipway.fleet.plugins.module_utils.release.canary import Slot, Verdict
 from ansible_collections.slipway.fleet.plugins.module_utils.release.contract import Kept
 from ansible_collections.slipway.fleet.plugins.module_utils.release.model import (
     SLOTS,
@@ -28,6 +28,7 @@ from ansible_collections.slipway.fleet.plugins.module_utils.release.store import
 from tests.unit.memory import (  # noqa: F401 - a fixture of every test here
     Crash,
     FakeClock,
+    FakeJudge,
     Host,
     assert_whole,
     deploy,
@@ -44,7 +45,7 @@ def test_first_second_and_same_release(tmp_path: Path) -> None:
     host.served.clear()
     assert deploy(tmp_path, host, "two") | {"phases": []} == {
         "changed": True, "release": "two", "was": "one", "slot": "green", "phases": [], "recovered": None,
-        "canary": None, "api": None, "gap": None, "draining": None, "warnings": [],
+        "canary": None, "api": None, "replay": None, "gap": None, "draining": None, "warnings": [],
     }  # fmt: skip
     assert_whole(tmp_path, host, "two")
     assert host.served == {"one", "two"}
@@ -198,17 +199,44 @@ def test_a_release_that_stays_well_is_kept_and_the_old_one_stopped_after_the_soa
     assert_whole(tmp_path, host, "two")
 
 
+def judged(root: Path, host: Host, judge: FakeJudge) -> dict[str, Any]:
+    deploy(root, host, "one")
+    stage(root, "two")
+    work = transaction(root, host, "two", soak=5.0)
+    work.judge = judge
+    return work.run()
+
+
 def test_a_release_that_is_judged_worse_is_taken_back(tmp_path: Path) -> None:
-    host = Host()
-    deploy(tmp_path, host, "one")
-    stage(tmp_path, "two")
-    work = transaction(tmp_path, host, "two", soak=5.0)
-    work.judge = lambda new, old, since: Verdict("worse", f"{new} answers more errors than {old}")
-    with pytest.raises(TransactionError, match="green answers more errors than blue") as caught:
-        work.run()
+    host, judge = Host(), FakeJudge(Verdict("worse", "9.1% of 330 requests failed"))
+    with pytest.raises(TransactionError, match="worse than the old one: 9.1% of 330") as caught:
+        judged(tmp_path, host, judge)
     assert_whole(tmp_path, host, "one")
+    assert judge.began == 1
     assert caught.value.details["canary"]["word"] == "worse"
     assert Store(tmp_path).ledger()[-1]["canary"]["word"] == "worse"
+
+
+UNJUDGED = Verdict("unknown", "12 new and 30 old requests tell too little", Slot(12, 1), Slot(30, 0))
+
+
+@pytest.mark.parametrize("unknown", ["go", "hold"])
+def test_a_release_that_cannot_be_judged_serves(tmp_path: Path, unknown: str) -> None:
+    host = Host()
+    told = judged(tmp_path, host, FakeJudge(UNJUDGED, unknown))
+    assert_whole(tmp_path, host, "two")
+    assert told["canary"]["new"] == {"requests": 12, "errors": 1, "p50": None, "p95": None}
+    assert Store(tmp_path).ledger()[-1]["canary"] == told["canary"] == UNJUDGED.as_dict()
+
+
+def test_a_release_that_cannot_be_judged_goes_back_where_that_is_wanted(tmp_path: Path) -> None:
+    host = Host()
+    with pytest.raises(
+        TransactionError, match="is unknown, and fastapi_app_canary_unknown says revert: 12 new"
+    ) as caught:
+        judged(tmp_path, host, FakeJudge(UNJUDGED, "revert"))
+    assert_whole(tmp_path, host, "one")
+    assert caught.value.details["canary"] == Store(tmp_path).ledger()[-1]["canary"] == UNJUDGED.as_dict()
 
 
 def test_a_release_that_breaks_the_api_is_told_and_serves(tmp_path: Path) -> None:

@@ -43,7 +43,10 @@ RUN: dict[str, Any] = {
     "message": "it did not work",
     "plays": [{"name": "Roll", "start": 108.0, "end": 120.0}],
     "hosts": [
-        {"host": "web1", "batch": 1, "was": "old", "tried": "new", "now": "new", "outcome": "good", "steps": [STEP]},
+        {
+            "host": "web1", "batch": 1, "was": "old", "tried": "new", "now": "new", "outcome": "good", "steps": [STEP],
+            "canary": {"word": "good", "sentence": "0.1% failed", "new": {"requests": 9, "errors": 0, "p95": 5}},
+        },
         {
             "host": "web2", "batch": 2, "was": "old", "tried": "new", "now": None, "outcome": "failed",
             "cause": "it broke", "diagnosis": "line 1\nline 2", "steps": [{**STEP, "start": 114.0, "seconds": 6.0}],
@@ -216,10 +219,10 @@ def test_what_is_said_of_the_requests(samples: list[dict[str, Any]], said: str) 
 
 def test_table() -> None:
     assert report.table(RUN).splitlines() == [
-        "host  was  tried  now  outcome    seconds",
-        "web1  old  new    new  good       4.0",
-        "web2  old  new    -    failed     6.0",
-        "web3  old  -      old  untouched  -",
+        "host  was  tried  now  outcome    canary  seconds",
+        "web1  old  new    new  good       good    4.0",
+        "web2  old  new    -    failed     -       6.0",
+        "web3  old  -      old  untouched  -       -",
     ]
     assert report.table({}) == "host  was  tried  now  outcome  seconds"
 

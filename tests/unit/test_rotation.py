@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from ansible_collections.slipway.fleet.plugins.filter.databases import login_credentials
 from ansible_collections.slipway.fleet.plugins.filter.fleet import elsewhere, lacking_credentials
+from ansible_collections.slipway.fleet.plugins.filter.release import login_of
 
 CREDENTIALS = {"postgres_login": "links_1a2b3c4d", "postgres_password": 'p"ss/word', "redis_password": ""}
 
@@ -45,3 +47,22 @@ def test_every_host_must_have_been_seen_to_serve_the_release() -> None:
         "never asked": {},
     }
     assert elsewhere(list(hosts), hosts) == ["behind", "silent", "left out", "never asked"]
+
+
+def test_a_login_follows_its_password() -> None:
+    first, second = "first-password-0123456789", "second-password-0123456789"
+    assert login_of("links", first) == login_of("links", first + "\n") != login_of("links", second)
+    assert login_of("shop", first)[5:] != login_of("links", first)[6:]
+    assert len(login_of("u" * 63, first)) == 63
+
+
+def test_an_app_must_be_told_of_the_further_databases_whose_login_changes() -> None:
+    further = {"geo": {"login": "geo_1a2b3c4d", "password": "p"}, "maps": {"user": "geo"}, "old": {"password": "q"}}
+    found = login_credentials(further | {"stats": {"user": "geo", "login": "geo_1a2b3c4d"}})
+    assert found == {
+        "postgres_databases.geo.login": "geo_1a2b3c4d",
+        "postgres_databases.geo.password": "p",
+        "postgres_databases.stats.login": "geo_1a2b3c4d",
+    }
+    (said,) = lacking_credentials([host(URL="postgresql://geo:p@db/geo")], {"postgres_databases.geo.login": "geo_1"})
+    assert "write {{ postgres_databases.geo.login }} there" in said

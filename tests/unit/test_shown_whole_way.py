@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import base64
+import html
 import json
+import shlex
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import pytest
 from ansible.utils.display import Display
 from ansible_collections.slipway.fleet.plugins.action import rollout
 from ansible_collections.slipway.fleet.plugins.module_utils.host.errors import SlipwayError
+from ansible_collections.slipway.fleet.plugins.module_utils.host.ledger import Ledger
 from ansible_collections.slipway.fleet.plugins.module_utils.host.shown import Screen
 from ansible_collections.slipway.fleet.plugins.module_utils.release import operations
 from ansible_collections.slipway.fleet.plugins.module_utils.release.model import Probe
@@ -20,6 +24,8 @@ from ansible_collections.slipway.fleet.plugins.module_utils.release.store import
 from ansible_collections.slipway.fleet.plugins.plugin_utils.controller.telling import Telling, screened
 from ansible_collections.slipway.fleet.plugins.plugin_utils.controller.watching import EdgeProbe
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.parts import ContentError, Policy, Refused
+from ansible_collections.slipway.fleet.plugins.plugin_utils.views import history
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from tests.unit import memory
 from tests.unit.fleet.memory import RUN, Fault, Fleet, fleet
@@ -48,17 +54,19 @@ class Lines:
             monkeypatch.setattr(Display, name, lambda _, text, *__, **___: self.said.append(str(text)))
 
 
-def host_refuses(root: Path, monkeypatch: pytest.MonkeyPatch) -> SlipwayError:
+def host_refuses(
+    root: Path, monkeypatch: pytest.MonkeyPatch, planted: str = PLANTED, secret: str = SECRET
+) -> SlipwayError:
     """The error of a host on which a release with these secrets fails; its ledger is below `root`."""
     host = memory.Host()
     root.mkdir()
     memory.deploy(root, host, "one")
     memory.stage(root, "two")
-    for release, value in (("one", EARLIER), ("two", SECRET)):
+    for release, value in (("one", EARLIER), ("two", secret)):
         (root / "releases" / release / "secrets").mkdir()
         (root / "releases" / release / "secrets" / "DATABASE_PASSWORD").write_text(value)
-    host.log["two"] = PLANTED
-    host.sick["two"] = Probe(500, PLANTED)
+    host.log["two"] = planted
+    host.sick["two"] = Probe(500, planted)
 
     def made(arguments: dict[str, Any], **_: Any) -> Any:
         return memory.transaction(root, host, arguments.get("release") or "")
@@ -87,6 +95,117 @@ def test_a_host_lets_nothing_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert ledger.stat().st_mode & 0o777 == 0o600
 
 
+KEY = (
+    "-----BEGIN PRIVATE KEY-----\n"
+    + "\n".join(f"MIGH{n}gEAMBMGByqGSM49AgEGCCqGSM49AwEH" for n in range(3))
+    + "\n-----END\n"
+)
+
+
+class Settings(BaseModel):
+    """As an app has them; the secret stands where a number is wanted."""
+
+    model_config = ConfigDict(extra="forbid")
+    pool: int
+
+
+def settings_error(secret: str) -> str:
+    try:
+        Settings.model_validate({"pool": secret, "other": {"nested": secret}})
+    except ValidationError as error:
+        return "".join(traceback.format_exception(error))
+    raise AssertionError("it is no error")
+
+
+def exception(secret: str) -> str:
+    known: dict[str, str] = {}
+    try:
+        try:
+            known[secret]
+        except KeyError as error:
+            raise ConnectionError(f"cannot connect with {secret!r}", {"password": secret}) from error
+    except ConnectionError as error:
+        return "".join(traceback.format_exception(error))
+    raise AssertionError("it is no error")
+
+
+# How an app, its libraries and its shell may say a secret.
+SAID: dict[str, Callable[[str], str]] = {
+    "plain": lambda secret: f"DATABASE_PASSWORD {secret}",
+    "an exception with its cause": exception,
+    "settings that are refused": settings_error,
+    "a URL": lambda secret: f"DATABASE_PASSWORD postgresql+asyncpg://app:{quote(secret, safe='')}@db:5432/app?ssl=1",
+    "a form": lambda secret: f"DATABASE_PASSWORD {urlencode({'password': secret, 'user': 'app'})}",
+    "JSON": lambda secret: json.dumps({"message": "DATABASE_PASSWORD", "env": {"X": secret}}),
+    "JSON in JSON": lambda secret: json.dumps({"message": json.dumps({"DATABASE_PASSWORD": secret})}),
+    "bytes of Python": lambda secret: f"DATABASE_PASSWORD {secret.encode()!r}",
+    "HTML": lambda secret: f"<pre>DATABASE_PASSWORD {html.escape(secret)}</pre>",
+    "base64": lambda secret: f"DATABASE_PASSWORD {base64.b64encode(secret.encode()).decode()}",
+    "base64 of a URL": lambda secret: f"DATABASE_PASSWORD {base64.urlsafe_b64encode(secret.encode()).decode()}",
+    "basic credentials": lambda secret: (
+        f"DATABASE_PASSWORD Basic {base64.b64encode(f'app:{secret}'.encode()).decode()}"
+    ),
+    "hex": lambda secret: f"DATABASE_PASSWORD {secret.encode().hex()}",
+    "a trace of the shell": lambda secret: f"+ export DATABASE_PASSWORD={shlex.quote(secret)}",
+    "a trace of bash": lambda secret: "+ export DATABASE_PASSWORD='{}'".format(secret.replace("'", "'\\''")),
+    "coloured": lambda secret: f"DATABASE_PASSWORD \x1b[31m{secret}\x1b[0m",
+    "in the middle of a long line": lambda secret: f"DATABASE_PASSWORD {'x' * 300}{secret}{'y' * 300}",
+    "with another end of its lines": lambda secret: f"DATABASE_PASSWORD {secret}".replace("\n", "\r\n"),
+}
+SECRETS = {
+    "a password": "Xk9-planted/secret+value",
+    "with quotes": "Xk9'planted\"<&%secret\\value é",
+    "a key of many lines": KEY,
+}
+
+
+def traces(secret: str) -> set[str]:
+    """What would be left of a secret: eight characters anywhere in it, as text, base64 and hex."""
+    lines = [line for line in secret.splitlines() if not line.startswith("-----")]
+    found = {line[at : at + 8] for line in lines for at in range(len(line) - 7)}
+    raw = secret.encode()
+    found |= {raw.hex()[at : at + 16] for at in range(0, len(raw.hex()) - 16, 2)}
+    for before in range(3):
+        whole = base64.b64encode(b"-" * before + raw).decode()[4:-4]
+        found |= {whole[at : at + 12] for at in range(len(whole) - 11)}
+    return found
+
+
+def history_of(ledger: Path) -> str:
+    records = Ledger(ledger.parent).told()
+    told = history.tell({"web1": {"records": records}})
+    return told.text + json.dumps(told.rows, ensure_ascii=False)
+
+
+@pytest.mark.parametrize("kind", SECRETS)
+@pytest.mark.parametrize("how", SAID)
+def test_a_secret_is_found_nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str, kind: str) -> None:
+    """However it is said: by the host in its answer and its ledger, in history, on the terminal, page and JSON."""
+    secret = SECRETS[kind]
+    text = SAID[how](secret)
+    root = tmp_path / "links"
+    error = host_refuses(root, monkeypatch, text, secret)
+    places = {
+        "the answer": str(error) + json.dumps(error.details, ensure_ascii=False),
+        "the ledger": (root / "ledger.jsonl").read_text(),
+        "the ledger, read": json.dumps(Ledger(root).entries(), ensure_ascii=False),
+        "history": history_of(root / "ledger.jsonl"),
+    }
+    # A host that lets it out: the controller knows what it sent.
+    there, lines = fleet(2), Lines(monkeypatch)
+    details = {"cause": text, "log": text, "evidence": {"health": text}}
+    there.hosts[0].faults["activate"] = Fault(Refused(text, "release", details))
+    there.hosts[1].answers["let_go"] = {"notes": [text]}
+    directory = tmp_path / "reports"
+    places["the result"] = str(shown_of(there, directory, lines, secret))
+    places["the terminal"] = "\n".join(lines.said)
+    for ending in ("html", "json"):
+        places[f"the report's {ending}"] = next(directory.glob(f"*.{ending}")).read_text()
+    places["the report's data"] = json.dumps(json.loads(places["the report's json"]), ensure_ascii=False)
+    left = {where: [trace for trace in traces(secret) if trace in shown] for where, shown in places.items()}
+    assert not {where: found for where, found in left.items() if found}
+
+
 def test_a_ledger_that_everybody_could_read_is_shut(tmp_path: Path) -> None:
     store = Store(tmp_path)
     (tmp_path / "ledger.jsonl").write_text("{}\n")
@@ -95,13 +214,13 @@ def test_a_ledger_that_everybody_could_read_is_shut(tmp_path: Path) -> None:
     assert (tmp_path / "ledger.jsonl").stat().st_mode & 0o777 == 0o600
 
 
-def shown_of(there: Fleet, directory: Path, lines: Lines) -> dict[str, Any]:
+def shown_of(there: Fleet, directory: Path, lines: Lines, secret: str = SECRET) -> dict[str, Any]:
     """What a run over the fleet leaves: its lines, the task's result, JSON and page."""
     computed = {
         "web1": {
             "target": {
                 "files": [{"dest": "/x"}, {"dest": "/y", "secret": True}],
-                "contents": {"0": "no secret", "1": SECRET},
+                "contents": {"0": "no secret", "1": secret},
             },
             "content": {"kind": "image", "request": {"registry_password": EARLIER, "registry_user": "app"}},
         }

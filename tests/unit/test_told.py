@@ -234,6 +234,13 @@ def test_what_a_run_did_alike_to_several_hosts_is_one_line() -> None:
     assert told.code == 0
 
 
+def test_the_set_before_a_migration_has_a_column_where_there_was_one() -> None:
+    named = released("bbb", "2", "30", backup="4096af89 of db1")
+    head, *lines = told_history.tell({"web1": {"records": [released("aaa", "1", "00"), named]}}).text.splitlines()
+    assert head.split()[-2:] == ["backup", "cause"]
+    assert [line.split()[-4:] for line in lines] == [["cccccccc", "0002", "-", "-"], ["4096af89", "of", "db1", "-"]]
+
+
 def test_a_record_without_its_run_is_merged_with_nothing_but_its_own_moment() -> None:
     first, second = released("aaa", "", "00"), released("aaa", "", "20")
     told = told_history.tell({"web1": {"records": [first]}, "web2": {"records": [second]}, "web3": GONE})
@@ -247,6 +254,18 @@ def test_a_release_that_broke_the_api_is_seen_in_the_history() -> None:
     assert told.rows[0]["breaks"] == api["breaks"]
     assert told.rows[0]["cause"] == "breaks the API: GET /a is gone; and 4 more"
     assert "breaks the API: GET /a is gone; and 4 more" in told.text
+
+
+def test_the_history_has_what_the_canary_of_each_host_said() -> None:
+    good, unknown = {"word": "good", "sentence": "0.1 %"}, {"word": "unknown", "sentence": "too few"}
+    told = told_history.tell(
+        {
+            "web1": {"records": [released("aaa", "1", "00", canary=good)]},
+            "web2": {"records": [released("aaa", "1", "10", canary=unknown)]},
+            "web3": {"records": [released("aaa", "1", "20")]},
+        }
+    )
+    assert [row["canary"] for row in told.rows] == [{"web1": good, "web2": unknown}]
 
 
 def test_a_history_without_releases() -> None:

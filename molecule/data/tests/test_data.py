@@ -56,6 +56,7 @@ def data(host: Any, deployment: Deployment) -> None:
     assert deployment.version()["release"]
     sql(host, "DROP TABLE IF EXISTS ballast")
     sql(host, "CREATE TABLE ballast AS SELECT g AS id, md5(g::text) AS words FROM generate_series(1, 100000) g")
+    sql(host, "ALTER TABLE ballast OWNER TO shortlinks")
     volume = "/var/lib/slipway/shortlinks/volumes/media"
     host.check_output(f"mkdir -p /srv/uploads/a {volume} && echo first >/srv/uploads/a/b && echo picture >{volume}/c")
 
@@ -74,9 +75,12 @@ def test_a_set_is_made_and_proven(host: Any, deployment: Deployment) -> None:
     assert "error" not in known
     assert known["proven"]["set"] == known["newest"]["set"]
     assert known["proven"]["rows"] >= 100_000
+    (proven,) = known["proven"]["releases"]
+    assert (proven["release"], proven["unproven"]) == (deployment.version()["release"], "")
     files = host.check_output(f"slipway-backup restic ls --json --long {known['newest']['set']}")
     assert "/manifest.json" in files
-    assert host.run("docker inspect slipway-drill").rc != 0, "the server of the drill is gone"
+    assert host.run("docker inspect slipway-drill").rc != 0, "the server of the drill is gone, and its network"
+    assert host.run("ls -d /run/slipway/shortlinks/drill").rc != 0, "and the release that was started with it"
 
 
 def test_it_has_what_cannot_be_made_again(host: Any) -> None:
@@ -246,6 +250,44 @@ def test_what_does_not_fit_the_release_is_refused(host: Any) -> None:
     assert head in said
 
 
+REVISION = """
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0003"
+down_revision = "0002"
+
+
+def upgrade() -> None:
+    op.execute("UPDATE ballast SET words = words || '!' WHERE id <= 500")
+    op.execute("ALTER TABLE ballast ADD COLUMN stamp float DEFAULT random()")
+"""
+
+
+def test_a_migration_is_rehearsed_on_a_set_that_was_made_for_it(host: Any, deployment: Deployment) -> None:
+    serves = deployment.version()["release"]
+    source = deployment.source("stamped", {"app/migrations/versions/0003_stamp.py": REVISION})
+    outcome = deployment.deploy(fastapi_image_context=source, fastapi_app_rehearse=True)
+    assert outcome.code == 0, outcome.output
+    made = state(host)["newest"]
+    assert made["reason"] == "before-a-migration"
+    for words in (
+        f"set {made['set']} was made before the migrations",
+        f"rehearsed on set {made['set']} of {made['time']}: 0003 in",
+        "rehearsed: public.ballast is locked against reads and writes for",
+        "rehearsed: public.ballast is written anew, 100000 rows",
+        "rehearsed: 500 rows of public.ballast are changed",
+        f"rehearsed: release {serves}, which serves, passes its gate on the migrated copy",
+        "the database is at revision 0003",
+    ):
+        assert words in outcome.output
+    ledger = host.check_output("cat /opt/slipway/shortlinks/ledger.jsonl").splitlines()
+    record = next(found for found in map(json.loads, reversed(ledger)) if found.get("result") == "good")
+    assert record["backup"] == f"{made['set']} of backup-host"
+    assert record["rehearsal"]["set"] == made["set"]
+    assert record["backup"] in deployment.play("history").output
+
+
 def test_status_tells(host: Any, deployment: Deployment) -> None:
     assert asked(host, "drill")["rows"] >= 100_000
     outcome = deployment.play("status")
@@ -263,6 +305,7 @@ def test_passwords_rotate(host: Any, deployment: Deployment) -> None:
     }
     outcome = deployment.play(
         "rotate",
+        fastapi_image_context=deployment.source("rotated", {"app/migrations/versions/0003_stamp.py": REVISION}),
         postgres_login=login,
         fastapi_app_environment=environment,
         vault_postgres_password="another-database-password",

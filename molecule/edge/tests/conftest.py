@@ -48,6 +48,7 @@ def make_site(tmp_path_factory: pytest.TempPathFactory, authority: Authority) ->
             "haproxy_acme_email": "ops@example.org",
             "haproxy_acme_directory": f"https://{AT}:14000/dir",
             "haproxy_acme_ca_file": str(authority.file),
+            "haproxy_acme_eab": authority.binding(),
             **more,
         }
         (scratch / "group_vars").mkdir()
@@ -64,4 +65,13 @@ def shop(make_site: Callable[..., Site]) -> Site:
 
 @pytest.fixture(scope="session")
 def board(make_site: Callable[..., Site]) -> Site:
-    return make_site("board", "board.example.org", fastapi_app_redirect_names=["boards.example.org"])
+    """Its team has certificates ordered by DNS, for all apps of the edge: it has a star."""
+    return make_site(
+        "board",
+        "board.example.org",
+        "*.board.example.org",
+        fastapi_app_redirect_names=["boards.example.org"],
+        haproxy_shared_settings="replace",
+        haproxy_acme_dns_hook=str(ROOT / "molecule/edge/dns-hook"),
+        haproxy_acme_dns_environment={"NAME_SERVER": AT},
+    )

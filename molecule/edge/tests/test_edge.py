@@ -16,6 +16,7 @@ from contract import until
 from fleet import on
 from served import ADDRESS, HOST, Asking, Site
 
+SETTINGS = "/etc/haproxy/acme.json"
 ORDER = "PYTHONPATH=/usr/local/lib/slipway python3 -m slipway_edge.edge.acme"
 
 
@@ -55,6 +56,8 @@ def test_the_first_deploy_ends_with_https_that_a_browser_trusts(shop: Site, auth
     key = on(HOST, "stat -c '%a %U %G' /etc/haproxy/certificates/names/shop.example.org.pem").strip()
     assert key == "640 root haproxy"
     assert on(HOST, "find /var/lib/slipway/acme/lego -path '*certificates/*'") == "", "the key is in one place"
+    bound = authority.binding()["hmac"]
+    assert on(HOST, f"grep -rls {bound} /etc /var/lib/slipway /var/log /usr/local /run /tmp").split() == [SETTINGS]
 
 
 def test_a_second_run_changes_nothing(shop: Site, authority: Authority) -> None:
@@ -63,11 +66,7 @@ def test_a_second_run_changes_nothing(shop: Site, authority: Authority) -> None:
     assert authority.orders() == 2
 
 
-def test_an_app_of_another_inventory_gets_its_certificate_and_takes_nothing(
-    shop: Site, board: Site, authority: Authority
-) -> None:
-    authority.says("board.example.org", ADDRESS)
-    authority.says("boards.example.org", ADDRESS)
+def test_an_app_of_another_inventory_gets_its_certificate_and_takes_nothing(shop: Site, board: Site) -> None:
     serial = shop.serial()
     with shop.asked(rate=5) as asked:
         outcome = board.play("site")
@@ -76,22 +75,29 @@ def test_an_app_of_another_inventory_gets_its_certificate_and_takes_nothing(
     assert board.page() == {"app": "board", "scheme": "https"}
     assert board.by_http("/x", "boards.example.org")[:2] == (308, "https://boards.example.org/x"), "it has one, too"
     assert shop.serial() == serial
+    assert board.page("a.board.example.org") == {"app": "board", "scheme": "https"}, "by DNS there is one for a star"
+    assert board.by_http("/x", "a.board.example.org")[:2] == (308, "https://a.board.example.org/x")
+    assert board.serial("a.board.example.org") != board.serial() == board.serial("board.example.org")
+    assert on("slipway-authority", "dig +short @127.0.0.1 TXT _acme-challenge.board.example.org") == "", "cleaned up"
 
 
-def test_a_renewal_costs_no_request_and_no_handshake(shop: Site) -> None:
+def test_one_whose_key_leaked_is_replaced_and_costs_no_request_and_no_handshake(
+    shop: Site, authority: Authority
+) -> None:
     process = on(
         HOST, "systemctl show --value -p MainPID haproxy; pgrep -P $(systemctl show --value -p MainPID haproxy)"
     )
     before = shop.serial()
     with shop.asked() as asked:
         until(lambda: asked.asked > 50, "the load is there")
-        on(HOST, f"{ORDER} --force shop.example.org")
+        on(HOST, f"{ORDER} --revoke shop.example.org")
         after = shop.serial()
         asked_then = asked.asked
         until(lambda: asked.asked > asked_then + 50, "the load saw the new one")
     nothing_lost(asked)
     assert after != before
     assert {before, after} <= asked.serials
+    assert [authority.says_of(serial) for serial in (before, after)] == ["Revoked", "Valid"]
     assert on(
         HOST, "systemctl show --value -p MainPID haproxy; pgrep -P $(systemctl show --value -p MainPID haproxy)"
     ) == (process), "no reload"

@@ -108,3 +108,29 @@ def board(make_app: Any) -> App:
         fastapi_app_jobs={"yearly": {"command": ["true"], "schedule": "yearly"}},
     )
     return app
+
+
+@pytest.fixture(scope="session")
+def feed(make_app: Any) -> App:
+    app: App = make_app(
+        fastapi_app_name="feed",
+        fastapi_app_host_names=["feed.example.org"],
+        fastapi_image_context=str(APPS / "feed"),
+        fastapi_app_port=8080,
+        fastapi_app_health_path="/",
+    )
+    return app
+
+
+@pytest.fixture(scope="session")
+def depot(make_app: Any) -> App:
+    """Nothing in its image but Python could make a variable of the secret."""
+    app: App = make_app(
+        fastapi_app_name="depot",
+        fastapi_app_host_names=["depot.example.org"],
+        fastapi_image_context=str(APPS / "depot"),
+        fastapi_app_port=8000,
+        fastapi_app_health_path="/ready",
+        fastapi_app_secrets={"DEPOT_KEY": "planted-key"},
+    )
+    return app

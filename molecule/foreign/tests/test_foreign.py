@@ -1,4 +1,4 @@
-"""Three apps on one host, none of them changed for it: they come, are released, refused, taken back, boot and go.
+"""Five apps on one host, none of them changed for it: they come, are released, refused, taken back, boot and go.
 
 The tests are a story, and run in the order of the file.
 """
@@ -7,15 +7,20 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from itertools import pairwise
 from typing import Any
 
 from contract import until
+from deployment import Outcome
 from fleet import on
 from foreign import ADDRESS, HOST, App, Asking
 
 Told = Callable[[], Any]
+# Releases side by side: as many as the machine has processors, or they would wait for each other alone.
+AT_A_TIME = 2
 
 
 def processes(release: str) -> list[str]:
@@ -98,11 +103,7 @@ def test_a_worker_that_does_not_stay_up_refuses_the_release(shop: App, broker: T
     assert one_after_another(broker()["beats"])
 
 
-def test_status_and_logs_name_the_processes(shop: App) -> None:
-    outcome = shop.play("status")
-    assert outcome.code == 0, outcome.output
-    assert "worker 2 of 2" in outcome.output
-    assert "beat 1 of 1" in outcome.output
+def test_logs_name_the_processes(shop: App) -> None:
     assert "worker ready" in shop.play("logs").output
 
 
@@ -120,17 +121,17 @@ def test_a_job_runs_in_what_serves_once_and_never_beside_itself(shop: App, broke
     until(lambda: "counted all" in shop.play("status").output, "status says what it printed last")
 
 
-def test_a_job_that_fails_is_in_status_and_holds_up_nothing(shop: App) -> None:
+def test_a_job_that_fails_is_in_status(shop: App) -> None:
     outcome = shop.play("run", slipway_job="ledger")
     assert outcome.code != 0
     assert f"the job ledger of release {shop.release} failed: exit code 3" in outcome.failure()
     outcome = shop.play("status")
     assert outcome.code == 3
+    assert "worker 2 of 2" in outcome.output
+    assert "beat 1 of 1" in outcome.output
     assert f"job ledger on {HOST}, *-01-01, next " in outcome.output
     assert "failed with exit code 3" in outcome.output
     assert "no ledger of shop today" in outcome.output
-    outcome = shop.play("deploy")
-    assert outcome.code == 0, outcome.output
 
 
 def test_a_schedule_that_systemd_does_not_know_is_refused_before_anything_is_changed(shop: App) -> None:
@@ -142,6 +143,7 @@ def test_a_schedule_that_systemd_does_not_know_is_refused_before_anything_is_cha
 
 
 def test_a_job_that_a_release_does_not_have_any_more_loses_its_timer(shop: App) -> None:
+    """The other one, which failed, holds up no release."""
     names = "ls /etc/systemd/system | grep 'slipway-shop@job-.*timer$' || true"
     assert len(on(HOST, names).split()) == 2
     outcome = shop.play("deploy", fastapi_app_jobs={"ledger": shop.variables["fastapi_app_jobs"]["ledger"]})
@@ -185,21 +187,18 @@ def test_a_volume_begins_with_what_the_image_has_and_is_the_app_s(shop: App) -> 
     assert owners == "1000:1000 750\n"
 
 
-def test_a_third_app_and_a_release_of_the_first(tiles: App, shop: App, board: App) -> None:
-    """The new release differs by a variable of its environment."""
-    before, slot = tiles.release, uploaded(shop)[0]
+def test_apps_of_other_shapes_come_and_the_others_serve_on(
+    tiles: App, shop: App, board: App, feed: App, depot: App
+) -> None:
+    """Gunicorn with a file of its own, Hypercorn, and an image without a shell."""
     with tiles.asked() as of_tiles, shop.asked() as of_shop:
-        outcome = board.play("site")
-        assert outcome.code == 0, outcome.output
-        outcome = tiles.play("deploy", fastapi_app_environment={"ANOTHER": "value"})
-        assert outcome.code == 0, outcome.output
-        outcome = shop.play("deploy", fastapi_app_revision="2")
-        assert outcome.code == 0, outcome.output
+        for app in (board, feed, depot):
+            outcome = app.play("site")
+            assert outcome.code == 0, outcome.output
+            assert app.json() == {"app": app.name}
     nothing_lost(of_tiles, of_shop)
-    assert uploaded(shop) == (other(slot), ["first", "sample.txt"])
-    assert shop.json("/uploads/second/new") == {"uid": 1000}
-    assert tiles.release != before
-    assert board.json() == {"app": "board"}
+    assert feed.get("/news") == (200, "0\n1\n2\n")
+    assert depot.json("/ready") == {"key": len("planted-key")}
     other_name = subprocess.run(
         ["curl", "--silent", "--header", "Host: forum.example.org", f"http://{ADDRESS}/"],
         capture_output=True,
@@ -209,26 +208,69 @@ def test_a_third_app_and_a_release_of_the_first(tiles: App, shop: App, board: Ap
     assert json.loads(other_name.stdout) == {"app": "board"}
 
 
-def test_a_release_that_does_not_answer_is_refused(tiles: App) -> None:
-    before = tiles.release
-    with tiles.asked() as asked:
-        outcome = tiles.play("deploy", fastapi_app_health_path="/not-there", fastapi_app_gate_deadline=15)
-    assert outcome.code != 0
-    assert "/not-there" in outcome.failure()
-    assert "404" in outcome.output
-    assert tiles.release == before
-    nothing_lost(asked)
+def side_by_side(changes: dict[str, dict[str, Any]], apps: Sequence[App]) -> dict[str, Outcome]:
+    """Deploy all of them with these variables, some at a time, while each is asked; none loses a request."""
+    with ExitStack() as askings, ThreadPoolExecutor(AT_A_TIME) as pool:
+        asked = [askings.enter_context(app.asked(rate=5)) for app in apps]
+        begun = {app.name: pool.submit(app.play, "deploy", **changes[app.name]) for app in apps}
+        outcomes = {name: running.result() for name, running in begun.items()}
+    nothing_lost(*asked)
+    return outcomes
 
 
-def test_an_app_that_listens_elsewhere_is_told_where(board: App) -> None:
-    """It reads PORT; another one that it is told to listen on, beside the variable, is found."""
-    before = board.release
-    outcome = board.play("deploy", fastapi_app_environment={"PORT": "5001"}, fastapi_app_gate_deadline=15)
-    assert outcome.code != 0
-    assert "5001" in outcome.output
-    assert "fastapi_app_port" in outcome.output
-    assert board.release == before
-    assert board.json() == {"app": "board"}
+def test_a_release_of_each_beside_those_of_the_others(tiles: App, shop: App, board: App, feed: App, depot: App) -> None:
+    """By another server, a revision, another kind of worker, another secret; a host's records are each app's own."""
+    apps = (tiles, shop, board, feed, depot)
+    before, slot = {app.name: app.release for app in apps}, uploaded(shop)[0]
+    threads = ["gunicorn", "--worker-class", "gthread", "--threads", "4", "board:wsgi"]
+    outcomes = side_by_side(
+        {
+            # Plain Uvicorn on port 80, as root as far as the image says.
+            "tiles": {"fastapi_app_command": ["uvicorn", "app.main:app", "--port", "80"]},
+            "shop": {"fastapi_app_revision": "2"},
+            "board": {"fastapi_app_command": threads},
+            # Where it is to listen it is told by the environment alone.
+            "feed": {"fastapi_app_command": ["granian", "--interface", "asgi", "feed:app"]},
+            "depot": {"fastapi_app_secrets": {"DEPOT_KEY": "another-planted-key"}},
+        },
+        apps,
+    )
+    failed = {name: outcome.failure() for name, outcome in outcomes.items() if outcome.code}
+    assert failed == {}
+    assert [app.name for app in apps if app.release == before[app.name]] == []
+    assert [app.json() for app in apps] == [{"app": app.name} for app in apps]
+    assert uploaded(shop) == (other(slot), ["first", "sample.txt"])
+    assert shop.json("/uploads/second/new") == {"uid": 1000}
+    assert feed.get("/news") == (200, "0\n1\n2\n")
+    assert depot.json("/ready") == {"key": len("another-planted-key")}
+
+
+def test_a_release_that_does_not_serve_is_refused_in_each_shape(tiles: App, board: App, feed: App, depot: App) -> None:
+    apps = (tiles, board, feed, depot)
+    before = {app.name: app.release for app in apps}
+    quick = {"fastapi_app_gate_deadline": 15}
+    outcomes = side_by_side(
+        {
+            "tiles": {"fastapi_app_health_path": "/not-there", **quick},
+            # It reads PORT; another one that it is told to listen on, beside the variable, is found.
+            "board": {"fastapi_app_environment": {"PORT": "5001"}, **quick},
+            "feed": {"fastapi_app_command": ["hypercorn", "--config", "hypercorn.toml", "feed:ap"]},
+            "depot": {"fastapi_app_secrets": {}},
+        },
+        apps,
+    )
+    said = {
+        "tiles": ("/not-there", "404"),
+        "board": ("5001", "fastapi_app_port"),
+        "feed": ("Cannot load application from 'feed:ap'",),
+        "depot": ("KeyError: 'DEPOT_KEY'",),
+    }
+    for app in apps:
+        outcome = outcomes[app.name]
+        assert outcome.code != 0, app.name
+        assert [words for words in said[app.name] if words not in outcome.failure()] == [], outcome.failure()
+        assert app.release == before[app.name]
+        assert app.json() == {"app": app.name}
 
 
 def test_a_rollback(shop: App) -> None:
@@ -241,10 +283,10 @@ def test_a_rollback(shop: App) -> None:
     assert uploaded(shop) == (other(slot), ["first", "sample.txt", "second"])
 
 
-def test_all_are_back_after_a_boot(tiles: App, shop: App, board: App, broker: Told) -> None:
+def test_all_are_back_after_a_boot(tiles: App, shop: App, board: App, feed: App, depot: App, broker: Told) -> None:
     running, before = processes(shop.release), uploaded(shop)
     subprocess.run(["docker", "restart", "--time", "1", HOST], check=True, capture_output=True, timeout=120)
-    for app in (tiles, shop, board):
+    for app in (tiles, shop, board, feed, depot):
         until(lambda app=app: app.get()[0] == 200, f"{app.name} serves after the boot")  # type: ignore[misc]
         assert app.json() == {"app": app.name}
     until(lambda: processes(shop.release) == running, "the processes of shop are back")

@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 from deployment import assert_nothing_lost
 from fleet import AT_ONCE, Fleet, over_ssh
+from soak import LONG
+
+collect_ignore = [] if LONG else ["test_4_long.py"]
 
 # A host waits for its websockets and long requests before it stops a slot, so these are short here.
 MODEST = [

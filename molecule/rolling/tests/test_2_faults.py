@@ -106,15 +106,6 @@ class TestUnreachable:
         assert f"--limit 'all:!{B}'" in outcome.failure().replace("''", "'")
         assert fleet.pids() == before
 
-    def test_before_its_batch(self, fleet: Fleet) -> None:
-        before = fleet.states()
-        run = fleet.begin("deploy", **fleet.release("unreachable at its turn"), **LONG_ENOUGH)
-        run.reached("Roll, host by host")
-        with unreachable(B):
-            assert run.wait() == 2, run.output()
-        assert outcomes(run.output()) == ["reverted", "unreachable", "untouched"]
-        assert fleet.states() == before
-
     def test_in_the_middle_of_its_own_transaction(self, fleet: Fleet) -> None:
         """Its transaction goes on by itself, so it ends on the new release; a rerun heals the fleet."""
         before = fleet.states()
@@ -132,21 +123,6 @@ class TestUnreachable:
         healed = fleet.deploy(**variables, **AT_ONCE)
         assert healed.code == 0, healed.output
         assert len(set(fleet.states().values())) == 1
-
-    def test_after_its_batch(self, fleet: Fleet) -> None:
-        """It serves the new release then, as the others do; only its settling is missing, which a rerun does."""
-        variables = fleet.release("unreachable after its turn")
-        run = fleet.begin("deploy", **variables, slipway_reconnect=15)
-        run.reached(f"\n{A}  ")
-        with unreachable(A):
-            assert run.wait() == 2, run.output()
-        assert table(run.output())[A]["outcome"] == "unreachable", run.output()
-        assert "serves on every host that answers" in " ".join(run.output().split())
-        release = fleet.whole()
-        assert release, "all hosts serve the new release"
-        healed = fleet.deploy(**variables)
-        assert healed.code == 0, healed.output
-        assert fleet.whole() == release
 
 
 def test_of_two_controllers_one_proceeds_and_the_other_names_it(fleet: Fleet) -> None:
@@ -174,16 +150,16 @@ def test_a_freeze_stops_a_deploy_and_says_why(fleet: Fleet) -> None:
 
 
 # Where the controller is killed: words that the run prints just before, and how long to wait then. Each of the signals,
-# before anything is changed, while the database is, and in the middle of the roll.
+# while the database is changed, and in the middle of the roll.
 POINTS = [
-    ("Preflight, changes nothing", 1.0, signal.SIGINT),
     ("Migrate, once for all hosts", 1.0, signal.SIGKILL),
     ("Roll, host by host", 3.0, signal.SIGINT),
-    (f"\n{A}  ", 2.0, signal.SIGKILL),
     (f"\n{B}  ", 1.0, signal.SIGTERM),
 ]
 if LONG:
     POINTS += [
+        ("Preflight, changes nothing", 1.0, signal.SIGINT),
+        (f"\n{A}  ", 2.0, signal.SIGKILL),
         ("Hold the fleet", 1.0, signal.SIGKILL),
         ("beside what runs", 1.5, signal.SIGTERM),
         ("Image or package on every host", 0.2, signal.SIGKILL),

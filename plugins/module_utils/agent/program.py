@@ -193,9 +193,14 @@ class Agent:
         """Pass on what a verb says."""
         running = self._running[descriptor]
         data = os.read(descriptor, CHUNK)
-        for header, _ in running.decoder.feed(data):
-            running.answered = running.answered or "event" not in header
-            self._say(header)
+        try:
+            for header, _ in running.decoder.feed(data):
+                running.answered = running.answered or "event" not in header
+                self._say(header)
+        except Broken as error:
+            running.answered = True
+            self._say({"id": running.request, **failure(str(error))})
+            data = b""
         if data:
             return
         self._selector.unregister(descriptor)

@@ -14,6 +14,8 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+from ..host.reading import object_of
+
 Header = dict[str, Any]
 
 # What the agent, or what brings it, says in the line with the mark.
@@ -23,6 +25,8 @@ REFUSED = "refused"  # with the reason, as JSON
 
 # Bytes of a file that travel in one frame.
 CHUNK = 1 << 18
+# Bytes of a line, and of what follows it: answers with the logs of all processes have some.
+LONGEST = 64 << 20
 
 
 class Broken(Exception):
@@ -57,12 +61,16 @@ class Decoder:
             self._seen = 0
             yield header, blob
         self._seen = len(self._pending)
+        if self._seen > LONGEST:
+            beginning = self._pending[:100].decode(errors="replace")
+            raise Broken(f"no frame of the agent, a line of more than {LONGEST >> 20} MiB: {beginning}")
 
     def _header(self, line: bytes) -> Header:
         try:
-            header = json.loads(line)
+            header = object_of(line)
         except ValueError:
-            header = None
-        if not isinstance(header, dict) or not isinstance(header.get("blob", 0), int):
+            header = {"blob": None}
+        blob = header.get("blob", 0)
+        if type(blob) is not int or not 0 <= blob <= LONGEST:
             raise Broken(f"no frame of the agent: {line[:100].decode(errors='replace')}")
         return header

@@ -16,7 +16,7 @@ Tell = Callable[[Result], None]
 Verb = Callable[[dict[str, Any], Tell], Result]
 
 # The modules with a table VERBS, by the verbs that are not in the one of the release.
-TABLES = {"image": "..image.operations", "package": "..package.operations"}
+TABLES = {"image": "..image.operations", "package": "..package.operations", "backup": "..backup.asking"}
 RELEASE = "..release.operations"
 # What the agent does with the arguments of a verb that it served, when the controller is gone without a word.
 WHEN_LEFT = {"hold": "fade", "renew": "fade"}

@@ -16,11 +16,18 @@ from .postgres import Scratch, Server, missing_roles, same
 from .records import now
 from .restic import Snapshot
 from .saving import GLOBALS, Host
+from .starting import Starter, start_releases, starter, unstartable
 
 
-def drill(host: Host, wanted: str = "latest", scratch: Callable[..., Any] = Scratch) -> dict[str, Any]:
-    """Prove a set; returns the proof, which is recorded. The caller holds the host's backups. Raises BackupError."""
+def drill(
+    host: Host, wanted: str = "latest", scratch: Callable[..., Any] = Scratch, start: Starter = starter
+) -> dict[str, Any]:
+    """Prove a set; returns the proof, which is recorded. The caller holds the host's backups. Raises BackupError.
+
+    `releases` of the proof are those that passed their gates on what was restored; `unproven` says why none was tried.
+    """
     began = time.monotonic()
+    started: list[dict[str, Any]] = []
     settings = host.settings
     try:
         found = host.restic.find(wanted)
@@ -37,7 +44,7 @@ def drill(host: Host, wanted: str = "latest", scratch: Callable[..., Any] = Scra
             host.restic.restore(manifest.content, place)
             files.same(manifest, place)
             if manifest.databases:
-                _databases(host, manifest, Path(f"{place}{manifest.spool}"), scratch)
+                started = _databases(host, manifest, place, scratch, start)
     except BackupError as error:
         raise BackupError(error.fault, f"set {found.short} of {found.time[:16]} is not proven: {error}") from error
     finally:
@@ -51,6 +58,8 @@ def drill(host: Host, wanted: str = "latest", scratch: Callable[..., Any] = Scra
         "rows": manifest.rows,
         "tables": sum(len(database.tables) for database in manifest.databases),
         "files": len(manifest.files),
+        "releases": started,
+        "unproven": unstartable(host, manifest),
     }
     host.records.note(proven=proof, error=host.records.unanswered("drill"))
     return proof
@@ -66,8 +75,11 @@ def complete(host: Host, found: Snapshot, manifest: Manifest) -> None:
             raise BackupError(MISSING_PART, f"the dump of {database.name} is not in it")
 
 
-def _databases(host: Host, manifest: Manifest, spool: Path, scratch: Callable[..., Any]) -> None:
-    """Restore every database and compare what it has."""
+def _databases(
+    host: Host, manifest: Manifest, place: Path, scratch: Callable[..., Any], start: Starter
+) -> list[dict[str, Any]]:
+    """Restore every database, compare what it has, and start the releases against it."""
+    spool = Path(f"{place}{manifest.spool}")
     if host.live is None:
         raise BackupError(FAILED, "the set has databases, and backup_database says that this host has no server")
     made = scratch(host.live, host.settings.database)
@@ -80,6 +92,7 @@ def _databases(host: Host, manifest: Manifest, spool: Path, scratch: Callable[..
                 server.make(database, name)
             server.fill(name, spool / database.file)
             same(database, server.count(database, name))
+        return [] if unstartable(host, manifest) else start_releases(host, manifest, place, server, start)
 
 
 def have_roles(server: Server, spool: Path) -> None:

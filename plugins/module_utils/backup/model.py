@@ -21,6 +21,7 @@ MISSING_PART = "missing part"
 DIFFERENT = "different"
 LOCKED = "locked"
 DISK_FULL = "disk full"
+GATE = "gate"
 BUSY = "busy"
 REFUSED = "refused"
 FAILED = "failed"
@@ -60,6 +61,7 @@ class Settings:
     """What the role wrote for this host.
 
     `directories` are paths, `volumes` patterns that may match nothing; `keep` counts days, weeks and months.
+    `releases`: whether a drill starts those that serve, which have `deadline` seconds to pass their gate.
     """
 
     repository: str
@@ -68,6 +70,8 @@ class Settings:
     directories: tuple[str, ...] = ()
     volumes: tuple[str, ...] = ()
     keep: Mapping[str, int] = field(default_factory=dict)
+    releases: bool = True
+    deadline: float = 300.0
     files: Path = Path("/etc/slipway/backup")
     place: Path = Path("/var/lib/slipway/backup")
     apps: Path = Path("/opt/slipway")

@@ -7,35 +7,34 @@ version; the order of the rows does not matter.
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Callable
 
 from ..host import command
+from ..host.errors import SlipwayError
+from ..postgres import server as postgres
+from ..postgres.databases import there
+from ..postgres.server import (
+    CONTAINER,
+    LIMIT,
+    SEPARATOR,
+    STATEMENT,
+    Run,
+    literal,
+    quoted,
+)
 from .model import DIFFERENT, FAILED, REFUSED, BackupError, Database
 
-# How the superuser comes in (roles/postgres): through the socket inside the container, or as the host's user.
-CONTAINER = "slipway-postgres-postgres-1"
-SUPERUSERS = {
-    "compose": ("docker", "exec", "-i", CONTAINER),
-    "native": ("runuser", "-u", "postgres", "--"),
-}
-PSQL = ("psql", "--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "--set", "ON_ERROR_STOP=1")
-AS = ("--username", "postgres", "--dbname")
 # Databases that are made on the way to a restore, and those that were in the place of one.
 BESIDE, BEFORE = "slipway_restoring_", "slipway_before_"
 # What sorts texts, by pg_database.datlocprovider.
 PROVIDERS = {"c": "libc", "i": "icu", "b": "builtin"}
 # Databases that PostgreSQL brings; nothing is put in their place.
 BROUGHT = ("postgres", "template0", "template1")
-# Seconds for one statement, and for a dump or a restore.
-STATEMENT, LIMIT = 900.0, 86400.0
-# Bytes of what psql counts, a line a table.
-COUNTED = 1 << 28
 # How often the name of a database that is in use is asked for; each time waits 5 s for its sessions to end.
 TRIES = 12
 
@@ -62,29 +61,23 @@ FROM pg_catalog.pg_largeobject;
 SELECT 'SELECT version_num FROM alembic_version ORDER BY 1' WHERE to_regclass('alembic_version') IS NOT NULL
 \gexec
 """
-SEPARATOR = "\t"
 _DATABASES = """\
 SELECT datname, pg_get_userbyid(datdba), pg_encoding_to_char(encoding), datcollate, datctype, pg_database_size(oid),
   to_jsonb(d)->>'datlocprovider', coalesce(to_jsonb(d)->>'datlocale', to_jsonb(d)->>'daticulocale')
 FROM pg_database d WHERE datallowconn AND NOT datistemplate AND NOT starts_with(datname, 'slipway_restoring_')
 ORDER BY datname"""
 
-Run = Callable[..., command.Ran]
+_SHAPE = """\
+SELECT format('%I.%I', n.nspname, c.relname), c.relfilenode, coalesce(s.n_tup_upd + s.n_tup_del, 0)
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace LEFT JOIN pg_stat_all_tables s ON s.relid = c.oid
+WHERE c.relkind = 'r' AND c.relpersistence <> 't' AND n.nspname !~ '^(pg_|information_schema$)'"""
 
 
-class Server:
-    """`superuser` are the words before psql that make it the superuser's; `name` is how messages call the server."""
+class Server(postgres.Server):
+    """With what a backup and a restore need of it; what it refuses is a BackupError."""
 
-    def __init__(self, superuser: Sequence[str], name: str = "the database server", run: Run = command.run) -> None:
-        self._superuser, self.name, self._run = tuple(superuser), name, run
-
-    def sql(self, database: str, *statements: str) -> list[list[str]]:
-        """The rows of the statements, a transaction each. Raises BackupError with the server's words."""
-        words = [word for statement in statements for word in ("-c", statement)]
-        ran = self._run([*self._psql(database), *words], STATEMENT)
-        if ran.returncode:
-            raise BackupError(FAILED, f"{self.name} refused ({database}): {ran.said}")
-        return [line.split(SEPARATOR) for line in ran.stdout.splitlines() if line]
+    def failed(self, text: str) -> SlipwayError:
+        return BackupError(FAILED, text)
 
     def databases(self) -> list[Database]:
         """All that can be connected to, without what they have."""
@@ -158,31 +151,30 @@ class Server:
             return ()
         return tuple(head for (head,) in self.sql(name, "SELECT version_num FROM alembic_version ORDER BY 1"))
 
-    def _feed(self, words: Sequence[str], script: str) -> str:
-        with tempfile.TemporaryFile() as source:
-            source.write(script.encode())
-            source.seek(0)
-            ran = self._run(words, LIMIT, source=source, limit=COUNTED)
-        if ran.returncode:
-            raise BackupError(FAILED, f"{self.name} refused: {ran.said}")
-        return ran.stdout
+    def shape(self, name: str) -> dict[str, tuple[str, int]]:
+        """Of each table of a database the file that it is in, and how many of its rows were changed or removed."""
+        return {table: (file, int(rows)) for table, file, rows in self.sql(name, _SHAPE)}
 
-    def run_globals(self, script: str) -> None:
-        """Make the roles of a script. Raises BackupError."""
-        self._feed(
-            self._psql("postgres"), f"SET log_statement = 'none'; SET log_min_error_statement = 'panic';\n{script}"
-        )
+    def logins(self) -> dict[str, str]:
+        """The hash of the password of each role that has one and may log in."""
+        asked = "SELECT rolname, rolpassword FROM pg_authid WHERE rolcanlogin AND rolpassword IS NOT NULL"
+        return {row[0]: row[1] for row in self.sql("postgres", asked)}
+
+    def members(self) -> dict[str, str]:
+        """The logins that were made as members of a role, with that role."""
+        return {name: role.of for name, role in there(self).roles.items() if role.of}
 
     def roles(self) -> set[str]:
         return {name for (name,) in self.sql("postgres", "SELECT rolname FROM pg_roles")}
 
     def make(self, database: Database, name: str) -> None:
-        """An empty database of that name, as the other one is made."""
+        """An empty database of that name, as the other one is made; but for its owner no role connects to it."""
         self.sql(
             "postgres",
             f"CREATE DATABASE {quoted(name)} OWNER {quoted(database.owner)} TEMPLATE template0 "
             f"ENCODING {literal(database.encoding)} LC_COLLATE {literal(database.collate)} "
             f"LC_CTYPE {literal(database.ctype)}{sorted_by(database)}",
+            f"REVOKE ALL ON DATABASE {quoted(name)} FROM PUBLIC",
         )
 
     def fill(self, name: str, dump: Path) -> None:
@@ -234,9 +226,6 @@ class Server:
                 if left == 1 or "being accessed by other users" not in str(error):
                     raise
         return {name for name, _ in taken}
-
-    def _psql(self, database: str) -> list[str]:
-        return [*self._superuser, *PSQL, "--field-separator", SEPARATOR, *AS, database]
 
 
 def counted(database: Database, lines: Iterable[str]) -> Database:
@@ -295,18 +284,20 @@ def missing_roles(script: str, existing: Iterable[str]) -> str:
     )
 
 
-def quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
-
-
-def literal(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
+def aliases(networks: str) -> list[str]:
+    """The names under which a container is known in its networks, as Docker tells these in JSON."""
+    found = json.loads(networks) or {}
+    return sorted({name for network in found.values() for name in network.get("Aliases") or ()})
 
 
 class Scratch:
-    """A server of its own for a drill, reached by nobody and removed afterwards: enter it to have it run."""
+    """A server of its own for a drill, removed afterwards: enter it to have it run.
 
-    NAME = "slipway-drill"
+    In a container it is in a network that leads nowhere, under the names of the live one, for a release that is started
+    against it; a cluster of the host is reached by nobody.
+    """
+
+    NAME = NETWORK = "slipway-drill"
     CLUSTER = Path("/var/lib/postgresql/slipway-drill")
 
     def __init__(self, live: Server, provider: str, run: Run = command.run) -> None:
@@ -331,7 +322,9 @@ class Scratch:
     def remove(self) -> None:
         """Take away what is there of it, or of one that was killed."""
         if self._provider == "compose":
-            self._run(["docker", "rm", "--force", "--volumes", self.NAME], STATEMENT)
+            ran = self._run(["docker", "ps", "--all", "--quiet", "--filter", f"network={self.NETWORK}"], STATEMENT)
+            self._run(["docker", "rm", "--force", "--volumes", self.NAME, *ran.stdout.split()], STATEMENT)
+            self._run(["docker", "network", "rm", self.NETWORK], STATEMENT)
             return
         if (self.CLUSTER / "data" / "postmaster.pid").exists():
             stop = ("--pgdata", str(self.CLUSTER / "data"), "--mode=immediate", "stop")
@@ -339,17 +332,19 @@ class Scratch:
         shutil.rmtree(self.CLUSTER, ignore_errors=True)
 
     def _container(self) -> Server:
-        """The same image as the live one's, without a network, a port or a capability."""
-        wanted = "{{.Image}} {{.Config.User}} {{.HostConfig.ShmSize}}"
-        image, user, shared = self._done(["docker", "inspect", "--format", wanted, CONTAINER]).split()
+        """The same image as the live one's, without a port, a capability, or a network that leads anywhere."""
+        wanted = "{{.Image}} {{.Config.User}} {{.HostConfig.ShmSize}} {{json .NetworkSettings.Networks}}"
+        image, user, shared, networks = self._done(["docker", "inspect", "--format", wanted, CONTAINER]).split(" ", 3)
+        self._done(["docker", "network", "create", "--internal", self.NETWORK])
         self._done(
             [
-                *("docker", "run", "--detach", "--name", self.NAME, "--network", "none", "--user", user),
+                *("docker", "run", "--detach", "--name", self.NAME, "--network", self.NETWORK, "--user", user),
+                *(word for name in aliases(networks) for word in ("--network-alias", name)),
                 *("--cap-drop", "ALL", "--security-opt", "no-new-privileges:true", "--cpu-shares", "128"),
                 *("--shm-size", shared, "--memory", "512m", "--log-driver", "local"),
                 *("--env", "POSTGRES_USER=postgres", "--env", "POSTGRES_PASSWORD_FILE=/proc/sys/kernel/random/uuid"),
                 *("--env", "PGDATA=/var/lib/postgresql/data", "--volume", "/var/lib/postgresql/data"),
-                *(image, "postgres", "-c", "fsync=off", "-c", "listen_addresses=127.0.0.1"),
+                *(image, "postgres", "-c", "fsync=off", "-c", "listen_addresses=*"),
             ]
         )
         server = Server(("docker", "exec", "-i", self.NAME), "the server of the drill", self._run)

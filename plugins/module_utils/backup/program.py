@@ -1,6 +1,6 @@
 """The program slipway-backup of a host: what timers start, what playbooks ask, and what an operator types at night.
 
-    slipway-backup backup | drill | status | plan | restore | restic ...
+    slipway-backup backup | drill | rehearse | status | plan | restore | restic ...
 
 Its answer is JSON on its output, and in the file that --answer names. Exit code 1 where it refused or failed, 2 where
 another one is under way; the reason is on its standard error, and that of a failure in the host's records.
@@ -24,6 +24,7 @@ from ..host.ledger import Note, by_hand, ledgers, recorded
 from .drill import drill
 from .model import BUSY, FAILED, REFUSED, BackupError, Settings, failures
 from .records import age, now, problems
+from .rehearsing import order_of, rehearse
 from .restic import PATIENT, WAIT, Restic, environment, program
 from .restoring import Restore
 from .saving import Host, save
@@ -50,6 +51,8 @@ def settings(config: Path) -> Settings:
         directories=tuple(found["directories"]),
         volumes=tuple(found["volumes"]),
         keep=found["keep"],
+        releases=found["releases"],
+        deadline=found["deadline"],
     )
 
 
@@ -74,6 +77,8 @@ def parser() -> argparse.ArgumentParser:
             one.add_argument("--confirm", default="", help="the name of what is restored")
             one.add_argument("--any-schema", action="store_true", help="though it does not fit the release that serves")
             one.add_argument("--no-safety", action="store_true", help="make no set of what is there before")
+    one = verbs.add_parser("rehearse", help="run a command of a release against the newest set, restored aside")
+    one.add_argument("--order", type=Path, required=True, help="file with what is to be run, as JSON")
     verbs.add_parser("status", help="what is known of the sets")
     one = verbs.add_parser("restic", help="run restic with this host's repository")
     one.add_argument("words", nargs=argparse.REMAINDER)
@@ -86,7 +91,7 @@ def answer(asked: argparse.Namespace, host: Host) -> dict[str, Any]:
         return status(host)
     if asked.verb == "plan":
         return Restore(host, asked.set, asked.part).plan()
-    what = {"backup": "backup", "drill": "drill", "restore": "restore"}[asked.verb]
+    what = {"rehearse": "rehearsal"}.get(asked.verb, asked.verb)
     with host.records.alone(f"a {what}"):
         try:
             with failures(host.settings.place), in_the_ledgers(asked, host.settings) as notes:
@@ -95,7 +100,8 @@ def answer(asked: argparse.Namespace, host: Host) -> dict[str, Any]:
                     note.more["what"] = f"set {done.get('set')}, {note.begun['what']}"
             return {**done, "warnings": [words for note in notes for words in note.warnings]}
         except BackupError as error:
-            if error.fault != REFUSED:  # a name that was not typed right is no fault of the host
+            # A name that was not typed right is no fault of the host, and neither is what a release does to a copy.
+            if error.fault != REFUSED and asked.verb != "rehearse":
                 with suppress(OSError):  # of a full disk the set that is too old tells
                     host.records.failed(what, error, getattr(asked, "set", None))
             raise
@@ -107,6 +113,8 @@ def act(asked: argparse.Namespace, host: Host) -> dict[str, Any]:
         return save(host, asked.reason)
     if asked.verb == "drill":
         return drill(host, asked.set)
+    if asked.verb == "rehearse":
+        return rehearse(host, order_of(asked.order))
     return Restore(host, asked.set, asked.part).run(asked.confirm, asked.any_schema, not asked.no_safety)
 
 
@@ -148,7 +156,7 @@ def next_run(timer: str) -> Optional[str]:
 def repository(asked: argparse.Namespace, found: Settings) -> Restic:
     """The sets of the host, for what was asked."""
     by_timer = getattr(asked, "reason", "") == "timer"
-    return Restic(found, cached=asked.verb != "drill", wait=PATIENT if by_timer else WAIT)
+    return Restic(found, cached=asked.verb not in ("drill", "rehearse"), wait=PATIENT if by_timer else WAIT)
 
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:

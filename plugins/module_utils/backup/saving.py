@@ -11,9 +11,10 @@ from typing import Any, Optional
 
 from ..host.durable import read_json
 from ..host.errors import Damaged
+from ..postgres.server import SUPERUSERS
 from . import files
 from .model import FAILED, NO_REPOSITORY, BackupError, Manifest, Settings, failures, manifest_of
-from .postgres import SUPERUSERS, Server
+from .postgres import Server
 from .records import Records, now
 from .restic import CONTENT, EXTRA, REGULAR, SET, Restic, Snapshot
 
@@ -23,6 +24,8 @@ MANIFEST = "manifest.json"
 ASKED = ("timer", "asked")
 # Why one is made that a restore makes first, of what it can: what is lost is the reason for the restore.
 SAFETY = "before-a-restore"
+# Why one is made that a deploy waits for.
+MIGRATION = "before-a-migration"
 # In how many backups all data of the repository is read once.
 PARTS = 7
 
@@ -53,7 +56,8 @@ def save(host: Host, reason: str) -> dict[str, Any]:
     """Make a set; returns its record. The caller holds the host's backups. Raises BackupError; no set was lost then.
 
     One before a restore lacks named directories that are not there (`absent`), and the repository is not tended after
-    it: the site is down meanwhile, and what is wrong with other sets is no reason against the restore.
+    it: the site is down meanwhile, and what is wrong with other sets is no reason against the restore. Nor is it after
+    one before a migration, for which a deploy waits.
     """
     began = time.monotonic()
     try:
@@ -61,6 +65,8 @@ def save(host: Host, reason: str) -> dict[str, Any]:
             record = _save(host, reason, began)
             if reason == SAFETY:
                 host.records.note(newest=record)
+            elif reason == MIGRATION:
+                host.records.note(newest=record, error=host.records.unanswered("backup", "restore"))
             else:
                 host.records.note(newest=record, error=host.records.unanswered("backup", "restore"))
                 _tend(host)

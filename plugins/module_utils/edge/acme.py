@@ -13,6 +13,7 @@ import argparse
 import fcntl
 import json
 import os
+import re
 import sys
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -46,10 +47,12 @@ from .certificates import (
 from .haproxy import Edge, EdgeError
 from .sni import Served
 
+_CERTIFICATE = re.compile("-----BEGIN CERTIFICATE-----\n.+?-----END CERTIFICATE-----\n", re.DOTALL)
 MAP_HEADER = "# Names with a certificate: HTTP is sent to HTTPS there. Written when a certificate comes.\n"
 Order = Callable[[Settings, str, str, float], tuple[str, str]]
-# Seconds after which a run begins no further order: one that began may take four times lego.ORDER (two authorities,
-# each with an account made anew), and the unit ends a run after 30 minutes.
+Revoke = Callable[[Settings, str, str, str, float], None]
+# Seconds after which a run begins no further order: one that began may take four times lego.ORDER_BY_DNS (two
+# authorities, each with an account made anew), and the unit ends a run after 45 minutes.
 LIMIT = 1200.0
 
 
@@ -83,19 +86,20 @@ class Renewal:
         order: Order = lego.order,
         astray: Callable[[str, Collection[str], str], str] = names.astray,
         now: Callable[[], float] = time.time,
+        revoke: Revoke = lego.revoke,
     ) -> None:
         self.settings = settings
         self.directory = Path(settings.certificates)
         self.state = Path(settings.state)
         self.ask = Edge(settings.socket, "", "").ask
         self.served = Served(self.ask, self.directory)
-        self._order, self._astray, self._now = order, astray, now
+        self._order, self._astray, self._now, self._revoke = order, astray, now, revoke
 
     def wanted(self) -> list[str]:
-        """The names of all apps of this edge, those that stand for more than one left out. Raises OSError."""
+        """The names of all apps of this edge that can have a certificate. Raises OSError."""
         found = pieces.present(Path(self.settings.pieces), {})
         every = {name for piece in found.pieces.values() for name in piece.names}
-        return sorted(name for name in every if not name.startswith("*"))
+        return sorted(name for name in every if self.settings.takes_stars or not name.startswith("*"))
 
     def orders(self, forced: Collection[str] = ()) -> list[str]:
         """The names for which an order is due. Raises OSError."""
@@ -135,6 +139,29 @@ class Renewal:
             outcome.names = told(records, self._now())
             return outcome
 
+    def replace(self, names: Sequence[str]) -> tuple[Outcome, list[str]]:
+        """Order others for names whose keys leaked, and have those that they have revoked once the others serve.
+
+        Returns also a sentence for each that is not revoked. Raises UnderWay and OSError.
+        """
+        before, records = {}, load(self.state)
+        for name in names:
+            path = file_of(self.directory, name)
+            if read(path):
+                before[name] = "".join(_CERTIFICATE.findall(path.read_text(encoding="utf-8"))[:1])
+        outcome, left = self.run(forced=names), []
+        with alone(self.state, LIMIT):
+            for name, chain in before.items():
+                authority = records.get(name, Record()).authority or self.settings.authorities()[0]
+                try:
+                    if name not in outcome.changed:
+                        raise lego.OrderFailed("it is shown still, since no other one came")
+                    if authority != SELF_SIGNED:
+                        self._revoke(self.settings, authority, name, chain, lego.ORDER)
+                except SlipwayError as error:
+                    left.append(f"the certificate of {name} whose key leaked is not revoked: {error}")
+        return outcome, left
+
     def _record(self, name: str, record: Record) -> Record:
         """The record with what the file says, which counts."""
         found = read(file_of(self.directory, name))
@@ -151,14 +178,14 @@ class Renewal:
             return record if not asked else record.unasked(f"{_before(record.error)}; the next order is at {when}")
         if left <= 0:
             return record.unasked("there was no time left to order it; the timer does within the hour")
-        if self.settings.directory != SELF_SIGNED and (
-            lost := self._astray(name, self.settings.addresses, self.settings.token)
-        ):
+        # By DNS a name may lead elsewhere still, so that it has its certificate before it is moved here.
+        by_http = not self.settings.by_dns and self.settings.directory != SELF_SIGNED
+        if by_http and (lost := self._astray(name, self.settings.addresses, self.settings.token)):
             return record.unasked(lost)
         errors = []
         for authority in self.settings.authorities():
             try:
-                chain, key = self._order(self.settings, authority, name, min(lego.ORDER, left))
+                chain, key = self._order(self.settings, authority, name, min(lego.patience(self.settings), left))
                 found = self._put(name, chain, key)
             except SlipwayError as error:
                 errors.append(str(error))
@@ -269,7 +296,9 @@ def alone(state: Path, limit: float) -> Iterator[None]:
 def main(arguments: Optional[Sequence[str]] = None) -> int:
     """What the timer runs. Exit code 1 where a name has no valid certificate, or the next one did not come."""
     parser = argparse.ArgumentParser(prog="slipway-certificates", description=main.__doc__)
-    parser.add_argument("--force", nargs="+", default=[], metavar="NAME", help="order another one for these names")
+    either = parser.add_mutually_exclusive_group()
+    either.add_argument("--force", nargs="+", default=[], metavar="NAME", help="order another one for these names")
+    either.add_argument("--revoke", nargs="+", default=[], metavar="NAME", help="the same, since their keys leaked")
     parser.add_argument("--asked", action="store_true", help="do not wait for the back-off after failures")
     parser.add_argument("--settings", type=Path, default=SETTINGS)
     options = parser.parse_args(arguments)
@@ -279,21 +308,27 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
             print("this edge orders no certificates")
             return 0
         renewal = Renewal(settings)
-        if strange := sorted(set(options.force) - set(renewal.wanted())):
+        forced = [*options.force, *options.revoke]
+        if strange := sorted(set(forced) - set(renewal.wanted())):
             there = ", ".join(renewal.wanted()) or "none"
             print(f"{', '.join(strange)}: no app of this edge has such a name; there are {there}", file=sys.stderr)
             return 1
         with ExitStack() as notes:
-            for root in ledgers() if options.force else ():
-                notes.enter_context(recorded(by_hand(root), "certificates", f"forced: {', '.join(options.force)}"))
-            outcome = renewal.run(renewal.wanted() if options.asked else (), options.force)
+            for root in ledgers() if forced else ():
+                what = "revoked" if options.revoke else "forced"
+                notes.enter_context(recorded(by_hand(root), "certificates", f"{what}: {', '.join(forced)}"))
+            if options.revoke:
+                outcome, left = renewal.replace(forced)
+            else:
+                outcome, left = renewal.run(renewal.wanted() if options.asked else (), forced), []
     except (SlipwayError, OSError) as error:
         print(error, file=sys.stderr)
         return 1
     print(json.dumps({"ordered": outcome.changed, "names": outcome.names}, indent=2))
-    for problem in outcome.problems:
+    problems = outcome.problems + left
+    for problem in problems:
         print(problem, file=sys.stderr)
-    return 1 if outcome.problems else 0
+    return 1 if problems else 0
 
 
 if __name__ == "__main__":

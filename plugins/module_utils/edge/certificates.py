@@ -11,7 +11,7 @@ import re
 import ssl
 import time
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Optional
 
@@ -54,6 +54,13 @@ class Settings:
     key_type: str = "ec256"
     addresses: Sequence[str] = ()
     metrics: str = ""
+    eab: Mapping[str, str] = field(default_factory=dict, repr=False)
+    fallback_eab: Mapping[str, str] = field(default_factory=dict, repr=False)
+    dns_provider: str = ""
+    dns_hook: str = ""
+    dns_environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+    dns_resolvers: Sequence[str] = ()
+    dns_check: bool = True
 
     @classmethod
     def load(cls, path: Path = SETTINGS) -> Optional[Settings]:
@@ -65,6 +72,20 @@ class Settings:
     def authorities(self) -> list[str]:
         """Directories, the second one where it is named."""
         return [DIRECTORIES.get(one, one) for one in (self.directory, self.fallback_directory) if one]
+
+    def binding(self, authority: str) -> Mapping[str, str]:
+        """What an account with this authority is bound to, nothing where it is not."""
+        return self.eab if authority == DIRECTORIES.get(self.directory, self.directory) else self.fallback_eab
+
+    @property
+    def by_dns(self) -> bool:
+        """Whether a record of DNS shows whose a name is (DNS-01), and not an answer by HTTP."""
+        return bool(self.dns_provider or self.dns_hook)
+
+    @property
+    def takes_stars(self) -> bool:
+        """Whether a name that stands for all below another can have a certificate."""
+        return self.by_dns or self.directory == SELF_SIGNED
 
 
 @dataclass(frozen=True)
@@ -140,9 +161,14 @@ def read(path: Path) -> Optional[Certificate]:
         return None
 
 
+def in_a_path(name: str) -> str:
+    """A name in that of a file; a star is written as lego does."""
+    return name.replace("*", "_", 1)
+
+
 def file_of(directory: Path, name: str) -> Path:
-    """The file with the certificate and the key of a name; a star is written as lego does."""
-    return directory / f"{name.replace('*', '_', 1)}.pem"
+    """The file with the certificate and the key of a name."""
+    return directory / f"{in_a_path(name)}.pem"
 
 
 def due(certificate: Optional[Certificate], name: str, now: float) -> bool:

@@ -6,6 +6,7 @@ import csv
 import fcntl
 import io
 import os
+import re
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -49,6 +50,9 @@ CHECKS_HEADER = "# How the edge looks at the release in each slot; written when 
 NO_MAP, NO_ENTRY = "unknown map", "entry not found"
 # How the table of `show servers state` begins.
 STATES = "# be_id "
+# The columns of its tables that are read.
+STATE = ("be_name", "srv_name", "srv_admin_state")
+STATISTICS = ("pxname", "svname", "status", "check_status", "scur")
 # What the second door of a slot is called at the edge, after the first: a port on loopback beside the socket.
 PORT = "-port"
 # That a server is `disabled` in the configuration (srv_admin_state), whatever was set since.
@@ -73,10 +77,34 @@ class Server:
     check: str = field(default="", compare=False)
 
 
-def _rows(table: str, delimiter: str) -> list[dict[str, str]]:
-    lines = [line for line in table.splitlines() if line.strip()]
+def _rows(table: str, delimiter: str, needed: Sequence[str], backend: str = "") -> list[dict[str, str]]:
+    """The lines of a table by the names of its columns, with a backend those that begin with it alone.
+
+    The first of the needed columns is that of the backend. Raises EdgeError where a line lacks some.
+
+    In a reload, or at its limit, an answer may end in the middle of a line.
+    """
+    lines = [line for line in table.replace("\0", "").splitlines() if line.strip()]
     start = next((number for number, line in enumerate(lines) if line.startswith("# ")), 0)
-    return list(csv.DictReader(io.StringIO("\n".join(lines[start:])[2:]), delimiter=delimiter))
+    try:
+        rows = list(csv.DictReader(io.StringIO("\n".join(lines[start:])[2:]), delimiter=delimiter))
+    except csv.Error as error:
+        raise EdgeError(f"HAProxy's answer is no table ({error}); is it being reloaded?") from error
+    found = [row for row in rows if not backend or row.get(needed[0]) == backend]
+    for row in found:
+        if any(not isinstance(row.get(name), str) for name in needed):
+            raise EdgeError(
+                f"HAProxy's answer was cut off in a line without {', '.join(needed)}; is it being reloaded?"
+            )
+    return found
+
+
+def _number(row: dict[str, str], name: str) -> int:
+    """A number in a line; nothing there is none. Raises EdgeError."""
+    text = row[name]
+    if text and not re.fullmatch("[0-9]{1,18}", text):
+        raise EdgeError(f"HAProxy's answer has {text[:40]!r} where {name} is; is it being reloaded?")
+    return int(text or 0)
 
 
 def _answered(connection: socket.socket, command: str) -> str:
@@ -97,16 +125,16 @@ def parse_servers(statistics: str, states: str, backend: str) -> dict[str, Serve
     The administrative state is read from the second one only, because the first shows a drained server whose check
     fails as plain DOWN (HAProxy management guide, section 9.3, `show servers state`: srv_admin_state 0 is enabled).
     """
-    enabled = {row["srv_name"]: _enabled(row) for row in _rows(states, " ") if row["be_name"] == backend}
+    enabled = {row["srv_name"]: _enabled(row) for row in _rows(states, " ", STATE, backend)}
     return {
         row["svname"]: Server(
             enabled=enabled[row["svname"]],
             answers=row["status"] != "DOWN" and row["check_status"].lstrip("* ").endswith("OK"),
-            sessions=int(row["scur"] or 0),
-            check=" ".join(filter(None, (row.get(name, "") for name in ("check_status", "check_code", "last_chk")))),
+            sessions=_number(row, "scur"),
+            check=" ".join(filter(None, (row.get(name) for name in ("check_status", "check_code", "last_chk")))),
         )
-        for row in _rows(statistics, ",")
-        if row["pxname"] == backend and row["svname"] in enabled
+        for row in _rows(statistics, ",", STATISTICS, backend)
+        if row["svname"] in enabled
     }
 
 
@@ -131,14 +159,14 @@ def by_slot(doors: Mapping[str, Server], by_port: Callable[[str], bool]) -> dict
 
 
 def _enabled(row: dict[str, str]) -> bool:
-    return int(row["srv_admin_state"]) & ~CONFIGURED == 0
+    return _number(row, "srv_admin_state") & ~CONFIGURED == 0
 
 
 def parse_ports(states: str) -> dict[tuple[str, str], int]:
     """The port of this host behind each backend's slot, from `show servers state`."""
     return {
-        (row["be_name"], row["srv_name"][: -len(PORT)]): int(row["srv_port"])
-        for row in _rows(states, " ")
+        (row["be_name"], row["srv_name"][: -len(PORT)]): _number(row, "srv_port")
+        for row in _rows(states, " ", (*STATE, "srv_port", "srv_addr"))
         if row["srv_name"].endswith(PORT) and row["srv_addr"].startswith("127.")
     }
 
@@ -267,8 +295,8 @@ class Edge:
         up behind it then. Being told its limit again has a server look, too (server.c of HAProxy 2.4 to 3.0).
         """
         with suppress(EdgeError):
-            for row in _rows(self.ask("show stat"), ","):
-                if row.get("pxname") == self.backend and row["slim"] and row["svname"] != "BACKEND":
+            for row in _rows(self.ask("show stat"), ",", (*STATISTICS, "slim"), self.backend):
+                if row["slim"] and row["svname"] != "BACKEND":
                     self.ask(f"set maxconn server {self.backend}/{row['svname']} {row['slim']}")
 
     def _require_well(self, ask: Callable[[str], str], beside: str, slot: str) -> None:
@@ -345,10 +373,13 @@ class Edge:
         except OSError:
             return {}
 
-    def save(self) -> None:
-        """Write the states of all servers down as they are. Raises EdgeError and NotStored."""
+    def save(self, changed: Callable[[str], str] = str) -> None:
+        """Write the states of all servers down as they are, or as `changed` makes them of the dump.
+
+        Raises EdgeError and NotStored.
+        """
         with self._alone():
-            self._store(self.ask("show servers state").lstrip("\n"))
+            self._store(changed(self.ask("show servers state").lstrip("\n")))
 
     def _store(self, dump: str) -> None:
         try:
@@ -363,8 +394,8 @@ class Edge:
         doors = self._doors(slot, state)
         enabled = {
             row["srv_name"]
-            for row in _rows(dump, " ")
-            if row["be_name"] == self.backend and row["srv_name"] in doors and _enabled(row)
+            for row in _rows(dump, " ", STATE, self.backend)
+            if row["srv_name"] in doors and _enabled(row)
         }
         return enabled == {door for door, its in doors.items() if its == "ready"}
 

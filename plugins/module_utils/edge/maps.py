@@ -24,6 +24,6 @@ def render(entries: dict[str, str], header: str) -> str:
 def read(path: Path) -> dict[str, str]:
     """What a file has; nothing where there is none. Raises OSError."""
     try:
-        return parse_file(path.read_text(encoding="utf-8"))
+        return parse_file(path.read_text(encoding="utf-8", errors="replace"))
     except FileNotFoundError:
         return {}

@@ -13,17 +13,16 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Optional
 
 from ..host.errors import Damaged
 from .haproxy import EdgeError
+from .routing import Piece, conflicts, is_named, parse, routes
 
 REFUSE, KEEP, REPLACE = SHARED_SETTINGS = ("refuse", "keep", "replace")
-# The name that was asked for, without its port; `host_only` would be the word for it from HAProxy 2.5 on.
-ASKED = "req.hdr(Host),field(1,:),lower"
 # The settings of which one gives an edge its certificates.
 TLS_BY = ("haproxy_tls_certificate", "haproxy_acme_email")
 HEADER = """\
@@ -31,33 +30,19 @@ HEADER = """\
 """
 MAP_HEADER = "# Apps and whether their maintenance page is shown, as the variables of their inventories say.\n"
 
-_NAME = re.compile(r"^# host name: (\S+)$", re.MULTILINE)
-_REDIRECTED = re.compile(r"^# redirect name: (\S+)$", re.MULTILINE)
-_SHOWN = re.compile(r"^# maintenance: on$", re.MULTILINE)
+# Settings of which the record has a digest.
+_DIGESTS = {
+    "haproxy_tls_certificate",
+    "haproxy_acme_eab",
+    "haproxy_acme_fallback_eab",
+    "haproxy_acme_dns_hook",
+    "haproxy_acme_dns_environment",
+}
 _BACKEND = re.compile(r"^backend app_([a-z][a-z0-9-]*)$", re.MULTILINE)
 # What the version before pieces wrote: the names of an app in the frontend, and what follows an app's backend.
 _ROUTE = re.compile(r"^    (?:use|default)_backend .*\n", re.MULTILINE)
 _ROUTE_TO = "^    use_backend app_{app} if .* -m str (.+) }}$"
 _NEXT_SECTION = re.compile(r"^(?=\S)", re.MULTILINE)
-
-
-@dataclass(frozen=True)
-class Piece:
-    """What one app has at an edge. Without host names it gets every request that is for no other app.
-
-    Requests for its redirect names are sent to the first host name.
-    """
-
-    app: str
-    text: str
-    host_names: tuple[str, ...] = ()
-    maintenance: bool = False
-    redirect_names: tuple[str, ...] = ()
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """All names under which somebody may ask for it."""
-        return self.host_names + self.redirect_names
 
 
 @dataclass(frozen=True)
@@ -75,12 +60,6 @@ class Present:
     pieces: Mapping[str, Piece]
     edge: str = ""
     settings: Optional[Settings] = None
-
-
-def parse(app: str, text: str) -> Piece:
-    """A file of `apps/`."""
-    host_names, redirect_names = (tuple(name.lower() for name in kind.findall(text)) for kind in (_NAME, _REDIRECTED))
-    return Piece(app, text, host_names, bool(_SHOWN.search(text)), redirect_names)
 
 
 def present(directory: Path, maintenance: Mapping[str, str]) -> Present:
@@ -132,25 +111,6 @@ def _present_before(path: Path, maintenance: Mapping[str, str]) -> Present:
     return Present(pieces, text[: first.start()].rstrip() + "\n" if pieces and first else "")
 
 
-def conflicts(mine: Sequence[Piece], others: Sequence[Piece]) -> Iterator[str]:
-    """A sentence for each thing that an app of this inventory and one of another cannot both have."""
-    for piece in mine:
-        for other in others:
-            if not piece.host_names and not other.host_names:
-                yield (
-                    f"{piece.app} has no host names and takes every request, and so does {other.app}, which is behind "
-                    "this edge already from an inventory of its own; set fastapi_app_host_names of one of them and "
-                    "provision that one first"
-                )
-            if both := sorted(set(piece.names) & set(other.names)):
-                what = "host name" if set(both) <= set(other.host_names) else "redirect name"
-                where = "host_names" if set(both) <= set(piece.host_names) else "redirect_names"
-                yield (
-                    f"{', '.join(both)} is a {what} of {other.app}, which is behind this edge already; take it out "
-                    f"of fastapi_app_{where} of {piece.app}, or of {other.app} and provision that one first"
-                )
-
-
 def settled(
     found: Present, mine: Sequence[str], wanted: Mapping[str, Any], shared: str
 ) -> tuple[Optional[Settings], list[str]]:
@@ -199,7 +159,7 @@ def _unknown(others: Sequence[str]) -> str:
 
 def _refused(known: Settings, wanted: Mapping[str, Any], names: Sequence[str]) -> str:
     def shown(values: Mapping[str, Any], name: str) -> str:
-        secret = "certificate" in name
+        secret = name in _DIGESTS
         return ("another" if values[name] else "none") if secret else json.dumps(values[name])
 
     told = [f"{name} (there {shown(known.values, name)}, here {shown(wanted, name)})" for name in names]
@@ -210,24 +170,15 @@ def _refused(known: Settings, wanted: Mapping[str, Any], names: Sequence[str]) -
     )
 
 
-def routes(pieces: Iterable[Piece]) -> list[str]:
-    """The frontend's last rules: names told in full first, then stars, longer ones first, then who takes the rest."""
-    named = [(name, piece.app) for piece in pieces for name in piece.names]
-    full = sorted(one for one in named if not one[0].startswith("*"))
-    stars = sorted((one for one in named if one[0].startswith("*")), key=lambda one: (-len(one[0]), one))
-    rest = next((f"app_{piece.app}" for piece in pieces if not piece.host_names), "no_app")
-    return [
-        *(f"use_backend app_{app} if {{ {ASKED} -m str {name} }}" for name, app in full),
-        *(f"use_backend app_{app} if {{ {ASKED} -m end {name[1:]} }}" for name, app in stars),
-        f"default_backend {rest}",
-    ]
-
-
 def assembled(edge: str, pieces: Mapping[str, Piece]) -> str:
     """The text of haproxy.cfg."""
     ordered = [pieces[app] for app in sorted(pieces)]
     lines = "".join(f"    {route}\n" for route in routes(ordered))
-    nobody = "# Asked under a name that no app has.\nbackend no_app\n    http-request deny deny_status 421\n"
+    # Here comes what no app has: under a name of one that has a part of it, there is nothing.
+    names = sorted({name for piece in ordered if piece.paths for name in piece.host_names})
+    known = "".join(f"    http-request deny deny_status 404 if {is_named(name)}\n" for name in names)
+    about = "# Asked under a name that no app has" + (", or for a path of it that none has.\n" if names else ".\n")
+    nobody = f"{about}backend no_app\n{known}    http-request deny deny_status 421\n"
     return "\n".join([HEADER + edge.rstrip() + "\n", lines, *(piece.text.rstrip() + "\n" for piece in ordered), nobody])
 
 

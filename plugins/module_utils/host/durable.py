@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import tempfile
 from collections.abc import Iterable
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any, Optional, Union
 
 from .errors import Damaged
+from .reading import object_of
 
 
 def older(paths: Iterable[Path], kept: int) -> list[Path]:
@@ -57,11 +57,8 @@ def sync_directory(path: Path) -> None:
 def read_json(path: Path) -> Optional[dict[str, Any]]:
     """The object in `path`, None where there is no such file. Raises Damaged that names the file."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        return object_of(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
     except ValueError as error:
         raise Damaged(f"{path} is damaged ({error}); move it away and deploy again") from error
-    if not isinstance(content, dict):
-        raise Damaged(f"{path} is damaged (not an object); move it away and deploy again")
-    return content

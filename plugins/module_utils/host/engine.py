@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 from . import command
+from .reading import object_of
 
 DAEMON = Path("/etc/docker/daemon.json")
 # What the role writes beside it: where that is, the file is the role's.
@@ -41,11 +42,9 @@ def look(root: Path = Path("/")) -> There:
     daemon, unreadable = None, ""
     if at(DAEMON).is_file() and not at(OURS).is_file():
         try:
-            daemon = json.loads(at(DAEMON).read_text(encoding="utf-8") or "{}")
+            daemon = object_of(at(DAEMON).read_text(encoding="utf-8") or "{}")
         except ValueError as error:
             unreadable = str(error)
-        if daemon is not None and not isinstance(daemon, dict):
-            daemon, unreadable = None, "it holds no object"
     return There(_packages(), at(SNAP).exists(), daemon, unreadable, at(SWARM).is_file())
 
 

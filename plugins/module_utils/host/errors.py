@@ -10,7 +10,7 @@
       Damaged                     failed    a record cannot be read
       Lost                        failed    a detached process ended without an answer
       BackupError, TreeError, PackagesError, PackageError, ImageError, RegistryError, CommandError, OrderFailed,
-      UnderWay
+      UnderWay; on the controller BundleError, SignatureError, SbomError
 
 The kinds are those of `Refused` in plugins/plugin_utils/fleet/parts.py: an error crosses the channel as its kind, its
 text and its details.

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Optional
 
 from .durable import sync_directory
+from .reading import object_of
 from .shown import staged
 
 # Below it every app of a host has a directory.
@@ -27,6 +28,8 @@ NAME = "ledger.jsonl"
 BEGUN, DONE, FAILED = "begun", "done", "failed"
 # What the record of a failed operation has of an error's details, and as what: `release` makes one of a release.
 CODES = {"rc": "rc", "release": "serving"}
+# What says which record it is; text in each one that was ever written.
+NAMING = ("id", "release", "result", "operation", "event", "run", "start", "end")
 # How a module is told whose operation it is, and of which app: the directory of the app on the host.
 RECORD_ARGUMENT: dict[str, Any] = {
     "type": "dict",
@@ -163,12 +166,12 @@ def moment() -> str:
 
 
 def _parsed(line: str) -> dict[str, Any]:
-    """One record; empty for a line that is none."""
+    """One record; empty for a line that is none, or that nobody wrote who writes records."""
     try:
-        entry = json.loads(line)
+        entry = object_of(line)
     except ValueError:
         return {}
-    return entry if isinstance(entry, dict) else {}
+    return entry if all(isinstance(entry.get(name), (str, type(None))) for name in NAMING) else {}
 
 
 def _mend(stream: BinaryIO) -> int:

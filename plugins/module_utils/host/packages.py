@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import fnmatch
 import hashlib
 import os
 import re
@@ -15,14 +14,17 @@ import tarfile
 from pathlib import Path
 from typing import Any, Optional
 
-from . import command
+from . import command, installed
 from .errors import SlipwayError
+from .reading import NO_ARCHIVE
 
 PLACE = "/var/lib/slipway/packages"
 # Seconds for one program of the package manager.
 LIMIT = 900.0
 # What Ansible's apt needs.
 MODULE = "python3-apt"
+# What the controller sends: a file of one repository.
+_SENT = re.compile(r"(?!\.)[A-Za-z0-9._+~-]+/(?:Packages|(?!\.)[A-Za-z0-9._+~:@%=,-]+\.deb)")
 _APT_CONF = """\
 // Written by Slipway, for the packages of a bundle. Only an apt that is told so by APT_CONFIG reads it.
 Dir::Etc::sourcelist "{place}/sources.list";
@@ -60,18 +62,7 @@ class HostPackages:
 
     def absent(self, wanted: list[str]) -> list[str]:
         """Those of the packages that are not installed, or not in the version that is named."""
-        said = _run(["dpkg-query", "--show", "--showformat", "${Package} ${Version} ${db:Status-Status}\\n"])
-        installed = {
-            words[0]: words[1]
-            for words in map(str.split, said.splitlines())
-            if len(words) == 3 and words[2] == "installed"
-        }
-        found = []
-        for package in wanted:
-            name, _, version = package.partition("=")
-            if name not in installed or not fnmatch.fnmatch(installed[name], version or "*"):
-                found.append(package)
-        return found
+        return installed.absent(wanted, installed.packages())
 
     def take_index(self, archive: Path) -> None:
         """Know the repository whose list of packages the controller sent; packages of an earlier one go."""
@@ -88,19 +79,24 @@ class HostPackages:
 
     def take(self, archive: Path) -> list[str]:
         """Put the files that the controller sent in place; returns their names."""
-        with tarfile.open(archive) as tar:
-            names = []
-            for item in tar:
-                stream = tar.extractfile(item)
-                path = self.place / item.name
-                if stream is None or ".." in path.parts or path.suffix not in (".deb", ""):
-                    raise PackagesError(f"{item.name} is no package")
-                path.parent.mkdir(exist_ok=True)
-                path.parent.chmod(0o755)
-                with open(path, "wb") as target:
-                    shutil.copyfileobj(stream, target)
-                path.chmod(0o644)
-                names.append(item.name)
+        names = []
+        try:
+            with tarfile.open(archive) as tar:
+                for item in tar:
+                    stream = tar.extractfile(item) if item.isreg() else None
+                    if stream is None or not _SENT.fullmatch(item.name):
+                        raise PackagesError(f"{item.name[:200]!r} is no package; copy the bundle again")
+                    path = self.place / item.name
+                    path.parent.mkdir(exist_ok=True)
+                    path.parent.chmod(0o755)
+                    with open(path, "wb") as target:
+                        shutil.copyfileobj(stream, target)
+                    path.chmod(0o644)
+                    names.append(item.name)
+        except NO_ARCHIVE as error:
+            raise PackagesError(f"what was sent is no archive ({error}); run it again") from error
+        if not names:
+            raise PackagesError("nothing was sent; run it again")
         if any(name.endswith(".deb") for name in names) and self.absent([MODULE]):
             self._apt("install", "-qq", "-y", "--no-install-recommends", MODULE)
         return names
@@ -137,10 +133,14 @@ class HostPackages:
     def _files(self) -> dict[tuple[str, str], Path]:
         found = {}
         for index in self.place.glob("*/Packages"):
-            for paragraph in index.read_text(encoding="utf-8").split("\n\n"):
+            for paragraph in index.read_text(encoding="utf-8", errors="replace").split("\n\n"):
                 fields = dict(re.findall(r"^(Package|Version|Filename): (.*)$", paragraph, re.MULTILINE))
-                if fields:
-                    found[fields["Package"], fields["Version"]] = index.parent / fields["Filename"].replace("./", "", 1)
+                if not fields:
+                    continue
+                file = fields.get("Filename", "").removeprefix("./")
+                if not {"Package", "Version"} <= fields.keys() or not _SENT.fullmatch(f"{index.parent.name}/{file}"):
+                    raise PackagesError(f"{index} names a package {file[:200]!r}; make the bundle again")
+                found[fields["Package"], fields["Version"]] = index.parent / file
         return found
 
     def _apt(self, *arguments: str) -> str:

@@ -172,7 +172,7 @@ def _password(secret: str) -> str:
 
 
 def _forms(value: str) -> Iterator[str]:
-    """How a value stands in texts of programs: as it is, and as Python, JSON, URLs, HTML, base64 and hex have it."""
+    """How a value stands in texts of programs: as it is, as Python, JSON, URLs, HTML, shells, base64, hex have it."""
     spoken = {value}
     for _ in range(2):  # JSON in JSON, a repr in JSON
         spoken |= {form for text in spoken for form in _quoted(text)}
@@ -185,6 +185,9 @@ def _forms(value: str) -> Iterator[str]:
         yield encoded
         yield re.sub(r"%[0-9A-F]{2}", lambda found: found[0].lower(), encoded)
     yield html.escape(value)
+    # A single quote within single quotes of a shell, as Python and as a trace of a shell write it.
+    yield value.replace("'", "'\"'\"'")
+    yield value.replace("'", "'\\''")
     raw = value.encode("utf-8", "replace")
     yield raw.hex()
     yield from _base64(raw)

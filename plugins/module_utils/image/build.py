@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Optional
 
+from ..host.command import CommandError, run
 from ..host.durable import make_public
 from .layers import packed_in, place_of, repository_of, save
 from .load import connected_as
@@ -57,8 +57,8 @@ def build(
 def has_buildkit() -> bool:
     """Whether the client here can build with BuildKit: that is the buildx plugin."""
     try:
-        return subprocess.run(["docker", "buildx", "version"], capture_output=True, check=False).returncode == 0
-    except FileNotFoundError:
+        return run(["docker", "buildx", "version"], 60.0).returncode == 0
+    except CommandError:
         raise ImageError("there is no `docker` here; install it, on hosts by the provision playbook") from None
 
 

@@ -8,15 +8,18 @@ import subprocess
 import tarfile
 from collections.abc import Iterable
 from email.parser import HeaderParser
+from lzma import LZMAError
 from typing import IO, Any, Callable
 
+from ..host.reading import NO_ARCHIVE
 from .local import ImageError, docker
 
 _STATUS = re.compile(r"^var/lib/dpkg/status(\.d/[^/]+)?$")
 _DISTRIBUTION = re.compile(r"/(?:[^/]+\.dist-info/METADATA|[^/]+\.egg-info/PKG-INFO)$")
 _COPYRIGHT = re.compile(r"^usr/share/doc/([^/]+)/copyright$")
 _SYSTEM = re.compile(r'^(ID|VERSION_ID|VERSION_CODENAME)="?([^"\n]*)', re.MULTILINE)
-_LARGEST = 4 << 20  # bytes
+# Bytes of one file that is read, and of all of a layer: a full Debian has 40 MiB of them.
+_LARGEST, _MOST = 4 << 20, 128 << 20
 # How a layer says that a file of a lower one is gone, and that nothing of lower ones is left in a directory (OCI).
 _WHITEOUT, _OPAQUE = ".wh.", ".wh..wh..opq"
 
@@ -55,10 +58,12 @@ def of_layers(config: dict[str, Any], layers: Iterable[dict[str, Any]]) -> dict[
         if hidden := set(layer["gone"]):
             files = {path: found for path, found in files.items() if not hidden.intersection(_above(path))}
         files.update(layer["files"])
+    own = config.get("config")
+    labels = own.get("Labels") if isinstance(own, dict) else None
     return {
-        "created": config["created"],
-        "architecture": config["architecture"],
-        "base": (config.get("config") or {}).get("Labels") or {},
+        "created": str(config.get("created") or ""),
+        "architecture": str(config.get("architecture") or ""),
+        "base": labels if isinstance(labels, dict) else {},
         **_joined(files),
     }
 
@@ -77,8 +82,16 @@ def read_layer(stream: IO[bytes]) -> dict[str, Any]:
         `files`: what was found, by its path: [kind, content]. `gone`: paths that the layer removes with all below them;
         one with a slash at its end is a directory of which only what lower layers put there is gone.
     """
+    try:
+        return _layer(stream)
+    except (*NO_ARCHIVE, LZMAError) as error:
+        raise ImageError(f"a layer of the image cannot be read ({error}); build or pull it again") from error
+
+
+def _layer(stream: IO[bytes]) -> dict[str, Any]:
     files: dict[str, Any] = {}
     gone: list[str] = []
+    left = _MOST
     with tarfile.open(fileobj=stream, mode="r|*") as archive:
         for item in archive:
             name = item.name.removeprefix("./").lstrip("/")
@@ -90,9 +103,10 @@ def read_layer(stream: IO[bytes]) -> dict[str, Any]:
             elif item.issym():
                 gone.append(name)  # it may stand where a directory was
             elif item.isfile() and (kind := _kind(name)):
-                if item.size > _LARGEST:
+                if item.size > min(_LARGEST, left):
                     gone.append(name)
                 else:
+                    left -= item.size
                     files[name] = [kind, _READ[kind](name, _text(archive, item))]
     return {"files": files, "gone": gone}
 
@@ -140,7 +154,8 @@ def installed(status: str) -> list[dict[str, str]]:
     found = []
     for paragraph in status.split("\n\n"):
         fields = dict(re.findall(r"^(Package|Version|Architecture|Source|Status): (.*)$", paragraph, re.MULTILINE))
-        if "Package" not in fields or not fields.get("Status", "ok installed").endswith(" installed"):
+        named = {"Package", "Version", "Architecture"} <= fields.keys()
+        if not named or not fields.get("Status", "ok installed").endswith(" installed"):
             continue
         source, _, version = str(fields.get("Source") or fields["Package"]).partition(" ")
         found.append(

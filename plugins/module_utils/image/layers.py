@@ -16,10 +16,12 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import IO, Any, Optional
 
+from ..host.reading import NO_ARCHIVE, json_of, object_of
 from .local import ImageError, docker
 from .storage import Storage
 
 BLOCK = 1 << 20
+_DIFF_ID = re.compile("sha256:[0-9a-f]{64}")
 # A cut connection costs at most one of these again.
 CHUNK = 8 << 20
 # Of gzip: 6 makes layers a tenth smaller and takes three times as long, which pays below 20 Mbit/s alone.
@@ -35,6 +37,17 @@ class Saved:
     # Bytes unpacked, as Docker counts them.
     size: int = 0
 
+    @classmethod
+    def of(cls, config: str) -> Saved:
+        """The image with this configuration. Raises ImageError where that is none."""
+        try:
+            layers = object_of(config)["rootfs"]["diff_ids"]
+        except (KeyError, TypeError, ValueError):
+            layers = None
+        if not isinstance(layers, list) or not all(_DIFF_ID.fullmatch(str(layer)) for layer in layers):
+            raise ImageError("the configuration of an image names no layers by SHA-256; save the image again")
+        return cls(config, layers)
+
     @property
     def id(self) -> str:
         """What Docker's own image store names it by; the containerd store has another name."""
@@ -42,7 +55,7 @@ class Saved:
 
     @property
     def architecture(self) -> str:
-        return str(json.loads(self.config)["architecture"])
+        return str(object_of(self.config).get("architecture"))
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -109,14 +122,16 @@ def unpack_save(archive: Path, into: Path, wanted: Optional[Iterable[str]] = Non
     Raises:
         ImageError: the archive holds something else than it says.
     """
-    with tarfile.open(archive) as tar:
-        manifest = json.loads(_member(tar, "manifest.json").read())[0]
-        saved_config = _member(tar, manifest["Config"]).read().decode()
-        saved = Saved(saved_config, json.loads(saved_config)["rootfs"]["diff_ids"])
-        there = packed_in(into)
-        for diff_id, name in zip(saved.layers, manifest["Layers"]):
-            if diff_id not in there and (wanted is None or diff_id in set(wanted)):
-                there[diff_id] = pack(_member(tar, name), diff_id, into)
+    try:
+        with tarfile.open(archive) as tar:
+            manifest = json_of(_member(tar, "manifest.json").read())[0]
+            saved = Saved.of(_member(tar, manifest["Config"]).read().decode())
+            there = packed_in(into)
+            for diff_id, name in zip(saved.layers, manifest["Layers"]):
+                if diff_id not in there and (wanted is None or diff_id in set(wanted)):
+                    there[diff_id] = pack(_member(tar, name), diff_id, into)
+    except (*NO_ARCHIVE, TypeError, AttributeError) as error:
+        raise ImageError(f"the archive of a saved image cannot be read ({error}); save the image again") from error
     return saved
 
 
@@ -137,8 +152,7 @@ def _taken(image: str, into: Path, wanted: Optional[Iterable[str]]) -> Optional[
     if storage is None:
         return None
     try:
-        config = storage.config(image)
-        saved = Saved(config, json.loads(config)["rootfs"]["diff_ids"])
+        saved = Saved.of(storage.config(image))
         there = packed_in(into)
         for diff_id, chain_id in zip(saved.layers, chain_ids(saved.layers)):
             if diff_id not in there and (wanted is None or diff_id in set(wanted)):
@@ -160,7 +174,10 @@ def pack(stream: IO[bytes], diff_id: str, into: Path) -> Packed:
     head = stream.read(2)
     stream.seek(0)
     source: Any = gzip.GzipFile(fileobj=stream) if head == b"\x1f\x8b" else stream
-    return _pack(iter(lambda: source.read(BLOCK), b""), diff_id, into)
+    try:
+        return _pack(iter(lambda: source.read(BLOCK), b""), diff_id, into)
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise ImageError(f"layer {diff_id} cannot be unpacked ({error}); save the image again") from error
 
 
 def _pack(blocks: Iterable[bytes], diff_id: str, into: Path) -> Packed:

@@ -24,6 +24,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Callable, Mapping, Optional, Union
 
 from ..host.errors import SlipwayError
+from ..host.reading import object_of
 
 DOCKER_HUB = "docker.io"
 _DOCKER_HUB_API = "registry-1.docker.io"
@@ -40,7 +41,11 @@ MANIFESTS = (
 )
 # Bytes. The specification asks registries to take manifests of 4 MiB at least.
 _LARGEST = 8 << 20
-_TIMEOUT = 20.0  # seconds
+_PIECE = 1 << 16
+# Images in one list.
+_MOST = 50
+# Seconds for a word of the registry, and for all of an answer.
+_TIMEOUT, _LONGEST = 20.0, 60.0
 # Seconds before each try of a registry that is busy or broken, and the longest that it may ask for.
 _PAUSES = (0.5, 1.0, 2.0)
 _LONGEST_PAUSE = 10.0
@@ -49,6 +54,8 @@ _DIGEST = re.compile(r"^(sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})$")
 _TAG = re.compile(r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$")
 _REPOSITORY = re.compile(r"^[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*$")
 _REGISTRY = re.compile(r"^(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:]+\])(?::[0-9]{1,5})?$")
+# RFC 6750, section 2.1.
+_TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")
 _CHALLENGE = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
 
 CA_VARIABLE = "fastapi_image_registry_ca_file"
@@ -162,7 +169,7 @@ class Answer:
     def errors(self) -> str:
         """What the registry says is wrong, in one line."""
         try:
-            found = json.loads(self.body)["errors"]
+            found = object_of(self.body)["errors"]
             said = "; ".join(f"{item.get('code')}: {item.get('message')}" for item in found)
         except (ValueError, KeyError, TypeError, AttributeError):
             said = " ".join(self.body[:200].decode(errors="replace").split())
@@ -205,38 +212,49 @@ class Registry:
         answer = self._manifest(wanted.wanted)
         digest = self._verified(answer, wanted.digest)
         manifest = self._document(answer.body)
-        kind = manifest.get("mediaType") or _header(answer, "Content-Type").partition(";")[0].strip()
+        kind = str(manifest.get("mediaType") or _header(answer, "Content-Type").partition(";")[0].strip())
         if kind in LISTS:
             return Resolved(digest, self._of_list(manifest))
         if kind in MANIFESTS:
             return Resolved(digest, dict([self._of_image(manifest)]))
         raise self._wrong(
-            f"is of the type {kind or 'unknown'}, which is no image; push it again with a Docker of this decade"
+            f"is of the type {kind[:200] or 'unknown'}, which is no image; push it again with a Docker of this decade"
         )
 
     def _of_list(self, manifest: dict[str, Any]) -> dict[str, int]:
         """The size of each image for Linux; others (Windows, attestations) are not what a host runs."""
         sizes: dict[str, int] = {}
-        for item in manifest.get("manifests") or []:
-            platform = item.get("platform") or {}
-            if platform.get("os") == "linux" and platform.get("architecture") not in sizes:
-                answer = self._manifest(str(item["digest"]))
-                self._verified(answer, str(item["digest"]))
-                sizes[str(platform["architecture"])] = _size(self._document(answer.body))
+        for item in _objects(manifest.get("manifests")):
+            platform = _object(item.get("platform"))
+            architecture = str(platform.get("architecture", ""))
+            if platform.get("os") == "linux" and architecture not in sizes:
+                if len(sizes) == _MOST:
+                    raise self._wrong(f"is a list of more than {_MOST} architectures, which nobody builds for")
+                digest = self._digest(item)
+                answer = self._manifest(digest)
+                self._verified(answer, digest)
+                sizes[architecture] = _size(self._document(answer.body))
         if not sizes:
             raise self._wrong("is a list without an image for Linux; build it for linux/amd64 or linux/arm64")
         return sizes
 
     def _of_image(self, manifest: dict[str, Any]) -> tuple[str, int]:
-        digest = str(manifest["config"]["digest"])
+        digest = self._digest(_object(manifest.get("config")))
         answer = self._get(f"blobs/{digest}", "application/octet-stream")
         if answer.status != 200:
             raise self._refused(answer, f"has no configuration {digest} any more; push the image again")
         self._verified(answer, digest)
         config = self._document(answer.body)
         if config.get("os") not in (None, "", "linux"):
-            raise self._wrong(f"is made for {config['os']}; build it for Linux")
+            raise self._wrong(f"is made for {str(config['os'])[:200]}; build it for Linux")
         return str(config.get("architecture", "")), _size(manifest)
+
+    def _digest(self, item: Mapping[str, Any]) -> str:
+        """What a description names. Raises RegistryError where that is no digest."""
+        digest = str(item.get("digest"))
+        if not _DIGEST.fullmatch(digest):
+            raise self._wrong(f"names a part by {digest[:200]!r}, which is no digest; push the image again")
+        return digest
 
     def _manifest(self, name: str) -> Answer:
         answer = self._get(f"manifests/{name}", ", ".join((*LISTS, *MANIFESTS)))
@@ -270,12 +288,11 @@ class Registry:
 
     def _document(self, body: bytes) -> dict[str, Any]:
         try:
-            found = json.loads(body)
-        except ValueError:
-            found = None
-        if not isinstance(found, dict):
-            raise self._wrong("is described by something that is no JSON; is this address a registry?")
-        return found
+            return object_of(body)
+        except ValueError as error:
+            raise self._wrong(
+                f"is described by something else than JSON ({error}); is this address a registry?"
+            ) from None
 
     def _wrong(self, words: str) -> RegistryError:
         return RegistryError(f"{self._reference} of the registry {self._reference.registry} {words}")
@@ -303,10 +320,10 @@ class Registry:
     def _token(self, challenge: dict[str, str]) -> str:
         """Ask the registry's token service, as Docker does."""
         realm = challenge.get("realm", "")
-        if not realm.startswith("https://") and not _is_local(urllib.parse.urlsplit(realm).hostname or ""):
+        if not _is_private(realm):
             raise RegistryError(
-                f"the registry {self._reference.registry} sends logins to {realm or 'nowhere'}, which is not HTTPS; "
-                "the password was not sent. Correct the `realm` in the registry's configuration"
+                f"the registry {self._reference.registry} sends logins to {realm[:200] or 'nowhere'}, which is not "
+                "HTTPS; the password was not sent. Correct the `realm` in the registry's configuration"
             )
         query = {"scope": challenge.get("scope") or f"repository:{self._reference.repository}:pull"}
         if challenge.get("service"):
@@ -317,12 +334,12 @@ class Registry:
             raise self._no_entry(answer)
         found = self._document(answer.body) if answer.status == 200 else {}
         token = found.get("token") or found.get("access_token")
-        if not token:
+        if not isinstance(token, str) or not _TOKEN.fullmatch(token):
             raise RegistryError(
                 f"the token service {realm} of the registry {self._reference.registry} answered {answer.status} "
                 f"without a token: {answer.errors()}"
             )
-        return str(token)
+        return token
 
     def _no_entry(self, answer: Optional[Answer]) -> RegistryError:
         said = f" ({answer.errors()})" if answer and answer.body else ""
@@ -369,6 +386,11 @@ class Registry:
             raise self._out_of_reach(url, error.reason) from error
         except (ConnectionResetError, http.client.HTTPException) as error:
             return error
+        except ValueError as error:  # an address to which nobody can be sent
+            raise RegistryError(
+                f"the registry {self._reference.registry} sends to an address that is none ({error}); correct its "
+                "configuration, or that of the proxy in front of it"
+            ) from error
         except OSError as error:
             raise self._out_of_reach(url, error) from error
 
@@ -422,13 +444,30 @@ class _StaysEncrypted(urllib.request.HTTPRedirectHandler):
     """Follows no redirection to where everybody on the way could answer in the registry's place."""
 
     def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
-        if not newurl.startswith("https://"):
+        if not _is_encrypted(newurl):
             fp.close()
             raise RegistryError(
-                f"the registry {urllib.parse.urlsplit(req.full_url).netloc} redirects to {newurl}, which is not HTTPS; "
-                "it was not followed. Correct the registry's configuration, or that of the proxy in front of it"
+                f"the registry {urllib.parse.urlsplit(req.full_url).netloc} redirects to {newurl[:200]}, which is not "
+                "HTTPS; it was not followed. Correct the registry's configuration, or that of the proxy in front of it"
             )
         return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def _is_encrypted(url: str) -> bool:
+    try:
+        parts = urllib.parse.urlsplit(url)
+        return parts.scheme == "https" and bool(parts.hostname)
+    except ValueError:
+        return False
+
+
+def _is_private(url: str) -> bool:
+    """Whether nobody on the way reads what is sent there: it is encrypted, or never leaves this machine."""
+    try:
+        parts = urllib.parse.urlsplit(url)
+        return _is_encrypted(url) or (parts.scheme == "http" and _is_local(parts.hostname or ""))
+    except ValueError:
+        return False
 
 
 def _is_local(host: str) -> bool:
@@ -446,11 +485,20 @@ def _is_trouble(answer: Answer) -> bool:
 def _pause(answer: Union[Answer, Exception], usual: float) -> float:
     """Seconds until the next try: what the registry asks for, within reason."""
     asked = _header(answer, "Retry-After") if isinstance(answer, Answer) else ""
-    return min(float(asked), _LONGEST_PAUSE) if asked.isdigit() else usual
+    return min(float(asked), _LONGEST_PAUSE) if asked.isdecimal() and asked.isascii() else usual
+
+
+def _object(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _objects(value: Any) -> list[dict[str, Any]]:
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
 
 def _size(manifest: Mapping[str, Any]) -> int:
-    return sum(int(layer.get("size", 0)) for layer in manifest.get("layers") or [])
+    sizes = (layer.get("size") for layer in _objects(manifest.get("layers")))
+    return sum(size for size in sizes if type(size) is int and size > 0)
 
 
 def _header(answer: Answer, name: str) -> str:
@@ -458,7 +506,12 @@ def _header(answer: Answer, name: str) -> str:
 
 
 def _read(status: int, response: Any) -> Answer:
-    body = response.read(_LARGEST + 1)
+    until, body = time.monotonic() + _LONGEST, b""
+    # One that sends a byte now and then never runs into the limit of a single read.
+    while len(body) <= _LARGEST and (piece := response.read1(_PIECE)):
+        body += piece
+        if time.monotonic() > until:
+            raise TimeoutError(f"it has sent {len(body)} bytes in {_LONGEST:.0f} s")
     if len(body) > _LARGEST:
         raise RegistryError(
             f"{response.geturl()} is larger than {_LARGEST >> 20} MiB, which no description of an image is"

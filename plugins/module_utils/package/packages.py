@@ -14,6 +14,7 @@ import filecmp
 import hashlib
 import json
 import os
+import re
 import shutil
 import tarfile
 from collections.abc import Mapping
@@ -24,11 +25,14 @@ from typing import Any, Optional
 from ..host import command
 from ..host.durable import read_json, write_durably
 from ..host.errors import SlipwayError
+from ..host.reading import NO_ARCHIVE, object_of
 
 KEY_LENGTH = 12
 # Seconds for one program that puts a package in place.
 LIMIT = 900.0
 OLDEST_PYTHON = (3, 11)
+# What the controller sends.
+_SENT = re.compile(r"content\.json|requirements\.txt|srv/.+|project/[^/]+|wheels/[0-9a-f]{64}/[^/]+", re.DOTALL)
 _MARK = "package.json"
 _REQUIREMENTS = "requirements.txt"
 # Where pip lies for virtual environments: a Python has one of its age in ensurepip, that of Debian has it here.
@@ -133,7 +137,7 @@ class Packages:
     def has(self, key: str, target: Target) -> bool:
         """Whether the package is whole and fits the Python that the host has now."""
         mark = read_json(self.path(key) / _MARK)
-        return bool(mark and mark["key"] == key and mark["python"] == target.short)
+        return bool(mark and mark.get("key") == key and mark.get("python") == target.short)
 
     def wheels_here(self) -> list[str]:
         """SHA-256 of every wheel that need not be sent."""
@@ -166,7 +170,7 @@ class Packages:
         for key in keys:
             shutil.rmtree(self.path(key), ignore_errors=True)
         marks = [read_json(path) for path in self.packages.glob(f"*/{_MARK}")]
-        needed = {wheel for mark in marks if mark for wheel in mark["wheels"]}
+        needed = {str(wheel) for mark in marks if mark for wheel in mark.get("wheels") or ()}
         for wheel in set(self.wheels_here()) - needed:
             shutil.rmtree(self.wheels / wheel, ignore_errors=True)
 
@@ -182,21 +186,24 @@ class Packages:
     def _unpack(self, archive: Path, place: Path) -> dict[str, Any]:
         """Code and requirements to the package, wheels to the store, each checked by its hash."""
         content: Optional[dict[str, Any]] = None
-        with tarfile.open(archive) as tar:
-            for item in tar:
-                stream = tar.extractfile(item)
-                if stream is None or ".." in Path(item.name).parts or item.name.startswith("/"):
-                    raise PackageError(f"the archive holds {item.name}, which is no plain file; it was changed")
-                data = stream.read()
-                if item.name == "content.json":
-                    content = json.loads(data)
-                elif item.name.startswith("wheels/"):
-                    _, digest, name = item.name.split("/")
-                    self._keep_wheel(digest, name, data)
-                else:
-                    _write(place / item.name, data, 0o755 if item.mode & 0o100 else 0o644)
-        if content is None:
-            raise PackageError("the archive is not whole; it was cut on its way")
+        try:
+            with tarfile.open(archive) as tar:
+                for item in tar:
+                    stream = tar.extractfile(item) if item.isreg() else None
+                    if stream is None or not _SENT.fullmatch(item.name) or ".." in Path(item.name).parts:
+                        raise PackageError(f"the archive has {item.name[:200]!r}, which is no plain file of an app")
+                    data = stream.read()
+                    if item.name == "content.json":
+                        content = object_of(data)
+                    elif item.name.startswith("wheels/"):
+                        _, digest, name = item.name.split("/")
+                        self._keep_wheel(digest, name, data)
+                    else:
+                        _write(place / item.name, data, 0o755 if item.mode & 0o100 else 0o644)
+        except NO_ARCHIVE as error:
+            raise PackageError(f"the archive is not whole ({error}); it was cut on its way, so deploy again") from error
+        if content is None or not isinstance(content.get("wheels"), list):
+            raise PackageError("the archive is not whole; it was cut on its way, so deploy again")
         return content
 
     def _keep_wheel(self, digest: str, name: str, data: bytes) -> None:

@@ -84,9 +84,12 @@ def processes_of(releases: Path, release: str) -> dict[str, Process]:
     content = read_json(path) or {}
     known = {field.name for field in fields(Process)}
     try:
-        return {
+        found = {
             str(name): Process(**{key: value for key, value in said.items() if key in known})
             for name, said in content.items()
         }
     except (TypeError, AttributeError) as error:
         raise Damaged(f"{path} is damaged ({error}); stage the release again") from error
+    if not all(isinstance(process.command, list) for process in found.values()):
+        raise Damaged(f"{path} is damaged (a command is no list); stage the release again")
+    return found

@@ -21,7 +21,7 @@ from ..image.local import CONTENT_LABEL, image_named_in
 from .beside import processes_of
 from .beside_compose import ComposeBeside
 from .launch import SHELL, by_python, by_shell
-from .listening import parse_listening, tables_of
+from .listening import exposed, parse_listening, tables_of
 from .model import SLOTS, SlotStatus
 from .runtime import RuntimeFailed
 from .slots import in_own_directory
@@ -180,11 +180,13 @@ class Compose:
         if not containers:
             return []
         try:
-            process = self._docker("inspect", "--format", "{{.State.Pid}}", containers[0]).strip()
+            said = self._docker("inspect", "--format", "{{.State.Pid}} {{json .Config.ExposedPorts}}", containers[0])
         except RuntimeFailed:
             return []
+        process, _, ports = said.strip().partition(" ")
         # From the host: an image need not have a program that shows a file. 0 is a container that has ended.
-        return parse_listening(tables_of(self.processes / process)) if process != "0" else []
+        found = parse_listening(tables_of(self.processes / process)) if process != "0" else []
+        return exposed(found, json.loads(ports or "null") or ())
 
     def retire(self, slot: str) -> None:
         """Let `slot` run on, but not come back after a crash or a reboot."""
@@ -201,6 +203,12 @@ class Compose:
                 # One ended between Docker's look at it and the change; of one that has only the record is changed.
                 if not left or not any(words in str(error) for words in _ENDED):
                     raise
+
+    def resolved(self, slot: str, release: str) -> dict[str, Any]:
+        """What Compose makes of a release's files for a slot, with every value in its place. Raises RuntimeFailed."""
+        words = [*self._command(f"{self.app}-{slot}", release), "config", "--format", "json"]
+        found: dict[str, Any] = json.loads(_checked(words, 60, self._environment(slot, release)))
+        return found
 
     def there(self, releases: list[str]) -> list[str]:
         """Those of `releases` whose image this host has."""

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ..host.errors import SlipwayError
+from ..host.reading import object_of
 
 Tell = Callable[[dict[str, Any]], None]
 Work = Callable[[Tell], dict[str, Any]]
@@ -57,10 +58,9 @@ def run_detached(work: Work, log: Path, tell: Tell, after: Callable[[], object] 
 def _parsed(line: str) -> dict[str, Any]:
     """One line of the pipe; empty for one that was torn when its writer was killed."""
     try:
-        said: dict[str, Any] = json.loads(line)
+        return object_of(line)
     except ValueError:
         return {}
-    return said
 
 
 def _leave(begin: Callable[[], None]) -> None:

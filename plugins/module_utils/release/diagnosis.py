@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from typing import Any
 from urllib.parse import urlsplit
 
+from ..host.reading import object_of
+from .listening import EXPOSED
 from .model import Gate, Probe, SlotStatus
 
 _KILLED = 137  # 128 + SIGKILL, how Docker reports it
@@ -75,9 +76,9 @@ def last_words(log: str) -> str:
     if not lines:
         return ""
     try:
-        entry = json.loads(lines[-1])
+        entry = object_of(lines[-1])
         return str(entry.get("message") or entry.get("msg") or lines[-1])
-    except (AttributeError, ValueError, RecursionError):
+    except ValueError:
         return lines[-1]
 
 
@@ -116,7 +117,8 @@ def elsewhere(health: Probe, listening: list[str]) -> str:
     """Where a slot listens whose own door nobody opens, and what to write; empty where that is not so, or not known."""
     if not health.nobody or any(address.startswith("socket ") and address[7:] in health.error for address in listening):
         return ""
-    ports = [address for address in listening if address.startswith("tcp")]
+    by_image = [address.split()[2] for address in listening if address.endswith(EXPOSED)]
+    ports = [address.replace(EXPOSED, "") for address in listening if address.startswith("tcp")]
     wanted = _PORT.search(health.error)
     if wanted and f"tcp port {wanted[1]}" in ports:
         return ""
@@ -125,15 +127,16 @@ def elsewhere(health: Probe, listening: list[str]) -> str:
             f"it listens on port {wanted[1]} of loopback alone, where nothing outside its container reaches it; "
             "have it listen on 0.0.0.0, as the variable HOST tells it"
         )
-    numbers = [address.split()[2] for address in ports]
+    numbers = by_image or [address.split()[2] for address in ports]
     if not numbers:
         return ""
     there = f"it listens on {', '.join(ports)} and not on"
+    write = f"{f'the image EXPOSEs {numbers[0]}: ' if by_image else ''}write fastapi_app_port: {numbers[0]}"
     if not wanted:
-        return f"{there} the slot's socket; write fastapi_app_port: {numbers[0]}"
+        return f"{there} the slot's socket; {write}"
     return (
         f"{there} port {wanted[1]}; have it listen there, as the variable PORT tells it (@PORT@ in fastapi_app_command "
-        f"with fastapi_app_runtime: systemd), or write fastapi_app_port: {numbers[0]} where it has a container"
+        f"with fastapi_app_runtime: systemd), or {write} where it has a container"
     )
 
 

@@ -39,6 +39,8 @@ def jobs_of(releases: Path, release: str) -> dict[str, Job]:
         }
     except (TypeError, AttributeError) as error:
         raise Damaged(f"{path} is damaged ({error}); stage the release again") from error
+    if not all(isinstance(job.command, list) for job in found.values()):
+        raise Damaged(f"{path} is damaged (a command is no list); stage the release again")
     return found
 
 

@@ -18,6 +18,7 @@ from typing import Any, Optional
 
 from ..host.durable import read_json, write_durably
 from ..host.errors import HELD, Fenced, SlipwayError
+from ..host.reading import object_of
 
 LEASES = Path("/run/slipway/locks")
 # Seconds after which a holder that has not been seen is gone, and between two signs of life.
@@ -169,10 +170,10 @@ class Lease:
     def _found(self) -> Optional[dict[str, Any]]:
         try:
             age = max(time.time() - self.path.stat().st_mtime, 0.0)
-            content = json.loads(self.path.read_text(encoding="utf-8"))
+            content = object_of(self.path.read_text(encoding="utf-8"))
         except (FileNotFoundError, ValueError):  # a holder that died while it wrote holds nothing
             return None
-        if not isinstance(content, dict) or "run" not in content:
+        if not isinstance(content.get("run"), str):
             return None
         return {"who": "somebody", "from": "somewhere", "what": "a run", "since": "?", **content, "age": age}
 

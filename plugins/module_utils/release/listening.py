@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Optional
@@ -14,6 +15,8 @@ from ..host import command
 DOCKER_DNS = "0B00007F:"
 # Where nothing outside the network of a process reaches it, as the kernel writes 127.0.0.1 and ::1.
 LOOPBACK = {"0100007F": "127.0.0.1", "00000000000000000000000001000000": "::1"}
+# What is added to the one port that EXPOSE of an image names, see `exposed`.
+EXPOSED = " (EXPOSE of the image)"
 _SOCKET = re.compile(r"socket:\[(\d+)\]")
 
 
@@ -37,6 +40,20 @@ def parse_listening(tables: str, inodes: Optional[set[str]] = None) -> list[str]
         if inodes is None or inode in inodes:
             found.append(address)
     return sorted(set(found))
+
+
+def exposed(addresses: list[str], ports: Iterable[str]) -> list[str]:
+    """What `parse_listening` found in a container whose image EXPOSEs `ports` (`80/tcp`): said of the one it names.
+
+    Of several nobody knows which one is for requests.
+    """
+    tcp = [port.partition("/")[0] for port in ports if port.endswith("/tcp")]
+    if len(tcp) != 1:
+        return addresses
+    return [
+        address + EXPOSED if address.startswith("tcp ") and address.split()[2] == tcp[0] else address
+        for address in addresses
+    ]
 
 
 def tables_of(process: Path) -> str:

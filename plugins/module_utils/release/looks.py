@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Optional
 
@@ -45,22 +45,7 @@ class Looks(Records):
     def ready(self, slot: str, release: str) -> Probe:
         """How a slot answers. `error` is what is wrong, an answer that is none of a healthy `release` included."""
         gate = self.gate_of(release)
-        health = self.probe(slot, gate.path, gate)
-        if health.error:
-            return health
-        if not gate.takes(health.status):
-            words = f"GET {gate.path} answered {health.status}: {health.body[:500]}{advice(gate, health)}"
-            return replace(health, error=words)
-        if not gate.version_path:
-            return health
-        version = self.probe(slot, gate.version_path, gate)
-        if release not in version.body:
-            said = version.error or version.body[:200]
-            words = f"GET {gate.version_path} does not name release {release}: {said}"
-            return replace(
-                version, error=f"{words}; leave fastapi_app_version_path empty where the app does not tell it"
-            )
-        return health
+        return judged(lambda path: self.probe(slot, path, gate), gate, release)
 
     def _well(self, sight: Sight, slot: str, release: Optional[str]) -> bool:
         """The slot runs that release, and answers well before the gate's number of looks is over."""
@@ -157,3 +142,21 @@ class Looks(Records):
         failure = TransactionError(explain(cause, status, health, evidence), evidence)
         failure.details.update(told)
         return failure
+
+
+def judged(ask: Callable[[str], Probe], gate: Gate, release: str) -> Probe:
+    """The answer of what `ask` asks for a path; `error` is what is wrong, as of `Looks.ready`."""
+    health = ask(gate.path)
+    if health.error:
+        return health
+    if not gate.takes(health.status):
+        words = f"GET {gate.path} answered {health.status}: {health.body[:500]}{advice(gate, health)}"
+        return replace(health, error=words)
+    if not gate.version_path:
+        return health
+    version = ask(gate.version_path)
+    if release not in version.body:
+        said = version.error or version.body[:200]
+        words = f"GET {gate.version_path} does not name release {release}: {said}"
+        return replace(version, error=f"{words}; leave fastapi_app_version_path empty where the app does not tell it")
+    return health

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any, Optional, TypeVar
 
 from ..host.errors import RELEASE, Damaged, SlipwayError
+from ..host.reading import record_of
 
 SLOTS = ("blue", "green")
 
@@ -90,12 +91,11 @@ Record = TypeVar("Record", "State", "Intent", "Draining")
 
 def read_record(kind: type[Record], content: Mapping[str, Any], name: str) -> Record:
     """A record as this version knows it; what a newer one wrote besides is left out. Raises Damaged."""
-    known = {field.name: content[field.name] for field in fields(kind) if field.name in content}
     try:
-        record = kind(**known)
-    except TypeError as error:
+        record = record_of(kind, content)
+    except ValueError as error:
         raise Damaged(f"{name} is damaged ({error}); the next deploy asks what runs instead") from error
-    if record.slot not in SLOTS or not isinstance(record.release, str):
+    if record.slot not in SLOTS or not record.release:
         raise Damaged(f"{name} is damaged (no slot or release); the next deploy asks what runs instead")
     return record
 

@@ -1,4 +1,4 @@
-"""What the release transaction needs of others, beside a runtime: edge, lease of its run, judge, contract."""
+"""What the release transaction needs of others, beside a runtime: edge, lease of its run, judge, contract, replay."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Optional, Protocol
 from ..edge.haproxy import Server
 from .canary import Verdict
 from .contract import Kept
+from .replay import Replayed
 
-# Compares what the new slot answered in the seconds since the switch with what the old one answered before. Raises
-# nothing: what cannot be told is unknown.
-Judge = Callable[[str, str, float], Verdict]
 # What a release in a slot breaks of the API of the earlier one, None for none. Raises nothing.
 Comparer = Callable[[str, str, Optional[str]], Kept]
+# What a (slot, release) breaks of what users ask the other one, which serves; raises what its last argument does.
+Replayer = Callable[[tuple[str, str], tuple[str, str], Callable[[], None]], Replayed]
 
 
 class EdgeLike(Protocol):
@@ -37,6 +37,18 @@ class EdgeLike(Protocol):
 
     def keep_checks(self) -> None:
         """Have it ask still as it was told, where a reload in between took that back. Raises EdgeError."""
+
+
+class Judge(Protocol):
+    """Compares what the new slot answers after the switch with what the old one answered before. Raises nothing."""
+
+    unknown: str  # what becomes of a release of which that is unknown, see canary.py
+
+    def begin(self) -> None:
+        """The switch comes now."""
+
+    def verdict(self, new: str, old: str) -> Verdict:
+        """On the new slot until now."""
 
 
 class Hold(Protocol):

@@ -20,11 +20,14 @@ from ..host.errors import SlipwayError
 from ..image.local import ARCHITECTURES
 from ..package.packages import PackageError, target_of
 from . import wiring
+from .connections import connections_lack
+from .connections import seen as seen_server
 from .doors import port_of, ports_of
 from .jobs import schedule_problems
 from .lease import LEASES, Lease
 from .memory_lack import memory_lack, total_mib
 from .model import State
+from .neighbours import others, services
 from .observe import certificate_days, free_mib, observe
 from .port_problems import port_problems
 from .runtime import RuntimeFailed
@@ -41,7 +44,8 @@ SMALL, FEW_INODES, INODES = 4 << 20, 100, 5000
 # What the preflight needs to know of a host and how it is to be (the argument `host` of the verb look), with what
 # counts where nothing is said: sizes in bytes, times in seconds, `controller_time` since the epoch and 0 for unknown,
 # `port` where the app of a new release listens, 0 for the slot's socket; `overlap` whether that may run beside the one
-# that serves, and `user` whom the inventory names to run it; `slot_mib` and `processes` are its limits.
+# that serves, and `user` whom the inventory names to run it; `slot_mib` and `processes` are its limits,
+# `workers` those of a slot, and `hosts` how many the fleet has.
 HOST: dict[str, Any] = {
     "runtime": "compose",
     "python": "/usr/bin/python3",
@@ -55,6 +59,8 @@ HOST: dict[str, Any] = {
     "clock_tolerance": 60.0,
     "port": 0,
     "slot_mib": 0,
+    "workers": 0,
+    "hosts": 1,
     "processes": {},
     "jobs": {},
     "overlap": True,
@@ -285,10 +291,21 @@ def notes_on(purpose: str, host: dict[str, Any], transaction: Transaction, found
         )
     if purpose == "deploy" and str(host["user"]).partition(":")[0] in ROOT:
         notes.append("the app runs as root in its container, as fastapi_app_user says")
-    limits = (host["slot_mib"], host["processes"], transaction.request.singletons)
-    if purpose == "deploy" and (lack := memory_lack(*limits, overlap, total_mib())):
-        notes.append(lack)
-    return notes
+    return notes + (shared(host, transaction, overlap) if purpose == "deploy" else [])
+
+
+def shared(host: dict[str, Any], transaction: Transaction, overlap: bool) -> list[str]:
+    """What a new release and all else on the host may take, and the host or its database server has not."""
+    apps, app, here = transaction.store.root.parent, transaction.request.app, transaction.request.singletons
+    beside = others(apps, app)
+    wanted = {name: one for name, one in host["processes"].items() if here or not one.get("singleton")}
+    workers = int(host["workers"]) + sum(one["replicas"] for one in wanted.values())
+    taken = {**services(apps), **{name: one.memory_mib for name, one in beside.items()}}
+    lacks = (
+        memory_lack(host["slot_mib"], host["processes"], here, overlap, total_mib(), bool(host["jobs"]), taken),
+        connections_lack(seen_server(apps / "postgres"), app, workers, int(host["hosts"]), overlap, beside),
+    )
+    return [lack for lack in lacks if lack]
 
 
 def seen(purpose: str, wanted: str, host: dict[str, Any], transaction: Transaction, timers: Timers) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any, Optional
 from ..host.errors import Damaged, Fenced, SlipwayError
 from .clock import Clock
 from .model import Draining, Gate, Intent, Probe, Recalled, Request, SlotStatus, State, TransactionError
-from .ports import Comparer, EdgeLike, Hold, Judge, Unheld
+from .ports import Comparer, EdgeLike, Hold, Judge, Replayer, Unheld
 from .runtime import Runtime
 from .store import Store
 
@@ -17,7 +17,7 @@ UNSEEN = (SlipwayError, OSError, ValueError, KeyError)
 # What a record says of what a release is made of.
 MADE_OF = ("image", "config", "revision", "migration", "sbom")
 # What is told of a release beside what it is made of, and what it was refused for.
-MEASURED = ("canary", "api")
+MEASURED = ("canary", "api", "replay")
 # Seconds between two signs of life of the run that holds the app.
 RENEWED = 5.0
 
@@ -37,6 +37,7 @@ class Records:
         tell: Callable[[dict[str, Any]], None] = lambda event: None,
         hold: Optional[Hold] = None,
         contract: Optional[Comparer] = None,
+        replay: Optional[Replayer] = None,
     ) -> None:
         self.request = request
         self.store = store
@@ -46,6 +47,7 @@ class Records:
         self.clock = clock or Clock()
         self.judge = judge
         self.contract = contract
+        self.replay = replay
         self.tell = tell
         self.hold: Hold = hold or Unheld()
         self.phases: list[dict[str, Any]] = []

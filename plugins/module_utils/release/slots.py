@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import os
 import stat
-import subprocess
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Optional
 
+from ..host.command import CommandError, run
 from ..host.durable import write_durably
 from .model import SLOTS
 from .runtime import RuntimeFailed
@@ -53,10 +54,9 @@ class SlotDirectories:
                     _remove(self.sockets / f"{name}.sock")  # of a release from before
                 _make(self.sockets / name, owners[name], above.st_gid)
             self._make_at_boot(owners, above.st_gid)
-        except (OSError, subprocess.CalledProcessError) as error:
-            said = getattr(error, "stderr", None) or error
+        except (OSError, CommandError) as error:
             raise RuntimeFailed(
-                f"the directory of slot {slot} in {self.sockets} cannot be made anew: {said}"
+                f"the directory of slot {slot} in {self.sockets} cannot be made anew: {error}"
             ) from error
 
     def _owner_of(self, slot: str, otherwise: int) -> int:
@@ -66,6 +66,20 @@ class SlotDirectories:
         except FileNotFoundError:
             return otherwise
         return found.st_uid if stat.S_ISDIR(found.st_mode) else otherwise
+
+    def have_aside(self, name: str, owner: Optional[Owner]) -> None:
+        """Have an empty directory of that name for what is started beside the slots. Raises RuntimeFailed."""
+        try:
+            above = self.sockets.lstat()
+            _remove(self.sockets / name)
+            _make(self.sockets / name, owner[0] if owner else above.st_uid, above.st_gid)
+        except (OSError, CommandError) as error:
+            raise RuntimeFailed(f"{self.sockets / name} cannot be made: {error}; deploy again") from error
+
+    def drop_aside(self, name: str) -> None:
+        """Have no such directory any more, as far as that can be had."""
+        with suppress(OSError, CommandError):
+            _remove(self.sockets / name)
 
     def have_oneoff(self) -> None:
         """Have the directory that a one-off command sees in place of a slot's. Raises RuntimeFailed."""
@@ -109,8 +123,13 @@ def _make(path: Path, uid: int, gid: int) -> None:
         os.close(descriptor)
 
 
+# Seconds for removing what an app left in its directory.
+LIMIT = 300.0
+
+
 def _remove(path: Path) -> None:
     """Whatever has this name. `rm` follows no link, and takes directories that are nested too deep for Python."""
     if os.path.lexists(path):
         command = ["rm", "--recursive", "--force", "--one-file-system", "--", str(path)]
-        subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True)
+        if (ran := run(command, LIMIT)).returncode:
+            raise OSError(f"{path} cannot be removed: {ran.said}")

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any, Optional
 
 from ..edge.haproxy import EdgeError
-from .canary import WORSE, Verdict
+from .canary import GO, REVERT, UNKNOWN, WORSE, Verdict
 from .gaps import SHORTLY, Gaps
 from .model import Draining, Intent, SlotStatus, State, TransactionError, other
 from .patience import Patience
@@ -196,11 +196,28 @@ class Steps(Gaps):
             raise TransactionError(found.sentence(str(intent.was)), told)
         return told
 
+    def _answers_users(self, intent: Intent) -> dict[str, Any]:
+        """What the new release breaks of what users ask the one that serves, as the ledger has it.
+
+        Raises TransactionError where it may not.
+        """
+        replays, was, old = self.replay, intent.was, other(intent.slot)
+        if replays is None or was in (None, intent.release) or not self._runs(old):
+            return {}
+        new, live = (intent.slot, intent.release), (old, str(was))
+        found = self._phase("replay", lambda: replays(new, live, lambda: self._breathe(switched=False)))
+        told = {"replay": about} if (about := found.as_dict()) else {}
+        if found.refused:
+            raise TransactionError(found.sentence(str(was)), told)
+        return told
+
     def _switch(self, intent: Intent) -> None:
         """Send requests to the new slot, and nothing new to the old one."""
         new, old = intent.slot, other(intent.slot)
 
         def switch() -> None:
+            if self.judge:
+                self.judge.begin()
             self._tell_edge(new, "ready")
             if not intent.switched:
                 self.store.write_intent(replace(intent, switched=True))
@@ -223,10 +240,18 @@ class Steps(Gaps):
         left = self.request.soak - (self.clock.monotonic() - begin)
         if left > 0:
             self._phase("soak", lambda: self._watch(intent, lambda _, spent: spent >= left))
-        verdict = self.judge(new, old, self.clock.monotonic() - begin) if self.judge else None
-        if verdict and verdict.word == WORSE:
+        if self.judge is None:
+            return None
+        verdict = self.judge.verdict(new, old)
+        told = {"canary": verdict.as_dict()}
+        if verdict.word == WORSE:
+            raise TransactionError(f"the new release answers worse than the old one: {verdict.sentence}", told)
+        if verdict.word == UNKNOWN and self.judge.unknown == REVERT:
             raise TransactionError(
-                f"the new release answers worse than the old one: {verdict.sentence}", {"canary": verdict.as_dict()}
+                f"whether the new release is worse is unknown, and fastapi_app_canary_unknown says {REVERT}: "
+                f"{verdict.sentence}; soak longer (fastapi_app_soak), or deploy with "
+                f"-e fastapi_app_canary_unknown={GO}",
+                told,
             )
         return verdict
 

@@ -223,7 +223,7 @@ class Store:
         """
         found: dict[tuple[str, Any], dict[str, Any]] = {}
         for entry in self.ledger():
-            if "release" in entry and "result" in entry:
+            if isinstance(entry.get("release"), str) and "result" in entry:
                 found.pop((entry["release"], entry.get("start")), None)
                 found[entry["release"], entry.get("start")] = entry
         return list(found.values())

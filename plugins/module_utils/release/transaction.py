@@ -56,7 +56,7 @@ class Transaction(WaysBack):
             self._start(slot, intent.release)
             self._wait_healthy(slot, intent.release)
             self._wait_seen_by_edge(slot, intent.release)
-            measured = self._keeps_promise(intent)
+            measured = {**self._keeps_promise(intent), **self._answers_users(intent)}
             self._start_beside(slot, intent.release)
             self._may_go_on("before the switch")
         except Exception as error:

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, Optional
 
+from ..edge.counts import counts, paths
 from ..edge.haproxy import EDGE_ARGUMENT, Edge
 from ..host.shown import staged
 from ..openapi.document import LARGEST
-from .canary import BEFORE, Canary, Thresholds
+from .canary import GO, Canary, Thresholds
 from .contract import IGNORE, PATIENCE, WARN, Contract
 from .doors import ports_of
 from .lease import Lease
 from .model import Gate, Probe, Request
 from .probe import SHORT, get, get_port
+from .replay import IGNORE as REPLAY_NOTHING
+from .replay import PATIENCE as REPLAY_PATIENCE
+from .replay import REFUSE, Replay
 from .runtimes import Runtimes
 from .slots import SlotDirectories, socket_of
 from .store import Store
@@ -43,16 +48,6 @@ PLACE_ARGUMENT: dict[str, Any] = {
         "edge": EDGE_ARGUMENT,
     },
 }
-# When a release counts as worse than the one before; see Thresholds in canary.py.
-CANARY_ARGUMENT: dict[str, Any] = {
-    "type": "dict",
-    "default": {},
-    "options": {
-        "judged": {"type": "bool", "default": True},
-        "before": {"type": "float", "default": BEFORE},
-        **options_of(Thresholds),
-    },
-}
 
 
 def arguments_of(parameters: dict[str, Any]) -> dict[str, Any]:
@@ -60,13 +55,14 @@ def arguments_of(parameters: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in parameters.items() if value is not None}
 
 
-def judge_of(arguments: dict[str, Any]) -> Optional[Canary]:
+def judge_of(arguments: dict[str, Any], edge: Edge) -> Optional[Canary]:
     """The judge of a release that soaks; None where it is not to be judged."""
     limits = {name: value for name, value in (arguments.get("canary") or {}).items() if value is not None}
+    unknown = str(limits.pop("unknown", GO))
     if not limits.pop("judged", True) or not arguments.get("soak"):
         return None
-    before = float(limits.pop("before", BEFORE))
-    return Canary(arguments["place"]["edge"]["backend"], Thresholds(**limits), before)
+    known = {one.name: limits[one.name] for one in fields(Thresholds) if one.name in limits}
+    return Canary(lambda: counts(edge.ask, edge.backend), Thresholds(**known), unknown)
 
 
 def contract_of(arguments: dict[str, Any], store: Store, ask: Callable[..., Probe]) -> Optional[Contract]:
@@ -79,6 +75,18 @@ def contract_of(arguments: dict[str, Any], store: Store, ask: Callable[..., Prob
     if breaking == IGNORE or not given.get("path"):
         return None
     return Contract(store, lambda *what: ask(*what, PATIENCE, LARGEST + 1), given["path"], breaking)
+
+
+def replay_of(arguments: dict[str, Any], edge: Edge, ask: Callable[..., Probe]) -> Optional[Replay]:
+    """Who asks a release what users asked the one before; None where nobody is to. `ask` is as for the contract."""
+    given = arguments.get("replay") or REPLAY_NOTHING
+    if given == REPLAY_NOTHING:
+        return None
+
+    def asked(slot: str, path: str, release: str, most: int) -> Probe:
+        return ask(slot, path, release, REPLAY_PATIENCE, most)
+
+    return Replay(lambda: paths(edge.ask, edge.backend), asked, time.monotonic, refuses=given == REFUSE)
 
 
 class Leased:
@@ -151,13 +159,15 @@ def transaction_of(arguments: dict[str, Any], **changes: Any) -> Transaction:
     def ask(slot: str, path: str, release: str, timeout: float, most: int) -> Probe:
         return asked(slot, path, replace(gate, **store.gate(release)), timeout, most)
 
+    edge = edge_of(place, runtime)
     return Transaction(
         request,
         store,
         runtime,
-        edge_of(place, runtime),
+        edge,
         probe,
-        judge=judge_of(given),
+        judge=judge_of(given, edge),
         contract=contract_of(given, store, ask),
+        replay=replay_of(given, edge, ask),
         hold=Leased(lease_of(arguments), arguments["run_id"]) if arguments.get("run_id") else None,
     )

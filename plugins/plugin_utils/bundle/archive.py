@@ -12,6 +12,7 @@ It is a plain tar, so `tar -xf` opens it and a part is read where it lies. Parts
     collections/, project/       what a controller needs
     manifest.json                names, versions, and which part is for what
     SHA256SUMS                   of every other part; the last one, so a file that was cut off has none
+    STATEMENT, STATEMENT.sig     who made it, for which fleet and when, over SHA256SUMS; where it is signed
 """
 
 from __future__ import annotations
@@ -29,15 +30,21 @@ from io import BytesIO
 from pathlib import Path
 from typing import IO, Any
 
+from ansible_collections.slipway.fleet.plugins.module_utils.host.errors import SlipwayError
+from ansible_collections.slipway.fleet.plugins.module_utils.host.reading import NO_ARCHIVE, object_of
+
 FORMAT = 1
 MANIFEST = "manifest.json"
 SUMS = "SHA256SUMS"
+STATEMENT, SIGNATURE = "STATEMENT", "STATEMENT.sig"
+# What stands in no list of parts, since it is about that list.
+ABOUT = {SUMS, STATEMENT, SIGNATURE}
 BLOCK = 1 << 20
 # A file or directory in the name of a part: never one that leads out of where it is put.
 _STEP = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9._+~:@%=,-]+")
 
 
-class BundleError(Exception):
+class BundleError(SlipwayError):
     """The bundle cannot be made or used; the text names the part and what to do."""
 
 
@@ -104,11 +111,14 @@ class Writer:
             self.add(name, spool, size)
         return reader.digest.hexdigest()
 
-    def finish(self, manifest: dict[str, Any]) -> None:
-        """Write the manifest and the sums, which end the bundle."""
+    def finish(self, manifest: dict[str, Any], sign: Callable[[bytes], tuple[bytes, bytes]] | None = None) -> None:
+        """Write the manifest and the sums, which end the bundle; `sign` gives statement and signature for the sums."""
         text = json.dumps({"format": FORMAT, **manifest}, indent=1, sort_keys=True) + "\n"
         self.add_bytes(MANIFEST, text.encode())
-        self.add_bytes(SUMS, "".join(f"{digest}  {name}\n" for name, digest in sorted(self._sums.items())).encode())
+        sums = "".join(f"{digest}  {name}\n" for name, digest in sorted(self._sums.items())).encode()
+        self.add_bytes(SUMS, sums)
+        for name, data in zip((STATEMENT, SIGNATURE), sign(sums) if sign else (), strict=False):
+            self.add_bytes(name, data)
 
 
 class _Hashing:
@@ -136,13 +146,14 @@ class Bundle:
             raise BundleError(
                 f"there is no bundle {path}; slipway_bundle names it, and `make bundle` makes it"
             ) from None
-        except (tarfile.TarError, OSError) as error:
+        except NO_ARCHIVE as error:
             raise BundleError(f"{path} is no bundle, or was cut off: {error}; copy it again") from None
         if SUMS not in self._parts:
             raise BundleError(f"{path} is no whole bundle: it has no {SUMS}; copy it again")
-        self.sums = _parse_sums(b"".join(self._blocks(SUMS)), path)
+        self.listed = b"".join(self._blocks(SUMS))
+        self.sums = _parse_sums(self.listed, path)
         try:
-            self.manifest: dict[str, Any] = json.loads(self.read(MANIFEST))
+            self.manifest = object_of(self.read(MANIFEST))
         except ValueError as error:
             raise BundleError(f"{MANIFEST} of {path} is damaged: {error}; copy the bundle again") from None
         if self.manifest.get("format") != FORMAT:
@@ -150,6 +161,8 @@ class Bundle:
                 f"{path} has format {self.manifest.get('format')!r}, and this version of Slipway reads {FORMAT}; "
                 "make the bundle with the version that deploys it"
             )
+        if wrong := _wrong(self.manifest):
+            raise BundleError(f"{MANIFEST} of {path} has {wrong}, as no bundle has, so nothing was done; make it again")
 
     @property
     def name(self) -> str:
@@ -158,7 +171,7 @@ class Bundle:
 
     def check(self, told: Callable[[str], None] = lambda _: None) -> None:
         """Read every part. Raises BundleError that names those which are not what they must be."""
-        stray = sorted(self._parts.keys() - self.sums.keys() - {SUMS})
+        stray = sorted(self._parts.keys() - self.sums.keys() - ABOUT)
         missing = sorted(self.sums.keys() - self._parts.keys())
         wrong = []
         for name in sorted(self.sums.keys() & self._parts.keys()):
@@ -181,6 +194,10 @@ class Bundle:
             raise BundleError(
                 f"{self.path} is damaged or was changed, so nothing was done: {'; '.join(found)}; copy it again"
             )
+
+    def about(self, name: str) -> bytes:
+        """A part that stands in no list; empty where there is none. Larger ones than a signature is are cut."""
+        return b"".join(self._blocks(name))[:BLOCK] if name in self._parts else b""
 
     def _blocks(self, name: str) -> Iterator[bytes]:
         """The content of a part. A file that became shorter meanwhile gives less, which its checksum shows."""
@@ -237,6 +254,26 @@ class Bundle:
         )
 
 
+# What the manifest says of an image and of the packages for a Debian release.
+_IMAGE = {"name": str, "reference": str, "content": str, "architecture": str, "config": str, "layers": list}
+_REPOSITORY = {"release": str, "architecture": str, "directory": str}
+
+
+def _wrong(manifest: dict[str, Any]) -> str:
+    """Where the manifest is none that a bundle has; empty where it is one."""
+    for name, keys in (("images", _IMAGE), ("debian", _REPOSITORY)):
+        items = manifest.get(name)
+        if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
+            return f"no list of {name}"
+        for item in items:
+            if wrong := [key for key, kind in keys.items() if not isinstance(item.get(key), kind)]:
+                return f"one of {name} without {', '.join(wrong)}"
+            if not all(isinstance(part, str) for part in (*item.get("layers", []), item.get("sbom") or "")):
+                return f"one of {name} with a part that has no name"
+    wheels = manifest.get("wheels")
+    return "" if isinstance(wheels, list) and all(isinstance(wheel, str) for wheel in wheels) else "no list of wheels"
+
+
 def _named(items: list[tarfile.TarInfo], path: Path) -> dict[str, tarfile.TarInfo]:
     """The parts by name. Raises BundleError where one is no file, is there twice, or is named as no part is."""
     found: dict[str, tarfile.TarInfo] = {}
@@ -252,7 +289,7 @@ def _parse_sums(text: bytes, path: Path) -> dict[str, str]:
     sums = {}
     for line in text.decode(errors="replace").splitlines():
         digest, separator, name = line.partition("  ")
-        if not separator or len(digest) != 64:
+        if not separator or len(digest) != 64 or name in sums or name in ABOUT:
             raise BundleError(f"{SUMS} of {path} is damaged: {line[:80]!r}; copy the bundle again")
         sums[name] = digest
     return sums
@@ -266,9 +303,36 @@ def cache(name: str) -> Path:
     return directory
 
 
+def note_checked(bundle: Bundle, run: str) -> None:
+    """Remember that all of a bundle was read, and is one that may be used."""
+    _mark(bundle.path).write_text(_checked(bundle, run), encoding="utf-8")
+
+
+def is_checked(bundle: Bundle, run: str) -> bool:
+    """Whether this run has read all of it."""
+    mark = _mark(bundle.path)
+    return mark.is_file() and mark.read_text(encoding="utf-8") == _checked(bundle, run)
+
+
+def opened(path: Path) -> Bundle:
+    """A bundle that was checked before. Raises BundleError where it is another one since then."""
+    bundle, mark = Bundle(path), _mark(path)
+    if mark.is_file() and mark.read_text(encoding="utf-8").rpartition(" ")[2] != bundle.name:
+        raise BundleError(f"{path} was changed since it was checked; copy it again, and run this again")
+    return bundle
+
+
+def _mark(path: Path) -> Path:
+    return cache("bundles") / f"checked-{hashlib.sha256(bytes(path.resolve())).hexdigest()[:24]}"
+
+
+def _checked(bundle: Bundle, run: str) -> str:
+    return f"{run} {bundle.path.stat().st_mtime_ns} {bundle.name}"
+
+
 def wheels_of(path: Path) -> Path:
     """A directory with the wheels of a bundle, taken out once for each content."""
-    bundle = Bundle(path)
+    bundle = opened(path)
     place = cache("bundles") / f"wheels-{bundle.name[:24]}"
     if not place.is_dir():
         with tempfile.TemporaryDirectory(dir=place.parent, prefix=".part-") as directory:

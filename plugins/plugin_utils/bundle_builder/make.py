@@ -37,12 +37,18 @@ from ansible_collections.slipway.fleet.plugins.plugin_utils.sbom import document
 
 ROOT = Path(__file__).resolve().parents[3]
 Told = Callable[[str], None]
+Sign = Callable[[bytes], tuple[bytes, bytes]]
 # Debian's names of processors and those of wheels.
 _MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
 
 
 def make(
-    file: Path, needs: list[dict[str, Any]], releases: Mapping[str, str], collections: Iterable[str], told: Told
+    file: Path,
+    needs: list[dict[str, Any]],
+    releases: Mapping[str, str],
+    collections: Iterable[str],
+    told: Told,
+    sign: Sign | None = None,
 ) -> dict[str, Any]:
     """Write the bundle.
 
@@ -52,6 +58,7 @@ def make(
         releases: Image of a container for each Debian release of the hosts.
         collections: To take from where Ansible finds them here.
         told: Is called with a line for each step.
+        sign: Gives statement and signature for the sums of all parts; without it the bundle has none.
 
     Returns:
         What was made, for the result of the task.
@@ -76,7 +83,7 @@ def make(
         version = str(yaml.safe_load(_metadata(ROOT))["version"])
         manifest["project"] = bundle_project.add_project(writer, ROOT, version)
         manifest["collections"] = bundle_project.add_collections(writer, collections)
-        writer.finish(manifest)
+        writer.finish(manifest, sign)
         parts = (
             len(manifest["images"]),
             sum(len(item["packages"]) for item in manifest["debian"]),

@@ -7,14 +7,15 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
-import subprocess
 import tarfile
 from collections.abc import Iterable
+from contextlib import suppress
 from importlib import import_module
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.slipway.fleet.plugins.module_utils.host.command import WHOLE, CommandError, run
 from ansible_collections.slipway.fleet.plugins.plugin_utils.bundle.archive import BundleError, Writer
 
 
@@ -75,16 +76,16 @@ def add_project(writer: Writer, root: Path, version: str) -> dict[str, str]:
     return {"version": version, "part": part}
 
 
+# Seconds for Git to list its files.
+LIMIT = 60.0
+
+
 def _listed(root: Path) -> list[str]:
     command = ["git", "-c", "safe.directory=*", "-C", str(root), "ls-files", "-z"]
-    try:
-        return sorted(
-            name
-            for name in subprocess.run(command, capture_output=True, check=True).stdout.decode().split("\0")
-            if name
-        )
-    except (FileNotFoundError, subprocess.CalledProcessError):
-        pass  # no Git, or no checkout: an installed collection has a list of its own
+    with suppress(CommandError):  # no Git, or no checkout: an installed collection has a list of its own
+        ran = run(command, LIMIT, limit=WHOLE)
+        if ran.returncode == 0:
+            return sorted(name for name in ran.stdout.split("\0") if name)
     if not (root / "FILES.json").is_file():
         raise BundleError(f"{root} is neither a checkout of Slipway nor its installed collection")
     listed = json.loads((root / "FILES.json").read_text(encoding="utf-8"))["files"]

@@ -9,7 +9,7 @@ import signal
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 from ansible_collections.slipway.fleet.plugins.module_utils.agent.protocol import (
     CHUNK,
@@ -18,6 +18,7 @@ from ansible_collections.slipway.fleet.plugins.module_utils.agent.protocol impor
     Header,
     encode,
 )
+from ansible_collections.slipway.fleet.plugins.plugin_utils.channel.answers import event_of, result_of
 from ansible_collections.slipway.fleet.plugins.plugin_utils.channel.opening import Opening
 from ansible_collections.slipway.fleet.plugins.plugin_utils.channel.way import Started
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.parts import Refused, Result, Unreachable
@@ -184,16 +185,18 @@ class Channel:
         return code
 
     def _answer(self, header: Header, blob: bytes) -> None:
-        call = self._calls.get(cast("int", header.get("id")))
+        number = header.get("id")
+        call = self._calls.get(number) if isinstance(number, int) else None
         if call is None or call.answer.done():
             return
-        if "event" in header:
-            self._tell(call, header["event"])
-        elif "error" in header:
-            error = header["error"]
-            call.answer.set_exception(Refused(error["message"], error["kind"], error["details"]))
-        else:
-            call.answer.set_result((header["result"], blob))
+        event = event_of(header)
+        if event is not None:
+            self._tell(call, event)
+            return
+        try:
+            call.answer.set_result((result_of(header), blob))
+        except Refused as error:
+            call.answer.set_exception(error)
 
     def _tell(self, call: _Call, event: Result) -> None:
         """What the listener gets wrong is an error of its own call and not of the channel."""

@@ -11,6 +11,7 @@ import asyncio
 from contextlib import suppress
 
 from ansible_collections.slipway.fleet.plugins.module_utils.agent.protocol import CHUNK, Broken, Decoder, encode
+from ansible_collections.slipway.fleet.plugins.plugin_utils.channel.answers import event_of, result_of
 from ansible_collections.slipway.fleet.plugins.plugin_utils.channel.archive import Agent
 from ansible_collections.slipway.fleet.plugins.plugin_utils.channel.channel import Answer, OnEvent, Traffic
 from ansible_collections.slipway.fleet.plugins.plugin_utils.channel.opening import Opening, command, new_mark
@@ -38,13 +39,11 @@ class Errands:
         said = await asyncio.to_thread(self._run, frame)
         try:
             for header, blob in Decoder().feed(said):
-                if "event" in header and on_event:
-                    on_event(header["event"])
-                elif "error" in header:
-                    error = header["error"]
-                    raise Refused(error["message"], error["kind"], error["details"])
-                elif header.get("id") and "result" in header:
-                    return header["result"], blob
+                event = event_of(header)
+                if event is not None and on_event:
+                    on_event(event)
+                elif event is None and (header.get("id") or "error" in header):
+                    return result_of(header), blob
         except Broken as error:
             raise Unreachable(str(error)) from error
         raise Unreachable("the connection ended before the answer")

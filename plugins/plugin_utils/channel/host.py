@@ -125,7 +125,9 @@ class AgentHost:
             return asyncio.create_task(line.request("read", {"file": remote, "at": at, "size": line.chunk}))
 
         result, data = await ask(0)
-        size, done = int(result["size"]), 0
+        size, done = result.get("size"), 0
+        if not isinstance(size, int):
+            raise Refused(f"{remote} cannot be fetched: {self.name} does not say how large it is")
         later = iter(range(line.chunk, size, line.chunk))
         part = local.with_name(f".{local.name}.{self._run}")
         try:
@@ -133,6 +135,8 @@ class AgentHost:
                 while True:
                     await asyncio.to_thread(stream.write, data)
                     done += len(data)
+                    if not data or done > size:
+                        break
                     waiting.extend(map(ask, islice(later, line.window - len(waiting))))
                     if not waiting:
                         break

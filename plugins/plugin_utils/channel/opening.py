@@ -7,14 +7,13 @@ A state machine without a connection: it gets what the host says and tells what 
 
 from __future__ import annotations
 
-import json
 import secrets
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 from ansible_collections.slipway.fleet.plugins.module_utils.agent.protocol import HELLO, MISSING, REFUSED
+from ansible_collections.slipway.fleet.plugins.module_utils.host.reading import json_of
 from ansible_collections.slipway.fleet.plugins.plugin_utils.channel.archive import Agent
 from ansible_collections.slipway.fleet.plugins.plugin_utils.channel.way import Become, last_line, plain
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.parts import Refused, Unreachable
@@ -74,11 +73,12 @@ class Opening:
             del self._line[: end + 1]
             word = line.split()
             if word[:1] == [self.mark.encode()] and len(word) > 1:
-                yield from self._told(word[1].decode(), line)
+                yield from self._told(word[1].decode(errors="replace"), line)
             else:
                 _remember(self.noise, line + b"\n")
                 self._require_right_password(line)
         if not self.open:
+            del self._line[:-MEMORY]  # a greeting is shorter, and so is a prompt
             yield from self._identify(self._line)
 
     def rest(self) -> bytes:
@@ -102,7 +102,7 @@ class Opening:
             yield self._greeting()
             yield f"{self.mark}\n".encode() + self.agent.data
         elif word == REFUSED:
-            raise Refused(str(_json(line.split(maxsplit=2)[2])))
+            raise Refused(_said(b"".join(line.split(maxsplit=2)[2:])))
 
     def _identify(self, said: bytearray) -> Iterator[bytes]:
         """Answer once who asks for a password: with a line that is not ended."""
@@ -157,8 +157,8 @@ def _remember(memory: bytearray, said: bytes) -> None:
     del memory[:-MEMORY]
 
 
-def _json(text: bytes) -> Any:
+def _said(text: bytes) -> str:
     try:
-        return json.loads(text)
+        return str(json_of(text))
     except ValueError:
         return plain(text)

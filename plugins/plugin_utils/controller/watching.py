@@ -33,9 +33,10 @@ class EdgeProbe:
     Args:
         options: rate, urls, path, ca_file and must_pass, as slipway.fleet.rollout has them
         find: the edges, and a sentence for each that cannot be asked
-        path: what is asked for where the options do not say it
+        path: what is asked for where the options do not say it, as the app knows it
         directory: where the samples go
         dry: nothing is sent
+        prefix: where at the edge the app's paths begin that the options do not say
     """
 
     def __init__(
@@ -45,12 +46,14 @@ class EdgeProbe:
         path: str,
         directory: Path,
         dry: bool,
+        prefix: Callable[[], str] = str,
     ) -> None:
         self._options = options
         self._find = find
         self._path = path
         self._files = process.Files.of(directory, run.run_id())
         self._dry = dry
+        self._prefix = prefix
         self._settings: dict[str, Any] = {}
         self._begun = False
         self.summary: dict[str, Any] = {}
@@ -82,14 +85,15 @@ class EdgeProbe:
 
     def _settings_for(self, edges: Sequence[Edge], known: Collection[str]) -> dict[str, Any]:
         """Raises Unwatchable for values that an operator has to mend; `known` are the paths of what serves now."""
-        path = self._options["path"] or self._path
+        prefix = self._prefix()
+        path = self._options["path"] or prefix + self._path
         settings = {
             "urls": [edge.url for edge in edges],
             "names": {edge.url: edge.name for edge in edges if edge.name},
             "trusted": {edge.url: edge.trusted for edge in edges if edge.trusted},
             "ca_file": self._options["ca_file"] or "",
             "path": path,
-            "earlier": [] if self._options["path"] else sorted({*known} - {path, ""}),
+            "earlier": [] if self._options["path"] else sorted({prefix + one for one in known if one} - {path}),
             "rate": self._options["rate"],
             "timeout": TIMEOUT,
         }

@@ -26,36 +26,47 @@ HERE = "alembic"
 
 # Runs a command in a release and returns what it printed.
 Ask = Callable[[Sequence[str]], Coroutine[Any, Any, str]]
+# What is done between the look at what is pending and the change.
+Before = Callable[[Mapping[str, Any]], Coroutine[Any, Any, None]]
 
 
 class NotUnderstood(Refused):
     """What came back is not what the program prints."""
 
 
-async def bring_forward(ask: Ask, where: str, allow_destructive: bool, again: Callable[[], None]) -> str:
+async def bring_forward(
+    ask: Ask, where: str, allow_destructive: bool, again: Callable[[], None], before: Optional[Before] = None
+) -> str:
     """Apply what is pending, and return the revision in which the database is then; several are joined by commas.
 
-    Raises Refused where a revision may break the release before, and whatever `ask` and `again` raise.
+    Raises Refused where a revision may break the release before, and whatever `ask`, `again` and `before` raise.
 
     Args:
         ask: runs a command in the release
         where: fastapi_app_migrations
         allow_destructive: whether nothing is judged
         again: called before each change but the first question
+        before: called once with what is pending and was judged, before anything of it is applied; the first question
+            changes nothing then, not even an empty database
     """
     allowed: Optional[list[str]] = None if allow_destructive else []
     for _ in range(ASKED):
-        found = understood(await ask(words(where, allowed=allowed)))
+        looks = {"look": True} if before else {}
+        found = understood(await ask(words(where, allowed=allowed, **looks)))
         if not found["pending"]:
             return str(found["to"] or "")
-        if lost := taken_away(found):
+        if not (looks and (allow_destructive or not found["from"])) and (lost := taken_away(found)):
             raise Refused(
                 f"DestructiveError: {told(lost)}. The release that serves may still use that while the fleet turns "
                 "over, and could not be rolled back to. Deploy a release that no longer uses it first, then allow it "
                 "with -e fastapi_app_allow_destructive=true"
             )
         again()
-        allowed = [one["revision"] for one in found["pending"]]
+        if before:
+            await before(found)
+            before = None
+            again()
+        allowed = None if allow_destructive else [one["revision"] for one in found["pending"]]
     raise Refused("somebody else goes on migrating this database; deploy again when nobody does")
 
 

@@ -10,12 +10,17 @@ It is told as JSON:
     directory: where alembic.ini is, '' for the working directory
     allowed: revisions that may be applied, null for all; what else is pending is told, and nothing is applied
     since: a revision; only what came after it in the database is told then
+    look: whether nothing is applied, whatever is allowed
+    measure: whether it is told what applying it took (PostgreSQL)
 
 Its last line is {"migration": {...}}:
     from, to: the revision of the database before and after, joined by commas where there are several heads
     applied: revisions that were applied, oldest first
     dialect, pending [{revision, sql, unread}]: what was not applied, each with its SQL, and with why that may not
         be all of it: an error kept it from being written, or the revision asked whether it is written or applied
+    seconds, transactions [{seconds, locks [[table, mode]]}]: of one that is measured, how long all of it took, and for
+        each transaction how long that was open and which locks it held on tables until it was committed
+    empty: of a look, whether the database has nothing that could be lost
 Exit code 1 with the reason on stderr. What Alembic and the project print goes there, too.
 
 On PostgreSQL one process at a time migrates a database: the connection that migrates holds a session's advisory lock,
@@ -102,6 +107,48 @@ class Guard:
             self.holder = None
 
 
+class Meter:
+    """For how long each transaction was open, and the locks that it held at its end; none is given back before.
+
+    https://www.postgresql.org/docs/current/explicit-locking.html
+    """
+
+    LOCKS = (
+        "SELECT quote_ident(n.nspname) || '.' || quote_ident(c.relname), l.mode FROM pg_locks l "
+        "JOIN pg_class c ON c.oid = l.relation JOIN pg_namespace n ON n.oid = c.relnamespace "
+        "WHERE l.pid = pg_backend_pid() AND l.granted AND c.relkind IN ('r', 'p') AND l.mode IN "
+        "('ShareLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock') ORDER BY 1, 2"
+    )
+    BEGAN = "slipway_began"
+
+    def __init__(self) -> None:
+        self.began = time.monotonic()
+        self.transactions: list[dict[str, Any]] = []
+
+    def listen(self) -> None:
+        sqlalchemy.event.listen(sqlalchemy.engine.Engine, "begin", self.begin)
+        sqlalchemy.event.listen(sqlalchemy.engine.Engine, "commit", self.commit)
+
+    def begin(self, connection: Any) -> None:
+        connection.info[self.BEGAN] = time.monotonic()
+
+    def commit(self, connection: Any) -> None:
+        if connection.dialect.name != "postgresql":
+            return
+        open_for = time.monotonic() - connection.info.get(self.BEGAN, time.monotonic())
+        cursor = connection.connection.cursor()
+        try:
+            cursor.execute(self.LOCKS)
+            held = [list(row) for row in cursor.fetchall()]
+        finally:
+            cursor.close()
+        if held:
+            self.transactions.append({"seconds": round(open_for, 3), "locks": held})
+
+    def told(self) -> dict[str, Any]:
+        return {"seconds": round(time.monotonic() - self.began, 3), "transactions": self.transactions}
+
+
 def plain(raw: Any) -> Any:
     """The driver's connection of one of SQLAlchemy's pool, 1.4's included."""
     return getattr(raw, "dbapi_connection", None) or raw.connection
@@ -163,16 +210,17 @@ class Project:
         self.known = {one.revision for one in self.script.walk_revisions()}
         self.heads: tuple[str, ...] = ()
         self.dialect = ""
+        self.empty = False
         self.metadata: Any = None
 
     def look(self) -> None:
         """See where the database is."""
         self._run(lambda: iter(()), dont_mutate=True)
 
-    def upgrade(self, allowed: Optional[list[str]]) -> tuple[list[str], list[Script]]:
+    def upgrade(self, allowed: Optional[list[str]], look: bool = False) -> tuple[list[str], list[Script]]:
         """Apply what is pending where all of it is allowed; returns what was applied, and what was not.
 
-        On an empty database there is no release that could miss anything.
+        On an empty database there is no release that could miss anything. With `look` nothing is applied.
         """
         applied: list[str] = []
         left: list[Script] = []
@@ -182,7 +230,7 @@ class Project:
             names = [step.revision.revision for step in todo]
             applied[:] = [name for name in applied if name not in names]  # what was rolled back
             left[:] = [step.revision for step in todo]
-            if allowed is None or not self.heads or set(names) <= set(allowed):
+            if not look and (allowed is None or not self.heads or set(names) <= set(allowed)):
                 left.clear()
                 for step in todo:
                     yield step
@@ -190,7 +238,7 @@ class Project:
 
         for attempt in range(1, TRIES + 1):
             try:
-                self._run(steps)
+                self._run(steps, dont_mutate=look)
             except Exception as error:
                 if not waited_too_long(error) or attempt == TRIES:
                     raise
@@ -233,6 +281,7 @@ class Project:
             self.heads = tuple(heads or ())
             self.dialect = context.dialect.name
             self.metadata = context.opts.get("target_metadata")
+            self.empty = bool(options.get("dont_mutate")) and not (heads or tables_of(context))
             return steps()
 
         with EnvironmentContext(self.config, self.script, fn=begin, destination_rev="heads", **options):
@@ -262,6 +311,13 @@ class Project:
         if asked and not unread:
             unread = "it asks whether it is written or applied"
         return {"revision": revision.revision, "sql": text.getvalue(), "unread": unread}
+
+
+def tables_of(context: Any) -> list[str]:
+    """The tables of a database but Alembic's own, those of all schemas."""
+    found = sqlalchemy.inspect(context.connection)
+    schemas = [name for name in found.get_schema_names() if name != "information_schema"]
+    return [name for schema in schemas for name in found.get_table_names(schema) if name != context.version_table]
 
 
 class Watched:
@@ -301,17 +357,22 @@ def main(told: dict[str, Any]) -> dict[str, Any]:
     this = Project(project(str(told.get("directory") or "")))
     Guard().listen()
     applied: list[str] = []
+    seen: dict[str, Any] = {}
     before: Optional[str] = str(told.get("since") or "")
     if before:
         this.look()
         now = joined(this.heads)
         left = this.since(before.split(","))
     else:
-        applied, left = this.upgrade(told.get("allowed"))
+        meter = Meter()
+        if told.get("measure"):
+            meter.listen()
+        applied, left = this.upgrade(told.get("allowed"), bool(told.get("look")))
+        seen = meter.told() if told.get("measure") else {"empty": this.empty} if told.get("look") else {}
         before = joined(this.heads)
         now = joined(tuple(this.script.get_heads())) if applied else before
     pending = [this.written(revision) for revision in left]
-    return {"from": before, "to": now, "applied": applied, "dialect": this.dialect, "pending": pending}
+    return {"from": before, "to": now, "applied": applied, "dialect": this.dialect, "pending": pending, **seen}
 
 
 def elsewhere() -> None:

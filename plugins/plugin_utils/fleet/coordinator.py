@@ -29,7 +29,8 @@ from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.parts import (
 )
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.preflight import agree, look
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.roll import roll, settle
-from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.run import Member, Run, Stopped
+from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.run import Member, Pending, Run, Stopped
+from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.saving import planned
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.singletons import (
     hand_back,
     hand_over,
@@ -37,9 +38,6 @@ from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.singletons imp
     tell_of_lost,
 )
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.staging import check_return, migrate, provide, stage
-
-# From the schema revision that is there to those that a release brings besides, oldest first.
-Pending = Callable[[str], Sequence[str]]
 
 
 async def run(
@@ -52,6 +50,7 @@ async def run(
     clock: Clock,
     watch: Optional[Watch] = None,
     pending: Optional[Pending] = None,
+    savers: Optional[Mapping[str, Host]] = None,
 ) -> FleetReport:
     """Take the fleet to what its hosts are to serve, and tell how that ended.
 
@@ -67,14 +66,15 @@ async def run(
         tell: told of each event while it happens
         clock: the only time there is
         watch: what goes on while hosts turn over
-        pending: migrations that a deploy would bring, for the plan
+        pending: migrations that a deploy would bring, for the plan, and for a set before a migration of a command
+        savers: hosts that back the database up, by name; they are not closed
     """
     members = [
         Member(name=target.host, target=target, host=hosts[target.host], content=contents.get(target.host))
         for target in targets
     ]
-    this = Run(policy, members, clock, tell, release_id)
-    whole = asyncio.ensure_future(story(this, watch, pending))
+    this = Run(policy, members, clock, tell, release_id, savers or {}, pending)
+    whole = asyncio.ensure_future(story(this, watch))
     try:
         return await asyncio.shield(whole)
     except asyncio.CancelledError:
@@ -89,7 +89,7 @@ async def run(
         this.over()
 
 
-async def story(this: Run, watch: Optional[Watch], pending: Optional[Pending]) -> FleetReport:
+async def story(this: Run, watch: Optional[Watch]) -> FleetReport:
     """A run from its first question to its verdict."""
     try:
         this.begin("look")
@@ -101,7 +101,7 @@ async def story(this: Run, watch: Optional[Watch], pending: Optional[Pending]) -
         tell_of_lost(this)
         await see_what_is_watched(this, watch)
         if this.policy.check_mode:
-            return await plan(this, pending)
+            return await plan(this)
         await change(this, watch)
     except Stopped as stopped:
         return report(this, str(stopped))
@@ -189,7 +189,7 @@ async def watched(this: Run, watch: Optional[Watch]) -> AsyncIterator[None]:
             this.tell("warning", message=f"what was seen of the edge is lost: {error}")
 
 
-async def plan(this: Run, pending: Optional[Pending]) -> FleetReport:
+async def plan(this: Run) -> FleetReport:
     """What the run would do, with the files that would be different; changes nothing. Raises Stopped."""
     known = [member for member in this.changing if member.wanted]
     if this.policy.operation == "deploy" and known:
@@ -197,20 +197,21 @@ async def plan(this: Run, pending: Optional[Pending]) -> FleetReport:
     rows = rows_of(this)
     before = [member.seen for member in this.changing]
     since = next((str(seen["migration"]) for seen in before if seen.get("migration")), "")
+    migrations = this.pending(since) if this.pending and this.policy.operation == "deploy" else ()
     this.plan = verdict.plan(
         rows,
         verdict.wanted(rows),
-        pending(since) if pending and this.policy.operation == "deploy" else (),
+        migrations,
         {member.name: int(member.seen["free_mib"]) for member in this.changing if "free_mib" in member.seen},
         [(str(seen.get("image") or ""), str(seen.get("release_image") or "")) for seen in before],
+        planned(this, migrations, since),
     )
     this.tell("planned", plan=this.plan)
     return report(this)
 
 
 def rows_of(this: Run) -> list[dict[str, object]]:
-    kept = this.policy.on_failure == "hold"
-    return [verdict.host_row(member, this.fell_short, kept) for member in this.members]
+    return [verdict.host_row(member, this.fell_short, this.keeps) for member in this.members]
 
 
 def report(this: Run, refused: str = "") -> FleetReport:

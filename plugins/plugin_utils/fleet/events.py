@@ -7,13 +7,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ansible_collections.slipway.fleet.plugins.module_utils.release.canary import WORSE
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.parts import Event
+from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.rehearsing import sentences
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.verdict import (
     FAILED,
     GOOD,
     HELD,
     REVERTED,
     UNREACHABLE,
+    breaks_of,
 )
 
 COLORS = {GOOD: "green", REVERTED: "yellow", HELD: "yellow", FAILED: "red", UNREACHABLE: "red"}
@@ -93,7 +96,7 @@ class Progress:
     def _breaks(self, event: Event) -> list[Line]:
         """What a host's release breaks of the API, once for all hosts on which it breaks the same."""
         found = event.about.get("api") or {}
-        breaks = tuple(map(str, found.get("breaks") or ()))
+        breaks = tuple(breaks_of(event.about))
         if not breaks or breaks in self._broken:
             return []
         self._broken.add(breaks)
@@ -127,14 +130,26 @@ def notes(event: Event) -> list[Line]:
         return [
             (f"{where}the lock of {dead.get('what') or 'a run'} by {dead.get('who')} that is gone was taken over", "")
         ]
-    if event.kind == "migrated" and event.about.get("migration"):
-        return [(f"{where}the database is at revision {event.about['migration']}", "")]
+    if event.kind in ("saved", "rehearsed", "migrated"):
+        return [(f"{where}{words}", "") for words in of_the_database(event)]
     if event.kind in ("ended", "settled"):
         judged = event.about.get("canary") or {}
-        unknown = judged.get("sentence") if judged.get("word") == "unknown" else ""
-        told = (gap_of(event.about), event.about.get("recovered"), unknown, (event.about.get("api") or {}).get("note"))
+        # One that is worse is the cause, which is told already.
+        canary = "" if judged.get("word") in (None, WORSE) else f"canary {judged['word']}: {judged.get('sentence')}"
+        unsaid = [(event.about.get(name) or {}).get("note") for name in ("api", "replay")]
+        told = (gap_of(event.about), event.about.get("recovered"), *unsaid, canary)
         return [(f"{where}{words}", "") for words in told if words]
     return []
+
+
+def of_the_database(event: Event) -> list[str]:
+    """What was done for the database, or to it, a line each."""
+    about = event.about
+    if event.kind == "rehearsed":
+        return sentences(about)
+    if event.kind == "saved":
+        return [f"set {about['set']} was made before the migrations, in {seconds(about.get('seconds'))} s"]
+    return [f"the database is at revision {about['migration']}"] if about.get("migration") else []
 
 
 def gap_of(about: Mapping[str, Any]) -> str:

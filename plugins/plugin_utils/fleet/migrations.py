@@ -7,11 +7,11 @@ from __future__ import annotations
 import ast
 import configparser
 import contextlib
-import json
 from pathlib import Path
 from typing import Any, Optional
 
 import tomllib
+from ansible_collections.slipway.fleet.plugins.module_utils.host.reading import object_of
 
 
 def revision_of(text: str) -> Optional[tuple[str, tuple[str, ...]]]:
@@ -104,7 +104,7 @@ def _script_location(place: Path) -> str:
 def answer(output: str) -> dict[str, Any]:
     """What a migration says at its end: its last line is JSON, {"migration": {..}}; empty for other commands."""
     try:
-        found = json.loads(output.strip().splitlines()[-1])["migration"]
+        found = object_of(output.strip().splitlines()[-1])["migration"]
     except (IndexError, KeyError, TypeError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}

@@ -10,7 +10,7 @@ A host understands the verbs of `plugins/module_utils/agent/verbs.py`. Arguments
 
 look: purpose, release ('' when unknown), host (what the preflight needs to know: runtime, python, image, architectures,
     disk_needed, disk_reserve, certificate, certificate_days, controller_time, clock_tolerance,
-    port, slot_mib, processes, overlap, user, jobs)
+    port, slot_mib, workers, hosts, processes, overlap, user, jobs)
     -> problems [str], release, settled, serving {release, slot} or None (by what runs, answers and is enabled at the
     edge), state, drift [str], good [{release, migration, image, there}] oldest first, migration, release_migration,
     path (by which what serves can be asked), singletons [str] (those that run there), singletons_at {host, at} or None
@@ -27,16 +27,21 @@ stage: release, files, contents (by the position of the file), check (command or
     -> changed, changed_paths, diff [..], checked (bool)
 run: release ('' for the one that serves), command, purpose, timeout, once -> rc, stdout, stderr, release; or job
 activate: release, expects (the release that must serve before; '' for none, None for whatever does), restart, drain,
-    drain_websockets, soak, canary, contract {path, breaking} or None, stop_grace, keep, log_lines, about
-    -> changed, release, was, slot, phases, recovered, canary {word, sentence} or None, api {breaks [str], more (how
-    many are left out), note (why they may not be all)} or None, gap (seconds in which nobody answered, where one of
-    two releases may not run beside the other; else None)
+    drain_websockets, soak, canary, contract {path, breaking} or None, replay (refuse, warn, ignore),
+    stop_grace, keep, log_lines, about
+    -> changed, release, was, slot, phases, recovered, canary {word, sentence, new and old {requests, errors,
+    p50, p95 (ms)}} or None, api {breaks [str], more (how
+    many are left out), note (why they may not be all)} or None, replay {asked (how many
+    requests), breaks, note} or None, gap (seconds in which nobody answered, where one of two releases may not run
+    beside the other; else None)
 settle: as activate, with return_to (or None) instead of release -> changed, phases, gap, now (see let_go)
 let_go: keep, drain, drain_websockets, stop_grace, log_lines, processes (whether those of what serves are to be seen
     to) -> now {state, serving, slots, servers, health, drift, draining}, notes [str]; also asked where the run holds
     nothing (a host that was left alone, a lease that was lost), and then it only looks
 give_up: as activate, without a release -> changed; no singleton runs there any more, and no job has a timer
 image, package: operation and its options, as the modules of these names have them -> as theirs
+backup: verb and its options, as the module of that name has them -> told, as its; of a host that backs the database up,
+    which need not be one of the run. In the details of a refusal `fault` says what is wrong, in few words
 
 `activate` and `settle` send an event for each phase: {phase, at} when it begins and {phase, at, seconds} when it has
 ended; times in seconds since the transaction began.
@@ -159,7 +164,7 @@ class Target:
     host: str
     place: Result  # app, root, socket_directory, gate {..}, edge {socket, backend, state_file}
     look: Result  # the `host` argument of the verb look
-    activate: Result  # drain, drain_websockets, soak, canary, contract, stop_grace, keep, log_lines, about
+    activate: Result  # drain, drain_websockets, soak, canary, contract, replay, stop_grace, keep, log_lines, about
     files: list[Result] = field(default_factory=list, repr=False)
     contents: dict[str, str] = field(default_factory=dict, repr=False)
     config: str = field(default="", repr=False)  # what names a release beside its content
@@ -170,6 +175,9 @@ class Target:
     migrate_timeout: float = 300.0
     migrations: str = ""  # where the app's Alembic is, for what brings the schema forward without a command of its own
     allow_destructive: bool = False
+    rehearse: bool = False  # whether what is pending runs on a restored set first
+    rehearse_limit: float = 60.0  # seconds that it may take there
+    backup: str = "required"  # what a set that cannot be made before migrations means: required, wanted, none
     rollback_check: list[str] = field(default_factory=list)
     singletons_gone: list[str] = field(default_factory=list)  # hosts that are lost for good, as the operator says
 
@@ -197,9 +205,11 @@ class Event:
     kinds, with what `about` has:
     part (name: look, hold, provide, stage, migrate, roll, settle or end; told when it begins),
     looked (release, settled, serving), planned (plan), held (taken_over), prepared (made), put (content, changed),
-    staged (release, changed), migrated (release, migration), batch (number, of, hosts), started (release, was),
+    staged (release, changed), saved (set, bytes, seconds; of a host that backs the database up),
+    rehearsed (what its rehearsal told; of such a host),
+    migrated (release, migration), batch (number, of, hosts), started (release, was),
     phase (phase, at, seconds once it has ended, revert), ended (outcome, was, release, phases, cause,
-    recovered, canary, api, gap),
+    recovered, canary, api, replay, gap),
     settling (hosts, reason), settled (as ended, no outcome where nothing was to be done), lost (cause),
     verdict (word, message), warning (message)
     """

@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Optional
 
+from ansible_collections.slipway.fleet.plugins.module_utils.release.canary import GO, HOLD, UNKNOWN
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.parts import Refused, Result, Unreachable
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.preflight import number_batches, question
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.run import (
@@ -60,10 +61,24 @@ async def take_turn(run: Run, member: Member) -> None:
     run.changed = run.changed or member.switched or member.in_doubt
     cause = member.trouble.cause if member.trouble else ""
     told = {"outcome": member.rolled, "was": member.before, "phases": ended, "cause": cause}
-    told |= {name: answer.get(name) for name in ("recovered", "canary", "api", "gap")}
+    told |= {name: answer.get(name) for name in ("recovered", "canary", "api", "replay", "gap")}
     member.gap += float(answer.get("gap") or 0.0)
     member.api = answer.get("api")
+    member.replay = answer.get("replay")
+    member.canary = answer.get("canary")
+    hold_undecided(run, member)
     run.tell("ended", member, release=member.wanted if member.switched else member.before, **told)
+
+
+def hold_undecided(run: Run, member: Member) -> None:
+    """Begin no further host where nobody can tell whether the release is worse, and that is what is wanted then."""
+    found, wanted = member.canary or {}, member.target.activate.get("canary") or {}
+    if found.get("word") == UNKNOWN and wanted.get("unknown") == HOLD:
+        run.undecided = True
+        run.stop(
+            f"whether it is worse on {member.name} is unknown, and fastapi_app_canary_unknown says {HOLD}: "
+            f"{found.get('sentence')}; with -e fastapi_app_canary_unknown={GO} a deploy goes on"
+        )
 
 
 async def activate(run: Run, member: Member, phases: Phases) -> Result:
@@ -111,7 +126,7 @@ async def settle(run: Run) -> None:
     """After trouble take every host back that has switched or may have, as the policy says; nothing is raised."""
     if not run.fell_short:
         return
-    back = [member for member in run.changing if may_have_switched(member) and run.policy.on_failure != "hold"]
+    back = [member for member in run.changing if may_have_switched(member) and not run.keeps]
     run.tell("settling", hosts=[member.name for member in back], reason=run.reason)
     await run.each(back, lambda member: take_back(run, member))
 
@@ -155,6 +170,7 @@ async def ask_to_return(run: Run, member: Member, phases: Phases) -> Result:
         "about": {**who(run), "operation": "revert"},
         "soak": 0.0,
         "contract": None,
+        "replay": None,
         "return_to": member.before,
         "expects": None,
         "restart": False,

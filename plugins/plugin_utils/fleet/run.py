@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import traceback
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Optional, TypeVar
@@ -34,6 +34,8 @@ from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.verdict import
 )
 
 T = TypeVar("T")
+# From the schema revision that is there to those that a release brings besides, oldest first.
+Pending = Callable[[str], Sequence[str]]
 
 # Seconds between two questions to a host that went away or is busy.
 PAUSE = 2.0
@@ -126,11 +128,14 @@ class Run:
     clock: Clock
     teller: Tell
     release_id: Callable[[str, str], str]
+    savers: Mapping[str, Host] = field(default_factory=dict)  # those that back the database up, by name
+    pending: Optional[Pending] = None
     began: float = 0.0
     changed: bool = False  # whether anything on any host is not as it was
     plan: str = ""
     diff: list[Result] = field(default_factory=list)
     reason: str = ""  # why no further host is begun; empty while all is well
+    undecided: bool = False  # nobody can tell whether the release is worse, and that is to hold the fleet
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     # The patience with an interrupted run is over: for turns that were begun, and for all else.
     turns_late: asyncio.Event = field(default_factory=asyncio.Event)
@@ -151,6 +156,11 @@ class Run:
     def fell_short(self) -> bool:
         """Whether the roll ended before every host that was to change was good."""
         return any(member.trouble or not member.rolled for member in self.changing)
+
+    @property
+    def keeps(self) -> bool:
+        """Whether hosts that have switched are left on the new release when the roll falls short."""
+        return self.policy.on_failure == "hold" or (self.undecided and not any(one.trouble for one in self.members))
 
     def stop(self, reason: str) -> None:
         """Begin no further host. The first reason counts."""
@@ -189,8 +199,12 @@ class Run:
 
     def tell(self, kind: str, member: Optional[Member] = None, **about: Any) -> None:
         """A run goes on whatever is wrong with those who are told."""
+        self.tell_of(kind, member.name if member else "", about)
+
+    def tell_of(self, kind: str, host: str, about: Result) -> None:
+        """Likewise of a host that is none of the run's."""
         with suppress(Exception):
-            self.teller(Event(kind, self.clock.now(), member.name if member else "", about))
+            self.teller(Event(kind, self.clock.now(), host, about))
 
     async def ask(
         self, member: Member, verb: str, on_event: Optional[Callable[[Result], None]] = None, **arguments: Any

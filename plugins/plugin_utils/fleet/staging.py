@@ -5,14 +5,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import Any
 
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.alembic import Ask, bring_forward, require_fit
+from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.alembic import words as alembic_words
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.migrations import schema_revision
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.parts import Content, ContentError, Refused, Result
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.preflight import name_release, number_batches
+from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.rehearsing import recorded as recorded_rehearsal
+from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.rehearsing import rehearse
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.run import (
     Member,
     Run,
@@ -21,6 +25,7 @@ from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.run import (
     causes,
     trouble_of,
 )
+from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.saving import makes_sets, save
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.target import SERVING, replaced
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.verdict import drift, recorded, serving
 
@@ -105,15 +110,35 @@ async def migrate(run: Run) -> None:
     run.refuse_when_stopped()
     run.changed = True
     ask = asking(run, first, first.wanted, "the migration", target.migrate_timeout)
+    made: Result = {}
+
+    async def before(found: Mapping[str, Any]) -> None:
+        if found.get("empty"):
+            return
+        made["backup"] = await save(run, first)
+        if target.rehearse:
+            allowed = None if target.allow_destructive else [one["revision"] for one in found.get("pending") or ()]
+            command = target.migrate or alembic_words(target.migrations, allowed=allowed, measure=True)
+            with refusing(run, first):
+                made["rehearsal"] = recorded_rehearsal(await rehearse(run, first, command))
+
     if target.migrations:
         with refusing(run, first):
             revision = await bring_forward(
-                ask, target.migrations, target.allow_destructive, again=run.refuse_when_stopped
+                ask,
+                target.migrations,
+                target.allow_destructive,
+                again=run.refuse_when_stopped,
+                before=before if makes_sets(run, first) or target.rehearse else None,
             )
     else:
+        since = str(first.seen.get("migration") or "")
+        if since and run.pending and run.pending(since):  # without a record nobody knows what is pending
+            await before({})
+            run.refuse_when_stopped()
         revision = schema_revision(await ask(target.migrate))
     for member in run.changing:
-        about = {**(member.target.activate.get("about") or {}), "migration": revision}
+        about = {**(member.target.activate.get("about") or {}), "migration": revision, **made}
         member.target = replace(member.target, activate={**member.target.activate, "about": about})
     run.tell("migrated", first, release=first.wanted, migration=revision)
 

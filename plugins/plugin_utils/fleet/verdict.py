@@ -49,6 +49,8 @@ class Part:
     steps: list[dict[str, Any]] = field(default_factory=list)
     gap: float = 0.0  # seconds in which nobody answered, since one release made way for another
     api: Optional[Mapping[str, Any]] = None  # what the release breaks of the API, see verb activate
+    replay: Optional[Mapping[str, Any]] = None  # what it breaks of what users asked for, see verb activate
+    canary: Optional[Mapping[str, Any]] = None  # how it answers beside the one before, see verb activate
 
     @property
     def serves(self) -> Optional[str]:
@@ -142,6 +144,13 @@ def said(release: Optional[str]) -> str:
     return release or "nothing"
 
 
+def breaks_of(told: Mapping[str, Any]) -> list[str]:
+    """What a release breaks, by what its transaction told of the API and of a replay, whatever a host says there."""
+    parts = (told.get(name) for name in ("api", "replay"))
+    lists = (part.get("breaks") for part in parts if isinstance(part, Mapping))
+    return [str(found) for breaks in lists if isinstance(breaks, list) for found in breaks]
+
+
 def host_row(part: Part, stopped: bool, kept: bool) -> dict[str, Any]:
     """One host for the report: what it was, what was tried, what it is now."""
     outcome, trouble = end_of(part, stopped, kept)
@@ -156,8 +165,9 @@ def host_row(part: Part, stopped: bool, kept: bool) -> dict[str, Any]:
         "diagnosis": trouble.diagnosis if trouble else "",
         "drift": drift(part),
         "gap": round(part.gap, 2),
-        "breaks": [str(found) for found in (part.api or {}).get("breaks") or ()],
+        "breaks": breaks_of({"api": part.api, "replay": part.replay}),
         "breaks_left_out": int((part.api or {}).get("more") or 0),
+        "canary": dict(part.canary) if part.canary else None,
         "steps": list(part.steps),
     }
 
@@ -204,8 +214,9 @@ def sentence(word: str, rows: Sequence[Mapping[str, Any]], release: str, reason:
     if word == "reverted":
         return f"release {release} was {ended} ({because}); every host serves what it served before"
     if word == "held":
+        wanted_so = "" if reason and not first else ", as fastapi_app_on_failure says"
         return (
-            f"release {release} stopped in the middle ({because}) and was held there, as fastapi_app_on_failure says; "
+            f"release {release} stopped in the middle ({because}) and was held there{wanted_so}; "
             "mend the cause and deploy again, or run the rollback playbook"
         )
     return f"release {release} {shortfall(rows, because, ended)}"
@@ -255,6 +266,7 @@ def plan(
     migrations: Sequence[str] = (),
     free: Optional[Mapping[str, int]] = None,
     images: Sequence[tuple[str, str]] = (),
+    saved: str = "",
 ) -> str:
     """What a run would do, as lines for people.
 
@@ -264,6 +276,7 @@ def plan(
         migrations: what the database needs before
         free: disk space of each host in MiB
         images: for each host that changes, the image of the release that serves and of the wanted one
+        saved: what is done for the database before it is migrated
     """
     waiting = [row for row in rows if row["batch"]]
     if not waiting:
@@ -275,6 +288,7 @@ def plan(
     lines += [f"Image: {was or 'none'} -> {to}" for was, to in dict.fromkeys(images) if to not in ("", was)]
     if migrations:
         lines.append(f"Migrations before the first host: {', '.join(migrations)}")
+    lines += [saved] if saved else []
     if free:
         host = min(free, key=lambda name: free[name])
         lines.append(f"Least free disk: {free[host]} MiB on {host}")

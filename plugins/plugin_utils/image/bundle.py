@@ -13,7 +13,7 @@ from typing import Any
 
 from ansible_collections.slipway.fleet.plugins.module_utils.image.layers import Saved
 from ansible_collections.slipway.fleet.plugins.module_utils.image.local import ImageError, made_as
-from ansible_collections.slipway.fleet.plugins.plugin_utils.bundle.archive import Bundle, BundleError
+from ansible_collections.slipway.fleet.plugins.plugin_utils.bundle.archive import Bundle, BundleError, opened
 from ansible_collections.slipway.fleet.plugins.plugin_utils.controller.link import Link
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.parts import Result
 from ansible_collections.slipway.fleet.plugins.plugin_utils.image.layers import LayerCache
@@ -39,11 +39,11 @@ class FromBundle:
             raise ImageError(
                 f"fastapi_image_cosign_key is set, but the image comes from the bundle {self._path}, and signatures of "
                 "images are in the registry, where they are looked for when a bundle is made. Nobody would look now: "
-                "check a signature of the bundle itself (cosign verify-blob), and empty the key for this run: "
+                "name those who may make bundles with slipway_bundle_signers, and empty the key for this run: "
                 "-e fastapi_image_cosign_key="
             )
         try:
-            return Bundle(self._path)
+            return opened(self._path)
         except BundleError as error:
             raise ImageError(str(error)) from error
 
@@ -57,10 +57,10 @@ class FromBundle:
     @cached_property
     def _saved(self) -> Saved:
         try:
-            config = self._bundle.read(self._image["config"]).decode()
+            config = self._bundle.read(self._image["config"]).decode(errors="replace")
         except BundleError as error:
             raise ImageError(str(error)) from error
-        return Saved(config, json.loads(config)["rootfs"]["diff_ids"])
+        return Saved.of(config)
 
     def identify(self) -> ImageIdentity:
         return ImageIdentity(self._image["reference"], self._image["content"], (self._image["architecture"],))

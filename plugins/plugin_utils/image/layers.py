@@ -7,6 +7,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 import tempfile
 import time
 from collections.abc import Iterable, Iterator
@@ -33,6 +34,8 @@ from ansible_collections.slipway.fleet.plugins.plugin_utils.image import cache
 IN_USE = 3600
 FORGOTTEN = 86400
 MIB = 1 << 20
+# What a host calls a layer that it exports: its SHA-256 and the bytes that it has unpacked.
+_FILE = re.compile(r"[0-9a-f]{64}\.[0-9]{1,15}\.gz")
 
 
 class LayerCache:
@@ -196,6 +199,8 @@ def fetch(host: Link, reference: str, wanted: list[str]) -> Saved:
     with cache.once("fetch"):
         result = host.call("export", name=reference, layers=missing)
         for name in result["files"]:
+            if not _FILE.fullmatch(str(name)):
+                raise ImageError(f"the build host names a layer {str(name)[:200]!r}, which no layer is called")
             part = layer_cache.directory / f".part-{name}"
             host.fetch(f"{result['outgoing']}/{name}", part)
             digest, _, unpacked = name.partition(".")

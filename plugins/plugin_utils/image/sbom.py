@@ -16,7 +16,7 @@ from ansible_collections.slipway.fleet.plugins.module_utils.host.durable import 
 from ansible_collections.slipway.fleet.plugins.module_utils.image import inventory
 from ansible_collections.slipway.fleet.plugins.module_utils.image.layers import Packed, Saved
 from ansible_collections.slipway.fleet.plugins.module_utils.image.local import Image, ImageError, find
-from ansible_collections.slipway.fleet.plugins.plugin_utils.bundle.archive import Bundle, BundleError
+from ansible_collections.slipway.fleet.plugins.plugin_utils.bundle.archive import BundleError, opened
 from ansible_collections.slipway.fleet.plugins.plugin_utils.controller.link import Link
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.parts import Refused, Unreachable
 from ansible_collections.slipway.fleet.plugins.plugin_utils.image import cache
@@ -40,7 +40,7 @@ def of(source: ImageSource, image: str, host: Link) -> Path:
 def _made(source: ImageSource, image: str, host: Link) -> str:
     request = source.request
     if request.bundle:
-        bundle = Bundle(request.bundle)
+        bundle = opened(request.bundle)
         if part := bundle.image(request.name).get("sbom"):
             return bundle.read(part).decode()
     local = _here(image)

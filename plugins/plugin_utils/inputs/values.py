@@ -104,14 +104,14 @@ def placeholders(secrets: Mapping[str, Any]) -> list[str]:
     return sorted(str(name) for name, value in secrets.items() if str(value or "").strip().lower() in _PLACEHOLDERS)
 
 
-def password(name: str, value_of: Values) -> Iterator[str]:
-    """A password that goes into configuration files and connection strings as it is."""
+def password(name: str, value_of: Values, vault: str = "") -> Iterator[str]:
+    """A password that goes into configuration files and connection strings as it is; `vault` is where it comes from."""
     value = str(value_of(name))
     if placeholders({name: value}) or len(value) < _SHORTEST_PASSWORD or not re.fullmatch("[!-~]+", value):
         yield (
             f"{name} is a placeholder, shorter than {_SHORTEST_PASSWORD} characters, or has spaces or other than "
-            f"printable ASCII characters; set vault_{name} with `ansible-vault edit` in vault.yml of this inventory. "
-            "A good one: openssl rand -hex 24"
+            f"printable ASCII characters; set {vault or f'vault_{name}'} with `ansible-vault edit` in vault.yml of "
+            "this inventory. A good one: openssl rand -hex 24"
         )
 
 

@@ -4,10 +4,10 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
+from ansible_collections.slipway.fleet.plugins.module_utils.host.reading import object_of
 from ansible_collections.slipway.fleet.plugins.plugin_utils.inspect.trial import Answer, Seen, Shipped
 
 OPENAPI = "/openapi.json"
@@ -32,7 +32,7 @@ def health_check_path(shipped: Shipped) -> str:
 def documented(openapi: str) -> list[str]:
     """Paths of an OpenAPI document whose names say that they tell how the app is: GET, and no parameter in them."""
     try:
-        paths = json.loads(openapi)["paths"]
+        paths = object_of(openapi)["paths"]
         found = [path for path, methods in paths.items() if "get" in methods and "{" not in path]
     except (AttributeError, KeyError, TypeError, ValueError):
         return []

@@ -120,14 +120,14 @@ class Lock:
         """The files that decide what it holds: itself, and those that it includes or is made from."""
         if self.tool:
             return [self.path, self.root / PYPROJECT]
-        return [self.path, *_included(self.path, self.path.read_text(encoding="utf-8"), ())]
+        return [self.path, *_included(self.path, _text(self.path), ())]
 
     @cached_property
     def pins(self) -> list[Pin]:
         """Its lines."""
         if self.tool:
             return parse_lock(self._exported(self.tool), self.path)
-        return [pin for path in self.parts() for pin in parse_lock(path.read_text(encoding="utf-8"), path)]
+        return [pin for path in self.parts() for pin in parse_lock(_text(path), path)]
 
     def _exported(self, tool: Tool) -> str:
         """The requirements that it holds, as its tool writes them; nothing is changed in the project."""
@@ -209,6 +209,13 @@ def parse_lock(text: str, name: Path) -> list[Pin]:
     return pins
 
 
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise PackageError(f"{path} is no UTF-8 ({error.reason} at byte {error.start}); write it anew") from error
+
+
 def _lines(text: str) -> Iterator[str]:
     """Logical lines of a requirements file, without comments (pip, Requirements File Format)."""
     for line in re.sub(r"\\\r?\n", " ", text).splitlines():
@@ -228,5 +235,5 @@ def _included(path: Path, text: str, above: tuple[Path, ...]) -> list[Path]:
             raise PackageError(f"{path} includes {match[1]}, which includes it")
         if not other.is_file():
             raise PackageError(f"{path} includes {match[1]}, and there is no {other}")
-        found += [other, *_included(other, other.read_text(encoding="utf-8"), (path, *above))]
+        found += [other, *_included(other, _text(other), (path, *above))]
     return found

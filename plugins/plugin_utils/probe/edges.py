@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Optional, Union
 from urllib.parse import urlsplit
 
+from ansible.module_utils.parsing.convert_bool import boolean
 from cryptography import x509
 
 CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
@@ -112,6 +113,16 @@ def host_names(host: str, known: Mapping[str, Any], app: str) -> list[str]:
         served = ", ".join(str(entry.get("name")) for entry in apps)
         raise Unaskable(f"the edge of {host} serves {served} and not {app} (haproxy_apps)")
     return [plain(name) for entry in mine for name in entry.get("host_names") or ()]
+
+
+def stripped(known: Mapping[str, Any], app: str) -> str:
+    """The path under which the edge of a host that serves has the app, where the app does not know it; else nothing."""
+    of_app = {"paths": known.get("fastapi_app_paths"), "strip_path": known.get("fastapi_app_strip_path")}
+    if known.get("haproxy_apps") is not None:
+        apps = [entry for entry in known["haproxy_apps"] if isinstance(entry, Mapping)]
+        of_app = next((dict(entry) for entry in apps if entry.get("name") == app), {})
+    paths = of_app.get("paths") or ()
+    return str(paths[0]) if paths and boolean(of_app.get("strip_path") or False, strict=False) else ""
 
 
 def plain(name: Any) -> str:

@@ -25,7 +25,7 @@ FORMAT = 1
 LOG_LINES = 120  # of a diagnosis, the last ones
 OK_BINS = 240  # each keeps its slowest and its fastest request
 FAILED_BINS = 120
-COLUMNS = ("host", "was", "tried", "now", "outcome", "seconds")
+COLUMNS = ("host", "was", "tried", "now", "outcome", "canary", "seconds")
 
 Run = Mapping[str, Any]
 
@@ -82,11 +82,14 @@ def build(run: Run, samples: Iterable[probe.Sample] = ()) -> dict[str, Any]:
 
 def table(run: Run) -> str:
     """Host by host what it was, what was tried, and what it is now, for the terminal."""
-    lines = [list(COLUMNS)]
-    for host in map(_host, _entries(run, "hosts")):
+    hosts = [_host(host) for host in _entries(run, "hosts")]
+    columns = [name for name in COLUMNS if name != "canary" or any(host["canary"] for host in hosts)]
+    lines = [columns]
+    for host in hosts:
         seconds = f"{host['seconds']:.1f}" if host["steps"] else "-"
-        lines.append([(str(host[name] or "-"))[:40] for name in COLUMNS[:-1]] + [seconds])
-    widths = [max(len(line[column]) for line in lines) for column in range(len(COLUMNS))]
+        shown = {**host, "canary": (host["canary"] or {}).get("word"), "seconds": seconds}
+        lines.append([(str(shown[name] or "-"))[:40] for name in columns])
+    widths = [max(len(line[column]) for line in lines) for column in range(len(columns))]
     return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in lines)
 
 
@@ -216,7 +219,22 @@ def _host(host: Mapping[str, Any]) -> dict[str, Any]:
         "breaks_left_out": int(number(host.get("breaks_left_out")) or 0),
         "seconds": round(sum(step["seconds"] for step in steps), 1),
         "gap": round(number(host.get("gap")) or 0.0, 2),
+        "canary": _canary(host.get("canary")),
         "steps": steps,
+    }
+
+
+def _canary(found: Any) -> Optional[dict[str, Any]]:
+    """The verdict with its figures, None where nobody judged."""
+    if not isinstance(found, Mapping):
+        return None
+    figures = {name: found[name] for name in ("new", "old") if isinstance(found.get(name), Mapping)}
+    return {
+        **{name: text(found.get(name)) for name in ("word", "sentence")},
+        **{
+            name: {of: number(slot.get(of)) for of in ("requests", "errors", "p50", "p95")}
+            for name, slot in figures.items()
+        },
     }
 
 

@@ -116,5 +116,8 @@ def _licences(text: str) -> list[Any]:
 
 
 def _moment(text: str) -> datetime:
-    """Docker writes nanoseconds, which datetime does not read."""
-    return datetime.fromisoformat(re.sub(r"(\.\d{1,6})\d*Z$|Z$", r"\1+00:00", text))
+    """Docker writes nanoseconds, which datetime does not read. An image that was made without a time has the first."""
+    try:
+        return datetime.fromisoformat(re.sub(r"(\.\d{1,6})\d*Z$|Z$", r"\1+00:00", text))
+    except ValueError:
+        return datetime.fromtimestamp(0, timezone.utc)

@@ -7,16 +7,19 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Iterable, Mapping
+import zipfile
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from ansible_collections.slipway.fleet.plugins.module_utils.host.durable import older
+from ansible_collections.slipway.fleet.plugins.module_utils.host.errors import SlipwayError
+from ansible_collections.slipway.fleet.plugins.module_utils.host.reading import NO_ARCHIVE
 
 KEPT = 40
 
 
-class SbomError(Exception):
+class SbomError(SlipwayError):
     """There is no bill of materials; the text says why and what to do."""
 
 
@@ -41,14 +44,20 @@ def keep(content: str, text: str) -> Path:
 
 def of_image(name: str, inventory: Mapping[str, Any]) -> str:
     """The document of an image, from what `image_inventory` found in it. Raises SbomError."""
-    text: str = _components().of_image(name, inventory)
-    return text
+    return _made(_components().of_image, name, inventory)
 
 
 def of_wheels(name: str, content: str, wheels: Iterable[tuple[Path, str]]) -> str:
     """The document of a package of the runtime systemd, from its wheels and their SHA-256. Raises SbomError."""
-    text: str = _components().of_wheels(name, content, wheels)
-    return text
+    return _made(_components().of_wheels, name, content, wheels)
+
+
+def _made(make: Callable[..., str], name: str, *content: object) -> str:
+    """A document of what others wrote, in which a name may be none that one can have."""
+    try:
+        return make(name, *content)
+    except (*NO_ARCHIVE, zipfile.BadZipFile, NotImplementedError, RuntimeError, StopIteration, TypeError) as error:
+        raise SbomError(f"no bill of materials can be made of {name}: {type(error).__name__}: {error}") from error
 
 
 def _components() -> Any:

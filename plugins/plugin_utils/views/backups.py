@@ -4,13 +4,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Optional
 
 from ansible_collections.slipway.fleet.plugins.module_utils.backup.restoring import not_confirmed
 from ansible_collections.slipway.fleet.plugins.plugin_utils.views.view import DRIFT, Results, Told, table, trouble
 
-COLUMNS = ("host", "newest", "age", "size", "proven", "age", "restored in", "next", "problem")
+COLUMNS = ("host", "newest", "age", "size", "proven", "age", "restored in", "with release", "next", "problem")
 
 
 def row(host: str, result: Optional[Mapping[str, Any]]) -> dict[str, Any]:
@@ -42,10 +42,33 @@ def lines(entry: Mapping[str, Any]) -> list[list[Any]]:
         proven.get("set"),
         span(ages.get("proven")),
         span(proven.get("seconds")),
+        with_releases(proven),
         entry["next"],
         problems[0],
     ]
     return [first, *([""] * (len(COLUMNS) - 1) + [more] for more in problems[1:])]
+
+
+def with_releases(proven: Mapping[str, Any]) -> Optional[str]:
+    """The releases that passed their gates on a proven set; none where none did, None where nobody knows."""
+    if "releases" not in proven:
+        return None
+    return ", ".join(str(one["release"]) for one in proven["releases"] if not one["unproven"]) or "none"
+
+
+def unproven(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Why of a set that is proven no release was started against it, a line each."""
+    said = []
+    for entry in rows:
+        proven = entry["proven"] or {}
+        whole = [("", proven.get("unproven"))]
+        parts = [(f" of {one['app']}", one["unproven"]) for one in proven.get("releases") or ()]
+        said += [
+            f"{entry['host']}: no release{app} was started against set {proven['set']}: {why}"
+            for app, why in whole + parts
+            if why
+        ]
+    return said
 
 
 def tell(results: Results) -> Told:
@@ -54,7 +77,8 @@ def tell(results: Results) -> Told:
     seen = [entry for entry in rows if entry["set_up"] or entry["problems"]]
     if not seen:
         return Told("no host of this run is backed up; docs/backup.md says how", rows)
-    return Told(table([COLUMNS, *(line for entry in seen for line in lines(entry))]), rows)
+    shown = table([COLUMNS, *(line for entry in seen for line in lines(entry))])
+    return Told("\n".join([shown, *unproven(seen)]), rows)
 
 
 def tell_problems(results: Results) -> Told:

@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any, Optional
 
 from ansible_collections.slipway.fleet.plugins.module_utils.host.ledger import BEGUN
+from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.verdict import breaks_of
 from ansible_collections.slipway.fleet.plugins.plugin_utils.views.view import (
     UNSEEN,
     Results,
@@ -19,12 +20,14 @@ from ansible_collections.slipway.fleet.plugins.plugin_utils.views.view import (
     trouble,
 )
 
+# The set that was made before its migrations: a column where a line has one.
+BACKUP = "backup"
 COLUMNS = (
     *("when", "operation", "release", "result", "hosts", "seconds", "who", "from"),
-    *("image", "config", "migration", "cause"),
+    *("image", "config", "migration", BACKUP, "cause"),
 )
 # What must be equal for records of one run to be one line.
-SAME = ("operation", "release", "result", "cause", "who", "from", "image", "config", "revision", "migration")
+SAME = ("operation", "release", "result", "cause", "who", "from", "image", "config", "revision", "migration", "backup")
 
 
 UNENDED = "not ended"
@@ -45,26 +48,33 @@ def entry(host: str, record: Mapping[str, Any]) -> dict[str, Any]:
     """
     event = "event" in record
     return {
-        "start": record.get("start"),
-        "end": record.get("end") or record.get("start"),
+        "start": said(record, "start"),
+        "end": said(record, "end") or said(record, "start"),
         "operation": operation(record),
-        "release": record.get("release") or record.get("drained") or record.get("serving"),
+        "release": said(record, "release") or said(record, "drained") or said(record, "serving"),
         "result": None if event else result(record),
-        "cause": record.get("event") or done(record) or broken(record),
+        "cause": said(record, "event") or done(record) or broken(record),
         "rc": record.get("rc"),
-        "breaks": (record.get("api") or {}).get("breaks") or [],
+        "canary": {host: record["canary"]} if isinstance(record.get("canary"), Mapping) else {},
+        "breaks": breaks_of(record),
         **{
-            name: record.get(name)
-            for name in ("who", "from", "image", "config", "revision", "migration", "sbom", "run")
+            name: said(record, name)
+            for name in ("who", "from", "image", "config", "revision", "migration", "backup", "sbom", "run")
         },
         "hosts": [host],
     }
 
 
+def said(record: Mapping[str, Any], name: str) -> Optional[str]:
+    """A field of a record as text, whatever a host has there; None where it has nothing."""
+    value = record.get(name)
+    return value if value is None or isinstance(value, str) else str(value)
+
+
 def result(record: Mapping[str, Any]) -> Optional[str]:
     """How it ended; one that was killed, or whose host did not get to its end, has only begun."""
-    said: Optional[str] = record.get("result")
-    return UNENDED if said == BEGUN else said
+    ended = said(record, "result")
+    return UNENDED if ended == BEGUN else ended
 
 
 def done(record: Mapping[str, Any]) -> str:
@@ -73,11 +83,14 @@ def done(record: Mapping[str, Any]) -> str:
 
 
 def broken(record: Mapping[str, Any]) -> str:
-    """What a release that serves broke of the API; empty where it broke nothing, or where nobody looked."""
-    found = record.get("api") or {}
-    breaks = found.get("breaks") or []
-    left = len(breaks) - 1 + int(found.get("more") or 0)
-    return f"breaks the API: {breaks[0]}{f'; and {left} more' if left else ''}" if breaks else ""
+    """The first of what it broke of the API, and how much more; empty where it broke nothing."""
+    found = breaks_of(record)
+    if not found:
+        return ""
+    api = record.get("api")
+    more = api.get("more") if isinstance(api, Mapping) else 0
+    left = len(found) - 1 + (more if isinstance(more, int) else 0)
+    return f"breaks the API: {found[0]}{f'; and {left} more' if left else ''}"
 
 
 def operation(record: Mapping[str, Any]) -> str:
@@ -91,16 +104,22 @@ def key(one: Mapping[str, Any]) -> tuple[Any, ...]:
     return (one["run"] or one["start"], *(one[name] for name in SAME))
 
 
+def records(result: Optional[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """What a host told of its ledger, as far as those are records."""
+    return [record for record in (result or {}).get("records") or () if isinstance(record, Mapping)]
+
+
 def merged(results: Results) -> list[dict[str, Any]]:
     """The lines, oldest first; `start` is the first host's and `end` the last one's."""
     found: dict[tuple[Any, ...], dict[str, Any]] = {}
     for host, result in results.items():
-        for record in (result or {}).get("records") or ():
+        for record in records(result):
             one = entry(host, record)
             line = found.setdefault(key(one), one)
             if line is not one:
                 line["start"] = min(line["start"], one["start"], key=str)
                 line["end"] = max(line["end"], one["end"], key=str)
+                line["canary"] |= one["canary"]
                 line["hosts"] += [host] if host not in line["hosts"] else []
     return [{**line, "seconds": seconds(line)} for line in sorted(found.values(), key=lambda line: str(line["start"]))]
 
@@ -116,7 +135,7 @@ def everybodies(results: Results) -> list[set[str]]:
     to_release = {
         host
         for host, result in results.items()
-        if trouble(result) or any("release" in record for record in (result or {}).get("records") or ())
+        if trouble(result) or any("release" in record for record in records(result))
     }
     return [set(results), to_release]
 
@@ -135,6 +154,7 @@ def cells(line: Mapping[str, Any], everybodies: Sequence[set[str]]) -> list[Any]
         short(line["image"], 40),
         (line["config"] or "")[:8] or None,
         line["migration"] or None,
+        line["backup"] or None,
         short(line["cause"], 70),
     ]
 
@@ -150,6 +170,10 @@ def tell(results: Results) -> Told:
     lines = merged(results)
     quiet = silent(results)
     groups = everybodies(results)
-    shown = table([COLUMNS, *(cells(line, groups) for line in lines)]) if lines else "Nothing is recorded yet."
+    left_out = set() if any(line[BACKUP] for line in lines) else {COLUMNS.index(BACKUP)}
+    rows_shown = [COLUMNS, *(cells(line, groups) for line in lines)]
+    shown = "Nothing is recorded yet."
+    if lines:
+        shown = table([[cell for at, cell in enumerate(row) if at not in left_out] for row in rows_shown])
     rows = [{name: value for name, value in line.items() if name != "run"} for line in lines]
     return Told(shown, rows, UNSEEN if quiet else 0, silence(quiet))

@@ -5,12 +5,13 @@
 from __future__ import annotations
 
 import heapq
-import json
+import math
 import re
 from collections.abc import Iterator
 from datetime import datetime, timezone
 from typing import Optional
 
+from ansible_collections.slipway.fleet.plugins.module_utils.host.reading import object_of
 from ansible_collections.slipway.fleet.plugins.module_utils.host.shown import clean as text
 from ansible_collections.slipway.fleet.plugins.plugin_utils.views.view import UNSEEN, Results, Told, silence, silent
 
@@ -18,18 +19,19 @@ from ansible_collections.slipway.fleet.plugins.plugin_utils.views.view import UN
 _TIME = re.compile(r"^\[?(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d:\d\d)(?:[.,](\d{1,6}))?\d* ?(Z|[+-]\d\d:?\d\d)?")
 _NAMES = ("time", "timestamp", "ts", "@timestamp")
 _LATEST = 1e11  # seconds; a larger number counts milliseconds
+_EPOCH = datetime.fromtimestamp(0, timezone.utc)
 
 
 def moment(line: str) -> Optional[float]:
     """When a line was written, in seconds since the epoch; None where it does not say. Without a zone it is UTC."""
     if line.startswith("{"):
         try:
-            found = json.loads(line)
+            found = object_of(line)
         except ValueError:
             return None
         value = next((found[name] for name in _NAMES if name in found), None)
         if isinstance(value, (int, float)) and not isinstance(value, bool):
-            return value / 1000 if value > _LATEST else float(value)
+            return _finite(value / 1000 if value > _LATEST else float(value))
         line = str(value or "")
     match = _TIME.match(line)
     if match is None:
@@ -40,7 +42,12 @@ def moment(line: str) -> Optional[float]:
         parsed = datetime.strptime(f"{day} {clock} {zone}", "%Y-%m-%d %H:%M:%S %z")
     except ValueError:
         return None
-    return parsed.astimezone(timezone.utc).timestamp() + float(f"0.{fraction or 0}")
+    # Without a way over UTC, in which the first and the last day of all that it knows are none.
+    return (parsed - _EPOCH).total_seconds() + float(f"0.{fraction or 0}")
+
+
+def _finite(seconds: float) -> Optional[float]:
+    return seconds if math.isfinite(seconds) else None
 
 
 def timed(host: str, log: str) -> Iterator[tuple[float, str, str]]:

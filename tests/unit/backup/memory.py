@@ -11,6 +11,8 @@ from typing import Any
 from ansible_collections.slipway.fleet.plugins.module_utils.backup.model import EMPTY, BackupError, Database, Settings
 from ansible_collections.slipway.fleet.plugins.module_utils.backup.restic import CONTENT, SET, Snapshot
 from ansible_collections.slipway.fleet.plugins.module_utils.backup.saving import Host
+from ansible_collections.slipway.fleet.plugins.module_utils.host.command import Ran
+from ansible_collections.slipway.fleet.plugins.module_utils.release.aside import Unfit
 
 
 class Repository:
@@ -94,7 +96,10 @@ class Databases:
         self.closed: list[str] = []
         self.fails: dict[str, BackupError] = {}
         self.heads_of: dict[str, tuple[str, ...]] = {}
+        self.members_of: dict[str, str] = {}
         self.size = 10
+        self.scripts: list[str] = []
+        self.shapes: list[dict[str, tuple[str, int]]] = []
 
     def _described(self, name: str) -> Database:
         return Database(name, "owner", "UTF8", "C", "C", self.size)
@@ -124,10 +129,22 @@ class Databases:
         return Path("/"), 1 << 30
 
     def roles(self) -> set[str]:
-        return {"postgres"}
+        return {"postgres", *(["owner"] if self.scripts else [])}
+
+    def logins(self) -> dict[str, str]:
+        known = {"owner": "SCRAM-SHA-256$today", "postgres": "SCRAM-SHA-256$nobody", "other": "SCRAM-SHA-256$other"}
+        return known | dict.fromkeys(self.members(), "SCRAM-SHA-256$member")
+
+    def members(self) -> dict[str, str]:
+        return self.members_of
 
     def run_globals(self, script: str) -> None:
-        assert "CREATE ROLE owner" in script
+        self.scripts.append(script)
+        if len(self.scripts) == 1:
+            assert "CREATE ROLE owner" in script
+
+    def shape(self, name: str) -> dict[str, tuple[str, int]]:
+        return dict(self.shapes.pop(0)) if self.shapes else {}
 
     def make(self, database: Database, name: str) -> None:
         self.have[name] = {}
@@ -172,6 +189,32 @@ class Aside:
 
     def __exit__(self, *_: object) -> None:
         pass
+
+
+class Started:
+    """Releases that are started aside: why each does not pass its gate, and which cannot be started here."""
+
+    def __init__(self, refusals: dict[str, str] | None = None, unfit: str = "", ran: Ran | None = None) -> None:
+        self.refusals, self.unfit, self.ran = refusals or {}, unfit, ran
+        self.asked: list[str] = []
+
+    def __call__(self, app: str, root: Path, place: Path) -> Any:
+        self.place = place
+        return self
+
+    def require(self, release: str) -> None:
+        if self.unfit:
+            raise Unfit(self.unfit)
+
+    def refusal(self, release: str, deadline: float) -> str:
+        self.require(release)
+        self.asked.append(release)
+        return self.refusals.get(release, "")
+
+    def run(self, release: str, words: Sequence[str], timeout: float) -> Ran:
+        self.asked.append(f"{release}: {' '.join(words)}")
+        assert self.ran
+        return self.ran
 
 
 def host(place: Path, live: Databases | None = None) -> tuple[Host, Repository]:

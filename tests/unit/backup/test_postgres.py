@@ -14,6 +14,7 @@ from ansible_collections.slipway.fleet.plugins.module_utils.backup import postgr
 from ansible_collections.slipway.fleet.plugins.module_utils.backup.model import DIFFERENT, BackupError, Database
 from ansible_collections.slipway.fleet.plugins.module_utils.backup.postgres import Server
 from ansible_collections.slipway.fleet.plugins.module_utils.host.command import Ran
+from ansible_collections.slipway.fleet.plugins.module_utils.postgres import server as psql
 
 from tests import real_postgres
 
@@ -116,6 +117,7 @@ def test_a_database_is_made_with_what_sorts_its_texts(real: tuple[Server, Path],
     (wanted,) = [database for database in server.databases() if database.name == "sorted"]
     server.make(wanted, "made")
     (found,) = [database for database in server.databases() if database.name == "made"]
+    assert server.sql("postgres", "SELECT has_database_privilege('public', 'made', 'CONNECT, TEMPORARY')") == [["f"]]
     server.sql("postgres", "DROP DATABASE made")
     assert (found.provider, found.locale) == (wanted.provider, wanted.locale)
     assert found.locale == ("de-u-co-phonebk" if "icu" in words else "")
@@ -141,7 +143,7 @@ def test_where_the_data_of_a_container_is() -> None:
         asked.append(words)
         return Ran(tuple(words), 0, "/docker/volumes/data/_data\n" if "inspect" in words else "/var/data\t4096\n")
 
-    assert Server(postgres.SUPERUSERS["compose"], run=run).disk() == (Path("/docker/volumes/data/_data"), 4096)
+    assert Server(psql.SUPERUSERS["compose"], run=run).disk() == (Path("/docker/volumes/data/_data"), 4096)
     assert '{{if eq .Destination "/var/data"}}{{.Source}}{{end}}' in asked[-1][3]
 
 
@@ -197,5 +199,5 @@ def test_no_other_database_is_dropped_than_those_made_on_the_way() -> None:
 
 
 def test_names_and_texts_are_quoted() -> None:
-    assert postgres.quoted('a"b') == '"a""b"'
-    assert postgres.literal("o'clock") == "'o''clock'"
+    assert psql.quoted('a"b') == '"a""b"'
+    assert psql.literal("o'clock") == "'o''clock'"

@@ -18,9 +18,9 @@ from ansible_collections.slipway.fleet.plugins.module_utils.backup.model import 
     BackupError,
 )
 from ansible_collections.slipway.fleet.plugins.module_utils.backup.restic import CONTENT, EXTRA, REGULAR, SET
-from ansible_collections.slipway.fleet.plugins.module_utils.backup.saving import save
+from ansible_collections.slipway.fleet.plugins.module_utils.backup.saving import MIGRATION, save
 
-from tests.unit.backup.memory import Aside, Databases, host
+from tests.unit.backup.memory import Aside, Databases, Started, host
 
 
 def test_a_set_has_what_cannot_be_made_again(tmp_path: Path) -> None:
@@ -141,7 +141,7 @@ def test_a_proof(tmp_path: Path) -> None:
     made, _ = host(tmp_path, Databases(postgres={}, links={"t": ["a", "b"]}))
     record = save(made, "timer")
     made.records.failed("drill", BackupError(DAMAGED, "earlier"))
-    proof = drill(made, scratch=Aside)
+    proof = drill(made, scratch=Aside, start=Started())
     assert (proof["set"], proof["rows"], proof["tables"]) == (record["set"], 2, 1)
     known = made.records.read()
     assert known["proven"] == proof
@@ -206,3 +206,18 @@ def test_rows_that_come_back_otherwise(tmp_path: Path) -> None:
     with pytest.raises(BackupError, match="t has 1 rows instead of 2") as caught:
         drill(made, scratch=Lossy)
     assert caught.value.fault == DIFFERENT
+
+
+def test_a_set_before_a_migration_is_made_without_a_look_at_the_others(tmp_path: Path) -> None:
+    made, repository = host(tmp_path)
+    for what in ("tidy", "check"):
+        repository.fails[what] = BackupError(DAMAGED, "another set is damaged")
+    made.records.failed("backup", BackupError(FAILED, "earlier"))
+    record = save(made, MIGRATION)
+    known = made.records.read()
+    assert (known["newest"], "error" in known) == (record, False)
+    assert {EXTRA, f"reason-{MIGRATION}"} <= set(repository.find().tags)
+    (tmp_path / "uploads" / "a").unlink()
+    (tmp_path / "uploads").rmdir()
+    with pytest.raises(BackupError, match="no such directory"):
+        save(made, MIGRATION)

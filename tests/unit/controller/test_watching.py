@@ -76,6 +76,18 @@ def test_what_serves_is_asked_for_what_it_knows(
     assert seen._settings["earlier"] == earlier
 
 
+@pytest.mark.parametrize(
+    ("own", "asked", "earlier"), [(None, "/api/version", ["/api/healthz"]), ("/ping", "/ping", [])]
+)
+def test_where_the_edge_has_the_app_below_a_path_it_is_asked_there(
+    tmp_path: Path, own: str | None, asked: str, earlier: list[str]
+) -> None:
+    found: tuple[list[Edge], list[str]] = [Edge(DEAD, "web1")], []
+    seen = EdgeProbe({**USUAL, "path": own}, lambda: found, "/version", tmp_path, False, lambda: "/api")
+    asyncio.run(seen.look({"web1": "/healthz", "web2": "/version", "web3": ""}))
+    assert (seen._settings["path"], seen._settings["earlier"]) == (asked, earlier)
+
+
 def test_many_edges_are_one_sentence(tmp_path: Path) -> None:
     seen = probe(tmp_path, wrong=tuple(f"web{number} is deaf" for number in range(5)))
     (said,) = look(seen)

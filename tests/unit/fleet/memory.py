@@ -311,6 +311,7 @@ class Fleet:
     events: list[Event] = field(default_factory=list)
     watch: Watch | None = None
     release: str = ""
+    savers: dict[str, Any] = field(default_factory=dict)
 
     def host(self, name: str) -> MemoryHost:
         return next(host for host in self.hosts if host.name == name)
@@ -343,6 +344,7 @@ class Fleet:
             LoopClock(),
             self.watch,
             lambda since: [f"after {since}"],
+            self.savers,
         )
 
     def run(self, operation: str = "deploy", **policy: Any) -> FleetReport:

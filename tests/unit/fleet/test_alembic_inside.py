@@ -357,3 +357,31 @@ def test_what_is_printed_last_is_the_answer_alone(make: Make) -> None:
     result = project.run(allowed=[])
     assert list(json.loads(result.stdout)) == ["migration"]
     assert "by the project" in result.stderr
+
+
+def test_a_look_applies_nothing_and_tells_what_could_be_lost(make: Make, psql: Callable[..., str]) -> None:
+    there = make()
+    there.revise("a", TABLE)
+    found = there.told(allowed=None, look=True)
+    assert (found["applied"], [one["revision"] for one in found["pending"]], found["empty"]) == ([], ["a"], True)
+    assert psql("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'") == "0", "no table of Alembic's either"
+    psql("CREATE SCHEMA old; CREATE TABLE old.notes (a int)")
+    assert there.told(allowed=[], look=True)["empty"] is False, "tables that Alembic has not made"
+    assert there.told(allowed=["a"])["applied"] == ["a"]
+    there.revise("b", NOTE)
+    found = there.told(allowed=["b"], look=True)
+    assert (found["from"], found["to"], found["applied"], found["empty"]) == ("a", "a", [], False)
+
+
+def test_what_is_measured_tells_locks_and_seconds(make: Make, psql: Callable[..., str]) -> None:
+    there = make()
+    there.revise("a", TABLE)
+    assert there.told(allowed=["a"])["applied"] == ["a"]
+    there.revise("b", f"op.execute('SELECT pg_sleep(0.3)')\n    {NOTE}")
+    there.revise("c", INDEX)
+    found = there.told(allowed=["b", "c"], measure=True)
+    assert found["applied"] == ["b", "c"]
+    first, *_ = found["transactions"]
+    assert first["locks"] == [["public.items", "AccessExclusiveLock"]]
+    assert 0.3 <= first["seconds"] <= found["seconds"]
+    assert psql("SELECT version_num FROM alembic_version") == "c"

@@ -36,6 +36,7 @@ def test_a_deploy_serves_everywhere_and_is_told_as_it_was() -> None:
         "gap": 0.0,
         "breaks": [],
         "breaks_left_out": 0,
+        "canary": None,
         "steps": report.rows[0]["steps"],
     }
     assert [step["phase"] for step in report.rows[0]["steps"]] == ["start", "gate", "switch", "drain"]

@@ -120,8 +120,18 @@ def test_what_a_host_did_besides_stands_below_its_line() -> None:
     )
     assert [said for said, _ in Progress().lines(event)][1:] == [
         "web1: undid the interrupted start of a",
-        "web1: too few requests to judge the release",
+        "web1: canary unknown: too few requests to judge the release",
     ]
+
+
+def test_a_canary_is_told_once() -> None:
+    good = {"word": "good", "sentence": "0.1% of 900 requests failed"}
+    lines = Progress().lines(Event("ended", 1.0, "web1", {**GOOD, "canary": good}))
+    assert [said for said, _ in lines][1:] == ["web1: canary good: 0.1% of 900 requests failed"]
+    cause = "the new release answers worse than the old one: 9.1% of 330 requests failed"
+    worse = {"outcome": "failed", "cause": cause, "canary": {"word": "worse", "sentence": "9.1% of 330"}}
+    ((line, _),) = Progress().lines(Event("ended", 1.0, "web1", worse))
+    assert line.endswith(cause)
 
 
 def breaking(host: str, *breaks: str, more: int = 0) -> Event:

@@ -150,6 +150,37 @@ def test_hold_leaves_it_and_says_so() -> None:
     assert there.run().word == "good"
 
 
+UNJUDGED = {"canary": {"word": "unknown", "sentence": "12 new and 30 old requests tell too little"}}
+
+
+def undecided(unknown: str) -> Fleet:
+    """A fleet on whose first host nobody can tell whether the release is worse."""
+    there = fleet()
+    there.usual["activate"] = {"soak": 5.0, "canary": {"judged": True, "unknown": unknown}}
+    there.hosts[0].answers["activate"] = UNJUDGED
+    return there
+
+
+def test_what_cannot_be_judged_goes_on_or_holds_the_fleet() -> None:
+    assert undecided("go").run(batches=[1]).word == "good"
+    there = undecided("hold")
+    report = there.run(batches=[1])
+    assert outcomes(report) == ["held", "untouched", "untouched"]
+    assert (report.word, there.serving) == ("held", ["new", "old", "old"])
+    assert "is worse on web1 is unknown, and fastapi_app_canary_unknown says hold: 12 new" in report.message
+    assert "on_failure" not in report.message
+    assert not any(host.asked("settle") for host in there.hosts)
+    there.hosts[0].answers.clear()
+    assert (there.run().word, there.serving) == ("good", ["new"] * 3)
+
+
+def test_trouble_beside_what_cannot_be_judged_takes_the_fleet_back() -> None:
+    there = undecided("hold")
+    there.hosts[1].bad = {"new"}
+    report = there.run(batches=[2])
+    assert (outcomes(report), there.serving) == (["reverted", "failed", "untouched"], ["old"] * 3)
+
+
 def test_after_hold_a_rollback_takes_back_those_that_went_on() -> None:
     there = fleet()
     there.hosts[1].bad = {"new"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import yaml
@@ -16,6 +17,9 @@ from ansible_collections.slipway.fleet.plugins.plugin_utils.inspect.findings imp
 from ansible_collections.slipway.fleet.plugins.plugin_utils.inspect.lines import Found, lines, problem
 from ansible_collections.slipway.fleet.plugins.plugin_utils.inspect.trial import Answer, Seen, Shipped, Trial
 
+from tests.templates.rendering import Role
+
+ROLE = Path(__file__).resolve().parents[3] / "roles/fastapi_app"
 OPENAPI = json.dumps(
     {"paths": {"/items/{id}/status": {"get": {}}, "/v2/ready": {"get": {}}, "/health-x": {"post": {}}}}
 )
@@ -62,6 +66,8 @@ def test_the_path_that_tells_most_is_taken(shipped: Shipped, answers: dict[str, 
         ((("/usr/local/bin/python3", "/usr/local/bin/uvicorn", "shop:app"),), "uvicorn"),
         ((("gunicorn: master [board:app]",), ("gunicorn: worker [board:app]",)), "gunicorn"),
         ((("python", "-m", "granian", "x:app"),), "granian"),
+        ((("/usr/bin/python3", "/usr/local/bin/hypercorn", "--config", "h.toml", "feed:app"),), "hypercorn"),
+        ((("python3", "-m", "uvicorn", "depot:app"), ("/usr/bin/python3.13", "-c", "spawn_main")), "uvicorn"),
         ((("/bin/sh", "-c", "x"), ("python", "/bin/fastapi", "run"), ("python", "-c", "spawn_main")), "fastapi"),
         ((("python", "main.py"),), ""),
     ],
@@ -129,6 +135,41 @@ def test_every_other_line_is_there_for_what_was_seen() -> None:
     assert yaml.safe_load(lines(pulled))["fastapi_image_source"] == "pull"
     assert "user 10001 may not use files that it needs" in text
     assert "it writes to /app/started.txt, which is lost with each release" in text
+
+
+ON_SOCKET = replace(SEEN, listening=("socket /the.sock",))
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        FOUND,
+        # Plain Uvicorn goes where UVICORN_UDS says, whatever port its command names.
+        replace(FOUND, shipped=Shipped(), trial=USUAL, seen=ON_SOCKET, health="/api/health"),
+        replace(FOUND, shipped=Shipped(ports=(8080,), user="feed"), trial=replace(USUAL, user=(999, 999), port=8080)),
+        # An image without a shell, which names its user by number and misses a secret.
+        replace(
+            FOUND,
+            origin=("fastapi_image_name", "registry.example.org/depot:1.2"),
+            shipped=Shipped(user="65532:65532", in_registry=True),
+            trial=replace(USUAL, user=(65532, 65532), variables={"DEPOT_KEY": "placeholder"}),
+            seen=replace(ON_SOCKET, seconds=31.0),
+            health="/ready",
+        ),
+        replace(FOUND, trial=Trial((0, 0), 1024, port=80, read_only=False, proto="https"), health="/health/?full=1"),
+    ],
+    ids=["fastapi", "uvicorn", "hypercorn", "no shell", "all"],
+)
+def test_the_lines_are_an_inventory_of_which_a_release_is_made(found: Found) -> None:
+    said = yaml.safe_load(lines(found).replace("{{ vault_depot_key }}", "a key"))
+    app = {name: value for name, value in said.items() if name.startswith("fastapi_app_")}
+    inputs = yaml.safe_load((ROLE / "meta/argument_specs.yml").read_text())["argument_specs"]["main"]["options"]
+    assert set(app) - set(inputs) == set()
+    role = Role("fastapi_app", fastapi_app_image="shop:1", fastapi_app_image_content="0" * 64, **app)
+    assert role.value("__fastapi_app_wrong_for_a_release") == []
+    web = yaml.safe_load(role.render("compose.yaml.j2"))["services"]["web"]
+    assert [published["target"] for published in web.get("ports", [])] == [found.trial.port] * bool(found.trial.port)
+    assert json.loads(role.value("__fastapi_app_looked_at"))["path"] == found.health
 
 
 @pytest.mark.parametrize(

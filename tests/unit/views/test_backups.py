@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from ansible_collections.slipway.fleet.plugins.plugin_utils.views import backups
 
-KNOWN = {
+KNOWN: dict[str, Any] = {
     "set_up": True,
     "told": {
         "newest": {"set": "4096af89", "bytes": 3 << 20},
@@ -50,6 +50,23 @@ def test_a_host_is_a_line() -> None:
         assert word in line
     assert told.code == 0
     assert told.rows[1]["set_up"] is False
+
+
+def proven(**more: Any) -> str:
+    known = {**KNOWN["told"], "proven": {"set": "11aa22bb", "seconds": 75.2, **more}}
+    return backups.tell({"db1": {"set_up": True, "told": known}}).text
+
+
+def test_with_which_release_a_set_was_proven() -> None:
+    shop = {"app": "shop", "release": "3f1c09d2a7be", "unproven": ""}
+    other = {"app": "other", "release": "", "unproven": "it serves no release"}
+    assert "1 min 15 s   3f1c09d2a7be" in proven(releases=[shop], unproven="").splitlines()[1]
+    lines = proven(releases=[shop, other], unproven="").splitlines()
+    assert lines[2:] == ["db1: no release of other was started against set 11aa22bb: it serves no release"]
+    lines = proven(releases=[], unproven="no app runs on this host").splitlines()
+    assert lines[2:] == ["db1: no release was started against set 11aa22bb: no app runs on this host"]
+    assert "1 min 15 s   none" in lines[1]
+    assert len(proven().splitlines()) == 2, "a proof of an earlier version says nothing of it"
 
 
 def test_a_fleet_without_backups_is_told_where_to_read() -> None:

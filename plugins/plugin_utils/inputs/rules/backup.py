@@ -22,6 +22,7 @@ def backups(value_of: Values) -> Iterator[str]:
     yield from broken(
         (
             Least("backup_jitter", 0),
+            Least("backup_drill_gate_deadline", 1),
             Like("backup_schedule", schedule, example),
             Like("backup_drill_schedule", schedule, example),
             Like("backup_directories", r"/[^\0\n]*[^/\0\n]", "whole paths of directories, such as /srv/uploads"),

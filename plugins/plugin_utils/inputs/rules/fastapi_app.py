@@ -7,12 +7,15 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import fields
 from typing import Any
 
+from ansible_collections.slipway.fleet.plugins.module_utils.release.canary import Thresholds
 from ansible_collections.slipway.fleet.plugins.module_utils.release.doors import FOR_EXAMPLE, wrong_ports
 from ansible_collections.slipway.fleet.plugins.module_utils.release.jobs import FOR_EXAMPLE as FOR_EXAMPLE_OF_A_SCHEDULE
 from ansible_collections.slipway.fleet.plugins.module_utils.release.words import told
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.sql_parser import INSTALL, lacking
+from ansible_collections.slipway.fleet.plugins.plugin_utils.inputs.rules.paths import paths
 from ansible_collections.slipway.fleet.plugins.plugin_utils.inputs.rules.volumes import NAME, volumes
 from ansible_collections.slipway.fleet.plugins.plugin_utils.inputs.values import (
     Between,
@@ -95,6 +98,7 @@ VALUES: tuple[Rule, ...] = (
     Least("fastapi_app_gate_deadline", 1),
     Least("fastapi_app_check_timeout", 1),
     Least("fastapi_app_migrate_timeout", 1),
+    Least("fastapi_app_rehearse_limit", 1),
     Least("fastapi_app_drain", 0),
     Least("fastapi_app_soak", 0),
     Least("fastapi_app_releases_kept", 1),
@@ -119,12 +123,15 @@ def release(value_of: Values) -> Iterator[str]:
             f"fastapi_app_edge_timeout ({edge_timeout}), and fastapi_app_graceful_timeout ({graceful}) smaller than "
             f"fastapi_app_stop_grace ({grace}). Otherwise requests are cut before the app can end them."
         )
+    keys = ("name", "paths", "strip_path", "health_path", "version_path")
+    yield from paths({key: value_of(f"fastapi_app_{key}") for key in keys})
     yield from runs(value_of)
     yield from migrations(value_of)
     yield from processes(value_of)
     yield from jobs(value_of)
     runtime, sockets = value_of("fastapi_app_runtime"), value_of("fastapi_app_socket_directories")
     yield from volumes(value_of("fastapi_app_volumes"), runtime, sockets)
+    yield from canary(value_of("fastapi_app_canary"))
     ports = value_of("fastapi_app_slot_ports")
     if wrong := wrong_ports(ports):
         yield f"fastapi_app_slot_ports is {json.dumps(ports)}; {wrong}, {FOR_EXAMPLE}."
@@ -162,6 +169,22 @@ def release(value_of: Values) -> Iterator[str]:
             f"fastapi_app_hardening: {', '.join(unknown)} is no directive of systemd.exec, such as "
             "MemoryDenyWriteExecute."
         )
+
+
+def canary(given: dict[str, Any]) -> Iterator[str]:
+    """A sentence for each threshold that nobody knows, or that is no number."""
+    known = [one.name for one in fields(Thresholds)]
+    for name, value in given.items():
+        if name == "judged":
+            continue
+        if name not in known:
+            yield (
+                f"fastapi_app_canary has {name}, which is none of judged, {', '.join(known)}; remove it. "
+                "A release is compared with the 300 s before the switch, and unknown is fastapi_app_canary_unknown."
+            )
+        elif isinstance(value, bool) or not isinstance(value, (int, float)) or value < 0:
+            usual = getattr(Thresholds(), name)
+            yield f"fastapi_app_canary: {name} is {json.dumps(value)}; write a number from 0 on, such as {usual}."
 
 
 def runs(value_of: Values) -> Iterator[str]:

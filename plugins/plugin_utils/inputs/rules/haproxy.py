@@ -10,9 +10,8 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from ansible_collections.slipway.fleet.plugins.module_utils.edge.certificates import DIRECTORIES, SELF_SIGNED
 from ansible_collections.slipway.fleet.plugins.module_utils.release.doors import FOR_EXAMPLE, ports_of, wrong_ports
-from ansible_collections.slipway.fleet.plugins.plugin_utils.inputs.rules import protection
+from ansible_collections.slipway.fleet.plugins.plugin_utils.inputs.rules import acme, paths, protection
 from ansible_collections.slipway.fleet.plugins.plugin_utils.inputs.rules.fastapi_app import (
     PATH,
     PATH_USE,
@@ -23,23 +22,13 @@ from ansible_collections.slipway.fleet.plugins.plugin_utils.inputs.values import
 
 App = Mapping[str, Any]
 
-_ADDRESS = {
-    "haproxy_acme_addresses": r"[0-9.]+|[0-9a-f:]*:[0-9a-f:.]*",
-    "haproxy_acme_peers": r"[A-Za-z0-9.-]+(:[0-9]+)?|\[[0-9a-f:.]+\](:[0-9]+)?",
-}
-_ADDRESS_USE = {
-    "haproxy_acme_addresses": "IP addresses such as 203.0.113.10",
-    "haproxy_acme_peers": "the addresses of other balancers such as 10.0.0.2 or 10.0.0.2:80",
-}
-_LEAST_WAIT = 10  # seconds
-
 _NETWORKS = (
     "haproxy_private_networks",
     "haproxy_maintenance_passes",
     "haproxy_trusted_proxies",
     "haproxy_proxy_protocol",
 )
-_HEALTH_PATH, _SERVER_TIMEOUT = "/readyz", 75  # of an app that does not say; the template says the same
+_SERVER_TIMEOUT = 75  # of an app that does not say; the template says the same
 
 
 def edge(value_of: Values) -> Iterator[str]:
@@ -53,6 +42,7 @@ def edge(value_of: Values) -> Iterator[str]:
     yield from _servers([app["servers"] or {} for app in apps if "servers" in app])
     yield from _host_names(apps)
     for app in apps:
+        yield from paths.paths(app)
         yield from protection.redirects(app, apps)
         yield from protection.limits(app)
         yield from protection.who_may(app)
@@ -63,7 +53,7 @@ def edge(value_of: Values) -> Iterator[str]:
     yield from _maintenance([str(name) for name in value_of("haproxy_maintenance")], names)
     yield from _certificate(str(value_of("haproxy_tls_certificate")))
     if str(value_of("haproxy_acme_email")):
-        yield from _acme(value_of, apps)
+        yield from acme.orders(value_of, apps)
 
 
 def _all_like(pattern: str, texts: Iterable[Any]) -> bool:
@@ -133,14 +123,20 @@ def _servers(servers: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 
 
 def _host_names(apps: Sequence[App]) -> Iterator[str]:
-    for_any = [str(app["name"]) for app in apps if not app.get("host_names")]
+    for_any = [str(app["name"]) for app in apps if not app.get("host_names") and not app.get("paths")]
     names = [str(name) for app in apps for name in app.get("host_names") or ()]
-    plain = _are_once([name.lower() for name in names]) and _all_like(r"(\*\.)?[A-Za-z0-9.-]+", names)
+    parts = [
+        f"{str(name).lower()}{path}"
+        for app in apps
+        for name in app.get("host_names") or [""] * bool(app.get("paths"))
+        for path in app.get("paths") or [""]
+    ]
+    plain = _are_once(parts) and _all_like(r"(\*\.)?[A-Za-z0-9.-]+", names)
     if len(for_any) > 1 or not plain:
         yield (
-            "haproxy_apps: a host name can belong to one app only, and only one app can do without host_names. Without "
-            f"are {', '.join(for_any) or 'none'}; the names are {', '.join(names) or 'none'} (plain names, or *. "
-            "and one for all below it, without scheme and port)."
+            "haproxy_apps: a host name can belong to one app only, or a part of it by `paths`, and only one app can do "
+            f"without host_names. Without are {', '.join(for_any) or 'none'}; the names are "
+            f"{', '.join(names) or 'none'} (plain names, or *. and one for all below it, without scheme and port)."
         )
 
 
@@ -160,7 +156,7 @@ def _paths(paths: Iterable[Any]) -> Iterator[str]:
 
 def _health(apps: Sequence[App]) -> Iterator[str]:
     for app in apps:
-        path, statuses = str(app.get("health_path", _HEALTH_PATH)), app.get("health_statuses", ["200-299"])
+        path, statuses = str(app.get("health_path", paths.HEALTH_PATH)), app.get("health_statuses", ["200-299"])
         if not re.fullmatch(PATH, path):
             yield f"haproxy_apps: health_path of {app['name']} is {path}; use {PATH_USE}."
         if not statuses or not _all_like(STATUSES, statuses):
@@ -192,51 +188,3 @@ def _certificate(text: str) -> Iterator[str]:
             "all as PEM, one after the other; set its vault_* variable with `ansible-vault edit` in vault.yml of this "
             "inventory."
         )
-
-
-def _acme(value_of: Values, apps: Sequence[App]) -> Iterator[str]:
-    """Where certificates are ordered by ACME."""
-    email = str(value_of("haproxy_acme_email"))
-    if not re.fullmatch(r"[^@\s]+@[^@\s]+\.[^@\s.]+", email):
-        yield f"haproxy_acme_email is {json.dumps(email)}; use an address that is read, such as ops@example.org."
-    if value_of("haproxy_tls_certificate"):
-        yield (
-            "haproxy_acme_email and haproxy_tls_certificate exclude each other; take away haproxy_tls_certificate to "
-            "have certificates ordered, or haproxy_acme_email to keep the one of the vault."
-        )
-    yield from _authorities(value_of)
-    for name in ("haproxy_acme_addresses", "haproxy_acme_peers"):
-        if wrong := [str(one) for one in value_of(name) if not re.fullmatch(_ADDRESS[name], str(one))]:
-            yield f"{name} takes {_ADDRESS_USE[name]}, not {', '.join(wrong)}."
-    if int(value_of("haproxy_acme_wait")) < _LEAST_WAIT:
-        yield f"haproxy_acme_wait is {value_of('haproxy_acme_wait')}; use at least {_LEAST_WAIT}, as an order takes."
-    for app in apps:
-        names = [str(name) for name in app.get("host_names") or ()]
-        if not names:
-            yield (
-                f"haproxy_acme_email: {app['name']} has no host names, and a certificate is for names; set "
-                "fastapi_app_host_names (host_names of haproxy_apps on a load balancer)."
-            )
-        if stars := [name for name in names if name.startswith("*")]:
-            yield (
-                f"haproxy_acme_email: {', '.join(stars)} of {app['name']} stands for many names, for which no order "
-                "is possible by HTTP; write the names out, or use haproxy_tls_certificate."
-            )
-
-
-def _authorities(value_of: Values) -> Iterator[str]:
-    for name, more in (("haproxy_acme_directory", SELF_SIGNED), ("haproxy_acme_fallback_directory", "")):
-        value = str(value_of(name))
-        if value not in {*DIRECTORIES, more} and not re.fullmatch(r"https://[^\s/]+/\S*", value):
-            yield (
-                f"{name} is {json.dumps(value)}; use {' or '.join(DIRECTORIES)}, or the address of a directory that "
-                "begins with https://."
-            )
-    path = str(value_of("haproxy_acme_ca_file") or "")
-    if path and not (os.path.isfile(path) and _has_certificate(path)):
-        yield f"haproxy_acme_ca_file: {path} is no file of this machine with a certificate (PEM); correct the path."
-
-
-def _has_certificate(path: str) -> bool:
-    with open(path, encoding="utf-8", errors="replace") as stream:
-        return "-----BEGIN CERTIFICATE-----" in stream.read()

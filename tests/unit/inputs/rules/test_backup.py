@@ -18,6 +18,7 @@ RIGHT: dict[str, Any] = {
     "backup_schedule": "*-*-* 02:30:00",
     "backup_drill_schedule": "Sun *-*-* 04:30:00",
     "backup_jitter": 1800,
+    "backup_drill_gate_deadline": 300,
     "backup_keep": {"daily": 7, "weekly": 4, "monthly": 6},
     "backup_directories": [],
 }
@@ -41,6 +42,7 @@ KEY = "-----BEGIN OPENSSH PRIVATE KEY-----\nx\n"
         ({"backup_schedule": ""}, ["backup_schedule is"]),
         ({"backup_schedule": "daily\nUnit=x"}, ["backup_schedule is"]),
         ({"backup_jitter": -1}, ["use at least 0"]),
+        ({"backup_drill_gate_deadline": 0}, ["backup_drill_gate_deadline is 0; use at least 1"]),
         ({"backup_keep": {}}, ["use at least one of hourly, daily"]),
         ({"backup_keep": {"daily": 0}}, ["backup_keep is"]),
         ({"backup_keep": {"dayly": 7}}, ["backup_keep is"]),

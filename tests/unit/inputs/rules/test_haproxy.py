@@ -36,16 +36,6 @@ RIGHT: dict[str, Any] = {
     "haproxy_tls_certificate": "",
     "haproxy_acme_email": "",
 }
-ACME: dict[str, Any] = {
-    "haproxy_apps": [slots("links", host_names=["a.example"])],
-    "haproxy_acme_email": "ops@example.org",
-    "haproxy_acme_directory": "production",
-    "haproxy_acme_fallback_directory": "",
-    "haproxy_acme_ca_file": "",
-    "haproxy_acme_addresses": ["203.0.113.10", "2001:db8::1"],
-    "haproxy_acme_peers": ["10.0.0.2", "lb2.example.org:8080", "[2001:db8::2]:80"],
-    "haproxy_acme_wait": "180",
-}
 
 
 @pytest.mark.parametrize(
@@ -89,8 +79,30 @@ def test_edges_that_cannot_be_run(changed: dict[str, Any], said: list[str]) -> N
         ([slots("links"), slots("other")], ["Without are links, other; the names are none"]),
         (
             [slots("links", host_names=["A.example"]), slots("other", host_names=["a.example"])],
-            ["can belong to one app only"],
+            ["can belong to one app only, or a part of it by `paths`"],
         ),
+        (
+            [
+                slots("links", host_names=["A.example"]),
+                slots("other", host_names=["a.example"], paths=["/x"], health_path="/x"),
+                slots("third", host_names=["a.example"], paths=["/X"], health_path="/X"),
+                slots("fourth", paths=["/x"], health_path="/x"),
+                slots("fifth"),
+            ],
+            [],
+        ),
+        (
+            [
+                slots("links", host_names=["A.example"], paths=["/x"], health_path="/x"),
+                slots("other", host_names=["a.example"], paths=["/x"], strip_path=True),
+            ],
+            ["can belong to one app only, or a part of it by `paths`"],
+        ),
+        (
+            [slots("links", paths=["/x"], health_path="/x"), slots("other", paths=["/x"], health_path="/x")],
+            ["only one app can do without host_names"],
+        ),
+        ([slots("links", host_names=["a.example"], paths=["x"])], ['"x" cannot be a path']),
         ([slots("links", host_names=["https://a.example"])], ["without scheme and port"]),
         ([slots("links", host_names=["a.example"], redirect_names=["www.a.example", "b.example"])], []),
         (
@@ -169,36 +181,3 @@ def test_no_hash_and_no_password_is_shown() -> None:
     found = wrong_values("haproxy", (RIGHT | {"haproxy_apps": [slots("links", basic_auth=users)]}).__getitem__)
     assert "a, b" in " ".join(found)
     assert not any(text in " ".join(found) for text in ("hunter2", "hhh"))
-
-
-@pytest.mark.parametrize(
-    ("changed", "said"),
-    [
-        ({}, []),
-        ({"haproxy_acme_directory": "staging"}, []),
-        ({"haproxy_acme_directory": "self-signed"}, []),
-        ({"haproxy_acme_fallback_directory": "self-signed"}, ["haproxy_acme_fallback_directory is"]),
-        ({"haproxy_acme_directory": "https://ca.internal:9000/acme/acme/directory"}, []),
-        ({"haproxy_acme_fallback_directory": "https://other.example/directory"}, []),
-        ({"haproxy_acme_ca_file": pytest.__file__}, ["is no file of this machine with a certificate"]),
-        ({"haproxy_acme_ca_file": "/nowhere.pem"}, ["haproxy_acme_ca_file: /nowhere.pem is no file of this machine"]),
-        ({"haproxy_acme_email": "ops"}, ['haproxy_acme_email is "ops"; use an address that is read']),
-        (
-            {"haproxy_acme_directory": "http://ca.example/d"},
-            ["use production or staging, or the address of a directory"],
-        ),
-        ({"haproxy_acme_directory": ""}, ["haproxy_acme_directory is"]),
-        ({"haproxy_acme_fallback_directory": "letsencrypt"}, ["haproxy_acme_fallback_directory is"]),
-        ({"haproxy_acme_addresses": ["lb.example.org"]}, ["haproxy_acme_addresses takes IP addresses"]),
-        ({"haproxy_acme_peers": ["http://lb2"]}, ["haproxy_acme_peers takes the addresses of other balancers"]),
-        ({"haproxy_acme_wait": 5}, ["haproxy_acme_wait is 5; use at least 10"]),
-        ({"haproxy_tls_certificate": CERTIFICATE + KEY}, ["exclude each other; take away haproxy_tls_certificate"]),
-        ({"haproxy_apps": [slots("links")]}, ["links has no host names, and a certificate is for names"]),
-        (
-            {"haproxy_apps": [slots("links", host_names=["a.example", "*.b.example"])]},
-            ["*.b.example of links stands for many names, for which no order is possible by HTTP"],
-        ),
-    ],
-)
-def test_certificates_that_cannot_be_ordered(changed: dict[str, Any], said: list[str]) -> None:
-    says("haproxy", RIGHT | ACME | changed, *said)

@@ -1,0 +1,119 @@
+"""What the edge counts for one app in memory: the answers of its slots with their times, and the paths asked for.
+
+They end with HAProxy's worker, so a reload begins anew. Only root can read them.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from .haproxy import EdgeError
+
+# How the tables of an app are called (app.cfg.j2), by what comes after the first word in the name of its backend.
+BACKEND, ANSWERS, ASKED = "app_", "answers_", "asked_"
+# What a worker tells of itself (`show info`), and of the entries of a table (`show table`); 1xx begin a websocket.
+_INFO = re.compile(r"^(Pid|Uptime_sec): (\d+)$", re.MULTILINE)
+_ANSWERS = re.compile(
+    r"^0x[0-9a-f]+: key=([2-9])/([a-z]+)(?:-[a-z]+)?/(\d+) .*\bgpc0=(\d+) gpc0_rate\((\d+)\)=(\d+)", re.MULTILINE
+)
+_ASKED = re.compile(r"^0x[0-9a-f]+: key=(/\S*) .*\bexp=(\d+) .*\bgpc0=(\d+)", re.MULTILINE)
+# How HAProxy writes what could be taken for the end of a key (dump_text in its tools.c).
+_ESCAPED = re.compile(r"\\(?:x([0-9a-fA-F]{2})|(.))")
+
+Ask = Callable[[str], str]
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Of one slot: its answers by their time in ms, rounded down to two digits, those that failed, and none at all.
+
+    `failed` is those with 5xx, `unanswered` how many requests the edge gave up with an answer of its own: without a
+    connection, an answer in time, or a whole one.
+    """
+
+    times: Counter[int] = field(default_factory=Counter)
+    failed: int = 0
+    unanswered: int = 0
+
+    @property
+    def answered(self) -> int:
+        return sum(self.times.values())
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What one worker counted of each slot in its `age`, and what of that in the last `recent` seconds.
+
+    Of the last seconds it is not known what was unanswered, so there it is the share of the whole age.
+    """
+
+    worker: str
+    age: float
+    recent: float
+    ever: dict[str, Answers]
+    lately: dict[str, Answers]
+
+
+def counts(ask: Ask, backend: str) -> Counts:
+    """What is counted of the slots of a backend. Raises EdgeError."""
+    table = ANSWERS + backend[len(BACKEND) :]
+    # In one connection: in a reload two may be answered by two workers.
+    said = ask(f"show info;show table {table};show stat")
+    if f"# table: {table}," not in said:
+        raise EdgeError("the edge of this host does not count answers yet; run the provision playbook")
+    try:
+        return _read(said, backend)
+    except (ValueError, KeyError, TypeError, csv.Error) as error:
+        raise EdgeError(f"what the edge counted of {backend} cannot be read: {error}") from error
+
+
+def _read(said: str, backend: str) -> Counts:
+    info = dict(_INFO.findall(said))
+    found = _ANSWERS.findall(said)
+    unanswered = _unanswered(said[said.index("# pxname") + 2 :], backend)
+    ever, lately = {}, {}
+    for slot in {slot for _, slot, *_ in found}:
+        of_slot = [(digit, int(ms), int(ever), int(lately)) for digit, its, ms, ever, _, lately in found if its == slot]
+        ever[slot] = _answers([(digit, ms, count) for digit, ms, count, _ in of_slot], unanswered[slot])
+        recent = _answers([(digit, ms, count) for digit, ms, _, count in of_slot])
+        share = unanswered[slot] / max(ever[slot].answered, 1)
+        lately[slot] = Answers(recent.times, recent.failed, round(recent.answered * share))
+    period = max((int(entry[4]) for entry in found), default=0) / 1000
+    return Counts(info.get("Pid", ""), float(info.get("Uptime_sec", 0)), period, ever, lately)
+
+
+def paths(ask: Ask, backend: str) -> list[str]:
+    """Path and query of GET requests that users were answered well, the one that was asked for last first.
+
+    Raises EdgeError.
+    """
+    said = ask(f"show table {ASKED}{backend[len(BACKEND) :]}")
+    if not said.lstrip().startswith("# table: "):
+        raise EdgeError("the edge of this host does not keep what it was asked for yet; run the provision playbook")
+    found = sorted(((int(left), path) for path, left, count in _ASKED.findall(said) if int(count)), reverse=True)
+    return [_ESCAPED.sub(_character, path) for _, path in found]
+
+
+def _answers(counted: list[tuple[str, int, int]], unanswered: int = 0) -> Answers:
+    times: Counter[int] = Counter()
+    for _, ms, count in counted:
+        times[ms] += count
+    return Answers(+times, sum(count for digit, _, count in counted if digit >= "5"), unanswered)
+
+
+def _unanswered(statistics: str, backend: str) -> Counter[str]:
+    """By slot, from `show stat` (HAProxy management guide, section 9.1: econ and eresp)."""
+    found: Counter[str] = Counter()
+    for row in csv.DictReader(io.StringIO(statistics)):
+        if row["pxname"] == backend:
+            found[row["svname"].partition("-")[0]] += int(row["econ"] or 0) + int(row["eresp"] or 0)
+    return found
+
+
+def _character(escaped: re.Match[str]) -> str:
+    return chr(int(escaped[1], 16)) if escaped[1] else escaped[2]

@@ -1,0 +1,144 @@
+"""Letting an app into the server of a host: its part of pg_hba.conf, and whose settings the server has."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, Optional
+
+from ..host.durable import make_public, write_durably
+from ..host.errors import SlipwayError
+from .access import NETWORK, SOCKET, Access, AccessError, admitted, parse, render
+from .databases import Database, There, refuse_others, refuse_unknown, there
+from .keeping import Kept, keeper, read, takes
+from .server import Server, ServerError
+
+# Seconds that a server has to read anew whom it lets in.
+READS_IN = 10.0
+
+
+@contextmanager
+def alone(directory: Path) -> Iterator[None]:
+    """One run at a time changes what the apps of a server share; a fresh host has nothing to lock."""
+    try:
+        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        yield
+        return
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def access_file(directory: Path) -> Path:
+    """Where the server of a directory reads whom it lets in."""
+    return directory / "config" / "pg_hba.conf"
+
+
+def admit(
+    directory: Path, options: Mapping[str, Any], wanted: Sequence[Database], server: Server, check: bool
+) -> dict[str, Any]:
+    """Have the app's part in the file, and the running server read it; the task's result.
+
+    Args:
+        directory: the server's directory on the host
+        options: app, provider, network, settings and shared_settings, as the module slipway.fleet.postgres has them
+        wanted: the app's databases
+        server: reached as superuser, where it runs already
+        check: change nothing
+
+    Raises AccessError before anything is changed, Damaged, ServerError and OSError.
+    """
+    if not check:
+        make_public(access_file(directory).parent)
+    file, record = access_file(directory), directory / "server.json"
+    with alone(directory):
+        text = _text(file)
+        found, known = parse(text), read(record)
+        logins = tuple(line for database in wanted for line in database.lines)
+        mine = Kept(options["app"], options["settings"])
+        taken = takes(known, keeper(known, found, mine.app, logins), mine, options["shared_settings"])
+        _same_provider(known, found, mine, str(options["provider"]))
+        ways = found.ways
+        if taken or not ways:
+            ways = ((SOCKET,) if options["provider"] == "native" else ()) + ((NETWORK,) if options["network"] else ())
+        new = admitted(found, mine.app, logins, ways)
+        if now := _now(server):
+            refuse_others(now, found, wanted)
+            refuse_unknown(server, wanted)
+        files = [(file, text, render(new), 0o644)]
+        if taken:
+            files.append((record, _text(record), mine.text, 0o644))
+        changes = [one for one in files if one[1] != one[2]]
+        if not check:
+            for path, _, after, mode in changes:
+                write_durably(path, after, mode)
+            if now:
+                have_read(server, file)
+    return {
+        "changed": bool(changes),
+        "takes": taken,
+        "diff": [
+            {"before_header": str(path), "after_header": str(path), "before": before, "after": after}
+            for path, before, after, _ in changes
+        ],
+    }
+
+
+def _now(server: Server) -> Optional[There]:
+    """What there is in the server; None where it does not run yet, or its superuser does not come in."""
+    try:
+        return there(server)
+    except SlipwayError:
+        return None
+
+
+def _text(path: Path) -> str:
+    with suppress(FileNotFoundError):
+        return path.read_text(encoding="utf-8")
+    return ""
+
+
+def _same_provider(known: Optional[Kept], found: Access, mine: Kept, provider: str) -> None:
+    """Raise AccessError where other apps are in a server that another provider runs: theirs would not be reached."""
+    others = [app for app in found.parts if app != mine.app]
+    seen = ("native" if SOCKET in found.ways else "compose") if found.ways else provider
+    before = known.values.get("postgres_provider", seen) if known else seen
+    if others and before != provider:
+        raise AccessError(
+            f"nothing was changed: the database server of this host is {before}'s and serves "
+            f"{', '.join(app or 'an app without a name' for app in others)} too, and postgres_provider is {provider} "
+            f"here. Set postgres_provider: {before}"
+        )
+
+
+def have_read(server: Server, file: Path) -> None:
+    """Have the server read the file unless it has since it was written, and wait until it has.
+
+    Raises ServerError where a line is wrong.
+    """
+    rows = server.sql(
+        "postgres",
+        "SELECT pg_conf_load_time(), 'before', pg_reload_conf() "
+        f"WHERE pg_conf_load_time() <= to_timestamp({file.stat().st_mtime!r} + 1)",
+        "SELECT line_number, error FROM pg_hba_file_rules WHERE error IS NOT NULL",
+    )
+    if wrong := [": ".join(row) for row in rows if len(row) == 2]:
+        raise ServerError(f"{file} has lines that the server does not take: line {'; line '.join(wrong)}")
+    for row in rows:
+        _wait_for_reload(server, before=row[0])
+
+
+def _wait_for_reload(server: Server, before: str) -> None:
+    """A server is told by a signal; a session has the time of what the server had read when the session began."""
+    deadline = time.monotonic() + READS_IN
+    while server.sql("postgres", "SELECT pg_conf_load_time()") == [[before]]:
+        if time.monotonic() > deadline:
+            raise ServerError(f"{server.name} was told to read anew whom it lets in, and did not within {READS_IN:g} s")
+        time.sleep(0.05)

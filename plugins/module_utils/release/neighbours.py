@@ -1,0 +1,89 @@
+"""What else may take memory and database connections on a host: services, and other apps by the releases that serve."""
+
+from __future__ import annotations
+
+import re
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..host.durable import read_json
+from ..host.errors import SlipwayError
+from .beside import processes_of
+
+# The limits that the roles' templates write, in MiB, and how many workers an app's server is told to have. The first
+# one of a file is that of its web process.
+_LIMIT = re.compile(r"^\s*(?:mem_limit: (\d+)m|MemoryMax=(\d+)M)\s*$", re.MULTILINE)
+_WORKERS = re.compile(r"\bWEB_CONCURRENCY\"?[:=]\s*\"?(\d+)")
+# A quarter of what the packaged PostgreSQL may take, which has no limit of its own (roles/postgres).
+_BUFFERS = re.compile(r"^shared_buffers = '(\d+)MB'$", re.MULTILINE)
+# Where the packaged Redis has its limit (roles/redis).
+REDIS_UNIT = Path("/etc/systemd/system/redis-server.service.d/slipway.conf")
+
+
+@dataclass(frozen=True)
+class App:
+    """What an app may take while one slot of it runs: memory in MiB, and workers with the processes beside them."""
+
+    memory_mib: int
+    workers: int
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        return ""
+
+
+def _limit(text: str) -> int:
+    found = _LIMIT.search(text)
+    return int(found[1] or found[2]) if found else 0
+
+
+def runs_natively(postgres: Path) -> bool:
+    """Whether the database server of a directory is the distribution's; a container's it is else."""
+    with suppress(SlipwayError, OSError):
+        settings = (read_json(postgres / "server.json") or {}).get("settings") or {}
+        if "postgres_provider" in settings:
+            return bool(settings["postgres_provider"] == "native")
+    return not (postgres / "compose.yaml").exists()
+
+
+def services(apps: Path, redis_unit: Path = REDIS_UNIT) -> dict[str, int]:
+    """The memory that database and cache of a host may take, in MiB; none where the host has none.
+
+    `apps` is the directory of all apps, /opt/slipway.
+    """
+    postgres = apps / "postgres"
+    if runs_natively(postgres):
+        buffers = _BUFFERS.search(_text(postgres / "config" / "postgresql.conf"))
+        database = 4 * int(buffers[1]) if buffers else 0
+    else:
+        database = _limit(_text(postgres / "compose.yaml"))
+    cache = _limit(_text(redis_unit)) or _limit(_text(apps / "redis" / "compose.yaml"))
+    return {name: mib for name, mib in {"postgres": database, "redis": cache}.items() if mib}
+
+
+def others(apps: Path, app: str) -> dict[str, App]:
+    """The other apps of a host that serve, by name. One whose records cannot be read counts for nothing."""
+    found = {}
+    for state in sorted(apps.glob("*/state.json")):
+        root = state.parent
+        if root.name == app:
+            continue
+        with suppress(SlipwayError, OSError):
+            release = str((read_json(state) or {}).get("release") or "")
+            if release:
+                found[root.name] = _app(root / "releases", release)
+    return found
+
+
+def _app(releases: Path, release: str) -> App:
+    text = _text(releases / release / "compose.yaml") or _text(releases / release / "unit.service")
+    beside = processes_of(releases, release).values()
+    workers = _WORKERS.search(text)
+    return App(
+        _limit(text) + sum(one.replicas * one.memory_mib for one in beside),
+        (int(workers[1]) if workers else 1) + sum(one.replicas for one in beside),
+    )

@@ -1,0 +1,131 @@
+"""What a real HAProxy counts of the answers of slots, and keeps of what was asked, as a canary reads it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from ansible_collections.slipway.fleet.plugins.module_utils.edge.counts import Answers, counts, paths
+from ansible_collections.slipway.fleet.plugins.module_utils.edge.haproxy import EdgeError
+
+from tests.templates.test_haproxy import Edge, Slot, app
+from tests.templates.test_haproxy_protection import running
+
+
+def as_told(handler: BaseHTTPRequestHandler) -> None:
+    """Answers with the status of the query, after as many seconds, or not at all."""
+    told = {name: values[0] for name, values in parse_qs(urlsplit(handler.path).query).items()}
+    time.sleep(float(told.get("seconds", 0)))
+    if "hangs_up" in told:
+        handler.close_connection = True
+        return
+    handler.send_response(int(told.get("status", 200)))
+    handler.send_header("Content-Length", "0")
+    handler.end_headers()
+
+
+class Taught(Slot):
+    """A slot that answers what it is asked to."""
+
+    def __init__(self, path: str, name: str) -> None:
+        super().__init__(path, name)
+        handler: Any = self.server.RequestHandlerClass
+        handler.do_GET = handler.do_POST = as_told
+
+
+@pytest.fixture
+def taught(tmp_path: Path) -> Iterator[dict[str, Slot]]:
+    found: dict[str, Slot] = {name: Taught(str(tmp_path / f"links-{name}.sock"), name) for name in ("blue", "green")}
+    yield found
+    for slot in found.values():
+        slot.stop()
+
+
+@pytest.fixture
+def edge(taught: dict[str, Slot], tmp_path: Path) -> Iterator[Edge]:
+    """An edge of which blue alone gets requests."""
+    links = app(tmp_path, version_path="/version")
+    with running(tmp_path, links, haproxy_private_networks=["127.0.0.0/8"]) as found:
+        send_to(found, "blue")
+        yield found
+
+
+def send_to(edge: Edge, slot: str) -> None:
+    for name in ("blue", "green"):
+        edge.ask(f"set server app_links/{name} state {'ready' if name == slot else 'drain'}")
+
+
+def seen(edge: Edge, slot: str) -> Answers:
+    return counts(edge.ask, "app_links").ever.get(slot, Answers())
+
+
+def test_answers_are_counted_by_slot_status_and_time(edge: Edge) -> None:
+    for path in ("/a", "/a", "/b?status=302", "/b?status=404", "/b?status=500", "/b?status=503", "/c?seconds=0.15"):
+        edge.get(path)
+    found = seen(edge, "blue")
+    assert (found.answered, found.failed, found.unanswered) == (7, 2, 0)
+    (slow,) = (ms for ms in found.times if ms >= 100)
+    assert 150 <= slow < 1000
+    assert slow % 10 == 0, "two digits"
+    send_to(edge, "green")
+    edge.get("/a")
+    assert (seen(edge, "green").answered, seen(edge, "blue")) == (1, found)
+
+
+def test_the_last_minutes_are_known_as_well(edge: Edge) -> None:
+    for path in ("/a", "/a?status=500", "/a?hangs_up=1", "/a"):
+        edge.get(path)
+    found = counts(edge.ask, "app_links")
+    assert found.recent == 300
+    assert found.lately["blue"] == found.ever["blue"]
+    assert (found.ever["blue"].answered, found.ever["blue"].failed) == (3, 1)
+
+
+def test_what_the_edge_answers_itself_is_counted_as_unanswered(edge: Edge) -> None:
+    for _ in range(3):
+        connection_answer, _ = edge.get("/a?hangs_up=1", Accept="application/json")
+        assert connection_answer.status == 502
+    assert seen(edge, "blue") == Answers(), "until it has answered once"
+    edge.get("/a")
+    assert (seen(edge, "blue").answered, seen(edge, "blue").unanswered) == (1, 3)
+
+
+def test_whoever_looks_whether_the_app_is_well_is_no_user(edge: Edge) -> None:
+    edge.get("/readyz")
+    edge.get("/version")
+    edge.get("/a", X_Slipway_Probe="1")
+    edge.get("/a")
+    assert seen(edge, "blue").answered == 1
+    assert paths(edge.ask, "app_links") == ["/a"]
+
+
+def test_a_worker_that_came_counts_anew(edge: Edge) -> None:
+    edge.get("/a")
+    before = counts(edge.ask, "app_links")
+    edge.restart()
+    after = counts(edge.ask, "app_links")
+    assert before.worker != after.worker
+    assert after.ever == {}
+
+
+def test_what_users_were_answered_well_is_kept_with_its_query(edge: Edge) -> None:
+    for path in ("/a", "/b?status=404", "/b?status=500", "/c?status=307", "/d?q=a%20b&x=\\z", "/metrics", "/a"):
+        edge.get(path)
+    edge.get("/e", Upgrade="websocket", Connection="Upgrade")
+    edge.get(f"/{'f' * 511}")
+    edge.get(f"/{'g' * 510}")
+    found = paths(edge.ask, "app_links")
+    assert sorted(path for path in found if len(path) < 500) == ["/a", "/c?status=307", "/d?q=a%20b&x=\\z"]
+    assert found.index("/a") < found.index("/c?status=307"), "the last one first"
+    assert [path[:2] for path in found if len(path) >= 500] == ["/g"], "none that was cut"
+
+
+def test_an_edge_that_does_not_count_is_told_to_be_provisioned(edge: Edge) -> None:
+    for read in (counts, paths):
+        with pytest.raises(EdgeError, match="run the provision playbook"):
+            read(edge.ask, "app_other")

@@ -1,0 +1,117 @@
+"""Which app gets a request, and what two apps cannot both have."""
+
+from __future__ import annotations
+
+import pytest
+from ansible_collections.slipway.fleet.plugins.module_utils.edge.routing import ASKED, conflicts, parse, part_of, routes
+
+from tests.unit.test_edge_pieces import piece
+
+API = "{ path,field(2,/),url_dec -m str api }"
+V1 = "{ path,field(3,/),url_dec -m str v1 }"
+
+
+def test_requests_go_by_names_told_in_full_then_by_stars_then_to_the_app_without_names() -> None:
+    texts = {
+        "a": piece("a", "*.example.org", "*.deep.example.org"),
+        "b": piece("b", "X.example.org", redirects=("Old.example.org",)),
+        "c": piece("c"),
+    }
+    assert routes([parse(app, text) for app, text in texts.items()]) == [
+        f"use_backend app_b if {{ {ASKED} -m str old.example.org }}",
+        f"use_backend app_b if {{ {ASKED} -m str x.example.org }}",
+        f"use_backend app_a if {{ {ASKED} -m end .deep.example.org }}",
+        f"use_backend app_a if {{ {ASKED} -m end .example.org }}",
+        "default_backend app_c",
+    ]
+    assert routes([]) == ["default_backend no_app"]
+
+
+def test_of_a_name_that_apps_share_the_longest_path_is_the_first_one() -> None:
+    texts = {
+        "a": piece("a", "x.example.org", "*.example.org"),
+        "b": piece("b", "x.example.org", "*.example.org", paths=("/api",), redirects=("old.example.org",)),
+        "c": piece("c", "x.example.org", paths=("/api/v1",)),
+        "d": piece("d", paths=("/api",)),
+        "e": piece("e"),
+    }
+    name, star = f"{{ {ASKED} -m str x.example.org }}", f"{{ {ASKED} -m end .example.org }}"
+    assert routes([parse(app, text) for app, text in texts.items()]) == [
+        f"use_backend app_b if {{ {ASKED} -m str old.example.org }}",
+        f"use_backend app_c if {name} {API} {V1}",
+        f"use_backend app_b if {name} {API}",
+        f"use_backend app_a if {name}",
+        f"use_backend app_b if {star} {API}",
+        f"use_backend app_a if {star}",
+        f"use_backend app_d if {API}",
+        "default_backend app_e",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("path", "part"),
+    [("/api", "/api"), ("/api/", "/api"), ("/api/v1/x", "/api/v1"), ("/apix", ""), ("/API", ""), ("/", "")],
+)
+def test_a_part_ends_on_the_border_of_a_segment(path: str, part: str) -> None:
+    assert part_of(path, ["", "/api", "/api/v1"]) == part
+    assert part_of(path, ["/api", "/api/v1"]) == (part or None)
+
+
+@pytest.mark.parametrize(
+    ("mine", "other", "said"),
+    [
+        (piece("links"), piece("shop"), "and so does shop, which is behind this edge already"),
+        (piece("links", "a.example"), piece("shop", "A.example"), "a.example is a host name of shop"),
+        (piece("links", "*.example"), piece("shop", "*.example"), "*.example is a host name of shop"),
+        (
+            piece("links", "a.example", redirects=("www.example",)),
+            piece("shop", "www.example"),
+            "www.example is a host name of shop, which is behind this edge already; take it out of fastapi_app_redir",
+        ),
+        (
+            piece("links", "www.example"),
+            piece("shop", "s.example", redirects=("WWW.example",)),
+            "www.example is a redirect name of shop, which is behind this edge already; take it out of fastapi_app_ho",
+        ),
+        (
+            piece("links", "a.example"),
+            piece("shop", "a.example"),
+            "; or give one of them fastapi_app_paths, such as [/api]",
+        ),
+        (piece("links", "a.example", paths=("/a", "/b/c")), piece("shop", "a.example", paths=("/b", "/A")), ""),
+        (piece("links", "a.example", paths=("/a",)), piece("shop", "a.example"), ""),
+        (
+            piece("links", "a.example", "b.example", paths=("/a", "/b")),
+            piece("shop", "c.example", "B.example", paths=("/b", "/c")),
+            "/b under b.example is a path of shop, which is behind this edge already; take it out of fastapi_app_paths",
+        ),
+        (piece("links", paths=("/b",)), piece("shop", paths=("/b", "/c")), "/b under any name is a path of shop"),
+        (piece("links", paths=("/b",)), piece("shop"), ""),
+        (
+            piece("links", "a.example", paths=("/a",)),
+            piece("shop", "s.example", redirects=("a.example",)),
+            "a.example is a redirect name of shop",
+        ),
+        (
+            piece("links", "a.example", paths=("/a", "/readyz")),
+            piece("shop", "a.example", looks=("/readyz",)),
+            "/readyz, by which shop is looked at under a.example, is links's by its paths (/a, /readyz), and one",
+        ),
+        (
+            piece("links", "a.example", paths=("/a",), looks=("/a/b/readyz",)),
+            piece("shop", "a.example", paths=("/a/b",), looks=("/a/b/readyz",)),
+            "/a/b/readyz, by which links is looked at under a.example, is shop's by its paths (/a/b)",
+        ),
+        (
+            piece("links", "a.example", paths=("/a",), looks=("/a/readyz",)),
+            piece("shop", "a.example", looks=("/readyz", "/ab")),
+            "",
+        ),
+        (piece("links", "*.example"), piece("shop", "a.example"), ""),
+        (piece("links"), piece("shop", "a.example"), ""),
+    ],
+)
+def test_what_two_apps_cannot_both_have_is_refused_by_name(mine: str, other: str, said: str) -> None:
+    found = list(conflicts([parse("links", mine)], [parse("shop", other)]))
+    assert len(found) == bool(said), found
+    assert all(said in sentence for sentence in found)
