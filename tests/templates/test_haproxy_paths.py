@@ -266,7 +266,7 @@ def test_a_redirect_name_leads_to_the_first_name_whatever_the_path(tmp_path: Pat
 def test_a_name_of_two_apps_has_one_certificate(tmp_path: Path) -> None:
     edge = Shared(tmp_path, haproxy_apps=[site(tmp_path), api(tmp_path, "/api", redirect_names=["api.example.org"])])
     edge.log.close()
-    place = dict.fromkeys(
+    place: dict[str, Any] = dict.fromkeys(
         ("email", "directory", "listen", "certificates", "https_map", "socket", "state", "token"), "/x"
     )
     settings = Settings(**place, pieces=str(tmp_path))

@@ -57,7 +57,9 @@ def test_the_first_deploy_ends_with_https_that_a_browser_trusts(shop: Site, auth
     assert key == "640 root haproxy"
     assert on(HOST, "find /var/lib/slipway/acme/lego -path '*certificates/*'") == "", "the key is in one place"
     bound = authority.binding()["hmac"]
-    assert on(HOST, f"grep -rls {bound} /etc /var/lib/slipway /var/log /usr/local /run /tmp").split() == [SETTINGS]
+    # Not all of it can be read, of which grep makes an error.
+    holds = on(HOST, f"grep -rls {bound} /etc /var/lib/slipway /var/log /usr/local /run /tmp; true")
+    assert holds.split() == [SETTINGS]
 
 
 def test_a_second_run_changes_nothing(shop: Site, authority: Authority) -> None:
