@@ -90,7 +90,7 @@ def neighbours(host: Host, server: Server, run: Callable[..., command.Ran] = com
             name: kept for name, kept in host.live.logins().items() if name in {*there, *members} and name != "postgres"
         }
         made = [f"{statement};\n" for name, user in members.items() for statement in member(name, user)]
-        set_to = [f"ALTER ROLE {quoted(name)} PASSWORD {literal(kept)};\n" for name, kept in known.items()]
+        set_to = [f"ALTER ROLE {quoted(name)} LOGIN PASSWORD {literal(kept)};\n" for name, kept in known.items()]
         server.run_globals("".join(made + set_to))
     if words := twin(run):
         run(words, STATEMENT)  # where it does not start, a release that needs it says so

@@ -15,7 +15,7 @@ from .scram import fits, verifier
 from .server import Server, literal, quoted
 
 # The comment of a login, before the name of the role whose member it is.
-_MARK = "slipway login of "
+MARK = "slipway login of "
 _ROLES = r"""SELECT 'role', rolname, rolsuper, rolcanlogin, coalesce(rolpassword, ''),
 coalesce(substring(shobj_description(oid, 'pg_authid') FROM '^slipway login of (\w+)$'), '') FROM pg_authid"""
 
@@ -83,7 +83,7 @@ def member(login: str, user: str) -> tuple[str, ...]:
     return (
         f"CREATE ROLE {quoted(login)} LOGIN IN ROLE {quoted(user)}",
         f"ALTER ROLE {quoted(login)} SET role TO {quoted(user)}",
-        f"COMMENT ON ROLE {quoted(login)} IS {literal(_MARK + user)}",
+        f"COMMENT ON ROLE {quoted(login)} IS {literal(MARK + user)}",
     )
 
 

@@ -53,7 +53,7 @@ def test_a_set_on_which_it_does_not_is_not_proven(saved: Host) -> None:
 def test_today_s_passwords_are_those_of_the_copy(saved: Host) -> None:
     made = Aside()
     drill(saved, scratch=lambda *_: made, start=Started())
-    assert made.server.scripts[-1] == "ALTER ROLE \"owner\" PASSWORD 'SCRAM-SHA-256$today';\n"
+    assert made.server.scripts[-1] == "ALTER ROLE \"owner\" LOGIN PASSWORD 'SCRAM-SHA-256$today';\n"
 
 
 def test_a_login_that_came_after_the_set_is_in_the_copy(saved: Host, live: Databases) -> None:
@@ -64,8 +64,8 @@ def test_a_login_that_came_after_the_set_is_in_the_copy(saved: Host, live: Datab
         'CREATE ROLE "owner_1a2b3c4d" LOGIN IN ROLE "owner";',
         'ALTER ROLE "owner_1a2b3c4d" SET role TO "owner";',
         "COMMENT ON ROLE \"owner_1a2b3c4d\" IS 'slipway login of owner';",
-        "ALTER ROLE \"owner\" PASSWORD 'SCRAM-SHA-256$today';",
-        "ALTER ROLE \"owner_1a2b3c4d\" PASSWORD 'SCRAM-SHA-256$member';",
+        "ALTER ROLE \"owner\" LOGIN PASSWORD 'SCRAM-SHA-256$today';",
+        "ALTER ROLE \"owner_1a2b3c4d\" LOGIN PASSWORD 'SCRAM-SHA-256$member';",
     ]
 
 
