@@ -67,7 +67,7 @@ def _sessions(server: Server, names: Collection[str]) -> list[str]:
 
 
 def _drop(server: Server, logins: Mapping[str, str]) -> None:
-    """Drop logins; what they made themselves (after DISCARD ALL they are not the owner any more) is the owner's."""
+    """Drop logins; what they made while they did not act as the owner (SET ROLE NONE) becomes the owner's."""
     if not logins:
         return
     given = [

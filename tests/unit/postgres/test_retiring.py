@@ -122,8 +122,9 @@ def test_the_next_rotation_drops_the_login_of_the_last(app: App) -> None:
     app.ensure(SECOND)
     assert app.takes(FIRST)
     for database in app.names:
-        # What a pool does to a connection that it gets back; what is made then is the login's own.
-        app.says(FIRST, "DISCARD ALL", "CREATE SCHEMA own", "CREATE TABLE own.t (id int)", database=database)
+        # Not as the owner: what it makes then is its own.
+        app.says(FIRST, "SET ROLE NONE", "CREATE SCHEMA own", "CREATE TABLE own.t (id int)", database=database)
+        assert app.ask("SELECT tableowner FROM pg_tables WHERE tablename = 't'", database) == [[login_of(OWNER, FIRST)]]
     assert app.retire(SECOND) == [f"took away {login_of(OWNER, FIRST)}"]
     for database in app.names:
         assert app.ask("SELECT tableowner FROM pg_tables WHERE tablename = 't'", database) == [[OWNER]]
