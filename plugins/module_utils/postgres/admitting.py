@@ -13,7 +13,7 @@ from typing import Any, Optional
 from ..host.durable import make_public, write_durably
 from ..host.errors import SlipwayError
 from .access import NETWORK, SOCKET, Access, AccessError, admitted, parse, render
-from .databases import Database, There, refuse_others, refuse_unknown, there
+from .databases import Database, There, refuse_others, refuse_strangers, refuse_unknown, there
 from .keeping import Kept, keeper, read, takes
 from .server import Server, ServerError
 
@@ -71,6 +71,7 @@ def admit(
         new = admitted(found, mine.app, logins, ways)
         if now := _now(server):
             refuse_others(now, found, wanted)
+            refuse_strangers(now, wanted)
             refuse_unknown(server, wanted)
         files = [(file, text, render(new), 0o644)]
         if taken:

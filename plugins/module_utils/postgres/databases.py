@@ -115,13 +115,19 @@ def refuse_others(found: There, known: Access, wanted: Sequence[Database]) -> No
                 f"the server has a role {user} already, which no app has by its pg_hba.conf; name another user "
                 "here, or drop that one if nobody needs it"
             )
-    wrong += [
-        f"the server has a role {login} already, which was not made as a login of {user}; name another login here"
-        for user, login in {database.user: database.login for database in wanted}.items()
-        if login in found.roles and found.roles[login].of != user
-    ]
     if wrong:
         raise AccessError(f"nothing was changed: {'; '.join(wrong)}")
+
+
+def refuse_strangers(found: There, wanted: Sequence[Database]) -> None:
+    """Raise AccessError for a login that is there as another role."""
+    for database in wanted:
+        role = found.roles.get(database.login)
+        if role and role.of != database.user:
+            raise AccessError(
+                f"nothing was changed: the server has a role {database.login} already, which was not made as a login "
+                f"of {database.user}; name another login here"
+            )
 
 
 def refuse_unknown(server: Server, wanted: Sequence[Database]) -> None:
@@ -157,6 +163,7 @@ class Making:
         """
         refuse_unknown(self._server, wanted)
         found = there(self._server)
+        refuse_strangers(found, wanted)
         logins = {database.user: database.login for database in wanted}
         if careful:
             self._refuse_gap(found, logins)

@@ -201,6 +201,9 @@ def test_a_role_of_somebody_s_own_is_not_touched(app: App) -> None:
     with pytest.raises(AccessError, match="a role links_analyst already, which was not made as a login of links"):
         app.ensure(THIRD, "links_analyst")
     assert access_file(app.world.directory).read_text() == text
+    named: dict[str, Any] = {"databases": {OWNER: {"login": "links_analyst"}}, "passwords": {OWNER: THIRD}}
+    with pytest.raises(AccessError, match="a role links_analyst already"):
+        app.world.run("make", OWNER, **named)  # as where the server did not run before
 
 
 def cuts(world: World, act: Callable[[Server], object]) -> Iterator[int]:
