@@ -4,13 +4,18 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
+from urllib.parse import quote
 
 from ansible import context
 from ansible.errors import AnsibleFilterError
 from ansible_collections.slipway.fleet.plugins.plugin_utils.inputs.spelling import known_variables, misspelled
+
+# By which variables an app is told what it works with.
+_TOLD = ("fastapi_app_secrets", "fastapi_app_environment")
 
 
 def command_words(line: str, name: str = "the command") -> list[str]:
@@ -51,6 +56,41 @@ def misspelled_variables(hostvars: Mapping[str, Mapping[str, Any]], own: Sequenc
     ]
 
 
+def lacking_credentials(hosts: Sequence[Mapping[str, Any]], credentials: Mapping[str, str]) -> list[str]:
+    """A sentence for each host whose app is not told one of the credentials, by none of its secrets and variables.
+
+    Args:
+        hosts: the variables of the hosts that serve
+        credentials: by the name of the variable that has it; an empty one is not looked for
+    """
+    found = []
+    for host in hosts:
+        told = [str(value) for name in _TOLD for value in (host.get(name) or {}).values()]
+        for name, value in credentials.items():
+            forms = {str(value), quote(str(value), safe=""), json.dumps(str(value))[1:-1]}
+            if value and not any(form in text for form in forms for text in told):
+                found.append(
+                    f"{host['inventory_hostname']}: no value of fastapi_app_secrets or fastapi_app_environment has "
+                    f"what {name} is, so its app would go on with what is to be taken away; write "
+                    f"{{{{ {name} }}}} there."
+                )
+    return found
+
+
+def elsewhere(hosts: Sequence[str], hostvars: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """The hosts that were not seen to serve the release to which this run took the fleet.
+
+    Of each host that is what `slipway.fleet.rollout` and then `slipway.fleet.release` answered.
+    """
+    found = []
+    for host in hosts:
+        wanted = (hostvars[host].get("slipway_rollout_result") or {}).get("release")
+        serving = (hostvars[host].get("fastapi_app_status_result") or {}).get("serving") or {}
+        if not wanted or serving.get("release") != wanted:
+            found.append(host)
+    return found
+
+
 class FilterModule:
     """What stands above, all of slipway.fleet."""
 
@@ -58,5 +98,7 @@ class FilterModule:
         return {
             "command_words": command_words,
             "whole_text": whole_text,
+            "elsewhere": elsewhere,
+            "lacking_credentials": lacking_credentials,
             "misspelled_variables": misspelled_variables,
         }

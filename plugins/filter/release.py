@@ -22,6 +22,7 @@ from ansible_collections.slipway.fleet.plugins.module_utils.release.words import
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.migrations import schema_revision
 
 _ID_LENGTH = 12
+_LOGIN_DIGITS, _LONGEST_NAME = 8, 63
 _NAME = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*$")
 _KEY = os.urandom(32)  # of this run; `preload` loads this module before the run forks its workers
 
@@ -43,6 +44,17 @@ def secrets_digest(secrets: dict[str, Any], salt: str) -> str:
     app's name) is fixed, because equal secrets must give equal release ids on all hosts.
     """
     return _scrypt(json.dumps({str(name): _secret(value) for name, value in secrets.items()}, sort_keys=True), salt)
+
+
+def login_of(user: str, password: str) -> str:
+    """A name for a database login that changes with its password, such as `shortlinks_1a2b3c4d`.
+
+    So the former name and password stay good while a release with the new ones rolls, and nobody has to say whose turn
+    it is. At most 63 characters, as many as a name of PostgreSQL has. Eight digits of scrypt, by whose cost who reads
+    the name learns nothing of a password that was drawn.
+    """
+    digest = _scrypt(_secret(password), str(user))[:_LOGIN_DIGITS]
+    return f"{str(user)[: _LONGEST_NAME - _LOGIN_DIGITS - 1]}_{digest}"
 
 
 def _secret(value: Any) -> str:
@@ -122,6 +134,7 @@ class FilterModule:
         return {
             "release_id": release_id,
             "secrets_digest": secrets_digest,
+            "login_of": login_of,
             "secret_files": secret_files,
             "slot_ports": ports_of,
             "processes": processes,

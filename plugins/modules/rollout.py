@@ -51,6 +51,10 @@ options:
         goes back. It ends or undoes its own transaction meanwhile. 0 asks once.
     type: float
     default: 60.0
+  same_content:
+    description: Whether a deploy that brings another image or package than the one that serves is refused.
+    type: bool
+    default: false
   migrations: {description: Directory of Alembic revisions on the controller, for the plan., type: path}
   savers:
     description:

@@ -10,6 +10,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from ansible.errors import AnsibleError
 from ansible.parsing.vault import VaultLib, VaultSecret
 from ansible_collections.slipway.fleet.plugins.plugin_utils.inputs import published_vault
 from ansible_collections.slipway.fleet.plugins.plugin_utils.inputs.published_vault import PASSWORD, vaults_of_the_lab
@@ -36,8 +37,11 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place / "slipway"
 
 
-def type_into(command: list[str], directory: Path, answer: str) -> tuple[int, str]:
-    """Exit code and output of a command at a terminal, where every question for a password gets the same answer."""
+def type_into(command: list[str], directory: Path, answer: str, new: str = "") -> tuple[int, str]:
+    """Exit code and output of a command at a terminal, where every question for a password gets the same answer.
+
+    One for a new password gets `new`, where that is given.
+    """
     child, terminal = pty.fork()
     if child == 0:
         os.chdir(directory)
@@ -47,8 +51,9 @@ def type_into(command: list[str], directory: Path, answer: str) -> tuple[int, st
     try:
         while chunk := os.read(terminal, 4096):
             said += chunk
-            if re.search(rb"assword[^\n]*: ?$", said):
-                os.write(terminal, f"{answer}\n".encode())
+            if asked := re.search(rb"[^\n]*assword[^\n]*: ?$", said):
+                typed = new if new and b"new vault" in asked[0].lower() else answer
+                os.write(terminal, f"{typed}\n".encode())
                 said += b"\n"
     except OSError:  # how a terminal says that nobody has it any more
         pass
@@ -68,6 +73,22 @@ def test_the_documented_command_encrypts_with_the_password_that_was_typed(clone:
     assert text.startswith("$ANSIBLE_VAULT;1.2;AES256;prod")
     assert b"vault_secret_key" in VaultLib([("prod", VaultSecret(OWN.encode()))]).decrypt(text.encode())
     assert vaults_of_the_lab([str(clone.parent / "my-app/inventory")]) == []
+
+
+def test_the_documented_command_gives_the_vault_another_password(clone: Path) -> None:
+    command = re.search(r"^ +(ansible-vault rekey .+)$", (clone / "docs/rotation.md").read_text(), re.MULTILINE)
+    assert command
+    file = (clone / command[1].split()[-1]).resolve()
+    vault = VaultLib([("prod", VaultSecret(OWN.encode()))])
+    file.write_bytes(vault.encrypt(b"vault_secret_key: kept\n", vault_id="prod"))
+    another = "another-password-of-my-own"
+    code, said = type_into(command[1].split(), clone, OWN, another)
+    assert code == 0, said
+    text = file.read_bytes()
+    assert text.startswith(b"$ANSIBLE_VAULT;1.2;AES256;prod")
+    assert VaultLib([("prod", VaultSecret(another.encode()))]).decrypt(text) == b"vault_secret_key: kept\n"
+    with pytest.raises(AnsibleError):
+        vault.decrypt(text)
 
 
 def test_the_command_without_an_id_asks_for_a_password_too(clone: Path) -> None:

@@ -116,6 +116,7 @@ def test_new_settings_are_a_new_container_and_a_new_password_is_not() -> None:
     assert service()["labels"] != service(postgres_settings={"jit": False})["labels"]
     assert service() == service(postgres_password="another-secret-0123456789")
     assert service() == service(postgres_databases={"geo": {"password": PASSWORD}}), "no app restarts it for another"
+    assert service() == service(postgres_login="links_owner_1a2b3c4d")
 
 
 def test_the_rules_read_the_variables_as_ansible_renders_them() -> None:
@@ -138,6 +139,20 @@ def test_what_the_host_is_told_of_the_app(provider: str, published: str, network
     assert (told["app"], told["network"]) == ("links", network)
     assert told["settings"]["postgres_publish"] == published
     assert set(told) < set(postgres.ARGUMENTS)
+
+
+def test_the_host_is_told_the_login_of_each_role_that_has_one() -> None:
+    """And nothing of logins where there are none, as it always was."""
+    more = {"geo": {"login": "geo_1a2b3c4d"}, "maps": {"user": "geo"}, "stats": {}, "stock": {"user": "links_owner"}}
+    told = role(postgres_login="links_owner_5e6f7a8b", postgres_databases=more).value("__postgres_app.databases")
+    assert {one["name"]: one.get("login") for one in told} == {
+        "links": "links_owner_5e6f7a8b",
+        "geo": "geo_1a2b3c4d",
+        "maps": "geo_1a2b3c4d",
+        "stats": None,
+        "stock": "links_owner_5e6f7a8b",
+    }
+    assert not any("login" in one for one in role(postgres_login="links_owner").value("__postgres_app.databases"))
 
 
 def test_the_app_is_that_of_the_inventory_where_it_has_one() -> None:

@@ -50,17 +50,18 @@ def test_the_password_is_in_no_file_at_all(template: str) -> None:
 
 def test_users() -> None:
     digest = hashlib.sha256(PASSWORD.encode()).hexdigest()
-    apps, health = role().render("users.acl.j2").splitlines()
+    apps, health, loader = role().render("users.acl.j2").splitlines()
     assert apps == f"user default on #{digest} ~* &* +@all -@admin -@dangerous +info"
     assert health == "user health on nopass resetkeys resetchannels -@all +ping"
+    assert loader == "user loader on nopass resetkeys resetchannels -@all +acl|load"
     listed = next(item for item in role().value("__redis_files") if item["dest"].endswith("users.acl"))
     assert listed["mode"] == "0400"
     assert listed["secret"] is True
 
 
-def test_a_new_password_is_a_new_container() -> None:
-    assert service()["labels"] == service()["labels"]
-    assert service()["labels"] != service(redis_password="another-secret-0123456789")["labels"]
+def test_new_settings_are_a_new_container_and_a_new_password_is_not() -> None:
+    assert service()["labels"] != service(redis_settings={"hz": 20})["labels"]
+    assert service() == service(redis_password="another-secret-0123456789")
 
 
 def test_the_limits_in_seconds_are_the_user_s() -> None:
@@ -102,7 +103,9 @@ def test_the_packaged_server_reads_our_configuration() -> None:
     assert "/opt/slipway/redis/config/redis.conf --supervised systemd" in native.render("unit.conf.j2")
     files = native.value("__redis_native_files")
     assert "/etc/systemd/system/redis-server.service.d/slipway.conf" in [item["dest"] for item in files]
-    assert next(item for item in files if item["dest"].endswith("users.acl"))["owner"] == "redis"
+    users = native.value("__redis_user_files")
+    assert next(item for item in users if item["dest"].endswith("users.acl"))["owner"] == "redis"
+    assert not [item for item in files if item["dest"].endswith("users.acl")], "it is loaded, and restarts nothing"
 
 
 def test_a_cache_of_another_app_is_refused_by_its_name(tmp_path: Path) -> None:

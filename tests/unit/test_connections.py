@@ -53,6 +53,11 @@ def test_an_app_whose_database_is_elsewhere_has_none_here() -> None:
     assert connections_lack(None, "shop", 90, 1, True, {}) is None
 
 
+def test_a_line_for_members_counts_nothing_twice() -> None:
+    members = Access({"shop": (SHOP, Login("shop", "+shop")), "tiles": (TILES, Login("tiles", "+tiles"))})
+    assert connections_lack(Seen(97, {"shop": 40, "tiles": 10}, members), "shop", 2, 1, True, {}) is None
+
+
 def test_the_one_app_of_a_server_from_before_apps_had_names() -> None:
     assert connections_lack(Seen(10, {}, Access({UNNAMED: (SHOP,)})), "shop", 9, 1, True, {}) is not None
 

@@ -293,3 +293,28 @@ def test_status_tells(host: Any, deployment: Deployment) -> None:
     outcome = deployment.play("status")
     assert outcome.code == 0, outcome.output
     assert state(host)["proven"]["set"] in outcome.output
+
+
+def test_passwords_rotate(host: Any, deployment: Deployment) -> None:
+    """From the one role of before to a login; what was good is refused, and what served goes on."""
+    before = host.check_output("sha256sum /opt/slipway/redis/secrets/users.acl")
+    login = "shortlinks_rotated"
+    environment = {
+        "DATABASE_URL": f"postgresql+asyncpg://{login}@postgres:5432/shortlinks",
+        "REDIS_URL": "redis://redis:6379/0",
+    }
+    outcome = deployment.play(
+        "rotate",
+        fastapi_image_context=deployment.source("rotated", {"app/migrations/versions/0003_stamp.py": REVISION}),
+        postgres_login=login,
+        fastapi_app_environment=environment,
+        vault_postgres_password="another-database-password",
+        vault_redis_password="another-cache-password",
+        slipway_same_content=False,
+    )
+    assert outcome.code == 0, outcome.output
+    assert sql(host, "SELECT rolcanlogin FROM pg_roles WHERE rolname = 'shortlinks'") == "f"
+    assert login in sql(host, "SELECT DISTINCT usename FROM pg_stat_activity WHERE datname = 'shortlinks'")
+    assert host.check_output("sha256sum /opt/slipway/redis/secrets/users.acl") != before
+    assert host.check_output("cat /opt/slipway/redis/secrets/users.acl").count(" #") == 1
+    assert deployment.get("/readyz")[0] == 200

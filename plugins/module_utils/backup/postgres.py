@@ -17,6 +17,7 @@ from pathlib import Path
 from ..host import command
 from ..host.errors import SlipwayError
 from ..postgres import server as postgres
+from ..postgres.databases import MARK, there
 from ..postgres.server import (
     CONTAINER,
     LIMIT,
@@ -159,6 +160,10 @@ class Server(postgres.Server):
         asked = "SELECT rolname, rolpassword FROM pg_authid WHERE rolcanlogin AND rolpassword IS NOT NULL"
         return {row[0]: row[1] for row in self.sql("postgres", asked)}
 
+    def members(self) -> dict[str, str]:
+        """The logins that were made as members of a role, with that role."""
+        return {name: role.of for name, role in there(self).roles.items() if role.of}
+
     def roles(self) -> set[str]:
         return {name for (name,) in self.sql("postgres", "SELECT rolname FROM pg_roles")}
 
@@ -265,17 +270,26 @@ def sorted_by(database: Database) -> str:
 
 
 def missing_roles(script: str, existing: Iterable[str]) -> str:
-    """Of a script of all globals, what makes the roles that are not there: a statement a line, as pg_dumpall writes."""
+    """Of a script of all globals, what makes the roles that are not there: a statement a line, as pg_dumpall writes.
+
+    A login that was made as a member is known as one again, and is not good again: it may have been taken away since.
+    """
     known = {form for name in existing for form in (name, quoted(name))}
     lines = script.splitlines()
     made = [line.split(" ", 2)[2].rstrip(";") for line in lines if line.startswith("CREATE ROLE ")]
     new = [name for name in made if name not in known]
     begins = tuple(f"{verb} {name}{end}" for name in new for verb in ("CREATE ROLE", "ALTER ROLE") for end in " ;")
     joins = tuple(f" TO {name}{end}" for name in new for end in " ;")
+    marks = {name: f"COMMENT ON ROLE {name} IS '{MARK}" for name in new}
+    wanted = (*begins, *marks.values())
+    logins = [name for name, mark in marks.items() if any(line.startswith(mark) for line in lines)]
     return "\n".join(
-        line
-        for line in lines
-        if line.startswith(begins) or (line.startswith("GRANT ") and any(join in line for join in joins))
+        [
+            line
+            for line in lines
+            if line.startswith(wanted) or (line.startswith("GRANT ") and any(join in line for join in joins))
+        ]
+        + [f"ALTER ROLE {name} NOLOGIN PASSWORD NULL;" for name in logins]
     )
 
 

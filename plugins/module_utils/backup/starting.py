@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Callable, Optional
 
 from ..host import command
+from ..postgres.databases import member
 from ..postgres.server import STATEMENT, literal, quoted
 from ..release.aside import Aside, Unfit
 from . import files
@@ -81,13 +82,16 @@ def fitting(host: Host, manifest: Manifest, root: Path) -> str:
 
 @contextmanager
 def neighbours(host: Host, server: Server, run: Callable[..., command.Ran] = command.run) -> Iterator[None]:
-    """Have what releases talk to: today's passwords of the databases' roles, and the cache's twin."""
+    """Have what releases talk to: today's logins and passwords of the databases' roles, and the cache's twin."""
     if host.live is not None:
         there = server.roles()
-        known = {name: kept for name, kept in host.live.logins().items() if name in there and name != "postgres"}
-        server.run_globals(
-            "".join(f"ALTER ROLE {quoted(name)} PASSWORD {literal(kept)};\n" for name, kept in known.items())
-        )
+        members = {name: user for name, user in host.live.members().items() if name not in there and user in there}
+        known = {
+            name: kept for name, kept in host.live.logins().items() if name in {*there, *members} and name != "postgres"
+        }
+        made = [f"{statement};\n" for name, user in members.items() for statement in member(name, user)]
+        set_to = [f"ALTER ROLE {quoted(name)} LOGIN PASSWORD {literal(kept)};\n" for name, kept in known.items()]
+        server.run_globals("".join(made + set_to))
     if words := twin(run):
         run(words, STATEMENT)  # where it does not start, a release that needs it says so
     yield

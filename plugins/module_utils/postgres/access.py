@@ -34,7 +34,7 @@ class AccessError(SlipwayError):
 
 @dataclass(frozen=True)
 class Login:
-    """A database, and the role that comes to it."""
+    """A database, and the role that comes to it; of `+NAME` its members do."""
 
     database: str
     user: str
@@ -109,8 +109,8 @@ def _conflicts(found: Access, app: str, logins: Sequence[Login]) -> Iterator[str
         if other == app:
             continue
         for login in logins:
-            if other == UNNAMED and login in theirs:
-                continue
+            if login.user.startswith("+") or (other == UNNAMED and login in theirs):
+                continue  # members have a line beside that of their role
             both = [f"database {login.database}"] if login.database in {one.database for one in theirs} else []
             both += [f"role {login.user}"] if login.user in {one.user for one in theirs} else []
             if both:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,9 +13,12 @@ from typing import Any, Optional
 from ..host.durable import make_public, write_durably
 from ..host.errors import SlipwayError
 from .access import NETWORK, SOCKET, Access, AccessError, Login, admitted, parse, render
-from .databases import Database, There, refuse_others, refuse_unknown, there
+from .databases import Database, There, refuse_others, refuse_strangers, refuse_unknown, there
 from .keeping import Kept, keeper, read, takes
 from .server import Server, ServerError
+
+# Seconds that a server has to read anew whom it lets in.
+READS_IN = 10.0
 
 
 @contextmanager
@@ -57,7 +61,7 @@ def admit(
     with alone(directory):
         text = _text(file)
         found, known = parse(text), read(record)
-        logins = tuple(database.login for database in wanted)
+        logins = tuple(line for database in wanted for line in database.lines)
         mine = Kept(options["app"], options["settings"])
         taken = takes(known, keeper(known, found, mine.app, logins), mine, options["shared_settings"])
         _same_provider(known, found, mine, str(options["provider"]), logins)
@@ -67,6 +71,7 @@ def admit(
         new = admitted(found, mine.app, logins, ways)
         if now := _now(server):
             refuse_others(now, found, wanted)
+            refuse_strangers(now, wanted)
             refuse_unknown(server, wanted)
         files = [(file, text, render(new), 0o644)]
         if taken:
@@ -127,11 +132,26 @@ def _same_provider(known: Optional[Kept], found: Access, mine: Kept, provider: s
 
 
 def have_read(server: Server, file: Path) -> None:
-    """Have the server read the file unless it has since it was written. Raises ServerError where a line is wrong."""
+    """Have the server read the file unless it has since it was written, and wait until it has.
+
+    Raises ServerError where a line is wrong.
+    """
     rows = server.sql(
         "postgres",
-        f"SELECT pg_reload_conf() WHERE pg_conf_load_time() <= to_timestamp({file.stat().st_mtime!r} + 1)",
+        "SELECT pg_conf_load_time(), 'before', pg_reload_conf() "
+        f"WHERE pg_conf_load_time() <= to_timestamp({file.stat().st_mtime!r} + 1)",
         "SELECT line_number, error FROM pg_hba_file_rules WHERE error IS NOT NULL",
     )
-    if wrong := [": ".join(row) for row in rows if len(row) > 1]:
+    if wrong := [": ".join(row) for row in rows if len(row) == 2]:
         raise ServerError(f"{file} has lines that the server does not take: line {'; line '.join(wrong)}")
+    for row in rows:
+        _wait_for_reload(server, before=row[0])
+
+
+def _wait_for_reload(server: Server, before: str) -> None:
+    """A server is told by a signal; a session has the time of what the server had read when the session began."""
+    deadline = time.monotonic() + READS_IN
+    while server.sql("postgres", "SELECT pg_conf_load_time()") == [[before]]:
+        if time.monotonic() > deadline:
+            raise ServerError(f"{server.name} was told to read anew whom it lets in, and did not within {READS_IN:g} s")
+        time.sleep(0.05)

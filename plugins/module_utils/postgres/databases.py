@@ -1,39 +1,55 @@
 """What an app has in a server: roles, databases that nobody else connects to, extensions. Made once, then left alone.
 
-Nothing here removes or renames anything, and nothing is changed in what is not the app's.
+Nothing here removes or renames anything, and nothing is changed in what is not the app's. An app logs in as the role
+that owns its databases, or as a member of that role under a name that changes with the password; such a one has a
+comment by which it is known as made here.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Optional
 
 from .access import Access, AccessError, Login
 from .scram import fits, verifier
 from .server import Server, literal, quoted
 
+# The comment of a login, before the name of the role whose member it is.
+MARK = "slipway login of "
+_ROLES = r"""SELECT 'role', rolname, rolsuper, rolcanlogin, coalesce(rolpassword, ''),
+coalesce(substring(shobj_description(oid, 'pg_authid') FROM '^slipway login of (\w+)$'), '') FROM pg_authid"""
+
 
 @dataclass(frozen=True)
 class Database:
-    """A database that an app wants: the role that owns it, and the extensions that the superuser makes in it."""
+    """A database that an app wants: the role that owns it, and the extensions that the superuser makes in it.
+
+    `login` is the member of that role by which the app comes to it; empty where it comes as the role itself.
+    """
 
     name: str
     user: str
     extensions: tuple[str, ...] = ()
+    login: str = ""
 
     @property
-    def login(self) -> Login:
-        return Login(self.name, self.user)
+    def lines(self) -> tuple[Login, ...]:
+        """Whom the server lets in to it."""
+        owner = Login(self.name, self.user)
+        return (owner, Login(self.name, f"+{self.user}")) if self.login else (owner,)
 
 
 @dataclass(frozen=True)
 class Role:
-    """A role of the server: whether it is a superuser, and may log in, and what is kept of its password."""
+    """A role of the server: whether it is a superuser, and may log in, and what is kept of its password.
+
+    `of` is the role whose login it was made as; empty for any other one.
+    """
 
     superuser: bool
     login: bool
     kept: str
+    of: str = ""
 
 
 @dataclass(frozen=True)
@@ -49,17 +65,33 @@ def there(server: Server) -> There:
     """Raises ServerError where the server does not answer."""
     rows = server.sql(
         "postgres",
-        "SELECT 'role', rolname, rolsuper, rolcanlogin, coalesce(rolpassword, '') FROM pg_authid",
+        _ROLES,
         "SELECT 'database', datname, pg_get_userbyid(datdba), "
         "has_database_privilege('public', oid, 'CONNECT, TEMPORARY') FROM pg_database",
     )
     roles = [row[1:] for row in rows if row[0] == "role"]
     databases = [row[1:] for row in rows if row[0] == "database"]
     return There(
-        roles={name: Role(superuser == "t", login == "t", kept) for name, superuser, login, kept in roles},
+        roles={name: Role(superuser == "t", login == "t", kept, of) for name, superuser, login, kept, of in roles},
         owners={name: owner for name, owner, _ in databases},
         public={name for name, _, public in databases if public == "t"},
     )
+
+
+def member(login: str, user: str) -> tuple[str, ...]:
+    """Statements that make a login: in all but the password it is the role, so what it makes is that one's."""
+    return (
+        f"CREATE ROLE {quoted(login)} LOGIN IN ROLE {quoted(user)}",
+        f"ALTER ROLE {quoted(login)} SET role TO {quoted(user)}",
+        f"COMMENT ON ROLE {quoted(login)} IS {literal(MARK + user)}",
+    )
+
+
+def former(found: There, wanted: Sequence[Database]) -> dict[str, str]:
+    """The roles by which the app comes to its databases besides those of now, each with the one that owns them."""
+    now = {database.user: database.login or database.user for database in wanted}
+    owners = {name: role.of or (name if role.login else "") for name, role in sorted(found.roles.items())}
+    return {name: owner for name, owner in owners.items() if owner in now and name != now[owner]}
 
 
 def refuse_others(found: There, known: Access, wanted: Sequence[Database]) -> None:
@@ -116,6 +148,17 @@ def _given(found: There, database: Database, recorded: Collection[Login], users:
     return f"{first}ALTER DATABASE {quoted(name)} OWNER TO {quoted(user)}"
 
 
+def refuse_strangers(found: There, wanted: Sequence[Database]) -> None:
+    """Raise AccessError for a login that is there as another role."""
+    for database in wanted:
+        role = found.roles.get(database.login)
+        if role and role.of != database.user:
+            raise AccessError(
+                f"nothing was changed: the server has a role {database.login} already, which was not made as a login "
+                f"of {database.user}; name another login here"
+            )
+
+
 def refuse_unknown(server: Server, wanted: Sequence[Database]) -> None:
     """Raise AccessError for extensions that the server has not, with those that it has. Raises ServerError."""
     named = {name for database in wanted for name in database.extensions}
@@ -135,9 +178,15 @@ class Making:
     def __init__(self, server: Server, passwords: Mapping[str, str], check: bool) -> None:
         self._server, self._passwords, self._check = server, passwords, check
         self.said: list[str] = []
+        self.former: list[str] = []
 
-    def all(self, wanted: Sequence[Database], passwordless: bool) -> None:
-        """Have it all. `passwordless`: the superuser needs no password, and one that it has is taken away.
+    def all(self, wanted: Sequence[Database], passwordless: bool, careful: bool = False) -> None:
+        """Have it all, and know by which names the app can log in besides.
+
+        Args:
+            wanted: the app's databases
+            passwordless: the superuser needs no password, and one that it has is taken away
+            careful: change no password by which something may log in now
 
         Raises AccessError before anything is changed, and ServerError where the server refuses.
         """
@@ -146,28 +195,50 @@ class Making:
         # Again, since the server may not have run when the app was admitted.
         if wrong := unfit(found, wanted, [Login(database.name, database.user) for database in wanted]):
             raise AccessError(f"nothing was changed in the server: {'; '.join(wrong)}")
+        refuse_strangers(found, wanted)
+        logins = {database.user: database.login for database in wanted}
+        if careful:
+            self._refuse_gap(found, logins)
         for user, password in sorted(self._passwords.items()):
-            self._role(user, password, found.roles.get(user))
+            self._role(user, logins.get(user, ""), password, found)
         for database in wanted:
             self._database(database, found)
         superuser = found.roles.get("postgres")
         if passwordless and superuser and superuser.kept:
             self._do("took the password of postgres away", "ALTER ROLE postgres PASSWORD NULL")
+        self.former = list(former(found, wanted))
+
+    def _refuse_gap(self, found: There, logins: Mapping[str, str]) -> None:
+        """Raise AccessError where a login that has a password would get another one."""
+        for user, password in sorted(self._passwords.items()):
+            name = logins.get(user) or user
+            role = found.roles.get(name)
+            if role and role.login and role.kept and not fits(password, role.kept):
+                raise AccessError(
+                    f"nothing was changed: {name} has another password than the one given here, and what serves would "
+                    "be refused from now until its next release, since it logs in by that name. Let the name change "
+                    'with the password: docs/rotation.md, "Database". Or take the gap: playbooks/site.yml'
+                )
 
     def _do(self, said: str, *statements: str, database: str = "postgres") -> None:
         if not self._check:
             self._server.sql(database, *statements)
         self.said.append(said)
 
-    def _role(self, user: str, password: str, role: Optional[Role]) -> None:
-        if role is None:
-            self._do(f"made role {user}", f"CREATE ROLE {quoted(user)} LOGIN")
-        elif not role.login:
-            self._do(f"let {user} log in", f"ALTER ROLE {quoted(user)} LOGIN")
+    def _role(self, user: str, login: str, password: str, found: There) -> None:
+        name = login or user
+        role = found.roles.get(name)
+        if user not in found.roles:
+            self._do(f"made role {user}", f"CREATE ROLE {quoted(user)} {'NOLOGIN' if login else 'LOGIN'}")
+        if login and role is None:
+            # In one transaction: none is there without its mark.
+            self._do(f"made login {login}", "BEGIN", *member(login, user), "COMMIT")
+        if role and not role.login:
+            self._do(f"let {name} log in", f"ALTER ROLE {quoted(name)} LOGIN")
         if role is None or not fits(password, role.kept):
             if not self._check:
-                self._server.run_globals(f"ALTER ROLE {quoted(user)} PASSWORD {literal(verifier(password))};\n")
-            self.said.append(f"set the password of {user}")
+                self._server.run_globals(f"ALTER ROLE {quoted(name)} PASSWORD {literal(verifier(password))};\n")
+            self.said.append(f"set the password of {name}")
 
     def _database(self, database: Database, found: There) -> None:
         name, user = database.name, database.user

@@ -70,12 +70,13 @@ def connections_lack(
     mine = parts.get(app) or (parts.get(UNNAMED, ()) if set(parts) == {UNNAMED} else ())
     if not mine:
         return None  # its database is elsewhere
-    own = sum(found.open.get(login.database, 0) for login in dict.fromkeys(mine))
+    own = sum(found.open.get(database, 0) for database in {login.database for login in mine})
     slot = max(-(-own // max(hosts, 1)), workers)
     mine_all = max(own, slot) + (slot if overlap else 0)
     theirs = {
         name: max(
-            sum(found.open.get(login.database, 0) for login in logins), others[name].workers if name in others else 0
+            sum(found.open.get(database, 0) for database in {login.database for login in logins}),
+            others[name].workers if name in others else 0,
         )
         for name, logins in parts.items()
         if logins != mine

@@ -190,6 +190,7 @@ class Policy:
     run: Result  # id, who, from, what
     batches: list[Any] = field(default_factory=lambda: [1, "25%", "100%"])
     on_failure: str = "revert"  # or hold
+    same_content: bool = False  # whether a deploy that brings another image or package than serves is refused
     check_mode: bool = False
     diff: bool = False
     reconnect: float = 60.0  # seconds that a host which went away is asked again before it counts as unreachable

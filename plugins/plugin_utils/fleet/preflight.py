@@ -149,6 +149,29 @@ def agree(run: Run) -> None:
         for note in () if member.settled else member.seen.get("notes") or ():
             run.tell("warning", member, message=str(note))
     number_batches(run)
+    if run.policy.same_content:
+        refuse_other_content(run)
+
+
+def refuse_other_content(run: Run) -> None:
+    """Raise Stopped where a host would get another image or package than the one that it serves."""
+    lines = []
+    for member in run.changing:
+        serves, wanted = str(member.seen.get("image") or ""), made_of(member)
+        if member.wanted and serves and wanted not in ("", serves):
+            lines.append(f"{member.name} serves {serves}, and this checkout and inventory make {wanted}")
+    if lines:
+        raise Stopped(
+            UNCHANGED
+            + "; ".join(lines)
+            + ". Check out what serves, or deploy this first; or have it come with the new "
+            "secrets: -e slipway_same_content=false"
+        )
+
+
+def made_of(member: Member) -> str:
+    """The image or package of the release that a host is to serve, as its ledger will have it."""
+    return str((member.target.activate.get("about") or {}).get("image") or "")
 
 
 def is_settled(run: Run, member: Member) -> bool:

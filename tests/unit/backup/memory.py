@@ -96,6 +96,7 @@ class Databases:
         self.closed: list[str] = []
         self.fails: dict[str, BackupError] = {}
         self.heads_of: dict[str, tuple[str, ...]] = {}
+        self.members_of: dict[str, str] = {}
         self.size = 10
         self.scripts: list[str] = []
         self.shapes: list[dict[str, tuple[str, int]]] = []
@@ -131,7 +132,11 @@ class Databases:
         return {"postgres", *(["owner"] if self.scripts else [])}
 
     def logins(self) -> dict[str, str]:
-        return {"owner": "SCRAM-SHA-256$today", "postgres": "SCRAM-SHA-256$nobody", "other": "SCRAM-SHA-256$other"}
+        known = {"owner": "SCRAM-SHA-256$today", "postgres": "SCRAM-SHA-256$nobody", "other": "SCRAM-SHA-256$other"}
+        return known | dict.fromkeys(self.members(), "SCRAM-SHA-256$member")
+
+    def members(self) -> dict[str, str]:
+        return self.members_of
 
     def run_globals(self, script: str) -> None:
         self.scripts.append(script)

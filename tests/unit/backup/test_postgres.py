@@ -15,6 +15,7 @@ from ansible_collections.slipway.fleet.plugins.module_utils.backup.model import 
 from ansible_collections.slipway.fleet.plugins.module_utils.backup.postgres import Server
 from ansible_collections.slipway.fleet.plugins.module_utils.host.command import Ran
 from ansible_collections.slipway.fleet.plugins.module_utils.postgres import server as psql
+from ansible_collections.slipway.fleet.plugins.module_utils.postgres.databases import Role, member, there
 
 from tests import real_postgres
 
@@ -102,6 +103,21 @@ def test_what_is_counted_and_roles_that_are_made(real: tuple[Server, Path]) -> N
     assert server.count(database, "postgres").tables["public.counted"][0] == 3
     with pytest.raises(BackupError, match='the database server refused: .*role "links" already exists'):
         server.run_globals("CREATE ROLE links;\n")
+
+
+def test_a_login_that_was_taken_away_comes_back_without_its_password(real: tuple[Server, Path], tmp_path: Path) -> None:
+    """A set is of a time at which its password was good; what that login made is restored, and it is known as one."""
+    server, _ = real
+    server.sql("postgres", "CREATE ROLE maps", *member("maps_1a2b3c4d", "maps"))
+    server.sql("postgres", "ALTER ROLE maps_1a2b3c4d PASSWORD 'x'", "COMMENT ON ROLE maps IS 'of two\n''lines'")
+    server.globals(tmp_path / "globals.sql")
+    before = there(server).roles["maps_1a2b3c4d"]
+    assert (before.login, before.of) == (True, "maps")
+    server.sql("postgres", "DROP ROLE maps_1a2b3c4d", "DROP ROLE maps")
+    script = postgres.missing_roles((tmp_path / "globals.sql").read_text(), server.roles())
+    server.run_globals(script)
+    assert there(server).roles["maps_1a2b3c4d"] == Role(superuser=False, login=False, kept="", of="maps")
+    server.sql("postgres", "DROP ROLE maps_1a2b3c4d", "DROP ROLE maps")
 
 
 def test_a_server_that_does_not_end_is_told() -> None:

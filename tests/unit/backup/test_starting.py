@@ -53,7 +53,20 @@ def test_a_set_on_which_it_does_not_is_not_proven(saved: Host) -> None:
 def test_today_s_passwords_are_those_of_the_copy(saved: Host) -> None:
     made = Aside()
     drill(saved, scratch=lambda *_: made, start=Started())
-    assert made.server.scripts[-1] == "ALTER ROLE \"owner\" PASSWORD 'SCRAM-SHA-256$today';\n"
+    assert made.server.scripts[-1] == "ALTER ROLE \"owner\" LOGIN PASSWORD 'SCRAM-SHA-256$today';\n"
+
+
+def test_a_login_that_came_after_the_set_is_in_the_copy(saved: Host, live: Databases) -> None:
+    live.members_of = {"owner_1a2b3c4d": "owner", "gone_1a2b3c4d": "gone"}
+    made = Aside()
+    drill(saved, scratch=lambda *_: made, start=Started())
+    assert made.server.scripts[-1].splitlines() == [
+        'CREATE ROLE "owner_1a2b3c4d" LOGIN IN ROLE "owner";',
+        'ALTER ROLE "owner_1a2b3c4d" SET role TO "owner";',
+        "COMMENT ON ROLE \"owner_1a2b3c4d\" IS 'slipway login of owner';",
+        "ALTER ROLE \"owner\" LOGIN PASSWORD 'SCRAM-SHA-256$today';",
+        "ALTER ROLE \"owner_1a2b3c4d\" LOGIN PASSWORD 'SCRAM-SHA-256$member';",
+    ]
 
 
 @pytest.mark.parametrize(

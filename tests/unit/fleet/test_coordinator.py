@@ -337,3 +337,25 @@ def test_leases_are_renewed_over_a_long_roll() -> None:
     beats = int((report.ended - report.began) // 15)
     assert beats >= 1
     assert [len(host.asked("renew")) for host in there.hosts] == [beats] * 3
+
+
+def test_a_rotation_brings_no_other_image_than_the_one_that_serves() -> None:
+    there = fleet(2)
+    there.usual["activate"] = {"about": {"image": "app:new"}}
+    report = there.run(same_content=True)
+    assert report.word == "refused"
+    assert report.message.startswith(
+        "nothing was changed; web1 serves app:old, and this checkout and inventory make app:new;"
+    )
+    assert "-e slipway_same_content=false" in report.message
+    assert [host.verbs for host in there.hosts] == [["look"], ["look"]]
+    there.usual["activate"] = {"about": {"image": "app:old"}}
+    assert there.run(same_content=True).word == "good"
+
+
+def test_a_rotation_that_was_cut_goes_on_where_the_rest_serves_already() -> None:
+    there = fleet(2, serving="new")
+    there.hosts[1].serving = "old"
+    there.usual["activate"] = {"about": {"image": "app:old"}}
+    assert there.run(same_content=True).word == "good"
+    assert there.serving == ["new", "new"]

@@ -78,6 +78,19 @@ def test_what_is_another_app_s_is_refused_by_its_name(login: Login, said: str) -
     assert admitted(renamed, "tiles", [SHOP], [NETWORK]).apps == ("tiles",)
 
 
+def test_members_have_a_line_beside_their_role_s() -> None:
+    shop = [SHOP, Login("shop", "+shop")]
+    one = admitted(admitted(parse(""), "shop", [SHOP], [SOCKET]), "shop", shop, [SOCKET])
+    assert lines(one)[1:] == ["local shop shop scram-sha-256", "local shop +shop scram-sha-256"]
+    assert parse(render(one)) == one
+    assert admitted(one, "shop", [SHOP], [SOCKET]) == one, "former logins are let in until they are taken away"
+    with pytest.raises(AccessError) as refused:
+        admitted(one, "tiles", shop, [SOCKET])
+    assert str(refused.value).count("role") == 1
+    both = [Login("links", "links_owner"), Login("links", "+links_owner")]
+    assert admitted(parse(BEFORE), "links", both, [NETWORK]).parts == {"links": tuple(both)}
+
+
 def test_an_app_from_before_parts_keeps_its_line_and_gets_its_name() -> None:
     found = parse(BEFORE)
     links = Login("links", "links_owner")

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,101 +9,34 @@ from typing import Any
 import pytest
 from ansible_collections.slipway.fleet.plugins.module_utils.backup.postgres import Server
 from ansible_collections.slipway.fleet.plugins.module_utils.host.command import run
-from ansible_collections.slipway.fleet.plugins.module_utils.postgres import access
 from ansible_collections.slipway.fleet.plugins.module_utils.postgres.access import AccessError
 from ansible_collections.slipway.fleet.plugins.module_utils.postgres.admitting import access_file
-from ansible_collections.slipway.fleet.plugins.modules import postgres
 
-from tests import real_postgres
-from tests.app.conftest import binary, until
+from tests.app.conftest import until
+from tests.unit.postgres.world import SHOP, World, started
 
-SHOP, TILES = "shop-password-0123", "tiles:pass\\word'0123"
-KEPT = {"postgres_max_connections": 100}
-
-
-class World:
-    """A host with a server, and what apps do to it."""
-
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
-        self.kept: dict[Path, str] = {}
-        # Before the server is there, as on a fresh host: what it will read when it starts.
-        assert self.run("admit", "first", server=Server(("false",)))["takes"]
-        self.real = real_postgres.Server(directory / "server", f"hba_file={access_file(directory)}")
-        self.server = Server(self.real.superuser)
-
-    def run(self, operation: str, app: str, check: bool = False, server: Any = None, **options: Any) -> dict[str, Any]:
-        named = options.pop("databases", {app: {}})
-        databases = [{"name": name, "user": name, "extensions": [], **said} for name, said in named.items()]
-        all_of_it = {
-            "operation": operation,
-            "app": app,
-            "provider": "native",
-            "network": False,
-            "databases": databases,
-            "passwords": {},
-            "settings": KEPT,
-            "shared_settings": "refuse",
-            "directory": str(self.directory),
-            **options,
-        }
-        found: dict[str, Any] = postgres.act(all_of_it, check, server or self.server)
-        return found
-
-    def provision(self, app: str, password: str = SHOP, **options: Any) -> list[str]:
-        """What was made."""
-        users = {said.get("user", name) for name, said in options.get("databases", {app: {}}).items()}
-        self.run("admit", app, **options)
-        said: list[str] = self.run("make", app, passwords=dict.fromkeys(users, password), **options)["said"]
-        return said
-
-    def databases(self) -> set[str]:
-        return {database.name for database in self.server.databases()}
-
-    def login(self, database: str, user: str, password: str) -> subprocess.CompletedProcess[str]:
-        words = [
-            binary("psql"),
-            "-XAtq",
-            "-h",
-            str(self.real.directory),
-            "-U",
-            user,
-            database,
-            "-c",
-            "SELECT current_user",
-        ]
-        return subprocess.run(words, env={"PGPASSWORD": password}, capture_output=True, text=True, check=False)
-
-    def comes_in(self, database: str, user: str, password: str) -> bool:
-        done = self.login(database, user, password)
-        assert done.returncode == 0 or "FATAL" in done.stderr, done.stderr
-        return done.returncode == 0
+TILES = "tiles:pass\\word'0123"
 
 
 @pytest.fixture(scope="module")
-def started() -> Iterator[World]:
-    with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory(prefix="pg") as directory:
-        if os.geteuid():  # whoever runs the server is not postgres then, and no peer of that name
-            patch.setattr(access, "_HEADER", access._HEADER.replace("peer", "trust"))
-        Path(directory).chmod(0o755)
-        found = World(Path(directory))
+def begun() -> Iterator[World]:
+    with started() as found:
         yield found
-        found.real.stop()
 
 
 @pytest.fixture
-def world(started: World) -> World:
+def world(begun: World) -> World:
     """A server in which `shop` has its database; what other tests made is under names that this one does not use."""
-    files = [access_file(started.directory), started.directory / "server.json"]
-    if not started.kept:
+    files = [access_file(begun.directory), begun.directory / "server.json"]
+    if not begun.kept:
         files[0].unlink()
         files[1].unlink()
         made = ["made role shop", "set the password of shop", "made database shop", "closed shop to other roles"]
-        assert started.provision("shop") == made
-        started.kept = {file: file.read_text() for file in files}
-    for file, text in started.kept.items():
+        assert begun.provision("shop") == made
+        begun.kept = {file: file.read_text() for file in files}
+    for file, text in begun.kept.items():
         file.write_text(text)
-    return started
+    return begun
 
 
 def test_no_app_comes_to_another_one_s_database(world: World) -> None:

@@ -13,13 +13,14 @@ from ansible_collections.slipway.fleet.plugins.plugin_utils.inputs.values import
 _NAME = "[a-z_][a-z0-9_]{0,62}"
 _APP = "[a-z0-9][a-z0-9_-]{0,62}"
 _EXTENSION = "[a-z][a-z0-9_-]{0,62}"
-_KEYS = ("user", "password", "extensions")
+_KEYS = ("user", "password", "login", "extensions")
 _BROUGHT = {"postgres", "template0", "template1"}
 
 
 def database(value_of: Values) -> Iterator[str]:
     """A sentence for each value that no database can be run with."""
     yield from _names(str(value_of("postgres_database")), str(value_of("postgres_user")))
+    yield from _login("postgres_login", "postgres", str(value_of("postgres_user")), str(value_of("postgres_login")))
     yield from password("postgres_password", value_of)
     yield from _more(value_of)
     if not re.fullmatch(_APP, str(value_of("postgres_app"))):
@@ -39,17 +40,27 @@ def _names(name: str, user: str) -> Iterator[str]:
         )
 
 
+def _login(where: str, secret: str, user: str, name: str) -> Iterator[str]:
+    if not re.fullmatch(_NAME, name) or name == "postgres":
+        yield (
+            f"{where} ({name}) must be lower case letters, digits and underscores, at most 63, and not postgres; "
+            f"leave it away, or write \"{{{{ '{user}' | slipway.fleet.login_of(vault_{secret}_password) }}}}\"."
+        )
+
+
 def _more(value_of: Values) -> Iterator[str]:
-    """Of postgres_databases: each key is a database, and a role has one password."""
+    """Of postgres_databases: each key is a database, and a role has one password and one login."""
     name, first = str(value_of("postgres_database")), str(value_of("postgres_user"))
     passwords = {first: str(value_of("postgres_password"))}
+    logins = {first: str(value_of("postgres_login"))}
     for key, said in value_of("postgres_databases").items():
         where = f"postgres_databases: {key}"
         if not isinstance(said, Mapping) or (unknown := sorted(set(map(str, said)) - set(_KEYS))):
             what = (
                 f"{', '.join(unknown)} is no part of a database" if isinstance(said, Mapping) else "it is no dictionary"
             )
-            yield f"{where}: {what}; write {{user: ..., password: ..., extensions: [...]}}, {{}} for none of them."
+            form = "{user: ..., password: ..., login: ..., extensions: [...]}"
+            yield f"{where}: {what}; write {form}, {{}} for none of them."
             continue
         user = str(said.get("user") or (first if key == name else key))
         if key == name and (user != first or said.get("password", passwords[first]) != passwords[first]):
@@ -61,7 +72,15 @@ def _more(value_of: Values) -> Iterator[str]:
                 "most 63, and not those that PostgreSQL brings (postgres, template0, template1)."
             )
         yield from _password(where, user, said, passwords)
+        if "login" in said:
+            yield from _member(where, user, str(said["login"]), logins)
         yield from _extensions(where, said.get("extensions") or [])
+
+
+def _member(where: str, user: str, login: str, logins: dict[str, str]) -> Iterator[str]:
+    yield from _login(f"{where}: login", user, user, login)
+    if logins.setdefault(user, login) != login:
+        yield f"{where}: its user {user} has another login elsewhere; a role has one, so leave it out here."
 
 
 def _password(where: str, user: str, said: Mapping[str, Any], passwords: dict[str, str]) -> Iterator[str]:
