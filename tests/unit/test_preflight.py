@@ -29,6 +29,14 @@ from tests.unit.memory import Host, deploy, no_sync, stage, transaction  # noqa:
 
 
 @pytest.fixture
+def tmp_path(tmp_path: Path) -> Path:
+    """The directory of an app, in one of all apps that no other test has."""
+    found = tmp_path / "apps" / "links"
+    found.mkdir(parents=True)
+    return found
+
+
+@pytest.fixture
 def host(tmp_path: Path) -> Host:
     found = Host()
     for release in ("one", "two"):

@@ -248,7 +248,8 @@ def test_a_release_of_each_beside_those_of_the_others(tiles: App, shop: App, boa
 def test_a_release_that_does_not_serve_is_refused_in_each_shape(tiles: App, board: App, feed: App, depot: App) -> None:
     apps = (tiles, board, feed, depot)
     before = {app.name: app.release for app in apps}
-    quick = {"fastapi_app_gate_deadline": 15}
+    # Long enough to listen beside another start, since what it answers then is the cause.
+    quick = {"fastapi_app_gate_deadline": 40}
     outcomes = side_by_side(
         {
             "tiles": {"fastapi_app_health_path": "/not-there", **quick},

@@ -166,7 +166,7 @@ def parse_ports(states: str) -> dict[tuple[str, str], int]:
     """The port of this host behind each backend's slot, from `show servers state`."""
     return {
         (row["be_name"], row["srv_name"][: -len(PORT)]): _number(row, "srv_port")
-        for row in _rows(states, " ", (*STATE, "srv_port", "srv_addr"))
+        for row in _rows(states, " ", ("be_name", "srv_name", "srv_addr", "srv_port"))
         if row["srv_name"].endswith(PORT) and row["srv_addr"].startswith("127.")
     }
 
