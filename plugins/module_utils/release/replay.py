@@ -125,8 +125,9 @@ class Replay:
         found = _Found(old[1])
         for path in chosen:
             breathe()
+            route = route_of(path)
             try:
-                if (route := route_of(path)) not in found.breaks:
+                if route not in found.breaks:
                     self._judge(new, old, path, found)
             except _Over:
                 found.notes["time"] = f"{len(chosen) - asked} of {len(chosen)} were not asked within {LIMIT:.0f} s"
