@@ -22,6 +22,7 @@ import pytest
 from ansible_collections.slipway.fleet.plugins.module_utils.edge.haproxy import Edge as RuntimeEdge
 from ansible_collections.slipway.fleet.plugins.module_utils.edge.haproxy import EdgeError, parse_ports
 from ansible_collections.slipway.fleet.plugins.module_utils.edge.maintenance import Page, outcome
+from ansible_collections.slipway.fleet.plugins.module_utils.edge.newcomers import held_back
 from ansible_collections.slipway.fleet.plugins.module_utils.edge.pieces import Present, Wanted, made
 from ansible_collections.slipway.fleet.plugins.module_utils.release.doors import slot_ports
 from ansible_collections.slipway.fleet.plugins.modules.balancer import change
@@ -711,6 +712,18 @@ def test_a_load_balancer_shares_requests_and_leaves_out_a_host_that_is_gone(
     hosts["web1"].stop()
     assert answered_by(balancer) == {"blue of web2"}, "the first requests too: they are asked again at the other host"
     hosts["web1"].log = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+
+
+def test_a_port_that_changed_is_taken_from_the_configuration(balanced: tuple[Edge, dict[str, Edge]]) -> None:
+    balancer, hosts = balanced
+    piece = balancer.directory / "haproxy.cfg"
+    known = balancer.directory / "server-state"
+    moved = piece.read_text().replace(f":{hosts['web1'].port}", f":{hosts['web2'].port}")
+    wanted = {"app_links": dict.fromkeys(hosts, str(hosts["web2"].port))}
+    known.write_text(held_back(balancer.ask("show servers state"), wanted))
+    piece.write_text(moved)
+    balancer.restart()
+    assert answered_by(balancer) == {"blue of web2"}
 
 
 def test_the_app_learns_who_asked_the_load_balancer(balanced: tuple[Edge, dict[str, Edge]]) -> None:

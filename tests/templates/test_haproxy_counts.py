@@ -140,6 +140,20 @@ def test_what_users_were_answered_well_is_kept_with_its_query(edge: Edge) -> Non
     assert [path[:2] for path in found if len(path) >= 500] == ["/g"], "none that was cut"
 
 
+def test_what_is_private_below_a_path_is_not_kept(taught: dict[str, Slot], tmp_path: Path) -> None:
+    below = app(tmp_path, paths=["/shop"], host_names=["a.example"])
+    with running(tmp_path, below, haproxy_private_networks=["127.0.0.0/8"]) as found:
+        for path in ("/shop/metrics", "/shop/a"):
+            assert found.get(path, Host="a.example")[0].status == 200
+        assert paths(found.ask, "app_links") == ["/shop/a"]
+
+
+def test_what_is_not_ascii_is_not_told(edge: Edge) -> None:
+    edge.get("/a")
+    edge.ask("set table asked_links key /caf\u00e9 data.gpc0 1")
+    assert paths(edge.ask, "app_links") == ["/a"]
+
+
 def test_an_edge_that_does_not_count_is_told_to_be_provisioned(edge: Edge) -> None:
     for read in (counts, paths):
         with pytest.raises(EdgeError, match="run the provision playbook"):

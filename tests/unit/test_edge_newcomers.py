@@ -22,13 +22,14 @@ def test_hosts_are_known_from_the_pieces_and_slots_are_none() -> None:
     [
         (HEAD + WEB1 + SLOTS, HEAD + WEB1 + WEB2 + SLOTS),
         (HEAD + SLOTS + WEB1 + WEB2, HEAD + SLOTS + WEB1 + WEB2),
+        (HEAD + WEB1.replace(" 80\n", " 81\n") + WEB2, HEAD + WEB1 + WEB2),
         (HEAD + WEB2, HEAD + WEB2.replace(" - 0 0 0 ", " - 2 0 0 ")),
         # One that an operator drained answers nobody, and stays drained.
         (HEAD + WEB1.replace(" 2 0 5 ", " 2 8 5 "), HEAD + WEB1.replace(" 2 0 5 ", " 2 8 5 ")),
         ("Unknown command", "Unknown command"),
         ("", ""),
     ],
-    ids=["a new one", "none is new", "nobody is up", "a drained one", "another answer", "no answer"],
+    ids=["a new one", "none is new", "another port", "nobody is up", "a drained one", "another answer", "no answer"],
 )
 def test_who_is_new_begins_as_down_where_another_one_serves(dump: str, loaded: str) -> None:
     assert held_back(dump, WANTED) == loaded

@@ -42,8 +42,11 @@ class Slots:
         self.asked: list[tuple[str, str]] = []
         self.seconds = 0.0
         self.takes = 0.01
+        self.seconds_given: list[float] = []
 
-    def ask(self, slot: str, path: str, release: str, most: int) -> Probe:
+    def ask(self, slot: str, path: str, release: str, seconds: float, most: int) -> Probe:
+        assert 0 < seconds <= PATIENCE
+        self.seconds_given.append(seconds)
         assert {"green": "two", "blue": "one"}[slot] == release
         self.asked.append((slot, path))
         self.seconds += self.takes
@@ -112,7 +115,7 @@ def test_what_the_old_release_has_in_memory_is_no_route_that_is_gone() -> None:
 
 def test_a_page_that_repeats_its_path_is_the_same_page() -> None:
     class Echoes(Slots):
-        def ask(self, slot: str, path: str, release: str, most: int) -> Probe:
+        def ask(self, slot: str, path: str, release: str, seconds: float, most: int) -> Probe:
             return Probe(404, f"{path} is nowhere") if slot == "green" else Probe(200)
 
     assert Echoes({}).replayed("/gone").refused
@@ -131,7 +134,48 @@ def test_it_ends_in_time() -> None:
     slots = Slots({f"/{number}/x": 200 for number in range(REQUESTS)})
     slots.takes = PATIENCE
     found = slots.replayed(*slots.answers["green"])
-    assert (found.asked, found.note) == (7, f"{REQUESTS - 7} of {REQUESTS} were not asked within 30 s")
+    assert (found.asked, found.note) == (6, f"{REQUESTS - 6} of {REQUESTS} were not asked within 30 s")
+
+
+def test_a_question_gets_no_more_than_what_is_left() -> None:
+    slots = Slots({f"/{number}/x": 200 for number in range(REQUESTS)})
+    slots.takes = 4.0
+    slots.replayed(*slots.answers["green"])
+    assert slots.seconds_given == [PATIENCE] * 7 + [2.0]
+
+
+def test_files_of_another_build_break_nothing() -> None:
+    found = Slots({}).replayed("/assets/index-3f2a1b9c.js", "/assets/index-77aa01bc.css")
+    assert (found.asked, found.breaks, found.refused) == (2, (), False)
+    assert found.note == "release one has files that are not there any more (/assets/index-3f2a1b9c.js and 1 more)"
+
+
+def test_a_file_that_fails_is_a_break() -> None:
+    assert Slots({"/report.pdf": 500}).replayed("/report.pdf").refused
+
+
+def test_who_is_late_breaks_nothing() -> None:
+    found = Slots({"/model": Probe(error="TimeoutError: timed out", late=True)}).replayed("/model")
+    assert (found.breaks, found.refused) == ((), False)
+    assert found.note.endswith("it may be slow at its first request")
+
+
+def test_a_replay_that_breaks_refuses_nobody() -> None:
+    class Breaks(Slots):
+        def ask(self, slot: str, path: str, release: str, seconds: float, most: int) -> Probe:
+            if path == "/b":
+                raise KeyError(path)
+            return super().ask(slot, path, release, seconds, most)
+
+    found = Breaks({"/a": 200, "/c": 200}).replayed("/a", "/b", "/c")
+    assert found == Replayed(3, note="GET /b could not be judged (KeyError: '/b')")
+    with_no_list = Replay(lambda: [1], Slots({}).ask, lambda: 0.0, True)  # type: ignore[list-item]
+    assert "nothing was asked that users had asked" in with_no_list(("green", "2"), ("blue", "1"), lambda: None).note
+
+
+def test_a_crawler_pushes_out_no_route() -> None:
+    crawled = [f"/p{'/x' * number}" for number in range(1, 25)]
+    assert choice([*crawled, "/users/1"], REQUESTS)[:6] == [*crawled[:5], "/users/1"]
 
 
 def test_nothing_asked_for_is_nothing_told() -> None:
@@ -153,6 +197,8 @@ def test_the_choice_has_something_of_each_part() -> None:
         "/",
         "/links/abc?page=2&sort=-created",
         "/users/1b4e28ba-2fa1-11d2-883f-0016d3cca427/orders",
+        "/payments",
+        "/prune/runtime",
         "/how-to-deploy-fastapi-to-linux-vms-with-ansible",
         "/search?q=shoes%20and%20socks",
     ],
@@ -165,6 +211,16 @@ def test_what_may_be_asked(path: str) -> None:
     "path",
     [
         "/account/logout",
+        "//[x",
+        "//elsewhere/a",
+        "/caf\u00e9",
+        "/r/k3jd82hs7wq0zmxn",
+        "/invitations/7",
+        "/jobs/7/run",
+        "/run-now",
+        "/stop",
+        "/orders/7/pay",
+        "/orders/7/approve",
         "/sign_out",
         "/unsubscribe/7",
         "/items/7/delete",
@@ -191,6 +247,7 @@ def test_what_may_be_a_token_or_an_action_is_never_asked(path: str) -> None:
         ("/links/7", "/links/{}"),
         ("/links/1b4e28ba-2fa1-11d2-883f-0016d3cca427/hits?to=9&from=2026-01-01", "/links/{}/hits?from&to"),
         ("/a/65f1c0ffee", "/a/{}"),
+        ("/users/ann@example.org/x%40y", "/users/{}/{}"),
         ("/a/face/beefed", "/a/face/beefed"),
         ("/a?b=Ann%20Example", "/a?b"),
     ],

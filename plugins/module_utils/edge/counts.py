@@ -108,7 +108,8 @@ def paths(ask: Ask, backend: str) -> list[str]:
     if not said.lstrip().startswith("# table: "):
         raise EdgeError("the edge of this host does not keep what it was asked for yet; run the provision playbook")
     found = sorted(((int(left), path) for path, left, count in _ASKED.findall(said) if int(count)), reverse=True)
-    return [_ESCAPED.sub(_character, path) for _, path in found]
+    # In a request a path is ASCII: what is not was sent by nobody who can be repeated.
+    return [path for path in (_ESCAPED.sub(_character, path) for _, path in found) if path.isascii()]
 
 
 def _answers(counted: list[tuple[str, int, int]], unanswered: int = 0) -> Answers:

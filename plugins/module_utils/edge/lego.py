@@ -184,7 +184,7 @@ def _bound(settings: Settings, authority: str, home: Path) -> list[str]:
     if not account.is_there(home, authority, settings.email):
         try:
             account.make(home, authority, settings.email, binding, settings.ca_file)
-        except (account.Unbound, OSError) as error:
+        except (account.Unbound, OSError, ValueError) as error:
             raise OrderFailed(
                 f"{authority} made no account that is bound to {binding.kid}: {error}; look at haproxy_acme_eab "
                 "(haproxy_acme_fallback_eab), and whether the authority takes its key once only"

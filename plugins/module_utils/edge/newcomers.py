@@ -38,8 +38,10 @@ def held_back(dump: str, wanted: Mapping[str, Mapping[str, str]]) -> str:
     kept = []
     for backend in dict.fromkeys(row["be_name"] for row in rows):
         its = [row for row in rows if row["be_name"] == backend]
-        up = next((row for row in its if row["srv_op_state"] == _UP and row["srv_admin_state"] == "0"), None)
         servers = wanted.get(backend, {})
+        # What the file says of a port goes over what the configuration does.
+        its = [{**row, "srv_port": servers.get(row["srv_name"], row.get("srv_port", "0"))} for row in its]
+        up = next((row for row in its if row["srv_op_state"] == _UP and row["srv_admin_state"] == "0"), None)
         if servers and up is None:
             its = [{**row, "srv_op_state": _UP} for row in its]
         elif up:

@@ -153,13 +153,14 @@ class SlotStatus:
 class Probe:
     """One answer of a slot; `error` is set when there was none, and `nobody` when nobody listens on its socket.
 
-    `location` is where a redirect leads.
+    `late` is whether somebody listens who did not answer in time, and `location` where a redirect leads.
     """
 
     status: int = 0
     body: str = ""
     error: str = ""
     nobody: bool = False
+    late: bool = False
     location: str = ""
 
 

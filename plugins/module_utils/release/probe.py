@@ -66,8 +66,8 @@ def get_port(
         # RemoteDisconnected is a ConnectionResetError.
         how = "refused" if isinstance(error, ConnectionRefusedError) else "closed"
         return Probe(error=f"nothing answers on port {port} of the app ({address}: connection {how})", nobody=True)
-    except (OSError, http.client.HTTPException) as error:
-        return Probe(error=f"{type(error).__name__}: {error}".rstrip(": "))
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        return _failed(error)
     finally:
         connection.close()
 
@@ -76,8 +76,15 @@ def _asked(connection: http.client.HTTPConnection, path: str, gate: Optional[Gat
     headers = {"Host": gate.host, "X-Forwarded-Proto": gate.proto} if gate else {}
     connection.request("GET", path, headers={"Accept": "application/json", **headers})
     answer = connection.getresponse()
-    body = answer.read(most).decode("utf-8", "replace")
+    # Where nothing is wanted of the body it is not waited for: that of a stream begins with its first event.
+    body = answer.read(most).decode("utf-8", "replace") if most else ""
     return Probe(answer.status, body, location=answer.getheader("Location") or "")
+
+
+def _failed(error: Exception) -> Probe:
+    # In Python 3.9 socket.timeout is no TimeoutError yet.
+    late = isinstance(error, (TimeoutError, socket.timeout))
+    return Probe(error=f"{type(error).__name__}: {error}".rstrip(": "), late=late)
 
 
 def get(address: str, path: str, timeout: float, gate: Optional[Gate] = None, most: int = SHORT) -> Probe:
@@ -99,7 +106,7 @@ def get(address: str, path: str, timeout: float, gate: Optional[Gate] = None, mo
         return Probe(error=f"{address} does not exist", nobody=True)
     except ConnectionRefusedError:
         return Probe(error=f"nothing listens on {address}", nobody=True)
-    except (OSError, http.client.HTTPException) as error:
-        return Probe(error=f"{type(error).__name__}: {error}".rstrip(": "))
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        return _failed(error)
     finally:
         connection.close()

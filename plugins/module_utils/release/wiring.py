@@ -19,7 +19,6 @@ from .lease import Lease
 from .model import Gate, Probe, Request
 from .probe import SHORT, get, get_port
 from .replay import IGNORE as REPLAY_NOTHING
-from .replay import PATIENCE as REPLAY_PATIENCE
 from .replay import REFUSE, Replay
 from .runtimes import Runtimes
 from .slots import SlotDirectories, socket_of
@@ -88,10 +87,7 @@ def replay_of(arguments: dict[str, Any], edge: Edge, ask: Callable[..., Probe]) 
     if given == REPLAY_NOTHING:
         return None
 
-    def asked(slot: str, path: str, release: str, most: int) -> Probe:
-        return ask(slot, path, release, REPLAY_PATIENCE, most)
-
-    return Replay(lambda: paths(edge.ask, edge.backend), asked, time.monotonic, refuses=given == REFUSE)
+    return Replay(lambda: paths(edge.ask, edge.backend), ask, time.monotonic, refuses=given == REFUSE)
 
 
 class Leased:

@@ -92,7 +92,7 @@ def _bindings(value_of: Values) -> Iterator[str]:
                 f"{name} has {', '.join(sorted(map(str, given)))}; it takes two texts, kid and hmac, as the authority "
                 "gave them, from vault.yml of this inventory."
             )
-        elif not re.fullmatch(r"[A-Za-z0-9_-]{16,}={0,2}", given["hmac"]):
+        elif not re.fullmatch(r"([A-Za-z0-9_-]{4}){4,}([A-Za-z0-9_-]{2,3})?={0,2}", given["hmac"]):
             yield f"{name}: hmac is no key as authorities give it (letters, digits, - and _); copy all of it."
         if str(value_of(of)) in {"", SELF_SIGNED}:
             yield f"{name} is for the authority of {of}, which is not set to one; take one away or set the other."

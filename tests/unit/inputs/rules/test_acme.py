@@ -64,6 +64,7 @@ ACME: dict[str, Any] = {
         ({"haproxy_acme_eab": {"kid": "k-1", "hmac": f"{HMAC}=="}}, []),
         ({"haproxy_acme_eab": {"kid": "k-1"}}, ["haproxy_acme_eab has kid; it takes two texts, kid and hmac"]),
         ({"haproxy_acme_eab": {"kid": 7, "hmac": HMAC}}, ["it takes two texts"]),
+        ({"haproxy_acme_eab": {"kid": "k-1", "hmac": "a" * 17}}, ["hmac is no key as authorities give it"]),
         ({"haproxy_acme_eab": {"kid": "k-1", "hmac": "a b+/"}}, ["hmac is no key as authorities give it"]),
         (
             {"haproxy_acme_fallback_eab": {"kid": "k-1", "hmac": HMAC}},
