@@ -95,8 +95,8 @@ def test_what_the_edge_counts(text: str) -> None:
     with quick():
         with suppress(EdgeError):
             assert all(path.startswith("/") for path in paths(told, "app_app"))
-        canary = Canary(lambda: counts(told, "app_app"), Thresholds())
-        canary.begin()
+        canary = Canary(lambda: counts(told, "app_app"), lambda slot: None, Thresholds())
+        canary.begin("blue")
         assert canary.verdict("blue", "green").word in {GOOD, WORSE, UNKNOWN}
         with suppress(EdgeError):
             found = counts(told, "app_app")
