@@ -23,6 +23,7 @@ class HitCounter:
         self._write = write
         self._interval = interval
         self._pending: Counter[str] = Counter()
+        self._writing: Counter[str] = Counter()
         self._closing = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -30,8 +31,8 @@ class HitCounter:
         self._pending[slug] += 1
 
     def pending(self, slug: str) -> int:
-        """Hits of `slug` that are not in the database yet."""
-        return self._pending[slug]
+        """Hits of `slug` that are not known to be in the database yet."""
+        return self._pending[slug] + self._writing[slug]
 
     def start(self) -> None:
         self._task = asyncio.create_task(self._run())
@@ -52,12 +53,15 @@ class HitCounter:
         taken, self._pending = self._pending, Counter()
         if not taken:
             return True
+        self._writing = taken
         try:
             await self._write(taken)
         except Exception as error:  # noqa: BLE001 - whatever it was, the hits must not be lost
             self._pending.update(taken)
             _log.warning("hits not written, kept for the next try", extra={"links": len(taken), "error": repr(error)})
             return False
+        finally:
+            self._writing = Counter()
         return True
 
     async def _run(self) -> None:
