@@ -176,7 +176,8 @@ class Renewal:
         if now < free:
             when = time.strftime("%H:%M UTC", time.gmtime(free))
             return record if not asked else record.unasked(f"{_before(record.error)}; the next order is at {when}")
-        if left <= 0:
+        # One by DNS that is cut off leaves its record with the name servers.
+        if left <= 0 or (self.settings.by_dns and left < lego.patience(self.settings)):
             return record.unasked("there was no time left to order it; the timer does within the hour")
         # By DNS a name may lead elsewhere still, so that it has its certificate before it is moved here.
         by_http = not self.settings.by_dns and self.settings.directory != SELF_SIGNED

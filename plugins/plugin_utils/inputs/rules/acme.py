@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ansible_collections.slipway.fleet.plugins.module_utils.edge.certificates import DIRECTORIES, SELF_SIGNED
+from ansible_collections.slipway.fleet.plugins.module_utils.edge.lego import ORDER_BY_DNS
 from ansible_collections.slipway.fleet.plugins.plugin_utils.inputs.values import Values
 
 App = Mapping[str, Any]
@@ -23,7 +24,8 @@ _ADDRESS_USE = {
     "haproxy_acme_addresses": "IP addresses such as 203.0.113.10",
     "haproxy_acme_peers": "the addresses of other balancers such as 10.0.0.2 or 10.0.0.2:80",
 }
-_LEAST_WAIT = 10  # seconds
+# Seconds; one by DNS is not begun with less time left than it may take.
+_LEAST_WAIT, _LEAST_WAIT_BY_DNS = 10, int(ORDER_BY_DNS) + 30
 
 
 def orders(value_of: Values, apps: Sequence[App]) -> Iterator[str]:
@@ -42,8 +44,10 @@ def orders(value_of: Values, apps: Sequence[App]) -> Iterator[str]:
     for name in ("haproxy_acme_addresses", "haproxy_acme_peers"):
         if wrong := [str(one) for one in value_of(name) if not re.fullmatch(_ADDRESS[name], str(one))]:
             yield f"{name} takes {_ADDRESS_USE[name]}, not {', '.join(wrong)}."
-    if int(value_of("haproxy_acme_wait")) < _LEAST_WAIT:
-        yield f"haproxy_acme_wait is {value_of('haproxy_acme_wait')}; use at least {_LEAST_WAIT}, as an order takes."
+    by_dns = value_of("haproxy_acme_dns_hook") or value_of("haproxy_acme_dns_provider")
+    least = _LEAST_WAIT_BY_DNS if by_dns else _LEAST_WAIT
+    if int(value_of("haproxy_acme_wait")) < least:
+        yield f"haproxy_acme_wait is {value_of('haproxy_acme_wait')}; use at least {least}, as an order takes."
     for app in apps:
         names = [str(name) for name in app.get("host_names") or ()]
         if not names:

@@ -21,7 +21,7 @@ ACME: dict[str, Any] = {
     "haproxy_acme_ca_file": "",
     "haproxy_acme_addresses": ["203.0.113.10", "2001:db8::1"],
     "haproxy_acme_peers": ["10.0.0.2", "lb2.example.org:8080", "[2001:db8::2]:80"],
-    "haproxy_acme_wait": "180",
+    "haproxy_acme_wait": "600",
     "haproxy_acme_eab": {},
     "haproxy_acme_fallback_eab": {},
     "haproxy_acme_dns_hook": "",
@@ -52,6 +52,11 @@ ACME: dict[str, Any] = {
         ({"haproxy_acme_addresses": ["lb.example.org"]}, ["haproxy_acme_addresses takes IP addresses"]),
         ({"haproxy_acme_peers": ["http://lb2"]}, ["haproxy_acme_peers takes the addresses of other balancers"]),
         ({"haproxy_acme_wait": 5}, ["haproxy_acme_wait is 5; use at least 10"]),
+        ({"haproxy_acme_wait": 180}, []),
+        (
+            {"haproxy_acme_wait": 180, "haproxy_acme_dns_provider": "hetzner"},
+            ["haproxy_acme_wait is 180; use at least 330"],
+        ),
         ({"haproxy_tls_certificate": CERTIFICATE + KEY}, ["exclude each other; take away haproxy_tls_certificate"]),
         ({"haproxy_apps": [slots("links")]}, ["links has no host names, and a certificate is for names"]),
         (
