@@ -114,13 +114,11 @@ kept:
 """
 
 import base64
-import fcntl
 import hashlib
 import json
-import os
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -130,9 +128,10 @@ from ..module_utils.edge.haproxy import Edge, EdgeError
 from ..module_utils.edge.maintenance import HEADER
 from ..module_utils.edge.maps import read, render
 from ..module_utils.edge.newcomers import balanced, held_back
-from ..module_utils.edge.pieces import SHARED_SETTINGS, Made, Present, Wanted, made, present
+from ..module_utils.edge.pieces import Made, Present, Wanted, made, present
 from ..module_utils.host import files as tree
 from ..module_utils.host.errors import SlipwayError
+from ..module_utils.host.shared import SHARED_SETTINGS, alone
 from ..module_utils.release.listening import holder_of
 
 # Hashes of passwords, which stand in the pieces of apps that ask for one.
@@ -157,21 +156,6 @@ ARGUMENTS: dict[str, Any] = {
     "validate": {"type": "str", "default": "haproxy -c -f %s"},
     "contents": {"type": "str", "no_log": True},
 }
-
-
-@contextmanager
-def alone(directory: Path) -> Iterator[None]:
-    """One run at a time puts an edge together: it reads the pieces of others. A fresh host has nothing to lock."""
-    try:
-        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        yield
-        return
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def hidden(text: str) -> str:

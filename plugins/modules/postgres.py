@@ -107,9 +107,9 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.host.errors import SlipwayError
+from ..module_utils.host.shared import SHARED_SETTINGS
 from ..module_utils.postgres.admitting import access_file, admit, have_read
 from ..module_utils.postgres.databases import Database, Making
-from ..module_utils.postgres.keeping import SHARED_SETTINGS
 from ..module_utils.postgres.retiring import retire
 from ..module_utils.postgres.server import SUPERUSERS, Server
 

@@ -12,6 +12,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from http.server import ThreadingHTTPServer
 from pathlib import Path
@@ -128,16 +129,23 @@ class AcmeEdge(Edge):
         return file_of(self.directory / "names", name).read_text()
 
 
-@pytest.fixture
-def edge(tmp_path: Path) -> Iterator[AcmeEdge]:
-    found = AcmeEdge(tmp_path)
+@contextmanager
+def started(directory: Path, name: str, **more: Any) -> Iterator[AcmeEdge]:
+    """An edge that serves an app under a name."""
+    found = AcmeEdge(directory, **more)
     found.start()
-    wait_for(lambda: found.get("/", Host=NAME)[0].status == 200)
+    wait_for(lambda: found.get("/", Host=name)[0].status == 200)
     try:
         yield found
     finally:
         found.stop()
         found.slot.stop()
+
+
+@pytest.fixture
+def edge(tmp_path: Path) -> Iterator[AcmeEdge]:
+    with started(tmp_path, NAME) as found:
+        yield found
 
 
 def answer_on(port: int, name: str, status: int = 200) -> ThreadingHTTPServer:
@@ -444,14 +452,8 @@ STAR, BELOW, DEEP, FULL = "*.wild.example", "a.wild.example", "b.a.wild.example"
 
 @pytest.fixture
 def wild(tmp_path: Path) -> Iterator[AcmeEdge]:
-    found = AcmeEdge(tmp_path, host_names=[FULL, STAR])
-    found.start()
-    wait_for(lambda: found.get("/", Host=BELOW)[0].status == 200)
-    try:
+    with started(tmp_path, BELOW, host_names=[FULL, STAR]) as found:
         yield found
-    finally:
-        found.stop()
-        found.slot.stop()
 
 
 def test_a_star_is_for_names_of_one_label_more_and_a_name_told_in_full_has_its_own(wild: AcmeEdge) -> None:

@@ -14,6 +14,7 @@ import yaml
 from fleet import on, ssh_inventory
 from foreign import ADDRESS, HOST, QUICK, App
 
+Make = Callable[..., App]
 BROKER_PORT = 6399
 APPS = Path(__file__).resolve().parents[1] / "apps"
 # Where no registry is reached, the lab's Python image stands in for python:3.13-slim. Lab hosts share the memory of
@@ -26,7 +27,7 @@ LAB = {
 
 
 @pytest.fixture(scope="session")
-def make_app(tmp_path_factory: pytest.TempPathFactory) -> Any:
+def make_app(tmp_path_factory: pytest.TempPathFactory) -> Make:
     """Write the inventory of an app, which has what its team would write, and make it ready for the lab."""
 
     def make(**variables: Any) -> App:
@@ -58,20 +59,19 @@ def broker() -> Callable[[], Any]:
 
 
 @pytest.fixture(scope="session")
-def tiles(make_app: Any) -> App:
-    app: App = make_app(
+def tiles(make_app: Make) -> App:
+    return make_app(
         fastapi_app_name="tiles",
         fastapi_app_host_names=["tiles.example.org"],
         fastapi_image_context=str(APPS / "tiles"),
         fastapi_app_port=80,
         fastapi_app_health_path="/healthz",
     )
-    return app
 
 
 @pytest.fixture(scope="session")
-def shop(make_app: Any) -> App:
-    app: App = make_app(
+def shop(make_app: Make) -> App:
+    return make_app(
         fastapi_app_name="shop",
         fastapi_app_host_names=["shop.example.org"],
         fastapi_image_context=str(APPS / "shop"),
@@ -94,12 +94,11 @@ def shop(make_app: Any) -> App:
             "ledger": {"command": ["sh", "-c", "echo no ledger of $RELEASE_APP today; exit 3"], "schedule": "*-01-01"},
         },
     )
-    return app
 
 
 @pytest.fixture(scope="session")
-def board(make_app: Any) -> App:
-    app: App = make_app(
+def board(make_app: Make) -> App:
+    return make_app(
         fastapi_app_name="board",
         fastapi_app_host_names=["board.example.org", "forum.example.org"],
         fastapi_image_context=str(APPS / "board"),
@@ -107,25 +106,23 @@ def board(make_app: Any) -> App:
         fastapi_app_health_path="/",
         fastapi_app_jobs={"yearly": {"command": ["true"], "schedule": "yearly"}},
     )
-    return app
 
 
 @pytest.fixture(scope="session")
-def feed(make_app: Any) -> App:
-    app: App = make_app(
+def feed(make_app: Make) -> App:
+    return make_app(
         fastapi_app_name="feed",
         fastapi_app_host_names=["feed.example.org"],
         fastapi_image_context=str(APPS / "feed"),
         fastapi_app_port=8080,
         fastapi_app_health_path="/",
     )
-    return app
 
 
 @pytest.fixture(scope="session")
-def depot(make_app: Any) -> App:
+def depot(make_app: Make) -> App:
     """Nothing in its image but Python could make a variable of the secret."""
-    app: App = make_app(
+    return make_app(
         fastapi_app_name="depot",
         fastapi_app_host_names=["depot.example.org"],
         fastapi_image_context=str(APPS / "depot"),
@@ -133,4 +130,3 @@ def depot(make_app: Any) -> App:
         fastapi_app_health_path="/ready",
         fastapi_app_secrets={"DEPOT_KEY": "planted-key"},
     )
-    return app

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Callable
 
@@ -28,7 +30,6 @@ def drill(
     """
     began = time.monotonic()
     started: list[dict[str, Any]] = []
-    settings = host.settings
     try:
         found = host.restic.find(wanted)
     except BackupError as error:
@@ -36,19 +37,12 @@ def drill(
             raise
         raise BackupError(EMPTY, f"nothing can be proven: {error}") from error
     try:
-        with failures(settings.scratch):
-            manifest = host.manifest(found)
-            complete(host, found, manifest)
-            files.room(f"the drill of set {found.short}", (settings.scratch, 2 * manifest.bytes))
-            place = files.empty(settings.scratch)
-            host.restic.restore(manifest.content, place)
+        with restored(host, found, "the drill of") as (manifest, place):
             files.same(manifest, place)
             if manifest.databases:
                 started = _databases(host, manifest, place, scratch, start)
     except BackupError as error:
         raise BackupError(error.fault, f"set {found.short} of {found.time[:16]} is not proven: {error}") from error
-    finally:
-        shutil.rmtree(settings.scratch, ignore_errors=True)
     proof = {
         "set": found.short,
         "time": manifest.time,
@@ -63,6 +57,25 @@ def drill(
     }
     host.records.note(proven=proof, error=host.records.unanswered("drill"))
     return proof
+
+
+@contextmanager
+def restored(host: Host, found: Snapshot, what: str) -> Iterator[tuple[Manifest, Path]]:
+    """The files and dumps of a set in the scratch directory, which is gone afterwards. Raises BackupError.
+
+    `what` they are for, as messages say it before `set` and its name.
+    """
+    scratch = host.settings.scratch
+    try:
+        with failures(scratch):
+            manifest = host.manifest(found)
+            complete(host, found, manifest)
+            files.room(f"{what} set {found.short}", (scratch, 2 * manifest.bytes))
+            place = files.empty(scratch)
+            host.restic.restore(manifest.content, place)
+            yield manifest, place
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def complete(host: Host, found: Snapshot, manifest: Manifest) -> None:

@@ -7,7 +7,6 @@ written anew, and whether the release that serves still passes its gate afterwar
 from __future__ import annotations
 
 import json
-import shutil
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,8 +14,8 @@ from typing import Any, Callable
 
 from ..release.aside import Aside, Unfit
 from . import files
-from .drill import complete, have_roles
-from .model import FAILED, REFUSED, BackupError, Manifest, failures
+from .drill import have_roles, restored
+from .model import FAILED, REFUSED, BackupError, Manifest
 from .postgres import Scratch, Server
 from .saving import Host, serving
 from .starting import Starter, neighbours, starter
@@ -55,23 +54,15 @@ def rehearse(
     except Unfit as error:
         raise BackupError(REFUSED, str(error)) from error
     found = host.restic.find(order["set"])
-    try:
-        with failures(settings.scratch):
-            manifest = host.manifest(found)
-            complete(host, found, manifest)
-            files.room(f"the rehearsal on set {found.short}", (settings.scratch, 2 * manifest.bytes))
-            place = files.empty(settings.scratch)
-            host.restic.restore(manifest.content, place)
-            made = scratch(host.live, settings.database)
-            files.room("the server of the rehearsal", (made.disk, manifest.bytes))
-            with made as server:
-                _fill(server, manifest, Path(f"{place}{manifest.spool}"))
-                with neighbours(host, server):
-                    seen = measured(server, manifest, aside, {**order, "set": found.short})
-                    now = serving(root)
-                    said = after(aside, now, settings.deadline)
-    finally:
-        shutil.rmtree(settings.scratch, ignore_errors=True)
+    with restored(host, found, "the rehearsal on") as (manifest, place):
+        made = scratch(host.live, settings.database)
+        files.room("the server of the rehearsal", (made.disk, manifest.bytes))
+        with made as server:
+            _fill(server, manifest, Path(f"{place}{manifest.spool}"))
+            with neighbours(host, server):
+                seen = measured(server, manifest, aside, {**order, "set": found.short})
+                now = serving(root)
+                said = after(aside, now, settings.deadline)
     took = round(time.monotonic() - began, 1)
     return {"set": found.short, "time": manifest.time, "took": took, **seen, "release": now, **said}
 

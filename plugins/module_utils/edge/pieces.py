@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import Any, Optional
 
 from ..host.errors import Damaged
+from ..host.shared import REFUSE, REPLACE, differing
 from .haproxy import EdgeError
 from .routing import Piece, conflicts, is_named, parse, routes
 
-REFUSE, KEEP, REPLACE = SHARED_SETTINGS = ("refuse", "keep", "replace")
 # The settings of which one gives an edge its certificates.
 TLS_BY = ("haproxy_tls_certificate", "haproxy_acme_email")
 HEADER = """\
@@ -125,8 +125,8 @@ def settled(
         return own, []
     if known is None:
         refused = _unknown(sorted(found.pieces))
-    elif differing := _differing(known.values, wanted):
-        refused = _refused(known, wanted, differing)
+    elif others := differing(known.values, wanted):
+        refused = _refused(known, wanted, others)
     else:
         return known, []
     return own if shared == REPLACE else None, [refused] if shared == REFUSE else []
@@ -138,16 +138,6 @@ def _of_others(found: Present, mine: set[str]) -> bool:
         return bool(found.pieces) and not mine & set(found.pieces)
     whose = set(found.settings.apps)
     return not whose & mine and bool(whose & set(found.pieces))
-
-
-def _differing(known: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
-    """Names of what both have and not the same."""
-    return sorted(name for name in set(known) & set(wanted) if _comparable(known[name]) != _comparable(wanted[name]))
-
-
-def _comparable(value: Any) -> str:
-    """A controller may send a number as text."""
-    return json.dumps(value, sort_keys=True).replace('"', "")
 
 
 def _unknown(others: Sequence[str]) -> str:

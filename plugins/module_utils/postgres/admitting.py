@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Optional
 
 from ..host.durable import make_public, write_durably
 from ..host.errors import SlipwayError
+from ..host.shared import alone
 from .access import NETWORK, SOCKET, Access, AccessError, Login, admitted, parse, render
 from .databases import Database, There, refuse_others, refuse_strangers, refuse_unknown, there
 from .keeping import Kept, keeper, read, takes
@@ -19,21 +17,6 @@ from .server import Server, ServerError
 
 # Seconds that a server has to read anew whom it lets in.
 READS_IN = 10.0
-
-
-@contextmanager
-def alone(directory: Path) -> Iterator[None]:
-    """One run at a time changes what the apps of a server share; a fresh host has nothing to lock."""
-    try:
-        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        yield
-        return
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def access_file(directory: Path) -> Path:

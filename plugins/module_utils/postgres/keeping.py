@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any, Optional
 
 from ..host.durable import read_json
+from ..host.shared import REFUSE, REPLACE, differing
 from .access import UNNAMED, Access, AccessError, Login
-
-REFUSE, KEEP, REPLACE = SHARED_SETTINGS = ("refuse", "keep", "replace")
 
 
 @dataclass(frozen=True)
@@ -53,11 +52,9 @@ def takes(known: Optional[Kept], whose: str, mine: Kept, shared: str) -> bool:
 
 
 def _compare(known: Kept, mine: Kept) -> None:
-    both = sorted(set(known.values) & set(mine.values))
     told = [
         f"{name} (there {json.dumps(known.values[name])}, here {json.dumps(mine.values[name])})"
-        for name in both
-        if _comparable(known.values[name]) != _comparable(mine.values[name])
+        for name in differing(known.values, mine.values)
     ]
     if told:
         raise AccessError(
@@ -66,8 +63,3 @@ def _compare(known: Kept, mine: Kept) -> None:
             "postgres_shared_settings: keep to leave them as they are, or replace to change them for every app, which "
             "restarts the server"
         )
-
-
-def _comparable(value: Any) -> str:
-    """A controller may send a number as text."""
-    return json.dumps(value, sort_keys=True).replace('"', "")
