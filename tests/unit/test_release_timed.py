@@ -82,6 +82,26 @@ def test_it_runs_in_what_serves_and_its_end_is_kept(store: Store) -> None:
     assert kept["seconds"] >= 0
 
 
+def test_while_it_runs_the_end_of_the_run_before_is_kept(store: Store) -> None:
+    """Whatever became of those in between: the last one that ended counts."""
+    ask(store, Runtime(Ran((), 3, "no ledger")))
+    seen: list[dict[str, Any]] = []
+
+    class Looking(Runtime):
+        def run(self, *what: Any, **more: Any) -> Ran:
+            seen.append(store.job("nightly"))
+            return super().run(*what, **more)
+
+    first = store.job("nightly")
+    ask(store, Looking(GOOD))
+    assert seen[-1]["before"] == first
+    assert "ended" not in seen[-1]
+    assert "before" not in store.job("nightly")
+    store.write_job("nightly", {"release": "one", "began": "now", "before": first})  # one that was cut
+    ask(store, Looking(GOOD))
+    assert seen[-1]["before"] == first
+
+
 def test_one_that_is_due_in_a_release_waits_and_runs_in_the_new_one(store: Store) -> None:
     held = store.lock("release two by ann")
     said: list[str] = []

@@ -130,31 +130,44 @@ def test_the_status_counts_what_runs_beside_a_slot() -> None:
 def test_the_status_tells_when_each_job_runs_and_how_it_went() -> None:
     job = {"schedule": "daily", "next": "Fri 2026-11-27 00:00:00 UTC", "running": ""}
     last = {"release": "aaa", "began": "03:00", "ended": "03:01", "seconds": 60.5}
+    bad = {"rc": 4, "cause": "exit code 4", "log": "no room"}
     jobs = [
         {"name": "good", **job, **last, "rc": 0, "cause": "", "log": "counted 7\ncounted all"},
         {"name": "bad", **job, **last, "rc": 3, "cause": "exit code 3", "log": "no ledger"},
         {"name": "new", **job, "next": ""},
         {"name": "busy", **job, "running": "since 04:00", "release": "aaa", "began": "04:00"},
         {"name": "next", **job, **last, "running": "since 04:00"},
+        {
+            "name": "always",
+            **job,
+            "running": "since 04:00",
+            "release": "b",
+            "began": "04:00",
+            "before": {**last, **bad},
+        },
         {"name": "cut", **job, "release": "aaa", "began": "05:00", "cause": "it was cut before its end"},
     ]
     told = told_status.tell({"web1": observed("aaa", jobs=jobs)})
     due = "on web1, daily, next Fri 2026-11-27 00:00:00 UTC:"
-    assert told.text.splitlines()[4:] == [
-        f"job good {due} ended with exit code 0 at 03:01 after 60.5 s, in release aaa",
+    at = "at 03:01 after 60.5 s, in release aaa"
+    assert told.text.splitlines()[5:] == [
+        f"job good {due} ended with exit code 0 {at}",
         "    counted 7",
         "    counted all",
-        f"job bad {due} failed with exit code 3 (exit code 3) at 03:01 after 60.5 s, in release aaa",
+        f"job bad {due} failed with exit code 3 (exit code 3) {at}",
         "    no ledger",
         "job new on web1, daily, next not known: has not run yet",
         f"job busy {due} runs in release aaa since 04:00",
-        f"job next {due} waits since 04:00",
+        f"job next {due} waits since 04:00; the run before ended {at}",
+        f"job always {due} runs in release b since 04:00; the run before failed with exit code 4 (exit code 4) {at}",
+        "    no room",
         f"job cut {due} failed (it was cut before its end) after 05:00, in release aaa",
     ]
     assert told.code == 3
     assert told.rows[0]["jobs"] == jobs
     assert told.rows[0]["drift"] == [
         "the job bad failed at 03:01: exit code 3",
+        "the job always failed at 03:01: exit code 4",
         "the job cut failed at 05:00: it was cut before its end",
     ]
 

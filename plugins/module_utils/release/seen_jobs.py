@@ -10,7 +10,8 @@ from .records import UNSEEN
 from .timers import Timers
 
 # A line of status: name, schedule, next (when it is due, in systemd's words), running (since when, or empty), and what
-# became of it last: release, began, ended, seconds, rc, cause (empty where it went well), log.
+# became of it last: release, began, ended, seconds, rc, cause (empty where it went well), log; of one that runs still
+# that of the run before it, as `before`.
 Row = dict[str, Any]
 
 

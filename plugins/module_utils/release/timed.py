@@ -71,7 +71,7 @@ def perform(
 def _run(store: Store, runtime: Runtime, name: str, release: str, job: Job, clock: Clock) -> dict[str, Any]:
     begin = clock.monotonic()
     record: dict[str, Any] = {"release": release, "began": clock.now()}
-    store.write_job(name, record)
+    store.write_job(name, {**record, **_before(store.job(name))})
     ended: dict[str, Any] = {"rc": ENDED, "cause": "it was stopped"}
     try:
         words = [str(word) for word in job.command]
@@ -91,6 +91,12 @@ def _run(store: Store, runtime: Runtime, name: str, release: str, job: Job, cloc
         seconds = round(clock.monotonic() - begin, 1)
         store.write_job(name, {**record, "ended": clock.now(), "seconds": seconds, **ended})
     return {**said, "cause": ended["cause"]}
+
+
+def _before(found: dict[str, Any]) -> dict[str, Any]:
+    """What a record has of the run before it: a job that always runs has a result, too."""
+    over = found if "ended" in found else found.get("before")
+    return {"before": over} if over else {}
 
 
 def main(app: str, root: str, name: str) -> NoReturn:

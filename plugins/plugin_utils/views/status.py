@@ -136,28 +136,43 @@ def volume(host: str, found: Mapping[str, Any]) -> str:
     return f"volume {found['name']} on {host}, {size} in {found['path']}: {use}"
 
 
+def over(found: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The last run of a job; of one that runs still, the run before that where there was one."""
+    runs = found.get("running") and "ended" not in found
+    before: Mapping[str, Any] = found.get("before") or found if runs else found
+    return before
+
+
 def failed_jobs(seen: Mapping[str, Any]) -> list[str]:
     """A sentence for each job that did not go well the last time: it holds up no release, and somebody should look."""
+    runs = [(found["name"], over(found)) for found in seen.get("jobs") or ()]
     return [
-        f"the job {found['name']} failed at {found.get('ended') or found.get('began')}: {found['cause']}"
-        for found in seen.get("jobs") or ()
-        if found.get("cause")
+        f"the job {name} failed at {run.get('ended') or run.get('began')}: {run['cause']}"
+        for name, run in runs
+        if run.get("cause")
     ]
 
 
 def job(host: str, found: Mapping[str, Any]) -> str:
-    """A job as a line, when and how it went; of one that failed with what it printed last."""
+    """A job as a line, when and how it went, with what it printed last."""
     line = f"job {found['name']} on {host}, {found['schedule']}, next {found.get('next') or 'not known'}: "
+    run = over(found)
     if found.get("running"):
         where = f"runs in release {found['release']}" if found.get("began") and "ended" not in found else "waits"
-        return f"{line}{where} {found['running']}"
-    if not found.get("began"):
-        return f"{line}{found.get('cause') or 'has not run yet'}"
-    code = f" with exit code {found['rc']}" if "rc" in found else ""
-    how = f"failed{code} ({found['cause']})" if found.get("cause") else f"ended{code}"
-    when = f"at {found['ended']} after {found['seconds']:g} s" if "ended" in found else f"after {found['began']}"
-    last = "".join(f"\n    {text}" for text in str(found.get("log") or "").splitlines())
-    return f"{line}{how} {when}, in release {found['release']}{last}"
+        before = f"; the run before {became(run)}" if "ended" in run else ""
+        return f"{line}{where} {found['running']}{before}"
+    return line + became(run)
+
+
+def became(run: Mapping[str, Any]) -> str:
+    """What became of a run that is over."""
+    if not run.get("began"):
+        return str(run.get("cause") or "has not run yet")
+    code = f" with exit code {run['rc']}" if "rc" in run else ""
+    how = f"failed{code} ({run['cause']})" if run.get("cause") else f"ended{code}"
+    when = f"at {run['ended']} after {run['seconds']:g} s" if "ended" in run else f"after {run['began']}"
+    last = "".join(f"\n    {text}" for text in str(run.get("log") or "").splitlines())
+    return f"{how} {when}, in release {run['release']}{last}"
 
 
 def last(rows: Sequence[Mapping[str, Any]]) -> str:
