@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import os
 import tarfile
 import tempfile
 from collections.abc import Callable, Iterable
@@ -83,7 +84,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             releases=options.get("releases") or {},
             collections=options.get("collections") or [],
             told=lambda words: Display().display(f"  {words}"),
-            sign=(lambda sums: signed(sums, fleet, Path(key))) if key else None,
+            sign=(lambda sums: signed(sums, fleet, Path(key).expanduser())) if key else None,
         )
         return {"changed": True, **made}
 
@@ -92,7 +93,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         bundle = Bundle(Path(options["bundle"]))
         if not is_checked(bundle, run_id()):
             fleet, oldest = self._fleet(), str(options.get("oldest") or "")
-            made = trusted(bundle, options.get("signers") or "", fleet, oldest)
+            made = trusted(bundle, os.path.expanduser(options.get("signers") or ""), fleet, oldest)
             bundle.check()
             if not self._task.check_mode:
                 note_used(fleet, made, oldest)

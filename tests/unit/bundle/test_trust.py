@@ -292,14 +292,14 @@ def test_a_key_that_is_none_is_named(tmp_path: Path, keys: Path) -> None:
     ("fleet", "said"), [("fleet", ""), ("another", "was made for the inventory 'fleet' and not for 'another'")]
 )
 def test_a_playbook_refuses_it_before_a_host_is_asked(tmp_path: Path, keys: Path, fleet: str, said: str) -> None:
-    """No host of this inventory can be reached, and none has to be."""
+    """No host of this inventory can be reached, and none has to be; a path may begin at home."""
     path = made(tmp_path / "b.tar", keys)
     inventory = tmp_path / fleet
     inventory.mkdir()
     (inventory / "hosts.yml").write_text("all: {hosts: {web1: {ansible_host: 192.0.2.1}}}\n")
     words = ["ansible-playbook", "-i", str(inventory), str(ROOT / "playbooks/parts/open_bundle.yml")]
-    words += ["-e", f"slipway_bundle={path}", "-e", f"slipway_bundle_signers={keys / 'signers'}"]
-    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    words += ["-e", f"slipway_bundle={path}", "-e", "slipway_bundle_signers=~/signers"]
+    environment = {**os.environ, "HOME": str(keys), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     ran = subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert (ran.returncode == 0) == (not said), ran.stdout + ran.stderr
     assert said in " ".join(ran.stdout.split())
