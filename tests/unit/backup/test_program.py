@@ -131,7 +131,8 @@ def test_one_that_is_stopped_leaves_nothing_running(tmp_path: Path, monkeypatch:
 
     monkeypatch.setattr(program, "settings", lambda config: Settings(str(tmp_path / "sets"), "h", place=tmp_path))
     monkeypatch.setattr(program, "answer", drilled)
-    monkeypatch.chdir("/")
+    for name in ("umask", "chdir"):
+        monkeypatch.setattr(os, name, lambda _: None)
     before = signal.signal(signal.SIGTERM, of_the_process)
     try:
         with pytest.raises(SystemExit) as caught:

@@ -247,7 +247,7 @@ def test_an_image_without_alembic_is_told_by_name(make: Make) -> None:
     """Without its packages a Python has none; the program `alembic`, where there is one, knows which does."""
     project = make()
     project.revise("a", TABLE)
-    bare = (sys.executable, "-S")
+    bare = (str(Path(sys.executable).with_name("python")), "-S")
     project.environment["PATH"] = "/usr/bin:/bin"
     refused = project.run(python=bare, allowed=[])
     assert refused.returncode == 1
