@@ -30,6 +30,8 @@ _PAGE_HEADERS = {
 _COME_AGAIN = 1012  # the close code that tells a websocket client to reconnect
 
 IdempotencyKey = Annotated[str | None, Header(pattern=r"^[\x21-\x7e]{1,128}$")]
+# Set where a deployment asks of a new release what users asked the one before.
+Replayed = Annotated[str, Header(alias="Slipway-Replay", include_in_schema=False)]
 
 router = APIRouter(tags=["links"])
 
@@ -121,8 +123,8 @@ async def live(socket: WebSocket, service: Use) -> None:
 
 @router.head("/{slug}", include_in_schema=False)
 @router.get("/{slug}")
-async def follow(slug: str, service: Use) -> RedirectResponse:
-    """Redirect to a link's URL."""
+async def follow(slug: str, service: Use, slipway_replay: Replayed = "") -> RedirectResponse:
+    """Redirect to a link's URL. What a deployment asks once more, of a new release, is no hit."""
     url = await service.cache.get(slug)
     if url is None:
         link = await service.links.find(slug)
@@ -130,7 +132,8 @@ async def follow(slug: str, service: Use) -> RedirectResponse:
             raise HTTPException(404, "there is no such link")
         url = link.url
         await service.cache.put(slug, url)
-    service.hits.hit(slug)
+    if not slipway_replay:
+        service.hits.hit(slug)
     return RedirectResponse(url, 307, headers={"Cache-Control": "no-store"})
 
 

@@ -27,6 +27,7 @@ async def test_make_follow_and_count(client: httpx.AsyncClient) -> None:
     for _ in range(3):
         answer = await client.get(f"/{link['slug']}")
         assert (answer.status_code, answer.headers["location"]) == (307, URL)
+    assert (await client.get(f"/{link['slug']}", headers={"Slipway-Replay": "1"})).status_code == 307, "and no hit"
     assert (await client.get(f"/links/{link['slug']}")).json()["hits"] == 3
 
 

@@ -7,6 +7,7 @@ import os
 import socket
 import stat
 import time
+from collections.abc import Mapping
 from typing import Any, Optional
 
 from .model import Gate, Probe
@@ -49,11 +50,17 @@ class _UnixConnection(http.client.HTTPConnection):
 
 
 def get_port(
-    address: str, port: int, path: str, timeout: float, gate: Optional[Gate] = None, most: int = SHORT
+    address: str,
+    port: int,
+    path: str,
+    timeout: float,
+    gate: Optional[Gate] = None,
+    most: int = SHORT,
+    headers: Optional[Mapping[str, str]] = None,
 ) -> Probe:
     """GET `path` from what listens on `port` in the slot, over `address` (HOST:PORT of this host). Never raises.
 
-    The answer is over after `timeout` seconds, and its first `most` bytes are read.
+    The answer is over after `timeout` seconds, and its first `most` bytes are read; `headers` are sent besides.
 
     Docker takes a connection to a port that it publishes before it knows that nobody listens inside, and closes it
     then. So that is nobody, too; an app that closes every connection listens, and whoever asks where it does sees that.
@@ -61,7 +68,7 @@ def get_port(
     host, _, number = address.rpartition(":")
     connection = _PortConnection(host, int(number), timeout=timeout)
     try:
-        return _asked(connection, path, gate, most)
+        return _asked(connection, path, gate, most, headers)
     except (ConnectionRefusedError, ConnectionResetError, BrokenPipeError) as error:
         # RemoteDisconnected is a ConnectionResetError.
         how = "refused" if isinstance(error, ConnectionRefusedError) else "closed"
@@ -72,9 +79,15 @@ def get_port(
         connection.close()
 
 
-def _asked(connection: http.client.HTTPConnection, path: str, gate: Optional[Gate], most: int) -> Probe:
-    headers = {"Host": gate.host, "X-Forwarded-Proto": gate.proto} if gate else {}
-    connection.request("GET", path, headers={"Accept": "application/json", **headers})
+def _asked(
+    connection: http.client.HTTPConnection,
+    path: str,
+    gate: Optional[Gate],
+    most: int,
+    headers: Optional[Mapping[str, str]],
+) -> Probe:
+    of_the_edge = {"Host": gate.host, "X-Forwarded-Proto": gate.proto} if gate else {}
+    connection.request("GET", path, headers={"Accept": "application/json", **of_the_edge, **(headers or {})})
     answer = connection.getresponse()
     # Where nothing is wanted of the body it is not waited for: that of a stream begins with its first event.
     body = answer.read(most).decode("utf-8", "replace") if most else ""
@@ -87,10 +100,17 @@ def _failed(error: Exception) -> Probe:
     return Probe(error=f"{type(error).__name__}: {error}".rstrip(": "), late=late)
 
 
-def get(address: str, path: str, timeout: float, gate: Optional[Gate] = None, most: int = SHORT) -> Probe:
+def get(
+    address: str,
+    path: str,
+    timeout: float,
+    gate: Optional[Gate] = None,
+    most: int = SHORT,
+    headers: Optional[Mapping[str, str]] = None,
+) -> Probe:
     """GET `path` from the Unix socket `address`. Never raises: what went wrong is in `error`.
 
-    The answer is over after `timeout` seconds, and its first `most` bytes are read.
+    The answer is over after `timeout` seconds, and its first `most` bytes are read; `headers` are sent besides.
 
     With a gate it is asked as its requests through the edge are: an app that looks at the host's name, or sends whoever
     came without TLS elsewhere, answers this one, too.
@@ -101,7 +121,7 @@ def get(address: str, path: str, timeout: float, gate: Optional[Gate] = None, mo
     try:
         if not stat.S_ISSOCK(os.lstat(address).st_mode):
             return Probe(error=f"{address} is no socket")
-        return _asked(connection, path, gate, most)
+        return _asked(connection, path, gate, most, headers)
     except FileNotFoundError:
         return Probe(error=f"{address} does not exist", nobody=True)
     except ConnectionRefusedError:

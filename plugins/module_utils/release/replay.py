@@ -19,6 +19,8 @@ from .model import Probe
 # What a broken route means for a release.
 REFUSE, WARN, IGNORE = "refuse", "warn", "ignore"
 CHOICES = (REFUSE, WARN, IGNORE)
+# What tells the app that no user asks, so that it need not count.
+MARK = {"Slipway-Replay": "1"}
 # Requests of a replay, seconds for each, and for all of them.
 REQUESTS = 20
 PATIENCE, LIMIT = 5.0, 30.0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, Optional
@@ -19,7 +19,7 @@ from .lease import Lease
 from .model import Gate, Probe, Request
 from .probe import SHORT, get, get_port
 from .replay import IGNORE as REPLAY_NOTHING
-from .replay import REFUSE, Replay
+from .replay import MARK, REFUSE, Replay
 from .runtimes import Runtimes
 from .slots import SlotDirectories, socket_of
 from .store import Store
@@ -82,12 +82,20 @@ def contract_of(arguments: dict[str, Any], store: Store, ask: Callable[..., Prob
 
 
 def replay_of(arguments: dict[str, Any], edge: Edge, ask: Callable[..., Probe]) -> Optional[Replay]:
-    """Who asks a release what users asked the one before; None where nobody is to. `ask` is as for the contract."""
+    """Who asks a release what users asked the one before; None where nobody is to.
+
+    `ask` is as for the contract, and takes headers besides.
+    """
     given = arguments.get("replay") or REPLAY_NOTHING
     if given == REPLAY_NOTHING:
         return None
 
-    return Replay(lambda: paths(edge.ask, edge.backend), ask, time.monotonic, refuses=given == REFUSE)
+    return Replay(
+        lambda: paths(edge.ask, edge.backend),
+        lambda *what: ask(*what, MARK),
+        time.monotonic,
+        refuses=given == REFUSE,
+    )
 
 
 class Leased:
@@ -148,17 +156,21 @@ def transaction_of(arguments: dict[str, Any], **changes: Any) -> Transaction:
     sockets, store = Path(place["socket_directory"]), store_of(arguments)
     runtime, ports = runtime_of(arguments), ports_of(place["app"], place.get("ports") or {})
 
-    def asked(slot: str, path: str, of: Gate, timeout: float, most: int) -> Probe:
+    def asked(
+        slot: str, path: str, of: Gate, timeout: float, most: int, headers: Optional[Mapping[str, str]] = None
+    ) -> Probe:
         if port := runtime.port(slot):
-            return get_port(f"127.0.0.1:{ports[slot]}", port, path, timeout, of, most)
-        return get(str(socket_of(sockets, slot)), path, timeout, of, most)
+            return get_port(f"127.0.0.1:{ports[slot]}", port, path, timeout, of, most, headers)
+        return get(str(socket_of(sockets, slot)), path, timeout, of, most, headers)
 
     def probe(slot: str, path: str, of: Gate) -> Probe:
         found = asked(slot, path, of, of.timeout, SHORT)
         return replace(found, body=staged(store.releases).text(found.body))
 
-    def ask(slot: str, path: str, release: str, timeout: float, most: int) -> Probe:
-        return asked(slot, path, replace(gate, **store.gate(release)), timeout, most)
+    def ask(
+        slot: str, path: str, release: str, timeout: float, most: int, headers: Optional[Mapping[str, str]] = None
+    ) -> Probe:
+        return asked(slot, path, replace(gate, **store.gate(release)), timeout, most, headers)
 
     edge = edge_of(place, runtime)
     return Transaction(
