@@ -18,7 +18,7 @@ def of_the_process() -> tuple[int, str]:
     """What every test of a worker shares: umask and working directory."""
     umask = os.umask(0o077)
     os.umask(umask)
-    return umask, os.getcwd()
+    return umask, str(Path.cwd())
 
 
 @pytest.fixture(autouse=True)
