@@ -76,6 +76,14 @@ def test_a_distribution_that_is_not_supported(deployment: Deployment, host: Any,
     assert "has no Docker Engine with Compose v2 for Debian 11" in outcome.failure()
 
 
+def test_a_value_of_the_last_role_is_refused_before_the_first_one_begins(
+    deployment: Deployment, host: Any, promise: Promise
+) -> None:
+    outcome = refused(deployment, host, promise, "provision", fastapi_app_rate_limit={"requests": 0, "seconds": 10})
+    assert "rate_limit" in outcome.failure()
+    assert "Hold the host for this run" not in outcome.output
+
+
 def test_a_stopped_edge(deployment: Deployment, host: Any, promise: Promise) -> None:
     host.check_output("systemctl stop haproxy")
     try:
