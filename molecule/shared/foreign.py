@@ -56,15 +56,16 @@ class App(Deployment):
         return str(json.loads(on(HOST, f"cat /opt/slipway/{self.name}/state.json"))["release"])
 
     @contextmanager
-    def asked(self, rate: float = 20.0) -> Iterator[Asking]:
-        """Ask for the app's page while the block runs, and whether it is this app's."""
+    def asked(self, path: str = "/", says: str = "", rate: float = 20.0) -> Iterator[Asking]:
+        """Ask for a page while the block runs, and whether it says that; by default whether it is this app's."""
         found, done = Asking(), threading.Event()
+        words = says or f'"{self.name}"'
 
         def ask() -> None:
             while not done.wait(1 / rate):
-                status, body = self.get()
+                status, body = self.get(path)
                 found.asked += 1
-                if status != 200 or f'"{self.name}"' not in body:
+                if status != 200 or words not in body:
                     found.wrong.append(f"{status} {body[:200]}")
 
         thread = threading.Thread(target=ask)

@@ -272,12 +272,25 @@ def test_a_unit_has_its_volumes_and_waits_for_the_disks_that_they_are_on() -> No
     assert "RequiresMountsFor" not in unit()
 
 
+def test_static_files_are_those_that_the_host_has_made_for_the_release() -> None:
+    container = role("compose", fastapi_app_assets=["/srv/app/static"])
+    found = yaml.safe_load(container.render("compose.yaml.j2"))["services"]["web"]["volumes"][-1]
+    assert found == {
+        "type": "bind", "source": "./assets/served/srv/app/static", "target": "/srv/app/static", "read_only": True,
+        "bind": {"create_host_path": False},
+    }  # fmt: skip
+    root = "/opt/slipway/links/releases/@RELEASE@/assets/served"
+    assert f"{root}/srv/app/static:/srv/app/static" in unit(fastapi_app_assets=["/srv/app/static"])["BindReadOnlyPaths"]
+    files = {Path(item["dest"]).name: item.get("content") for item in container.value("__fastapi_app_files")}
+    assert json.loads(files["keeps.json"])["assets"] == ["/srv/app/static"]
+
+
 @pytest.mark.parametrize("runtime", ["compose", "systemd"])
 def test_what_a_release_keeps_is_kept_with_it_and_names_it(runtime: str) -> None:
     usual = role(runtime)
     alone = role(runtime, fastapi_app_volumes=VOLUMES, fastapi_app_slots_overlap=False)
     files = {Path(item["dest"]).name: item.get("content") for item in alone.value("__fastapi_app_files")}
-    assert json.loads(files["keeps.json"]) == {"volumes": VOLUMES, "overlap": False}
+    assert json.loads(files["keeps.json"]) == {"volumes": VOLUMES, "overlap": False, "assets": []}
     other = role(runtime, fastapi_app_volumes=VOLUMES)
     names = [one.value("__fastapi_app_release") for one in (usual, alone, other)]
     assert len(set(names)) == 3

@@ -355,5 +355,7 @@ def test_what_the_image_has_comes_into_a_volume_unless_it_is_what_runs(home: str
         (state / "files").touch()
         compose.contents("one", "/nowhere", to)
         return
-    with pytest.raises(RuntimeFailed, match=f"a volume at /data/uploads would hide what the image has in {home}"):
+    with pytest.raises(
+        RuntimeFailed, match=f"a directory of the host at /data/uploads would hide what the image has in {home}"
+    ):
         compose.contents("one", "/data/uploads", to)

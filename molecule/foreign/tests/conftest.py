@@ -31,11 +31,11 @@ def make_app(tmp_path_factory: pytest.TempPathFactory) -> Make:
     """Write the inventory of an app, which has what its team would write, and make it ready for the lab."""
 
     def make(**variables: Any) -> App:
-        name = variables["fastapi_app_name"]
+        variables, name = LAB | variables, variables["fastapi_app_name"]
         scratch = tmp_path_factory.mktemp(name)
         inventory = ssh_inventory(scratch, {HOST: ADDRESS}, {"web": [HOST]})
         (scratch / "group_vars").mkdir()
-        (scratch / "group_vars" / "web.yml").write_text(yaml.safe_dump(LAB | variables))
+        (scratch / "group_vars" / "web.yml").write_text(yaml.safe_dump(variables))
         names = tuple(variables["fastapi_app_host_names"])
         place: dict[str, Any] = {"inventory": inventory, "url": "", "scratch": scratch, "usual": QUICK}
         return App(**place, name=name, variables=variables, names=names)
@@ -104,6 +104,7 @@ def board(make_app: Make) -> App:
         fastapi_image_context=str(APPS / "board"),
         fastapi_app_port=5000,
         fastapi_app_health_path="/",
+        fastapi_app_assets=["/srv/board/static"],
         fastapi_app_jobs={"yearly": {"command": ["true"], "schedule": "yearly"}},
     )
 

@@ -225,18 +225,22 @@ def test_a_release_of_each_beside_those_of_the_others(tiles: App, shop: App, boa
     apps = (tiles, shop, board, feed, depot)
     before, slot = {app.name: app.release for app in apps}, uploaded(shop)[0]
     threads = ["gunicorn", "--worker-class", "gthread", "--threads", "4", "board:wsgi"]
-    outcomes = side_by_side(
-        {
-            # Plain Uvicorn on port 80, as root as far as the image says.
-            "tiles": {"fastapi_app_command": ["uvicorn", "app.main:app", "--port", "80"]},
-            "shop": {"fastapi_app_revision": "2"},
-            "board": {"fastapi_app_command": threads},
-            # Where it is to listen it is told by the environment alone.
-            "feed": {"fastapi_app_command": ["granian", "--interface", "asgi", "feed:app"]},
-            "depot": {"fastapi_app_secrets": {"DEPOT_KEY": "another-planted-key"}},
-        },
-        apps,
-    )
+    built = {**board.variables["fastapi_image_build_args"], "BUILD": "2"}
+    with board.asked("/static/main-1.js", "build 1", rate=5.0) as script:
+        outcomes = side_by_side(
+            {
+                # Plain Uvicorn on port 80, as root as far as the image says.
+                "tiles": {"fastapi_app_command": ["uvicorn", "app.main:app", "--port", "80"]},
+                "shop": {"fastapi_app_revision": "2"},
+                # A page that is open still wants its script.
+                "board": {"fastapi_app_command": threads, "fastapi_image_build_args": built},
+                # Where it is to listen it is told by the environment alone.
+                "feed": {"fastapi_app_command": ["granian", "--interface", "asgi", "feed:app"]},
+                "depot": {"fastapi_app_secrets": {"DEPOT_KEY": "another-planted-key"}},
+            },
+            apps,
+        )
+    nothing_lost(script)
     failed = {name: outcome.failure() for name, outcome in outcomes.items() if outcome.code}
     assert failed == {}
     assert [app.name for app in apps if app.release == before[app.name]] == []
@@ -245,6 +249,10 @@ def test_a_release_of_each_beside_those_of_the_others(tiles: App, shop: App, boa
     assert shop.json("/uploads/second/new") == {"uid": 1000}
     assert feed.get("/news") == (200, "0\n1\n2\n")
     assert depot.json("/ready") == {"key": len("another-planted-key")}
+    scripts = ["main-1.js", "main-2.js"]
+    assert [board.get(f"/static/{script}")[0] for script in scripts] == [200, 200]
+    served = f"/opt/slipway/board/releases/{before['board']}/assets/served/srv/board/static"
+    assert on(HOST, f"ls {served}").split() == scripts, "those that it served before anybody had the new page"
 
 
 def test_a_release_that_does_not_serve_is_refused_in_each_shape(tiles: App, board: App, feed: App, depot: App) -> None:

@@ -123,8 +123,8 @@ class Compose:
         home = str(image["Config"].get("WorkingDir") or "/").rstrip("/")
         if home == path or home.startswith(f"{path}/"):
             raise RuntimeFailed(
-                f"a volume at {path} would hide what the image has in {home}, where it runs; give the volume a "
-                f"directory of its own, such as {home}/data, and let the app write there"
+                f"a directory of the host at {path} would hide what the image has in {home}, where it runs; name "
+                f"one of its own, such as {home}/data"
             )
         with Still(image["Id"], self._docker) as still:
             still.copy(path, to)

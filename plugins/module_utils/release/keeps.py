@@ -9,7 +9,8 @@ from pathlib import Path
 from ..host.durable import read_json
 from ..host.errors import Damaged
 
-# A file of each release: {"volumes": {NAME: PATH IN THE APP}, "overlap": whether it may run beside another release}.
+# A file of each release: {"volumes": {NAME: PATH IN THE APP}, "overlap": whether it may run beside another release,
+# "assets": [PATH IN THE APP]}.
 KEEPS = "keeps.json"
 
 
@@ -19,6 +20,7 @@ class Keeps:
 
     volumes: Mapping[str, str] = field(default_factory=dict)
     overlap: bool = True
+    assets: tuple[str, ...] = ()
 
 
 def keeps_of(releases: Path, release: str) -> Keeps:
@@ -30,4 +32,5 @@ def keeps_of(releases: Path, release: str) -> Keeps:
     volumes = found.get("volumes") or {}
     if not isinstance(volumes, dict):
         raise Damaged(f"{path} is damaged (no volumes); deploy again")
-    return Keeps({str(name): str(at) for name, at in volumes.items()}, found.get("overlap") is not False)
+    assets = tuple(map(str, found.get("assets") or ()))
+    return Keeps({str(name): str(at) for name, at in volumes.items()}, found.get("overlap") is not False, assets)

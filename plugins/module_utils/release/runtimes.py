@@ -16,6 +16,7 @@ from typing import Optional
 
 from ..host.command import Ran
 from ..host.shown import staged
+from .assets import Assets
 from .beside import DECLARED, Instance
 from .compose import Compose
 from .doors import port_of, slot_ports
@@ -78,15 +79,20 @@ class Runtimes:
         adapter.start(slot, release)
 
     def prepare(self, release: str) -> Optional[Owner]:
-        """Have what a release needs beside its files: secrets that its user can read, and its volumes.
+        """Have what a release needs beside its files: secrets that its user can read, its volumes and static files.
 
         Returns its user and group, None where it does not say. Raises RuntimeFailed.
         """
         adapter = self.adapters[self.kind(release)]
-        owner, volumes = adapter.owner(release), keeps_of(self.releases, release).volumes
+        owner, keeps = adapter.owner(release), keeps_of(self.releases, release)
+
+        def fill(path: str, to: Path) -> None:
+            adapter.contents(release, path, to)
+
         if owner:
             _own(self.releases / release / "secrets", owner)
-            self.volumes.have(volumes, owner, lambda path, to: adapter.contents(release, path, to))
+            self.volumes.have(keeps.volumes, owner, fill)
+        Assets(self.releases).have(release, keeps.assets, fill)
         return owner
 
     def admit(self, release: str) -> None:

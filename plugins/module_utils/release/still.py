@@ -55,7 +55,7 @@ class Still:
         """Put what is in a directory into another one; nothing where there is none."""
         ran = self._copy(f"{path}/.", str(to), COPY_LIMIT)
         if ran.returncode and any(words in ran.stderr for words in NO_DIRECTORY):
-            raise RuntimeFailed(f"{path} is a file in the image {self.image}, and a volume is a directory")
+            raise RuntimeFailed(f"{path} is a file in the image {self.image}, and a directory is wanted")
         if ran.returncode and not any(words in ran.stderr for words in MISSING):
             raise RuntimeFailed(f"what the image {self.image} has in {path} cannot be copied: {ran.said}")
 

@@ -224,7 +224,7 @@ class Systemd:
         if brought.is_dir():
             self._checked("cp", "--archive", "--no-target-directory", str(brought), str(to))
         elif brought.exists():
-            raise RuntimeFailed(f"{path} is a file in the package, and a volume is a directory")
+            raise RuntimeFailed(f"{path} is a file in the package, and a directory is wanted")
 
     def there(self, releases: list[str]) -> list[str]:
         """Those of `releases` whose package this host has."""

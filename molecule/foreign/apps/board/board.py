@@ -2,8 +2,10 @@
 
 from a2wsgi import ASGIMiddleware
 from fastapi import FastAPI
+from fastapi.staticfiles import StaticFiles
 
 app = FastAPI(title="board")
+app.mount("/static", StaticFiles(directory="static"))
 # For workers with threads.
 wsgi = ASGIMiddleware(app)
 

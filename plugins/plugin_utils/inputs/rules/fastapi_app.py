@@ -16,7 +16,7 @@ from ansible_collections.slipway.fleet.plugins.module_utils.release.jobs import 
 from ansible_collections.slipway.fleet.plugins.module_utils.release.words import told
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.sql_parser import INSTALL, lacking
 from ansible_collections.slipway.fleet.plugins.plugin_utils.inputs.rules.paths import paths
-from ansible_collections.slipway.fleet.plugins.plugin_utils.inputs.rules.volumes import NAME, volumes
+from ansible_collections.slipway.fleet.plugins.plugin_utils.inputs.rules.volumes import NAME, assets, volumes
 from ansible_collections.slipway.fleet.plugins.plugin_utils.inputs.values import (
     Between,
     Least,
@@ -131,6 +131,7 @@ def release(value_of: Values) -> Iterator[str]:
     yield from jobs(value_of)
     runtime, sockets = value_of("fastapi_app_runtime"), value_of("fastapi_app_socket_directories")
     yield from volumes(value_of("fastapi_app_volumes"), runtime, sockets)
+    yield from assets(value_of("fastapi_app_assets"), runtime, [*value_of("fastapi_app_volumes").values(), *sockets])
     yield from canary(value_of("fastapi_app_canary"))
     ports = value_of("fastapi_app_slot_ports")
     if wrong := wrong_ports(ports):

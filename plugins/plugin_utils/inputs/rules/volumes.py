@@ -1,12 +1,12 @@
 # Copyright: Slipway contributors
 # SPDX-License-Identifier: MIT
-"""What the volumes of an app must be: names of directories, and paths that hide nothing which the app needs."""
+"""What volumes and static files of an app must be: directories at paths that hide nothing which the app needs."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 NAME = "[a-z0-9][a-z0-9_-]{0,30}"
@@ -50,14 +50,38 @@ def volumes(given: Mapping[Any, Any], runtime: str, sockets: list[Any]) -> Itera
                 )
 
 
+def assets(given: Sequence[Any], runtime: str, taken: Sequence[Any]) -> Iterator[str]:
+    """A sentence for each directory of static files that cannot be, by itself or beside another one.
+
+    Args:
+        given: paths in the app, fastapi_app_assets
+        runtime: compose or systemd
+        taken: paths that volumes and sockets have
+    """
+    for number, path in enumerate(given):
+        if wrong := wrong_directory(path, runtime, "static", "as in [/srv/app/static]"):
+            yield f"fastapi_app_assets has {json.dumps(path)}; {wrong}."
+        elif runtime == "systemd" and not within(path, "/srv"):
+            yield f"fastapi_app_assets has {path}; under systemd an app's files are below /srv, as in [/srv/static]."
+        elif beside := next(
+            (str(one) for one in [*given[:number], *taken] if within(path, str(one)) or within(str(one), path)), ""
+        ):
+            yield f"fastapi_app_assets has {path}, where {beside} is another directory of the host; name one of them."
+
+
 def wrong_volume(name: str, path: Any, runtime: str) -> str:
     """What is wrong with one, and what to write; empty where nothing is."""
     if not re.fullmatch(NAME, name):
         return f"a name has at most 31 lower case letters, digits, dashes and underscores, no dash first, {FOR_EXAMPLE}"
+    return wrong_directory(path, runtime, name, FOR_EXAMPLE)
+
+
+def wrong_directory(path: Any, runtime: str, name: str, example: str) -> str:
+    """What is wrong with a directory of the app that the host is to have, called `name` in what is advised."""
     if not isinstance(path, str) or not re.fullmatch(PATH, path):
-        return f"write the absolute path of a directory without dots and slashes at its end, {FOR_EXAMPLE}"
+        return f"write the absolute path of a directory without dots and slashes at its end, {example}"
     if taken := next((place for place in TAKEN if within(path, place)), ""):
-        return f"{taken} belongs to the system or goes with the process; use another directory, {FOR_EXAMPLE}"
+        return f"{taken} belongs to the system or goes with the process; use another directory, {example}"
     if path in SHARED:
         return f"that would hide all that is there; give it a directory below, such as {path}/{name}"
     if runtime == "systemd" and (hidden := next((place for place in HIDDEN if within(path, place)), "")):

@@ -48,6 +48,7 @@ RIGHT: dict[str, Any] = {
     "fastapi_app_uid": 1,
     "fastapi_app_user": "",
     "fastapi_app_volumes": {},
+    "fastapi_app_assets": [],
     "fastapi_app_gate_passes": 1,
     "fastapi_app_gate_interval": 0.1,
     "fastapi_app_gate_deadline": 1,
@@ -185,6 +186,22 @@ def test_values_that_cannot_be_used_by_themselves(changed: dict[str, Any], said:
         ),
         ({"fastapi_app_name": "a" * 24}, []),
         ({"fastapi_app_name": "a" * 24, "fastapi_app_runtime": "systemd"}, ["24 characters"]),
+        ({"fastapi_app_assets": ["/srv/app/static", "/srv/app/media"]}, []),
+        ({"fastapi_app_assets": ["static"]}, ['fastapi_app_assets has "static"; write the absolute path']),
+        ({"fastapi_app_assets": ["/usr/lib/x"]}, ["/usr/lib belongs to the system"]),
+        ({"fastapi_app_assets": ["/srv"]}, ["such as /srv/static"]),
+        (
+            {"fastapi_app_assets": ["/srv/app", "/srv/app/static"]},
+            ["fastapi_app_assets has /srv/app/static, where /srv/app is another directory"],
+        ),
+        (
+            {"fastapi_app_assets": ["/data/up"], "fastapi_app_volumes": {"up": "/data/up"}},
+            ["fastapi_app_assets has /data/up, where /data/up is another directory"],
+        ),
+        (
+            {"fastapi_app_assets": ["/data/static"], "fastapi_app_runtime": "systemd"},
+            ["under systemd an app's files are below /srv"],
+        ),
         ({"fastapi_app_volumes": {"uploads": "/etc"}}, ['fastapi_app_volumes: "uploads" is at "/etc"']),
         (
             {"fastapi_app_user": "shop", "fastapi_app_runtime": "systemd"},

@@ -1,0 +1,131 @@
+"""Static files of several releases on a real file system: each serves its own, and what the others have besides."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+from ansible_collections.slipway.fleet.plugins.module_utils.release.assets import Assets
+from ansible_collections.slipway.fleet.plugins.module_utils.release.runtime import RuntimeFailed
+
+AT = "/srv/app/static"
+Files = Mapping[str, str]
+
+
+def brings(files: Files) -> Callable[[str, Path], None]:
+    def fill(path: str, to: Path) -> None:
+        assert path == AT
+        for name, text in files.items():
+            (to / name).parent.mkdir(exist_ok=True)
+            (to / name).write_text(text)
+
+    return fill
+
+
+class Host:
+    def __init__(self, releases: Path) -> None:
+        self.releases = releases
+        self.assets = Assets(releases)
+
+    def stage(self, release: str, files: Files) -> None:
+        (self.releases / release).mkdir(exist_ok=True)
+        self.assets.have(release, [AT], brings(files))
+
+    def served(self, release: str) -> dict[str, str]:
+        at = self.releases / release / "assets/served" / AT.lstrip("/")
+        return {str(path.relative_to(at)): path.read_text() for path in at.rglob("*") if path.is_file()}
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Host:
+    return Host(tmp_path)
+
+
+def test_a_first_release_serves_its_own(host: Host) -> None:
+    host.stage("one", {"index-1.js": "one", "css/site.css": "plain"})
+    assert host.served("one") == {"index-1.js": "one", "css/site.css": "plain"}
+
+
+def test_both_serve_the_scripts_of_both_and_their_own_of_one_name(host: Host) -> None:
+    host.stage("one", {"index-1.js": "one", "css/site.css": "of one"})
+    host.stage("two", {"index-2.js": "two", "css/site.css": "of two", "css/new.css": "new"})
+    both = {"index-1.js": "one", "index-2.js": "two", "css/new.css": "new"}
+    assert host.served("one") == {**both, "css/site.css": "of one"}, "while it serves still"
+    assert host.served("two") == {**both, "css/site.css": "of two"}
+
+
+def test_of_several_that_went_before_the_newest_counts(host: Host) -> None:
+    for number, release in enumerate(("one", "two")):
+        host.stage(release, {"shared.js": release})
+        os.utime(host.releases / release / "assets/own", (number, number))
+    host.stage("three", {"index-3.js": "three"})
+    assert host.served("three") == {"index-3.js": "three", "shared.js": "two"}
+
+
+def test_what_a_release_serves_takes_no_room_a_second_time(host: Host) -> None:
+    host.stage("one", {"index-1.js": "one"})
+    host.stage("two", {"index-2.js": "two"})
+    links = (host.releases / "one/assets/own" / AT.lstrip("/") / "index-1.js").stat().st_nlink
+    assert links == 3, "its own, what it serves, and what the next one serves"
+
+
+def test_a_release_that_is_not_kept_any_more_is_not_served_by_the_next_one(host: Host) -> None:
+    host.stage("one", {"index-1.js": "one"})
+    host.stage("two", {"index-2.js": "two"})
+    for path in sorted((host.releases / "one").rglob("*"), reverse=True):
+        path.rmdir() if path.is_dir() else path.unlink()
+    host.stage("three", {"index-3.js": "three"})
+    assert host.served("three") == {"index-3.js": "three", "index-2.js": "two"}
+    assert host.served("two")["index-1.js"] == "one", "as long as that one is kept"
+
+
+def test_a_second_look_changes_nothing_and_brings_nothing(host: Host) -> None:
+    host.stage("one", {"index-1.js": "one"})
+    before = host.served("one")
+    host.stage("one", {"index-1.js": "never asked for"})
+    assert host.served("one") == before
+
+
+def test_a_name_that_is_a_directory_in_one_and_a_file_in_the_other_is_each_one_s_own(host: Host) -> None:
+    host.stage("one", {"app/main.js": "one"})
+    host.stage("two", {"app": "a file"})
+    assert host.served("one") == {"app/main.js": "one"}
+    assert host.served("two") == {"app": "a file"}
+
+
+def test_whoever_the_app_is_it_can_read_them(host: Host) -> None:
+    def private(path: str, to: Path) -> None:
+        (to / "sub").mkdir(mode=0o700)
+        (to / "sub/a.js").touch(mode=0o600)
+        (to / "link.js").symlink_to("sub/a.js")
+
+    (host.releases / "one").mkdir()
+    before = os.umask(0o077)
+    try:
+        host.assets.have("one", [AT], private)
+    finally:
+        os.umask(before)
+    at = host.releases / "one/assets/served" / AT.lstrip("/")
+    assert [(at / name).stat().st_mode & 0o777 for name in ("sub", "sub/a.js")] == [0o755, 0o644]
+    assert os.readlink(at / "link.js") == "sub/a.js"
+    assert all(
+        path.stat().st_mode & 0o005 == 0o005 for path in at.parents if path.is_relative_to(host.releases / "one/assets")
+    )
+
+
+def test_a_path_at_which_a_release_brings_nothing_is_refused_and_nothing_is_left(host: Host) -> None:
+    with pytest.raises(RuntimeFailed, match=f"fastapi_app_assets names {AT}, and release one has no files there"):
+        host.stage("one", {})
+    assert list((host.releases / "one/assets").iterdir()) == []
+    host.stage("one", {"a.js": "a"})
+    assert host.served("one") == {"a.js": "a"}
+
+
+def test_one_that_was_killed_over_it_is_made_anew(host: Host) -> None:
+    left = host.releases / "one/assets/.new-killed"
+    left.mkdir(parents=True)
+    host.stage("one", {"a.js": "a"})
+    assert host.served("one") == {"a.js": "a"}
+    assert not left.exists()
