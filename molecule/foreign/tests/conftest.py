@@ -31,14 +31,15 @@ def make_app(tmp_path_factory: pytest.TempPathFactory) -> Make:
     """Write the inventory of an app, which has what its team would write, and make it ready for the lab."""
 
     def make(**variables: Any) -> App:
-        variables, name = LAB | variables, variables["fastapi_app_name"]
+        name = str(variables["fastapi_app_name"])
+        whole: dict[str, Any] = LAB | variables
         scratch = tmp_path_factory.mktemp(name)
         inventory = ssh_inventory(scratch, {HOST: ADDRESS}, {"web": [HOST]})
         (scratch / "group_vars").mkdir()
-        (scratch / "group_vars" / "web.yml").write_text(yaml.safe_dump(variables))
+        (scratch / "group_vars" / "web.yml").write_text(yaml.safe_dump(whole))
         names = tuple(variables["fastapi_app_host_names"])
         place: dict[str, Any] = {"inventory": inventory, "url": "", "scratch": scratch, "usual": QUICK}
-        return App(**place, name=name, variables=variables, names=names)
+        return App(**place, name=name, variables=whole, names=names)
 
     return make
 
