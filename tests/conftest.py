@@ -26,7 +26,8 @@ def _leaves_the_process_as_it_was() -> Iterator[None]:
     """A test that changes them fails itself, and not one that comes after it and makes files."""
     before = of_the_process()
     yield
-    after = of_the_process()
-    os.umask(before[0])
-    os.chdir(before[1])
-    assert after == before
+    try:
+        assert of_the_process() == before
+    finally:
+        os.umask(before[0])
+        os.chdir(before[1])

@@ -290,7 +290,7 @@ def test_what_a_release_keeps_is_kept_with_it_and_names_it(runtime: str) -> None
     usual = role(runtime)
     alone = role(runtime, fastapi_app_volumes=VOLUMES, fastapi_app_slots_overlap=False)
     files = {Path(item["dest"]).name: item.get("content") for item in alone.value("__fastapi_app_files")}
-    assert json.loads(files["keeps.json"]) == {"volumes": VOLUMES, "overlap": False, "assets": []}
+    assert json.loads(files["keeps.json"]) == {"volumes": VOLUMES, "overlap": False}
     other = role(runtime, fastapi_app_volumes=VOLUMES)
     names = [one.value("__fastapi_app_release") for one in (usual, alone, other)]
     assert len(set(names)) == 3

@@ -257,7 +257,7 @@ def test_a_run_that_is_verbose_shows_no_hash_either(tmp_path: Path) -> None:
         "group": str(os.getgid()),
         "validate": "test -f %s",
     }
-    role = {"name": "slipway.fleet.haproxy", "tasks_from": "validate", "public": True}
+    role = {"name": "slipway.fleet.haproxy", "tasks_from": "values", "public": True}
     play = {
         "hosts": "localhost",
         "gather_facts": False,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -32,6 +33,7 @@ class Host:
     def stage(self, release: str, files: Files) -> None:
         (self.releases / release).mkdir(exist_ok=True)
         self.assets.have(release, [AT], brings(files))
+        self.assets.share(release, [AT])
 
     def served(self, release: str) -> dict[str, str]:
         at = self.releases / release / "assets/served" / AT.lstrip("/")
@@ -71,14 +73,58 @@ def test_what_a_release_serves_takes_no_room_a_second_time(host: Host) -> None:
     assert links == 3, "its own, what it serves, and what the next one serves"
 
 
-def test_a_release_that_is_not_kept_any_more_is_not_served_by_the_next_one(host: Host) -> None:
+def test_a_release_that_is_not_kept_any_more_is_not_served_either(host: Host) -> None:
     host.stage("one", {"index-1.js": "one"})
     host.stage("two", {"index-2.js": "two"})
-    for path in sorted((host.releases / "one").rglob("*"), reverse=True):
-        path.rmdir() if path.is_dir() else path.unlink()
+    shutil.rmtree(host.releases / "one")
     host.stage("three", {"index-3.js": "three"})
-    assert host.served("three") == {"index-3.js": "three", "index-2.js": "two"}
-    assert host.served("two")["index-1.js"] == "one", "as long as that one is kept"
+    assert host.served("three") == host.served("two") == {"index-3.js": "three", "index-2.js": "two"}
+
+
+def test_one_that_was_cut_short_gets_back_what_is_its_own(host: Host) -> None:
+    """Another one was staged meanwhile, and its file came first."""
+    host.stage("one", {"site.css": "of one", "app/main.js": "one"})
+    host.stage("two", {"site.css": "of two", "app": "two"})
+    served = host.releases / "two/assets/served" / AT.lstrip("/")
+    (served / "site.css").unlink()
+    (served / "app").unlink()
+    host.assets.share("one", [AT])
+    assert host.served("two") == {"site.css": "of one", "app/main.js": "one"}
+    host.stage("two", {"site.css": "of two", "app": "two"})
+    assert host.served("two") == {"site.css": "of two", "app": "two"}
+    assert host.served("one") == {"site.css": "of one", "app/main.js": "one"}
+
+
+def test_what_starts_a_release_looks_at_no_other_one(host: Host) -> None:
+    """On a full disk, or beside one that is damaged, what was there starts again."""
+    host.stage("one", {"index-1.js": "one"})
+    host.stage("two", {"index-2.js": "two"})
+    shutil.rmtree(host.releases / "two/assets/served")
+    (host.releases / "two/assets/served").write_text("no directory")
+    host.assets.have("one", [AT], brings({}))
+    assert host.served("one") == {"index-1.js": "one", "index-2.js": "two"}
+
+
+def test_no_link_of_an_image_leads_out_of_the_releases(host: Host, tmp_path_factory: pytest.TempPathFactory) -> None:
+    outside = tmp_path_factory.mktemp("outside")
+    (outside / "of-the-host").touch()
+
+    def linked(path: str, to: Path) -> None:
+        (to / "page.html").touch()
+        (to / "js").symlink_to(outside)
+
+    (host.releases / "one").mkdir()
+    host.assets.have("one", [AT], linked)
+    (host.releases / "two").mkdir()
+    host.assets.have("two", [f"{AT}/js"], lambda path, to: (to / "main.js").touch())
+    host.assets.share("two", [f"{AT}/js"])
+    assert [path.name for path in outside.iterdir()] == ["of-the-host"]
+    assert host.served("two") == {"js/main.js": ""}
+
+
+def test_code_is_refused(host: Host) -> None:
+    with pytest.raises(RuntimeFailed, match=r"there is code in it \(migrations/0001\.py\)"):
+        host.stage("one", {"page.js": "", "migrations/0001.py": ""})
 
 
 def test_a_second_look_changes_nothing_and_brings_nothing(host: Host) -> None:

@@ -13,8 +13,8 @@ from pathlib import Path
 from ..host.ledger import ledgers
 from .model import DIFFERENT, DISK_FULL, FAILED, MIB, MISSING_PART, BackupError, Manifest, Settings
 
-# Installed beside a release's files, and made again from its lock.
-NOT_SAVED = ("venv", ".venv")
+# Beside a release's files, and made again from its lock, its image or its package.
+NOT_SAVED = ("venv", ".venv", "assets")
 # What stays free on a disk in any case.
 RESERVE = 64 * MIB
 

@@ -161,6 +161,7 @@ def stage(arguments: Arguments, tell: Tell) -> Result:
             runtime = runtime_of(arguments)
             runtime.admit(arguments["release"])
             runtime.prepare(arguments["release"])
+            runtime.share(arguments["release"])
     checked = False
     if arguments.get("check") and not check_mode:
         command = {"command": arguments["check"], "purpose": "the check", "once": "checked"}

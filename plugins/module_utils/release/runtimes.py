@@ -101,6 +101,10 @@ class Runtimes:
         if volumes and (owner := self.adapters[self.kind(release)].owner(release)):
             self.volumes.require_owner(volumes, owner)
 
+    def share(self, release: str) -> None:
+        """Have the static files of this release and of the others served by each other. Raises RuntimeFailed."""
+        Assets(self.releases).share(release, keeps_of(self.releases, release).assets)
+
     def port(self, slot: str) -> int:
         """Where what is in a slot listens: a TCP port, 0 for the slot's socket, and where that cannot be seen.
 

@@ -22,6 +22,7 @@ from ..host.durable import read_json, sync_directory, write_durably
 from ..host.errors import BUSY, Damaged, SlipwayError
 from ..host.ledger import Ledger
 from ..host.shown import staged
+from .assets import alone
 from .doors import said_by
 from .keeps import keeps_of
 from .model import OF_THE_RELEASE, Draining, Gate, Intent, State, read_record
@@ -349,8 +350,9 @@ class Store:
         return [path.name for path in sorted(self.releases.iterdir(), key=_age, reverse=True)]
 
     def remove(self, releases: list[str]) -> None:
-        for release in releases:
-            shutil.rmtree(self.releases / release)
+        with alone(self.releases):
+            for release in releases:
+                shutil.rmtree(self.releases / release)
 
     def destroy(self) -> None:
         """Remove everything that is kept of the app."""
