@@ -34,16 +34,16 @@ BESIDE = 2
 # Seconds of each scenario on two processors with others beside it. The longest begins first, so that none is left alone
 # at the end; one that is not here begins before all of them.
 SECONDS = {
-    "rolling": 2440,
-    "systemd": 1405,
-    "foreign": 1112,
-    "default": 934,
-    "edge": 824,
-    "release": 680,
-    "data": 650,
-    "runtime_switch": 500,
-    "images": 459,
-    "bundle": 350,
+    "rolling": 1030,
+    "systemd": 593,
+    "default": 482,
+    "foreign": 454,
+    "release": 415,
+    "runtime_switch": 400,
+    "data": 392,
+    "images": 377,
+    "edge": 308,
+    "bundle": 272,
 }
 INSTALLING = threading.Lock()
 PREPARING = threading.Lock()
