@@ -551,6 +551,21 @@ def test_one_that_says_no_for_a_while_is_waited_for(tmp_path: Path, host: Host) 
     assert host.serving() == "two"
 
 
+@pytest.mark.parametrize("after", [59.0, 59.5, 59.9])
+def test_one_that_is_ready_in_the_last_second_gets_its_passes(tmp_path: Path, host: Host, after: float) -> None:
+    """It was refused for no reason once: the last look was good, and there was nothing to say."""
+    well, begin = dict(host.sick), host.seconds
+    host.sick["two"] = Probe(503, "starting")
+
+    def later() -> None:
+        if host.seconds - begin > after:
+            host.sick = well
+
+    host.waits.append(later)
+    deploy(tmp_path, host, "two", gate=Gate(passes=5))
+    assert host.serving() == "two"
+
+
 def test_one_that_listens_elsewhere_is_refused_at_once(tmp_path: Path, host: Host) -> None:
     host.sick["two"] = Probe(error="/run/x/green.sock does not exist", nobody=True)
     host.listens = ["tcp port 9000"]

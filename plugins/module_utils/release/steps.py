@@ -69,7 +69,7 @@ class Steps(Gaps):
         self._phase("start", start)
 
     def _wait_healthy(self, slot: str, release: str, name: str = "gate", alone: bool = False) -> None:
-        """N passes in a row of the health path, each with the right release behind it, before the deadline.
+        """N passes in a row of the health path, each with the right release behind it, the first before the deadline.
 
         `alone` is for the earlier release that is started again: nothing may keep that from serving.
         """
@@ -93,7 +93,7 @@ class Steps(Gaps):
                     return
                 if (why := patience.ends(problem, now)) and not alone:
                     raise TransactionError(why)
-                if now - begin >= gate.deadline:
+                if problem.error and now - begin >= gate.deadline:
                     raise TransactionError(f"not ready within {gate.deadline:.0f} s: {problem.error}")
                 if not alone:
                     self._breathe(switched=False)
