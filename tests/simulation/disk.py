@@ -36,7 +36,7 @@ class Inode:
         self.synced: bytes | None = None
         self.modified = modified
         self.mode = 0o644
-        self.locks: list[tuple[Process | None, bool, Handle]] = []
+        self.locks: list[tuple[Process | None, bool, Handle | _DirectoryHandle]] = []
 
 
 Entries = dict[str, Any]
@@ -54,6 +54,8 @@ class Disk:
         self.fail: Callable[[str, str], None] = lambda what, path: None
         self.free = 10 << 30
         self.tree: dict[str, Entries] = {"/": {}}
+        # What stands for a directory where one is locked; its content is in `tree`.
+        self.directories: dict[str, Inode] = {}
         self.durable: dict[str, Entries] = {"/": {}}
         self.made: dict[str, float] = {}
         self.open_files: dict[int, Any] = {}  # handles of files, and of directories
@@ -187,6 +189,7 @@ class Disk:
             elif entries != self.durable.get(path) and keeps():
                 self.durable[path] = dict(entries)
         self.tree = {path: dict(entries) for path, entries in self.durable.items()}
+        self.directories = {}
         for entries in self.tree.values():
             for inode in entries.values():
                 if inode is DIRECTORY:
@@ -543,8 +546,10 @@ class _DirectoryHandle:
         self.disk = disk
         self.path = path
         self.process = disk.process()
+        self.inode = disk.directories.setdefault(path, Inode(0.0))
 
     def close(self) -> None:
+        self.inode.locks = [lock for lock in self.inode.locks if lock[2] is not self]
         for descriptor in [number for number, handle in self.disk.open_files.items() if handle is self]:
             del self.disk.open_files[descriptor]
 

@@ -106,6 +106,9 @@ class Docker:
     def prepare(self, release: str) -> None:
         """A release here needs nothing beside its files."""
 
+    def share(self, release: str) -> None:
+        """Nor has it static files."""
+
     def stop(self, slot: str, grace: float) -> None:
         self._call(f"stop {slot}", changes=True)
         found = self.slots[slot]
