@@ -471,6 +471,31 @@ def test_a_look_at_the_lock_writes_nothing(tmp_path: Path) -> None:
     assert (tmp_path / "lock").read_text() == "release two by ci"
 
 
+def test_a_release_waits_for_the_end_of_a_drain_and_for_no_other_release(tmp_path: Path) -> None:
+    """What drains is stopped within the app's grace; a deploy of that moment was refused."""
+    store = Store(tmp_path)
+    held, free, order = threading.Event(), threading.Event(), []
+
+    def end() -> None:
+        with store.lock(store_module.ENDING, 0.0):
+            held.set()
+            free.wait(30)
+            order.append("drained")
+
+    drainer = threading.Thread(target=end)
+    drainer.start()
+    assert held.wait(30)
+    with pytest.raises(store_module.Busy, match="the end of a drain"), store.lock("another drainer", 0.0):
+        pass
+    threading.Timer(0.5, free.set).start()
+    with store.lock("release two", 0.1):
+        order.append("released")
+        with pytest.raises(store_module.Busy, match="release two"), store.lock("release three", 0.1):
+            pass
+    drainer.join(30)
+    assert order == ["drained", "released"]
+
+
 def test_the_lock_names_its_holder(tmp_path: Path) -> None:
     store = Store(tmp_path)
     with store.lock("release two by ci"), pytest.raises(store_module.Busy, match="release two by ci"), store.lock("me"):

@@ -10,7 +10,7 @@ from typing import Optional
 
 from .model import Draining, other
 from .records import UNSEEN
-from .store import Busy
+from .store import ENDING, Busy
 from .transaction import Transaction
 
 # Seconds between two looks, and the name of the lock that says that a drainer is at work.
@@ -50,7 +50,7 @@ class Drainer:
                 return None
             try:
                 if spent >= limit or self._ended(found):
-                    with transaction.store.lock("the end of a drain", 0.0):
+                    with transaction.store.lock(ENDING, 0.0):
                         if transaction.draining() == found:
                             return transaction.end_draining()
                         return None

@@ -33,7 +33,7 @@ from .port_problems import port_problems
 from .runtime import RuntimeFailed
 from .runtimes import staged_for
 from .seen_jobs import timers_problems
-from .store import Store
+from .store import ENDING, Store
 from .timers import Timers
 from .transaction import Transaction
 from .users import ROOT
@@ -161,7 +161,9 @@ def disk_problems(places: dict[Path, bool], needed: int, reserve: int) -> list[s
 
 def busy_problem(holder: str) -> Optional[str]:
     """That a transaction which outlived its run is under way."""
-    return f"another release of this app is under way here ({holder}); wait until it has ended" if holder else None
+    if not holder or holder == ENDING:  # which is waited for
+        return None
+    return f"another release of this app is under way here ({holder}); wait until it has ended"
 
 
 def scheme_problem(purpose: str, proto: str, edge: Path = SETTINGS.parent) -> Optional[str]:

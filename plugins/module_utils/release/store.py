@@ -37,6 +37,8 @@ OPENAPI = ".openapi.json"
 IN_USE = ".in_use"
 # Seconds: who looks whether the lock is held holds it, too, and for less than that.
 MOMENT = 1.0
+# Who stops what is drained. That is no other release, takes at most the grace of the app, and is waited for.
+ENDING, ENDING_LIMIT = "the end of a drain", 600.0
 # Releases that were staged and never tried of which the newest stay: somebody may still mean to.
 UNTRIED = 3
 
@@ -72,7 +74,10 @@ class Store:
 
     @contextmanager
     def only_one(self, name: str, holder: str, wait: float) -> Iterator[None]:
-        """One at a time for each name. Raises Busy when another one is at it for longer than `wait` seconds."""
+        """One at a time for each name. Raises Busy when another one is at it for longer than `wait` seconds.
+
+        The end of a drain is waited for by whoever waits at all.
+        """
         deadline = time.monotonic() + wait
         with open(self.root / name, "a+", encoding="utf-8") as stream:
             os.fchmod(stream.fileno(), 0o600)  # whoever can open it can hold it
@@ -81,9 +86,10 @@ class Store:
                     fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     break
                 except BlockingIOError:
-                    if time.monotonic() >= deadline:
-                        stream.seek(0)
-                        found = stream.read().strip() or "an unnamed transaction"
+                    stream.seek(0)
+                    found = stream.read().strip() or "an unnamed transaction"
+                    more = ENDING_LIMIT if wait and found == ENDING else 0.0
+                    if time.monotonic() >= deadline + more:
                         raise Busy(f"another release of this app is under way on this host: {found}") from None
                     time.sleep(0.2)
             stream.truncate(0)
