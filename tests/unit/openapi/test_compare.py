@@ -411,14 +411,15 @@ SCHEMAS = st.recursive(
 def test_whatever_stands_there_the_same_breaks_nothing(schema: Any, named: Any) -> None:
     for api in (asks, answers):
         one = api(schema, **components(A=named))
-        assert said(one, json.loads(json.dumps(one))) == []
+        # Not whole where a schema that names itself twice over takes too much work.
+        assert compare(one, json.loads(json.dumps(one))).breaks == ()
 
 
 @given(SCHEMAS, SCHEMAS, SCHEMAS)
 @settings(max_examples=150, deadline=None)
 def test_whatever_stands_there_it_is_compared(old: Any, new: Any, named: Any) -> None:
     for api in (asks, answers):
-        for sentence in said(api(old, **components(A=named)), api(new)):
+        for sentence in compare(api(old, **components(A=named)), api(new)).breaks:
             assert sentence.isprintable()
 
 
