@@ -16,7 +16,7 @@ from ansible_collections.slipway.fleet.plugins.module_utils.openapi.compare impo
 )
 from ansible_collections.slipway.fleet.plugins.module_utils.openapi.document import parsed
 from fastapi import FastAPI
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
@@ -411,16 +411,18 @@ SCHEMAS = st.recursive(
 def test_whatever_stands_there_the_same_breaks_nothing(schema: Any, named: Any) -> None:
     for api in (asks, answers):
         one = api(schema, **components(A=named))
-        # Not whole where a schema that names itself twice over takes too much work.
-        assert compare(one, json.loads(json.dumps(one))).breaks == ()
+        found = compare(one, json.loads(json.dumps(one)))
+        assert found.breaks == ()
+        assume(found.whole)  # a schema that names itself twice over takes too much work; Hypothesis fails if many do
 
 
 @given(SCHEMAS, SCHEMAS, SCHEMAS)
 @settings(max_examples=150, deadline=None)
 def test_whatever_stands_there_it_is_compared(old: Any, new: Any, named: Any) -> None:
     for api in (asks, answers):
-        for sentence in compare(api(old, **components(A=named)), api(new)).breaks:
-            assert sentence.isprintable()
+        found = compare(api(old, **components(A=named)), api(new))
+        assert all(sentence.isprintable() for sentence in found.breaks)
+        assume(found.whole)
 
 
 JSON = st.recursive(
