@@ -472,9 +472,8 @@ def ask_as(edge: Edge, line: str, path: str, forwarded: list[str]) -> tuple[int,
     """Status and body of GET over a connection that may begin with a line of the PROXY protocol."""
     with socket.create_connection(("127.0.0.1", edge.port), 10) as connection:
         headers = "".join(f"X-Forwarded-For: {value}\r\n" for value in forwarded)
-        text = (
-            f"{line}GET {path} HTTP/1.1\r\nHost: localhost\r\nX-Real-IP: {LIE}\r\nForwarded: for={LIE}\r\n{headers}\r\n"
-        )
+        lies = f"X-Real-IP: {LIE}\r\nForwarded: for={LIE}\r\nSlipway-Replay: 1\r\n"
+        text = f"{line}GET {path} HTTP/1.1\r\nHost: localhost\r\n{lies}{headers}\r\n"
         connection.sendall(text.encode())
         answer = http.client.HTTPResponse(connection)
         answer.begin()
@@ -512,7 +511,7 @@ def test_one_address_is_who_asks(case: str, slots: dict[str, Slot], tmp_path: Pa
         assert status == 200, "in the private network, and past the maintenance page"
         told = json.loads(body)["headers"]
         assert [value for name, value in told.items() if name.lower() == "x-forwarded-for"] == [who]
-        assert not {"x-real-ip", "forwarded"} & {name.lower() for name in told}
+        assert not {"x-real-ip", "forwarded", "slipway-replay"} & {name.lower() for name in told}
         assert seen_by_uvicorn(told) == who
         assert within.logged()["client"] == who
         assert ask_as(without, line, "/metrics", forwarded)[0] == 403

@@ -9,6 +9,7 @@ from threading import Thread
 
 import pytest
 from ansible_collections.slipway.fleet.plugins.module_utils.release.probe import get, get_port
+from ansible_collections.slipway.fleet.plugins.module_utils.release.replay import MARK
 
 
 @pytest.fixture
@@ -34,6 +35,26 @@ def streams(tmp_path: Path) -> Iterator[str]:
 
 def test_a_stream_without_an_event_is_answered_where_no_body_is_wanted(streams: str) -> None:
     assert get(streams, "/events", 2.0, most=0).status == 200
+
+
+def test_what_is_sent_besides_is_sent(tmp_path: Path) -> None:
+    """A replay says by it that no user asks."""
+    heard: list[bytes] = []
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(tmp_path / "app.sock"))
+        listening.listen()
+
+        def answer() -> None:
+            connection, _ = listening.accept()
+            with connection:
+                heard.append(connection.recv(65536))
+                connection.sendall(b"HTTP/1.1 204 No Content\r\n\r\n")
+
+        thread = Thread(target=answer)
+        thread.start()
+        assert get(str(tmp_path / "app.sock"), "/a", 10.0, headers=MARK).status == 204
+        thread.join(10)
+    assert b"\r\nSlipway-Replay: 1\r\n" in heard[0]
 
 
 def test_a_stream_without_an_event_is_late_where_one_is(streams: str) -> None:

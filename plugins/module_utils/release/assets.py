@@ -108,7 +108,8 @@ def _bring(release: str, place: Path, wanted: Sequence[str], fill: Fill) -> None
             fill(path, to)
             _require_static(release, path, to)
         _open_to_all(new)
-        command.run(["sync", "--file-system", str(new)], SYNC_LIMIT)
+        if (ran := command.run(["sync", "--file-system", str(new)], SYNC_LIMIT)).returncode:
+            raise RuntimeFailed(f"the static files of release {release} are not on the disk: {ran.said}")
         new.rename(place / OWN)
         sync_directory(place)
     finally:
