@@ -49,6 +49,7 @@ def test_each_is_a_unit_of_the_release_with_another_command(systemd: Systemd, ma
         "TimeoutStopSec=300",
         "MemoryMax=512M",
         "CPUQuota=100%",
+        "SyslogIdentifier=links-worker",
         'Environment="RELEASE_PROCESS=worker"',
         'Environment="A=$1"',
     ]
@@ -129,7 +130,8 @@ def test_what_it_printed_is_not_mixed_with_what_systemd_says_of_it(systemd: Syst
 
 def test_the_launcher_comes_before_the_command() -> None:
     launcher = launcher_in(f"ExecStart={' '.join(map(unit_word, [*by_shell(), 'gunicorn']))}\n")
-    assert f'\nExecStart={launcher}"work"\n' in dropped_in("worker", Process(["work"]), RELEASE, "blue", launcher)
+    dropped = dropped_in("worker", Process(["work"]), RELEASE, "blue", "links-worker", launcher)
+    assert f'\nExecStart={launcher}"work"\n' in dropped
 
 
 def test_what_a_web_unit_or_another_app_has_is_no_process(systemd: Systemd) -> None:

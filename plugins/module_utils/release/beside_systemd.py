@@ -49,7 +49,8 @@ class SystemdBeside:
         declared = processes_of(self.systemd.releases, release)
         units = []
         for name, number in replicas.items():
-            of_process = text + dropped_in(name, declared[name], release, slot, launcher_in(text))
+            logged_as = f"{self.systemd.app}-{name}"
+            of_process = text + dropped_in(name, declared[name], release, slot, logged_as, launcher_in(text))
             for count in range(1, number + 1):
                 units.append(unit := f"slipway-{self.systemd.app}@p{group}-{name}-{count}.service")
                 path = self.systemd.units / unit
@@ -117,8 +118,11 @@ class SystemdBeside:
         )
 
 
-def dropped_in(name: str, process: Process, release: str, slot: str, launcher: str = "") -> str:
-    """What makes the unit of a process out of that of its release; `launcher` is what its command begins with."""
+def dropped_in(name: str, process: Process, release: str, slot: str, logged_as: str, launcher: str = "") -> str:
+    """What makes the unit of a process out of that of its release.
+
+    Its lines are in the journal as `logged_as`; `launcher` is what its command begins with.
+    """
     return "\n".join(
         (
             "",
@@ -131,6 +135,7 @@ def dropped_in(name: str, process: Process, release: str, slot: str, launcher: s
             f"TimeoutStopSec={process.stop_grace:g}",
             f"MemoryMax={process.memory_mib}M",
             f"CPUQuota={int(process.cpus * 100)}%",
+            f"SyslogIdentifier={logged_as}",
             f"Environment={unit_assignment('RELEASE_PROCESS', name)}",
             *(f"Environment={unit_assignment(key, value)}" for key, value in process.environment.items()),
             "",
