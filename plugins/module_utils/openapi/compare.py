@@ -60,7 +60,8 @@ def compare(old: Mapping[str, Any], new: Mapping[str, Any], steps: int = STEPS) 
     found: list[str] = []
     whole = True
     try:
-        found.extend(_Comparison(old, new, Budget(steps)).breaks())  # those until it is enough, too
+        if old != new:
+            found.extend(_Comparison(old, new, Budget(steps)).breaks())  # those until it is enough, too
     except (Enough, RecursionError):
         whole = False
     found = list(dict.fromkeys(clean(sentence, LONGEST).replace("\n", " ") for sentence in found))
