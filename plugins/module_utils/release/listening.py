@@ -12,12 +12,14 @@ from typing import Optional
 from ..host import command
 
 # 127.0.0.11, where Docker answers name look-ups inside every container; not the app's.
-DOCKER_DNS = "0B00007F:"
+DOCKER_DNS = "0B00007F"
 # Where nothing outside the network of a process reaches it, as the kernel writes 127.0.0.1 and ::1.
 LOOPBACK = {"0100007F": "127.0.0.1", "00000000000000000000000001000000": "::1"}
 # What is added to the one port that EXPOSE of an image names, see `exposed`.
 EXPOSED = " (EXPOSE of the image)"
 _SOCKET = re.compile(r"socket:\[(\d+)\]")
+# A line of /proc/net/tcp or tcp6 in state 0A, LISTEN: its address, its port and, after six columns, its inode.
+_LISTENS = re.compile(r"\s*\d+: ([0-9A-F]{8}|[0-9A-F]{32}):([0-9A-F]{4}) \S+ 0A(?:\s+\S+){5}\s+(\d+)\s", re.ASCII)
 
 
 def parse_listening(tables: str, inodes: Optional[set[str]] = None) -> list[str]:
@@ -29,10 +31,12 @@ def parse_listening(tables: str, inodes: Optional[set[str]] = None) -> list[str]
     found = []
     for line in tables.splitlines():
         fields = line.split()
-        if len(fields) > 9 and fields[3] == "0A" and not fields[1].startswith(DOCKER_DNS):
-            host, _, port = fields[1].rpartition(":")
+        if match := _LISTENS.match(line):
+            host, port, inode = match.groups()
+            if host == DOCKER_DNS:
+                continue
             only = f" on {LOOPBACK[host]}" if host in LOOPBACK else ""
-            address, inode = f"tcp port {int(port, 16)}{only}", fields[9]
+            address = f"tcp port {int(port, 16)}{only}"
         elif len(fields) == 8 and fields[3] == "00010000":
             address, inode = f"socket {fields[7]}", fields[6]
         else:
@@ -85,9 +89,9 @@ def listener_of(port: int, processes: Path = Path("/proc")) -> Optional[str]:
     None where nobody does; that somebody does whose process cannot be seen is said, too.
     """
     inodes = {
-        fields[9]
-        for fields in map(str.split, tables_of(processes / "self").splitlines())
-        if len(fields) > 9 and fields[3] == "0A" and int(fields[1].rpartition(":")[2], 16) == port
+        match[3]
+        for match in map(_LISTENS.match, tables_of(processes / "self").splitlines())
+        if match and int(match[2], 16) == port
     }
     if not inodes:
         return None
