@@ -158,7 +158,7 @@ def a_refused_release_leaves_the_old_processes(play: Play, host: Host, process: 
     """Where a release is refused, the processes of the one that serves run, on the singletons' host its singleton among
     them; what cannot be seen, started or waited for is excused."""
     beside, calm = host.docker.beside, play.kernel.now - 120.0
-    hindered = max(host.hurt_at, host.docker.away_until, host.docker.slow_until) > calm or not host.up
+    hindered = max(host.hurt_at, host.docker.hindered_until) > calm or not host.up
     serving = host.now_serving()
     if getattr(process.error, "kind", "") != "release" or not beside.used or hindered or len(serving) != 1:
         return
@@ -173,10 +173,12 @@ def a_refused_release_leaves_the_old_processes(play: Play, host: Host, process: 
 
 def a_refused_release_got_no_requests(play: Play, host: Host, process: Process) -> None:
     """A release that is refused before the switch never got requests of users; where the earlier one cannot be started
-    again, or something happens to the host meanwhile, it may."""
+    again or had died before, or something happens to the host meanwhile, it may."""
     release, details = str(process.arguments.get("release")), getattr(process.error, "details", {})
-    hindered = max(host.hurt_at, host.docker.away_until, host.docker.slow_until) >= process.started
+    hindered = max(host.hurt_at, host.docker.hindered_until) >= process.started
     if getattr(process.error, "kind", "") != "release" or hindered or details.get("serving") == release:
+        return
+    if not play.served_when_begun.get((host.name, process)):
         return
     if "switch" in {phase["phase"] for phase in details["phases"]} or "left as they are" in str(process.error):
         return
@@ -252,10 +254,11 @@ def what_is_taken_back_serves_again(play: Play, host: Host, arguments: dict[str,
 
 def what_should_serve_is_started(play: Play, host: Host, process: Process) -> None:
     """A transaction does not end beside an outage: where the new release is refused and the old slot has died, the
-    earlier release is started again. What cannot be started, or seen, is excused."""
-    calm = max(host.hurt_at, host.docker.away_until, host.docker.slow_until) < play.kernel.now - KNOWABLE
+    earlier release is started again. What cannot be started, or seen, is excused, and who stops for a freeze."""
+    calm = max(host.hurt_at, host.docker.hindered_until) < play.kernel.now - KNOWABLE
     good = [entry["release"] for entry in ledger(host) if entry["result"] == "good"][-1:]
     able = host.up and host.edge.running and all(release not in host.docker.health for release in good)
+    able = able and host.peek(f"{ROOT}/freeze.json") is None
     if calm and able and good and host.image_of(good[0]) in host.docker.images and not host.now_serving():
         raise Broken(what_should_serve_is_started, f"{host.name} serves nothing after {process.name}")
 

@@ -61,6 +61,7 @@ class Play:
         self.begun = False
         self.striking = False
         self._wronged: dict[str, float] = {}
+        self.served_when_begun: dict[tuple[str, Process], bool] = {}
         self._broken: Broken | None = None
         self._mistake: Exception | None = None
         self._run_names: dict[str, int] = {}
@@ -241,6 +242,7 @@ class Play:
 
     def _at_effect(self, host: Host, process: Process, what: str) -> None:
         self.world.tell(host.name, f"{process.owner} {process.name}: {what}")
+        self.served_when_begun.setdefault((host.name, process), bool(host.service))
         if self.scenario.alone and self.scenario.beside:
             self._check(lambda: invariants.no_release_runs_beside_one_that_must_be_alone(self, host))
         self.last_effect = what
@@ -283,7 +285,7 @@ class Play:
         if self._wronged.get(host.name) != since:
             return
         now = self.kernel.now
-        hindered = max(host.docker.away_until, host.docker.slow_until, host.hurt_at)
+        hindered = max(host.docker.hindered_until, host.hurt_at)
         if hindered > since:
             begin = min(hindered, now)
             if begin + limit > now:

@@ -74,6 +74,11 @@ class Docker:
         self.begin_oneoff: Callable[[str, list[str]], tuple[float, Callable[[], None]]] | None = None
         self._numbers = itertools.count(1)
 
+    @property
+    def hindered_until(self) -> float:
+        """When the last call may have ended that met a daemon which was away or slow."""
+        return max(self.away_until, self.slow_until + min(self.slow, CLIENT_LIMIT) if self.slow_until else 0.0)
+
     def answers(self, slot: str) -> bool:
         """Whether a request to the slot gets a good answer now."""
         found = self.slots[slot]

@@ -169,8 +169,9 @@ class Packages:
         """Remove packages, and then the wheels that none of the others was made from."""
         for key in keys:
             shutil.rmtree(self.path(key), ignore_errors=True)
-        marks = [read_json(path) for path in self.packages.glob(f"*/{_MARK}")]
-        needed = {str(wheel) for mark in marks if mark for wheel in mark.get("wheels") or ()}
+        marks = [read_json(path) or {} for path in self.packages.glob(f"*/{_MARK}")]
+        named = [mark.get("wheels") for mark in marks]
+        needed = {str(wheel) for wheels in named if isinstance(wheels, list) for wheel in wheels}
         for wheel in set(self.wheels_here()) - needed:
             shutil.rmtree(self.wheels / wheel, ignore_errors=True)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Optional
 
+from ..edge.haproxy import NotStored
 from .model import other
 from .processes import Processes
 from .records import UNSEEN
@@ -55,7 +56,11 @@ class Gaps(Processes):
                 return
             if self._silent_since is None and self._runs(old):
                 self._silent_since = self.clock.monotonic()
-            self._tell_edge(old, "drain")
+            try:
+                self._tell_edge(old, "drain")
+            except NotStored:  # a disk that is full keeps nothing from serving again
+                if not hurried:
+                    raise
             deadline = self.clock.monotonic() + min(self.request.drain, SHORTLY)
             while self._sessions(old) and self.clock.monotonic() < deadline:
                 self.clock.sleep(POLL)

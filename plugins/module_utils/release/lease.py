@@ -12,7 +12,7 @@ import json
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Optional
 
@@ -28,6 +28,8 @@ HEARTBEAT = 15
 FADING = 30
 # Seconds without a sign of life after which a holder seems to be gone: it has missed two of them.
 MISSED = 40
+# Seconds by which a clock may go back without anybody having set it.
+JITTER = 1.0
 
 
 class Held(SlipwayError):
@@ -169,13 +171,25 @@ class Lease:
 
     def _found(self) -> Optional[dict[str, Any]]:
         try:
-            age = max(time.time() - self.path.stat().st_mtime, 0.0)
+            age = self._age()
             content = object_of(self.path.read_text(encoding="utf-8"))
         except (FileNotFoundError, ValueError):  # a holder that died while it wrote holds nothing
             return None
         if not isinstance(content.get("run"), str):
             return None
         return {"who": "somebody", "from": "somewhere", "what": "a run", "since": "?", **content, "age": age}
+
+    def _age(self) -> float:
+        """Seconds since the holder was last seen.
+
+        Where the clock was set back since then nobody knows: it was missed, and is gone unless it is seen again.
+        """
+        age = time.time() - self.path.stat().st_mtime
+        if age > -JITTER:
+            return max(age, 0.0)
+        with suppress(OSError):
+            self._last_seen(MISSED)
+        return MISSED
 
     @contextmanager
     def _guard(self) -> Iterator[None]:

@@ -79,11 +79,13 @@ def observe(transaction: Transaction) -> dict[str, Any]:
         health = found.error or str(found.status)
         if found.error or not gate.takes(found.status):
             drift.append(f"unhealthy: {found.error or f'{found.status} {found.body[:200]}'}")
-            # One from before a release said how it is looked at may have another health path, and answer 404 there; the
-            # edge's own check of it passes all the same.
-            answers = not found.error and found.status < SERVER_ERROR
-            if serving and serving["slot"] == slot and not answers:
-                serving = None  # it gets requests, and does not answer them
+    if serving:
+        if serving["slot"] != slot:
+            found = lasting_health(transaction, serving["slot"], transaction.gate_of(serving["release"]))
+        # One from before a release said how it is looked at may have another health path, and answer 404 there; the
+        # edge's own check of it passes all the same.
+        if found.error or found.status >= SERVER_ERROR:
+            serving = None  # it gets requests, and does not answer them
     return {
         "state": asdict(seen.state) if seen.state else None,
         "serving": serving,

@@ -169,6 +169,11 @@ class Steps(Gaps):
         Raises RuntimeFailed and OSError.
         """
         self._try(lambda: self._tell_check(slot, release))
+        self._run_again(slot, release)
+        # Which of its doors is the open one nobody could tell while nothing was there.
+        self._try(lambda: self._open_again(slot))
+
+    def _run_again(self, slot: str, release: str) -> None:
         status = self.runtime.status()[slot]
         if status.release == release and not status.restarts:
             with suppress(*UNSEEN):
@@ -176,6 +181,10 @@ class Steps(Gaps):
                 return
         self.runtime.stop(slot, self.request.stop_grace)
         self.runtime.start(slot, release)
+
+    def _open_again(self, slot: str) -> None:
+        if self.edge.servers()[slot].enabled:
+            self._tell_edge(slot, "ready")
 
     def _hear_promise(self, slot: str, release: Optional[str]) -> None:
         """Have the API of a release that is about to be stopped to compare with: it is kept with the release."""

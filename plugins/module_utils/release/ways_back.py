@@ -70,9 +70,7 @@ class WaysBack(Steps):
         if intent.was and runs:
             self._try(lambda: self._keep(old, new) if self.gap() is None else self._confirm(old, new, storing=False))
             self._answered()
-        failure = self._failure(intent, error)
-        self._take_away(intent, failure)
-        return failure
+        return self._take_away(intent, self._failure(intent, error))
 
     def _return(self, intent: Intent, error: Exception) -> SlipwayError:
         """Send requests to the old slot again, then explain, then take the new one away; returns why."""
@@ -81,8 +79,7 @@ class WaysBack(Steps):
         failure = self._failure(intent, error)
         if trouble := trouble or self._empty(intent):
             return self._leave_both(intent, failure, trouble)
-        self._take_away(intent, failure)
-        return failure
+        return self._take_away(intent, failure)
 
     def _leave_both(self, intent: Intent, failure: SlipwayError, trouble: str) -> SlipwayError:
         """Whichever slot answers shall be asked, and the next run decides. Returns the failure with this `trouble`."""
@@ -121,19 +118,28 @@ class WaysBack(Steps):
         self._phase("drain", lambda: self._wait_idle(intent.slot, other(intent.slot)))
         return self._send_back(intent, surely=True)
 
-    def _take_away(self, intent: Intent, failure: SlipwayError) -> None:
-        """Stop the new slot and record the failure; what cannot be done is left to the next run, by the intent.
+    def _take_away(self, intent: Intent, failure: SlipwayError) -> SlipwayError:
+        """Stop the new slot and record the failure, which is returned; the next run does what cannot be done, by the
+        intent.
 
-        First the processes of what serves again, which may have ended for those of the new release.
+        First the processes of what serves again, which may have ended for those of the new release. That takes a
+        while, in which the earlier release may die: then the new one is what answers.
         """
-        new = intent.slot
-        beside = self._try(lambda: self._only_beside(other(new), intent.was))
+        new, old = intent.slot, other(intent.slot)
+        beside = self._try(lambda: self._only_beside(old, intent.was))
+        alone = intent.was and self._overlap(intent.release, intent.was) and self._runs(old) is False
+        trouble = ""
+        if alone and self._answers(new):
+            trouble = self._phase("return", lambda: self._send_back(intent)) or self._empty(intent)
+        if trouble:
+            return self._leave_both(intent, failure, trouble)
         stopped = self._try(lambda: self.runtime.stop(new, self.request.stop_grace))
         cause = getattr(failure, "cause", str(failure))
         more = {name: failure.details[name] for name in MEASURED if name in failure.details}
         recorded = self._try(lambda: self._record(intent, "failed", cause=cause, **more))
         if beside and stopped and recorded:
             self._try(self.store.drop_intent)
+        return failure
 
     def _finish(self, intent: Intent) -> str:
         """Have the new release of an interrupted transaction serve alone."""
