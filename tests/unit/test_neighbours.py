@@ -68,6 +68,8 @@ def test_other_apps_by_the_release_that_serves(tmp_path: Path, template: str) ->
     write(tmp_path / "tiles/releases/one/processes.json", json.dumps(processes))
     assert others(tmp_path, "shop") == {"tiles": App(500, 5)}
     assert others(tmp_path, "tiles") == {"shop": App(300, 3)}
+    write(tmp_path / "units/slipway-tiles@job-nightly.timer", "")
+    assert others(tmp_path, "shop", tmp_path / "units") == {"tiles": App(800, 5)}, "a job beside the slot"
 
 
 def test_records_that_cannot_be_read_count_for_nothing(tmp_path: Path) -> None:

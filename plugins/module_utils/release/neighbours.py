@@ -72,8 +72,11 @@ def _cache(unit: Path, directory: Path) -> int:
     return _limit(_text(unit)) or _limit(_text(directory / "compose.yaml"))
 
 
-def others(apps: Path, app: str) -> dict[str, App]:
-    """The other apps of a host that serve, by name. One whose records cannot be read counts for nothing."""
+def others(apps: Path, app: str, units: Path = UNITS) -> dict[str, App]:
+    """The other apps of a host that serve, by name. One whose records cannot be read counts for nothing.
+
+    Where timers of a host start jobs of an app, one of them may run in what a slot has.
+    """
     found = {}
     for state in sorted(apps.glob("*/state.json")):
         root = state.parent
@@ -82,15 +85,16 @@ def others(apps: Path, app: str) -> dict[str, App]:
         with suppress(SlipwayError, OSError):
             release = str((read_json(state) or {}).get("release") or "")
             if release:
-                found[root.name] = _app(root / "releases", release)
+                timed = any(units.glob(f"slipway-{root.name}@job-*.timer"))
+                found[root.name] = _app(root / "releases", release, timed)
     return found
 
 
-def _app(releases: Path, release: str) -> App:
+def _app(releases: Path, release: str, timed: bool) -> App:
     text = _text(releases / release / "compose.yaml") or _text(releases / release / "unit.service")
     beside = processes_of(releases, release).values()
     workers = _WORKERS.search(text)
     return App(
-        _limit(text) + sum(one.replicas * one.memory_mib for one in beside),
+        (2 if timed else 1) * _limit(text) + sum(one.replicas * one.memory_mib for one in beside),
         (int(workers[1]) if workers else 1) + sum(one.replicas for one in beside),
     )

@@ -5,9 +5,9 @@
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import dataclass
 
+from ansible_collections.slipway.fleet.plugins.module_utils.release.diagnosis import ended_workers
 from ansible_collections.slipway.fleet.plugins.plugin_utils.inspect.findings import secret, server
 from ansible_collections.slipway.fleet.plugins.plugin_utils.inspect.trial import (
     PLACEHOLDER,
@@ -18,8 +18,6 @@ from ansible_collections.slipway.fleet.plugins.plugin_utils.inspect.trial import
     read_only,
 )
 
-# Uvicorn's words for a worker that it has ended.
-_UVICORN_ENDED = re.compile(r"Child process \[\d+\] died")
 # Twice what it has at rest is room for requests; a process more of what a release has needs as much again.
 _ROOM = 2
 _SLOW_START = 20.0  # seconds, a third of the gate's
@@ -167,11 +165,8 @@ def problem(found: Found, socket: str) -> str:
         return f"it listens on port {port} of loopback alone"
     if seen.listening:
         return _no_good_answer(seen, socket)
-    if _UVICORN_ENDED.search(seen.log):
-        return (
-            "it runs and listens nowhere, as Uvicorn ended its workers: they did not answer it in 5 s (or what "
-            "--timeout-worker-healthcheck says) while they started. Try when this machine is less busy"
-        )
+    if ended := ended_workers(seen.log):
+        return f"it runs and listens nowhere: {ended}. Or try when this machine is less busy"
     return "it runs, and listens nowhere"
 
 

@@ -1,0 +1,58 @@
+"""A host less and a host more, under load: a line of hosts.yml and site.yml, by which the balancer knows them."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+from contract import ROOT, until
+from deployment import assert_nothing_lost
+from fleet import AT_ONCE, BALANCER, HOME, WEB, Fleet, in_pool, on, sessions
+
+A, B, C = WEB
+
+
+@pytest.fixture
+def scaled(fleet: Fleet, scratch: Path) -> Fleet:
+    """The fleet with an inventory as the example for a fleet has it: no address stands in it but in hosts.yml."""
+    directory = scratch / "scaled"
+    shutil.copytree(scratch / "group_vars", directory / "group_vars")
+    shutil.copytree(ROOT / "inventories/fleet/group_vars/load_balancer", directory / "group_vars/load_balancer",
+                    dirs_exist_ok=True)  # fmt: skip
+    shutil.copy(fleet.inventory, directory / "hosts.yml")
+    return replace(fleet, inventory=str(directory / "hosts.yml"))
+
+
+def test_a_host_goes_and_comes_by_a_line_of_hosts_yml(scaled: Fleet) -> None:
+    hosts = Path(scaled.inventory)
+    lines = yaml.safe_load(hosts.read_text())
+    address = lines["all"]["hosts"][C]
+    with scaled.load("scaling", "--rate", "40", "--stream-pause", "10", "--slow-seconds", "2") as report:
+        for outcome in (
+            scaled.play("drain", haproxy_server=C),
+            replace(scaled, limit=C).play("remove", slipway_remove="shortlinks"),
+        ):
+            assert outcome.code == 0, outcome.output
+        del lines["all"]["hosts"][C], lines["web"]["hosts"][C]
+        hosts.write_text(yaml.safe_dump(lines))
+        less = scaled.play("site", **scaled.release("scaled"), **AT_ONCE)
+        assert less.code == 0, less.output
+        assert C not in on(BALANCER, "cat /etc/haproxy/haproxy.cfg /etc/haproxy/apps/*"), (
+            "the balancer knows it no more"
+        )
+        assert on(C, f"ls {HOME} 2>/dev/null || true") == ""
+        before = {host: on(host, "pgrep -f '[g]unicorn --config'").split() for host in (A, B)}
+
+        lines["all"]["hosts"][C], lines["web"]["hosts"][C] = address, None
+        hosts.write_text(yaml.safe_dump(lines))
+        more = scaled.play("site", **scaled.release("scaled"), **AT_ONCE)
+        assert more.code == 0, more.output
+        until(lambda: in_pool(C), f"{C} is in the pool")
+        assert len(set(scaled.states().values())) == 1
+        after = {host: on(host, "pgrep -f '[g]unicorn --config'").split() for host in (A, B)}
+        assert after == before, "the others, which had the release, were left alone"
+        until(lambda: sessions(C) > 0, f"{C} gets requests")
+    assert_nothing_lost(report)
