@@ -143,8 +143,13 @@ def test_where_it_listens_instead(health: Probe, listening: list[str], said: str
         ("INFO: Child process [7] died", Probe(503, ""), "the cause"),
         ("ValueError: no such key\nINFO: Child process [7] died", NOBODY, "ValueError: no such key (the cause)"),
         ("INFO: Uvicorn running", NOBODY, "the cause"),
+        (
+            "WARNING:  You must pass the application as an import string to enable",
+            NOBODY,
+            "it starts Uvicorn from code",
+        ),
     ],
 )
-def test_workers_that_uvicorn_ended(log: str, health: Probe, said: str) -> None:
+def test_why_uvicorn_has_no_workers(log: str, health: Probe, said: str) -> None:
     """An exception of theirs explains more."""
-    assert explain("the cause", SlotStatus(running=True), health, {"log": log}).startswith(said)
+    assert explain("the cause", SlotStatus(running="must pass" not in log), health, {"log": log}).startswith(said)

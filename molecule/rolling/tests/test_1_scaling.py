@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 from contract import ROOT, until
-from deployment import assert_nothing_lost
-from fleet import AT_ONCE, BALANCER, HOME, WEB, Fleet, in_pool, on, sessions
+from deployment import Deployment, assert_nothing_lost
+from fleet import AT_ONCE, BALANCER, DATA, HOME, WEB, Fleet, in_pool, on, sessions
 
 A, B, C = WEB
 
@@ -56,3 +56,45 @@ def test_a_host_goes_and_comes_by_a_line_of_hosts_yml(scaled: Fleet) -> None:
         assert after == before, "the others, which had the release, were left alone"
         until(lambda: sessions(C) > 0, f"{C} gets requests")
     assert_nothing_lost(report)
+
+
+@pytest.fixture
+def another(fleet: Fleet, scratch: Path) -> Deployment:
+    """An app of a team of its own, of which nothing but its Redis is on the host with the database."""
+    directory = scratch / "another"
+    (directory / "group_vars").mkdir(parents=True)
+    hosts = yaml.safe_load(Path(fleet.inventory).read_text())
+    hosts["all"]["hosts"] = {DATA: hosts["all"]["hosts"][DATA]}
+    known = {"all": hosts["all"], "data": {"hosts": {DATA: None}}}
+    (directory / "hosts.yml").write_text(yaml.safe_dump(known))
+    said = {
+        "redis_app": "another",
+        "redis_instance": "another",
+        "redis_image": "slipway.lab/redis:8",
+        "redis_image_source": "ship",
+        "redis_password": "for-tests-only-another",
+        "redis_memory_mib": 32,
+        "postgres_provider": "none",
+    }
+    (directory / "group_vars/data.yml").write_text(yaml.safe_dump(said))
+    return Deployment(inventory=str(directory / "hosts.yml"), url="", scratch=directory)
+
+
+def test_another_app_s_redis_comes_and_goes_beside_that_of_the_fleet(another: Deployment) -> None:
+    def ask(name: str, *words: str) -> str:
+        said = ("redis-cli", "--no-auth-warning", "--pass", "for-tests-only-another", *words)
+        return on(DATA, f"docker exec slipway-{name}-{name}-1 {' '.join(said)} 2>&1")
+
+    began = "docker inspect --format '{{.State.StartedAt}}' slipway-redis-redis-1"
+    before = on(DATA, began), on(DATA, "cat /opt/slipway/redis/secrets/users.acl")
+    outcome = another.play("provision")
+    assert outcome.code == 0, outcome.output
+    assert ask("redis-another", "SET", "whose", "another").strip() == "OK"
+    assert "WRONGPASS" in ask("redis", "GET", "whose"), "the fleet's takes another password"
+    refused = another.play("provision", redis_instance="")
+    assert refused.code != 0
+    assert "The cache redis of this host serves the app shortlinks" in refused.failure()
+    gone = another.play("remove_cache", slipway_remove_cache="redis-another")
+    assert gone.code == 0, gone.output
+    assert on(DATA, "docker volume ls --quiet | grep redis-another || true") == ""
+    assert (on(DATA, began), on(DATA, "cat /opt/slipway/redis/secrets/users.acl")) == before

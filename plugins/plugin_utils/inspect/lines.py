@@ -97,6 +97,10 @@ def _where_it_differs(found: Found) -> list[tuple[str, object, str]]:
     if not trial.read_only:
         where = ", ".join(seen.written[:5]) or "outside /tmp"
         rows.append(("fastapi_app_read_only", False, f"it writes to {where}, which is lost with each release"))
+    if trial.workers:
+        rows.append(
+            ("fastapi_app_workers", trial.workers, "it starts Uvicorn from its own code, which takes one worker")
+        )
     if memory := _memory(found):
         rows.append(("fastapi_app_memory_mib", memory, f"{seen.memory_mib} MiB at rest; a host needs it twice"))
     if trial.proto != "http":
@@ -113,6 +117,9 @@ def _where_it_differs(found: Found) -> list[tuple[str, object, str]]:
                 f"there is an alembic.ini in {seen.alembic}; once a deploy, before the release",
             )
         )
+    if seen.assets:
+        why = "names of its files change with each build, and pages ask for those of theirs"
+        rows.append(("fastapi_app_assets", list(seen.assets), why))
     return rows
 
 

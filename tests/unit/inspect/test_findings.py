@@ -114,12 +114,21 @@ def test_the_simplest_app_is_five_lines() -> None:
 
 def test_every_other_line_is_there_for_what_was_seen() -> None:
     trial = Trial(
-        (0, 0), 1024, port=80, read_only=False, proto="https", variables={"LOG_LEVEL": "placeholder", "SECRET_KEY": "x"}
+        (0, 0),
+        1024,
+        port=80,
+        read_only=False,
+        proto="https",
+        workers=1,
+        variables={"LOG_LEVEL": "placeholder", "SECRET_KEY": "x"},
     )
-    seen = replace(SEEN, seconds=31.0, memory_mib=700, alembic="/app", written=("/app/started.txt",))
+    seen = replace(
+        SEEN, seconds=31.0, memory_mib=700, alembic="/app", assets=("/app/static",), written=("/app/started.txt",)
+    )
     text = lines(replace(FOUND, trial=trial, seen=seen, origin=("fastapi_image_name", "shop:1")))
     said = yaml.safe_load(text)
     assert {name: said[name] for name in sorted(said) if name not in yaml.safe_load(lines(FOUND))} == {
+        "fastapi_app_assets": ["/app/static"],
         "fastapi_app_edge_scheme": "https",
         "fastapi_app_environment": {"LOG_LEVEL": ""},
         "fastapi_app_gate_deadline": 93,
@@ -128,6 +137,7 @@ def test_every_other_line_is_there_for_what_was_seen() -> None:
         "fastapi_app_read_only": False,
         "fastapi_app_secrets": {"SECRET_KEY": "{{ vault_secret_key }}"},
         "fastapi_app_user": "root",
+        "fastapi_app_workers": 1,
         "fastapi_image_name": "shop:1",
         "fastapi_image_source": "ship",
     }
