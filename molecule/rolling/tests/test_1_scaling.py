@@ -19,9 +19,10 @@ A, B, C = WEB
 def scaled(fleet: Fleet, scratch: Path) -> Fleet:
     """The fleet with an inventory as the example for a fleet has it: no address stands in it but in hosts.yml."""
     directory = scratch / "scaled"
-    shutil.copytree(scratch / "group_vars", directory / "group_vars")
-    shutil.copytree(ROOT / "inventories/fleet/group_vars/load_balancer", directory / "group_vars/load_balancer",
-                    dirs_exist_ok=True)  # fmt: skip
+    (directory / "group_vars").mkdir(parents=True)
+    for group in ("all", "data", "web"):
+        (directory / "group_vars" / group).symlink_to(ROOT / "molecule/rolling/group_vars" / group)
+    (directory / "group_vars/load_balancer").symlink_to(ROOT / "inventories/fleet/group_vars/load_balancer")
     shutil.copy(fleet.inventory, directory / "hosts.yml")
     return replace(fleet, inventory=str(directory / "hosts.yml"))
 

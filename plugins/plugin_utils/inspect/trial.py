@@ -92,6 +92,7 @@ class Shipped:
     user: str = ""  # USER
     command: tuple[str, ...] = ()  # entry point and command
     health_check: str = ""  # HEALTHCHECK
+    named_path: str = ""  # fastapi_app_health_path of who asks
     in_registry: bool = False  # as far as its digest there is known
 
 

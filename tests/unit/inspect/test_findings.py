@@ -52,6 +52,8 @@ def test_the_image_may_say_how_it_is_looked_at(text: str, path: str) -> None:
         (Shipped(), {"/health": Answer(307, "/health/"), "/health/": GOOD}, "/health/", "usual name"),
         (Shipped(), {"/": GOOD, "/docs": GOOD}, "/", "no path of the usual names"),
         (Shipped(), {"/": Answer(404)}, "", ""),
+        (Shipped(named_path="/simple/"), {"/simple/": GOOD, "/healthz": GOOD}, "/simple/", "you named it"),
+        (Shipped(named_path="/simple/"), {"/simple/": Answer(404), "/healthz": GOOD}, "/healthz", "usual"),
     ],
 )
 def test_the_path_that_tells_most_is_taken(shipped: Shipped, answers: dict[str, Answer], path: str, word: str) -> None:
