@@ -45,7 +45,7 @@ def test_a_host_goes_and_comes_by_a_line_of_hosts_yml(scaled: Fleet) -> None:
             "the balancer knows it no more"
         )
         assert on(C, f"ls {HOME} 2>/dev/null || true") == ""
-        before = {host: on(host, "pgrep -f '[g]unicorn --config'").split() for host in (A, B)}
+        before = {host: processes(host) for host in (A, B)}
 
         lines["all"]["hosts"][C], lines["web"]["hosts"][C] = address, None
         hosts.write_text(yaml.safe_dump(lines))
@@ -53,10 +53,15 @@ def test_a_host_goes_and_comes_by_a_line_of_hosts_yml(scaled: Fleet) -> None:
         assert more.code == 0, more.output
         until(lambda: in_pool(C), f"{C} is in the pool")
         assert len(set(scaled.states().values())) == 1
-        after = {host: on(host, "pgrep -f '[g]unicorn --config'").split() for host in (A, B)}
-        assert after == before, "the others, which had the release, were left alone"
+        # A slot of before may have ended its drain meanwhile.
+        assert all(processes(host) <= before[host] for host in (A, B)), "the others, which had it, were left alone"
         until(lambda: sessions(C) > 0, f"{C} gets requests")
     assert_nothing_lost(report)
+
+
+def processes(host: str) -> set[str]:
+    """Those of the app on a host, as the host numbers them."""
+    return set(on(host, "pgrep -f '[g]unicorn --config'").split())
 
 
 @pytest.fixture
