@@ -246,8 +246,18 @@ def drained() -> set[str]:
 
 def in_pool(host: str) -> bool:
     """Whether the load balancer's own checks let a host get requests."""
+    return any(row[17] == "UP" for row in _seen_of(host))
+
+
+def sessions(host: str) -> int:
+    """How many the load balancer has had with a host since it knows it, without those of its checks."""
+    return sum(int(row[7]) for row in _seen_of(host))
+
+
+def _seen_of(host: str) -> list[list[str]]:
+    """The load balancer's line of statistics for a host, where it knows it."""
     said = on(BALANCER, f'python3 -c "{ASK.format("stat")}"').splitlines()
-    return any(line.startswith(f"app_{APP},{host},") and line.split(",")[17] == "UP" for line in said)
+    return [line.split(",") for line in said if line.startswith(f"app_{APP},{host},")]
 
 
 def table(output: str) -> dict[str, dict[str, str]]:

@@ -65,6 +65,11 @@ class Images:
         print(f"exit code {outcome.code}, changed={outcome.changed}, {results}")
         return outcome
 
+    @property
+    def known_hosts(self) -> str:
+        """How the inventory tells SSH which keys hosts have, for other words of one's own beside it."""
+        return f"-o UserKnownHostsFile={self.scratch}/known_hosts"
+
     def source(self, name: str, dockerfile: str = DOCKERFILE, code: str = "one") -> str:
         """A directory to build from."""
         directory = self.scratch / name

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ OPTIONS: dict[str, Any] = {
     "what": {"type": "str", "required": True},
     "name": {"type": "str", "default": ""},
     "host": {"type": "str", "default": "localhost"},
+    "health_path": {"type": "str", "default": ""},
     "deadline": {"type": "float", "default": 60.0},
     "file": {"type": "path"},
     "image": {"type": "dict", "required": True},
@@ -86,7 +88,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         environment = {way: {**common, **_started(options[f"on_{way}"]), **given} for way in ("socket", "port")}
         remove_left()
         with had(options["what"], request) as (image, origin):
-            about = shipped(image)
+            about = replace(shipped(image), named_path=options["health_path"])
             usual = Trial(owner(image, options["user"], options["uid"]), options["memory_mib"])
             place = Sandbox(image, limits, environment, options["host"])
             trial, seen = search(

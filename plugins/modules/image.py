@@ -44,6 +44,16 @@ options:
         are files in memory for the time of the build, and in no layer.
     type: dict
     default: {}
+  build_ssh:
+    description:
+      - Whether C(RUN --mount=type=ssh) in the Dockerfile logs in by the SSH agent of the controller, on a build host by
+        the one that SSH forwards there. Needs BuildKit.
+    type: bool
+    default: false
+  build_ssh_key:
+    description: A private key without a passphrase that it logs in by instead; in memory for the time of the build.
+    type: str
+    default: ''
   build_cache_mib: {description: MiB that BuildKit's cache on a build host may take; none is no limit., type: int}
   disk_reserve: {description: MiB that stay free on every host when an image is sent., type: int, default: 1024}
   ship_cache: {description: MiB that the controller's cache of layers may take., type: int, default: 4096}

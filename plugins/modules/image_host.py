@@ -31,6 +31,8 @@ options:
   dockerfile: {description: Dockerfile below the context., type: str}
   build_args: {description: Build arguments., type: dict, default: {}}
   build_secrets: {description: Secrets of the build., type: dict, default: {}}
+  build_ssh: {description: Whether the build gets the SSH agent that is forwarded., type: bool, default: false}
+  build_ssh_key: {description: A private key that it gets instead., type: str, default: ''}
   build_cache_mib: {description: MiB that BuildKit's cache may take., type: int}
   layers: {description: Layers to export., type: list, elements: str}
 author: [Slipway contributors]

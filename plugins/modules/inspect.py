@@ -19,6 +19,7 @@ options:
   what: {description: Directory with a Dockerfile, or name of an image., type: str, required: true}
   name: {description: Name of the app; without it that of directory or image., type: str, default: ""}
   host: {description: Name under which it is asked., type: str, default: localhost}
+  health_path: {description: A path that is asked before all others., type: str, default: ""}
   deadline: {description: Seconds that it may take to answer after each start., type: float, default: 60.0}
   file: {description: Where the lines are written, too., type: path}
   image: {description: How images are built; options of M(slipway.fleet.image)., type: dict, required: true}

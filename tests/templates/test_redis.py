@@ -108,6 +108,54 @@ def test_the_packaged_server_reads_our_configuration() -> None:
     assert not [item for item in files if item["dest"].endswith("users.acl")], "it is loaded, and restarts nothing"
 
 
+def test_a_cache_beside_the_first_one_shares_nothing_with_it() -> None:
+    """A container of the same service name would answer under the other one's."""
+    first, shop = (yaml.safe_load(role(redis_instance=name).render("compose.yaml.j2")) for name in ("", "shop"))
+    assert (first["name"], list(first["services"]), first["volumes"]["data"]["name"]) == (
+        "slipway-redis",
+        ["redis"],
+        "slipway-redis-data",
+    )
+    assert (shop["name"], list(shop["services"]), shop["volumes"]["data"]["name"]) == (
+        "slipway-redis-shop",
+        ["redis-shop"],
+        "slipway-redis-shop-data",
+    )
+
+    def places(**variables: Any) -> set[str]:
+        files = role(**variables).value("__redis_files + __redis_unit_files + __redis_removed_files")
+        return {item["dest"] for item in files} - {"/opt/slipway", "/opt/slipway/redis", "/opt/slipway/redis/instances"}
+
+    assert not places() & places(redis_instance="shop")
+    assert not places(redis_instance="shop") & places(redis_instance="shop-2")
+    assert role(redis_instance="shop").value("__redis_load")[3:7] == [
+        "/opt/slipway/redis/instances/shop",
+        "exec",
+        "-T",
+        "redis-shop",
+    ]
+
+
+def test_a_packaged_server_beside_the_first_one() -> None:
+    shop = role(redis_instance="shop", redis_provider="native", redis_app="shop")
+    found = settings(redis_instance="shop", redis_provider="native")
+    assert (found["unixsocket"], found["dir"]) == ("/run/redis-shop/redis.sock", "/var/lib/redis-shop")
+    unit = shop.render("unit.conf.j2").splitlines()
+    assert "StateDirectory=redis-shop" in unit
+    assert "Before=slipway-shop@blue.service slipway-shop@green.service" in unit
+    assert "StateDirectory" not in role(redis_provider="native").render("unit.conf.j2")
+    assert "/etc/systemd/system/redis-server@shop.service.d/slipway.conf" in [
+        item["dest"] for item in shop.value("__redis_native_files")
+    ]
+    assert shop.value("__redis_restart") == ["systemctl", "restart", "redis-server@shop.service"]
+
+
+def test_a_store_forgets_nothing() -> None:
+    assert settings()["maxmemory-policy"] == "allkeys-lru"
+    assert settings(redis_mode="store")["maxmemory-policy"] == "noeviction"
+    assert settings(redis_mode="store")["appendonly"] == "yes"
+
+
 def test_a_cache_of_another_app_is_refused_by_its_name(tmp_path: Path) -> None:
     def put(app: str) -> list[tree.Change]:
         item = {**Role("redis", redis_app=app).value("__redis_served_file"), "owner": None, "group": None}
@@ -118,8 +166,9 @@ def test_a_cache_of_another_app_is_refused_by_its_name(tmp_path: Path) -> None:
 
     assert put("links")
     assert not put("links")
-    with pytest.raises(tree.TreeError, match=r"serves the app links, .* in favour of shop\."):
+    with pytest.raises(tree.TreeError, match=r"redis of this host serves the app links") as refused:
         put("shop")
+    assert "redis_instance: shop in the" in " ".join(str(refused.value).split())
     with pytest.raises(tree.TreeError, match="serves the app links"):
         put("")
 

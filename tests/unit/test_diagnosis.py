@@ -7,12 +7,13 @@ import time
 import pytest
 from ansible_collections.slipway.fleet.plugins.module_utils.release.diagnosis import (
     elsewhere,
+    explain,
     import_errors,
     last_exception,
     last_words,
 )
 from ansible_collections.slipway.fleet.plugins.module_utils.release.listening import EXPOSED
-from ansible_collections.slipway.fleet.plugins.module_utils.release.model import Probe
+from ansible_collections.slipway.fleet.plugins.module_utils.release.model import Probe, SlotStatus
 
 
 @pytest.mark.parametrize(
@@ -129,3 +130,26 @@ NOBODY = Probe(error="/run/links/green.sock does not exist", nobody=True)
 )
 def test_where_it_listens_instead(health: Probe, listening: list[str], said: str) -> None:
     assert elsewhere(health, listening) == said
+
+
+@pytest.mark.parametrize(
+    ("log", "health", "said"),
+    [
+        (
+            "INFO: Waiting for child process [7]\nINFO: Child process [7] died",
+            NOBODY,
+            "Uvicorn ended its workers while",
+        ),
+        ("INFO: Child process [7] died", Probe(503, ""), "the cause"),
+        ("ValueError: no such key\nINFO: Child process [7] died", NOBODY, "ValueError: no such key (the cause)"),
+        ("INFO: Uvicorn running", NOBODY, "the cause"),
+        (
+            "WARNING:  You must pass the application as an import string to enable",
+            NOBODY,
+            "it starts Uvicorn from code",
+        ),
+    ],
+)
+def test_why_uvicorn_has_no_workers(log: str, health: Probe, said: str) -> None:
+    """An exception of theirs explains more."""
+    assert explain("the cause", SlotStatus(running="must pass" not in log), health, {"log": log}).startswith(said)

@@ -60,6 +60,7 @@ SERVICES = {"postgres": 382, "redis": 96}
         ),
         (256, {}, ALL, False, {**SERVICES, "shop": 1024}, 957, "Lower fastapi_app_memory_mib of shop, or"),
         (256, {}, ALL, False, {"postgres": 1600}, 957, "Lower postgres_memory_mib, or"),
+        (256, {}, ALL, False, {"redis-shop": 1600}, 957, "Lower redis_memory_mib of redis-shop, or"),
         (256, {}, ALL, False, {"shop": 0}, 100, "a slot of 256 may take 256; "),
     ],
 )

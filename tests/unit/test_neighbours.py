@@ -42,12 +42,22 @@ def test_database_and_cache_of_the_distribution(tmp_path: Path) -> None:
     database = Role("postgres", postgres_provider="native", **DATABASE)
     write(tmp_path / "postgres/config/postgresql.conf", database.render("postgresql.conf.j2"))
     cache = Role("redis", redis_provider="native", redis_password="b" * 16, redis_memory_mib=96)
-    write(tmp_path / "unit.conf", cache.render("unit.conf.j2"))
-    assert services(tmp_path, tmp_path / "unit.conf") == {"postgres": 400, "redis": 96}
+    write(tmp_path / "units/redis-server.service.d/slipway.conf", cache.render("unit.conf.j2"))
+    assert services(tmp_path, tmp_path / "units") == {"postgres": 400, "redis": 96}
     # What a former provider left there takes nothing.
     write(tmp_path / "postgres/compose.yaml", "    mem_limit: 999m\n")
     write(tmp_path / "postgres/server.json", json.dumps({"app": "a", "settings": {"postgres_provider": "native"}}))
-    assert services(tmp_path, tmp_path / "unit.conf") == {"postgres": 400, "redis": 96}
+    assert services(tmp_path, tmp_path / "units") == {"postgres": 400, "redis": 96}
+
+
+def test_caches_beside_the_first_one(tmp_path: Path) -> None:
+    shop = Role("redis", redis_instance="shop", redis_password="b" * 16, redis_memory_mib=64)
+    write(tmp_path / "redis/instances/shop/compose.yaml", shop.render("compose.yaml.j2"))
+    tiles = Role("redis", redis_instance="tiles", redis_provider="native", redis_password="b" * 16, redis_memory_mib=48)
+    write(tmp_path / "redis/instances/tiles/config/redis.conf", tiles.render("redis.conf.j2"))
+    (unit,) = (item["dest"] for item in tiles.value("__redis_unit_files") if item["dest"].endswith(".conf"))
+    write(tmp_path / "units" / Path(unit).relative_to("/etc/systemd/system"), tiles.render("unit.conf.j2"))
+    assert services(tmp_path, tmp_path / "units") == {"redis-shop": 64, "redis-tiles": 48}
 
 
 @pytest.mark.parametrize("template", ["compose.yaml.j2", "unit.service.j2"])
@@ -58,6 +68,8 @@ def test_other_apps_by_the_release_that_serves(tmp_path: Path, template: str) ->
     write(tmp_path / "tiles/releases/one/processes.json", json.dumps(processes))
     assert others(tmp_path, "shop") == {"tiles": App(500, 5)}
     assert others(tmp_path, "tiles") == {"shop": App(300, 3)}
+    write(tmp_path / "units/slipway-tiles@job-nightly.timer", "")
+    assert others(tmp_path, "shop", tmp_path / "units") == {"tiles": App(800, 5)}, "a job beside the slot"
 
 
 def test_records_that_cannot_be_read_count_for_nothing(tmp_path: Path) -> None:

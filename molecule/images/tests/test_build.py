@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from fleet import on
@@ -13,6 +15,7 @@ from images import HOSTS, PACKAGES, Images, code_of, docker_here, forget, ids
 
 A, B = HOSTS
 APP = "slipway/pictures"
+KEY_NAME = "the-key-of-the-tests"
 TOKEN = "canary-of-the-build-7d1f"
 # With a shell, so that a step can run; the base goes to the build host as any image does.
 BASE = "slipway.lab/debian:trixie"
@@ -20,6 +23,23 @@ WITH_SECRET = f"""
 FROM {BASE}
 RUN --mount=type=secret,id=TOKEN sha256sum /run/secrets/TOKEN > /srv/proof && sleep 4
 COPY app /app
+"""
+# What an SSH client asks its agent first (11: which keys), by the socket that the build has in this step.
+WITH_AGENT = f"""
+FROM {BASE}
+COPY ask.pl /srv/
+RUN --mount=type=ssh,required=true perl /srv/ask.pl > /srv/keys
+RUN test -z "$SSH_AUTH_SOCK" && ! ls /run/buildkit 2>/dev/null
+COPY app /app
+"""
+ASK = """
+use IO::Socket::UNIX;
+my $agent = IO::Socket::UNIX->new(Peer => $ENV{SSH_AUTH_SOCK}) or die "no agent";
+syswrite($agent, pack("NC", 1, 11));
+# The length comes in a write of its own, the answer in another.
+read($agent, my $length, 4);
+read($agent, my $answer, unpack("N", $length));
+print $answer;
 """
 FAILING = f"""
 FROM {BASE}
@@ -155,6 +175,45 @@ def test_a_build_that_fails_tells_why_and_hides_the_secret(images: Images) -> No
     assert "this step fails" in outcome.said
     assert TOKEN not in outcome.output
     assert on(A, "ls /dev/shm").strip() == ""
+
+
+@pytest.fixture
+def agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """An SSH agent of the controller's user; returns the private key, which it has not got yet."""
+    key = tmp_path / "key"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-C", KEY_NAME, "-N", "", "-f", str(key)], check=True)
+    said = subprocess.run(["ssh-agent", "-s"], capture_output=True, text=True, check=True).stdout
+    place, process = re.findall(r"(?:SSH_AUTH_SOCK|SSH_AGENT_PID)=([^;]+)", said)
+    monkeypatch.setenv("SSH_AUTH_SOCK", place)
+    subprocess.run(["ssh-add", "-q", str(key)], check=True)
+    yield key.read_text()
+    subprocess.run(["kill", process], check=True)
+
+
+@pytest.mark.usefixtures("base")
+def test_private_packages_come_by_the_agent_or_by_a_key(images: Images, agent: str) -> None:
+    """A build host has the agent that SSH forwards there, and root finds it though sudo does not hand it on."""
+    source = images.source("agent", WITH_AGENT)
+    (Path(source) / "ask.pl").write_text(ASK)
+    outcome = images.put(**on_first(source, fastapi_image_build_ssh=True))
+    assert outcome.code != 0
+    assert "fastapi_image_build_ssh is true, and this build host has no SSH agent: have SSH forward" in outcome.said
+    # Another path of its master connection, since that decides what is forwarded.
+    forwarded = {"ansible_ssh_common_args": f"{images.known_hosts} -o ForwardAgent=yes -o ControlPath=none"}
+    outcome = images.put(**on_first(source, fastapi_image_build_ssh=True, **forwarded))
+    assert outcome.code == 0, outcome.output
+    (Path(source) / "app/code").write_text("another")
+    by_key = images.put("-vvv", **on_first(source, fastapi_image_build_ssh_key=agent))
+    assert by_key.code == 0, by_key.output
+    secret = agent.splitlines()[1]
+    assert secret not in by_key.output
+    for built in (outcome, by_key):
+        reference = built.results[A]["reference"]
+        for host in HOSTS:
+            assert on(host, f"docker run --rm --network none {reference} grep -a -c ssh-ed25519 /srv/keys") == "1\n"
+            assert on(host, f"docker save {reference} | grep -a -c {secret} || true").strip() == "0"
+            assert on(host, "ls /dev/shm").strip() == ""
+    assert on(A, f"docker run --rm {outcome.results[A]['reference']} grep -a -c {KEY_NAME} /srv/keys") == "1\n"
 
 
 def test_secrets_need_buildkit(images: Images) -> None:

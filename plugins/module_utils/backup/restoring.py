@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 from ..host.durable import sync_directory
-from . import files
+from . import files, stores
 from .drill import complete, have_roles
 from .model import REFUSED, BackupError, Database, Manifest, failures
 from .postgres import BEFORE, BESIDE, BROUGHT, same
@@ -37,7 +37,9 @@ class Restore:
         self.found = host.restic.find(wanted)
         self.manifest = host.manifest(self.found)
         complete(host, self.found, self.manifest)
-        self.databases, self.directories = chosen(self.manifest, parts, str(host.settings.apps))
+        names, rest = stores.chosen(self.manifest, parts)
+        self.databases, self.directories = chosen(self.manifest, rest, str(host.settings.apps))
+        self.stores = stores.live(host.settings.apps, names)
         self._all = list(parts) == ["all"]
         if self.databases and host.live is None:
             raise BackupError(
@@ -53,6 +55,7 @@ class Restore:
             "time": self.manifest.time,
             "databases": [database.name for database in self.databases],
             "directories": list(self.directories),
+            "stores": [store.name for store in self.stores],
             "rows": sum(database.rows for database in self.databases),
             "bytes": self.bytes,
             "seconds": proven.get("seconds"),
@@ -66,7 +69,8 @@ class Restore:
     @property
     def bytes(self) -> int:
         """Of what is restored."""
-        return self._dumps() + sum(map(self._within, self.directories))
+        saved = [self._saved(store) for store in self.stores]
+        return self._dumps() + sum(map(self._within, [*self.directories, *saved]))
 
     def _dumps(self) -> int:
         return sum(self.manifest.files[f"{self.manifest.spool}/{database.file}"][0] for database in self.databases)
@@ -76,7 +80,8 @@ class Restore:
 
     def _room(self) -> None:
         """Raise BackupError where a disk, the server's included, is too small for what comes beside what is there."""
-        needs = [(self.host.settings.scratch, self._dumps())]
+        saved = sum(self._within(self._saved(store)) for store in self.stores)
+        needs = [(self.host.settings.scratch, self._dumps() + saved)]
         if self.databases and self.host.live is not None:
             disk, log = self.host.live.disk()
             size = sum(database.bytes for database in self.databases)
@@ -88,7 +93,7 @@ class Restore:
         databases = [database.name for database in self.databases]
         if self._all:
             return [*([",".join(sorted(databases))] if databases else []), self.host.settings.host]
-        return [",".join(sorted([*databases, *self.directories]))]
+        return [",".join(sorted([*databases, *self.directories, *(store.name for store in self.stores)]))]
 
     def impossible(self) -> str:
         """Why a directory cannot change its place with another one; empty where each can."""
@@ -192,12 +197,12 @@ class Restore:
             at = now()
             for directory, new in zip(self.directories, beside):
                 exchanged.append(_exchanged(Path(directory), Path(f"{new}{directory}"), at))
-            # The last step, and all or nothing: what goes wrong until then is undone.
-            done = self._renamed(made, at)
+            with stores.replaced(self._stores(), at) as stored:
+                # The last step, and all or nothing: what goes wrong until then is undone.
+                done = self._renamed(made, at)
             made = []
-            return done + [
-                {"name": f"directory:{path}", "kept": str(kept) if kept else None} for path, _, kept in exchanged
-            ]
+            done += [{"name": f"directory:{path}", "kept": str(kept) if kept else None} for path, _, kept in exchanged]
+            return done + stored
         except BaseException:
             for path, new, kept in reversed(exchanged):
                 os.rename(path, new)
@@ -216,12 +221,27 @@ class Restore:
         if self.databases and self.host.live is not None:
             for name in self.host.live.leftovers():
                 self.host.live.drop(name)
+        for store in self.stores:
+            stores.heal(store)
         for directory in map(Path, self.directories):
             if not directory.exists() and (kept := _kept_by_killed(directory)):
                 os.rename(kept, directory)
         for parent in {Path(directory).parent for directory in self.manifest.directories}:
             for left in parent.glob(f"{DOTTED}restoring-*"):
                 shutil.rmtree(left, ignore_errors=True)
+
+    def _saved(self, store: stores.Store) -> str:
+        """Where a set has the files of a store."""
+        return f"{self.manifest.spool}/{stores.SAVED}{store.name}"
+
+    def _stores(self) -> list[tuple[stores.Store, Path]]:
+        """The saved files of each store, compared, in the scratch directory."""
+        scratch, wanted = self.host.settings.scratch, [self._saved(store) for store in self.stores]
+        if wanted:
+            self.host.restic.restore(self.manifest.content, scratch, wanted)
+        for path in wanted:
+            files.same(self.manifest, scratch, path)
+        return [(store, Path(f"{scratch}{path}")) for store, path in zip(self.stores, wanted)]
 
     def _databases(self, made: list[str]) -> None:
         """New databases with what the set has, compared; their names are added to `made`."""
@@ -313,6 +333,7 @@ def chosen(manifest: Manifest, parts: Sequence[str], apps: str) -> tuple[list[Da
         else:
             offered = [f"database:{database.name}" for database in manifest.databases if database.name not in BROUGHT]
             offered += [f"directory:{path}" for path in directories]
+            offered += [f"{stores.PART}{name}" for name in stores.saved(manifest)]
             raise BackupError(
                 REFUSED,
                 f"nothing was done: the set has no {part}; say all, or of these: {', '.join(offered) or 'none'}",

@@ -12,7 +12,7 @@ from typing import Any, Optional
 from ..host.durable import read_json
 from ..host.errors import Damaged
 from ..postgres.server import SUPERUSERS
-from . import files
+from . import files, stores
 from .model import FAILED, NO_REPOSITORY, BackupError, Manifest, Settings, failures, manifest_of
 from .postgres import Server
 from .records import Records, now
@@ -84,8 +84,9 @@ def _save(host: Host, reason: str, began: float) -> dict[str, Any]:
     directories = files.saved(settings)
     spool = files.empty(settings.spool)
     databases = host.live.databases() if host.live else []
-    needed = sum(database.bytes for database in databases)
-    files.room("the dump of the databases", (spool, needed))
+    kept = stores.stores(settings.apps)
+    needed = sum(database.bytes for database in databases) + sum(store.bytes for store in kept)
+    files.room("the dump of the databases and stores", (spool, needed))
     if settings.local:
         files.room("the repository", (settings.local, needed))
     at = now()
@@ -93,6 +94,8 @@ def _save(host: Host, reason: str, began: float) -> dict[str, Any]:
     dumped = [host.live.dump(database, spool / database.file) for database in databases if host.live]
     if host.live:
         host.live.globals(spool / GLOBALS)
+    for store in kept:
+        store.copy(spool / f"{stores.SAVED}{store.name}")
     content, added = restic.save([str(spool), *directories], CONTENT, stamp, files.excluded(settings))
     listing = restic.listing(content, settings.place / "listing")
     manifest = Manifest(
@@ -119,6 +122,7 @@ def _save(host: Host, reason: str, began: float) -> dict[str, Any]:
         "rows": manifest.rows,
         "files": len(manifest.files),
         "databases": [database.name for database in dumped],
+        "stores": [store.name for store in kept],
         "repository": settings.repository,
         "reason": reason,
         "absent": absent,

@@ -1,11 +1,12 @@
 """The release of an app against a set: started aside, with the databases of the drill and the volumes of the set.
 
-A cache that runs on the host has a twin there, empty and with its settings. Nothing that is live is reached, and
+Each cache that runs on the host has a twin there, empty and with its settings. Nothing that is live is reached, and
 nothing outside of the host.
 """
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,7 +22,8 @@ from .model import GATE, BackupError, Manifest
 from .postgres import Scratch, Server, aliases
 from .saving import Host, serving
 
-CACHE = "slipway-redis-redis-1"
+# The container of a cache, the first one of a host or one that has a name (roles/redis).
+CACHE = re.compile(r"slipway-(redis(?:-[a-z0-9-]+)?)-\1-1")
 # Who starts the releases of an app: of its name, its directory, and what is mounted in place of its volumes.
 Starter = Callable[[str, Path, Path], Aside]
 
@@ -92,25 +94,33 @@ def neighbours(host: Host, server: Server, run: Callable[..., command.Ran] = com
         made = [f"{statement};\n" for name, user in members.items() for statement in member(name, user)]
         set_to = [f"ALTER ROLE {quoted(name)} LOGIN PASSWORD {literal(kept)};\n" for name, kept in known.items()]
         server.run_globals("".join(made + set_to))
-    if words := twin(run):
-        run(words, STATEMENT)  # where it does not start, a release that needs it says so
+    for name in caches(run):
+        if words := twin(run, name):
+            run(words, STATEMENT)  # where it does not start, a release that needs it says so
     yield
 
 
-def twin(run: Callable[..., command.Ran]) -> Optional[list[str]]:
-    """The command that starts a cache like that of the host, with nothing in it; None where there is none here.
+def caches(run: Callable[..., command.Ran]) -> list[str]:
+    """The containers of the caches of this host."""
+    ran = run(["docker", "ps", "--all", "--filter", "name=^slipway-redis", "--format", "{{.Names}}"], STATEMENT)
+    return sorted(filter(CACHE.fullmatch, ran.stdout.split())) if not ran.returncode else []
+
+
+def twin(run: Callable[..., command.Ran], name: str) -> Optional[list[str]]:
+    """The command that starts a cache like that of the host, with nothing in it; None where it is gone.
 
     It goes with the drill's network.
     """
     form = "{{.Image}}\n{{.Config.User}}\n{{.HostConfig.Memory}}\n{{json .NetworkSettings.Networks}}"
     mounts = '{{range .Mounts}}{{if eq .Type "bind"}}\n{{.Source}}:{{.Destination}}:ro{{end}}{{end}}'
     wanted = "\n{{range .Config.Cmd}}\t{{.}}{{end}}"
-    ran = run(["docker", "inspect", "--format", f"{form}{wanted}{mounts}", CACHE], STATEMENT)
+    ran = run(["docker", "inspect", "--format", f"{form}{wanted}{mounts}", name], STATEMENT)
     if ran.returncode:
         return None
     image, user, memory, networks, words, *binds = ran.stdout.rstrip("\n").split("\n")
     return [
-        *("docker", "run", "--detach", "--name", f"{Scratch.NAME}-cache", "--network", Scratch.NETWORK, "--user", user),
+        *("docker", "run", "--detach", "--name", f"{Scratch.NAME}-of-{name}", "--network", Scratch.NETWORK),
+        *("--user", user),
         *("--cap-drop", "ALL", "--security-opt", "no-new-privileges:true", "--read-only", "--memory", memory),
         *("--tmpfs", "/data:mode=1777", "--tmpfs", "/tmp:mode=1777", "--log-driver", "local"),  # noqa: S108 - its own
         *(word for name in aliases(networks) for word in ("--network-alias", name)),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -16,6 +15,7 @@ from ..host.durable import make_public
 from .layers import packed_in, place_of, repository_of, save
 from .load import connected_as
 from .local import CONTENT_LABEL, Image, ImageError, build_arguments, docker, find, image_named_in
+from .ssh import NO_SSH, Ssh, in_memory
 
 OUTGOING = Path("/var/lib/slipway/outgoing")
 RELEASES = "*/releases/*/compose.yaml"
@@ -23,25 +23,34 @@ APPS = Path("/opt/slipway")
 TAGS_KEPT = 5
 SECRET_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 NO_BUILDKIT = (
-    "fastapi_image_build_secrets needs BuildKit, since the older builder would leave the secrets in a layer: install "
-    "docker-buildx (Debian 13 and later) or docker-buildx-plugin (Docker's repository) where the image is built, or "
-    "build it on a host that has it: fastapi_image_build_on"
+    "{} needs BuildKit, since the older builder {}: install docker-buildx (Debian 13 and later) or "
+    "docker-buildx-plugin (Docker's repository) where the image is built, or build it on a host that has it: "
+    "fastapi_image_build_on"
 )
 
 
 def build(
-    context: Path, reference: str, content: str, dockerfile: str, arguments: dict[str, str], secrets: dict[str, str]
+    context: Path,
+    reference: str,
+    content: str,
+    dockerfile: str,
+    arguments: dict[str, str],
+    secrets: dict[str, str],
+    ssh: Ssh = NO_SSH,
 ) -> Image:
     """Build from the archive of a context. Raises ImageError with the end of the build's output."""
     buildkit = has_buildkit()
     if secrets and not buildkit:
-        raise ImageError(NO_BUILDKIT)
-    with _secret_files(secrets) as secret_options, open(context, "rb") as stream:
+        raise ImageError(NO_BUILDKIT.format("fastapi_image_build_secrets", "would leave the secrets in a layer"))
+    if ssh.wanted and not buildkit:
+        raise ImageError(NO_BUILDKIT.format(ssh.variable, "knows no RUN --mount=type=ssh"))
+    with _secret_files(secrets) as secret_options, ssh.options() as ssh_options, open(context, "rb") as stream:
         docker(
             *(("buildx", "build", "--load", "--progress", "plain") if buildkit else ("build",)),
             *("--tag", reference, "--file", dockerfile, "--label", f"{CONTENT_LABEL}={content}"),
             *build_arguments(arguments),
             *secret_options,
+            *ssh_options,
             "-",
             timeout=3600,
             stdin=stream,
@@ -71,9 +80,7 @@ def _secret_files(secrets: dict[str, str]) -> Iterator[list[str]]:
     if not secrets:
         yield []
         return
-    memory = Path("/dev/shm")  # noqa: S108 - a directory of our own below it
-    directory = Path(tempfile.mkdtemp(prefix="slipway-", dir=memory if memory.is_dir() else None))
-    try:
+    with in_memory() as directory:
         options = []
         for name, value in secrets.items():
             path = directory / name
@@ -81,8 +88,6 @@ def _secret_files(secrets: dict[str, str]) -> Iterator[list[str]]:
                 stream.write(value)
             options += ["--secret", f"id={name},src={path}"]
         yield options
-    finally:
-        shutil.rmtree(directory)
 
 
 def build_for_fleet(options: dict[str, Any]) -> dict[str, Any]:
@@ -94,6 +99,7 @@ def build_for_fleet(options: dict[str, Any]) -> dict[str, Any]:
         there = build(
             Path(options["archive"]), reference, options["content"], options["dockerfile"],
             options["build_args"], options["build_secrets"],
+            Ssh(bool(options.get("build_ssh")), str(options.get("build_ssh_key") or ""), "this build host"),
         )  # fmt: skip
         bound_build_cache(options["build_cache_mib"])
         prune_tags(reference)

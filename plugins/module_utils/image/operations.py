@@ -44,6 +44,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "dockerfile": {"type": "str"},
     "build_args": {"type": "dict", "default": {}},
     "build_secrets": {"type": "dict", "default": {}, "no_log": True},
+    "build_ssh": {"type": "bool", "default": False},
+    "build_ssh_key": {"type": "str", "default": "", "no_log": True},
     "build_cache_mib": {"type": "int"},
     "layers": {"type": "list", "elements": "str"},
 }

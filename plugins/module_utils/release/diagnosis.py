@@ -20,6 +20,10 @@ _PORT = re.compile(r"\bport (\d+) of the app\b")
 _KINDS = ("Error", "Exception")
 _IN_CODE = ("ImportError", "ModuleNotFoundError", "SyntaxError", "IndentationError")
 _UNLOADED = "Error loading ASGI app. "
+# Uvicorn's words where code hands it an application and not its name, and WEB_CONCURRENCY says more than 1.
+_ONE_WORKER = "You must pass the application as an import string"
+# Uvicorn's words for a worker that it has ended.
+_ENDED = re.compile(r"Child process \[\d+\] died")
 
 
 def last_exception(log: str) -> str:
@@ -80,6 +84,31 @@ def last_words(log: str) -> str:
         return str(entry.get("message") or entry.get("msg") or lines[-1])
     except ValueError:
         return lines[-1]
+
+
+def one_worker(log: str) -> str:
+    """That an app can have one worker alone, with the line that says so; empty where it does not end for that."""
+    if _ONE_WORKER not in log[-_LOOKED_AT:]:
+        return ""
+    return (
+        "it starts Uvicorn from code of its own (`uvicorn.run(app)`), where Uvicorn takes no more than one worker: set "
+        "fastapi_app_workers: 1"
+    )
+
+
+def ended_workers(log: str) -> str:
+    """That Uvicorn has ended workers while they started, and how they get more time; empty where it has not.
+
+    Source: uvicorn.supervisors.multiprocess, which asks each worker and ends one that says nothing for
+    timeout_worker_healthcheck, 5 s; `fastapi run` calls it without that option.
+    """
+    if not _ENDED.search(log[-_LOOKED_AT:]):
+        return ""
+    return (
+        "Uvicorn ended its workers while they started, since they said nothing for a while, as on a host that is too "
+        "busy; `fastapi run` gives them 5 s and takes no other number, the command `uvicorn` gives them "
+        'fastapi_app_timeout: fastapi_app_command: [uvicorn, "MODULE:app"], or fastapi_app_workers: 1'
+    )
 
 
 def advice(gate: Gate, health: Probe) -> str:
@@ -152,6 +181,9 @@ def explain(cause: str, status: SlotStatus, health: Probe, evidence: dict[str, A
         return f"out of memory: the kernel killed it at its memory limit ({cause})"
     if health.status == 0 and (exception := last_exception(log)):
         return f"{exception} ({cause})"
+    alone = "" if status.running else one_worker(log)
+    if workers := alone or (ended_workers(log) if health.nobody else ""):
+        return f"{workers} ({cause})"
     if (where := elsewhere(health, evidence.get("listening", []))) and where not in cause:
         return f"{where} ({cause})"
     if not status.running and health.error and (words := last_words(log)):

@@ -9,8 +9,9 @@ from typing import Any, Optional
 
 # The part of a host's memory that the limits of all that shares it may be above it.
 SHARED = 8
-# What has its limit in a variable of its own name.
+# What has its limit in a variable of its own name; a cache of another name than the first in the inventory of its app.
 SERVICES = ("postgres", "redis")
+CACHE = "redis-"
 
 _TOTAL = re.compile(r"^MemTotal:\s+(\d+) kB$", re.MULTILINE)
 
@@ -73,5 +74,11 @@ def _lower(slot_mib: int, beside: Mapping[str, int], others: Mapping[str, int]) 
         lower, most = f"memory_mib or replicas of {largest} in fastapi_app_processes", beside[largest]
     other = max(others, key=lambda name: others[name], default="")
     if other and others[other] > most:
-        lower = f"{other}_memory_mib" if other in SERVICES else f"fastapi_app_memory_mib of {other}"
+        lower = _variable(other)
     return lower
+
+
+def _variable(other: str) -> str:
+    if other in SERVICES:
+        return f"{other}_memory_mib"
+    return f"redis_memory_mib of {other}" if other.startswith(CACHE) else f"fastapi_app_memory_mib of {other}"

@@ -17,8 +17,9 @@ _LIMIT = re.compile(r"^\s*(?:mem_limit: (\d+)m|MemoryMax=(\d+)M)\s*$", re.MULTIL
 _WORKERS = re.compile(r"\bWEB_CONCURRENCY\"?[:=]\s*\"?(\d+)")
 # A quarter of what the packaged PostgreSQL may take, which has no limit of its own (roles/postgres).
 _BUFFERS = re.compile(r"^shared_buffers = '(\d+)MB'$", re.MULTILINE)
-# Where the packaged Redis has its limit (roles/redis).
-REDIS_UNIT = Path("/etc/systemd/system/redis-server.service.d/slipway.conf")
+# Where the packaged Redis has its limit, and one beside the first its own (roles/redis).
+UNITS = Path("/etc/systemd/system")
+REDIS_UNIT, ONE_MORE = "redis-server.service.d/slipway.conf", "redis-server@{}.service.d/slipway.conf"
 
 
 @dataclass(frozen=True)
@@ -50,8 +51,8 @@ def runs_natively(postgres: Path) -> bool:
     return not (postgres / "compose.yaml").exists()
 
 
-def services(apps: Path, redis_unit: Path = REDIS_UNIT) -> dict[str, int]:
-    """The memory that database and cache of a host may take, in MiB; none where the host has none.
+def services(apps: Path, units: Path = UNITS) -> dict[str, int]:
+    """The memory that database and caches of a host may take, in MiB; none where the host has none.
 
     `apps` is the directory of all apps, /opt/slipway.
     """
@@ -61,12 +62,21 @@ def services(apps: Path, redis_unit: Path = REDIS_UNIT) -> dict[str, int]:
         database = 4 * int(buffers[1]) if buffers else 0
     else:
         database = _limit(_text(postgres / "compose.yaml"))
-    cache = _limit(_text(redis_unit)) or _limit(_text(apps / "redis" / "compose.yaml"))
-    return {name: mib for name, mib in {"postgres": database, "redis": cache}.items() if mib}
+    found = {"postgres": database, "redis": _cache(units / REDIS_UNIT, apps / "redis")}
+    for one in sorted((apps / "redis" / "instances").glob("*")):
+        found[f"redis-{one.name}"] = _cache(units / ONE_MORE.format(one.name), one)
+    return {name: mib for name, mib in found.items() if mib}
 
 
-def others(apps: Path, app: str) -> dict[str, App]:
-    """The other apps of a host that serve, by name. One whose records cannot be read counts for nothing."""
+def _cache(unit: Path, directory: Path) -> int:
+    return _limit(_text(unit)) or _limit(_text(directory / "compose.yaml"))
+
+
+def others(apps: Path, app: str, units: Path = UNITS) -> dict[str, App]:
+    """The other apps of a host that serve, by name. One whose records cannot be read counts for nothing.
+
+    Where timers of a host start jobs of an app, one of them may run in what a slot has.
+    """
     found = {}
     for state in sorted(apps.glob("*/state.json")):
         root = state.parent
@@ -75,15 +85,16 @@ def others(apps: Path, app: str) -> dict[str, App]:
         with suppress(SlipwayError, OSError):
             release = str((read_json(state) or {}).get("release") or "")
             if release:
-                found[root.name] = _app(root / "releases", release)
+                timed = any(units.glob(f"slipway-{root.name}@job-*.timer"))
+                found[root.name] = _app(root / "releases", release, timed)
     return found
 
 
-def _app(releases: Path, release: str) -> App:
+def _app(releases: Path, release: str, timed: bool) -> App:
     text = _text(releases / release / "compose.yaml") or _text(releases / release / "unit.service")
     beside = processes_of(releases, release).values()
     workers = _WORKERS.search(text)
     return App(
-        _limit(text) + sum(one.replicas * one.memory_mib for one in beside),
+        (2 if timed else 1) * _limit(text) + sum(one.replicas * one.memory_mib for one in beside),
         (int(workers[1]) if workers else 1) + sum(one.replicas for one in beside),
     )

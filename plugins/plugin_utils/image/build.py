@@ -82,7 +82,7 @@ class FromContext:
             with self._archive() as archive:
                 local = image_build.build(
                     archive, image.reference, image.content, self._context.dockerfile, self._context.arguments,
-                    self._request.build_secrets,
+                    self._request.build_secrets, self._request.ssh,
                 )  # fmt: skip
             image_build.prune_tags(image.reference)
         return local, True
@@ -98,6 +98,8 @@ class FromContext:
                 dockerfile=self._context.dockerfile,
                 build_args=self._context.arguments,
                 build_secrets=self._request.build_secrets,
+                build_ssh=self._request.build_ssh,
+                build_ssh_key=self._request.build_ssh_key,
                 build_cache_mib=self._request.build_cache_mib,
             )
         built = result["image"]

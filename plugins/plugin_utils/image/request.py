@@ -11,6 +11,7 @@ from typing import Any
 
 from ansible_collections.slipway.fleet.plugins.module_utils.host.shown import Screen
 from ansible_collections.slipway.fleet.plugins.module_utils.image.local import ImageError
+from ansible_collections.slipway.fleet.plugins.module_utils.image.ssh import Ssh
 from ansible_collections.slipway.fleet.plugins.plugin_utils.controller.options import OptionError, typed
 
 SOURCES = ("build", "pull", "ship")
@@ -32,6 +33,8 @@ class ImageRequest:
     build_args: dict[str, str] = field(default_factory=dict)
     build_on: str = CONTROLLER  # or first, or a host
     build_secrets: dict[str, str] = field(default_factory=dict, repr=False)
+    build_ssh: bool = False
+    build_ssh_key: str = field(default="", repr=False)
     build_cache_mib: int | None = None
     ca_file: Path | None = None
     registry_user: str = ""
@@ -60,6 +63,11 @@ class ImageRequest:
                 raise ImageError(f"fastapi_image_{name} is {value!r}, but must be one of {', '.join(choices)}")
         return request
 
+    @property
+    def ssh(self) -> Ssh:
+        """What a build on the controller logs in by elsewhere."""
+        return Ssh(self.build_ssh, self.build_ssh_key)
+
     def without_secrets(self, text: str) -> str:
         """What a build or a registry said, without the secrets that it was given and what a terminal obeys."""
-        return Screen([*self.build_secrets.values(), self.registry_password]).text(text)
+        return Screen([*self.build_secrets.values(), self.build_ssh_key, self.registry_password]).text(text)

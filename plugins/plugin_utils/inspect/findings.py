@@ -41,8 +41,8 @@ def documented(openapi: str) -> list[str]:
 
 def candidates(shipped: Shipped, openapi: str = "") -> list[str]:
     """Paths to ask for, the best one first."""
-    own = health_check_path(shipped)
-    return list(dict.fromkeys([*([own] if own else []), *documented(openapi), *USUAL, *LAST]))
+    own = [path for path in (shipped.named_path, health_check_path(shipped)) if path]
+    return list(dict.fromkeys([*own, *documented(openapi), *USUAL, *LAST]))
 
 
 def health_path(shipped: Shipped, answers: Mapping[str, Answer], openapi: str = "") -> tuple[str, str]:
@@ -52,6 +52,8 @@ def health_path(shipped: Shipped, answers: Mapping[str, Answer], openapi: str = 
         answer = answers.get(path)
         if answer is None or not answer.good:
             continue
+        if path == shipped.named_path:
+            return path, f"you named it, and it answers {answer.status}"
         if path == own:
             return path, f"the HEALTHCHECK of the image asks for it, and it answers {answer.status}"
         if path in told:

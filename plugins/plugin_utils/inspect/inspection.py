@@ -65,6 +65,7 @@ def _differs(trial: Trial, usual: Trial) -> str:
     """What one trial is about, for who waits."""
     words = [f"port {trial.port}" if trial.port else "the socket of a slot"]
     words += [f"user {trial.user[0]}"] if trial.user != usual.user else []
+    words += ["one worker"] if trial.workers else []
     words += [f"{trial.memory_mib} MiB"] if trial.memory_mib != usual.memory_mib else []
     words += ["a system that it may write to"] if not trial.read_only else []
     words += [f"values for {', '.join(sorted(trial.variables))}"] if trial.variables else []

@@ -5,9 +5,9 @@
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import dataclass
 
+from ansible_collections.slipway.fleet.plugins.module_utils.release.diagnosis import ended_workers
 from ansible_collections.slipway.fleet.plugins.plugin_utils.inspect.findings import secret, server
 from ansible_collections.slipway.fleet.plugins.plugin_utils.inspect.trial import (
     PLACEHOLDER,
@@ -18,8 +18,6 @@ from ansible_collections.slipway.fleet.plugins.plugin_utils.inspect.trial import
     read_only,
 )
 
-# Uvicorn's words for a worker that it has ended.
-_UVICORN_ENDED = re.compile(r"Child process \[\d+\] died")
 # Twice what it has at rest is room for requests; a process more of what a release has needs as much again.
 _ROOM = 2
 _SLOW_START = 20.0  # seconds, a third of the gate's
@@ -99,6 +97,10 @@ def _where_it_differs(found: Found) -> list[tuple[str, object, str]]:
     if not trial.read_only:
         where = ", ".join(seen.written[:5]) or "outside /tmp"
         rows.append(("fastapi_app_read_only", False, f"it writes to {where}, which is lost with each release"))
+    if trial.workers:
+        rows.append(
+            ("fastapi_app_workers", trial.workers, "it starts Uvicorn from its own code, which takes one worker")
+        )
     if memory := _memory(found):
         rows.append(("fastapi_app_memory_mib", memory, f"{seen.memory_mib} MiB at rest; a host needs it twice"))
     if trial.proto != "http":
@@ -115,6 +117,9 @@ def _where_it_differs(found: Found) -> list[tuple[str, object, str]]:
                 f"there is an alembic.ini in {seen.alembic}; once a deploy, before the release",
             )
         )
+    if seen.assets:
+        why = "names of its files change with each build, and pages ask for those of theirs"
+        rows.append(("fastapi_app_assets", list(seen.assets), why))
     return rows
 
 
@@ -167,11 +172,8 @@ def problem(found: Found, socket: str) -> str:
         return f"it listens on port {port} of loopback alone"
     if seen.listening:
         return _no_good_answer(seen, socket)
-    if _UVICORN_ENDED.search(seen.log):
-        return (
-            "it runs and listens nowhere, as Uvicorn ended its workers: they did not answer it in 5 s (or what "
-            "--timeout-worker-healthcheck says) while they started. Try when this machine is less busy"
-        )
+    if ended := ended_workers(seen.log):
+        return f"it runs and listens nowhere: {ended}. Or try when this machine is less busy"
     return "it runs, and listens nowhere"
 
 

@@ -44,6 +44,8 @@ _ELSEWHERE = 4
 _MIB = {"B": 1 / (1 << 20), "KiB": 1 / 1024, "MiB": 1.0, "GiB": 1024.0}
 _PYTHONS = ("python3", "python", "/usr/bin/python3", "/usr/local/bin/python3")
 _NOT_STARTED = 126  # as a shell says it
+# By which variables a release is told how many workers it has (roles/fastapi_app/vars/main.yml).
+_WORKERS = ("WEB_CONCURRENCY", "GUNICORN_WORKERS", "GRANIAN_WORKERS")
 _TEMPORARY = "/tmp"  # noqa: S108 - of a container
 # What changes in any container, and nobody's files.
 _NOT_WRITTEN = (_TEMPORARY, "/run", "/proc", "/dev", "/sys", "/root", "/etc/resolv.conf", "/etc/hosts", "/etc/hostname")
@@ -174,6 +176,8 @@ class Sandbox:
         limits, directory = self.limits, str(Path(self.limits.socket).parent)
         told = self.environment["port" if trial.port else "socket"]
         variables = {name: value.replace("@PORT@", str(trial.port)) for name, value in told.items()}
+        if trial.workers:
+            variables |= dict.fromkeys(_WORKERS, str(trial.workers))
         cpus, (uid, gid) = int(limits.cpus * 100000), trial.user
         return [
             *(*_mark(), "--network", "none", "--user", f"{uid}:{gid}"),
@@ -209,6 +213,7 @@ class Sandbox:
             commands=tuple(tuple(words) for words in inside["commands"]),
             answers={path: Answer(*answer) for path, answer in inside["answers"].items()},
             alembic=inside["alembic"],
+            assets=tuple(inside["assets"]),
             seconds=time.monotonic() - began,
         )
 

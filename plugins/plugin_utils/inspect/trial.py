@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from ansible_collections.slipway.fleet.plugins.module_utils.release.diagnosis import one_worker
 from ansible_collections.slipway.fleet.plugins.module_utils.release.users import ROOT, Owner
 
 MOST_MEMORY = 4096  # MiB
@@ -48,6 +49,7 @@ class Trial:
     port: int = 0  # 0 is the slot's Unix socket
     read_only: bool = True
     proto: str = "http"
+    workers: int = 0  # as many as a release has where nothing is written
     variables: Mapping[str, str] = field(default_factory=dict)  # that it missed
 
 
@@ -78,6 +80,7 @@ class Seen:
     seconds: float = 0.0  # from its start until the first answer
     memory_mib: int = 0  # at rest
     alembic: str = ""  # the directory with its alembic.ini
+    assets: tuple[str, ...] = ()  # directories of a front end whose files have other names in each build
     written: tuple[str, ...] = ()  # outside /tmp, where it may
 
 
@@ -89,6 +92,7 @@ class Shipped:
     user: str = ""  # USER
     command: tuple[str, ...] = ()  # entry point and command
     health_check: str = ""  # HEALTHCHECK
+    named_path: str = ""  # fastapi_app_health_path of who asks
     in_registry: bool = False  # as far as its digest there is known
 
 
@@ -116,6 +120,8 @@ def next_trial(trial: Trial, seen: Seen, shipped: Shipped, socket: str) -> Trial
 
 def _with_what_it_lacks(trial: Trial, seen: Seen, shipped: Shipped) -> Trial | None:
     """After an end, or where its workers end one after the other: what its log asks for."""
+    if one_worker(seen.log) and not trial.workers:
+        return replace(trial, workers=1)
     if given := missed(seen.log, trial.variables):
         return replace(trial, variables={**trial.variables, **given})
     # Where its maker ran it as root, files may be root's. One with a user of its own is no less that user here.

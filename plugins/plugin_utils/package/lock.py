@@ -18,6 +18,7 @@ from pathlib import Path
 
 from ansible_collections.slipway.fleet.plugins.module_utils.host import command
 from ansible_collections.slipway.fleet.plugins.module_utils.package.packages import PackageError
+from ansible_collections.slipway.fleet.plugins.plugin_utils.package.repositories import names_commit
 from packaging.requirements import InvalidRequirement, Requirement
 
 # Where a lock is looked for below the source; the first one that is there is taken.
@@ -64,7 +65,7 @@ _TOOLS = {
 
 @dataclass(frozen=True)
 class Pin:
-    """One line of a lock."""
+    """One line of a lock; that of a commit of a Git repository has no hashes."""
 
     requirement: Requirement
     hashes: tuple[str, ...]
@@ -194,11 +195,15 @@ def parse_lock(text: str, name: Path) -> list[Pin]:
                 f"{name}: `{stated[:80]}` is no requirement; a lock holds nothing else. "
                 "`uv export --no-default-groups --no-emit-project` writes one from uv.lock"
             ) from None
+        if requirement.url and names_commit(requirement.url):
+            pins.append(Pin(requirement, ()))
+            continue
         if requirement.url:
             raise PackageError(
                 f"{name}: {requirement.name} comes from {requirement.url[:80]} and has no version with a sha256 hash; "
-                "build its wheel (`pip wheel --no-deps`), name its directory with fastapi_package_wheels and lock that "
-                "version with its hash, or take a release of it from an index"
+                "name the whole commit of a Git repository (`git+ssh://git@HOST/PATH@` and 40 digits), or build its "
+                "wheel (`pip wheel --no-deps`), name its directory with fastapi_package_wheels and lock that version "
+                "with its hash, or take a release of it from an index"
             )
         if not hashes or [item.operator for item in requirement.specifier] != ["=="]:
             raise PackageError(

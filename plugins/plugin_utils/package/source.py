@@ -20,7 +20,8 @@ from pathlib import Path
 from ansible_collections.slipway.fleet.plugins.module_utils.host import command
 from ansible_collections.slipway.fleet.plugins.module_utils.host.durable import older
 from ansible_collections.slipway.fleet.plugins.module_utils.package.packages import PackageError, Target
-from ansible_collections.slipway.fleet.plugins.plugin_utils.package.lock import Lock
+from ansible_collections.slipway.fleet.plugins.plugin_utils.package import repositories
+from ansible_collections.slipway.fleet.plugins.plugin_utils.package.lock import Lock, Pin
 from ansible_collections.slipway.fleet.plugins.plugin_utils.package.project import Project, build
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
@@ -139,8 +140,7 @@ class PackageSource:
         """
         environment = _marker_environment(target)
         lines = (
-            f"{pin.requirement.name}{_extras(pin.requirement)}{pin.requirement.specifier}"
-            f"{''.join(f' --hash={digest}' for digest in pin.hashes)}\n"
+            f"{pin.requirement.name}{_extras(pin.requirement)}{_what(pin)}\n"
             for pin in self.lock.pins
             if pin.requirement.marker is None or pin.requirement.marker.evaluate(environment)
         )
@@ -181,6 +181,7 @@ class PackageSource:
 
         Returns the key of what was written.
         """
+        requirements = repositories.for_hosts(requirements, [(wheel.path, wheel.sha256) for wheel in wheels])
         content = {"wheels": [wheel.sha256 for wheel in wheels], "project": project.path.name if project else ""}
         with tarfile.open(archive, "w") as tar:
             _add(tar, "content.json", json.dumps(content).encode())
@@ -252,9 +253,18 @@ def fetch(
     """
     name = hashlib.sha256(f"{target.short} {target.machine} {target.glibc}\n{requirements}".encode()).hexdigest()
 
+    hashed, taken = repositories.split(requirements)
+
     def download(into: Path) -> None:
+        for package, url in taken:
+            if offline and own:
+                repositories.take(package, own, into)
+            else:
+                repositories.build(_pip(), package, url, into, own, ca_file)
+        if not hashed:
+            return
         with tempfile.NamedTemporaryFile("w", encoding="utf-8", prefix="slipway-", suffix=".txt") as listed:
-            listed.write(requirements)
+            listed.write(hashed)
             listed.flush()
             _download(Path(listed.name), into, target, own, ca_file, offline)
 
@@ -325,6 +335,13 @@ def _marker_environment(target: Target) -> dict[str, str]:
         "sys_platform": "linux",
         "extra": "",
     }
+
+
+def _what(pin: Pin) -> str:
+    """The version and the hashes, or where a commit is."""
+    if pin.requirement.url:
+        return f" @ {pin.requirement.url}"
+    return f"{pin.requirement.specifier}{''.join(f' --hash={digest}' for digest in pin.hashes)}"
 
 
 def _extras(requirement: Requirement) -> str:

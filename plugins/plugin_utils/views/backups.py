@@ -94,6 +94,7 @@ def plan(told: Mapping[str, Any], safety: bool) -> list[str]:
     parts = [
         *(f"database {name}" for name in told["databases"]),
         *(f"directory {path}" for path in told["directories"]),
+        *(f"store {name}" for name in told.get("stores", ())),
     ]
     took = f"about {span(told['seconds'])}, as the last drill took" if told["seconds"] else "nobody knows how long"
     lacks = f", without {', '.join(told['absent'])} (not there)" if told["absent"] else ""
@@ -107,7 +108,7 @@ def plan(told: Mapping[str, Any], safety: bool) -> list[str]:
 
 def refused(told: Mapping[str, Any], confirmed: str, any_schema: bool) -> str:
     """Why the restore may not be done; empty where it may."""
-    if not told["databases"] and not told["directories"]:
+    if not told["databases"] and not told["directories"] and not told.get("stores"):
         return f"Nothing was done: set {told['set']} has nothing that could be restored."
     if told["impossible"]:
         return f"Nothing was done: {told['impossible']}"

@@ -12,6 +12,7 @@ from ansible_collections.slipway.fleet.plugins.module_utils.backup import starti
 from ansible_collections.slipway.fleet.plugins.module_utils.backup.drill import drill
 from ansible_collections.slipway.fleet.plugins.module_utils.backup.model import GATE, BackupError
 from ansible_collections.slipway.fleet.plugins.module_utils.backup.saving import Host, save
+from ansible_collections.slipway.fleet.plugins.module_utils.backup.starting import caches, twin
 from ansible_collections.slipway.fleet.plugins.module_utils.host.command import Ran
 
 from tests.unit.backup.memory import Aside, Databases, Started, host
@@ -19,7 +20,7 @@ from tests.unit.backup.memory import Aside, Databases, Started, host
 
 @pytest.fixture(autouse=True)
 def no_cache(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(starting, "twin", lambda run: None)
+    monkeypatch.setattr(starting, "caches", lambda run: [])
 
 
 @pytest.fixture
@@ -123,8 +124,12 @@ def test_the_cache_of_the_host_has_a_twin_without_its_data() -> None:
     assert starting_twin(Ran((), 1, "", "No such object")) is None
 
 
-TWIN = starting.twin
+def test_each_cache_of_the_host_has_a_twin() -> None:
+    """An app's own container may have a name that begins alike."""
+    names = "slipway-redis-shop-redis-shop-1\nslipway-redis-app-web-1\nslipway-redis-redis-1\n"
+    assert caches(lambda *_: Ran((), 0, names)) == ["slipway-redis-redis-1", "slipway-redis-shop-redis-shop-1"]
+    assert caches(lambda *_: Ran((), 1, "", "no Docker here")) == []
 
 
 def starting_twin(told: Ran) -> Any:
-    return TWIN(lambda *_: told)
+    return twin(lambda *_: told, "slipway-redis-redis-1")

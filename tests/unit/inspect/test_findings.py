@@ -52,6 +52,8 @@ def test_the_image_may_say_how_it_is_looked_at(text: str, path: str) -> None:
         (Shipped(), {"/health": Answer(307, "/health/"), "/health/": GOOD}, "/health/", "usual name"),
         (Shipped(), {"/": GOOD, "/docs": GOOD}, "/", "no path of the usual names"),
         (Shipped(), {"/": Answer(404)}, "", ""),
+        (Shipped(named_path="/simple/"), {"/simple/": GOOD, "/healthz": GOOD}, "/simple/", "you named it"),
+        (Shipped(named_path="/simple/"), {"/simple/": Answer(404), "/healthz": GOOD}, "/healthz", "usual"),
     ],
 )
 def test_the_path_that_tells_most_is_taken(shipped: Shipped, answers: dict[str, Answer], path: str, word: str) -> None:
@@ -114,12 +116,21 @@ def test_the_simplest_app_is_five_lines() -> None:
 
 def test_every_other_line_is_there_for_what_was_seen() -> None:
     trial = Trial(
-        (0, 0), 1024, port=80, read_only=False, proto="https", variables={"LOG_LEVEL": "placeholder", "SECRET_KEY": "x"}
+        (0, 0),
+        1024,
+        port=80,
+        read_only=False,
+        proto="https",
+        workers=1,
+        variables={"LOG_LEVEL": "placeholder", "SECRET_KEY": "x"},
     )
-    seen = replace(SEEN, seconds=31.0, memory_mib=700, alembic="/app", written=("/app/started.txt",))
+    seen = replace(
+        SEEN, seconds=31.0, memory_mib=700, alembic="/app", assets=("/app/static",), written=("/app/started.txt",)
+    )
     text = lines(replace(FOUND, trial=trial, seen=seen, origin=("fastapi_image_name", "shop:1")))
     said = yaml.safe_load(text)
     assert {name: said[name] for name in sorted(said) if name not in yaml.safe_load(lines(FOUND))} == {
+        "fastapi_app_assets": ["/app/static"],
         "fastapi_app_edge_scheme": "https",
         "fastapi_app_environment": {"LOG_LEVEL": ""},
         "fastapi_app_gate_deadline": 93,
@@ -128,6 +139,7 @@ def test_every_other_line_is_there_for_what_was_seen() -> None:
         "fastapi_app_read_only": False,
         "fastapi_app_secrets": {"SECRET_KEY": "{{ vault_secret_key }}"},
         "fastapi_app_user": "root",
+        "fastapi_app_workers": 1,
         "fastapi_image_name": "shop:1",
         "fastapi_image_source": "ship",
     }
@@ -178,7 +190,7 @@ def test_the_lines_are_an_inventory_of_which_a_release_is_made(found: Found) -> 
         (Seen(running=False, exit_code=3), "exit code 3"),
         (Seen(running=False, exit_code=137, out_of_memory=True), "killed for its memory"),
         (Seen(running=True), "listens nowhere"),
-        (Seen(running=True, log="INFO:     Child process [70] died"), "--timeout-worker-healthcheck"),
+        (Seen(running=True, log="INFO:     Child process [70] died"), "Uvicorn ended its workers while they started"),
         (Seen(running=True, listening=("tcp port 8000 on 127.0.0.1",)), "loopback alone"),
         (Seen(running=True, listening=("tcp port 80",), answers={"/": Answer(400)}), "slipway_inspect_host"),
         (Seen(running=True, listening=("tcp port 80",), answers={"/": Answer(404)}), "fastapi_app_health_path"),

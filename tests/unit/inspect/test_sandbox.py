@@ -96,6 +96,22 @@ def test_the_program_sees_where_it_listens_and_what_answers_on_a_port(tmp_path: 
     assert inside(port, "/")["answers"]["/"][0] == 0, "nobody answers any more"  # type: ignore[index]
 
 
+def test_the_program_sees_a_front_end_whose_files_are_named_anew(tmp_path: Path) -> None:
+    for name in (
+        "static/assets/index-DqH7s_9a.js",
+        "web/main.3f2a1b9c.css",
+        "docs/jquery-3.7.1.min.js",
+        "docs/bootstrap-datepicker.js",
+        "code/static/app-12345678.js",
+        "code/static/views.py",
+        "node_modules/x/index-12345678.js",
+    ):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    assert inside(9, "/", cwd=tmp_path)["assets"] == [f"{tmp_path}/static", f"{tmp_path}/web"]
+    assert inside(9, cwd=tmp_path)["assets"] == [], "looked for once, when it is asked"
+
+
 def test_the_program_asks_over_a_socket(tmp_path: Path) -> None:
     path = str(tmp_path / "app.sock")
 
@@ -134,6 +150,7 @@ def test_a_container_has_what_a_release_has() -> None:
     assert "--env PORT=8000 --env HOST=:: --env API_TOKEN=placeholder" in words
     assert "--read-only" not in place._arguments(replace(USUAL, read_only=False))
     assert f"UVICORN_UDS={SOCKET}" in place._arguments(USUAL)
+    assert "WEB_CONCURRENCY=1" in place._arguments(replace(USUAL, workers=1))
 
 
 class Docker:
@@ -159,7 +176,7 @@ class Docker:
         paths = json.loads(words[-1])["paths"]
         answers = {path: [200 if path == "/healthz" else 404, "", ""] for path in paths}
         return command.Ran(
-            tuple(words), 0, json.dumps({"commands": [], "alembic": "", "answers": answers, **self.seen})
+            tuple(words), 0, json.dumps({"commands": [], "alembic": "", "assets": [], "answers": answers, **self.seen})
         )
 
 

@@ -28,6 +28,7 @@ database_url
 SMTP_PORT
   Input should be a valid integer, unable to parse string as an integer [type=int_parsing, input_value='placeholder']
 """
+AS_OBJECT = "WARNING:  You must pass the application as an import string to enable 'reload' or 'workers'."
 
 
 def ended(log: str, code: int = 1) -> Seen:
@@ -57,6 +58,7 @@ def test_the_first_trial_is_where_the_image_says(ports: tuple[int, ...], port: i
         (ended("OSError: [Errno 30] Read-only file system: '/app/data'"), {"read_only": False}),
         (ended("Something else"), None),
         (Seen(running=False, exit_code=137, out_of_memory=True), {"memory_mib": 1024}),
+        (ended(AS_OBJECT), {"workers": 1}),
     ],
 )
 def test_one_thing_is_changed_for_a_reason(seen: Seen, changed: dict[str, object] | None) -> None:
@@ -70,6 +72,7 @@ def test_what_was_tried_is_not_tried_again() -> None:
     assert next_trial(USUAL, denying, OTHER, SOCKET) is None, "root is not tried where the image names another user"
     assert next_trial(Trial(USER, 512, read_only=False), ended("Read-only file system"), OTHER, SOCKET) is None
     assert next_trial(Trial(USER, 4096), Seen(running=False, out_of_memory=True), OTHER, SOCKET) is None
+    assert next_trial(Trial(USER, 512, workers=1), ended(AS_OBJECT), OTHER, SOCKET) is None
     given = Trial(USER, 512, variables={"API_TOKEN": "placeholder"})
     assert next_trial(given, ended("KeyError: 'API_TOKEN'"), OTHER, SOCKET) is None
 

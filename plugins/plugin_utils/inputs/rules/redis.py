@@ -6,11 +6,44 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ansible_collections.slipway.fleet.plugins.plugin_utils.inputs.values import Least, Values, password, published
+from ansible_collections.slipway.fleet.plugins.plugin_utils.inputs.values import (
+    Least,
+    Like,
+    Values,
+    broken,
+    password,
+    published,
+)
+
+_RULES = (
+    Least("redis_memory_mib", 32),
+    # With what stands before it, it is a host name, a unit of systemd and a project of Compose.
+    Like(
+        "redis_instance",
+        "(?:[a-z](?:[a-z0-9-]{0,38}[a-z0-9])?)?",
+        "up to 40 small letters, digits and - after a letter, such as the app's name, or nothing",
+    ),
+)
 
 
 def cache(value_of: Values) -> Iterator[str]:
     """A sentence for each value that no cache can be run with."""
     yield from password("redis_password", value_of)
-    yield from Least("redis_memory_mib", 32).broken(value_of)
+    yield from broken(_RULES, value_of)
     yield from published("redis_publish", "10.0.0.5:6379", value_of)
+    if value_of("redis_mode") == "store":
+        yield from _forgets(value_of)
+
+
+def _forgets(value_of: Values) -> Iterator[str]:
+    eviction = str(value_of("redis_eviction"))
+    if eviction.startswith("allkeys-"):
+        yield (
+            f"redis_eviction is {eviction}, by which a store (redis_mode) loses keys when its memory is used up; leave "
+            "it out, or say redis_mode: cache."
+        )
+    if not value_of("redis_persistence"):
+        yield (
+            "redis_persistence is false, by which a store (redis_mode) is empty after a restart; leave it out, or say "
+            "redis_mode: cache."
+        )

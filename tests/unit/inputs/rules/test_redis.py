@@ -8,7 +8,14 @@ import pytest
 
 from tests.unit.inputs.saying import says
 
-RIGHT: dict[str, Any] = {"redis_password": "a" * 16, "redis_memory_mib": "32", "redis_publish": ""}
+STORE = {"redis_mode": "store", "redis_eviction": "noeviction", "redis_persistence": True}
+RIGHT: dict[str, Any] = {
+    "redis_password": "a" * 16,
+    "redis_memory_mib": "32",
+    "redis_publish": "",
+    "redis_instance": "",
+    **STORE,
+}
 
 
 @pytest.mark.parametrize(
@@ -18,6 +25,14 @@ RIGHT: dict[str, Any] = {"redis_password": "a" * 16, "redis_memory_mib": "32", "
         ({"redis_password": "short"}, ["set vault_redis_password"]),
         ({"redis_memory_mib": 31}, ["redis_memory_mib is 31; use at least 32."]),
         ({"redis_publish": "[::]:6379"}, ["such as 10.0.0.5:6379"]),
+        ({"redis_instance": "shop-2"}, []),
+        ({"redis_instance": "Shop"}, ['redis_instance is "Shop"; use up to 40 small letters']),
+        ({"redis_instance": "shop-"}, ["redis_instance"]),
+        ({"redis_instance": "../shop"}, ["redis_instance"]),
+        ({"redis_eviction": "volatile-ttl"}, []),
+        ({"redis_eviction": "allkeys-lru"}, ["by which a store (redis_mode) loses keys"]),
+        ({"redis_persistence": False}, ["a store (redis_mode) is empty after a restart"]),
+        ({"redis_mode": "cache", "redis_eviction": "allkeys-lru", "redis_persistence": False}, []),
         ({"redis_password": "", "redis_memory_mib": 1}, ["redis_password", "redis_memory_mib"]),
     ],
 )
