@@ -47,6 +47,9 @@ def edge(value_of: Values) -> Iterator[str]:
         yield from protection.limits(app)
         yield from protection.who_may(app)
     yield from _patience(int(value_of("haproxy_client_timeout")), apps)
+    yield from _connections(
+        int(value_of("haproxy_max_connections")), int(value_of("haproxy_max_connections_per_address"))
+    )
     yield from _paths(value_of("haproxy_private_paths"))
     yield from _health(apps)
     yield from _networks(str(network) for name in _NETWORKS for network in value_of(name))
@@ -146,6 +149,16 @@ def _patience(client_timeout: int, apps: Sequence[App]) -> Iterator[str]:
         yield (
             f"haproxy_client_timeout ({client_timeout}) must be at least the longest server_timeout of haproxy_apps "
             f"({longest}); otherwise the edge gives clients up that wait for an answer."
+        )
+
+
+def _connections(most: int, of_address: int) -> Iterator[str]:
+    if most < 1:
+        yield f"haproxy_max_connections is {most}; use the connections that the edge may have at a time."
+    if not 0 <= of_address <= most:
+        yield (
+            f"haproxy_max_connections_per_address is {of_address}; use what one address may have of the {most} of "
+            "haproxy_max_connections, or 0 for no limit of its own."
         )
 
 

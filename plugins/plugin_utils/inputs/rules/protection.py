@@ -19,6 +19,7 @@ App = Mapping[str, Any]
 
 # What a rate has, and the most of it.
 _RATE = {"requests": 1_000_000, "seconds": 3600}
+_LONGEST_WAIT = 600
 # SHA-256 and SHA-512 by crypt(3), of rounds that the edge has time for with each request; bcrypt and yescrypt are made
 # to take a hundred times as long.
 _HASH = re.compile(
@@ -64,6 +65,12 @@ def limits(app: App) -> Iterator[str]:
     slots = int(app.get("max_connections") or 0)
     if slots < 0:
         yield f"{_where(app, 'max_connections')} is {slots}; use what a slot does at a time, or 0 for no limit."
+    wait = app.get("max_wait", 1)
+    if not (is_whole(wait) and 1 <= int(str(wait)) <= _LONGEST_WAIT):
+        yield (
+            f"{_where(app, 'max_wait')} is {json.dumps(wait)}; use the seconds that a request may wait for its "
+            f"turn, from 1 to {_LONGEST_WAIT}."
+        )
     if rate := app.get("rate_limit"):
         yield from _rate(_where(app, "rate_limit"), rate)
 

@@ -35,6 +35,8 @@ RIGHT: dict[str, Any] = {
     "haproxy_maintenance": ["links"],
     "haproxy_tls_certificate": "",
     "haproxy_acme_email": "",
+    "haproxy_max_connections": 4096,
+    "haproxy_max_connections_per_address": "1024",
 }
 
 
@@ -43,6 +45,9 @@ RIGHT: dict[str, Any] = {
     [
         ({}, []),
         ({"haproxy_client_timeout": 74}, ["haproxy_client_timeout (74) must be at least the longest server_timeout"]),
+        ({"haproxy_max_connections_per_address": 0}, []),
+        ({"haproxy_max_connections_per_address": 4097}, ["is 4097; use what one address may have of the 4096"]),
+        ({"haproxy_max_connections": 0, "haproxy_max_connections_per_address": 0}, ["haproxy_max_connections is 0"]),
         ({"haproxy_private_paths": ["metrics"]}, ["a path begins with a slash"]),
         ({"haproxy_private_paths": ["/metrics/"]}, ["does not end with one"]),
         ({"haproxy_private_networks": ["everybody"]}, ["such as 10.0.0.0/8, not everybody."]),
@@ -123,6 +128,12 @@ def test_edges_that_cannot_be_run(changed: dict[str, Any], said: list[str]) -> N
         ),
         ([slots("links", max_body_mib="20")], []),
         ([slots("links", max_body_mib=-1)], ["fastapi_app_max_body_mib of links (max_body_mib in haproxy_apps) is -1"]),
+        (
+            [slots("links", max_wait=0)],
+            ["fastapi_app_max_wait of links (max_wait in haproxy_apps) is 0; use the seconds"],
+        ),
+        ([slots("links", max_wait="601")], ["from 1 to 600"]),
+        ([slots("links", max_wait="600")], []),
         ([slots("links", max_connections=-2)], ["use what a slot does at a time, or 0 for no limit"]),
         ([slots("links", rate_limit={})], []),
         ([slots("links", rate_limit={"requests": "100", "seconds": 10, "key": "X-Api-Key"})], []),
