@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.templates.test_haproxy import Edge, Slot, answering, app, slots, wait_for
+from tests.templates.test_haproxy import Edge, Slot, answering, app, slots
 
 __all__ = ["slots"]  # fixtures
 PAGE = b"x" * 100_000
@@ -116,35 +116,4 @@ def test_a_thousand_slow_clients_cost_users_nothing(
     try:
         assert asyncio.run(beside()) == [200] * 200
     finally:
-        edge.stop()
-
-
-def test_one_address_cannot_have_all_connections(slots: dict[str, Slot], tmp_path: Path) -> None:
-    limits = {"haproxy_max_connections_per_address": 5, "haproxy_private_networks": ["127.3.0.0/16"]}
-    edge = Edge(tmp_path, **limits)
-    edge.start()
-    silent: list[socket.socket] = []
-
-    def answer_to(address: str) -> int:
-        with socket.socket() as connection:
-            connection.settimeout(10)
-            connection.bind((address, 0))
-            with suppress(ConnectionError):
-                connection.connect(("127.0.0.1", edge.port))
-                connection.sendall(b"GET /x HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-                return int((connection.makefile("rb").readline() or b"- 0").split()[1])
-            return 0
-
-    try:
-        for _ in range(5):
-            silent.append(socket.create_connection(("127.0.0.1", edge.port), 10, ("127.1.0.1", 0)))
-            silent.append(socket.create_connection(("127.0.0.1", edge.port), 10, ("127.3.0.1", 0)))
-        wait_for(lambda: "conn_cur=5" in edge.ask("show table connections_of_addresses"))
-        assert [answer_to(address) for address in ("127.1.0.1", "127.1.0.2", "127.3.0.1")] == [0, 200, 200]
-        for connection in silent:
-            connection.close()
-        wait_for(lambda: answer_to("127.1.0.1") == 200)
-    finally:
-        for connection in silent:
-            connection.close()
         edge.stop()

@@ -36,7 +36,7 @@ class Authority:
             "-keyout", "ca.key", "-out", "ca.pem",
         )  # fmt: skip
 
-    def issue(self, name: str, use: str = "serverAuth") -> str:
+    def issue(self, name: str, use: str = "serverAuth", days: int = 90) -> str:
         """Chain and key for a name."""
         (self.directory / "leaf.cnf").write_text(
             f"subjectAltName=DNS:{name}\ncrlDistributionPoints=URI:http://crl.example.org/\nextendedKeyUsage={use}\nkeyUsage=critical,digitalSignature\n"
@@ -47,7 +47,7 @@ class Authority:
             "-keyout", "leaf.key", "-out", "leaf.csr",
         )  # fmt: skip
         self.openssl(
-            "x509", "-req", "-in", "leaf.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-days", "90",
+            "x509", "-req", "-in", "leaf.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-days", str(days),
             "-extfile", "leaf.cnf", "-out", "leaf.pem",
         )  # fmt: skip
         return "".join((self.directory / file).read_text() for file in ("leaf.pem", "ca.pem", "leaf.key"))

@@ -109,6 +109,32 @@ def who_may(app: App) -> Iterator[str]:
         )
 
 
+def certificates_of_clients(app: App, authorities: str, tls: bool) -> Iterator[str]:
+    """A sentence for each thing that keeps paths of an app from being asked for with a certificate.
+
+    Args:
+        app: an entry of haproxy_apps
+        authorities: haproxy_client_ca_file
+        tls: whether the edge speaks TLS
+    """
+    paths = [str(path) for path in app.get("client_certificate_paths") or ()]
+    where = _where(app, "client_certificate_paths")
+    if not paths:
+        return
+    if wrong := [path for path in paths if not re.fullmatch(r"/|(/(?!\.{1,2}(/|$))[A-Za-z0-9._~-]+)+", path)]:
+        yield (
+            f"{where}: {json.dumps(wrong)[1:-1]} cannot be a path; begin with a slash, end without one, and use "
+            "letters, digits and ._~- between, as in [/internal]; [/] is everything."
+        )
+    if not authorities:
+        yield f"{where} needs haproxy_client_ca_file, the authorities whose certificates are right."
+    if not tls:
+        yield (
+            f"{where} needs TLS at this edge: set haproxy_acme_email or haproxy_tls_certificate. Behind a load "
+            "balancer that has the certificate set client_certificate_paths in its haproxy_apps instead."
+        )
+
+
 def _is_network(text: str) -> bool:
     try:
         ipaddress.ip_network(text, strict=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -35,9 +36,31 @@ RIGHT: dict[str, Any] = {
     "haproxy_maintenance": ["links"],
     "haproxy_tls_certificate": "",
     "haproxy_acme_email": "",
-    "haproxy_max_connections": 4096,
-    "haproxy_max_connections_per_address": "1024",
+    "haproxy_client_ca_file": "",
 }
+
+
+INTERNAL = {"haproxy_apps": [slots("links", client_certificate_paths=["/internal"])]}
+
+
+def test_paths_that_need_a_certificate(tmp_path: Path) -> None:
+    there, empty = tmp_path / "ca.pem", tmp_path / "empty.pem"
+    there.write_text(CERTIFICATE)
+    empty.touch()
+    right = {"haproxy_client_ca_file": str(there), "haproxy_tls_certificate": CERTIFICATE + KEY}
+    says("haproxy", RIGHT | INTERNAL | right)
+    says(
+        "haproxy", RIGHT | {"haproxy_client_ca_file": str(empty)}, f"haproxy_client_ca_file: {empty} is no file of this"
+    )
+    says(
+        "haproxy", RIGHT | {"haproxy_client_ca_file": "/nowhere"}, "haproxy_client_ca_file: /nowhere is no file of this"
+    )
+    says("haproxy", RIGHT | INTERNAL | right | {"haproxy_client_ca_file": ""}, "needs haproxy_client_ca_file")
+    says("haproxy", RIGHT | INTERNAL | right | {"haproxy_tls_certificate": ""}, "needs TLS at this edge")
+    for path in ("internal", "/internal/", "/a b", "/a/../b", "//", ""):
+        wrong = {"haproxy_apps": [slots("links", client_certificate_paths=[path])]}
+        says("haproxy", RIGHT | right | wrong, f'client_certificate_paths in haproxy_apps): "{path}" cannot be a path')
+    says("haproxy", RIGHT | right | {"haproxy_apps": [slots("links", client_certificate_paths=["/", "/a/~b"])]})
 
 
 @pytest.mark.parametrize(
@@ -45,9 +68,6 @@ RIGHT: dict[str, Any] = {
     [
         ({}, []),
         ({"haproxy_client_timeout": 74}, ["haproxy_client_timeout (74) must be at least the longest server_timeout"]),
-        ({"haproxy_max_connections_per_address": 0}, []),
-        ({"haproxy_max_connections_per_address": 4097}, ["is 4097; use what one address may have of the 4096"]),
-        ({"haproxy_max_connections": 0, "haproxy_max_connections_per_address": 0}, ["haproxy_max_connections is 0"]),
         ({"haproxy_private_paths": ["metrics"]}, ["a path begins with a slash"]),
         ({"haproxy_private_paths": ["/metrics/"]}, ["does not end with one"]),
         ({"haproxy_private_networks": ["everybody"]}, ["such as 10.0.0.0/8, not everybody."]),
