@@ -20,6 +20,10 @@ AT = "/srv/app/static"
 PAGE = '<!doctype html><html data-release="{0}"><title>no script</title><script src="/static/main-{0}.js"></script>'
 
 
+def writes(file: Path, text: str) -> None:
+    file.write_text(text)
+
+
 class Host:
     """An edge, the app in one of its slots, and the static files of its releases as a deploy has them there."""
 
@@ -34,7 +38,7 @@ class Host:
     def stage(self, release: str, *, shared: bool = True) -> None:
         (self.directory / "releases" / release).mkdir()
         script = f"document.title = 'by the script of {release}'"
-        self.assets.have(release, [AT], lambda _, to: (to / f"main-{release}.js").write_text(script) and None)
+        self.assets.have(release, [AT], lambda _, to: writes(to / f"main-{release}.js", script))
         if shared:
             self.assets.share(release, [AT])
 

@@ -184,6 +184,7 @@ def test_killed_at_any_point_it_takes_nothing_from_what_serves_and_is_made_whole
 ) -> None:
     changes = {"os.mkdir", "os.rename", "os.link", "os.remove", "shutil.rmtree", "subprocess.Popen"}
     new = {"index-2.js": "two", "css/site.css": "of two"}
+    status = -1
     for point in range(100):
         host = Host(tmp_path / str(point))
         host.releases.mkdir()
