@@ -236,6 +236,7 @@ def missing_packages() -> list[str]:
         "chromium": "chromium",
         "docker-registry": "docker-registry",
         "debsecan": "debsecan",
+        "testssl": "testssl.sh",
     }
     missing = [package for program, package in programs.items() if not shutil.which(program, path=path)]
     return missing if postgres else ["postgresql", *missing]

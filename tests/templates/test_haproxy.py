@@ -31,9 +31,9 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from tests.templates.rendering import Role
 
 FILES = {
-    "pages/502.http": "502.http.j2",
-    "pages/503.http": "503.http.j2",
-    "pages/504.http": "504.http.j2",
+    "pages/502.html": "502.html.j2",
+    "pages/503.html": "503.html.j2",
+    "pages/504.html": "504.html.j2",
     "pages/maintenance.html": "maintenance.html.j2",
 }
 
@@ -397,7 +397,20 @@ def test_no_slot_is_a_page_for_people_and_json_for_programs(edge: Edge) -> None:
     assert (response.status, response.headers["Retry-After"]) == (503, "5")
     assert "<!doctype html>" in body
     assert "http" not in body.replace("http-equiv", ""), "a page without assets from elsewhere"
+    assert "padding: .125rem .75rem; border: 1px solid" in body
+    assert "min-height: 100vh; display: grid" in body
     wait_for(lambda: edge.get("/", Accept="application/json")[1] == '{"status":"unavailable"}')
+
+
+@pytest.mark.parametrize("edge", [{"haproxy_trusted_proxies": ["127.0.0.0/8"]}], indirect=True)
+def test_an_error_page_has_the_id_of_the_request(edge: Edge) -> None:
+    """No slot is there."""
+    wait_for(lambda: edge.get("/")[0].status == 503)
+    answer, body = edge.get("/")
+    assert f"<small>Error 503, request {answer.headers['X-Request-ID']}</small>" in body
+    assert "rgb(0 0 0 / 6%)" in body
+    assert "request from-a.proxy_1</small>" in edge.get("/", X_Request_ID="from-a.proxy_1")[1]
+    assert "request </small>" in edge.get("/", X_Request_ID="<script>")[1]
 
 
 def test_the_request_id_is_the_edge_s_own(slots: dict[str, Slot], edge: Edge) -> None:

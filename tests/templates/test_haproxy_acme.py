@@ -242,7 +242,14 @@ def test_the_certificate_of_the_vault_is_shown_until_a_name_has_its_own(tmp_path
 def test_an_edge_that_orders_no_more_keeps_what_it_has_and_stops_its_timer(vault: str) -> None:
     ordering = Role("haproxy", haproxy_acme_email="ops@example.org").value("__haproxy_stale")
     hook = "/etc/haproxy/acme-dns-hook"
-    assert ordering == ["/etc/haproxy/certificates/site.pem", "/etc/haproxy/certificates/check.cfg", hook]
+    pages = [f"/etc/haproxy/pages/{status}.http" for status in (502, 503, 504)]
+    assert ordering == [
+        "/etc/haproxy/certificates/site.pem",
+        "/etc/haproxy/certificates/check.cfg",
+        hook,
+        "/etc/haproxy/client-ca.pem",
+        *pages,
+    ]
     role = Role("haproxy", haproxy_tls_certificate=vault)
     stale, names, state = (role.value(name) for name in ("__haproxy_stale", "__haproxy_names", "__haproxy_acme_state"))
     assert not [path for path in stale if f"{names}/".startswith(f"{path}/") or f"{state}/".startswith(f"{path}/")]

@@ -177,6 +177,8 @@ def old(edge: Shared) -> None:
         (edge.directory / path).unlink()
     (edge.directory / "apps").rmdir()
     (edge.directory / "haproxy.cfg").write_text(text)
+    for status in (502, 503, 504):
+        (edge.directory / "pages" / f"{status}.http").write_text(f"HTTP/1.1 {status} Error\r\n\r\n")
     (edge.directory / "maintenance.map").write_text("links off\nshop off\n")
     edge.reload()
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -175,3 +177,42 @@ def test_one_that_was_killed_over_it_is_made_anew(host: Host) -> None:
     host.stage("one", {"a.js": "a"})
     assert host.served("one") == {"a.js": "a"}
     assert not left.exists()
+
+
+def test_killed_at_any_point_it_takes_nothing_from_what_serves_and_is_made_whole_by_the_next_run(
+    tmp_path: Path,
+) -> None:
+    changes = {"os.mkdir", "os.rename", "os.link", "os.remove", "shutil.rmtree", "subprocess.Popen"}
+    new = {"index-2.js": "two", "css/site.css": "of two"}
+    status = -1
+    for point in range(100):
+        host = Host(tmp_path / str(point))
+        host.releases.mkdir()
+        host.stage("one", {"index-1.js": "one", "css/site.css": "of one"})
+        child = os.fork()
+        if not child:
+            left = point
+
+            def kill(event: str, _: object) -> None:
+                nonlocal left
+                left -= event in changes
+                if left < 0 and event in changes:
+                    os.kill(os.getpid(), signal.SIGKILL)
+
+            try:
+                sys.addaudithook(kill)
+                host.stage("two", new)
+                os._exit(0)
+            finally:
+                os._exit(1)
+        _, status = os.waitpid(child, 0)
+        of_one = host.served("one")
+        assert {"index-1.js": "one", "css/site.css": "of one"}.items() <= of_one.items() <= (new | of_one).items()
+        host.stage("two", new)
+        assert host.served("one") == {"index-1.js": "one", "index-2.js": "two", "css/site.css": "of one"}
+        assert host.served("two") == {"index-1.js": "one", **new}
+        assert not list(host.releases.glob("*/assets/.new-*"))
+        if os.WIFEXITED(status):
+            break
+    assert os.waitstatus_to_exitcode(status) == 0
+    assert point > 10, "it was killed at that many points before"

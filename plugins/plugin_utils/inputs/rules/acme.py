@@ -73,7 +73,7 @@ def _authorities(value_of: Values) -> Iterator[str]:
                 "begins with https://."
             )
     path = str(value_of("haproxy_acme_ca_file") or "")
-    if path and not (os.path.isfile(path) and _has_certificate(path)):
+    if path and not has_certificate(path):
         yield f"haproxy_acme_ca_file: {path} is no file of this machine with a certificate (PEM); correct the path."
 
 
@@ -141,6 +141,9 @@ def _begins(path: str, text: str) -> bool:
         return stream.read(len(text)) == text
 
 
-def _has_certificate(path: str) -> bool:
+def has_certificate(path: str) -> bool:
+    """Whether it is a file of this machine with a certificate."""
+    if not os.path.isfile(path):
+        return False
     with open(path, encoding="utf-8", errors="replace") as stream:
         return "-----BEGIN CERTIFICATE-----" in stream.read()

@@ -19,6 +19,7 @@ App = Mapping[str, Any]
 
 # What a rate has, and the most of it.
 _RATE = {"requests": 1_000_000, "seconds": 3600}
+_LONGEST_WAIT = 600
 # SHA-256 and SHA-512 by crypt(3), of rounds that the edge has time for with each request; bcrypt and yescrypt are made
 # to take a hundred times as long.
 _HASH = re.compile(
@@ -64,6 +65,12 @@ def limits(app: App) -> Iterator[str]:
     slots = int(app.get("max_connections") or 0)
     if slots < 0:
         yield f"{_where(app, 'max_connections')} is {slots}; use what a slot does at a time, or 0 for no limit."
+    wait = app.get("max_wait", 1)
+    if not (is_whole(wait) and 1 <= int(str(wait)) <= _LONGEST_WAIT):
+        yield (
+            f"{_where(app, 'max_wait')} is {json.dumps(wait)}; use the seconds that a request may wait for its "
+            f"turn, from 1 to {_LONGEST_WAIT}."
+        )
     if rate := app.get("rate_limit"):
         yield from _rate(_where(app, "rate_limit"), rate)
 
@@ -99,6 +106,32 @@ def who_may(app: App) -> Iterator[str]:
             f"{where}: the value of {', '.join(plain)} is no hash of a password that the edge takes; make one by "
             "`openssl passwd -6`, which begins with $6$, and put it into vault.yml of this inventory with "
             "`ansible-vault edit`."
+        )
+
+
+def certificates_of_clients(app: App, authorities: str, tls: bool) -> Iterator[str]:
+    """A sentence for each thing that keeps paths of an app from being asked for with a certificate.
+
+    Args:
+        app: an entry of haproxy_apps
+        authorities: haproxy_client_ca_file
+        tls: whether the edge speaks TLS
+    """
+    paths = [str(path) for path in app.get("client_certificate_paths") or ()]
+    where = _where(app, "client_certificate_paths")
+    if not paths:
+        return
+    if wrong := [path for path in paths if not re.fullmatch(r"/|(/(?!\.{1,2}(/|$))[A-Za-z0-9._~-]+)+", path)]:
+        yield (
+            f"{where}: {json.dumps(wrong)[1:-1]} cannot be a path; begin with a slash, end without one, and use "
+            "letters, digits and ._~- between, as in [/internal]; [/] is everything."
+        )
+    if not authorities:
+        yield f"{where} needs haproxy_client_ca_file, the authorities whose certificates are right."
+    if not tls:
+        yield (
+            f"{where} needs TLS at this edge: set haproxy_acme_email or haproxy_tls_certificate. Behind a load "
+            "balancer that has the certificate set client_certificate_paths in its haproxy_apps instead."
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -35,7 +36,31 @@ RIGHT: dict[str, Any] = {
     "haproxy_maintenance": ["links"],
     "haproxy_tls_certificate": "",
     "haproxy_acme_email": "",
+    "haproxy_client_ca_file": "",
 }
+
+
+INTERNAL = {"haproxy_apps": [slots("links", client_certificate_paths=["/internal"])]}
+
+
+def test_paths_that_need_a_certificate(tmp_path: Path) -> None:
+    there, empty = tmp_path / "ca.pem", tmp_path / "empty.pem"
+    there.write_text(CERTIFICATE)
+    empty.touch()
+    right = {"haproxy_client_ca_file": str(there), "haproxy_tls_certificate": CERTIFICATE + KEY}
+    says("haproxy", RIGHT | INTERNAL | right)
+    says(
+        "haproxy", RIGHT | {"haproxy_client_ca_file": str(empty)}, f"haproxy_client_ca_file: {empty} is no file of this"
+    )
+    says(
+        "haproxy", RIGHT | {"haproxy_client_ca_file": "/nowhere"}, "haproxy_client_ca_file: /nowhere is no file of this"
+    )
+    says("haproxy", RIGHT | INTERNAL | right | {"haproxy_client_ca_file": ""}, "needs haproxy_client_ca_file")
+    says("haproxy", RIGHT | INTERNAL | right | {"haproxy_tls_certificate": ""}, "needs TLS at this edge")
+    for path in ("internal", "/internal/", "/a b", "/a/../b", "//", ""):
+        wrong = {"haproxy_apps": [slots("links", client_certificate_paths=[path])]}
+        says("haproxy", RIGHT | right | wrong, f'client_certificate_paths in haproxy_apps): "{path}" cannot be a path')
+    says("haproxy", RIGHT | right | {"haproxy_apps": [slots("links", client_certificate_paths=["/", "/a/~b"])]})
 
 
 @pytest.mark.parametrize(
@@ -123,6 +148,12 @@ def test_edges_that_cannot_be_run(changed: dict[str, Any], said: list[str]) -> N
         ),
         ([slots("links", max_body_mib="20")], []),
         ([slots("links", max_body_mib=-1)], ["fastapi_app_max_body_mib of links (max_body_mib in haproxy_apps) is -1"]),
+        (
+            [slots("links", max_wait=0)],
+            ["fastapi_app_max_wait of links (max_wait in haproxy_apps) is 0; use the seconds"],
+        ),
+        ([slots("links", max_wait="601")], ["from 1 to 600"]),
+        ([slots("links", max_wait="600")], []),
         ([slots("links", max_connections=-2)], ["use what a slot does at a time, or 0 for no limit"]),
         ([slots("links", rate_limit={})], []),
         ([slots("links", rate_limit={"requests": "100", "seconds": 10, "key": "X-Api-Key"})], []),

@@ -1,0 +1,110 @@
+"""What the edge shows of TLS to whoever looks closely: a real HAProxy, and testssl.sh."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.templates.test_haproxy import Edge, Slot, app, slots
+
+__all__ = ["slots"]  # fixtures
+NAME = "shop.example.org"
+
+
+@dataclass(frozen=True)
+class Authority:
+    """Issues certificates of 90 days, as an authority of the web does."""
+
+    directory: Path
+
+    @property
+    def file(self) -> Path:
+        return self.directory / "ca.pem"
+
+    def openssl(self, *arguments: str) -> None:
+        subprocess.run(["openssl", *arguments], cwd=self.directory, check=True, capture_output=True)
+
+    def start(self) -> None:
+        self.openssl(
+            "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "3650",
+            "-subj", "/CN=Test authority", "-addext", "keyUsage=critical,keyCertSign,cRLSign",
+            "-keyout", "ca.key", "-out", "ca.pem",
+        )  # fmt: skip
+
+    def issue(self, name: str, use: str = "serverAuth", days: int = 90) -> str:
+        """Chain and key for a name."""
+        (self.directory / "leaf.cnf").write_text(
+            f"subjectAltName=DNS:{name}\ncrlDistributionPoints=URI:http://crl.example.org/\nextendedKeyUsage={use}\nkeyUsage=critical,digitalSignature\n"
+            "basicConstraints=critical,CA:false\nauthorityKeyIdentifier=keyid\n"
+        )
+        self.openssl(
+            "req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-subj", f"/CN={name}",
+            "-keyout", "leaf.key", "-out", "leaf.csr",
+        )  # fmt: skip
+        self.openssl(
+            "x509", "-req", "-in", "leaf.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-days", str(days),
+            "-extfile", "leaf.cnf", "-out", "leaf.pem",
+        )  # fmt: skip
+        return "".join((self.directory / file).read_text() for file in ("leaf.pem", "ca.pem", "leaf.key"))
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    found = Authority(tmp_path_factory.mktemp("authority"))
+    found.start()
+    return found
+
+
+@pytest.fixture
+def edge(slots: dict[str, Slot], authority: Authority, tmp_path: Path) -> Iterator[Edge]:
+    found = Edge(
+        tmp_path, haproxy_apps=[app(tmp_path, host_names=[NAME])], haproxy_tls_certificate=authority.issue(NAME)
+    )
+    found.start()
+    yield found
+    found.stop()
+
+
+def found_by_testssl(edge: Edge, authority: Path, *checks: str) -> dict[str, tuple[str, str]]:
+    """Severity and words of each finding of testssl.sh, by its id. Nothing is asked of DNS or of the web."""
+    report = edge.directory / "testssl.json"
+    report.unlink(missing_ok=True)
+    subprocess.run(
+        ["testssl", "--quiet", "--color", "0", "--warnings", "off", "--nodns", "none", "--ip", "127.0.0.1",
+         "--add-ca", str(authority), "--jsonfile", str(report), *checks, f"https://{NAME}:{edge.tls_port}"],
+        check=False, capture_output=True, stdin=subprocess.DEVNULL, timeout=400,
+    )  # fmt: skip
+    return {entry["id"]: (entry["severity"], entry["finding"]) for entry in json.loads(report.read_text())}
+
+
+def bad(found: dict[str, tuple[str, str]]) -> dict[str, tuple[str, str]]:
+    return {name: said for name, said in found.items() if said[0] in {"MEDIUM", "HIGH", "CRITICAL"}}
+
+
+PROTOCOLS, CIPHERS, SECRECY, PREFERENCE, DEFAULTS, VULNERABILITIES = "-p", "-s", "-f", "-P", "-S", "-U"
+
+
+def test_testssl_finds_nothing(edge: Edge, authority: Authority) -> None:
+    found = found_by_testssl(edge, authority.file, PROTOCOLS, CIPHERS, SECRECY, PREFERENCE, DEFAULTS, VULNERABILITIES)
+    assert bad(found) == {}
+    assert {"TLS1_3", "cipherlist_AVERAGE", "cipher_order", "cert_chain_of_trust", "heartbleed"} <= set(found)
+    assert found["PFS_ECDHE_curves"][1] == "prime256v1 secp384r1 X25519", "testssl.sh 3.0 knows no hybrid group"
+
+
+def test_testssl_finds_what_is_wrong(slots: dict[str, Slot], authority: Authority, tmp_path: Path) -> None:
+    """What the test above relies on, and why the order of ciphers is the edge's."""
+    edge = Edge(tmp_path, haproxy_apps=[app(tmp_path)], haproxy_tls_certificate=authority.issue(NAME))
+    configuration = tmp_path / "haproxy.cfg"
+    configuration.write_text(
+        configuration.read_text().replace("no-tls-tickets", "no-tls-tickets prefer-client-ciphers")
+    )
+    edge.start()
+    try:
+        assert set(bad(found_by_testssl(edge, authority.file, PREFERENCE))) == {"cipher_order"}
+    finally:
+        edge.stop()
