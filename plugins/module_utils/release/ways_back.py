@@ -119,8 +119,7 @@ class WaysBack(Steps):
         return self._send_back(intent, surely=True)
 
     def _take_away(self, intent: Intent, failure: SlipwayError) -> SlipwayError:
-        """Stop the new slot and record the failure, which is returned; the next run does what cannot be done, by the
-        intent.
+        """Stop the new slot and record the failure, which is returned; what cannot be done is left to the next run.
 
         First the processes of what serves again, which may have ended for those of the new release. That takes a
         while, in which the earlier release may die: then the new one is what answers.
