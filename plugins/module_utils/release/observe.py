@@ -70,6 +70,7 @@ def observe(transaction: Transaction) -> dict[str, Any]:
         drift += record_drift(transaction, seen, seen.state)
     health = ""
     beside: list[Row] = []
+    found = Probe()
     if slot := seen.recorded or (serving["slot"] if serving else None):
         release = seen.slots[slot].release if slot in seen.slots else None
         beside, wrong = seen_beside(transaction, slot, release or (seen.state.release if seen.state else None))
