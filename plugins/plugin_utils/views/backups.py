@@ -71,20 +71,6 @@ def unproven(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     return said
 
 
-def points(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """To which points in time each host can be restored, and how far behind keeping them is."""
-    said = []
-    for entry in rows:
-        found = entry["points"] or {}
-        if not found.get("reach"):
-            continue
-        reach = " and ".join(f"from {since} to {until}" for since, until in found["reach"])
-        behind = f", {span(found['behind'])} behind" if found["behind"] is not None else ""
-        said.append(f"{entry['host']}: any point in time {reach}{behind}")
-        said += [f"{entry['host']}: no point in time from {since} to {until}" for since, until in found["gaps"]]
-    return said
-
-
 def tell(results: Results) -> Told:
     """The table of the hosts where backups are set up, or where nobody could look; never a failure by itself."""
     rows = [row(host, result) for host, result in results.items()]
@@ -113,16 +99,6 @@ def plan(told: Mapping[str, Any], safety: bool) -> list[str]:
     took = f"about {span(told['seconds'])}, as the last drill took" if told["seconds"] else "nobody knows how long"
     lacks = f", without {', '.join(told['absent'])} (not there)" if told["absent"] else ""
     before = f"a set of what is there is made before{lacks}" if safety else "no set of what is there is made before"
-    if told.get("point"):
-        return [
-            (
-                f"the point in time {told['point']}: the base of {told['base']}, and {told['segments']} segments of "
-                "the write-ahead log after it"
-            ),
-            f"in place of what is there: {', '.join(parts)} ({size(told['bytes'])}); directories stay as they are",
-            f"takes as long as it takes to replay that, and {before}",
-            "whether its schema fits the release that serves is seen then; where it does not, nothing is replaced",
-        ]
     return [
         f"set {told['set']} of {told['time']}, {'proven' if told['proven'] else 'not proven by a drill'}",
         f"in place of what is there: {', '.join(parts) or 'nothing'} ({told['rows']} rows, {size(told['bytes'])})",
