@@ -177,7 +177,7 @@ def test_a_full_disk_is_refused_before_anything_is_written(host: Any) -> None:
         said = refused(host, "backup")
     finally:
         host.check_output("umount /var/lib/slipway/backup")
-    assert "nothing was done: the dump of the databases needs" in said
+    assert "nothing was done: the dump of the databases and stores needs" in said
     assert sets(host) == known
 
 
