@@ -410,7 +410,8 @@ def test_an_error_page_has_the_id_of_the_request(edge: Edge) -> None:
     assert f"<small>Error 503, request {answer.headers['X-Request-ID']}</small>" in body
     assert "rgb(0 0 0 / 6%)" in body
     assert "request from-a.proxy_1</small>" in edge.get("/", X_Request_ID="from-a.proxy_1")[1]
-    assert "request </small>" in edge.get("/", X_Request_ID="<script>")[1]
+    assert "request %3Cscript%3E</small>" in edge.get("/", X_Request_ID="<script>")[1]
+    assert "request </small>" in edge.get("/", X_Request_ID="a" * 65)[1]
 
 
 def test_the_request_id_is_the_edge_s_own(slots: dict[str, Slot], edge: Edge) -> None:
