@@ -178,7 +178,7 @@ def a_refused_release_got_no_requests(play: Play, host: Host, process: Process) 
     hindered = max(host.hurt_at, host.docker.hindered_until) >= process.started
     if getattr(process.error, "kind", "") != "release" or hindered or details.get("serving") == release:
         return
-    if not play.served_when_begun.get((host.name, process)):
+    if (host.name, release) in play.came_into_outage:
         return
     if "switch" in {phase["phase"] for phase in details["phases"]} or "left as they are" in str(process.error):
         return
@@ -258,7 +258,7 @@ def what_should_serve_is_started(play: Play, host: Host, process: Process) -> No
     calm = max(host.hurt_at, host.docker.hindered_until) < play.kernel.now - KNOWABLE
     good = [entry["release"] for entry in ledger(host) if entry["result"] == "good"][-1:]
     able = host.up and host.edge.running and all(release not in host.docker.health for release in good)
-    able = able and host.peek(f"{ROOT}/freeze.json") is None
+    able = able and "frozen" not in str(process.error)
     if calm and able and good and host.image_of(good[0]) in host.docker.images and not host.now_serving():
         raise Broken(what_should_serve_is_started, f"{host.name} serves nothing after {process.name}")
 

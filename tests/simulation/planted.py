@@ -212,13 +212,13 @@ def nobody_waits_for_processes_to_end(code: Installed) -> None:
 
 def a_refusal_leaves_processes_as_they_are(code: Installed) -> None:
     """Where a release is taken away, the processes of the earlier one are not seen to."""
-    take_away = Transaction._take_away
+    only_earlier = Transaction._only_earlier
 
-    def blind(self: Transaction, *what: Any) -> None:
+    def blind(self: Transaction, *what: Any) -> Any:
         self._only_beside = lambda slot, release: False  # type: ignore[method-assign]
-        take_away(self, *what)
+        return only_earlier(self, *what)
 
-    code.set(Transaction, "_take_away", blind)
+    code.set(Transaction, "_only_earlier", blind)
 
 
 def a_broken_api_is_told_and_let_through(code: Installed) -> None:

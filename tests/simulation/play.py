@@ -61,7 +61,7 @@ class Play:
         self.begun = False
         self.striking = False
         self._wronged: dict[str, float] = {}
-        self.served_when_begun: dict[tuple[str, Process], bool] = {}
+        self.came_into_outage: set[tuple[str, str]] = set()
         self._broken: Broken | None = None
         self._mistake: Exception | None = None
         self._run_names: dict[str, int] = {}
@@ -242,7 +242,6 @@ class Play:
 
     def _at_effect(self, host: Host, process: Process, what: str) -> None:
         self.world.tell(host.name, f"{process.owner} {process.name}: {what}")
-        self.served_when_begun.setdefault((host.name, process), bool(host.service))
         if self.scenario.alone and self.scenario.beside:
             self._check(lambda: invariants.no_release_runs_beside_one_that_must_be_alone(self, host))
         self.last_effect = what
@@ -261,6 +260,8 @@ class Play:
             return
         if host.service != before:
             self.world.tell(host.name, f"serves {' and '.join(host.service) or 'nothing'}")
+            for new in {*host.service} - {*before}:
+                (self.came_into_outage.discard if before else self.came_into_outage.add)((host.name, new))
             self.served_since |= {(host.name, new): self.kernel.now for new in {*host.service} - {*before}}
         self._check(lambda: invariants.no_step_takes_the_service_away(self, host, before))
         self._check(lambda: invariants.no_release_runs_beside_one_that_must_be_alone(self, host))

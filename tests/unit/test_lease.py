@@ -186,3 +186,18 @@ def test_what_another_version_wrote_into_a_lease_is_no_error(lease: Lease) -> No
     lease.path.write_text('{"run": "ann", "novelty": 1}')
     with pytest.raises(Held, match="a run by somebody from somewhere"):
         lease.acquire(holder("bob"))
+
+
+def test_one_whose_holder_was_seen_before_the_clock_was_set_back_frees_itself(lease: Lease) -> None:
+    lease.acquire(holder("ann"))
+    grow_old(lease, -3600)
+    assert lease.left_by_dead("bob") == LIFETIME - MISSED
+    assert time.time() - lease.path.stat().st_mtime >= MISSED, "it grows old from now on"
+    assert lease.renew("ann")
+    assert lease.holder()["age"] < MISSED  # type: ignore[index]
+
+
+def test_a_clock_that_is_corrected_a_little_is_no_clock_set_back(lease: Lease) -> None:
+    lease.acquire(holder("ann"))
+    grow_old(lease, -0.5)
+    assert lease.holder()["age"] == 0.0  # type: ignore[index]

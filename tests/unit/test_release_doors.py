@@ -242,7 +242,9 @@ def test_a_port_that_the_edge_does_not_know_is_no_door(world: World) -> None:
 def test_the_doors_of_a_slot_are_one_and_other_servers_are_left() -> None:
     one, other = Server(True, False, 2, "L7STS 404"), Server(False, True, 3, "L4CON")
     doors = {"blue": one, "green": other, "blue-port": other, "web-port": one}
-    assert by_slot(doors, lambda slot: True) == {"blue": Server(True, True, 5), "green": other, "web-port": one}
+    both = Server(True, True, 5, shut=True)
+    assert by_slot(doors, lambda slot: True) == {"blue": both, "green": other, "web-port": one}
+    assert not by_slot(doors, lambda slot: False)["blue"].shut
     assert not by_slot(doors, lambda slot: False)["blue"].answers, "somebody else does"
     assert by_slot(doors, lambda slot: False)["blue"].check == "L7STS 404", "of the door that the release opens"
     assert by_slot(doors, lambda slot: True)["blue"].check == "L4CON"

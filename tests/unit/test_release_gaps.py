@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.slipway.fleet.plugins.module_utils.edge.haproxy import NotStored, Server
 from ansible_collections.slipway.fleet.plugins.module_utils.host.errors import SlipwayError
 from ansible_collections.slipway.fleet.plugins.module_utils.release.beside import Instance
 from ansible_collections.slipway.fleet.plugins.module_utils.release.contract import Kept
@@ -82,6 +84,53 @@ def test_one_that_gets_sick_in_its_soak_gives_the_place_back(tmp_path: Path) -> 
     with pytest.raises(TransactionError, match="got sick soon after the switch"):
         deploy(tmp_path, host, "two", soak=60.0)
     assert_whole(tmp_path, host, "one")
+
+
+class Full(Alone):
+    """One whose edge can be told, and cannot store it from the moment on in which the new release is sick."""
+
+    def set_state(self, slot: str, state: str, beside: str = "") -> None:
+        super().set_state(slot, state, beside)
+        if any(release and self.turned_sick(release) for release in self.running.values()):
+            raise NotStored("the state file cannot be written")
+
+
+def test_a_full_disk_keeps_the_earlier_one_from_nothing(tmp_path: Path) -> None:
+    host = Full()
+    deploy(tmp_path, host, "one")
+    host.sick_after["two"] = host.seconds + 8
+    with pytest.raises(TransactionError, match="got sick soon after the switch"):
+        deploy(tmp_path, host, "two", soak=60.0)
+    assert host.serving() == "one"
+
+
+def test_one_that_was_told_ready_by_the_other_door_is_told_again(tmp_path: Path) -> None:
+    """The edge looks at no door that is shut, so it would never see this one well."""
+
+    class Doors(Alone):
+        shut = ""
+
+        def servers(self) -> dict[str, Server]:
+            seen = super().servers()
+            if self.shut:
+                seen[self.shut] = replace(seen[self.shut], answers=False, shut=True)
+            return seen
+
+        def set_state(self, slot: str, state: str, beside: str = "") -> None:
+            super().set_state(slot, state, beside)
+            if self.running[slot] is None and state == "ready":
+                self.shut = slot
+            elif self.shut == slot:
+                self.shut = ""
+
+    host = Doors()
+    deploy(tmp_path, host, "one")
+    work = transaction(tmp_path, host, "one")
+    host.stop("blue", 1.0)
+    host.set_state("blue", "ready")
+    host.start("blue", "one")
+    work._confirm("blue", "green")
+    assert (host.shut, host.serving()) == ("", "one")
 
 
 def test_where_the_earlier_one_cannot_be_started_again_the_new_one_serves_if_it_is_well(tmp_path: Path) -> None:

@@ -395,3 +395,69 @@ def test_where_the_old_slot_has_died_the_new_one_serves_until_it_is_back(tmp_pat
         deploy(tmp_path, host, "two")
     assert "two" in host.served
     assert_beside(tmp_path, host, "one")
+
+
+def refused(root: Path, host: Host) -> None:
+    with pytest.raises(TransactionError, match="process beat"):
+        deploy(root, host, "two")
+
+
+def one_that_dies_while_processes_end(root: Path, *sick: str) -> Host:
+    """Its release dies in the seconds in which the singleton of a refused one ends; from then on some are `sick`."""
+    host = Host()
+    deploy(root, host, "one")
+    host.served.clear()
+    host.beside.dies, host.beside.lasts = {("two", "beat")}, {"beat": 5.0}
+
+    def die() -> None:
+        if any(one.release == "two" and one.ending and not one.gone for one in host.beside.there.values()):
+            host.waits.clear()
+            host.running["blue"] = None
+            host.sick.update(dict.fromkeys(sick, Probe(500, "sick")))
+
+    host.waits.append(die)
+    return host
+
+
+@pytest.mark.parametrize("sick", [(), ("two",)])
+def test_where_the_earlier_one_dies_while_processes_end_it_is_started_again(
+    tmp_path: Path, sick: tuple[str, ...]
+) -> None:
+    host = one_that_dies_while_processes_end(tmp_path, *sick)
+    refused(tmp_path, host)
+    assert ("two" in host.served) == (not sick)
+    assert_beside(tmp_path, host, "one")
+
+
+def test_where_it_cannot_be_both_are_left_and_the_next_run_tries_again(tmp_path: Path) -> None:
+    host = one_that_dies_while_processes_end(tmp_path, "one", "two")
+    with pytest.raises(TransactionError, match="could not be started again, so both slots are left as they are"):
+        deploy(tmp_path, host, "two")
+    host.waits.clear()
+    host.sick.clear()
+    refused(tmp_path, host)
+    assert_beside(tmp_path, host, "one")
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+def test_a_refused_one_that_answered_meanwhile_is_never_taken_for_good(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, after: bool
+) -> None:
+    """Wherever the way back is cut. Before it is known that the earlier one died, the one that is well serves."""
+    host = one_that_dies_while_processes_end(tmp_path)
+    first, cut = host.effects, 0
+    refused(tmp_path, host)
+    for point in range(1, host.effects - first + 1):
+        root = tmp_path_factory.mktemp("crash")
+        host = one_that_dies_while_processes_end(root)
+        host.crash_at, host.crash_after = host.effects + point, after
+        with pytest.raises(Crash):
+            deploy(root, host, "two")
+        intent = Store(root).intent()
+        if not (intent and intent.returning):
+            continue
+        host.crash_at, cut = 0, cut + 1
+        refused(root, host)
+        assert_beside(root, host, "one")
+        assert "two" not in [entry["release"] for entry in Store(root).releases_recorded() if entry["result"] == "good"]
+    assert cut > 5

@@ -430,6 +430,18 @@ def test_observe_names_each_difference(tmp_path: Path) -> None:
     ]
 
 
+def test_what_gets_requests_and_answers_none_does_not_serve_whatever_is_recorded(tmp_path: Path) -> None:
+    host = Host()
+    deploy(tmp_path, host, "one")
+    host.running["green"], host.enabled = "zero", {"blue": False, "green": True}
+    work = transaction(tmp_path, host, "")
+    assert observe(work)["serving"] == {"release": "zero", "slot": "green"}
+    host.sick["zero"] = Probe(500, "sick")
+    seen = observe(work)
+    assert seen["serving"] is None
+    assert "slot green gets requests and is unhealthy: 500 sick" in seen["drift"]
+
+
 @pytest.mark.parametrize(("missed", "healthy"), [(0, True), (2, True), (3, False)])
 def test_a_slot_is_unhealthy_when_it_answers_badly_three_times(tmp_path: Path, missed: int, healthy: bool) -> None:
     """A host that is busy for a moment would otherwise get its release anew."""

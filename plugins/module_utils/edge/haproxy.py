@@ -68,13 +68,14 @@ class Server:
     """One slot as HAProxy sees it: `enabled` by either door, `answers` behind the one that its release opens.
 
     `sessions` are requests in flight; kept-alive idle connections do not count. `check` is what its last check got, in
-    HAProxy's words, such as `L7STS 404 Not Found`.
+    HAProxy's words, such as `L7STS 404 Not Found`. `shut` is one of which the other door alone is enabled.
     """
 
     enabled: bool
     answers: bool
     sessions: int
     check: str = field(default="", compare=False)
+    shut: bool = False
 
 
 def _rows(table: str, delimiter: str, needed: Sequence[str], backend: str = "") -> list[dict[str, str]]:
@@ -154,6 +155,7 @@ def by_slot(doors: Mapping[str, Server], by_port: Callable[[str], bool]) -> dict
                 answers=opened.answers,
                 sessions=sum(door.sessions for door in both),
                 check=opened.check,
+                shut=both[not by_port(slot)].enabled and not opened.enabled,
             )
     return found
 

@@ -41,12 +41,20 @@ class Gaps(Processes):
         """Whether anything is there that may not run beside this release. Raises RuntimeFailed."""
         return self._rival(slot, release) is not None or bool(self._others(slot, release))
 
-    def _make_way(self, slot: str, release: str, breathe: Callable[[], object], hurried: bool = False) -> None:
+    def _make_way(
+        self,
+        slot: str,
+        release: str,
+        breathe: Callable[[], object],
+        hurried: bool = False,
+        storing: bool = True,
+    ) -> None:
         """Stop what may not run beside the release that is to start in `slot`, processes while the slot answers still.
 
         Where the slot is stopped nobody answers then, until `_answered`. Where nobody did before, processes are killed
-        that take long to end (`hurried`). Raises EdgeError, RuntimeFailed, TransactionError where a process does not
-        end, and what `breathe` does, which is called while they do.
+        that take long to end (`hurried`). Without `storing` a state of the edge that a reload would forget is a
+        warning: a disk that is full keeps nothing from serving again. Raises EdgeError, RuntimeFailed, TransactionError
+        where a process does not end, and what `breathe` does, which is called while they do.
         """
         old = other(slot)
 
@@ -58,9 +66,10 @@ class Gaps(Processes):
                 self._silent_since = self.clock.monotonic()
             try:
                 self._tell_edge(old, "drain")
-            except NotStored:  # a disk that is full keeps nothing from serving again
-                if not hurried:
+            except NotStored as error:
+                if storing:
                     raise
+                self.warnings.append(str(error))
             deadline = self.clock.monotonic() + min(self.request.drain, SHORTLY)
             while self._sessions(old) and self.clock.monotonic() < deadline:
                 self.clock.sleep(POLL)

@@ -182,7 +182,8 @@ class Lease:
     def _age(self) -> float:
         """Seconds since the holder was last seen.
 
-        Where the clock was set back since then nobody knows: it was missed, and is gone unless it is seen again.
+        Where the clock was set back since then nobody knows: it counts as missed from now on, which the file is told, and
+        is gone unless it is seen again.
         """
         age = time.time() - self.path.stat().st_mtime
         if age > -JITTER:

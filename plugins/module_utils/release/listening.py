@@ -18,7 +18,7 @@ LOOPBACK = {"0100007F": "127.0.0.1", "00000000000000000000000001000000": "::1"}
 # What is added to the one port that EXPOSE of an image names, see `exposed`.
 EXPOSED = " (EXPOSE of the image)"
 _SOCKET = re.compile(r"socket:\[(\d+)\]")
-# A line of /proc/net/tcp or tcp6 in state 0A, LISTEN: its address, its port and, after six columns, its inode.
+# A line of /proc/net/tcp or tcp6 in state 0A, LISTEN: address, port and, with five columns between, the inode.
 _LISTENS = re.compile(r"\s*\d+: ([0-9A-F]{8}|[0-9A-F]{32}):([0-9A-F]{4}) \S+ 0A(?:\s+\S+){5}\s+(\d+)\s", re.ASCII)
 
 

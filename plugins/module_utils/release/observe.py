@@ -83,6 +83,9 @@ def observe(transaction: Transaction) -> dict[str, Any]:
     if serving:
         if serving["slot"] != slot:
             found = lasting_health(transaction, serving["slot"], transaction.gate_of(serving["release"]))
+            if found.error or found.status >= SERVER_ERROR:
+                said = found.error or f"{found.status} {found.body[:200]}"
+                drift.append(f"slot {serving['slot']} gets requests and is unhealthy: {said}")
         # One from before a release said how it is looked at may have another health path, and answer 404 there; the
         # edge's own check of it passes all the same.
         if found.error or found.status >= SERVER_ERROR:

@@ -145,7 +145,7 @@ class Steps(Gaps):
                     well = not self.ready(other(slot), rival).error
                     self._keep_evidence(other(slot))
                 if self._must_make_way(slot, release):
-                    self._make_way(slot, release, self._show_life, hurried=self._unserved())
+                    self._make_way(slot, release, self._show_life, hurried=self._unserved(), storing=False)
                 self._start_again(slot, release)
                 self._wait_healthy(slot, release, alone=True)
             except UNSEEN as error:
@@ -169,11 +169,6 @@ class Steps(Gaps):
         Raises RuntimeFailed and OSError.
         """
         self._try(lambda: self._tell_check(slot, release))
-        self._run_again(slot, release)
-        # Which of its doors is the open one nobody could tell while nothing was there.
-        self._try(lambda: self._open_again(slot))
-
-    def _run_again(self, slot: str, release: str) -> None:
         status = self.runtime.status()[slot]
         if status.release == release and not status.restarts:
             with suppress(*UNSEEN):
@@ -181,10 +176,6 @@ class Steps(Gaps):
                 return
         self.runtime.stop(slot, self.request.stop_grace)
         self.runtime.start(slot, release)
-
-    def _open_again(self, slot: str) -> None:
-        if self.edge.servers()[slot].enabled:
-            self._tell_edge(slot, "ready")
 
     def _hear_promise(self, slot: str, release: Optional[str]) -> None:
         """Have the API of a release that is about to be stopped to compare with: it is kept with the release."""

@@ -41,9 +41,14 @@ class Switch(Looks):
         """One look at the edge, after which `to` gets requests and `away` none: a reload in between is undone.
 
         The one that answers is not taken its requests while the other one does not, which gets none beside it either.
-        Returns what was seen, before anything was set. Raises EdgeError and OSError.
+        Where `to` is enabled by the door that its release does not open, as it may be that was told so while nothing
+        was there, both are drained, so that the edge looks at the right one. Returns what was seen, before anything
+        was set. Raises EdgeError and OSError.
         """
         servers = self.edge.servers()
+        if servers[to].shut:
+            self._tell_edge(to, "drain")
+            return servers
         served = servers[away].enabled and servers[away].answers
         if not servers[to].answers:
             with suppress(EdgeError, OSError):

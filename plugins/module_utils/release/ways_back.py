@@ -44,6 +44,8 @@ class WaysBack(Steps):
                 return self._undo(intent)
             sight = self.look()
         slot = self._first_well(sight, {new: intent.release, old: intent.was}, (new, old) if ahead else (old, new))
+        if slot == new and intent.returning and intent.was and not sight.runs(old) and self._revive(old, intent.was):
+            return self._undo(intent)
         if slot:
             return self._finish(intent) if slot == new else self._undo(intent)
         if intent.was and not sight.runs(old) and self._revive(old, intent.was):
@@ -70,7 +72,7 @@ class WaysBack(Steps):
         if intent.was and runs:
             self._try(lambda: self._keep(old, new) if self.gap() is None else self._confirm(old, new, storing=False))
             self._answered()
-        return self._take_away(intent, self._failure(intent, error))
+        return self._take_away(intent, self._failure(intent, error), dead=runs is False)
 
     def _return(self, intent: Intent, error: Exception) -> SlipwayError:
         """Send requests to the old slot again, then explain, then take the new one away; returns why."""
@@ -118,27 +120,44 @@ class WaysBack(Steps):
         self._phase("drain", lambda: self._wait_idle(intent.slot, other(intent.slot)))
         return self._send_back(intent, surely=True)
 
-    def _take_away(self, intent: Intent, failure: SlipwayError) -> SlipwayError:
-        """Stop the new slot and record the failure, which is returned; what cannot be done is left to the next run.
+    def _take_away(self, intent: Intent, failure: SlipwayError, dead: bool = False) -> SlipwayError:
+        """Stop the new slot and record the failure, which is returned with what kept that from being done, if anything.
 
-        First the processes of what serves again, which may have ended for those of the new release. That takes a
-        while, in which the earlier release may die: then the new one is what answers.
+        `dead` is an earlier release that could not be started again.
+        """
+        beside, trouble = self._only_earlier(intent, dead)
+        if trouble:
+            return self._leave_both(intent, failure, trouble)
+        self._end_new(intent, failure, beside)
+        return failure
+
+    def _only_earlier(self, intent: Intent, dead: bool = False) -> tuple[bool, str]:
+        """Have the processes of the earlier release run alone, some of which ended for those of the new one.
+
+        That takes a while, in which the earlier release may die: it is started again then, and until it serves the new
+        one does, if it can. Returns whether the processes are, and why the earlier release does not serve any more.
         """
         new, old = intent.slot, other(intent.slot)
         beside = self._try(lambda: self._only_beside(old, intent.was))
-        alone = intent.was and self._overlap(intent.release, intent.was) and self._runs(old) is False
-        trouble = ""
-        if alone and self._answers(new):
-            trouble = self._phase("return", lambda: self._send_back(intent)) or self._empty(intent)
-        if trouble:
-            return self._leave_both(intent, failure, trouble)
-        stopped = self._try(lambda: self.runtime.stop(new, self.request.stop_grace))
+        if dead or not intent.was or self._runs(old) is not False:
+            return beside, ""
+        # Else whoever comes after this would take the new one, which may get requests now, for one that was good.
+        self._try(lambda: self.store.write_intent(replace(intent, switched=True, returning=True)))
+        if self._overlap(intent.release, intent.was) and self._answers(new):
+            return beside, self._phase("return", lambda: self._send_back(intent)) or self._empty(intent)
+        if not self._revive(old, intent.was):
+            return beside, f"the earlier release {intent.was} could not be started again"
+        self._try(lambda: self._confirm(old, new, storing=False))
+        return beside, ""
+
+    def _end_new(self, intent: Intent, failure: SlipwayError, beside: bool) -> None:
+        """Stop the new slot and record why; what cannot be done is left to the next run, by the intent."""
+        stopped = self._try(lambda: self.runtime.stop(intent.slot, self.request.stop_grace))
         cause = getattr(failure, "cause", str(failure))
         more = {name: failure.details[name] for name in MEASURED if name in failure.details}
         recorded = self._try(lambda: self._record(intent, "failed", cause=cause, **more))
         if beside and stopped and recorded:
             self._try(self.store.drop_intent)
-        return failure
 
     def _finish(self, intent: Intent) -> str:
         """Have the new release of an interrupted transaction serve alone."""
@@ -153,10 +172,13 @@ class WaysBack(Steps):
         trouble = self._phase("return", lambda: self._send_back(intent))
         if not trouble and self._runs(intent.slot):
             trouble = self._empty(intent)
+        beside = False
+        if not trouble:
+            beside, trouble = self._only_earlier(intent)
         if trouble:
             self._try(lambda: self._tell_edge(intent.slot, "ready"))
             raise EdgeError(f"the interrupted release {intent.release} cannot be taken back: {trouble}")
-        self._take_away(intent, TransactionError("interrupted"))
+        self._end_new(intent, TransactionError("interrupted"), beside)
         return f"took back the interrupted {intent.release}"
 
     def _mend(self, sight: Sight) -> Optional[str]:
