@@ -182,7 +182,7 @@ class Lease:
     def _age(self) -> float:
         """Seconds since the holder was last seen.
 
-        Where the clock was set back since then nobody knows: it counts as missed from now on, which the file is told, and
+        Where the clock was set back since then nobody knows: it counts as missed from now on, as the file is told, and
         is gone unless it is seen again.
         """
         age = time.time() - self.path.stat().st_mtime
