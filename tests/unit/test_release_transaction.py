@@ -442,6 +442,16 @@ def test_what_gets_requests_and_answers_none_does_not_serve_whatever_is_recorded
     assert "slot green gets requests and is unhealthy: 500 sick" in seen["drift"]
 
 
+def test_where_two_releases_get_requests_none_is_said_to_serve(tmp_path: Path) -> None:
+    """A transaction that died in its switch, and nobody who may finish it."""
+    host = Host()
+    deploy(tmp_path, host, "one")
+    host.running["green"], host.enabled["green"] = "two", True
+    seen = observe(transaction(tmp_path, host, ""))
+    assert (seen["serving"], seen["twofold"]) == (None, True)
+    assert "requests go to two releases; deploy again to finish or undo the switch" in seen["drift"]
+
+
 @pytest.mark.parametrize(("missed", "healthy"), [(0, True), (2, True), (3, False)])
 def test_a_slot_is_unhealthy_when_it_answers_badly_three_times(tmp_path: Path, missed: int, healthy: bool) -> None:
     """A host that is busy for a moment would otherwise get its release anew."""

@@ -68,7 +68,8 @@ class Server:
     """One slot as HAProxy sees it: `enabled` by either door, `answers` behind the one that its release opens.
 
     `sessions` are requests in flight; kept-alive idle connections do not count. `check` is what its last check got, in
-    HAProxy's words, such as `L7STS 404 Not Found`. `shut` is one of which the other door alone is enabled.
+    HAProxy's words, such as `L7STS 404 Not Found`. `shut` is one of which the other door alone is enabled, and nobody
+    answers there.
     """
 
     enabled: bool
@@ -149,13 +150,13 @@ def by_slot(doors: Mapping[str, Server], by_port: Callable[[str], bool]) -> dict
         slot = name[: -len(PORT)]
         if name.endswith(PORT) and slot in found:
             both = found[slot], found.pop(name)
-            opened = both[by_port(slot)]
+            opened, closed = both[by_port(slot)], both[not by_port(slot)]
             found[slot] = Server(
                 enabled=any(door.enabled for door in both),
                 answers=opened.answers,
                 sessions=sum(door.sessions for door in both),
                 check=opened.check,
-                shut=both[not by_port(slot)].enabled and not opened.enabled,
+                shut=closed.enabled and not closed.answers and not opened.enabled,
             )
     return found
 

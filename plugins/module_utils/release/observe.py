@@ -14,7 +14,7 @@ from ..edge.haproxy import Server
 from ..host import command
 from ..host.errors import Damaged
 from .lease import Lease
-from .model import Draining, Gate, Intent, Probe, SlotStatus, State, other
+from .model import SLOTS, Draining, Gate, Intent, Probe, SlotStatus, State, other
 from .records import UNSEEN
 from .seen_beside import Row, seen_beside
 from .sight import Sight
@@ -46,12 +46,22 @@ class Seen:
 
     @property
     def serving(self) -> Optional[dict[str, Any]]:
-        """The slot that gets requests, and its release."""
+        """The slot that gets requests, and its release; None where two releases do."""
         if not self.slots or not self.servers:
             return None
         sight = Sight(self.slots, self.servers)
+        if self.twofold:
+            return None
         release = sight.serving(self.recorded)
         return {"release": release, "slot": sight.live(self.recorded)} if release else None
+
+    @property
+    def twofold(self) -> bool:
+        """Whether the edge sends requests to two releases, as it does where a transaction died in its switch."""
+        if not self.slots or not self.servers:
+            return False
+        sight = Sight(self.slots, self.servers)
+        return len({self.slots[slot].release for slot in SLOTS if sight.serves(slot)}) > 1
 
 
 def observe(transaction: Transaction) -> dict[str, Any]:
@@ -61,6 +71,8 @@ def observe(transaction: Transaction) -> dict[str, Any]:
     """
     seen = look(transaction)
     serving, drift = seen.serving, seen.drift
+    if seen.twofold:
+        drift.append("requests go to two releases; deploy again to finish or undo the switch")
     if seen.state is None:
         release = serving["release"] if serving else ""
         drift.append(
@@ -93,6 +105,7 @@ def observe(transaction: Transaction) -> dict[str, Any]:
     return {
         "state": asdict(seen.state) if seen.state else None,
         "serving": serving,
+        "twofold": seen.twofold,
         "slots": {name: asdict(status) for name, status in seen.slots.items()},
         "servers": {name: asdict(server) for name, server in seen.servers.items()},
         "health": health,

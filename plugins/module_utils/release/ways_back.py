@@ -138,12 +138,15 @@ class WaysBack(Steps):
         one does, if it can. Returns whether the processes are, and why the earlier release does not serve any more.
         """
         new, old = intent.slot, other(intent.slot)
+        overlap = self._overlap(intent.release, intent.was or "")
+        if not overlap:  # no process of one starts beside the other
+            self._try(lambda: self.runtime.stop(new, self.request.stop_grace))
         beside = self._try(lambda: self._only_beside(old, intent.was))
         if dead or not intent.was or self._runs(old) is not False:
             return beside, ""
         # Else whoever comes after this would take the new one, which may get requests now, for one that was good.
         self._try(lambda: self.store.write_intent(replace(intent, switched=True, returning=True)))
-        if self._overlap(intent.release, intent.was) and self._answers(new):
+        if overlap and self._answers(new):
             return beside, self._phase("return", lambda: self._send_back(intent)) or self._empty(intent)
         if not self._revive(old, intent.was):
             return beside, f"the earlier release {intent.was} could not be started again"

@@ -22,7 +22,7 @@ from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.verdict import
     GOOD,
     REVERTED,
     UNCHANGED,
-    said,
+    answered,
     serving,
     steps,
 )
@@ -103,11 +103,12 @@ async def find_out(run: Run, member: Member, error: Unreachable) -> Result:
 
     Raises Refused where it did not lead to the release, and Unreachable where the host does not come back.
     """
-    release = serving(await at_rest(run, member))
+    seen = await at_rest(run, member)
+    release = serving(seen)
     if release == member.wanted:
         return {"changed": True, "release": release}
     raise Refused(
-        f"it could not be reached in the middle of its turn ({error}), and serves {said(release)} and not "
+        f"it could not be reached in the middle of its turn ({error}), and serves {answered(seen)} and not "
         f"{member.wanted}; the history playbook tells whether it was refused there",
         "release" if release == member.before else "failed",
     )

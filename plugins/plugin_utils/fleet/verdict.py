@@ -17,6 +17,8 @@ DOUBT = "doubt"
 
 # What a host serves that cannot see it.
 UNKNOWN = "something unknown"
+# And one on which a transaction died in its switch.
+TWOFOLD = "two releases at once"
 
 
 @dataclass(frozen=True)
@@ -134,10 +136,16 @@ def joined(first: Optional[Trouble], last: Trouble) -> Trouble:
 
 
 def seen(part: Part) -> str:
-    """What a host serves, for people; a host whose runtime or edge does not answer does not know it itself."""
-    now = part.now or {}
+    """What a host serves, for people."""
+    return answered(part.now or {})
+
+
+def answered(now: Mapping[str, Any]) -> str:
+    """What a host serves by its answer; one whose runtime or edge does not answer does not know it itself."""
+    if now.get("twofold"):
+        return TWOFOLD
     unseen = now.get("slots") == {} or now.get("servers") == {}
-    return UNKNOWN if unseen and not part.serves else said(part.serves)
+    return UNKNOWN if unseen and not serving(now) else said(serving(now))
 
 
 def said(release: Optional[str]) -> str:
