@@ -187,7 +187,7 @@ def replaced(wanted: list[Store], at: str, run: Run = command.run) -> Iterator[l
         wanted[:] = [store for store in wanted if store not in wrong]
         raise BackupError(
             getattr(error, "fault", FAILED),
-            f"{error or type(error).__name__}; and what was there before is not back: "
+            f"{str(error) or type(error).__name__}; and what was there before is not back: "
             f"{'; '.join(str(one) for errors in wrong.values() for one in errors)}. Mend that; the next run of "
             "slipway-backup on this host (backup, drill or restore) puts it back",
         ) from error
