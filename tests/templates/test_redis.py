@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -174,6 +175,30 @@ def test_a_cache_is_removed_where_every_host_that_may_serve_was_looked_at() -> N
     assert "The app may serve on web2, where this run has not looked. Leave --limit away" in limited
     assert "no host in the group web to look at. Run this with the inventory of the app" in refused([])
     assert refused([], unused=True) == refused(["web1"], unused=True) == ""
+
+
+@pytest.mark.parametrize("provider", ["compose", "native"])
+@pytest.mark.parametrize("name", ["", "other"])
+def test_an_address_that_another_cache_has_is_refused_by_its_app(provider: str, name: str, tmp_path: Path) -> None:
+    """By the files that the role has put there."""
+    there = role(redis_instance=name, redis_provider=provider, redis_app="links", redis_publish="10.0.0.5:6380")
+    here = tmp_path / there.value("__redis_root").lstrip("/")
+    (here / "config").mkdir(parents=True)
+    (here / "config/redis.conf").write_text(there.render("redis.conf.j2"))
+    (here / "config/app").write_text(there.value("__redis_served_file.content"))
+    if provider == "compose":
+        (here / "compose.yaml").write_text(there.render("compose.yaml.j2"))
+
+    def same(address: str, own: str = "shop") -> list[tuple[str, str]]:
+        made = role(redis_instance=own, redis_publish=address)
+        *words, _ = made.task("free.yml", "Read where", "ansible.builtin.command")["argv"]
+        ran = subprocess.run([*words, "opt/slipway/redis"], cwd=tmp_path, capture_output=True, text=True, check=False)
+        lines = "".join(f"/{line}\n" for line in ran.stdout.splitlines())
+        made = role(redis_instance=own, redis_publish=address, redis_reached_result={"stdout": lines})
+        return [(one["app"], one["root"]) for one in made.value("__redis_same_address")]
+
+    assert same("10.0.0.5:6380") == [("links", there.value("__redis_root"))]
+    assert same("10.0.0.5:6381") == same("10.0.0.6:6380") == same("10.0.0.5:6380", own=name) == []
 
 
 def test_a_packaged_server_beside_the_first_one() -> None:
