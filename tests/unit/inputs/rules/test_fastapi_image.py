@@ -31,7 +31,7 @@ RIGHT: dict[str, Any] = {
         ({"fastapi_image_build_ssh_key": "ssh-ed25519 AAAA"}, ["is no private key, which begins with -----BEGIN"]),
         (
             {"fastapi_image_build_ssh_key": "-----BEGIN PUBLIC KEY-----"},
-            ["put the whole text of the file into the vault"],
+            ["put the whole text of its file into the vault"],
         ),
         ({"fastapi_image_build_on": "web-z"}, ["fastapi_image_build_on is web-z"]),
         ({"__fastapi_image_name": ""}, ["fastapi_image_name must name the image"]),
