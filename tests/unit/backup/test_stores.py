@@ -25,10 +25,13 @@ from tests.app.conftest import until
 from tests.templates.rendering import Role
 from tests.unit.backup.memory import Databases, Repository, host
 
-# Starts a server as a unit does: it is there when the command has ended.
+# Starts a server as a unit does: it is there when the command has ended, and one that runs is left alone.
 START = """
 import pathlib, subprocess, sys, time
 directory = pathlib.Path(sys.argv[1])
+asked = subprocess.run(["redis-cli", "-s", str(directory / "socket"), "ping"], capture_output=True, text=True)
+if asked.stdout.strip() == "PONG":
+    sys.exit(0)
 words = ["redis-server", "--port", "0", "--unixsocket", str(directory / "socket"), "--dir", str(directory / "data"),
          "--appendonly", "yes", "--save", "", "--logfile", str(directory / "log")]
 server = subprocess.Popen(words, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
