@@ -1,14 +1,17 @@
 from __future__ import annotations
 
 import hashlib
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar
 from ansible_collections.slipway.fleet.plugins.module_utils.host import files as tree
 
-from tests.templates.rendering import Role
+from tests.templates.rendering import ROOT, Role
 
 PASSWORD = "planted-secret-0123456789"
 
@@ -134,6 +137,68 @@ def test_a_cache_beside_the_first_one_shares_nothing_with_it() -> None:
         "-T",
         "redis-shop",
     ]
+
+
+@pytest.mark.parametrize("provider", ["compose", "native"])
+@pytest.mark.parametrize("name", ["", "shop"])
+def test_a_removal_that_was_cut_can_be_run_again(provider: str, name: str) -> None:
+    """What says that there is a cache goes last, and what a run is told by is there until then."""
+    found = role(redis_instance=name, redis_provider=provider)
+    _, looked = found.task("look.yml", "Read the users", "ansible.builtin.command")["argv"]
+    *before, last = (item["dest"] for item in found.value("__redis_removed_files"))
+    assert Path(looked).is_relative_to(last)
+    assert not [path for path in before if Path(looked).is_relative_to(path)]
+    assert f"{found.value('__redis_root')}/compose.yaml" in before
+    data = {"": "/var/lib/redis/appendonlydir", "shop": "/var/lib/redis-shop"}[name]
+    assert (data in before) == (provider == "native")
+
+
+def test_a_cache_is_removed_where_every_host_that_may_serve_was_looked_at() -> None:
+    loader = DataLoader()
+    plays = loader.load_from_file(str(ROOT / "playbooks/remove_cache.yml"), trusted_as_template=True)
+    (play,) = [play for play in plays if play["name"] == "Delete the cache"]
+    refusal, *_ = play["tasks"]
+
+    def refused(web: list[str], *seen: str, unused: bool = False) -> str:
+        hosts = {name: {"inventory_hostname": name} for name in (*web, "db1")}
+        for name in seen:
+            hosts[name]["serving_result"] = "is there"
+        variables = {"hostvars": hosts, "groups": {"data": ["db1"], **({"web": web} if web else {})}}
+        templar = Templar(loader, variables=play["vars"] | variables | {"slipway_cache_unused": unused})
+        if not templar.evaluate_conditional(refusal["when"]):
+            return ""
+        said = refusal["ansible.builtin.assert"]
+        return "" if templar.evaluate_conditional(said["that"]) else str(templar.template(said["fail_msg"]))
+
+    assert refused(["web1", "web2"], "web1", "web2") == ""
+    limited = refused(["web1", "web2"], "web1")
+    assert "The app may serve on web2, where this run has not looked. Leave --limit away" in limited
+    assert "no host in the group web to look at. Run this with the inventory of the app" in refused([])
+    assert refused([], unused=True) == refused(["web1"], unused=True) == ""
+
+
+@pytest.mark.parametrize("provider", ["compose", "native"])
+@pytest.mark.parametrize("name", ["", "other"])
+def test_an_address_that_another_cache_has_is_refused_by_its_app(provider: str, name: str, tmp_path: Path) -> None:
+    """By the files that the role has put there."""
+    there = role(redis_instance=name, redis_provider=provider, redis_app="links", redis_publish="10.0.0.5:6380")
+    here = tmp_path / there.value("__redis_root").lstrip("/")
+    (here / "config").mkdir(parents=True)
+    (here / "config/redis.conf").write_text(there.render("redis.conf.j2"))
+    (here / "config/app").write_text(there.value("__redis_served_file.content"))
+    if provider == "compose":
+        (here / "compose.yaml").write_text(there.render("compose.yaml.j2"))
+
+    def same(address: str, own: str = "shop") -> list[tuple[str, str]]:
+        made = role(redis_instance=own, redis_publish=address)
+        *words, _ = made.task("free.yml", "Read where", "ansible.builtin.command")["argv"]
+        ran = subprocess.run([*words, "opt/slipway/redis"], cwd=tmp_path, capture_output=True, text=True, check=False)
+        lines = "".join(f"/{line}\n" for line in ran.stdout.splitlines())
+        made = role(redis_instance=own, redis_publish=address, redis_reached_result={"stdout": lines})
+        return [(one["app"], one["root"]) for one in made.value("__redis_same_address")]
+
+    assert same("10.0.0.5:6380") == [("links", there.value("__redis_root"))]
+    assert same("10.0.0.5:6381") == same("10.0.0.6:6380") == same("10.0.0.5:6380", own=name) == []
 
 
 def test_a_packaged_server_beside_the_first_one() -> None:

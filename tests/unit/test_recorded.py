@@ -132,7 +132,10 @@ def test_a_command_is_kept_without_what_is_called_like_a_secret(words: list[str]
 
 
 # Every operation, in every state.
-NAMES = ("run", "provision", "maintenance", "drain", "backup", "restore", "remove_volume", "lock", "certificates")
+NAMES = (
+    *("run", "provision", "maintenance", "drain", "backup", "restore", "remove_volume", "remove_cache", "lock"),
+    "certificates",
+)
 STATES: dict[str, dict[str, Any]] = {
     "begun": {},
     "done": {"end": "2026-01-01", "rc": 0, "serving": "two"},

@@ -100,7 +100,9 @@ def test_another_app_s_redis_comes_and_goes_beside_that_of_the_fleet(another: De
     refused = another.play("provision", redis_instance="")
     assert refused.code != 0
     assert "The cache redis of this host serves the app shortlinks" in refused.failure()
-    gone = another.play("remove_cache", slipway_remove_cache="redis-another")
+    unseen = another.play("remove_cache", slipway_remove_cache="redis-another")
+    assert "this inventory has no host in the group web to look at" in unseen.failure()
+    gone = another.play("remove_cache", slipway_remove_cache="redis-another", slipway_cache_unused=True)
     assert gone.code == 0, gone.output
     assert on(DATA, "docker volume ls --quiet | grep redis-another || true") == ""
     assert (on(DATA, began), on(DATA, "cat /opt/slipway/redis/secrets/users.acl")) == before

@@ -22,6 +22,7 @@ from typing import Any, Optional
 from ..host import command
 from ..host.durable import read_json, write_durably
 from ..host.ledger import Note, by_hand, ledgers, recorded
+from . import stores
 from .drill import drill
 from .model import BUSY, FAILED, REFUSED, BackupError, Settings, failures
 from .records import age, now, problems
@@ -73,7 +74,9 @@ def parser() -> argparse.ArgumentParser:
         if name != "backup":
             one.add_argument("--set", default="latest", help="id of a set, or latest")
         if name in ("plan", "restore"):
-            one.add_argument("--part", action="append", help="all, database:NAME or directory:PATH", required=True)
+            one.add_argument(
+                "--part", action="append", help="all, database:NAME, directory:PATH or store:NAME", required=True
+            )
         if name == "restore":
             one.add_argument("--confirm", default="", help="the name of what is restored")
             one.add_argument("--any-schema", action="store_true", help="though it does not fit the release that serves")
@@ -96,16 +99,33 @@ def answer(asked: argparse.Namespace, host: Host) -> dict[str, Any]:
     with host.records.alone(f"a {what}"):
         try:
             with failures(host.settings.place), in_the_ledgers(asked, host.settings) as notes:
+                warnings = healed(asked, host)
                 done = act(asked, host)
                 for note in notes:
                     note.more["what"] = f"set {done.get('set')}, {note.begun['what']}"
-            return {**done, "warnings": [words for note in notes for words in note.warnings]}
+            return {**done, "warnings": [*warnings, *(words for note in notes for words in note.warnings)]}
         except BackupError as error:
             # A name that was not typed right is no fault of the host, and neither is what a release does to a copy.
             if error.fault != REFUSED and asked.verb != "rehearse":
                 with suppress(OSError):  # of a full disk the set that is too old tells
                     host.records.failed(what, error, getattr(asked, "set", None))
             raise
+
+
+def healed(asked: argparse.Namespace, host: Host) -> list[str]:
+    """Have the stores serve that a restore which was killed has left, and return why one does not.
+
+    Raises BackupError where a set is to be made, which would not have it; another verb may be what mends it.
+    """
+    try:
+        with failures(host.settings.place):
+            for store in stores.stores(host.settings.apps):
+                stores.heal(store)
+    except BackupError as error:
+        if asked.verb == "backup":
+            raise
+        return [str(error)]
+    return []
 
 
 def act(asked: argparse.Namespace, host: Host) -> dict[str, Any]:

@@ -96,7 +96,7 @@ class Restore:
         return [",".join(sorted([*databases, *self.directories, *(store.name for store in self.stores)]))]
 
     def impossible(self) -> str:
-        """Why a directory cannot change its place with another one; empty where each can."""
+        """Why a part of the set cannot take the place of what is there; empty where each can."""
         own = (str(self.host.settings.apps), str(self.host.settings.place))
         mounted = files.mounts()
         for path in self.directories:
@@ -111,6 +111,12 @@ class Restore:
                 "and take what you need of this one by hand: on the host slipway-backup restic restore "
                 f"{self.manifest.content[:8]} --target /root/look --include {path}"
             )
+        for store in self.stores:
+            if why := stores.unreadable(self.manifest, store):
+                return (
+                    f"{stores.PART}{store.name} cannot be restored: {why}. Have Redis 7 or later there (redis_image, "
+                    "or the distribution's), or restore the other parts (slipway_restore)"
+                )
         return ""
 
     def unfit(self) -> str:
@@ -195,11 +201,12 @@ class Restore:
                 self.host.restic.restore(self.manifest.content, beside[-1], [directory])
                 files.same(self.manifest, beside[-1], directory)
             at = now()
-            for directory, new in zip(self.directories, beside):
-                exchanged.append(_exchanged(Path(directory), Path(f"{new}{directory}"), at))
-            with stores.replaced(self._stores(), at) as stored:
-                # The last step, and all or nothing: what goes wrong until then is undone.
-                done = self._renamed(made, at)
+            with stores.laid(self._stores(), at) as laid:
+                for directory, new in zip(self.directories, beside):
+                    exchanged.append(_exchanged(Path(directory), Path(f"{new}{directory}"), at))
+                with stores.replaced(laid, at) as stored:
+                    # The last step, and all or nothing: what goes wrong until then is undone.
+                    done = self._renamed(made, at)
             made = []
             done += [{"name": f"directory:{path}", "kept": str(kept) if kept else None} for path, _, kept in exchanged]
             return done + stored
@@ -222,7 +229,7 @@ class Restore:
             for name in self.host.live.leftovers():
                 self.host.live.drop(name)
         for store in self.stores:
-            stores.heal(store)
+            stores.heal(store, start=False)  # one that does not start is a reason to restore it
         for directory in map(Path, self.directories):
             if not directory.exists() and (kept := _kept_by_killed(directory)):
                 os.rename(kept, directory)

@@ -26,8 +26,8 @@ from .model import FAILED, REFUSED, BackupError, Manifest
 DIRECTORY, BEFORE_7 = READ = ("appendonlydir", "appendonly.aof")
 # A store has a directory of the first word and its name in the spool, and is restored as a part of the second and that.
 SAVED, PART = "store-", "store:"
-# Where a store is put together beside what is live, and what was live is kept, in the same directory.
-BESIDE, KEPT = ".slipway-restoring", ".slipway-before-"
+# Where a store is put together beside what is live, and what was live is kept, in the same directory, by the same time.
+BESIDE, KEPT = ".slipway-restoring-", ".slipway-before-"
 # How often one is copied whose files change meanwhile; seconds that its server has to end, and to read them.
 TRIES, PATIENCE = 20, 900.0
 Run = Callable[..., command.Ran]
@@ -131,61 +131,103 @@ def live(apps: Path, names: Sequence[str], run: Run = command.run) -> list[Store
     return [there[name] for name in names]
 
 
+def unreadable(manifest: Manifest, store: Store) -> str:
+    """Why the server of a store would start empty on what a set has of it; empty where it reads that."""
+    begin = f"{manifest.spool}/{SAVED}{store.name}/{DIRECTORY}/"
+    there = {name for name in READ if (store.data / name).exists()}
+    if there != {BEFORE_7} or not any(path.startswith(begin) for path in manifest.files):
+        return ""
+    return (
+        f"the set has it as Redis 7 and later keep it ({DIRECTORY}), and that of this host is before 7, reads "
+        f"{BEFORE_7} alone and would start empty"
+    )
+
+
 @contextmanager
-def replaced(wanted: Sequence[tuple[Store, Path]], at: str, run: Run = command.run) -> Iterator[list[dict[str, Any]]]:
-    """Each store with what was saved of it, and its server on that; what the block raises has what was there back.
+def laid(wanted: Sequence[tuple[Store, Path]], at: str) -> Iterator[list[Store]]:
+    """Have the saved files of each store beside what it reads, until the block ends. Raises BackupError and OSError.
 
     Args:
         wanted: stores of this host, and where the saved files of each are
-        at: the time that what was there is kept by
-        run: how programs are run
+        at: the time that what is there will be kept by
 
-    Raises BackupError and OSError; everything is as it was then.
+    Yields the stores; of one that the block takes out of the list what is beside stays.
     """
-    done: list[dict[str, Any]] = []
-    moves: list[tuple[Path, Path]] = []
-    stopped: list[Store] = []
+    there = [store for store, _ in wanted]
     try:
         for store, source in wanted:
-            _beside(store, source)
-        for store, _ in wanted:
+            _lay(store, source, store.data / f"{BESIDE}{at}")
+        yield there
+    finally:
+        for store in there:
+            shutil.rmtree(store.data / f"{BESIDE}{at}", ignore_errors=True)
+
+
+@contextmanager
+def replaced(wanted: list[Store], at: str, run: Run = command.run) -> Iterator[list[dict[str, Any]]]:
+    """Each store with what is `laid` beside it, and its server on that; what the block raises has what was there back.
+
+    Raises BackupError and OSError; everything is as it was then, or the message says what is not. A store that is not
+    is taken out of `wanted`, for `heal`.
+    """
+    done: list[dict[str, Any]] = []
+    stopped: list[Store] = []
+    try:
+        for store in wanted:
             stopped.append(store)
             _told(run, store.stop, f"the store {store.name} cannot be stopped")
-            kept = store.data / f"{KEPT}{at}"
-            _exchange(store.data, kept, moves)
+            kept = _exchange(store.data, at)
             _told(run, store.start, f"the store {store.name} does not start on what was saved of it")
             done.append({"name": f"{PART}{store.name}", "kept": str(kept)})
         yield done
-    except BaseException:
-        for store in stopped:
-            run(list(store.stop), PATIENCE)
-        for source, target in reversed(moves):
-            os.rename(target, source)
-        for store in stopped:
-            run(list(store.start), PATIENCE)
-        raise
-    finally:
-        for store, _ in wanted:
-            shutil.rmtree(store.data / BESIDE, ignore_errors=True)
+    except BaseException as error:
+        wrong = {store: errors for store in stopped if (errors := _undone(store, at, run))}
+        if not wrong:
+            raise
+        wanted[:] = [store for store in wanted if store not in wrong]
+        raise BackupError(
+            getattr(error, "fault", FAILED),
+            f"{str(error) or type(error).__name__}; and what was there before is not back: "
+            f"{'; '.join(str(one) for errors in wrong.values() for one in errors)}. Mend that; the next run of "
+            "slipway-backup on this host (backup, drill or restore) puts it back",
+        ) from error
 
 
-def heal(store: Store, run: Run = command.run) -> None:
-    """Have a store serve again what a restore that was killed has put aside of it. Raises BackupError and OSError."""
-    beside = store.data / BESIDE
-    if not beside.exists():
-        return
-    kept = sorted(store.data.glob(f"{KEPT}*"))
-    if kept and not any((store.data / name).exists() for name in READ):
-        for one in kept[-1].iterdir():
-            os.rename(one, store.data / one.name)
-        kept[-1].rmdir()
-    shutil.rmtree(beside)
-    _told(run, store.start, f"the store {store.name} cannot be started")
+def _undone(store: Store, at: str, run: Run) -> list[Exception]:
+    """Have a store as it was, and its server on that. What goes wrong stops no later step, and is returned."""
+    wrong: list[Exception] = []
+
+    def tried(step: Callable[..., None], *arguments: Any) -> None:
+        try:
+            step(*arguments)
+        except (SlipwayError, OSError) as error:
+            wrong.append(error)
+
+    if (store.data / f"{KEPT}{at}").exists():
+        tried(_told, run, store.stop, f"the store {store.name} cannot be stopped")
+        tried(_put_back, store.data, at, store.data / f"{BESIDE}{at}")
+    tried(_told, run, store.start, f"the store {store.name} cannot be started")
+    return wrong
 
 
-def _beside(store: Store, source: Path) -> None:
+def heal(store: Store, run: Run = command.run, start: bool = True) -> None:
+    """Have a store as it was before a restore that was killed, which has left what was beside, and its server on that.
+
+    What its server has written since on something else is kept as well. Without `start` it is left stopped. Raises
+    BackupError and OSError.
+    """
+    for beside in sorted(store.data.glob(f"{BESIDE}*")):
+        _told(run, store.stop, f"the store {store.name} cannot be stopped")
+        at = beside.name[len(BESIDE) :]
+        _put_back(store.data, at, store.data / f"{KEPT}{at}-since")
+        if start:
+            _told(run, store.start, f"the store {store.name}, which a restore that was killed left, cannot be started")
+        shutil.rmtree(beside)
+
+
+def _lay(store: Store, source: Path, beside: Path) -> None:
     """The saved files in the store's own file system, with the owner that its data has."""
-    into, owner = files.empty(store.data / BESIDE), store.data.stat()
+    into, owner = files.empty(beside), store.data.stat()
     files.room(f"the store {store.name}", (store.data, sum(one.stat().st_size for one in source.rglob("*"))))
     shutil.copytree(source, into, dirs_exist_ok=True)
     for path in (into, *into.rglob("*")):
@@ -193,15 +235,35 @@ def _beside(store: Store, source: Path) -> None:
         path.chmod(0o700 if path.is_dir() else 0o600)
 
 
-def _exchange(data: Path, kept: Path, moves: list[tuple[Path, Path]]) -> None:
-    """Have what is beside in the place of what Redis would read, and that in `kept`; each step is added to `moves`."""
+def _exchange(data: Path, at: str) -> Path:
+    """Have what is beside in the place of what Redis would read, and that where it is kept, which is returned."""
+    kept = data / f"{KEPT}{at}"
     kept.mkdir(mode=0o700)
-    wanted = [(data / name, kept / name) for name in READ if (data / name).exists()]
-    wanted += [(one, data / one.name) for one in (data / BESIDE).iterdir()]
-    for source, target in wanted:
-        os.rename(source, target)
-        moves.append((source, target))
+    _moved(READ, data, kept)
+    _moved(READ, data / f"{BESIDE}{at}", data)
     sync_directory(data)
+    return kept
+
+
+def _put_back(data: Path, at: str, aside: Path) -> None:
+    """Have what `_exchange` has put aside in its place again, however far that came, and what is there in `aside`."""
+    kept = data / f"{KEPT}{at}"
+    if not kept.exists():
+        return
+    if before := [one.name for one in kept.iterdir()]:
+        # While what was restored lies beside, only what a server has made anew is in the place of what is kept.
+        beside = any((data / f"{BESIDE}{at}" / name).exists() for name in READ)
+        _moved(before if beside else READ, data, aside)
+        _moved(before, kept, data)
+    kept.rmdir()
+    sync_directory(data)
+
+
+def _moved(names: Sequence[str], source: Path, target: Path) -> None:
+    for name in names:
+        if (source / name).exists():
+            target.mkdir(mode=0o700, exist_ok=True)
+            os.rename(source / name, target / name)
 
 
 def _told(run: Run, words: Sequence[str], what: str) -> None:

@@ -57,7 +57,7 @@ def build(pip: Sequence[str], name: str, url: str, into: Path, own: Path | None,
     told = {"GIT_SSH_COMMAND": _BATCH} | os.environ | _UNASKED
     ran = command.run([*words, "--wheel-dir", str(into), f"{name} @ {url}"], LIMIT, told)
     if ran.returncode:
-        raise PackageError(f"{name} of the lock could not be built from {url}: {_why(ran.said)}")
+        raise PackageError(_without_users(f"{name} of the lock could not be built from {url}: {_why(ran.said)}"))
     wheel = wheel_of(name, into)
     if not wheel.name.endswith("-none-any.whl"):
         raise PackageError(
@@ -95,6 +95,11 @@ def for_hosts(requirements: str, wheels: Sequence[tuple[Path, str]]) -> str:
 
 def _is_of(name: str, path: Path) -> bool:
     return parse_wheel_filename(path.name)[0] == canonicalize_name(name)
+
+
+def _without_users(said: str) -> str:
+    """The same without whom its addresses name before their host: that may be a token."""
+    return re.sub(r"://[^/@\s]+@", "://", said)
 
 
 def _why(said: str) -> str:

@@ -7,6 +7,7 @@ import re
 import shutil
 import socket
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -171,6 +172,13 @@ def test_a_key_that_the_agent_has_not_is_told_with_what_to_do(
         "GIT_SSH_COMMAND", f"{repositories._BATCH} -F none -o UserKnownHostsFile={server.directory}/nobody"
     )
     assert "put it into ~/.ssh/known_hosts" in refused()
+
+
+def test_a_token_in_an_address_is_not_told(tmp_path: Path) -> None:
+    url = f"git+https://token-of-ada@127.0.0.1:1/part@{COMMIT}"
+    with pytest.raises(PackageError, match="could not be built from git.https://127.0.0.1:1/part@0000") as error:
+        repositories.build([sys.executable, "-m", "pip"], "part", url, tmp_path, None, None)
+    assert "token-of-ada" not in str(error.value)
 
 
 @pytest.mark.parametrize(

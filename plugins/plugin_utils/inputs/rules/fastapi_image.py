@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from ansible_collections.slipway.fleet.plugins.plugin_utils.image.request import SOURCES
@@ -34,6 +35,13 @@ def image(value_of: Values) -> Iterator[str]:
             f"fastapi_image_cosign_key is set, but with fastapi_image_source: {source} and "
             f"fastapi_image_registry_resolve: {resolve} nobody looks for a signature. It takes pull and controller, "
             "since signatures are in the registry and the controller has cosign; or empty the key."
+        )
+    key = str(value_of("fastapi_image_build_ssh_key")).strip()
+    if key and not re.match(r"-----BEGIN [A-Z ]*PRIVATE KEY-----", key):
+        yield (
+            "fastapi_image_build_ssh_key is no private key, which begins with -----BEGIN OPENSSH PRIVATE KEY----- or "
+            "the like; put the whole text of its file into the vault (vault_fastapi_image_build_ssh_key: |, the lines "
+            "below and further in), neither its path nor the .pub beside it."
         )
     build_on = value_of("fastapi_image_build_on")
     if build_on not in {"controller", "first", *value_of("groups")["all"]}:

@@ -25,6 +25,9 @@ _RULES = (
     ),
 )
 
+# Settings by which nothing is forgotten, and the backup finds the files.
+_OF_A_STORE = {"appendonly", "maxmemory-policy", "appendfilename", "appenddirname", "dir"}
+
 
 def cache(value_of: Values) -> Iterator[str]:
     """A sentence for each value that no cache can be run with."""
@@ -36,8 +39,14 @@ def cache(value_of: Values) -> Iterator[str]:
 
 
 def _forgets(value_of: Values) -> Iterator[str]:
+    for name in value_of("redis_settings"):
+        if str(name).lower() in _OF_A_STORE:
+            yield (
+                f"redis_settings has {name}, by which a store (redis_mode) is kept and backed up; leave it out, or say "
+                "redis_mode: cache."
+            )
     eviction = str(value_of("redis_eviction"))
-    if eviction.startswith("allkeys-"):
+    if eviction != "noeviction":
         yield (
             f"redis_eviction is {eviction}, by which a store (redis_mode) loses keys when its memory is used up; leave "
             "it out, or say redis_mode: cache."

@@ -16,6 +16,7 @@ RIGHT: dict[str, Any] = {
     "fastapi_image_registry_password": "",
     "fastapi_image_cosign_key": "key.pub",
     "fastapi_image_build_on": "builder",
+    "fastapi_image_build_ssh_key": "",
     "groups": {"all": ["builder", "web-a"]},
 }
 
@@ -25,6 +26,13 @@ RIGHT: dict[str, Any] = {
     [
         ({}, []),
         ({"fastapi_image_build_on": "first"}, []),
+        ({"fastapi_image_build_ssh_key": "-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA\n"}, []),
+        ({"fastapi_image_build_ssh_key": "-----BEGIN PRIVATE KEY-----\nAAAA"}, []),
+        ({"fastapi_image_build_ssh_key": "ssh-ed25519 AAAA"}, ["is no private key, which begins with -----BEGIN"]),
+        (
+            {"fastapi_image_build_ssh_key": "-----BEGIN PUBLIC KEY-----"},
+            ["put the whole text of its file into the vault"],
+        ),
         ({"fastapi_image_build_on": "web-z"}, ["fastapi_image_build_on is web-z"]),
         ({"__fastapi_image_name": ""}, ["fastapi_image_name must name the image"]),
         ({"fastapi_image_registry_user": "ann"}, ["only one is set"]),

@@ -14,6 +14,7 @@ RIGHT: dict[str, Any] = {
     "redis_memory_mib": "32",
     "redis_publish": "",
     "redis_instance": "",
+    "redis_settings": {},
     **STORE,
 }
 
@@ -29,7 +30,20 @@ RIGHT: dict[str, Any] = {
         ({"redis_instance": "Shop"}, ['redis_instance is "Shop"; use up to 40 small letters']),
         ({"redis_instance": "shop-"}, ["redis_instance"]),
         ({"redis_instance": "../shop"}, ["redis_instance"]),
-        ({"redis_eviction": "volatile-ttl"}, []),
+        ({"redis_eviction": "volatile-ttl"}, ["is volatile-ttl, by which a store (redis_mode) loses keys"]),
+        ({"redis_mode": "cache", "redis_eviction": "volatile-ttl"}, []),
+        (
+            {"redis_settings": {"dir": "/srv", "AppendOnly": "no", "maxmemory-policy": None, "hz": 20}},
+            ["redis_settings has dir", "redis_settings has AppendOnly", "redis_settings has maxmemory-policy"],
+        ),
+        (
+            {"redis_settings": {"appendfilename": "a", "appenddirname": "b"}},
+            [
+                "redis_settings has appendfilename",
+                "redis_settings has appenddirname, by which a store (redis_mode) is kept",
+            ],
+        ),
+        ({"redis_mode": "cache", "redis_settings": {"dir": "/srv", "appendonly": False}}, []),
         ({"redis_eviction": "allkeys-lru"}, ["by which a store (redis_mode) loses keys"]),
         ({"redis_persistence": False}, ["a store (redis_mode) is empty after a restart"]),
         ({"redis_mode": "cache", "redis_eviction": "allkeys-lru", "redis_persistence": False}, []),
