@@ -3,7 +3,7 @@
 HAProxy runs with the role's own configuration, before Gunicorn on a socket. Each request of the app needs one of a few
 connections for a fixed time, as of a pool to a database, so what it can do a second is known. Requests come by a clock,
 whether earlier ones were answered or not, each by a connection of its own; a client that has waited for `PATIENCE`
-leaves. Beside both loads there is one with 1,000 slow clients. The table is in docs/protection.md.
+leaves. The table is in docs/protection.md.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def serving(directory: Path, **of_the_app: Any) -> Iterator[Edge]:
 
 
 async def asked(port: int, path: str = "/busy") -> tuple[int, float]:
-    """Status and seconds of one request; 0 where the client has left before."""
+    """Status and seconds of one request; 0 where the client has left before, or got no whole answer."""
     began = time.monotonic()
     status = 0
     try:
@@ -87,12 +87,13 @@ async def asked(port: int, path: str = "/busy") -> tuple[int, float]:
                 writer.write(
                     f"GET {path} HTTP/1.1\r\nHost: x\r\nAccept: application/json\r\nConnection: close\r\n\r\n".encode()
                 )
-                status = int((await reader.readline()).split()[1])
+                first = (await reader.readline()).split()
                 await reader.read()
+                status = int(first[1]) if first else 0
             finally:
                 writer.close()
-    except TimeoutError:
-        status = 0
+    except (TimeoutError, ConnectionError):
+        pass
     return status, time.monotonic() - began
 
 

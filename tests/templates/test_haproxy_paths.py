@@ -93,7 +93,7 @@ def who(edge: Edge, path: str, host: str = NAME, **headers: str) -> str:
         ("/api;x", "site"),
         ("/api;x/y", "site"),
         ("/api%00", "api"),  # HAProxy compares up to there
-        ("/api%", "site"),
+        ("/api%", "400"),
         ("/api/v1", "deep"),
         ("/%61pi/%76%31/x", "deep"),
         ("/api/v1x", "api"),

@@ -348,6 +348,14 @@ def test_whoever_waits_gets_the_slot_that_comes(slots: dict[str, Slot], tmp_path
         assert {one.result()[0].status for one in asking} == {200}
 
 
+def test_the_wait_is_shorter_only_where_an_app_has_a_limit(tmp_path: Path) -> None:
+    """A piece of another inventory, made before, has the limit and counts on what was everybody's."""
+    role = Role("haproxy")
+    assert "timeout queue 10s\n" in role.render("edge.cfg.j2")
+    assert "timeout queue" not in role.render("app.cfg.j2", app=app(tmp_path))
+    assert "timeout queue 3s\n" in role.render("app.cfg.j2", app=app(tmp_path, max_connections=2))
+
+
 def test_whoever_waits_too_long_is_told_to_come_again(slots: dict[str, Slot], tmp_path: Path) -> None:
     busy = Busy()
     for slot in slots.values():

@@ -85,7 +85,7 @@ KINDS = (
 )
 
 
-@pytest.mark.parametrize("of_the_app", [{}, {"max_connections": 10}])
+@pytest.mark.parametrize("of_the_app", [{}, {"max_connections": 10, "max_wait": 30}])
 def test_a_thousand_slow_clients_cost_users_nothing(
     of_the_app: dict[str, Any], slots: dict[str, Slot], tmp_path: Path
 ) -> None:

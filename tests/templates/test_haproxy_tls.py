@@ -14,6 +14,7 @@ from tests.templates.test_haproxy import Edge, Slot, app, slots
 
 __all__ = ["slots"]  # fixtures
 NAME = "shop.example.org"
+KEY = ("ec", "-pkeyopt", "ec_paramgen_curve:prime256v1")
 
 
 @dataclass(frozen=True)
@@ -31,19 +32,19 @@ class Authority:
 
     def start(self) -> None:
         self.openssl(
-            "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "3650",
+            "req", "-x509", "-newkey", *KEY, "-nodes", "-days", "3650",
             "-subj", "/CN=Test authority", "-addext", "keyUsage=critical,keyCertSign,cRLSign",
             "-keyout", "ca.key", "-out", "ca.pem",
         )  # fmt: skip
 
-    def issue(self, name: str, use: str = "serverAuth", days: int = 90) -> str:
+    def issue(self, name: str, use: str = "serverAuth", days: int = 90, key: tuple[str, ...] = KEY) -> str:
         """Chain and key for a name."""
         (self.directory / "leaf.cnf").write_text(
             f"subjectAltName=DNS:{name}\ncrlDistributionPoints=URI:http://crl.example.org/\nextendedKeyUsage={use}\nkeyUsage=critical,digitalSignature\n"
             "basicConstraints=critical,CA:false\nauthorityKeyIdentifier=keyid\n"
         )
         self.openssl(
-            "req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-subj", f"/CN={name}",
+            "req", "-newkey", *key, "-nodes", "-subj", f"/CN={name}",
             "-keyout", "leaf.key", "-out", "leaf.csr",
         )  # fmt: skip
         self.openssl(

@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.slipway.fleet.plugins.module_utils.edge.routing import ASKED, conflicts, parse, part_of, routes
+from ansible_collections.slipway.fleet.plugins.module_utils.edge.routing import (
+    ASKED,
+    conflicts,
+    leading_to,
+    other_spellings,
+    parse,
+    part_of,
+    routes,
+)
 
 from tests.unit.test_edge_pieces import piece
 
@@ -115,3 +123,18 @@ def test_what_two_apps_cannot_both_have_is_refused_by_name(mine: str, other: str
     found = list(conflicts([parse("links", mine)], [parse("shop", other)]))
     assert len(found) == bool(said), found
     assert all(said in sentence for sentence in found)
+
+
+def test_what_leads_to_a_path_by_its_segments() -> None:
+    keys = "{ path,url_dec -m sub /admin } { path,url_dec -m sub /keys }"
+    assert leading_to("/admin/keys") == [
+        "{ path,url_dec,word(1,/) -m str admin } { path,url_dec,word(2,/) -m str keys }",
+        f"{{ path,url_dec -m sub /./ /../ }} {keys}",
+    ]
+    assert leading_to("/") == ["TRUE"]
+
+
+def test_a_header_has_a_spelling_for_each_dash() -> None:
+    assert other_spellings("Client-Cert") == ["Client_Cert"]
+    assert other_spellings("X-Real-IP") == ["X-Real_IP", "X_Real-IP", "X_Real_IP"]
+    assert other_spellings("Proxy") == []

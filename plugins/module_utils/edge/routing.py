@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -127,6 +128,29 @@ def at_or_below(path: str) -> str:
     """
     segments = enumerate(path.split("/")[1:], 2)
     return " ".join(f"{{ path,field({number},/),url_dec -m str {segment} }}" for number, segment in segments)
+
+
+def leading_to(path: str) -> list[str]:
+    """Conditions of HAProxy: a request that an app may take for this path, or for what is below it, meets one of them.
+
+    Apps decode a path as a whole, and what serves files puts it in order: `//internal`, `/./internal` and
+    `/a/%2e%2e/internal` are `/internal` then. Slashes are passed over here as well. Of a path with a segment `.` or
+    `..` it is enough that it names each segment: browsers send none, and HAProxy cannot put one in order.
+    """
+    segments = [segment for segment in path.split("/") if segment]
+    if not segments:
+        return ["TRUE"]
+    first = (f"{{ path,url_dec,word({number},/) -m str {segment} }}" for number, segment in enumerate(segments, 1))
+    named = (f"{{ path,url_dec -m sub /{segment} }}" for segment in segments)
+    return [" ".join(first), " ".join(("{ path,url_dec -m sub /./ /../ }", *named))]
+
+
+def other_spellings(name: str) -> list[str]:
+    """The names of a header that are the same one for a WSGI app (PEP 3333), which knows no dash from an underscore."""
+    first, *words = name.split("-")
+    every = itertools.product("-_", repeat=len(words))
+    spelled = ["".join((first, *map("".join, zip(between, words)))) for between in every]
+    return spelled[1:]
 
 
 def is_named(name: str) -> str:

@@ -48,15 +48,15 @@ def edge(value_of: Values) -> Iterator[str]:
         yield from protection.redirects(app, apps)
         yield from protection.limits(app)
         yield from protection.who_may(app)
-        yield from protection.certificates_of_clients(app, authorities, tls)
+        yield from protection.certificates_of_clients(app, authorities, tls, bool(value_of("haproxy_trusted_proxies")))
     yield from _patience(int(value_of("haproxy_client_timeout")), apps)
     yield from _paths(value_of("haproxy_private_paths"))
     yield from _health(apps)
     yield from _networks(str(network) for name in _NETWORKS for network in value_of(name))
     yield from _maintenance([str(name) for name in value_of("haproxy_maintenance")], names)
     yield from _certificate(str(value_of("haproxy_tls_certificate")))
-    if authorities and not acme.has_certificate(authorities):
-        yield f"haproxy_client_ca_file: {authorities} is no file of this machine with a certificate (PEM); correct it."
+    if authorities and (wrong := protection.wrong_authorities(authorities)):
+        yield f"haproxy_client_ca_file: {authorities} {wrong}."
     if str(value_of("haproxy_acme_email")):
         yield from acme.orders(value_of, apps)
 

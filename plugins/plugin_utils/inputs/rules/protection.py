@@ -10,7 +10,9 @@ from __future__ import annotations
 import ipaddress
 import json
 import re
+import ssl
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from ansible_collections.slipway.fleet.plugins.plugin_utils.inputs.values import is_whole
@@ -94,6 +96,7 @@ def who_may(app: App) -> Iterator[str]:
     where = _where(app, "basic_auth")
     for key in ("health_path", "version_path"):
         closed = [name for name in ("allowed_networks", "basic_auth") if app.get(name)]
+        closed += ["client_certificate_paths"] * ("/" in (app.get("client_certificate_paths") or ()))
         if closed and str(app.get(key)).partition("?")[0] == "/":
             yield (
                 f"{_where(app, closed[0])} would leave the page / open to everybody, since those who look whether the "
@@ -109,13 +112,14 @@ def who_may(app: App) -> Iterator[str]:
         )
 
 
-def certificates_of_clients(app: App, authorities: str, tls: bool) -> Iterator[str]:
+def certificates_of_clients(app: App, authorities: str, tls: bool, proxies: bool) -> Iterator[str]:
     """A sentence for each thing that keeps paths of an app from being asked for with a certificate.
 
     Args:
         app: an entry of haproxy_apps
         authorities: haproxy_client_ca_file
         tls: whether the edge speaks TLS
+        proxies: whether it believes those before it, which without TLS say whose certificate was shown to them
     """
     paths = [str(path) for path in app.get("client_certificate_paths") or ()]
     where = _where(app, "client_certificate_paths")
@@ -126,13 +130,31 @@ def certificates_of_clients(app: App, authorities: str, tls: bool) -> Iterator[s
             f"{where}: {json.dumps(wrong)[1:-1]} cannot be a path; begin with a slash, end without one, and use "
             "letters, digits and ._~- between, as in [/internal]; [/] is everything."
         )
+    if proxies and not tls:
+        return
     if not authorities:
         yield f"{where} needs haproxy_client_ca_file, the authorities whose certificates are right."
     if not tls:
         yield (
             f"{where} needs TLS at this edge: set haproxy_acme_email or haproxy_tls_certificate. Behind a load "
-            "balancer that has the certificate set client_certificate_paths in its haproxy_apps instead."
+            "balancer that has the certificate set haproxy_trusted_proxies to its addresses, and "
+            "client_certificate_paths in its haproxy_apps, too."
         )
+
+
+def wrong_authorities(path: str) -> str:
+    """The end of a sentence on a file of this machine that cannot be the authorities of clients; empty if it can."""
+    try:
+        text = Path(path).read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return "is no file that this machine can read; correct the path"
+    if "PRIVATE KEY-----" in text:
+        return "has a private key in it, which would be on every host; leave only certificates"
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_verify_locations(path)
+    except ssl.SSLError:
+        return "has no certificate (PEM), or one that cannot be read; put the authorities there, each whole"
+    return ""
 
 
 def _is_network(text: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -43,24 +44,50 @@ RIGHT: dict[str, Any] = {
 INTERNAL = {"haproxy_apps": [slots("links", client_certificate_paths=["/internal"])]}
 
 
-def test_paths_that_need_a_certificate(tmp_path: Path) -> None:
-    there, empty = tmp_path / "ca.pem", tmp_path / "empty.pem"
-    there.write_text(CERTIFICATE)
-    empty.touch()
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The certificate of an authority, PEM."""
+    found = tmp_path_factory.mktemp("authority")
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "1",
+         "-subj", "/CN=Clients", "-keyout", "ca.key", "-out", "ca.pem"],
+        cwd=found, check=True, capture_output=True,
+    )  # fmt: skip
+    return (found / "ca.pem").read_text()
+
+
+def test_paths_that_need_a_certificate(authority: str, tmp_path: Path) -> None:
+    there = tmp_path / "ca.pem"
+    there.write_text(authority)
     right = {"haproxy_client_ca_file": str(there), "haproxy_tls_certificate": CERTIFICATE + KEY}
-    says("haproxy", RIGHT | INTERNAL | right)
-    says(
-        "haproxy", RIGHT | {"haproxy_client_ca_file": str(empty)}, f"haproxy_client_ca_file: {empty} is no file of this"
-    )
-    says(
-        "haproxy", RIGHT | {"haproxy_client_ca_file": "/nowhere"}, "haproxy_client_ca_file: /nowhere is no file of this"
-    )
+    alone = RIGHT | INTERNAL | {"haproxy_trusted_proxies": []}
+    says("haproxy", alone | right)
+    says("haproxy", alone | right | {"haproxy_client_ca_file": ""}, "needs haproxy_client_ca_file")
+    says("haproxy", alone | right | {"haproxy_tls_certificate": ""}, "needs TLS at this edge")
+    says("haproxy", alone, "needs haproxy_client_ca_file", "has the certificate set haproxy_trusted_proxies to its")
+    says("haproxy", RIGHT | INTERNAL)  # a balancer says who has shown one
     says("haproxy", RIGHT | INTERNAL | right | {"haproxy_client_ca_file": ""}, "needs haproxy_client_ca_file")
-    says("haproxy", RIGHT | INTERNAL | right | {"haproxy_tls_certificate": ""}, "needs TLS at this edge")
     for path in ("internal", "/internal/", "/a b", "/a/../b", "//", ""):
         wrong = {"haproxy_apps": [slots("links", client_certificate_paths=[path])]}
         says("haproxy", RIGHT | right | wrong, f'client_certificate_paths in haproxy_apps): "{path}" cannot be a path')
     says("haproxy", RIGHT | right | {"haproxy_apps": [slots("links", client_certificate_paths=["/", "/a/~b"])]})
+
+
+def test_authorities_of_clients_are_looked_at_before_they_get_anywhere(authority: str, tmp_path: Path) -> None:
+    there = tmp_path / "ca.pem"
+    for text, said in (
+        (f"# Der Verbände\n{authority}", []),
+        (authority * 2, []),
+        ("", ["ca.pem has no certificate (PEM), or one that cannot be read"]),
+        (CERTIFICATE, ["one that cannot be read; put the authorities there"]),
+        (authority + CERTIFICATE, ["one that cannot be read"]),
+        (authority + authority[:-40], ["one that cannot be read"]),
+        (authority + KEY, ["ca.pem has a private key in it, which would be on every host"]),
+    ):
+        there.write_text(text)
+        says("haproxy", RIGHT | {"haproxy_client_ca_file": str(there)}, *said)
+    for path in ("/nowhere", str(tmp_path)):
+        says("haproxy", RIGHT | {"haproxy_client_ca_file": path}, f"haproxy_client_ca_file: {path} is no file that")
 
 
 @pytest.mark.parametrize(
@@ -188,6 +215,11 @@ def test_edges_that_cannot_be_run(changed: dict[str, Any], said: list[str]) -> N
             ["would leave the page / open to everybody"],
         ),
         ([slots("links", allowed_networks=["10.0.0.0/8"], version_path="/")], ["set fastapi_app_version_path to a"]),
+        (
+            [slots("links", client_certificate_paths=["/a", "/"], health_path="/?full=1")],
+            ["fastapi_app_client_certificate_paths of links (client_certificate_paths in haproxy_apps) would leave"],
+        ),
+        ([slots("links", client_certificate_paths=["/a"], health_path="/")], []),
         ([slots("links", ports={"blue": 20010, "green": 20011})], []),
         ([slots("links", ports={"blue": 80})], ['ports of links are {"blue": 80}; use numbers from 1024 to 32767']),
         (
