@@ -326,6 +326,7 @@ def seen(purpose: str, wanted: str, host: dict[str, Any], transaction: Transacti
         "release": release,
         "settled": settled,
         "serving": now["serving"],
+        "twofold": now["twofold"],
         "path": transaction.gate_of(serving or None).asked,
         "good": [] if settled else good(transaction),
         "migration": store.last_record(serving).get("migration") or "",
