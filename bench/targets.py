@@ -59,7 +59,10 @@ class Fleet:
 
     def variables(self, host: Any) -> dict[str, Any]:
         own: dict[str, Any] = self._manager.get_vars(host=host, include_hostvars=False)
-        return self._roles.beside(own) | {"ansible_search_path": []}
+        return self._roles.beside(own) | {
+            "ansible_search_path": [],
+            "ansible_play_hosts_all": [one.name for one in self.hosts],
+        }
 
     def targets(self) -> Targets:
         return Targets(Templar(loader=self.loader), self.loader, NEW, CONTENTS)

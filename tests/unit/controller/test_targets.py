@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -141,3 +143,10 @@ def test_a_number_of_the_command_line_is_a_number() -> None:
         typed, meant = (made.of(read.variables(host, **own)) for own in given)
     assert typed["target"]["activate"]["soak"] == 2
     assert text(typed) == text(meant)
+
+
+def test_what_they_cost_can_be_measured() -> None:
+    told = subprocess.run(
+        [sys.executable, "-m", "bench.targets", "1"], cwd=ROOT, check=True, capture_output=True, text=True
+    )
+    assert told.stdout.splitlines()[-1].startswith("| 1 | ")
