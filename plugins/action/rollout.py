@@ -23,6 +23,7 @@ from ansible_collections.slipway.fleet.plugins.plugin_utils.channel.opening impo
 from ansible_collections.slipway.fleet.plugins.plugin_utils.controller import contents, run, targets
 from ansible_collections.slipway.fleet.plugins.plugin_utils.controller.awaiting import wait_for
 from ansible_collections.slipway.fleet.plugins.plugin_utils.controller.compiling import compiled_once
+from ansible_collections.slipway.fleet.plugins.plugin_utils.controller.roles import RoleVariables
 from ansible_collections.slipway.fleet.plugins.plugin_utils.controller.telling import (
     Shown,
     Telling,
@@ -48,6 +49,7 @@ IN_MEMORY = "/run/slipway-agent"
 OPTIONS: dict[str, Any] = {
     "operation": {"type": "str", "choices": list(WHAT), "default": "deploy"},
     "contents": {"type": "dict", "default": {}},
+    "roles": {"type": "list", "elements": "str", "default": []},
     "hosts": {"type": "list", "elements": "str"},
     "batches": {"type": "list", "elements": "raw", "default": [1, "25%", "100%"]},
     "reconnect": {"type": "float", "default": 60.0},
@@ -122,11 +124,12 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         """For each host what it is to serve, or what is wrong; nothing for one that failed in an earlier task."""
         asked = targets.NEW if options["operation"] == "deploy" else targets.PRESENT
         made = targets.Targets(self._templar, self._loader, asked, options["contents"])
+        roles = RoleVariables(self._loader, options["roles"])
         found: dict[str, dict[str, Any]] = {host: {} for host in hosts}
-        with compiled_once():
+        with compiled_once(roles.texts()):
             for host in (host for host in hosts if host in active):
                 try:
-                    found[host] = made.of(play.variables(host))
+                    found[host] = made.of(roles.beside(play.variables(host)))
                 except Refused as error:
                     found[host] = {"wrong": [str(error)]}
         return found
