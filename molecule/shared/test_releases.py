@@ -189,8 +189,8 @@ class TestBrokenReleases:
         [
             ("import error", ["a_module_that_nobody_has"]),
             ("wrong port", ["listens on tcp port 9999"]),
-            ("settings", ["fastapi_app_check_command", "ValidationError"]),
-            ("migration", ["ValidationError"]),
+            ("settings", ["check", "ValidationError"]),
+            ("migration", ["migration", "ValidationError"]),
             ("gate", ["/readyz", "500"]),
             ("process", ["worker", "ValidationError"]),
             ("out of memory", ["out of memory"]),
