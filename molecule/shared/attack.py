@@ -53,6 +53,7 @@ import json, os
 seen = [os.path.join(top, name) for top, below, files in os.walk("/run/slipway") for name in below + files]
 print(json.dumps(seen))
 """
+# The metadata service of a cloud; there is none in the lab. Of port 80 the edge has every address of a host.
 METADATA = """
 import http.server
 class Answer(http.server.BaseHTTPRequestHandler):
@@ -60,12 +61,12 @@ class Answer(http.server.BaseHTTPRequestHandler):
         self.send_response(200)
         self.end_headers()
         self.wfile.write(b"the rights of the host")
-http.server.ThreadingHTTPServer(("169.254.169.254", 80), Answer).serve_forever()
+http.server.ThreadingHTTPServer(("169.254.169.254", 8254), Answer).serve_forever()
 """
 ASK_METADATA = """
 import http.client
 try:
-    connection = http.client.HTTPConnection("169.254.169.254", 80, timeout=5)
+    connection = http.client.HTTPConnection("169.254.169.254", 8254, timeout=5)
     connection.request("GET", "/")
     print(connection.getresponse().read().decode())
 except OSError as error:
@@ -158,8 +159,8 @@ def metadata_service(host: Any) -> Iterator[None]:
     host.check_output("ip address add 169.254.169.254/32 dev lo")
     try:
         host.check_output(f"systemd-run --quiet --unit={unit} /usr/bin/python3 -c {shlex.quote(METADATA)}")
-        host.check_output("timeout 20 sh -c 'until curl --silent http://169.254.169.254/; do sleep 0.1; done'")
+        host.check_output("timeout 20 sh -c 'until curl --silent http://169.254.169.254:8254/; do sleep 0.1; done'")
         yield
     finally:
-        host.run(f"systemctl stop {unit}")
+        host.run(f"systemctl stop {unit}; systemctl reload slipway-metadata.service")
         host.check_output("ip address del 169.254.169.254/32 dev lo")
