@@ -16,11 +16,16 @@ def standing_by(results: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def floating_clashes(hosts: Sequence[Mapping[str, Any]]) -> list[str]:
-    """A sentence for each disagreement of hosts about their floating addresses, from their variables."""
+    """A sentence for each disagreement of hosts about their floating addresses.
+
+    Of each host that is what `slipway.fleet.floating` was given, as its role has registered it: other variables of
+    other hosts cannot be asked for, as they may be made of those of all hosts.
+    """
     groups: dict[tuple[str, ...], list[Mapping[str, Any]]] = {}
     for host in hosts:
-        if addresses := host.get("haproxy_floating_addresses"):
-            groups.setdefault(tuple(sorted(map(bare, addresses))), []).append(host)
+        if wanted := (host.get("haproxy_floating_check_result") or {}).get("wanted"):
+            key = tuple(sorted(map(bare, wanted["addresses"])))
+            groups.setdefault(key, []).append({**wanted, "name": host["inventory_hostname"]})
     found = [sentence for group in groups.values() for sentence in _of_group(group)]
     of_address: dict[str, tuple[str, ...]] = {}
     of_number: dict[int, tuple[str, ...]] = {}
@@ -32,7 +37,7 @@ def floating_clashes(hosts: Sequence[Mapping[str, Any]]) -> list[str]:
                     f"haproxy_floating_addresses: {_names(groups[other])} and {_names(group)} both have {address}, and "
                     "not all of the same addresses; give all of them the same list."
                 )
-        number = int(group[0].get("haproxy_floating_router_id") or 0) or derived_router_id(addresses)
+        number = group[0]["router_id"] or derived_router_id(addresses)
         other = of_number.setdefault(number, addresses)
         if other != addresses and not set(other) & set(addresses):
             found.append(
@@ -45,16 +50,15 @@ def floating_clashes(hosts: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def _of_group(group: Sequence[Mapping[str, Any]]) -> list[str]:
     """What balancers of the same addresses must say alike."""
-    found = []
-    for name in ("haproxy_floating_balancers", "haproxy_floating_router_id"):
-        values = {str(host.get(name) or "") for host in group}
-        if len(values) > 1:
-            found.append(f"{name} differs between {_names(group)}, which have the same addresses; give them the same.")
-    return found
+    return [
+        f"haproxy_floating_{name} differs between {_names(group)}, which have the same addresses; give them the same."
+        for name in ("balancers", "router_id")
+        if len({str(host[name]) for host in group}) > 1
+    ]
 
 
 def _names(group: Sequence[Mapping[str, Any]]) -> str:
-    return " and ".join(str(host["inventory_hostname"]) for host in group)
+    return " and ".join(str(host["name"]) for host in group)
 
 
 class FilterModule:

@@ -67,8 +67,12 @@ RETURN = r"""
 told:
   description:
     - What this balancer says of itself, C(configured), C(active), C(enabled), C(away), C(serves), C(state),
-      C(addresses), C(holds), C(stands_by), C(problems).
+      C(addresses), C(balancers), C(holds), C(stands_by), C(problems).
   returned: success
+  type: dict
+wanted:
+  description: The addresses, balancers and number that were given, by which hosts can be compared.
+  returned: present or absent
   type: dict
 in_flight: {description: Requests that had not ended when the address was handed over., returned: away, type: int}
 """
@@ -93,7 +97,7 @@ from ..module_utils.host.ledger import RECORD_ARGUMENT, recorded
 UNIT = "keepalived.service"
 POLL = 0.05
 # Seconds: of systemd to start or stop something, and until the other balancer has taken over, who waits one at most.
-SYSTEMD, TAKEN_OVER = 60.0, 15.0
+SYSTEMD, TAKEN_OVER = 60.0, 60.0
 ARGUMENTS: dict[str, Any] = {
     "state": {"type": "str", "choices": ["present", "absent", "look", "away", "back"], "default": "present"},
     "addresses": {"type": "list", "elements": "str", "default": []},
@@ -113,6 +117,7 @@ ARGUMENTS: dict[str, Any] = {
     "validate": {"type": "str", "default": "keepalived --config-test --use-file %s"},
     "record": RECORD_ARGUMENT,
 }
+FILE = {"owner": "root", "group": "root", "mode": "0644"}
 # What is said where nothing was done.
 LEFT_IN = "it was left in, nothing was changed"
 
@@ -125,13 +130,14 @@ def look(options: Mapping[str, Any]) -> dict[str, Any]:
     with suppress(FileNotFoundError):
         state = Path(options["state_file"]).read_text().strip()
     found: dict[str, Any] = {
-        "configured": config.exists() and not floating.is_foreign(config),
+        "configured": floating.is_for(config, options["addresses"]),
         "active": "ActiveState=active" in shown,
         "enabled": "UnitFileState=enabled" in shown,
         "away": Path(options["away_file"]).exists(),
         "serves": not options["check"] or not command.run(options["check"].split(), SYSTEMD).returncode,
         "state": state,
         "addresses": [floating.bare(one) for one in options["addresses"]],
+        "balancers": options["balancers"],
         "holds": floating.held(options["addresses"], floating.of_this_host()),
     }
     return {**found, "stands_by": floating.stands_by(found), "problems": floating.report(found)}
@@ -147,25 +153,26 @@ def configure(options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
             f"Nothing was changed: {config} was not written by this role. Move what it does elsewhere, remove the "
             "file and run this again; keepalived has one configuration"
         )
-    item: dict[str, Any] = {"dest": str(config), "state": "absent"}
     if options["state"] == "present":
-        mine = floating.part(options["addresses"], options["balancers"], options["router_id"], floating.of_this_host())
-        if not config.exists() and (wrong := floating.taken(mine, floating.link_of)):
-            raise SlipwayError(f"Nothing was changed: {wrong}.")
-        text = floating.configuration(mine, options["preempt"], options["check"], options["notify"])
-        item = {
-            "dest": str(config),
-            "content": text,
-            "owner": "root",
-            "group": "root",
-            "mode": "0644",
-            "validate": options["validate"],
-        }
-    content = item.pop("content", None)
-    changes = tree.plan(tree.parse([item], {} if content is None else {"0": content}), check_mode)
+        items, contents = [{**FILE, "dest": str(config), "validate": options["validate"]}], {"0": text(options, config)}
+    else:
+        items, contents = [{"dest": options[name], "state": "absent"} for name in ("config", "away_file")], {}
+    changes = tree.plan(tree.parse(items, contents), check_mode)
     if not check_mode:
         tree.apply(changes)
-    return {"changed": bool(changes), "diff": [part for change in changes for part in change.diff]}
+    wanted = {name: options[name] for name in ("addresses", "balancers", "router_id")}
+    return {"changed": bool(changes), "wanted": wanted, "diff": [part for change in changes for part in change.diff]}
+
+
+def text(options: Mapping[str, Any], config: Path) -> str:
+    """The configuration that this balancer is to have. Raises SlipwayError."""
+    try:
+        mine = floating.part(options["addresses"], options["balancers"], options["router_id"], floating.of_this_host())
+    except floating.FloatingError as error:
+        raise SlipwayError(f"Nothing was changed: {error}.") from error
+    if not config.exists() and (wrong := floating.taken(mine, floating.link_of)):
+        raise SlipwayError(f"Nothing was changed: {wrong}.")
+    return floating.configuration(mine, options["preempt"], options["check"], options["notify"])
 
 
 def go_away(options: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:
@@ -235,7 +242,7 @@ def come_back(options: Mapping[str, Any]) -> None:
 def answers(address: str) -> bool:
     """Whether somebody takes connections there."""
     try:
-        socket.create_connection((address, 80), 1.0).close()
+        socket.create_connection((address, floating.PORT), 1.0).close()
     except OSError:
         return False
     return True
@@ -266,7 +273,8 @@ def act(options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     found = look(options)
     if state == "look":
         return {"changed": False, "told": found}
-    changed = found["away"] != (state == "away")
+    # Where nothing is configured yet there is nothing to leave.
+    changed = found["configured"] and found["away"] != (state == "away")
     more: dict[str, Any] = {}
     if changed and not check_mode:
         with recorded(options["record"], "drain" if state == "away" else "undrain", "this balancer") as note:

@@ -1,10 +1,11 @@
-"""Whether the HAProxy of this host serves, which keepalived asks each second: as a program, so it imports little.
+"""Whether this balancer may have a floating address, which keepalived asks each second: so it imports little.
 
-    python3 -I -S alive.py ADDRESS SOCKET AWAY
+    python3 -I -S alive.py ADDRESS:PORT SOCKET AWAY [PEER:PORT...]
 
-It ends with 0 where the edge answers for itself through its own frontend at ADDRESS, and where it has as many
-connections as it takes: another balancer would have them, too. It ends with 1 where HAProxy is dead, hangs or answers
-nothing, and where the file AWAY says that an operator has taken this balancer out.
+It ends with 0 where the edge answers for itself through its own frontend, and where it has as many connections as it
+takes: another balancer would have them, too. It ends with 1 where HAProxy is dead, hangs or answers nothing and a peer
+does answer: an address that nobody has would help nobody. And it ends with 1 where the file AWAY says that an operator
+has taken this balancer out. Without peers it tells how the HAProxy of this host is.
 """
 
 from __future__ import annotations
@@ -13,17 +14,18 @@ import os
 import socket
 import sys
 
-# What the edge answers itself, to this host alone.
+# What the edge answers itself, to the balancers alone.
 PAGE = "/.well-known/slipway-edge"
-# Seconds. A frozen one answers neither, and keepalived's own limit is longer than both.
+# Seconds.
 PATIENCE, FOR_OPERATORS = 1.0, 0.5
 LIMIT = 65536
 
 
-def answers(address: str, port: int = 80) -> bool:
-    """Whether a new connection to the frontend is taken, and asked for its page, answered."""
+def answers(where: str) -> bool:
+    """Whether a new connection to the frontend, ADDRESS:PORT, is taken, and asked for its page, answered."""
+    address, _, port = where.rpartition(":")
     try:
-        with socket.create_connection((address, port), PATIENCE) as connection:
+        with socket.create_connection((address, int(port)), PATIENCE) as connection:
             connection.sendall(f"GET {PAGE} HTTP/1.0\r\nHost: slipway-edge\r\n\r\n".encode())
             return connection.recv(64).split()[1:2] == [b"200"]
     except OSError:
@@ -49,10 +51,13 @@ def is_full(path: str) -> bool:
         return False
 
 
-def serves(address: str, path: str, away: str) -> bool:
+def may_have_it(where: str, path: str, away: str, *peers: str) -> bool:
     """Whether this balancer may have the floating address."""
-    return not os.path.exists(away) and (answers(address) or is_full(path))
+    if os.path.exists(away):
+        return False
+    serves = answers(where) or is_full(path)
+    return serves or (bool(peers) and not any(map(answers, peers)))
 
 
 if __name__ == "__main__":
-    sys.exit(0 if serves(*sys.argv[1:4]) else 1)
+    sys.exit(0 if may_have_it(*sys.argv[1:]) else 1)

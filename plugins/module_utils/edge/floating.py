@@ -26,6 +26,7 @@ HEADER = "# Written by the role haproxy; what is changed here is lost.\n"
 # The first of the balancers; each further one has one less. 255 is for who owns an address, and 0 says that one goes.
 PRIORITY = 200
 TIMEOUT = 10.0  # seconds; of ip and nft
+PORT = 80  # on which the edges of all balancers listen
 # Seconds in which a machine of the same network has answered, and between two looks whether it has.
 NEIGHBOUR, LOOK = 1.5, 0.1
 # What keepalived calls one that has the addresses, and one that takes them when nobody else has them.
@@ -125,7 +126,7 @@ def configuration(mine: Part, preempt: bool, check: str, notify: str) -> str:
     Args:
         mine: its part
         preempt: take the address back from a balancer with a lower priority
-        check: a command line that ends with 0 where this balancer can serve
+        check: a command line that ends with 0 where this balancer can serve, or none of those that follow it can
         notify: a program that is told INSTANCE, slipway and the state that this balancer is in from then on
     """
     own_family = ipaddress.ip_address(mine.own).version
@@ -145,6 +146,7 @@ def configuration(mine: Part, preempt: bool, check: str, notify: str) -> str:
         if lines
     )
     peers = "".join(f"        {peer}\n" for peer in mine.peers)
+    asked = " ".join([check, *(f"{peer}:{PORT}" for peer in mine.peers)])
     return (
         f"{HEADER}global_defs {{\n"
         "    enable_script_security\n"
@@ -152,13 +154,16 @@ def configuration(mine: Part, preempt: bool, check: str, notify: str) -> str:
         "    vrrp_version 3\n"
         "    # Nobody but the balancers below is believed.\n"
         "    vrrp_check_unicast_src\n"
+        "    # Before all that may keep a host busy: one that is silent for three seconds has lost the addresses.\n"
+        "    vrrp_priority -20\n"
         "    # Told again, for a switch or a neighbour that has missed it.\n"
         "    vrrp_garp_master_refresh 60\n"
         "}\n\n"
         "vrrp_script edge {\n"
-        f'    script "{check}"\n'
+        f'    script "{asked}"\n'
         "    interval 1\n"
-        "    timeout 3\n"
+        "    # It ends by itself before that; a host that is slow is not one that is down.\n"
+        "    timeout 20\n"
         "    fall 2\n"
         "    rise 2\n"
         "}\n\n"
@@ -189,6 +194,15 @@ def is_foreign(path: Path) -> bool:
         return not path.read_text(encoding="utf-8", errors="replace").startswith(HEADER)
     except FileNotFoundError:
         return False
+
+
+def is_for(path: Path, addresses: Collection[str]) -> bool:
+    """Whether keepalived is configured by this role, and for these addresses. Raises OSError."""
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        return False
+    return text.startswith(HEADER) and all(f" {one} dev " in text for one in addresses)
 
 
 def held(addresses: Collection[str], there: Mapping[str, Sequence[Address]]) -> list[str]:
@@ -273,7 +287,7 @@ def _nft(text: str) -> Optional[str]:
 def report(found: Mapping[str, Any]) -> list[str]:
     """What is wrong with one balancer, a sentence each, from what its module tells."""
     if not found["configured"]:
-        return ["keepalived is not configured here; run the provision playbook"]
+        return ["keepalived is not configured for these addresses here; run the provision playbook"]
     said = []
     if not found["active"]:
         said.append("keepalived does not run (systemctl status keepalived), so it stands by for nobody")

@@ -22,7 +22,6 @@ NOT_HEARD = (
     "clients reach the one or the other. They do not hear each other: let VRRP (IP protocol 112) pass between them, "
     "and look at `journalctl -u keepalived` of each"
 )
-SPLIT = "split brain: "
 
 
 def row(host: str, result: Optional[Mapping[str, Any]]) -> dict[str, Any]:
@@ -33,6 +32,7 @@ def row(host: str, result: Optional[Mapping[str, Any]]) -> dict[str, Any]:
         "host": host,
         "answers": not quiet,
         "addresses": list(told.get("addresses") or ()),
+        "balancers": list(told.get("balancers") or ()),
         "holds": list(told.get("holds") or ()),
         "state": told.get("state") or None,
         "stands_by": bool(told.get("stands_by")),
@@ -40,18 +40,31 @@ def row(host: str, result: Optional[Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
-def of_addresses(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """A sentence for each floating address that two balancers have, or none."""
-    found = []
-    for address in sorted({one for entry in rows for one in entry["addresses"]}):
-        having = [entry["host"] for entry in rows if address in entry["holds"]]
-        if len(having) > 1:
-            found.append(f"{SPLIT}{' and '.join(having)} have {address} at the same time, so {NOT_HEARD}")
-        elif not having:
-            unseen = [entry["host"] for entry in rows if not entry["answers"]]
-            but = f" that answered here ({', '.join(unseen)} did not)" if unseen else ""
-            found.append(f"no balancer{but} has {address}")
-    return found
+def split(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A sentence for each floating address that several balancers have."""
+    return [
+        f"split brain: {' and '.join(having)} have {address} at the same time, so {NOT_HEARD}"
+        for address, having in _having(rows).items()
+        if len(having) > 1
+    ]
+
+
+def lost(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A sentence for each address that none of its balancers has; where one was not asked, it may be that one."""
+    known = [entry for entry in rows if entry["answers"]]
+    return [
+        f"no balancer has {address}"
+        for address, having in _having(rows).items()
+        if not having
+        and sum(address in entry["addresses"] for entry in known)
+        >= max(len(entry["balancers"]) for entry in known if address in entry["addresses"])
+    ]
+
+
+def _having(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
+    """The hosts that have each floating address."""
+    every = sorted({address for entry in rows for address in entry["addresses"]})
+    return {address: [entry["host"] for entry in rows if address in entry["holds"]] for address in every}
 
 
 def lines(entry: Mapping[str, Any]) -> list[list[Any]]:
@@ -66,15 +79,14 @@ def tell(results: Results) -> Told:
     """The table of the balancers; never a failure by itself."""
     rows = [row(host, result) for host, result in results.items()]
     shown = table([COLUMNS, *(line for entry in rows for line in lines(entry))])
-    return Told("\n".join([shown, *of_addresses(rows)]), rows)
+    return Told("\n".join([shown, *split(rows), *lost(rows)]), rows)
 
 
 def tell_problems(results: Results) -> Told:
     """Exit code 3 where a balancer has a problem, or an address is had by two or none; 4 where one did not answer."""
     rows = [row(host, result) for host, result in results.items()]
     quiet = [f"no answer from {entry['host']}" for entry in rows if not entry["answers"]]
-    # One that did not answer may have what nobody else has.
-    wrong = [one for one in of_addresses(rows) if not quiet or one.startswith(SPLIT)]
+    wrong = [*split(rows), *lost(rows)]
     wrong += [f"{entry['host']}: {problem}" for entry in rows if entry["answers"] for problem in entry["problems"]]
     message = "; ".join([*wrong, *quiet])
     return Told(message, rows, DRIFT if wrong else UNSEEN if quiet else 0, message)

@@ -35,6 +35,7 @@ RIGHT: dict[str, Any] = {
     "haproxy_maintenance": ["links"],
     "haproxy_tls_certificate": "",
     "haproxy_acme_email": "",
+    "haproxy_floating_addresses": [],
 }
 
 
