@@ -42,7 +42,7 @@ SECONDS = {
     "runtime_switch": 400,
     "data": 392,
     "images": 377,
-    "edge": 308,
+    "edge": 480,
     "bundle": 272,
 }
 INSTALLING = threading.Lock()

@@ -71,7 +71,6 @@ class Pair(Site):
         with self.asked() as asked:
             until(lambda: asked.asked > 50, "users are there")
             lost = len(asked.wrong)
-            began = time.monotonic()
             yield before
             until(lambda: after in self.holders(), f"{after} has the address after {before} was {what}")
             had = time.monotonic()
@@ -79,17 +78,15 @@ class Pair(Site):
             answered = asked.good_at[-1]
             enough = len(asked.good_at) + 100
             until(lambda: len(asked.good_at) > enough, "users ask on")
-        self.tell(what, asked, began)
+        self.tell(what, asked)
         assert lost == 0
         late = [why for why, when in zip(asked.wrong, asked.wrong_since, strict=True) if when > answered]
         assert late == [], f"begun after {after} had answered"
 
     @staticmethod
-    def tell(what: str, asked: Asking, began: float) -> None:
-        first = min((when for when in asked.good_at if when > began), default=began)
+    def tell(what: str, asked: Asking) -> None:
         print(
-            f"{what}: {len(asked.wrong)} of {asked.asked} requests lost, nobody was answered for {asked.outage:.1f} s,"
-            f" first answer afterwards {first - began:.1f} s"
+            f"{what}: {len(asked.wrong)} of {asked.asked} requests lost, nobody was answered for {asked.outage:.1f} s"
         )
 
 

@@ -161,7 +161,7 @@ def test_what_is_wrong_with_a_balancer(found: dict[str, Any], words: list[str], 
 
 
 def test_who_stands_by() -> None:
-    results = [
+    results: list[dict[str, Any]] = [
         {"item": "lb1", "told": {"stands_by": True}},
         {"item": "lb2", "told": {"stands_by": False}},
         {"item": "lb3", "unreachable": True},

@@ -48,7 +48,7 @@ def test_hosts_whose_haproxy_restarts_lose_nothing_and_the_address_moves_once(pa
         on(host, f"echo '# an earlier version' >> {UNIT}")
     with pair.asked() as asked:
         outcome = pair.play("provision")
-    pair.tell("restarted by provision", asked, 0)
+    pair.tell("restarted by provision", asked)
     assert outcome.code == 0, outcome.output
     assert all(workers(host) != processes[host] for host in ADDRESSES)
     assert asked.wrong == []
@@ -121,7 +121,7 @@ def test_one_that_leaves_hands_the_address_over(pair: Pair) -> None:
         assert outcome.code == 0, outcome.output
         assert pair.holders() == [B]
         left = pair.play("provision", "--limit", f"localhost,{A}", haproxy_floating_addresses=[])
-    pair.tell("left", asked, 0)
+    pair.tell("left", asked)
     assert left.code == 0, left.output
     assert asked.wrong == []
     assert on(A, "ls /etc/keepalived/keepalived.conf 2>/dev/null; systemctl is-active keepalived; true").split() == [
