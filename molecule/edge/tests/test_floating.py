@@ -7,9 +7,13 @@ from __future__ import annotations
 
 import subprocess
 
+import pytest
 from balancers import ADDRESSES, CUT, DEAF, FLOATING, FLOATING_6, HEARS, MENDED, A, B, Pair
 from contract import until
 from fleet import on
+
+# Python leaves a socket open where the other side is gone between the connection and the first byte of TLS.
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed <ssl.SSLSocket:ResourceWarning")
 
 UNIT = "/etc/systemd/system/haproxy.service.d/slipway.conf"
 BROKEN = "systemctl mask --runtime haproxy && systemctl kill --signal=KILL haproxy"
