@@ -21,6 +21,9 @@ from ansible_collections.slipway.fleet.plugins.plugin_utils.views import (
     backups as told_backups,
 )
 from ansible_collections.slipway.fleet.plugins.plugin_utils.views import (
+    balancers as told_balancers,
+)
+from ansible_collections.slipway.fleet.plugins.plugin_utils.views import (
     history as told_history,
 )
 from ansible_collections.slipway.fleet.plugins.plugin_utils.views import (
@@ -40,12 +43,14 @@ TELLERS: dict[str, Callable[[Results], Told]] = {
     "audit": told_audit.tell,
     "backups": told_backups.tell,
     "backup_problems": told_backups.tell_problems,
+    "balancers": told_balancers.tell,
+    "balancer_problems": told_balancers.tell_problems,
     "lock": told_lock.tell,
     "problems": told_lock.tell_problems,
     "logs": told_logs.tell,
     "output": told_logs.tell_output,
 }
-WRITTEN = ("status", "history", "audit", "backups")
+WRITTEN = ("status", "history", "audit", "backups", "balancers")
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]

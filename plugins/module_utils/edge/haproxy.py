@@ -242,6 +242,11 @@ class Edge:
         statistics, mark, states = self.ask("show stat;show servers state").partition(STATES)
         return self._parsed(statistics, mark + states)
 
+    def in_flight(self) -> int:
+        """Requests of all backends that are under way. Raises EdgeError."""
+        rows = _rows(self.ask("show stat"), ",", STATISTICS)
+        return sum(_number(row, "scur") for row in rows if row["svname"] == "BACKEND")
+
     def ports(self) -> dict[tuple[str, str], int]:
         """The port of this host behind each backend's slot, as the edge has them. Raises EdgeError."""
         return parse_ports(self.ask("show servers state").lstrip("\n"))

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ansible_collections.slipway.fleet.plugins.module_utils.release.doors import FOR_EXAMPLE, ports_of, wrong_ports
-from ansible_collections.slipway.fleet.plugins.plugin_utils.inputs.rules import acme, paths, protection
+from ansible_collections.slipway.fleet.plugins.plugin_utils.inputs.rules import acme, floating, paths, protection
 from ansible_collections.slipway.fleet.plugins.plugin_utils.inputs.rules.fastapi_app import (
     PATH,
     PATH_USE,
@@ -59,6 +59,8 @@ def edge(value_of: Values) -> Iterator[str]:
         yield f"haproxy_client_ca_file: {authorities} {wrong}."
     if str(value_of("haproxy_acme_email")):
         yield from acme.orders(value_of, apps)
+    if value_of("haproxy_floating_addresses"):
+        yield from floating.floating(value_of)
 
 
 def _all_like(pattern: str, texts: Iterable[Any]) -> bool:

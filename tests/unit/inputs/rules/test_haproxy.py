@@ -38,6 +38,7 @@ RIGHT: dict[str, Any] = {
     "haproxy_tls_certificate": "",
     "haproxy_acme_email": "",
     "haproxy_client_ca_file": "",
+    "haproxy_floating_addresses": [],
 }
 
 
