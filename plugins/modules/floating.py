@@ -98,6 +98,8 @@ UNIT = "keepalived.service"
 POLL = 0.05
 # Seconds: of systemd to start or stop something, and until the other balancer has taken over, who waits one at most.
 SYSTEMD, TAKEN_OVER = 60.0, 60.0
+# Seconds from the first byte of a connection to its first request.
+BEGUN = 0.5
 ARGUMENTS: dict[str, Any] = {
     "state": {"type": "str", "choices": ["present", "absent", "look", "away", "back"], "default": "present"},
     "addresses": {"type": "list", "elements": "str", "default": []},
@@ -218,7 +220,10 @@ def kept_by_nobody(edge: Edge, leaving: str) -> Iterator[None]:
 
 
 def ended(edge: Edge, wait: float) -> int:
-    """Requests that are still under way when none is left, or after `wait` seconds."""
+    """Requests that are still under way when none is left, or after `wait` seconds.
+
+    A connection that has just begun has asked nothing yet, so no backend knows it: it gets a moment to ask before that.
+    """
     left = 0
 
     def none() -> bool:
@@ -227,6 +232,7 @@ def ended(edge: Edge, wait: float) -> int:
         return not left
 
     with suppress(EdgeError):  # one that does not answer has none to wait for
+        until(lambda: not edge.connections(), BEGUN)
         until(none, wait)
     return left
 

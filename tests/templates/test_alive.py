@@ -7,13 +7,17 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ansible_collections.slipway.fleet.plugins.module_utils.edge import alive
+from ansible_collections.slipway.fleet.plugins.module_utils.edge.haproxy import Edge as RuntimeEdge
+from ansible_collections.slipway.fleet.plugins.modules import floating
 
-from tests.templates.test_haproxy import Edge
+from tests.templates.rendering import Role
+from tests.templates.test_haproxy import Edge, wait_for
 
 FLOATING = {"haproxy_floating_addresses": ["127.0.0.10/8"], "haproxy_floating_balancers": ["127.0.0.11", "127.0.0.12"]}
 
@@ -109,3 +113,28 @@ def test_one_that_leaves_keeps_no_connection(make_edge: Callable[..., Edge]) -> 
     assert edge.get(alive.PAGE)[0].getheader("Connection") == "close"
     edge.ask(f"clear map {path}")
     assert edge.get(alive.PAGE)[0].getheader("Connection") is None
+
+
+def test_a_connection_that_has_just_begun_may_ask_before_the_address_goes(
+    make_edge: Callable[..., Edge], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(floating, "BEGUN", 30.0)
+    edge = make_edge()
+    admin = RuntimeEdge(str(edge.directory / "admin.sock"), "", "")
+    wait_for(lambda: admin.connections() == 0)
+    with ThreadPoolExecutor(1) as pool, socket.create_connection(("127.0.0.1", edge.port)) as user:
+        wait_for(lambda: admin.connections() == 1)
+        leaves = pool.submit(floating.ended, admin, 0.0)
+        with pytest.raises(TimeoutError):
+            leaves.result(0.3)
+        assert admin.in_flight() == 0, "no backend knows it"
+        user.sendall(f"GET {alive.PAGE} HTTP/1.0\r\n\r\n".encode())
+        assert b" 200 " in user.recv(4096)
+        assert leaves.result(20) == 0
+
+
+def test_the_balancers_hand_challenges_on_to_each_other() -> None:
+    role = Role("haproxy", haproxy_floating_balancers=["203.0.113.11", "2001:db8::12"])
+    assert role.value("haproxy_acme_peers") == ["203.0.113.11", "[2001:db8::12]"]
+    challenges = role.render("edge.cfg.j2", __haproxy_acme=True)
+    assert "    server peer1 203.0.113.11:80\n    server peer2 [2001:db8::12]:80\n" in challenges

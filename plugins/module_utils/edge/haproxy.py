@@ -244,8 +244,15 @@ class Edge:
 
     def in_flight(self) -> int:
         """Requests of all backends that are under way. Raises EdgeError."""
+        return self._current("BACKEND")
+
+    def connections(self) -> int:
+        """Connections of clients, those among them that have asked nothing yet. Raises EdgeError."""
+        return self._current("FRONTEND")
+
+    def _current(self, side: str) -> int:
         rows = _rows(self.ask("show stat"), ",", STATISTICS)
-        return sum(_number(row, "scur") for row in rows if row["svname"] == "BACKEND")
+        return sum(_number(row, "scur") for row in rows if row["svname"] == side)
 
     def ports(self) -> dict[tuple[str, str], int]:
         """The port of this host behind each backend's slot, as the edge has them. Raises EdgeError."""
