@@ -15,6 +15,16 @@ def standing_by(results: Sequence[Mapping[str, Any]]) -> list[str]:
     return [str(result["item"]) for result in results if (result.get("told") or {}).get("stands_by")]
 
 
+def floating_beside(hosts: Sequence[Mapping[str, Any]], own: str) -> list[str]:
+    """The other hosts with the floating addresses of a host, be they of this run or left out of it by --limit."""
+    of_host = {str(host["inventory_hostname"]): _floats(host) for host in hosts}
+    return [name for name, addresses in of_host.items() if name != own and addresses and addresses == of_host.get(own)]
+
+
+def _floats(host: Mapping[str, Any]) -> set[str]:
+    return set(map(bare, host.get("haproxy_floating_addresses") or ()))
+
+
 def floating_clashes(hosts: Sequence[Mapping[str, Any]]) -> list[str]:
     """A sentence for each disagreement of hosts about their floating addresses.
 
@@ -65,4 +75,8 @@ class FilterModule:
     """What stands above, all of slipway.fleet."""
 
     def filters(self) -> dict[str, Any]:
-        return {"standing_by": standing_by, "floating_clashes": floating_clashes}
+        return {
+            "standing_by": standing_by,
+            "floating_beside": floating_beside,
+            "floating_clashes": floating_clashes,
+        }

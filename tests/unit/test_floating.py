@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.slipway.fleet.plugins.filter.balancers import floating_clashes, standing_by
+from ansible_collections.slipway.fleet.plugins.filter.balancers import floating_beside, floating_clashes, standing_by
 from ansible_collections.slipway.fleet.plugins.module_utils.edge import floating
 
 BALANCERS = ["203.0.113.11", "203.0.113.12"]
@@ -145,6 +145,8 @@ def said(**more: Any) -> dict[str, Any]:
         (said(state="MASTER", holds=["203.0.113.10", "2001:db8::10"]), [], True),
         (said(state="MASTER", holds=["203.0.113.10"]), ["it has 203.0.113.10 and not 2001:db8::10"], True),
         (said(configured=False, active=False), ["keepalived is not configured for these addresses here"], False),
+        # It has others.
+        (said(configured=False), ["keepalived is not configured for these addresses here"], False),
         (said(active=False), ["keepalived does not run"], False),
         (said(enabled=False), ["does not start with the host"], True),
         (said(away=True, serves=False, state="FAULT"), ["it was taken out (drain.yml)"], False),
@@ -167,6 +169,19 @@ def test_who_stands_by() -> None:
         {"item": "lb3", "unreachable": True},
     ]
     assert standing_by(results) == ["lb1"]
+
+
+def test_who_may_take_over() -> None:
+    addresses = ["203.0.113.10/24", "2001:db8::10/64"]
+    hosts: list[dict[str, Any]] = [
+        {"inventory_hostname": "web1"},
+        {"inventory_hostname": "web2", "haproxy_floating_addresses": []},
+        {"inventory_hostname": "lb1", "haproxy_floating_addresses": addresses},
+        {"inventory_hostname": "lb2", "haproxy_floating_addresses": ["2001:DB8::0:10/64", "203.0.113.10/24"]},
+        {"inventory_hostname": "lb3", "haproxy_floating_addresses": ["203.0.113.20/24"]},
+    ]
+    assert floating_beside(hosts, "lb1") == ["lb2"]
+    assert floating_beside(hosts, "lb3") == floating_beside(hosts, "web1") == floating_beside(hosts, "web2") == []
 
 
 def balancer(name: str, *addresses: str, **more: Any) -> dict[str, Any]:

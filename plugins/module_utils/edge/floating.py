@@ -307,4 +307,5 @@ def report(found: Mapping[str, Any]) -> list[str]:
 
 def stands_by(found: Mapping[str, Any]) -> bool:
     """Whether a balancer takes the address when another one gives it up."""
-    return bool(found["active"] and found["serves"] and not found["away"] and found["state"] in TAKING_PART)
+    well = found["configured"] and found["active"] and found["serves"]
+    return bool(well and not found["away"] and found["state"] in TAKING_PART)
