@@ -36,6 +36,7 @@ def floating(value_of: Values) -> Iterator[str]:
         given = [ipaddress.ip_interface(one) for one in addresses]
         yield from _together(given, known)
         yield from _listens(given, [str(one) for one in value_of("haproxy_addresses")])
+        yield from _spoken_to(known, [str(one) for one in value_of("haproxy_proxy_protocol")])
 
 
 def _together(given: Sequence[Any], known: Sequence[Any]) -> Iterator[str]:
@@ -71,6 +72,17 @@ def _listens(given: Sequence[Any], listens: Sequence[str]) -> Iterator[str]:
         )
 
 
+def _spoken_to(known: Sequence[Any], networks: Sequence[str]) -> Iterator[str]:
+    """Of what keepalived asks of its own edge and of the others, which begins with HTTP."""
+    asking = [*known, *map(ipaddress.ip_address, ("127.0.0.1", "::1"))]
+    for network in filter(None, map(_network, networks)):
+        if among := [one for one in asking if one in network]:
+            yield (
+                f"haproxy_proxy_protocol: {network} has {_shown(among)} in it, from which balancers with a floating "
+                "address ask each other and themselves, without the PROXY protocol; name those alone that speak it."
+            )
+
+
 def _shown(addresses: Sequence[Any]) -> str:
     return ", ".join(map(str, addresses))
 
@@ -78,6 +90,14 @@ def _shown(addresses: Sequence[Any]) -> str:
 def _parsed(text: str) -> Optional[Any]:
     try:
         return ipaddress.ip_address(text)
+    except ValueError:
+        return None
+
+
+def _network(text: str) -> Optional[Any]:
+    """None for what the rules of its own variable refuse."""
+    try:
+        return ipaddress.ip_network(text, strict=False)
     except ValueError:
         return None
 

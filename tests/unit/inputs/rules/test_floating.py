@@ -47,6 +47,12 @@ FLOATING: dict[str, Any] = {
         ),
         ({"haproxy_addresses": ["203.0.113.10"]}, ["(203.0.113.10) lacks 0.0.0.0, [::]; an edge that may have"]),
         ({"haproxy_addresses": [ANY], "haproxy_floating_addresses": ["203.0.113.10/24"]}, []),
+        ({"haproxy_proxy_protocol": ["203.0.113.64/26", "2001:db8::/32"]}, []),
+        (
+            {"haproxy_proxy_protocol": ["203.0.113.0/24", "10.0.0.1"]},
+            ["haproxy_proxy_protocol: 203.0.113.0/24 has 203.0.113.11, 203.0.113.12 in it"],
+        ),
+        ({"haproxy_proxy_protocol": ["127.0.0.0/8"]}, ["haproxy_proxy_protocol: 127.0.0.0/8 has 127.0.0.1 in it"]),
     ],
 )
 def test_floating_addresses(changed: dict[str, Any], said: list[str]) -> None:
