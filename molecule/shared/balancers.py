@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from authority import AT, AUTHORITY
-from contract import ROOT, until
+from contract import ROOT, run_ansible, until
 from fleet import on
 from served import Asking, Site
 
@@ -60,6 +60,11 @@ class Pair(Site):
     def stands_by(self, host: str) -> None:
         """Wait until it would take over."""
         until(lambda: self.state(host) == "BACKUP", f"{host} stands by")
+
+    def does(self, host: str, entry_point: str) -> subprocess.CompletedProcess[str]:
+        """A part of the role, on one of them."""
+        role = f"name=slipway.fleet.haproxy tasks_from={entry_point}"
+        return run_ansible(["ansible", host, "-i", self.inventory, "--become", "-m", "include_role", "-a", role])
 
     @contextmanager
     def moved(self, what: str) -> Iterator[str]:

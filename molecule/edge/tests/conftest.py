@@ -83,6 +83,8 @@ def pair(tmp_path_factory: pytest.TempPathFactory, authority: Authority) -> Pair
     variables: dict[str, Any] = {
         "haproxy_apps": [serve_front("front.example.org")],
         "haproxy_floating_addresses": [f"{FLOATING}/24", f"{FLOATING_6}/64"],
+        # So long it leaves its clients to themselves before it hands an address over.
+        "haproxy_keep_alive_timeout": 2,
         "haproxy_floating_balancers": "{{ groups['load_balancer'] | map('extract', hostvars, 'ansible_host') }}",
         "haproxy_acme_email": "ops@example.org",
         "haproxy_acme_directory": f"https://{AT}:14000/dir",
