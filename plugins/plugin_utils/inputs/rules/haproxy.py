@@ -48,6 +48,7 @@ def edge(value_of: Values) -> Iterator[str]:
         yield from protection.redirects(app, apps)
         yield from protection.limits(app)
         yield from protection.who_may(app)
+        yield from protection.compressed(app)
         yield from protection.certificates_of_clients(app, authorities, tls, bool(value_of("haproxy_trusted_proxies")))
     yield from _patience(int(value_of("haproxy_client_timeout")), apps)
     yield from _paths(value_of("haproxy_private_paths"))

@@ -28,6 +28,12 @@ _HASH = re.compile(
     r"\$5\$(rounds=[1-9][0-9]{3}\$)?[./A-Za-z0-9]{1,16}\$[./A-Za-z0-9]{43}|"
     r"\$6\$(rounds=[1-9][0-9]{3}\$)?[./A-Za-z0-9]{1,16}\$[./A-Za-z0-9]{86}"
 )
+# What is compressed already, or must reach its reader as it comes.
+_EVENTS = "text/event-stream"
+_NOT_COMPRESSED = re.compile(
+    r"image/(?!svg\+xml$|bmp$|x-icon$|vnd\.microsoft\.icon$).*|(video|audio)/.*|font/woff2?|"
+    r"application/(zip|gzip|zstd|pdf|x-7z-compressed|x-xz|x-bzip2|octet-stream|grpc)"
+)
 _RATE_EXAMPLE = "{requests: 100, seconds: 10}"
 
 
@@ -110,6 +116,18 @@ def who_may(app: App) -> Iterator[str]:
             "`openssl passwd -6`, which begins with $6$, and put it into vault.yml of this inventory with "
             "`ansible-vault edit`."
         )
+
+
+def compressed(app: App) -> Iterator[str]:
+    """A sentence for each type of which no answer is to be compressed."""
+    where = _where(app, "compression")
+    types = [str(one).lower() for one in app.get("compression") or ()]
+    if wrong := [one for one in types if not re.fullmatch(r"[a-z]+/[a-z0-9][a-z0-9.+-]*", one)]:
+        yield f"{where} takes types of answers such as application/json, each in full, not {', '.join(wrong)}."
+    # HAProxy takes a type for the beginning of one.
+    known = [one for one in types if one not in wrong]
+    if small := [one for one in known if _NOT_COMPRESSED.fullmatch(one) or _EVENTS.startswith(one)]:
+        yield (f"{where}: {', '.join(small)} is compressed already, or must not wait to be ({_EVENTS}); take it away.")
 
 
 def certificates_of_clients(app: App, authorities: str, tls: bool, proxies: bool) -> Iterator[str]:

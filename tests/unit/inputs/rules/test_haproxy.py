@@ -202,6 +202,12 @@ def test_edges_that_cannot_be_run(changed: dict[str, Any], said: list[str]) -> N
             [slots("links", allowed_networks=["10.0.0.0/33", "office"])],
             ["takes networks such as 203.0.113.0/24, not 10.0.0.0/33, office."],
         ),
+        ([slots("links", compression=["Text/CSS", "image/svg+xml", "application/vnd.api+json"])], []),
+        ([slots("links", compression=["json", "text/*", "text/"])], ["in full, not json, text/*, text/."]),
+        (
+            [slots("links", compression=["text/event-stream", "text/event", "image/png", "font/woff2", "text/html"])],
+            ["text/event-stream, text/event, image/png, font/woff2 is compressed already, or must not wait"],
+        ),
         ([slots("links", basic_auth={"review": SHA256, "ops@example.org": SHA512})], []),
         (
             [slots("links", basic_auth={"re view": SHA512})],
