@@ -283,6 +283,22 @@ def test_a_balancer_hands_the_password_on_to_hosts_that_ask_for_it(slots: dict[s
             assert statuses(balancer) == {"web1": "UP"}, "its checks pass"
 
 
+def test_programs_that_say_who_they_are_are_refused(slots: dict[str, Slot], tmp_path: Path) -> None:
+    closed = app(tmp_path, host_names=[NAME], blocked_agents=["GPTBot", "wget/1 (x; +y)"], health_path="/up?x=1")
+    with running(tmp_path, closed, app(tmp_path, "public", slots=closed["slots"])) as edge:
+
+        def by(agent: str, path: str = "/x", name: str = NAME) -> int:
+            return edge.get(path, Host=name, User_Agent=agent)[0].status
+
+        assert by("Mozilla/5.0 (compatible; gptbot/1.3; +https://openai.com/gptbot)") == by("WGET/1 (X; +Y)") == 403
+        assert by("Mozilla/5.0 (X11; Linux x86_64; rv:140.0)") == by("wget/2") == by("") == 200
+        assert edge.get("/x", Host=NAME)[0].status == 200, "one that says nothing"
+        assert by("GPTBot", "/up") == 200, "who looks whether the app is well"
+        assert by("GPTBot", name="other.example.org") == 200, "the other app"
+        answer, text = edge.get("/x", Host=NAME, User_Agent="GPTBot", Accept="application/json")
+        assert (answer.status, text) == (403, '{"status":"not allowed"}')
+
+
 def test_a_site_that_no_search_engine_is_to_show(slots: dict[str, Slot], tmp_path: Path) -> None:
     staging = app(tmp_path, host_names=[NAME], robots=False, basic_auth={"review": hashed("correct horse")})
     public = app(tmp_path, "public", slots=staging["slots"], robots=True)

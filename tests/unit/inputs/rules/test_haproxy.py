@@ -202,6 +202,15 @@ def test_edges_that_cannot_be_run(changed: dict[str, Any], said: list[str]) -> N
             [slots("links", allowed_networks=["10.0.0.0/33", "office"])],
             ["takes networks such as 203.0.113.0/24, not 10.0.0.0/33, office."],
         ),
+        ([slots("links", blocked_agents=["GPTBot", "python-requests/2", "Chrome/49."])], []),
+        (
+            [slots("links", blocked_agents=["*bot*", "ab", 'a"b"c', "a b\n", "$HOME"])],
+            [r'"*bot*", "ab", "a\"b\"c", "a b\n", "$HOME" cannot be looked for'],
+        ),
+        (
+            [slots("links", blocked_agents=["mozilla", "Android", "GPTBot"])],
+            ["mozilla, Android is in what browsers say, so users would be refused"],
+        ),
         ([slots("links", compression=["Text/CSS", "image/svg+xml", "application/vnd.api+json"])], []),
         ([slots("links", compression=["json", "text/*", "text/"])], ["in full, not json, text/*, text/."]),
         (
