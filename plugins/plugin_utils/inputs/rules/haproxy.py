@@ -22,6 +22,7 @@ from ansible_collections.slipway.fleet.plugins.plugin_utils.inputs.values import
 
 App = Mapping[str, Any]
 
+_RAREST = 1_000_000  # good answers for a line of the access log
 _NETWORKS = (
     "haproxy_private_networks",
     "haproxy_maintenance_passes",
@@ -50,6 +51,11 @@ def edge(value_of: Values) -> Iterator[str]:
         yield from protection.who_may(app)
         yield from protection.compressed(app)
         yield from protection.certificates_of_clients(app, authorities, tls, bool(value_of("haproxy_trusted_proxies")))
+    if not 1 <= int(value_of("haproxy_log_sample")) <= _RAREST:
+        yield (
+            f"haproxy_log_sample is {value_of('haproxy_log_sample')}; use the number of good answers of which one is "
+            f"logged, from 1 (each) to {_RAREST}."
+        )
     yield from _patience(int(value_of("haproxy_client_timeout")), apps)
     yield from _paths(value_of("haproxy_private_paths"))
     yield from _health(apps)

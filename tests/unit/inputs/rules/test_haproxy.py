@@ -29,6 +29,7 @@ BCRYPT = "$2b$12$" + "a" * 53
 RIGHT: dict[str, Any] = {
     "haproxy_apps": [slots("links")],
     "haproxy_client_timeout": "75",
+    "haproxy_log_sample": "1",
     "haproxy_private_paths": ["/metrics", "/x/~y"],
     "haproxy_private_networks": ["127.0.0.0/8", "::1"],
     "haproxy_maintenance_passes": [],
@@ -96,6 +97,8 @@ def test_authorities_of_clients_are_looked_at_before_they_get_anywhere(authority
     [
         ({}, []),
         ({"haproxy_client_timeout": 74}, ["haproxy_client_timeout (74) must be at least the longest server_timeout"]),
+        ({"haproxy_log_sample": 100}, []),
+        ({"haproxy_log_sample": 0}, ["haproxy_log_sample is 0; use the number of good answers of which one is logged"]),
         ({"haproxy_private_paths": ["metrics"]}, ["a path begins with a slash"]),
         ({"haproxy_private_paths": ["/metrics/"]}, ["does not end with one"]),
         ({"haproxy_private_networks": ["everybody"]}, ["such as 10.0.0.0/8, not everybody."]),
