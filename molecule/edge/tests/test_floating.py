@@ -8,6 +8,7 @@ from __future__ import annotations
 import subprocess
 
 import pytest
+from authority import Authority
 from balancers import ADDRESSES, CUT, DEAF, FLOATING, FLOATING_6, HEARS, MENDED, A, B, Pair
 from contract import until
 from fleet import on
@@ -42,8 +43,11 @@ def test_both_order_the_certificate_of_a_name_that_leads_to_their_address(pair: 
     pair.stands_by(pair.other())
 
 
-def test_one_whose_haproxy_restarts_hands_the_address_over_before_and_loses_nothing(pair: Pair) -> None:
+def test_one_whose_haproxy_restarts_hands_the_address_over_before_and_loses_nothing(
+    pair: Pair, authority: Authority
+) -> None:
     before, after = pair.holder(), pair.other()
+    orders = authority.orders()
     processes = workers(before)
     on(before, f"echo '# an earlier version' >> {UNIT}")
     with pair.asked() as asked:
@@ -51,6 +55,8 @@ def test_one_whose_haproxy_restarts_hands_the_address_over_before_and_loses_noth
         outcome = pair.play("provision", "--limit", f"localhost,{before}")
     pair.tell("restarted by provision", asked)
     assert outcome.code == 0, outcome.output
+    assert outcome.changed == 4, "the unit, the hand-over, the restart and the way back; nothing else in a second run"
+    assert authority.orders() == orders
     assert workers(before) != processes
     assert asked.wrong == []
     assert asked.asked > 50
