@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 from ansible_collections.slipway.fleet.plugins.module_utils.edge.routing import ASKED, conflicts, parse, part_of, routes
 
@@ -115,3 +118,12 @@ def test_what_two_apps_cannot_both_have_is_refused_by_name(mine: str, other: str
     found = list(conflicts([parse("links", mine)], [parse("shop", other)]))
     assert len(found) == bool(said), found
     assert all(said in sentence for sentence in found)
+
+
+def test_no_word_is_used_that_haproxy_2_4_does_not_know() -> None:
+    """That of Ubuntu 22.04, which the lab cannot run; `host_only` came with 2.5, `init-state` with 3.1."""
+    root = Path(__file__).parents[2]
+    sources = [*root.glob("roles/haproxy/templates/*.j2"), *root.glob("plugins/module_utils/edge/*.py")]
+    assert len(sources) > 10
+    newer = re.compile(r",host_only\b|(?<!`)init-state")
+    assert [str(path) for path in sources if newer.search(path.read_text(encoding="utf-8"))] == []
