@@ -230,13 +230,12 @@ def test_a_job_runs_in_what_serves_and_one_that_fails_is_in_status(plain_shop: A
 def test_a_release_that_does_not_serve_is_refused_in_each_shape(notes: App, plain_shop: App, desk: App) -> None:
     apps = (notes, plain_shop, desk)
     before, running = {app.name: app.release for app in apps}, units("shop")
-    quick = {"fastapi_app_gate_deadline": 40}
     broken = {"command": ["python", "-m", "src.wrker"]}
     outcomes = side_by_side(
         {
-            "notes": {"fastapi_app_health_path": "/not-there", **quick},
+            "notes": {"fastapi_app_health_path": "/not-there"},
             "shop": {"fastapi_app_processes": plain_shop.variables["fastapi_app_processes"] | {"worker": broken}},
-            "desk": {"fastapi_app_environment": {"PORT": "5001"}, **quick},
+            "desk": {"fastapi_app_environment": {"PORT": "5001"}},
         },
         apps,
     )
