@@ -332,6 +332,9 @@ class Adapter:
     def listening(self, slot: str) -> list[str]:
         return [f"socket {slot}"] if slot in self.release else []
 
+    def past_edge(self, slot: str) -> list[str]:
+        return []
+
     def discard(self, releases: list[str]) -> None:
         self.told.append(f"discard {releases}")
 

@@ -187,7 +187,12 @@ def older_python(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     made = ["docker", "run", "--rm", "slipway.lab/host:bookworm", "sh", "-euc", PYTHON]
     with archive.open("wb") as stream:
         subprocess.run(made, stdout=stream, check=True)
-    about = {"name": "cpython", "arch": {"family": "x86_64", "variant": None}, "os": "linux", "libc": "gnu"}
+    about: dict[str, Any] = {
+        "name": "cpython",
+        "arch": {"family": "x86_64", "variant": None},
+        "os": "linux",
+        "libc": "gnu",
+    }
     about |= {"major": 3, "minor": 11, "patch": 2, "prerelease": "", "variant": None, "build": None}
     (scratch / "downloads.json").write_text(json.dumps({name: {**about, "url": archive.as_uri(), "sha256": None}}))
     with pytest.MonkeyPatch.context() as patch:
