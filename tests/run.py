@@ -37,7 +37,7 @@ SECONDS = {
     "rolling": 1030,
     "systemd": 593,
     "default": 482,
-    "foreign": 454,
+    "foreign": 680,
     "release": 415,
     "runtime_switch": 400,
     "data": 392,
