@@ -232,7 +232,8 @@ def a_verdict_is_what_hosts_answer(play: Play, ended: Ended) -> None:
             continue
         if name in play.changed_by_others and play.changed_by_others[name] != ended.run:
             continue
-        if host.now_serving() != ([said.now] if said.now else []):
+        # Two slots with one release answer as one.
+        if set(host.now_serving()) != ({said.now} if said.now else set()):
             raise Broken(
                 a_verdict_is_what_hosts_answer,
                 f"run {ended.run} ended {ended.word} and says that {name} serves {said.now or 'nothing'}, "
