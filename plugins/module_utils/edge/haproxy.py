@@ -251,8 +251,8 @@ class Edge:
         return self._current("FRONTEND")
 
     def _current(self, side: str) -> int:
-        rows = _rows(self.ask("show stat"), ",", STATISTICS)
-        return sum(_number(row, "scur") for row in rows if row["svname"] == side)
+        rows = rows_of(self.ask("show stat"), ",", STATISTICS)
+        return sum(number_in(row, "scur") for row in rows if row["svname"] == side)
 
     def ports(self) -> dict[tuple[str, str], int]:
         """The port of this host behind each backend's slot, as the edge has them. Raises EdgeError."""
