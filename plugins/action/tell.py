@@ -21,6 +21,9 @@ from ansible_collections.slipway.fleet.plugins.plugin_utils.views import (
     backups as told_backups,
 )
 from ansible_collections.slipway.fleet.plugins.plugin_utils.views import (
+    balancers as told_balancers,
+)
+from ansible_collections.slipway.fleet.plugins.plugin_utils.views import (
     caches as told_caches,
 )
 from ansible_collections.slipway.fleet.plugins.plugin_utils.views import (
@@ -43,6 +46,8 @@ TELLERS: dict[str, Callable[[Results], Told]] = {
     "audit": told_audit.tell,
     "backups": told_backups.tell,
     "backup_problems": told_backups.tell_problems,
+    "balancers": told_balancers.tell,
+    "balancer_problems": told_balancers.tell_problems,
     "caches": told_caches.tell,
     "cache_problems": told_caches.tell_problems,
     "lock": told_lock.tell,
@@ -50,7 +55,7 @@ TELLERS: dict[str, Callable[[Results], Told]] = {
     "logs": told_logs.tell,
     "output": told_logs.tell_output,
 }
-WRITTEN = ("status", "history", "audit", "backups", "caches")
+WRITTEN = ("status", "history", "audit", "backups", "balancers", "caches")
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]
