@@ -38,10 +38,10 @@ SECONDS = {
     "foreign": 595,
     "systemd": 585,
     "default": 497,
+    "edge": 480,
     "release": 397,
     "images": 371,
     "runtime_switch": 344,
-    "edge": 314,
     "data": 303,
     "bundle": 257,
 }

@@ -8,6 +8,7 @@ import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
+from contract import until
 from fleet import on
 
 AUTHORITY, AT = "slipway-authority", "172.29.89.20"
@@ -46,3 +47,19 @@ class Authority:
     @staticmethod
     def stop() -> None:
         on(AUTHORITY, "systemctl stop pebble")
+
+    def start(self) -> None:
+        """Have it back, with nothing that it knew before: accounts and its own root are new ones."""
+        on(AUTHORITY, "systemctl start pebble")
+        until(lambda: bool(self._root()), "the authority answers")
+        self.file.write_text(on(AUTHORITY, "cat /etc/pebble.crt") + self._root())
+
+    @staticmethod
+    def _root() -> str:
+        """Who signs what it issues; empty where it does not answer."""
+        trusted = ssl.create_default_context(cadata=on(AUTHORITY, "cat /etc/pebble.crt"))
+        try:
+            with urllib.request.urlopen(f"https://{AT}:15000/roots/0", timeout=10, context=trusted) as answer:
+                return str(answer.read().decode())
+        except OSError:
+            return ""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import http.client
+import itertools
 import json
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -21,12 +23,13 @@ HOST, ADDRESS = "slipway-edge", "172.29.89.10"
 class _Named(http.client.HTTPSConnection):
     """Asks an address for a name, in the handshake and in the request."""
 
-    def __init__(self, name: str, context: ssl.SSLContext) -> None:
+    def __init__(self, name: str, address: str, context: ssl.SSLContext) -> None:
         super().__init__(name, timeout=10, context=context)
+        self._at = address
         self._tls = context
 
     def connect(self) -> None:
-        self.sock = self._tls.wrap_socket(socket.create_connection((ADDRESS, 443), 10), server_hostname=self.host)
+        self.sock = self._tls.wrap_socket(socket.create_connection((self._at, 443), 10), server_hostname=self.host)
 
 
 def serial_of(connection: http.client.HTTPSConnection) -> str:
@@ -43,7 +46,16 @@ class Asking:
 
     asked: int = 0
     wrong: list[str] = field(default_factory=list)
+    wrong_since: list[float] = field(default_factory=list)
+    """When each of those was begun."""
+    good_at: list[float] = field(default_factory=list)
     serials: set[str] = field(default_factory=set)
+
+    @property
+    def outage(self) -> float:
+        """The longest time in seconds in which nobody got an answer."""
+        ends = sorted(self.good_at)
+        return max((later - earlier for earlier, later in itertools.pairwise(ends)), default=0.0)
 
 
 @dataclass
@@ -52,9 +64,10 @@ class Site(Deployment):
 
     names: tuple[str, ...] = ()
     trusted: Path = Path()
+    address: str = ADDRESS
 
     def connection(self, name: str = "") -> _Named:
-        return _Named(name or self.names[0], ssl.create_default_context(cafile=str(self.trusted)))
+        return _Named(name or self.names[0], self.address, ssl.create_default_context(cafile=str(self.trusted)))
 
     def page(self, name: str = "") -> Any:
         """The page by HTTPS. Raises what a browser would show."""
@@ -79,7 +92,7 @@ class Site(Deployment):
 
     def by_http(self, path: str = "/", name: str = "") -> tuple[int, str, str]:
         """Status, Location and body on port 80."""
-        connection = http.client.HTTPConnection(ADDRESS, 80, timeout=10)
+        connection = http.client.HTTPConnection(self.address, 80, timeout=10)
         try:
             connection.request("GET", path, headers={"Host": name or self.names[0]})
             answer = connection.getresponse()
@@ -95,13 +108,16 @@ class Site(Deployment):
         def ask(kept: bool) -> None:
             connection = self.connection()
             while not done.wait(1 / rate):
+                began = time.monotonic()
                 try:
                     if connection.sock is None:
                         connection.connect()
                         found.serials.add(serial_of(connection))
                     self._page(connection)
+                    found.good_at.append(time.monotonic())
                 except (OSError, AssertionError, ValueError, http.client.HTTPException) as error:
                     found.wrong.append(f"{type(error).__name__}: {error}")
+                    found.wrong_since.append(began)
                     connection.close()
                 found.asked += 1
                 if not kept:

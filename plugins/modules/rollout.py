@@ -17,6 +17,8 @@ description:
     value that cannot be used, nobody is asked and nothing is changed. The role's variables are there in a play that
     has the role, or by O(roles).
   - It speaks to every host over one channel, made with the connection and the become settings of the inventory.
+  - O(batches), O(reconnect), O(same_content), O(migrations) and what O(probe) has are also given by variables of these
+    names, such as C(slipway_batches) and C(slipway_probe_urls).
   - Shows a line for each host, a table at the end, and writes a report. In check mode it shows the plan and changes
     nothing.
 options:

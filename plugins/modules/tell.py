@@ -10,15 +10,29 @@ module: tell
 short_description: Show what the hosts of a play told, put together for the fleet
 description:
   - Reads what the tasks before it registered on every host of the play, and shows it. Runs on the controller, once.
-  - V(status), V(history), V(audit) and V(backups) are tables, and JSON for programs. V(lock) and V(problems) are
-    tables. V(backup_problems) fails where a backup is not as it should be. V(logs) are the lines
-    of all hosts in the order of time. V(output) is what a command printed.
+  - V(status), V(history), V(audit), V(backups), V(balancers) and V(caches) are tables, and JSON for programs. V(lock)
+    and V(problems) are tables. V(backup_problems), V(balancer_problems) and V(cache_problems) fail where a backup, a
+    floating address or the app's cache is not as it should be. V(logs) are the lines of all hosts in the order of time.
+    V(output) is what a command printed.
   - A host that could not be asked is shown like the others, and the run does not end with 0.
 options:
   what:
     description: What is shown.
     type: str
-    choices: [status, history, audit, backups, backup_problems, lock, logs, problems, output]
+    choices:
+      - status
+      - history
+      - audit
+      - backups
+      - backup_problems
+      - balancers
+      - balancer_problems
+      - caches
+      - cache_problems
+      - lock
+      - logs
+      - problems
+      - output
     required: true
   results: {description: Name of the variable that the hosts registered., type: str, required: true}
   file: {description: Where the JSON goes; without it to C(reports/INVENTORY/WHAT.json)., type: path}

@@ -42,6 +42,15 @@ WRONG: dict[str, Case] = {
         ("slipway_command", "No closing quotation", "close its quotes"),
     ),
     "neither on nor off": ("maintenance", {"slipway_maintenance": "maybe"}, ("slipway_maintenance", "=on or", "=off")),
+    "a drain where nobody sends requests": (
+        "drain",
+        {"haproxy_server": "nowhere"},
+        (
+            'haproxy_server is "nowhere", so nothing was done',
+            "no hosts in the group load_balancer",
+            "-e haproxy_server=",
+        ),
+    ),
     "a removal without the name": ("remove", {}, ("slipway_remove", "say -e slipway_remove=shortlinks")),
     "a removal with another name": (
         "remove",

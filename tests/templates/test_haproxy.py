@@ -644,7 +644,43 @@ def test_each_request_is_one_json_object_whatever_it_holds(slots: dict[str, Slot
     assert found["app"] == "app_links"
     assert found["slot"] in ("blue", "green")
     assert found["request_id"] == response.headers["X-Request-ID"]
+    assert "sample" not in found, "each of them is here"
     assert "not-for-the-log" not in json.dumps(found)
+
+
+class Finds(answering("blue")):  # type: ignore[misc]
+    """A slot that has nothing at /none."""
+
+    def send_response(self, code: int, message: str | None = None) -> None:
+        super().send_response(404 if self.path == "/none" else code, message)
+
+
+@pytest.mark.parametrize("sample", [2, 1_000_000])
+def test_of_good_answers_the_log_has_some_and_of_others_each(
+    slots: dict[str, Slot], tmp_path: Path, sample: int
+) -> None:
+    for slot in slots.values():
+        slot.server.RequestHandlerClass = Finds
+    only = Edge(tmp_path, haproxy_apps=[app(tmp_path, host_names=["l.example"])], haproxy_log_sample=sample)
+    only.start()
+    try:
+        good = 0
+        for _ in range(40):
+            assert only.get("/x", Host="l.example")[0].status == 200
+            assert only.get("/none", Host="l.example")[0].status == 404
+            while (line := only.logged())["status"] == 200:
+                assert line["sample"] == sample
+                good += 1
+            assert (line["status"], line.get("sample")) == (404, None)
+        assert (good == 0) if sample > 2 else (0 < good < 40)
+        assert only.get("/x", Host="other.example")[0].status == 421
+        assert "sample" not in only.logged(), "of the edge itself"
+        with socket.create_connection(("127.0.0.1", only.port), 5) as user:
+            user.sendall(b"no HTTP\r\n\r\n")
+            assert b" 400 " in user.recv(4096)
+        assert only.logged()["status"] == 400, "before any rule"
+    finally:
+        only.stop()
 
 
 def test_names_lead_to_their_apps(slots: dict[str, Slot], tmp_path: Path) -> None:

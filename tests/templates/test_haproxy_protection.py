@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import http.client
 import json
 import re
@@ -15,6 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 from ansible_collections.slipway.fleet.plugins.plugin_utils.probe.client import MOST_RATE
 
@@ -281,6 +283,22 @@ def test_a_balancer_hands_the_password_on_to_hosts_that_ask_for_it(slots: dict[s
             assert statuses(balancer) == {"web1": "UP"}, "its checks pass"
 
 
+def test_programs_that_say_who_they_are_are_refused(slots: dict[str, Slot], tmp_path: Path) -> None:
+    closed = app(tmp_path, host_names=[NAME], blocked_agents=["GPTBot", "wget/1 (x; +y)"], health_path="/up?x=1")
+    with running(tmp_path, closed, app(tmp_path, "public", slots=closed["slots"])) as edge:
+
+        def by(agent: str, path: str = "/x", name: str = NAME) -> int:
+            return edge.get(path, Host=name, User_Agent=agent)[0].status
+
+        assert by("Mozilla/5.0 (compatible; gptbot/1.3; +https://openai.com/gptbot)") == by("WGET/1 (X; +Y)") == 403
+        assert by("Mozilla/5.0 (X11; Linux x86_64; rv:140.0)") == by("wget/2") == by("") == 200
+        assert edge.get("/x", Host=NAME)[0].status == 200, "one that says nothing"
+        assert by("GPTBot", "/up") == 200, "who looks whether the app is well"
+        assert by("GPTBot", name="other.example.org") == 200, "the other app"
+        answer, text = edge.get("/x", Host=NAME, User_Agent="GPTBot", Accept="application/json")
+        assert (answer.status, text) == (403, '{"status":"not allowed"}')
+
+
 def test_a_site_that_no_search_engine_is_to_show(slots: dict[str, Slot], tmp_path: Path) -> None:
     staging = app(tmp_path, host_names=[NAME], robots=False, basic_auth={"review": hashed("correct horse")})
     public = app(tmp_path, "public", slots=staging["slots"], robots=True)
@@ -292,6 +310,90 @@ def test_a_site_that_no_search_engine_is_to_show(slots: dict[str, Slot], tmp_pat
         answer, text = edge.get("/robots.txt")
         assert "slot" in text, "the other app's own"
         assert "X-Robots-Tag" not in answer.headers
+
+
+class Types(answering("blue")):  # type: ignore[misc]
+    """A slot whose answer has the headers that the query has; events come one by one, once each was taken."""
+
+    taken = threading.Semaphore(0)
+
+    def do_GET(self) -> None:  # noqa: N802 - the name of the base class
+        self.send_response(200)
+        for name, value in parse_qsl(urlsplit(self.path).query):
+            self.send_header(name, value)
+        if self.path.startswith("/events"):
+            self.end_headers()
+            self.close_connection = True
+            for _ in range(3):
+                self.wfile.write(b"data: 1\n\n")
+                assert self.taken.acquire(timeout=10)
+            return
+        self.send_header("Content-Length", str(len(LONG)))
+        self.end_headers()
+        self.wfile.write(LONG)
+
+
+LONG = b'{"items": [' + b"1, " * 2000 + b"1]}"
+JSON, GZIP = "/x?Content-Type=application/json%3B+charset%3Dutf-8", {"Accept_Encoding": "br, gzip"}
+
+
+def fetched(edge: Edge, path: str, **headers: str) -> tuple[http.client.HTTPMessage, bytes]:
+    """Headers and the body as it comes."""
+    connection = http.client.HTTPConnection("127.0.0.1", edge.port, timeout=10)
+    try:
+        connection.request("GET", path, headers={name.replace("_", "-"): value for name, value in headers.items()})
+        answer = connection.getresponse()
+        return answer.headers, answer.read()
+    finally:
+        connection.close()
+
+
+def test_answers_of_some_types_are_compressed_for_who_takes_that(slots: dict[str, Slot], tmp_path: Path) -> None:
+    for slot in slots.values():
+        slot.server.RequestHandlerClass = Types
+    with running(tmp_path, app(tmp_path, compression=["Application/JSON", "text/css"])) as edge:
+        headers, body = fetched(edge, f'{JSON}&ETag="a"', **GZIP)
+        assert (headers["Content-Encoding"], headers["ETag"]) == ("gzip", 'W/"a"'), "not the bytes that it named"
+        assert "Accept-Encoding" in headers["Vary"]
+        assert len(body) < len(LONG) / 10
+        assert gzip.decompress(body) == LONG
+        for path, asked_with in (
+            (JSON, {}),
+            (JSON, {"Accept_Encoding": "br"}),
+            ("/x?Content-Type=text/html", GZIP),
+            (f"{JSON}&Cache-Control=no-transform", GZIP),
+        ):
+            headers, body = fetched(edge, path, **asked_with)
+            assert "Content-Encoding" not in headers, path
+            assert body == LONG
+        headers, body = fetched(edge, f"{JSON}&Content-Encoding=br", **GZIP)
+        assert (headers["Content-Encoding"], body) == ("br", LONG), "the app did it itself"
+
+
+def test_events_come_as_they_are_sent_where_others_are_compressed(slots: dict[str, Slot], tmp_path: Path) -> None:
+    for slot in slots.values():
+        slot.server.RequestHandlerClass = Types
+    with running(tmp_path, app(tmp_path, compression=["application/json", "text/css"])) as edge:
+        connection = http.client.HTTPConnection("127.0.0.1", edge.port, timeout=5)
+        connection.request("GET", "/events?Content-Type=text/event-stream", headers={"Accept-Encoding": "gzip"})
+        answer = connection.getresponse()
+        for _ in range(3):
+            assert answer.read(9) == b"data: 1\n\n"
+            Types.taken.release()
+        connection.close()
+
+
+def test_what_a_host_has_compressed_its_balancer_hands_on(slots: dict[str, Slot], tmp_path: Path) -> None:
+    for slot in slots.values():
+        slot.server.RequestHandlerClass = Types
+    types: dict[str, Any] = {"compression": ["application/json"]}
+    (tmp_path / "balancer").mkdir()
+    with running(tmp_path, app(tmp_path, **types)) as host:
+        servers = {"name": "links", "servers": {"web1": f"127.0.0.1:{host.port}"}, "health_path": "/x", **types}
+        with running(tmp_path / "balancer", servers) as balancer:
+            headers, body = fetched(balancer, JSON, **GZIP)
+    assert headers["Content-Encoding"] == "gzip"
+    assert gzip.decompress(body) == LONG, "once"
 
 
 class Busy:

@@ -66,8 +66,10 @@ def test_what_the_edge_does_for_the_app_of_a_host_is_said_by_the_app_s_variables
         "rate_limit": {"requests": 100, "seconds": 10},
         "max_connections": 40,
         "allowed_networks": ["203.0.113.0/24"],
+        "blocked_agents": ["GPTBot"],
         "basic_auth": {"review": "$6$a$" + "a" * 86},
         "robots": False,
+        "compression": ["text/css"],
     }
     of_the_app = {f"fastapi_app_{name}": value for name, value in said.items()}
     (app,) = Role("haproxy", fastapi_app_name="links", **of_the_app).value("haproxy_apps")

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import ssl
-import urllib.request
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 import yaml
-from authority import AT, AUTHORITY, Authority
+from authority import AT, Authority
+from balancers import ADDRESSES, FLOATING, FLOATING_6, Pair, serve_front
 from contract import ROOT
-from fleet import on, ssh_inventory
+from fleet import ssh_inventory
 from served import ADDRESS, HOST, Site
 
 # Where no registry is reached, the lab's Python image stands in for python:3.13-slim.
@@ -28,12 +27,9 @@ QUICK = {"fastapi_app_soak": 1, "fastapi_app_drain": 2, "fastapi_app_canary": {"
 
 @pytest.fixture(scope="session")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    file = tmp_path_factory.mktemp("authority") / "ca.pem"
-    own = on(AUTHORITY, "cat /etc/pebble.crt")
-    context = ssl.create_default_context(cadata=own)
-    with urllib.request.urlopen(f"https://{AT}:15000/roots/0", timeout=10, context=context) as answer:
-        file.write_text(own + answer.read().decode())
-    return Authority(file)
+    there = Authority(tmp_path_factory.mktemp("authority") / "ca.pem")
+    there.start()
+    return there
 
 
 @pytest.fixture(scope="session")
@@ -74,4 +70,34 @@ def board(make_site: Callable[..., Site]) -> Site:
         haproxy_shared_settings="replace",
         haproxy_acme_dns_hook=str(ROOT / "molecule/edge/dns-hook"),
         haproxy_acme_dns_environment={"NAME_SERVER": AT},
+    )
+
+
+@pytest.fixture(scope="session")
+def pair(tmp_path_factory: pytest.TempPathFactory, authority: Authority) -> Pair:
+    """Two balancers, by an inventory that has nobody else; what is behind them is a server of no playbook."""
+    scratch = tmp_path_factory.mktemp("pair")
+    inventory = ssh_inventory(scratch, ADDRESSES, {"load_balancer": list(ADDRESSES)})
+    authority.start()
+    authority.says("front.example.org", FLOATING)
+    variables: dict[str, Any] = {
+        "haproxy_apps": [serve_front("front.example.org")],
+        "haproxy_floating_addresses": [f"{FLOATING}/24", f"{FLOATING_6}/64"],
+        # So long it leaves its clients to themselves before it hands an address over.
+        "haproxy_keep_alive_timeout": 2,
+        "haproxy_floating_balancers": "{{ groups['load_balancer'] | map('extract', hostvars, 'ansible_host') }}",
+        "haproxy_acme_email": "ops@example.org",
+        "haproxy_acme_directory": f"https://{AT}:14000/dir",
+        "haproxy_acme_ca_file": str(authority.file),
+        "haproxy_acme_eab": authority.binding(),
+    }
+    (scratch / "group_vars").mkdir()
+    (scratch / "group_vars" / "load_balancer.yml").write_text(yaml.safe_dump(variables))
+    return Pair(
+        inventory=inventory,
+        url="",
+        scratch=scratch,
+        names=("front.example.org",),
+        trusted=authority.file,
+        address=FLOATING,
     )

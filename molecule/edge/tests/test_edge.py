@@ -62,12 +62,6 @@ def test_the_first_deploy_ends_with_https_that_a_browser_trusts(shop: Site, auth
     assert holds.split() == [SETTINGS]
 
 
-def test_a_second_run_changes_nothing(shop: Site, authority: Authority) -> None:
-    outcome = shop.play("provision")
-    assert (outcome.code, outcome.changed) == (0, 0), outcome.output
-    assert authority.orders() == 2
-
-
 def test_an_app_of_another_inventory_gets_its_certificate_and_takes_nothing(shop: Site, board: Site) -> None:
     serial = shop.serial()
     with shop.asked(rate=5) as asked:

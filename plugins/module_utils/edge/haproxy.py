@@ -242,6 +242,18 @@ class Edge:
         statistics, mark, states = self.ask("show stat;show servers state").partition(STATES)
         return self._parsed(statistics, mark + states)
 
+    def in_flight(self) -> int:
+        """Requests of all backends that are under way. Raises EdgeError."""
+        return self._current("BACKEND")
+
+    def connections(self) -> int:
+        """Connections of clients, those among them that have asked nothing yet. Raises EdgeError."""
+        return self._current("FRONTEND")
+
+    def _current(self, side: str) -> int:
+        rows = rows_of(self.ask("show stat"), ",", STATISTICS)
+        return sum(number_in(row, "scur") for row in rows if row["svname"] == side)
+
     def ports(self) -> dict[tuple[str, str], int]:
         """The port of this host behind each backend's slot, as the edge has them. Raises EdgeError."""
         return parse_ports(self.ask("show servers state").lstrip("\n"))

@@ -9,10 +9,11 @@ import hashlib
 import marshal
 import os
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 
 import jinja2
 from ansible import constants
@@ -27,6 +28,8 @@ SYNTAX = (
 )  # fmt: skip
 
 
+# Seconds after which a file of other texts or versions goes: a month.
+KEPT = 30 * 24 * 3600
 Key = tuple[Any, ...]
 
 
@@ -34,26 +37,25 @@ class Compiled:
     """Code of templates that anybody may read, kept in a file for the runs after this one.
 
     As Python keeps that of its modules. A text that is not one of these, such as a value of an inventory, may have a
-    secret in it and is in no file.
-
-    Args:
-        texts: the templates
-        path: of the file; what is wrong with it is as if it were not there
+    secret in it and is in no file. A file that is not whole, or that somebody else can write, is as if it were not
+    there.
     """
 
-    def __init__(self, texts: Iterable[str], path: Optional[Path] = None) -> None:
+    def __init__(self, texts: Iterable[str]) -> None:
         self._texts = frozenset(str(text) for text in texts)
-        self._path = path or Path(constants.ANSIBLE_HOME, "slipway", f"templates.{sys.implementation.cache_tag}")
-        # Another version of what compiles makes other code.
-        self._made_by = f"{sys.version} {__version__} {jinja2.__version__}".encode()
+        # Other texts, and another version of what compiles them, make other code.
+        made_of = [sys.version, __version__, jinja2.__version__, *sorted(self._texts)]
+        name = hashlib.sha256("\0".join(made_of).encode()).hexdigest()[:16]
+        self._path = Path(constants.ANSIBLE_HOME, "slipway", f"templates-{name}")
         self._found: dict[Key, Any] = {}
         self._new = False
         if not self._texts:
             return
         with contextlib.suppress(OSError, EOFError, ValueError, TypeError):
-            digest, _, body = self._path.read_bytes().partition(b"\n")
-            if digest == self._digest(body):
-                self._found = marshal.loads(body)  # noqa: S302 - of the user's own directory, and whole
+            if all(is_our_own(path) for path in (self._path.parent, self._path)):
+                digest, _, body = self._path.read_bytes().partition(b"\n")
+                if digest == digest_of(body):
+                    self._found = marshal.loads(body)  # noqa: S302 - nobody else could write it
 
     def of(self, key: Key, text: str, compile_anew: Callable[[], Any]) -> Any:
         """The code of a text in one syntax, which is all that the key says."""
@@ -67,15 +69,26 @@ class Compiled:
         """Write what is new; where that cannot be done, the next run compiles again."""
         if not self._new:
             return
-        body = marshal.dumps({key: code for key, code in self._found.items() if key[1] in self._texts})
         unfinished = self._path.with_name(f"{self._path.name}.{os.getpid()}")
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, ValueError):
+            body = marshal.dumps(self._found)
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            unfinished.write_bytes(self._digest(body) + b"\n" + body)
+            for earlier in self._path.parent.glob("templates-*"):
+                if time.time() - earlier.stat().st_mtime > KEPT:
+                    earlier.unlink()
+            with open(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as stream:
+                stream.write(digest_of(body) + b"\n" + body)
             unfinished.replace(self._path)
 
-    def _digest(self, body: bytes) -> bytes:
-        return hashlib.sha256(self._made_by + body).hexdigest().encode()
+
+def is_our_own(path: Path) -> bool:
+    """Whether nobody but this user, and root, can have written it. Raises OSError."""
+    found = path.lstat()
+    return found.st_uid == os.geteuid() and not found.st_mode & 0o022
+
+
+def digest_of(body: bytes) -> bytes:
+    return hashlib.sha256(body).hexdigest().encode()
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -115,6 +116,34 @@ def test_what_is_kept_and_damaged_is_made_anew(compiled: Counter[str], home: Pat
     assert of_a_run("2") == ["2 of a role"]
     assert compiled[PUBLIC] == 2
     assert kept_in(home).read_bytes() == good
+
+
+@pytest.mark.parametrize("whose", ["file", "directory"])
+def test_what_others_can_write_is_not_run(compiled: Counter[str], home: Path, whose: str) -> None:
+    of_a_run("1")
+    path = kept_in(home)
+    assert path.stat().st_mode & 0o777 == 0o600
+    (path if whose == "file" else path.parent).chmod(0o777)
+    assert of_a_run("2") == ["2 of a role"]
+    assert compiled[PUBLIC] == 2
+
+
+def test_what_is_of_another_user_is_not_run(compiled: Counter[str], home: Path) -> None:
+    of_a_run("1")
+    os.chown(kept_in(home), 65534, 65534)
+    assert of_a_run("2") == ["2 of a role"]
+    assert compiled[PUBLIC] == 2
+
+
+def test_what_nothing_was_made_of_for_a_month_goes(compiled: Counter[str], home: Path) -> None:
+    of_a_run("1")
+    old = kept_in(home).with_name("templates-of-before")
+    old.write_text("")
+    os.utime(old, (0, 0))
+    with compiled_once([PUBLIC, "{{ a }} more"]):
+        value(PUBLIC, a="1")
+    assert not old.exists()
+    assert len(list(old.parent.iterdir())) == 2
 
 
 def test_another_version_makes_its_own(compiled: Counter[str], home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ansible_collections.slipway.fleet.plugins.module_utils.release.doors import FOR_EXAMPLE, ports_of, wrong_ports
-from ansible_collections.slipway.fleet.plugins.plugin_utils.inputs.rules import acme, paths, protection
+from ansible_collections.slipway.fleet.plugins.plugin_utils.inputs.rules import acme, floating, paths, protection
 from ansible_collections.slipway.fleet.plugins.plugin_utils.inputs.rules.fastapi_app import (
     PATH,
     PATH_USE,
@@ -22,6 +22,7 @@ from ansible_collections.slipway.fleet.plugins.plugin_utils.inputs.values import
 
 App = Mapping[str, Any]
 
+_RAREST = 1_000_000  # good answers for a line of the access log
 _NETWORKS = (
     "haproxy_private_networks",
     "haproxy_maintenance_passes",
@@ -48,7 +49,13 @@ def edge(value_of: Values) -> Iterator[str]:
         yield from protection.redirects(app, apps)
         yield from protection.limits(app)
         yield from protection.who_may(app)
+        yield from protection.compressed(app)
         yield from protection.certificates_of_clients(app, authorities, tls, bool(value_of("haproxy_trusted_proxies")))
+    if not 1 <= int(value_of("haproxy_log_sample")) <= _RAREST:
+        yield (
+            f"haproxy_log_sample is {value_of('haproxy_log_sample')}; use the number of good answers of which one is "
+            f"logged, from 1 (each) to {_RAREST}."
+        )
     yield from _patience(int(value_of("haproxy_client_timeout")), apps)
     yield from _paths(value_of("haproxy_private_paths"))
     yield from _health(apps)
@@ -59,6 +66,8 @@ def edge(value_of: Values) -> Iterator[str]:
         yield f"haproxy_client_ca_file: {authorities} {wrong}."
     if str(value_of("haproxy_acme_email")):
         yield from acme.orders(value_of, apps)
+    if value_of("haproxy_floating_addresses"):
+        yield from floating.floating(value_of)
 
 
 def _all_like(pattern: str, texts: Iterable[Any]) -> bool:

@@ -28,6 +28,19 @@ _HASH = re.compile(
     r"\$5\$(rounds=[1-9][0-9]{3}\$)?[./A-Za-z0-9]{1,16}\$[./A-Za-z0-9]{43}|"
     r"\$6\$(rounds=[1-9][0-9]{3}\$)?[./A-Za-z0-9]{1,16}\$[./A-Za-z0-9]{86}"
 )
+# What is compressed already, or must reach its reader as it comes.
+_EVENTS = "text/event-stream"
+_NOT_COMPRESSED = re.compile(
+    r"image/(?!svg\+xml$|bmp$|x-icon$|vnd\.microsoft\.icon$).*|(video|audio)/.*|font/woff2?|"
+    r"application/(zip|gzip|zstd|pdf|x-7z-compressed|x-xz|x-bzip2|octet-stream|grpc)"
+)
+# What browsers say of themselves; a word of it would shut their users out.
+_BROWSERS = (
+    "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/ Safari/537.36 Edg/",
+    "Mozilla/5.0 (X11; Linux x86_64; rv:) Gecko/20100101 Firefox/",
+    "Mozilla/5.0 (iPhone; CPU iPhone OS like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/ Mobile/",
+    "Mozilla/5.0 (Linux; Android; Macintosh; Intel Mac OS X)",
+)
 _RATE_EXAMPLE = "{requests: 100, seconds: 10}"
 
 
@@ -92,6 +105,7 @@ def who_may(app: App) -> Iterator[str]:
     """A sentence for each network that is none, and for each user whose password nobody could say. Shows no hash."""
     if wrong := [str(one) for one in app.get("allowed_networks") or () if not _is_network(str(one))]:
         yield f"{_where(app, 'allowed_networks')} takes networks such as 203.0.113.0/24, not {', '.join(wrong)}."
+    yield from _agents(app)
     users = app.get("basic_auth") or {}
     where = _where(app, "basic_auth")
     for key in ("health_path", "version_path"):
@@ -110,6 +124,30 @@ def who_may(app: App) -> Iterator[str]:
             "`openssl passwd -6`, which begins with $6$, and put it into vault.yml of this inventory with "
             "`ansible-vault edit`."
         )
+
+
+def _agents(app: App) -> Iterator[str]:
+    where = _where(app, "blocked_agents")
+    words = [str(word) for word in app.get("blocked_agents") or ()]
+    if wrong := [word for word in words if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9 ._/+:;()@-]{2,127}", word)]:
+        yield (
+            f"{where}: {json.dumps(wrong)[1:-1]} cannot be looked for; use a word of three letters or more as the "
+            "program has it in User-Agent, such as GPTBot, without * and other signs of patterns."
+        )
+    if everybody := [word for word in words if any(word.lower() in said.lower() for said in _BROWSERS)]:
+        yield f"{where}: {', '.join(everybody)} is in what browsers say, so users would be refused; take it away."
+
+
+def compressed(app: App) -> Iterator[str]:
+    """A sentence for each type of which no answer is to be compressed."""
+    where = _where(app, "compression")
+    types = [str(one).lower() for one in app.get("compression") or ()]
+    if wrong := [one for one in types if not re.fullmatch(r"[a-z]+/[a-z0-9][a-z0-9.+-]*", one)]:
+        yield f"{where} takes types of answers such as application/json, each in full, not {', '.join(wrong)}."
+    # HAProxy takes a type for the beginning of one.
+    known = [one for one in types if one not in wrong]
+    if small := [one for one in known if _NOT_COMPRESSED.fullmatch(one) or _EVENTS.startswith(one)]:
+        yield (f"{where}: {', '.join(small)} is compressed already, or must not wait to be ({_EVENTS}); take it away.")
 
 
 def certificates_of_clients(app: App, authorities: str, tls: bool, proxies: bool) -> Iterator[str]:

@@ -29,6 +29,7 @@ BCRYPT = "$2b$12$" + "a" * 53
 RIGHT: dict[str, Any] = {
     "haproxy_apps": [slots("links")],
     "haproxy_client_timeout": "75",
+    "haproxy_log_sample": "1",
     "haproxy_private_paths": ["/metrics", "/x/~y"],
     "haproxy_private_networks": ["127.0.0.0/8", "::1"],
     "haproxy_maintenance_passes": [],
@@ -38,6 +39,7 @@ RIGHT: dict[str, Any] = {
     "haproxy_tls_certificate": "",
     "haproxy_acme_email": "",
     "haproxy_client_ca_file": "",
+    "haproxy_floating_addresses": [],
 }
 
 
@@ -95,6 +97,8 @@ def test_authorities_of_clients_are_looked_at_before_they_get_anywhere(authority
     [
         ({}, []),
         ({"haproxy_client_timeout": 74}, ["haproxy_client_timeout (74) must be at least the longest server_timeout"]),
+        ({"haproxy_log_sample": 100}, []),
+        ({"haproxy_log_sample": 0}, ["haproxy_log_sample is 0; use the number of good answers of which one is logged"]),
         ({"haproxy_private_paths": ["metrics"]}, ["a path begins with a slash"]),
         ({"haproxy_private_paths": ["/metrics/"]}, ["does not end with one"]),
         ({"haproxy_private_networks": ["everybody"]}, ["such as 10.0.0.0/8, not everybody."]),
@@ -200,6 +204,21 @@ def test_edges_that_cannot_be_run(changed: dict[str, Any], said: list[str]) -> N
         (
             [slots("links", allowed_networks=["10.0.0.0/33", "office"])],
             ["takes networks such as 203.0.113.0/24, not 10.0.0.0/33, office."],
+        ),
+        ([slots("links", blocked_agents=["GPTBot", "python-requests/2", "Chrome/49."])], []),
+        (
+            [slots("links", blocked_agents=["*bot*", "ab", 'a"b"c', "a b\n", "$HOME"])],
+            [r'"*bot*", "ab", "a\"b\"c", "a b\n", "$HOME" cannot be looked for'],
+        ),
+        (
+            [slots("links", blocked_agents=["mozilla", "Android", "GPTBot"])],
+            ["mozilla, Android is in what browsers say, so users would be refused"],
+        ),
+        ([slots("links", compression=["Text/CSS", "image/svg+xml", "application/vnd.api+json"])], []),
+        ([slots("links", compression=["json", "text/*", "text/"])], ["in full, not json, text/*, text/."]),
+        (
+            [slots("links", compression=["text/event-stream", "text/event", "image/png", "font/woff2", "text/html"])],
+            ["text/event-stream, text/event, image/png, font/woff2 is compressed already, or must not wait"],
         ),
         ([slots("links", basic_auth={"review": SHA256, "ops@example.org": SHA512})], []),
         (

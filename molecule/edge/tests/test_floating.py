@@ -1,0 +1,128 @@
+"""Two balancers with one address: whatever becomes of the one that has it, the other one answers.
+
+The tests are a story, and run in the order of the file, after that of the authority.
+"""
+
+from __future__ import annotations
+
+import subprocess
+
+import pytest
+from authority import Authority
+from balancers import ADDRESSES, CUT, DEAF, FLOATING, FLOATING_6, HEARS, MENDED, A, B, Pair
+from contract import until
+from fleet import on
+
+# Python leaves a socket open where the other side is gone between the connection and the first byte of TLS.
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed <ssl.SSLSocket:ResourceWarning")
+
+UNIT = "/etc/systemd/system/haproxy.service.d/slipway.conf"
+BROKEN = "systemctl mask --runtime haproxy && systemctl kill --signal=KILL haproxy"
+WHOLE = "systemctl unmask --runtime haproxy && systemctl start haproxy"
+
+
+def workers(host: str) -> str:
+    return " ".join(on(host, "pgrep haproxy").split())
+
+
+def test_an_address_that_no_host_can_have_is_refused_before_anything_is_changed(pair: Pair) -> None:
+    outcome = pair.play("provision", "--limit", f"localhost,{A}", haproxy_floating_addresses=["172.29.89.20/24"])
+    assert outcome.code != 0
+    assert "172.29.89.20 is in use already, by a machine with the link address " in outcome.failure()
+    assert on(A, "ls /etc/haproxy/apps /etc/keepalived/keepalived.conf 2>/dev/null; true") == ""
+
+
+def test_both_order_the_certificate_of_a_name_that_leads_to_their_address(pair: Pair) -> None:
+    outcome = pair.play("provision")
+    assert outcome.code == 0, outcome.output
+    assert pair.page() == {"app": "front", "scheme": "https"}
+    pems = [on(host, "cat /etc/haproxy/certificates/names/front.example.org.pem") for host in ADDRESSES]
+    assert len(set(pems)) == 2, "each has its own"
+    has = pair.holder()
+    assert FLOATING_6 in on(has, "ip -brief -6 address show dev eth0"), "that of IPv6 goes along"
+    pair.stands_by(pair.other())
+
+
+def test_one_whose_haproxy_restarts_hands_the_address_over_before_and_loses_nothing(
+    pair: Pair, authority: Authority
+) -> None:
+    before, after = pair.holder(), pair.other()
+    orders = authority.orders()
+    processes = workers(before)
+    on(before, f"echo '# an earlier version' >> {UNIT}")
+    with pair.asked() as asked:
+        # The other one is no host of the run, and takes over nevertheless.
+        outcome = pair.play("provision", "--limit", f"localhost,{before}")
+    pair.tell("restarted by provision", asked)
+    assert outcome.code == 0, outcome.output
+    assert outcome.changed == 4, "the unit, the hand-over, the restart and the way back; nothing else in a second run"
+    assert authority.orders() == orders
+    assert workers(before) != processes
+    assert asked.wrong == []
+    assert asked.asked > 50
+    assert pair.holder() == after
+    pair.stands_by(before)
+
+
+def test_the_active_one_killed(pair: Pair) -> None:
+    with pair.moved("killed") as active:
+        on(active, BROKEN)
+    on(active, WHOLE)
+    pair.stands_by(active)
+    assert pair.holder() != active, "it comes back, and takes nothing"
+
+
+def test_the_active_one_frozen(pair: Pair) -> None:
+    with pair.moved("frozen") as active:
+        on(active, "pkill -STOP haproxy")
+    on(active, "pkill -CONT haproxy")
+    pair.stands_by(active)
+
+
+def test_the_active_one_cut_off(pair: Pair) -> None:
+    with pair.moved("cut off") as active:
+        on(active, CUT)
+    on(active, MENDED)
+    # Whoever has the higher priority goes on.
+    until(lambda: pair.holders() == [A], "one of the two gives the address up")
+    pair.stands_by(B)
+
+
+def test_the_active_one_switched_off(pair: Pair) -> None:
+    with pair.moved("switched off") as active:
+        subprocess.run(["docker", "kill", active], check=True, capture_output=True)
+    subprocess.run(["docker", "start", active], check=True, capture_output=True)
+    pair.stands_by(active)
+
+
+def test_a_split_brain_is_seen(pair: Pair) -> None:
+    on(A, DEAF)
+    on(B, DEAF)
+    until(lambda: len(pair.holders()) == 2, "both believe that they are alone")
+    status = pair.play("status")
+    on(A, HEARS)
+    on(B, HEARS)
+    assert status.code == 3, status.output
+    assert f"split brain: {A} and {B} have {FLOATING} at the same time" in status.output
+    until(lambda: pair.holders() == [A], "one of the two gives the address up")
+    pair.stands_by(B)
+
+
+def test_one_for_which_nobody_stands_by_is_not_taken_out(pair: Pair) -> None:
+    on(B, "systemctl stop keepalived")
+    outcome = pair.play("drain", haproxy_server=A)
+    on(B, "systemctl start keepalived")
+    assert outcome.code != 0
+    assert "no other balancer stands by" in outcome.failure()
+    assert pair.holders() == [A]
+    pair.stands_by(B)
+
+
+def test_one_that_leaves_for_good_gives_the_address_up(pair: Pair) -> None:
+    # Its part of a provision without haproxy_floating_addresses.
+    outcome = pair.does(A, "floating_leave")
+    assert outcome.returncode == 0, outcome.stdout
+    assert pair.holder() == B
+    assert on(A, "ls /etc/keepalived/keepalived.conf 2>/dev/null; systemctl is-active keepalived; true").split() == [
+        "inactive"
+    ]

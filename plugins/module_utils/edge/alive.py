@@ -1,0 +1,63 @@
+"""Whether this balancer may have a floating address, which keepalived asks each second: so it imports little.
+
+    python3 -I -S alive.py ADDRESS:PORT SOCKET AWAY [PEER:PORT...]
+
+It ends with 0 where the edge answers for itself through its own frontend, and where it has as many connections as it
+takes: another balancer would have them, too. It ends with 1 where HAProxy is dead, hangs or answers nothing and a peer
+does answer: an address that nobody has would help nobody. And it ends with 1 where the file AWAY says that an operator
+has taken this balancer out. Without peers it tells how the HAProxy of this host is.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+
+# What the edge answers itself, to the balancers alone.
+PAGE = "/.well-known/slipway-edge"
+# Seconds.
+PATIENCE, FOR_OPERATORS = 1.0, 0.5
+LIMIT = 65536
+
+
+def answers(where: str) -> bool:
+    """Whether a new connection to the frontend, ADDRESS:PORT, is taken, and asked for its page, answered."""
+    address, _, port = where.rpartition(":")
+    try:
+        with socket.create_connection((address, int(port)), PATIENCE) as connection:
+            connection.sendall(f"GET {PAGE} HTTP/1.0\r\nHost: slipway-edge\r\n\r\n".encode())
+            return connection.recv(64).split()[1:2] == [b"200"]
+    except OSError:
+        return False
+
+
+def is_full(path: str) -> bool:
+    """Whether HAProxy lives and has as many connections as it takes, as it says on its socket for operators."""
+    said = b""
+    try:
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(FOR_OPERATORS)
+            connection.connect(path)
+            connection.sendall(b"show info\n")
+            while len(said) < LIMIT and (more := connection.recv(LIMIT)):
+                said += more
+    except OSError:
+        return False
+    found = dict(line.split(b": ", 1) for line in said.splitlines() if b": " in line)
+    try:
+        return int(found[b"CurrConns"]) >= int(found[b"Maxconn"]) > 0
+    except (KeyError, ValueError):
+        return False
+
+
+def may_have_it(where: str, path: str, away: str, *peers: str) -> bool:
+    """Whether this balancer may have the floating address."""
+    if os.path.exists(away):
+        return False
+    serves = answers(where) or is_full(path)
+    return serves or (bool(peers) and not any(map(answers, peers)))
+
+
+if __name__ == "__main__":
+    sys.exit(0 if may_have_it(*sys.argv[1:]) else 1)

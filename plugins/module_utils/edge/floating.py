@@ -1,0 +1,311 @@
+"""A floating address: one of several balancers has it, by VRRP over unicast, and what keepalived is told for that.
+
+All that a balancer needs to know is computed on it, from the addresses of its interfaces. It takes part with the
+address by which the others know it, and has the floating addresses on the interfaces that are in their networks.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import socket
+import time
+import zlib
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Optional, Union
+
+from ..host import command
+from ..host.errors import SlipwayError
+
+Address = Union[ipaddress.IPv4Interface, ipaddress.IPv6Interface]
+
+HEADER = "# Written by the role haproxy; what is changed here is lost.\n"
+# The first of the balancers; each further one has one less. 255 is for who owns an address, and 0 says that one goes.
+PRIORITY = 200
+TIMEOUT = 10.0  # seconds; of ip and nft
+PORT = 80  # on which the edges of all balancers listen
+# Seconds in which a machine of the same network has answered, and between two looks whether it has.
+NEIGHBOUR, LOOK = 1.5, 0.1
+# What keepalived calls one that has the addresses, and one that takes them when nobody else has them.
+TAKING_PART = ("MASTER", "BACKUP")
+_HOLD = "slipway_hand_over"
+
+
+class FloatingError(SlipwayError):
+    """The floating addresses cannot be had this way; the text says what to change."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """This balancer's part: with which address of which interface, with whom, and which addresses it may have where."""
+
+    own: str
+    interface: str
+    peers: tuple[str, ...]
+    priority: int
+    router_id: int
+    addresses: Mapping[str, str]
+    """Interface by address with prefix, as they were declared."""
+
+
+def interfaces(said: str) -> dict[str, list[Address]]:
+    """The addresses of each interface, from `ip -json address`."""
+    found: dict[str, list[Address]] = {}
+    for entry in json.loads(said):
+        for one in entry.get("addr_info") or ():
+            if "local" in one and entry.get("ifname") != "lo":
+                address = ipaddress.ip_interface(f"{one['local']}/{one['prefixlen']}")
+                found.setdefault(str(entry["ifname"]), []).append(address)
+    return found
+
+
+def derived_router_id(addresses: Collection[str]) -> int:
+    """1 to 255, the same on each balancer and most likely another one for other addresses."""
+    return 1 + zlib.crc32(" ".join(sorted(map(bare, addresses))).encode()) % 255
+
+
+def bare(address: str) -> str:
+    """An address without its prefix, in its usual form."""
+    return str(ipaddress.ip_interface(address).ip)
+
+
+def part(
+    addresses: Sequence[str], balancers: Sequence[str], router_id: int, there: Mapping[str, Sequence[Address]]
+) -> Part:
+    """What this host takes part with. Raises FloatingError.
+
+    Args:
+        addresses: the floating ones, with the prefix of their network
+        balancers: the address of each balancer, this one among them, the preferred one first
+        router_id: 0 for one made of the addresses
+        there: the addresses of this host's interfaces
+    """
+    of_host = {str(one.ip): name for name, of in there.items() for one in of}
+    known = [bare(one) for one in balancers]
+    own = [one for one in known if one in of_host]
+    if len(own) != 1:
+        raise FloatingError(
+            f"haproxy_floating_balancers ({', '.join(known)}) must have one address of each balancer, and this host "
+            f"has {'several' if own else 'none'} of them: its addresses are {', '.join(sorted(of_host))}"
+        )
+    floating = {bare(one) for one in addresses}
+    found = {}
+    for address in addresses:
+        wanted = ipaddress.ip_interface(address)
+        where = [
+            name
+            for name, of in there.items()
+            for one in of
+            if one.network == wanted.network and str(one.ip) not in floating
+        ]
+        if not where:
+            networks = sorted({str(one.network) for of in there.values() for one in of if not one.ip.is_link_local})
+            raise FloatingError(
+                f"haproxy_floating_addresses: {address} is in no network of this host ({', '.join(networks)}), so no "
+                "other machine would find it there; use a free address of a network in which all balancers are, with "
+                "that network's prefix. Where a provider routes such an address, it is moved by the provider's own "
+                "interface, not by VRRP"
+            )
+        found[address] = where[0]
+    return Part(
+        own=own[0],
+        interface=of_host[own[0]],
+        peers=tuple(one for one in known if one != own[0]),
+        priority=PRIORITY - known.index(own[0]),
+        router_id=router_id or derived_router_id(addresses),
+        addresses=found,
+    )
+
+
+def configuration(mine: Part, preempt: bool, check: str, notify: str) -> str:
+    """keepalived.conf of this balancer.
+
+    Args:
+        mine: its part
+        preempt: take the address back from a balancer with a lower priority
+        check: a command line that ends with 0 where this balancer can serve, or none of those that follow it can
+        notify: a program that is told INSTANCE, slipway and the state that this balancer is in from then on
+    """
+    own_family = ipaddress.ip_address(mine.own).version
+    # VRRP tells of one family only; those of the other one go along untold.
+    told = [one for one in mine.addresses if ipaddress.ip_interface(one).version == own_family]
+    untold = [one for one in mine.addresses if one not in told]
+    further = sorted(set(mine.addresses.values()) - {mine.interface})
+    blocks = [
+        ("virtual_ipaddress", [_virtual(one, mine.addresses[one]) for one in told]),
+        ("virtual_ipaddress_excluded", [_virtual(one, mine.addresses[one]) for one in untold]),
+        ("track_interface", further),
+        ("track_script", ["edge"]),
+    ]
+    written = "".join(
+        f"    {name} {{\n{''.join(f'        {line}{chr(10)}' for line in lines)}    }}\n"
+        for name, lines in blocks
+        if lines
+    )
+    peers = "".join(f"        {peer}\n" for peer in mine.peers)
+    asked = " ".join([check, *(f"{peer}:{PORT}" for peer in mine.peers)])
+    return (
+        f"{HEADER}global_defs {{\n"
+        "    enable_script_security\n"
+        "    script_user root\n"
+        "    vrrp_version 3\n"
+        "    # Nobody but the balancers below is believed.\n"
+        "    vrrp_check_unicast_src\n"
+        "    # Before all that may keep a host busy: one that is silent for three seconds has lost the addresses.\n"
+        "    vrrp_priority -20\n"
+        "    # Told again, for a switch or a neighbour that has missed it.\n"
+        "    vrrp_garp_master_refresh 60\n"
+        "}\n\n"
+        "vrrp_script edge {\n"
+        f'    script "{asked}"\n'
+        "    interval 1\n"
+        "    # It ends by itself before that; a host that is slow is not one that is down.\n"
+        "    timeout 20\n"
+        "    fall 2\n"
+        "    rise 2\n"
+        "}\n\n"
+        "vrrp_instance slipway {\n"
+        "    state BACKUP\n"
+        f"{'' if preempt else '    nopreempt' + chr(10)}"
+        f"    interface {mine.interface}\n"
+        f"    virtual_router_id {mine.router_id}\n"
+        f"    priority {mine.priority}\n"
+        "    advert_int 1\n"
+        f"    unicast_src_ip {mine.own}\n"
+        f"    unicast_peer {{\n{peers}    }}\n"
+        f'    notify "{notify}"\n'
+        f"{written}"
+        "}\n"
+    )
+
+
+def _virtual(address: str, interface: str) -> str:
+    # An IPv6 address that is not preferred is not what this host connects with, as long as it has it.
+    unpreferred = " preferred_lft 0" if ipaddress.ip_interface(address).version == 6 else ""
+    return f"{address} dev {interface}{unpreferred}"
+
+
+def is_foreign(path: Path) -> bool:
+    """Whether somebody else has configured keepalived. Raises OSError."""
+    try:
+        return not path.read_text(encoding="utf-8", errors="replace").startswith(HEADER)
+    except FileNotFoundError:
+        return False
+
+
+def is_for(path: Path, addresses: Collection[str]) -> bool:
+    """Whether keepalived is configured by this role, and for these addresses. Raises OSError."""
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        return False
+    return text.startswith(HEADER) and all(f" {one} dev " in text for one in addresses)
+
+
+def held(addresses: Collection[str], there: Mapping[str, Sequence[Address]]) -> list[str]:
+    """Those of the floating addresses that this host has now, without prefix."""
+    of_host = {str(one.ip) for of in there.values() for one in of}
+    return [bare(one) for one in addresses if bare(one) in of_host]
+
+
+def taken(mine: Part, link_of: Callable[[str, str], str]) -> str:
+    """Why somebody who is no balancer has a floating address already; empty where nobody has.
+
+    `link_of` gives the link-layer address of who answers for an address, empty where nobody does.
+    """
+    balancers = {link_of(peer, mine.interface) for peer in mine.peers}
+    for address, interface in mine.addresses.items():
+        link = link_of(bare(address), interface)
+        if link and link not in balancers:
+            return (
+                f"haproxy_floating_addresses: {bare(address)} is in use already, by a machine with the link address "
+                f"{link} that is none of the balancers; use a free one"
+            )
+    return ""
+
+
+def link_of(address: str, interface: str) -> str:
+    """Who answers for an address in the network of an interface, by ARP or NDP; empty where nobody does.
+
+    Raises CommandError where `ip` cannot be run.
+    """
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as probe, suppress(OSError):
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, interface.encode())
+        probe.sendto(b"", (address, 9))
+    deadline = time.monotonic() + NEIGHBOUR
+    while time.monotonic() < deadline:
+        said = command.run(["ip", "-json", "neigh", "show", address, "dev", interface], TIMEOUT).stdout
+        for entry in json.loads(said or "[]"):
+            if "lladdr" in entry and not {"FAILED", "INCOMPLETE"} & set(entry.get("state") or ()):
+                return str(entry["lladdr"])
+        time.sleep(LOOK)
+    return ""
+
+
+def of_this_host() -> dict[str, list[Address]]:
+    """The addresses of this host's interfaces. Raises CommandError, and FloatingError where `ip` does not tell them."""
+    ran = command.run(["ip", "-json", "address"], TIMEOUT)
+    if ran.returncode:
+        raise FloatingError(f"the addresses of this host are not known: {ran.said}")
+    return interfaces(ran.stdout)
+
+
+@contextmanager
+def new_connections_wait(addresses: Collection[str]) -> Iterator[Optional[str]]:
+    """No new connection to the addresses begins here meanwhile; clients ask again after a second, and find the other.
+
+    Gives why that cannot be done, None where it is: then what is under way at the moment of the hand-over is cut.
+    """
+    rules = "".join(
+        f"add rule inet {_HOLD} input {'ip6' if ':' in one else 'ip'} daddr {one} "
+        "tcp flags & (fin | syn | rst | ack) == syn drop\n"
+        for one in addresses
+    )
+    table = (
+        f"add table inet {_HOLD}\n"
+        f"add chain inet {_HOLD} input {{ type filter hook input priority -200; policy accept; }}\n{rules}"
+    )
+    trouble = _nft(table)
+    try:
+        yield trouble
+    finally:
+        _nft(f"add table inet {_HOLD}\ndelete table inet {_HOLD}\n")
+
+
+def _nft(text: str) -> Optional[str]:
+    try:
+        ran = command.run(["nft", text], TIMEOUT)
+    except command.CommandError as error:
+        return str(error)
+    return ran.said if ran.returncode else None
+
+
+def report(found: Mapping[str, Any]) -> list[str]:
+    """What is wrong with one balancer, a sentence each, from what its module tells."""
+    if not found["configured"]:
+        return ["keepalived is not configured for these addresses here; run the provision playbook"]
+    said = []
+    if not found["active"]:
+        said.append("keepalived does not run (systemctl status keepalived), so it stands by for nobody")
+    elif not found["enabled"]:
+        said.append("keepalived does not start with the host; run the provision playbook")
+    if found["away"]:
+        said.append("it was taken out (drain.yml), and has no floating address until it is put back")
+    elif not found["serves"]:
+        said.append("its HAProxy does not answer for itself (systemctl status haproxy), so it gives the address up")
+    elif found["active"] and found["state"] not in TAKING_PART:
+        said.append(f"keepalived is in the state {found['state'] or 'that it begins with'} (journalctl -u keepalived)")
+    if found["holds"] and len(found["holds"]) < len(found["addresses"]):
+        lacks = [one for one in found["addresses"] if one not in found["holds"]]
+        said.append(f"it has {', '.join(found['holds'])} and not {', '.join(lacks)}")
+    return said
+
+
+def stands_by(found: Mapping[str, Any]) -> bool:
+    """Whether a balancer takes the address when another one gives it up."""
+    well = found["configured"] and found["active"] and found["serves"]
+    return bool(well and not found["away"] and found["state"] in TAKING_PART)

@@ -1,0 +1,140 @@
+"""Whether a balancer may have a floating address, asked of a real HAProxy with the role's configuration."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.slipway.fleet.plugins.module_utils.edge import alive
+from ansible_collections.slipway.fleet.plugins.module_utils.edge.haproxy import Edge as RuntimeEdge
+from ansible_collections.slipway.fleet.plugins.modules import floating
+
+from tests.templates.rendering import Role
+from tests.templates.test_haproxy import Edge, wait_for
+
+FLOATING = {"haproxy_floating_addresses": ["127.0.0.10/8"], "haproxy_floating_balancers": ["127.0.0.11", "127.0.0.12"]}
+
+
+@pytest.fixture
+def make_edge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Edge]]:
+    made: list[Edge] = []
+
+    def make(**variables: Any) -> Edge:
+        directory = tmp_path_factory.mktemp("e")
+        (directory / "leaving.map").touch()
+        edge = Edge(directory, **FLOATING, __haproxy_leaving_map=str(directory / "leaving.map"), **variables)
+        made.append(edge)
+        edge.start()
+        return edge
+
+    yield make
+    for edge in made:
+        edge.stop()
+
+
+def serves(edge: Edge, *peers: Edge) -> bool:
+    """As keepalived asks it."""
+    words = [f"127.0.0.1:{edge.port}", str(edge.directory / "admin.sock"), str(edge.directory / "away")]
+    of_peers = [f"127.0.0.1:{peer.port}" for peer in peers]
+    return not subprocess.run([sys.executable, "-I", "-S", alive.__file__, *words, *of_peers], check=False).returncode
+
+
+def test_one_that_answers_for_itself_serves_whatever_becomes_of_its_app(make_edge: Callable[..., Edge]) -> None:
+    edge = make_edge()
+    assert edge.get("/")[0].status == 503, "no slot runs"
+    assert serves(edge)
+    assert edge.logged()["path"] == "/", "what keepalived asks is no line"
+    edge.log.settimeout(0.2)
+    with pytest.raises(TimeoutError):
+        edge.logged()
+
+
+def test_one_that_is_frozen_or_dead_or_was_taken_out_does_not(make_edge: Callable[..., Edge]) -> None:
+    edge = make_edge()
+    assert edge.process
+    edge.process.send_signal(signal.SIGSTOP)
+    assert not serves(edge)
+    edge.process.send_signal(signal.SIGCONT)
+    assert serves(edge)
+    away = edge.directory / "away"
+    away.touch()
+    assert not serves(edge)
+    away.unlink()
+    edge.process.kill()
+    edge.process.wait(10)
+    assert not serves(edge)
+
+
+def test_what_nobody_else_would_do_better_is_kept(make_edge: Callable[..., Edge]) -> None:
+    edge, peer = make_edge(), make_edge()
+    assert edge.process
+    assert peer.process
+    edge.process.send_signal(signal.SIGSTOP)
+    assert not serves(edge, peer)
+    peer.process.send_signal(signal.SIGSTOP)
+    assert serves(edge, peer)
+    (edge.directory / "away").touch()
+    assert not serves(edge, peer), "an operator has said so"
+    for one in (edge, peer):
+        assert one.process
+        one.process.send_signal(signal.SIGCONT)
+
+
+def test_one_that_is_full_keeps_its_address(make_edge: Callable[..., Edge]) -> None:
+    edge = make_edge(haproxy_max_connections=2)
+    users = [socket.create_connection(("127.0.0.1", edge.port)) for _ in range(4)]
+    assert not alive.answers(f"127.0.0.1:{edge.port}")
+    assert serves(edge)
+    for user in users:
+        user.close()
+
+
+def test_what_it_says_of_itself_is_for_balancers(make_edge: Callable[..., Edge]) -> None:
+    edge = make_edge(haproxy_trusted_proxies=["127.0.0.0/8"])
+    assert edge.get(alive.PAGE)[0].status == 200
+    text = (edge.directory / "haproxy.cfg").read_text()
+    assert "acl asked_by_balancer src 127.0.0.0/8 ::1 127.0.0.11 127.0.0.12\n" in text, (
+        "who connects, not whom a proxy names"
+    )
+
+
+def test_one_that_leaves_keeps_no_connection(make_edge: Callable[..., Edge]) -> None:
+    edge = make_edge()
+    assert edge.get(alive.PAGE)[0].getheader("Connection") is None
+    path: Path = edge.directory / "leaving.map"
+    edge.ask(f"add map {path} leaving on")
+    assert edge.get(alive.PAGE)[0].getheader("Connection") == "close"
+    edge.ask(f"clear map {path}")
+    assert edge.get(alive.PAGE)[0].getheader("Connection") is None
+
+
+def test_a_connection_that_has_just_begun_may_ask_before_the_address_goes(
+    make_edge: Callable[..., Edge], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(floating, "BEGUN", 30.0)
+    edge = make_edge()
+    admin = RuntimeEdge(str(edge.directory / "admin.sock"), "", "")
+    wait_for(lambda: admin.connections() == 0)
+    with ThreadPoolExecutor(1) as pool, socket.create_connection(("127.0.0.1", edge.port)) as user:
+        wait_for(lambda: admin.connections() == 1)
+        leaves = pool.submit(floating.ended, admin, 0.0)
+        with pytest.raises(TimeoutError):
+            leaves.result(0.3)
+        assert admin.in_flight() == 0, "no backend knows it"
+        user.sendall(f"GET {alive.PAGE} HTTP/1.0\r\n\r\n".encode())
+        assert b" 200 " in user.recv(4096)
+        assert leaves.result(20) == 0
+
+
+def test_the_balancers_hand_challenges_on_to_each_other() -> None:
+    role = Role("haproxy", haproxy_floating_balancers=["203.0.113.11", "2001:db8::12"])
+    assert role.value("haproxy_acme_peers") == ["203.0.113.11", "[2001:db8::12]"]
+    challenges = role.render("edge.cfg.j2", __haproxy_acme=True)
+    assert "    server peer1 203.0.113.11:80\n    server peer2 [2001:db8::12]:80\n" in challenges

@@ -1,0 +1,222 @@
+"""What a balancer takes part in a floating address with, and what is said of those that do."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.slipway.fleet.plugins.filter.balancers import floating_beside, floating_clashes, standing_by
+from ansible_collections.slipway.fleet.plugins.module_utils.edge import floating
+
+BALANCERS = ["203.0.113.11", "203.0.113.12"]
+
+
+def host(**addresses: list[str]) -> dict[str, list[floating.Address]]:
+    """What `ip` says of a host with these interfaces."""
+    entries = [
+        {
+            "ifname": name,
+            "addr_info": [
+                {"local": one.split("/")[0], "prefixlen": int(one.split("/")[1])} for one in (*of, "fe80::1/64")
+            ],
+        }
+        for name, of in {"lo": ["127.0.0.1/8"], **addresses}.items()
+    ]
+    return floating.interfaces(json.dumps(entries))
+
+
+def test_interfaces_and_priority_are_found_on_the_host() -> None:
+    there = host(eth0=["203.0.113.12/24", "2001:db8::12/64"], eth1=["10.0.0.12/16"])
+    mine = floating.part(["203.0.113.10/24", "2001:db8::10/64"], BALANCERS, 0, there)
+    assert (mine.own, mine.interface, mine.peers, mine.priority) == ("203.0.113.12", "eth0", ("203.0.113.11",), 199)
+    assert mine.addresses == {"203.0.113.10/24": "eth0", "2001:db8::10/64": "eth0"}
+    assert mine.router_id == floating.derived_router_id(["2001:db8::10/64", "203.0.113.10/24"])
+    assert floating.part(["203.0.113.10/24"], BALANCERS, 7, there).router_id == 7
+
+
+def test_balancers_may_know_each_other_by_another_network() -> None:
+    there = host(eth0=["203.0.113.3/24"], eth1=["10.0.0.11/16"])
+    mine = floating.part(["203.0.113.10/24"], ["10.0.0.11", "10.0.0.12"], 0, there)
+    assert (mine.interface, mine.priority) == ("eth1", 200)
+    text = floating.configuration(mine, False, "/bin/true", "/bin/echo")
+    assert "    interface eth1\n" in text
+    assert "        203.0.113.10/24 dev eth0\n" in text
+    assert "    track_interface {\n        eth0\n    }\n" in text
+
+
+@pytest.mark.parametrize(
+    ("addresses", "balancers", "there", "said"),
+    [
+        (["203.0.113.10/24"], ["10.0.0.1", "10.0.0.2"], {"eth0": ["203.0.113.11/24"]}, "this host has none of them"),
+        (["203.0.113.10/24"], BALANCERS, {"eth0": ["203.0.113.11/24", "203.0.113.12/24"]}, "has several of them"),
+        (["198.51.100.10/24"], BALANCERS, {"eth0": ["203.0.113.11/24"]}, "in no network of this host (203.0.113.0/24)"),
+        (["203.0.113.10/25"], BALANCERS, {"eth0": ["203.0.113.11/24"]}, "203.0.113.10/25 is in no network"),
+        # One that it has already tells of no network by itself.
+        (["192.0.2.10/24"], BALANCERS, {"eth0": ["203.0.113.11/24", "192.0.2.10/24"]}, "192.0.2.10/24 is in no"),
+    ],
+)
+def test_what_cannot_be_had_here_is_refused(
+    addresses: list[str], balancers: list[str], there: dict[str, list[str]], said: str
+) -> None:
+    with pytest.raises(floating.FloatingError) as error:
+        floating.part(addresses, balancers, 0, host(**there))
+    assert said in str(error.value)
+
+
+def test_the_configuration_of_a_balancer() -> None:
+    there = host(eth0=["203.0.113.11/24", "2001:db8::11/64"])
+    mine = floating.part(["203.0.113.10/24", "2001:db8::10/64"], BALANCERS, 51, there)
+    text = floating.configuration(mine, False, "/bin/check it", "/bin/told")
+    assert text.startswith(floating.HEADER)
+    for part in (
+        "    nopreempt\n",
+        "    virtual_router_id 51\n    priority 200\n",
+        "    unicast_src_ip 203.0.113.11\n    unicast_peer {\n        203.0.113.12\n    }\n",
+        "    virtual_ipaddress {\n        203.0.113.10/24 dev eth0\n    }\n",
+        # VRRP is of one family, and this host must not connect with an address that it may have to give up.
+        "    virtual_ipaddress_excluded {\n        2001:db8::10/64 dev eth0 preferred_lft 0\n    }\n",
+        '    script "/bin/check it 203.0.113.12:80"\n',
+        '    notify "/bin/told"\n',
+    ):
+        assert part in text
+    assert "track_interface" not in text
+    assert "nopreempt" not in floating.configuration(mine, True, "", "")
+
+
+def test_between_balancers_of_ipv6_the_addresses_of_ipv4_go_along() -> None:
+    there = host(eth0=["203.0.113.11/24", "2001:db8::11/64"])
+    mine = floating.part(["203.0.113.10/24", "2001:db8::10/64"], ["2001:db8::11", "2001:DB8::0:12"], 0, there)
+    assert mine.peers == ("2001:db8::12",)
+    text = floating.configuration(mine, False, "", "")
+    assert "    virtual_ipaddress {\n        2001:db8::10/64 dev eth0 preferred_lft 0\n    }\n" in text
+    assert "    virtual_ipaddress_excluded {\n        203.0.113.10/24 dev eth0\n    }\n" in text
+
+
+def test_a_number_is_made_of_the_addresses() -> None:
+    numbers = {floating.derived_router_id([f"203.0.113.{last}/24"]) for last in range(1, 250)}
+    assert min(numbers) >= 1
+    assert max(numbers) <= 255
+    assert len(numbers) > 100
+
+
+@pytest.mark.parametrize(
+    ("links", "said"),
+    [
+        ({}, ""),
+        ({"203.0.113.10": "02:00:00:00:00:02", "203.0.113.12": "02:00:00:00:00:02"}, ""),
+        # A router that answers for every address of the network.
+        ({"203.0.113.10": "02:00:00:00:00:fe", "203.0.113.12": "02:00:00:00:00:fe"}, ""),
+        (
+            {"203.0.113.10": "02:00:00:00:00:09", "203.0.113.12": "02:00:00:00:00:02"},
+            "02:00:00:00:00:09 that is",
+        ),
+    ],
+)
+def test_an_address_of_another_machine_is_told(links: dict[str, str], said: str) -> None:
+    mine = floating.part(["203.0.113.10/24"], BALANCERS, 0, host(eth0=["203.0.113.11/24"]))
+    found = floating.taken(mine, lambda address, interface: links.get(address, "") if interface == "eth0" else "no")
+    assert (said in found) if said else found == ""
+
+
+def test_a_configuration_of_others_is_known(tmp_path: Path) -> None:
+    path = tmp_path / "keepalived.conf"
+    assert not floating.is_foreign(path)
+    assert not floating.is_for(path, [])
+    path.write_text("vrrp_instance mine {}\n")
+    assert floating.is_foreign(path)
+    assert not floating.is_for(path, [])
+    path.write_text(f"{floating.HEADER}virtual_ipaddress {{ 203.0.113.10/24 dev eth0 }}")
+    assert not floating.is_foreign(path)
+    assert floating.is_for(path, ["203.0.113.10/24"])
+    assert not floating.is_for(path, ["203.0.113.10/24", "203.0.113.20/24"])
+
+
+def said(**more: Any) -> dict[str, Any]:
+    well = {"configured": True, "active": True, "enabled": True, "away": False, "serves": True, "state": "BACKUP"}
+    return {**well, "addresses": ["203.0.113.10", "2001:db8::10"], "holds": [], **more}
+
+
+@pytest.mark.parametrize(
+    ("found", "words", "stands_by"),
+    [
+        (said(), [], True),
+        (said(state="MASTER", holds=["203.0.113.10", "2001:db8::10"]), [], True),
+        (said(state="MASTER", holds=["203.0.113.10"]), ["it has 203.0.113.10 and not 2001:db8::10"], True),
+        (said(configured=False, active=False), ["keepalived is not configured for these addresses here"], False),
+        # It has others.
+        (said(configured=False), ["keepalived is not configured for these addresses here"], False),
+        (said(active=False), ["keepalived does not run"], False),
+        (said(enabled=False), ["does not start with the host"], True),
+        (said(away=True, serves=False, state="FAULT"), ["it was taken out (drain.yml)"], False),
+        (said(serves=False, state="FAULT"), ["its HAProxy does not answer for itself"], False),
+        (said(state="FAULT"), ["keepalived is in the state FAULT"], False),
+        (said(state=""), ["keepalived is in the state that it begins with"], False),
+    ],
+)
+def test_what_is_wrong_with_a_balancer(found: dict[str, Any], words: list[str], stands_by: bool) -> None:
+    problems = floating.report(found)
+    assert len(problems) == len(words), problems
+    assert all(word in problem for word, problem in zip(words, problems, strict=True))
+    assert floating.stands_by(found) == stands_by
+
+
+def test_who_stands_by() -> None:
+    results: list[dict[str, Any]] = [
+        {"item": "lb1", "told": {"stands_by": True}},
+        {"item": "lb2", "told": {"stands_by": False}},
+        {"item": "lb3", "unreachable": True},
+    ]
+    assert standing_by(results) == ["lb1"]
+
+
+def test_who_may_take_over() -> None:
+    addresses = ["203.0.113.10/24", "2001:db8::10/64"]
+    hosts: list[dict[str, Any]] = [
+        {"inventory_hostname": "web1"},
+        {"inventory_hostname": "web2", "haproxy_floating_addresses": []},
+        {"inventory_hostname": "lb1", "haproxy_floating_addresses": addresses},
+        {"inventory_hostname": "lb2", "haproxy_floating_addresses": ["2001:DB8::0:10/64", "203.0.113.10/24"]},
+        {"inventory_hostname": "lb3", "haproxy_floating_addresses": ["203.0.113.20/24"]},
+    ]
+    assert floating_beside(hosts, "lb1") == ["lb2"]
+    assert floating_beside(hosts, "lb3") == floating_beside(hosts, "web1") == floating_beside(hosts, "web2") == []
+
+
+def balancer(name: str, *addresses: str, **more: Any) -> dict[str, Any]:
+    wanted = {"addresses": list(addresses), "balancers": BALANCERS, "router_id": 0, **more}
+    return {"inventory_hostname": name, "haproxy_floating_check_result": {"wanted": wanted}}
+
+
+@pytest.mark.parametrize(
+    ("hosts", "words"),
+    [
+        ([{"inventory_hostname": "web1"}], []),
+        ([balancer("lb1", "203.0.113.10/24"), balancer("lb2", "203.0.113.10/24")], []),
+        ([balancer("lb1", "203.0.113.10/24"), balancer("lb3", "203.0.113.20/24")], []),
+        (
+            [balancer("lb1", "203.0.113.10/24"), balancer("lb2", "203.0.113.10/24", "203.0.113.20/24")],
+            ["lb1 and lb2 both have 203.0.113.10, and not all of the same addresses"],
+        ),
+        (
+            [
+                balancer("lb1", "203.0.113.10/24", router_id=5),
+                balancer("lb2", "203.0.113.10/24", router_id=5),
+                balancer("lb3", "203.0.113.20/24", router_id=5),
+            ],
+            ["lb1 and lb2 (of 203.0.113.10) and lb3 (of 203.0.113.20) both have the number 5"],
+        ),
+        (
+            [
+                balancer("lb1", "203.0.113.10/24"),
+                balancer("lb2", "203.0.113.10/24", balancers=BALANCERS[::-1]),
+            ],
+            ["haproxy_floating_balancers differs between lb1 and lb2"],
+        ),
+    ],
+)
+def test_hosts_that_disagree(hosts: list[dict[str, Any]], words: list[str]) -> None:
+    found = floating_clashes(hosts)
+    assert len(found) == len(words), found
+    assert all(word in sentence for word, sentence in zip(words, found, strict=True))
