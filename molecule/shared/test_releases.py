@@ -221,10 +221,11 @@ class TestBrokenReleases:
 def test_what_they_said_of_their_secrets_is_nowhere(host: Any, promise: Promise, deployment: Deployment) -> None:
     """Not in reports, ledger, history and logs, the engine's words, units, nor what any file of the host has."""
     ledger = host.file(f"{promise.root}/ledger.jsonl").content_string
-    assert ledger.count("ValidationError") >= 2, "what they said is told"
+    assert "ValidationError" in ledger, "what they said is told"
     history = deployment.play("history")
     reports = [path for path in (ROOT / "reports").rglob("*.*") if path.stat().st_mtime > began(deployment)]
-    assert len(reports) >= 2 * len(LEAKS), "a page and its figures of each"
+    said = [path for path in reports if "ValidationError" in path.read_text(encoding="utf-8")]
+    assert len(said) >= 4, "page and figures of the two that were tried in a slot"
     told = {"history": history.output, **{str(path): path.read_text(encoding="utf-8") for path in reports}}
     assert not {where: left_in(text) for where, text in told.items() if left_in(text)}
     assert left_in(base64.b64encode(PLANTED.encode()).decode()), "or this would prove nothing"
@@ -236,7 +237,7 @@ def test_what_they_said_of_their_secrets_is_nowhere(host: Any, promise: Promise,
 
 
 def began(deployment: Deployment) -> float:
-    return (deployment.scratch / "leaky").stat().st_mtime
+    return (deployment.scratch / "leaky" / "app" / "leak.py").stat().st_mtime
 
 
 def test_a_changed_configuration_is_a_release(deployment: Deployment, environment: dict[str, str]) -> None:
