@@ -235,6 +235,7 @@ def missing_packages() -> list[str]:
         "chromium": "chromium",
         "docker-registry": "docker-registry",
         "debsecan": "debsecan",
+        "restic": "restic",
     }
     missing = [package for program, package in programs.items() if not shutil.which(program, path=path)]
     return missing if postgres else ["postgresql", *missing]
