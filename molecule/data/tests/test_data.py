@@ -63,7 +63,7 @@ def data(host: Any, deployment: Deployment) -> None:
 
 
 def test_nothing_is_proven_before_there_is_a_set(host: Any) -> None:
-    assert "nothing can be proven" in refused(host, "drill")
+    assert "has no set of backup-host" in refused(host, "drill")
     assert state(host)["error"]["fault"] == "empty"
 
 
