@@ -17,6 +17,7 @@ from ansible_collections.slipway.fleet.plugins.module_utils.backup.model import 
 from ansible_collections.slipway.fleet.plugins.module_utils.backup.pointing import PointRestore
 from ansible_collections.slipway.fleet.plugins.module_utils.backup.points import gaps, spans, stale
 from ansible_collections.slipway.fleet.plugins.module_utils.backup.postgres import Server
+from ansible_collections.slipway.fleet.plugins.module_utils.backup.records import now
 from ansible_collections.slipway.fleet.plugins.module_utils.backup.recovering import Recovered
 from ansible_collections.slipway.fleet.plugins.module_utils.backup.restic import Restic
 from ansible_collections.slipway.fleet.plugins.module_utils.backup.saving import Host
@@ -55,7 +56,7 @@ class World:
 
     def reach(self, at: str) -> dict[str, Any]:
         """Keep the log, in a later second than that time."""
-        while wal.now() <= at[:19] + "Z":
+        while now() <= at[:19] + "Z":
             time.sleep(0.02)
         return self.keep()
 
@@ -123,7 +124,7 @@ def test_a_time_at_which_nothing_is_written_is_reached_and_costs_no_room(world: 
     kept = world.rows()
     world.keep()
     quiet = len(world.archive.contents()[1])
-    until = wal.now()
+    until = now()
     assert world.reach(until)["reach"][-1][1] > until
     assert len(world.archive.contents()[1]) == quiet <= before + 1
     world.server.sql("DELETE FROM notes", "links")
