@@ -10,9 +10,11 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, Callable
 
 from ..host import command
 from ..host.errors import SlipwayError
@@ -42,6 +44,7 @@ _SAME_TEXT = """\
 SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0; SET lock_timeout = 0; SET timezone = 'UTC';
 SET datestyle = 'ISO, YMD'; SET intervalstyle = 'postgres'; SET extra_float_digits = 1; SET bytea_output = 'hex';
 """
+_UNHURRIED = "SET statement_timeout = 0; SET idle_session_timeout = 0; SET client_min_messages = 'error'; "
 _SNAPSHOT = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SELECT pg_export_snapshot();\n"
 # A line for each table, `name|rows|digest`, and one for each revision that Alembic has recorded, `revision`.
 _COUNTS = r"""
@@ -129,6 +132,42 @@ class Server(postgres.Server):
             ran = self._run([*self._superuser, *words, "--username=postgres", f"--dbname={name}"], LIMIT, target=stream)
         if ran.returncode:
             raise BackupError(FAILED, f"pg_dump of {name} failed: {ran.said}")
+
+    @contextmanager
+    def copying(self, fast: bool) -> Iterator[tuple[int, Callable[[], dict[str, Any]]]]:
+        """Within the block its files may be copied: where its log begins that they need, and what ends that.
+
+        The end gives `label`, a file without which the copy is none, and `stop`, where that log ends. With `fast` the
+        server writes at once what it has in memory.
+        """
+        old = self.major() < 15
+        begin, end = ("pg_start_backup", "pg_stop_backup") if old else ("pg_backup_start", "pg_backup_stop")
+        pipe = subprocess.PIPE
+        with subprocess.Popen(self._psql("postgres"), stdin=pipe, stdout=pipe, stderr=pipe, text=True) as session:
+
+            def ask(statement: str) -> str:
+                assert session.stdin is not None
+                assert session.stdout is not None
+                assert session.stderr is not None
+                with suppress(BrokenPipeError):
+                    session.stdin.write(f"{statement};\n")
+                    session.stdin.flush()
+                if line := session.stdout.readline().strip():
+                    return line
+                session.kill()
+                raise BackupError(FAILED, f"{self.name} is not to be copied now: {session.stderr.read().strip()}")
+
+            def done() -> dict[str, Any]:
+                said = "json_build_object('stop', pg_wal_lsn_diff(lsn, '0/0'), 'label', labelfile)"
+                call = f"{end}({'false, ' if old else ''}false)"
+                found: dict[str, Any] = json.loads(ask(f"SELECT {said} FROM {call}"))  # noqa: S608 - constants
+                return found
+
+            try:
+                call = f"{begin}('slipway', {fast}{', false' if old else ''})"
+                yield int(ask(f"{_UNHURRIED}SELECT pg_wal_lsn_diff({call}, '0/0')")), done
+            finally:
+                session.kill()
 
     def globals(self, into: Path) -> None:
         """Write the roles with their passwords, as hashes, and what else belongs to no database."""

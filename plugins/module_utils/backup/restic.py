@@ -33,6 +33,9 @@ LIMIT = 86400.0
 # timer, and between two looks.
 WAIT, PATIENT, EVERY = 900.0, 21600.0, 15.0
 
+# How many snapshots one command forgets.
+AT_ONCE = 500
+
 # The exit code for a snapshot that was made although something could not be read, and what restic says then.
 INCOMPLETE, UNREAD = 3, "source file could not be read"
 
@@ -143,17 +146,23 @@ class Restic:
         return next((part for part in self._snapshots(CONTENT) if part.stamp == found.stamp), None)
 
     def save(
-        self, paths: Sequence[str], kind: str, stamp: str, excluded: Iterable[str] = (), more: Iterable[str] = ()
+        self,
+        paths: Sequence[str],
+        kind: str,
+        stamp: str,
+        excluded: Iterable[str] = (),
+        more: Iterable[str] = (),
+        words: Sequence[str] = (),
     ) -> tuple[str, int]:
         """Take the paths in as one snapshot; returns its id and how many bytes it added. All of them, or it raises.
 
-        What somebody removed within them meanwhile is not in it.
+        What somebody removed within them meanwhile is not in it. `more` are tags, `words` options of restic besides.
         """
         self._listed = {}
         tags = [word for tag in (kind, stamp, *more) for word in ("--tag", tag)]
         left_out = [word for pattern in excluded for word in ("--exclude", pattern)]
-        words = ("--host", self._settings.host, *tags, *left_out, "--", *paths)
-        said = self._call("backup", "--json", *words, fits=lambda ran: vanished(ran, paths))
+        asked = ("--host", self._settings.host, *words, *tags, *left_out, "--", *paths)
+        said = self._call("backup", "--json", *asked, fits=lambda ran: vanished(ran, paths))
         for line in reversed(said.splitlines()):
             with suppress(ValueError):
                 entry = json.loads(line)
@@ -191,10 +200,15 @@ class Restic:
         said = self._call("forget", "--dry-run", "--json", *words, *keep)
         return [str(entry["id"]) for group in json.loads(said or "[]") or () for entry in group.get("remove") or ()]
 
-    def tidy(self, protected: Iterable[str] = ()) -> list[str]:
+    def tagged(self, *kinds: str) -> list[Snapshot]:
+        """What this host has of these kinds, oldest first, as the repository has it now."""
+        self._listed = {}
+        return [snapshot for kind in kinds for snapshot in self._snapshots(kind)]
+
+    def tidy(self, protected: Iterable[str] = (), more: Sequence[str] = ()) -> list[str]:
         """Forget the sets that the retention does not keep, and parts of none; returns the sets that went.
 
-        `protected` are sets (their ids or how these begin) that stay in any case.
+        `protected` are sets (their ids or how these begin) that stay in any case, `more` snapshots that go with them.
         """
         spared = tuple(protected)
         stale = set(self.stale())
@@ -202,12 +216,12 @@ class Restic:
         gone = [found for found in sets if found.id in stale and not (spared and found.id.startswith(spared))]
         kept = {found.stamp for found in sets} - {found.stamp for found in gone}
         parts = [part for part in self._snapshots(CONTENT) if part.stamp not in kept]
-        if gone or parts:
+        if gone or parts or more:
             # The manifests first: what is killed here leaves parts without a set and no set without its parts.
-            for wave in (gone, parts):
-                if wave:
+            for wave in ([snapshot.id for snapshot in gone], [snapshot.id for snapshot in parts], list(more)):
+                for begin in range(0, len(wave), AT_ONCE):
                     self._listed = {}
-                    self._call("forget", *(snapshot.id for snapshot in wave))
+                    self._call("forget", *wave[begin : begin + AT_ONCE])
             self._call("prune")
         return [found.id for found in gone]
 

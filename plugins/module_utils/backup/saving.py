@@ -6,8 +6,9 @@ import json
 import secrets
 import shutil
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any, Callable, Optional
 
 from ..host.durable import read_json
 from ..host.errors import Damaged
@@ -52,8 +53,10 @@ class Host:
         return manifest
 
 
-def save(host: Host, reason: str) -> dict[str, Any]:
+def save(host: Host, reason: str, more: Optional[Callable[[Host], Sequence[str]]] = None) -> dict[str, Any]:
     """Make a set; returns its record. The caller holds the host's backups. Raises BackupError; no set was lost then.
+
+    Where the repository is tended, `more` does what else is to be done of an evening, and names snapshots that go.
 
     One before a restore lacks named directories that are not there (`absent`), and the repository is not tended after
     it: the site is down meanwhile, and what is wrong with other sets is no reason against the restore. Nor is it after
@@ -69,7 +72,7 @@ def save(host: Host, reason: str) -> dict[str, Any]:
                 host.records.note(newest=record, error=host.records.unanswered("backup", "restore"))
             else:
                 host.records.note(newest=record, error=host.records.unanswered("backup", "restore"))
-                _tend(host)
+                _tend(host, more(host) if more else ())
     finally:
         shutil.rmtree(host.settings.spool, ignore_errors=True)
     return record
@@ -143,11 +146,11 @@ def _open(host: Host) -> None:
     host.restic.make()
 
 
-def _tend(host: Host) -> None:
-    """Forget what is too old, and read a part of the data. The proven set stays until another one is."""
+def _tend(host: Host, more: Sequence[str]) -> None:
+    """Forget what is too old, and `more`, and read a part of the data. The proven set stays until another one is."""
     known = host.records.read()
     proven = (known.get("proven") or {}).get("set")
-    host.restic.tidy([proven] if proven else [])
+    host.restic.tidy([proven] if proven else [], more)
     part = int(known.get("checked") or 0) % PARTS + 1
     host.restic.check(part, PARTS)
     host.records.note(checked=part)

@@ -23,6 +23,7 @@ class Repository:
         self.kept: dict[str, tuple[Snapshot, dict[str, tuple[bytes, int]]]] = {}
         self.there = False
         self.spared: list[str] = []
+        self.gone: list[str] = []
         self.fails: dict[str, BackupError] = {}
 
     def _may(self, what: str) -> None:
@@ -78,9 +79,9 @@ class Repository:
                 file.parent.mkdir(parents=True, exist_ok=True)
                 file.write_bytes(data)
 
-    def tidy(self, protected: Iterable[str] = ()) -> list[str]:
+    def tidy(self, protected: Iterable[str] = (), more: Sequence[str] = ()) -> list[str]:
         self._may("tidy")
-        self.spared = list(protected)
+        self.spared, self.gone = list(protected), list(more)
         return []
 
     def check(self, part: int, parts: int) -> None:
