@@ -14,10 +14,11 @@ from typing import Any, Callable
 
 from . import files
 from .model import EMPTY, FAILED, MISSING_PART, NO_REPOSITORY, BackupError, Manifest, failures
-from .postgres import Scratch, Server, missing_roles, same
+from .postgres import Server, missing_roles, same
 from .records import now
 from .restic import Snapshot
 from .saving import GLOBALS, Host
+from .scratch import Scratch
 from .starting import Starter, start_releases, starter, unstartable
 
 
@@ -105,7 +106,7 @@ def _databases(
                 server.make(database, name)
             server.fill(name, spool / database.file)
             same(database, server.count(database, name))
-        return [] if unstartable(host, manifest) else start_releases(host, manifest, place, server, start)
+        return [] if unstartable(host, manifest) else start_releases(host, manifest, place, server, made.stage, start)
 
 
 def have_roles(server: Server, spool: Path) -> None:
