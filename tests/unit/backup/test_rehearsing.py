@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.slipway.fleet.plugins.module_utils.backup import starting
+from ansible_collections.slipway.fleet.plugins.module_utils.backup import cache
 from ansible_collections.slipway.fleet.plugins.module_utils.backup.model import EMPTY, REFUSED, BackupError
 from ansible_collections.slipway.fleet.plugins.module_utils.backup.rehearsing import order_of, rehearse
 from ansible_collections.slipway.fleet.plugins.module_utils.backup.saving import Host, save
@@ -30,7 +30,7 @@ TOLD = {
 
 @pytest.fixture(autouse=True)
 def no_cache(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(starting.cache, "twin", lambda *_: nullcontext())
+    monkeypatch.setattr(cache, "twin", lambda *_: nullcontext())
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.slipway.fleet.plugins.module_utils.backup import starting
+from ansible_collections.slipway.fleet.plugins.module_utils.backup import cache
 from ansible_collections.slipway.fleet.plugins.module_utils.backup.drill import drill
 from ansible_collections.slipway.fleet.plugins.module_utils.backup.model import GATE, BackupError
 from ansible_collections.slipway.fleet.plugins.module_utils.backup.saving import Host, save
@@ -18,7 +18,7 @@ from tests.unit.backup.memory import Aside, Databases, Started, host
 
 @pytest.fixture(autouse=True)
 def no_cache(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(starting.cache, "twin", lambda *_: nullcontext())
+    monkeypatch.setattr(cache, "twin", lambda *_: nullcontext())
 
 
 @pytest.fixture
