@@ -232,6 +232,7 @@ def missing_packages() -> list[str]:
         "haproxy": "haproxy",
         "pgrep": "procps",
         "sshd": "openssh-server",
+        "restic": "restic",
         "chromium": "chromium",
         "docker-registry": "docker-registry",
         "debsecan": "debsecan",

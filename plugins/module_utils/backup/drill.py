@@ -14,7 +14,7 @@ from typing import Any, Callable, Optional
 
 from . import files
 from .model import EMPTY, FAILED, MISSING_PART, NO_REPOSITORY, BackupError, Manifest, failures
-from .phases import FETCH, FILES, FILL, FIND, RELEASE, ROWS, SERVER, Phases
+from .phases import FETCH, FILES, FILL, FIND, RELEASE, ROWS, SERVER, TIDY, Phases
 from .postgres import Server, missing_roles, same
 from .records import now
 from .restic import Snapshot
@@ -109,7 +109,8 @@ def restored(
                 host.restic.restore(manifest.content, place)
             yield manifest, place
     finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+        with phases.within(TIDY):
+            shutil.rmtree(scratch, ignore_errors=True)
 
 
 def complete(host: Host, found: Snapshot, manifest: Manifest) -> None:
@@ -131,10 +132,11 @@ def _databases(
         raise BackupError(FAILED, "the set has databases, and backup_database says that this host has no server")
     made = scratch(host.live, host.settings.database)
     files.room("the server of the drill", (made.disk, manifest.bytes))
-    with ExitStack() as stack:
+    stack = ExitStack()
+    try:
         with phases.within(SERVER):
             server = stack.enter_context(made)
-        have_roles(server, spool)
+            have_roles(server, spool)
         for database in manifest.databases:
             name = database.name
             with phases.within(FILL):
@@ -147,6 +149,9 @@ def _databases(
             return []
         with phases.within(RELEASE):
             return start_releases(host, manifest, place, server, made.stage, start)
+    finally:
+        with phases.within(TIDY):
+            stack.close()
 
 
 def have_roles(server: Server, spool: Path) -> None:

@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from typing import Any
 
 # In their order, as records and reports name them.
-FIND, FETCH, FILES, SERVER, FILL, ROWS, RELEASE = "find", "fetch", "files", "server", "fill", "rows", "release"
+FIND, FETCH, FILES, SERVER, FILL, ROWS = "find", "fetch", "files", "server", "fill", "rows"
+RELEASE, TIDY = "release", "tidy"
 
 
 class Phases:

@@ -36,6 +36,7 @@ PHASES = {
     "fill": ("the dumps are restored into it", "drain"),
     "rows": ("the rows of each table are compared", "soak"),
     "release": ("the release that serves passes its gate on it", "good"),
+    "tidy": ("all of that is removed", "other"),
 }
 # Why sets are made, as the page says it.
 REASONS = {"timer": "by the timer", "asked": "asked for", "": "by an earlier version"}
