@@ -262,7 +262,7 @@ class Restic:
         self, *words: str, target: Optional[IO[bytes]] = None, fits: Callable[[command.Ran], bool] = lambda _: False
     ) -> str:
         """What restic says where it succeeds, or fails in a way that fits all the same."""
-        waited = 0.0
+        waited, tried = 0.0, False
         while True:
             ran = self._run(
                 [*program(self._settings), *self._options, *words], LIMIT, environment(self._settings), target=target
@@ -275,8 +275,12 @@ class Restic:
             error = explained(words[0], said, self._settings.repository)
             if error.fault != LOCKED or waited >= self._wait:
                 raise error
-            self._sleep(EVERY)
-            waited += EVERY
+            # Takes away the locks of the dead alone: of this host at once, of another one after half an hour.
+            self._run([*program(self._settings), "unlock"], LIMIT, environment(self._settings))
+            if tried:
+                self._sleep(EVERY)
+                waited += EVERY
+            tried = True
 
     def _ended(self) -> str:
         """Why ssh ends; empty where it does not by itself."""

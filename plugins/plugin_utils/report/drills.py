@@ -18,11 +18,10 @@ from pathlib import Path
 from typing import Any, Optional
 
 from ansible_collections.slipway.fleet.plugins.module_utils.host.shown import clean as text
+from ansible_collections.slipway.fleet.plugins.plugin_utils.report.amounts import size, span
 from ansible_collections.slipway.fleet.plugins.plugin_utils.report.document import number
 from ansible_collections.slipway.fleet.plugins.plugin_utils.report.page import templates
 from ansible_collections.slipway.fleet.plugins.plugin_utils.report.picture import short_names
-from ansible_collections.slipway.fleet.plugins.plugin_utils.views.backups import size, span
-from ansible_collections.slipway.fleet.plugins.plugin_utils.views.view import Results, trouble
 
 FORMAT = 1
 # Drills that are listed, over all hosts, and sets of a host that are drawn.
@@ -48,6 +47,8 @@ AGES = (
 )
 LANE, STEM, AXIS = 64, 40, 26  # pixels: a host of the time line, the longest stem in it, the axis
 
+# What the hosts of a play registered, by host; None for one that failed before.
+Results = Mapping[str, Optional[Mapping[str, Any]]]
 Report = Mapping[str, Any]
 
 
@@ -93,7 +94,7 @@ def _host(name: str, result: Mapping[str, Any], drill: Optional[Mapping[str, Any
     drills = [_drill(one) for one in _entries(told, "drills")]
     proven, last = _mapping(told.get("proven")), drills[-1] if drills else None
     made = epoch(proven.get("time"))
-    cause = text(trouble(drill))
+    cause = _cause(drill)
     fault = text((drill or {}).get("fault")) or ("failed" if cause else "")
     if (drill or {}).get("unreachable"):
         fault = "unreachable"
@@ -121,6 +122,14 @@ def _host(name: str, result: Mapping[str, Any], drill: Optional[Mapping[str, Any
         "sets": [_set(one, of_a_drill) for one in _entries(told, "sets")[-SETS:]],
         "drills": [{key: value for key, value in drill.items() if key != "phases"} for drill in drills],
     }
+
+
+def _cause(drill: Optional[Mapping[str, Any]]) -> str:
+    """Why nothing is proven by it; empty where it succeeded."""
+    if drill is None:
+        return "it failed earlier in this run"
+    wrong = drill.get("failed") or drill.get("unreachable")
+    return (text(drill.get("msg")) or "it failed without a word") if wrong else ""
 
 
 def _set(one: Mapping[str, Any], proven: Mapping[str, Optional[float]]) -> dict[str, Any]:

@@ -77,16 +77,14 @@ def assert_kept(host: Host) -> None:
     proof = drill(host)
     assert (proof["set"], proof["files"]) == (first["set"], 1)
     Path(host.settings.directories[0], "a").write_text("second")
-    second = save(host, "asked")
-    host.restic = Restic(host.settings)
+    second = save(host, MIGRATION)
     assert [found.short for found in host.restic.sets()] == [first["set"], second["set"]]
-    assert Path(host.settings.place, "state.json").exists()
     # All of the last two days stay, so that of now is taken away as retention does it, by its name.
     gone = [found.id for found in host.restic.sets()[:1]]
     host.restic.stale = lambda: gone  # type: ignore[method-assign]
     assert host.restic.tidy() == gone
     host.restic.check(1, 1)
-    assert [found.short for found in Restic(host.settings).sets()] == [second["set"]]
+    assert [found.short for found in host.restic.sets()] == [second["set"]]
 
 
 def fault_of(act: Callable[[], Any]) -> tuple[str, str]:
