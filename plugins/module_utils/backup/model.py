@@ -14,6 +14,9 @@ from ..host.errors import SlipwayError
 
 # The faults that a drill, a restore or a backup is refused for, by name.
 WRONG_KEY = "wrong key"
+LOGIN = "login refused"
+HOST_KEY = "host key"
+UNREACHABLE = "unreachable"
 NO_REPOSITORY = "no repository"
 EMPTY = "empty"
 DAMAGED = "damaged"

@@ -66,12 +66,12 @@ def save(host: Host, reason: str, more: Optional[Callable[[Host], Sequence[str]]
     try:
         with failures(host.settings.place):
             record = _save(host, reason, began)
+            sets = [*(host.records.read().get("sets") or ()), _told(record)]
             if reason == SAFETY:
-                host.records.note(newest=record)
-            elif reason == MIGRATION:
-                host.records.note(newest=record, error=host.records.unanswered("backup", "restore"))
+                host.records.note(newest=record, sets=sets)
             else:
-                host.records.note(newest=record, error=host.records.unanswered("backup", "restore"))
+                host.records.note(newest=record, sets=sets, error=host.records.unanswered("backup", "restore"))
+            if reason not in (SAFETY, MIGRATION):
                 _tend(host, more(host) if more else ())
     finally:
         shutil.rmtree(host.settings.spool, ignore_errors=True)
@@ -153,7 +153,18 @@ def _tend(host: Host, more: Sequence[str]) -> None:
     host.restic.tidy([proven] if proven else [], more)
     part = int(known.get("checked") or 0) % PARTS + 1
     host.restic.check(part, PARTS)
-    host.records.note(checked=part)
+    host.records.note(checked=part, sets=known_sets(host))
+
+
+def known_sets(host: Host) -> list[dict[str, Any]]:
+    """Those of the repository, oldest first, each with what this host remembers of it. Raises BackupError."""
+    known = {one["set"]: one for one in host.records.read().get("sets") or ()}
+    return [{"set": found.short, "time": found.time, **known.get(found.short, {})} for found in host.restic.sets()]
+
+
+def _told(record: dict[str, Any]) -> dict[str, Any]:
+    """What of a set stands in the list of sets."""
+    return {name: record[name] for name in ("set", "time", "bytes", "added", "reason")}
 
 
 def serving(app: Path) -> str:

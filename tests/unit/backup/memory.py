@@ -12,7 +12,7 @@ from ansible_collections.slipway.fleet.plugins.module_utils.backup.model import 
 from ansible_collections.slipway.fleet.plugins.module_utils.backup.restic import CONTENT, SET, Snapshot
 from ansible_collections.slipway.fleet.plugins.module_utils.backup.saving import Host
 from ansible_collections.slipway.fleet.plugins.module_utils.host.command import Ran
-from ansible_collections.slipway.fleet.plugins.module_utils.release.aside import Unfit
+from ansible_collections.slipway.fleet.plugins.module_utils.release.stage import Stage, Unfit
 
 
 class Repository:
@@ -181,6 +181,7 @@ class Aside:
     """The server of a drill."""
 
     disk = Path("/")
+    stage = Stage(namespace="/run/netns/drill", sockets={"/run/postgresql": Path("/drill/socket")})
 
     def __init__(self, *_: Any) -> None:
         self.server = Databases(postgres={})
@@ -199,8 +200,8 @@ class Started:
         self.refusals, self.unfit, self.ran = refusals or {}, unfit, ran
         self.asked: list[str] = []
 
-    def __call__(self, app: str, root: Path, place: Path) -> Any:
-        self.place = place
+    def __call__(self, app: str, root: Path, stage: Stage, place: Path) -> Any:
+        self.stage, self.place = stage, place
         return self
 
     def require(self, release: str) -> None:

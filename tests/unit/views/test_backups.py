@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from ansible_collections.slipway.fleet.plugins.plugin_utils.report import amounts
 from ansible_collections.slipway.fleet.plugins.plugin_utils.views import backups
 
 KNOWN: dict[str, Any] = {
@@ -147,12 +148,12 @@ def test_what_was_restored() -> None:
     [(None, None), (0.4, "0 s"), (59, "59 s"), (60, "1 min"), (3600, "1 h"), (90061, "1 d 1 h"), (3725, "1 h 2 min")],
 )
 def test_times(seconds: float | None, words: str | None) -> None:
-    assert backups.span(seconds) == words
+    assert amounts.span(seconds) == words
 
 
 @pytest.mark.parametrize(("count", "words"), [(None, None), (5, "5 B"), (1536, "1.5 KiB"), (5 << 30, "5.0 GiB")])
 def test_sizes(count: int | None, words: str | None) -> None:
-    assert backups.size(count) == words
+    assert amounts.size(count) == words
 
 
 SINCE, LOST, AGAIN, UNTIL = (f"2026-11-26T1{hour}:00:00Z" for hour in (0, 1, 2, 3))
