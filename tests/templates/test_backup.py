@@ -64,7 +64,20 @@ def test_the_settings_are_what_the_program_reads() -> None:
         "keep": {"daily": 7, "weekly": 4, "monthly": 6},
         "releases": True,
         "deadline": 300,
+        "wal": False,
+        "wal_days": 7,
+        "wal_room": 2048,
     }
+    assert json.loads(files(backup_database="native")["/etc/slipway/backup/config.json"]["content"])["wal"] is True
+
+
+def test_points_in_time_are_kept_where_a_database_is_backed_up_and_they_are_wanted() -> None:
+    timer = "/etc/systemd/system/slipway-backup-wal.timer"
+    assert files(backup_database="compose")[timer]["src"] == "wal_timer.j2"
+    assert "slipway-backup-wal.timer" in role(backup_database="compose").value("__backup_timers")
+    for off in ({"backup_database": "none"}, {"backup_database": "compose", "backup_wal": False}):
+        assert files(**off)[timer]["state"] == "absent"
+        assert "slipway-backup-wal.timer" not in role(**off).value("__backup_timers")
 
 
 def unit(text: str) -> ConfigParser:

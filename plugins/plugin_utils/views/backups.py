@@ -74,7 +74,7 @@ def unproven(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def points(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """To which points in time each host can be restored, and how far behind keeping them is; what lies between is told."""
+    """To which points in time each host can be restored, how far behind keeping them is, and what lies between."""
     said = []
     for entry in rows:
         found = entry["points"] or {}
@@ -116,10 +116,10 @@ def plan(told: Mapping[str, Any], safety: bool) -> list[str]:
     lacks = f", without {', '.join(told['absent'])} (not there)" if told["absent"] else ""
     before = f"a set of what is there is made before{lacks}" if safety else "no set of what is there is made before"
     if told.get("point"):
+        log = f"{told['segments']} segments of the write-ahead log after it"
         return [
-            f"the point in time {told['point']}: the base of {told['base']}, and {told['segments']} segments of the "
-            "write-ahead log after it",
-            f"in place of what is there: {', '.join(parts)} ({size(told['bytes'])}); directories stay as they are",
+            f"the point in time {told['point']}: the base of {told['base']}, and {log}",
+            f"in place of what is there: {', '.join(parts)} ({size(told['bytes'])}); all else stays as it is",
             f"takes as long as it takes to replay that, and {before}",
             "whether its schema fits the release that serves is seen then; where it does not, nothing is replaced",
         ]

@@ -182,7 +182,7 @@ def test_which_points_in_time_can_be_reached_and_which_cannot() -> None:
 def test_the_plan_of_a_point_in_time() -> None:
     assert backups.plan(POINT, safety=True) == [
         f"the point in time {UNTIL}: the base of {AGAIN}, and 40 segments of the write-ahead log after it",
-        "in place of what is there: database links (2.0 KiB); directories stay as they are",
+        "in place of what is there: database links (2.0 KiB); all else stays as it is",
         "takes as long as it takes to replay that, and a set of what is there is made before",
         "whether its schema fits the release that serves is seen then; where it does not, nothing is replaced",
     ]
