@@ -42,7 +42,8 @@ def assert_nothing_left(host: Any) -> None:
     assert host.check_output("ip netns list") == ""
     for path in ("/var/lib/postgresql/slipway-drill", "/run/slipway/shortlinks/drill", f"/run/systemd/system/{UNIT}"):
         assert host.run(f"ls {path}").rc != 0
-    assert host.check_output("systemctl list-units --all --plain --no-legend 'slipway-*@drill*' 'slipway-drill-*'") == ""
+    units = "'slipway-*@drill*' 'slipway-drill-*'"
+    assert host.check_output(f"systemctl list-units --all --plain --no-legend {units}") == ""
 
 
 @pytest.fixture(scope="module", autouse=True)
