@@ -9,10 +9,10 @@ DOCUMENTATION = r"""
 module: database_upgrade
 short_description: Bring a database server's data to another major version of PostgreSQL, and back
 description:
-  - Fills a new server beside the one in place by dump and restore, while nobody is let into that, compares the two, and puts
-    the new one in its place. What was in place is kept.
-  - The work is done in a session of its own, which goes on where the connection is lost. One that was killed is finished or
-    taken back by the next.
+  - Fills a new server beside the one in place by dump and restore, while nobody is let into that, compares the two, and
+    puts the new one in its place. What was in place is kept.
+  - The work is done in a session of its own, which goes on where the connection is lost. One that was killed is
+    finished or taken back by the next.
 options:
   operation:
     description:
@@ -121,9 +121,10 @@ def main() -> None:
         module.fail_json(msg=str(error))
     except OSError as error:
         module.fail_json(msg=f"{error.filename} cannot be read or written ({error.strerror}).")
-    warnings = told.pop("warnings", [])
+    for words in told.pop("warnings", []):
+        module.warn(words)
     changed = not looks and (told["done"] or bool(told["settled"]))
-    module.exit_json(changed=changed, told=told, warnings=warnings)
+    module.exit_json(changed=changed, told=told)
 
 
 if __name__ == "__main__":

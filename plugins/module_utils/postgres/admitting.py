@@ -11,6 +11,7 @@ from ..host.durable import make_public, read_json, write_durably
 from ..host.errors import SlipwayError
 from ..host.shared import alone
 from .access import NETWORK, SOCKET, Access, AccessError, Login, admitted, parse, render
+from .clusters import in_place
 from .databases import Database, There, refuse_others, refuse_strangers, refuse_unknown, there
 from .keeping import Kept, keeper, read, takes
 from .server import Server, ServerError
@@ -72,6 +73,7 @@ def admit(
     return {
         "changed": bool(changes),
         "takes": taken,
+        "versions": in_place() if options["provider"] == "native" else [],
         "volume": volume_of(_text(directory / "compose.yaml")),
         "diff": [
             {"before_header": str(path), "after_header": str(path), "before": before, "after": after}

@@ -27,7 +27,7 @@ ENDS_IN = 60.0
 def close(root: Path, server: Server, door: str) -> None:
     """Let nobody in but the superuser, and end the sessions of all others: what is written then is all there is.
 
-    `door` are lines for those who come in all the same. Raises UpgradeError where sessions do not end, and SlipwayError.
+    `door` are lines for who comes in all the same. Raises UpgradeError where sessions do not end, and SlipwayError.
     """
     file = access_file(root)
     with alone(root):

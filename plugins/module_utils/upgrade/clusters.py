@@ -1,5 +1,6 @@
-"""PostgreSQL of the distribution: each version is a cluster named main, and the one that has the link to the role's settings
-(conf.d/slipway.conf) is the server of this host.
+"""PostgreSQL of the distribution: each version is a cluster named main.
+
+The one that has the link to the role's settings (conf.d/slipway.conf) is the server of this host.
 """
 
 from __future__ import annotations
@@ -14,25 +15,19 @@ from typing import Optional
 from ..backup.postgres import Server
 from ..host import command
 from ..host.durable import sync_directory, write_durably
+from ..postgres.clusters import CLUSTERS, LINK, in_place
 from ..postgres.server import STATEMENT, SUPERUSERS, Run
 from .containers import FAST, SETTINGS, accepted, offered
 from .model import Offer, Side, UpgradeError
 from .model import Run as Upgrade
 
-CLUSTERS = Path("/etc/postgresql")
 PROGRAMS = Path("/usr/lib/postgresql")
 LIVE = Path("/var/run/postgresql")
-LINK = "main/conf.d/slipway.conf"
 # Where the new server listens while it is filled, for its user alone.
 SOCKET = Path("/var/lib/postgresql/slipway-upgrade")
 USER = ("runuser", "-u", "postgres", "--")
 # Seconds for a server to stop, which writes all that it has to its disk.
 STOPS_IN = 3600.0
-
-
-def in_place(clusters: Path = CLUSTERS) -> list[int]:
-    """The versions whose cluster has the role's settings, the oldest first: two of them while one takes another's place."""
-    return sorted(int(path.parts[-4]) for path in clusters.glob(f"*/{LINK}") if path.parts[-4].isdigit())
 
 
 class Clusters:
@@ -94,7 +89,7 @@ class Clusters:
         return Server(self._as(side, SOCKET), "the new server", self._run)
 
     def _make_room(self, side: Side) -> None:
-        """Have no cluster of that name: one that is empty, as the package makes it, goes, one that was kept is renamed."""
+        """Have no cluster of that name: an empty one, as the package makes it, goes, one that was kept is renamed."""
         self.discard(side, empty=True)
         if (CLUSTERS / str(side.major) / "main").exists():
             kept = f"kept_{time.strftime('%Y%m%d%H%M%S', time.gmtime())}"

@@ -35,7 +35,10 @@ _FAST = (
 )
 FAST = tuple(word for setting in _FAST for word in ("-c", setting))
 # The entry point starts a server of its own first, which answers on the socket as well.
-_READY = 'for i in $(seq {tries}); do [ "$(cat /proc/1/comm)" = postgres ] && pg_isready --quiet && exit; sleep 0.2; done; exit 1'
+_READY = (
+    'for i in $(seq {tries}); do [ "$(cat /proc/1/comm)" = postgres ] && pg_isready --quiet && exit; '
+    "sleep 0.2; done; exit 1"
+)
 _OFFER = 'postgres --version && echo -- && ls "$(pg_config --sharedir)/extension" && echo -- && locale -a'
 
 
@@ -154,7 +157,8 @@ class Containers:
         if ran.returncode or not self.server().answers():
             said = self._run(["docker", "logs", "--tail", "5", CONTAINER], STATEMENT)
             raise UpgradeError(
-                f"PostgreSQL {side.major} does not start: {ran.said}; its last words: {(said.stdout + said.stderr).strip()}"
+                f"PostgreSQL {side.major} does not start: {ran.said}; its last words: "
+                f"{(said.stdout + said.stderr).strip()}"
             )
 
     def there(self, side: Side) -> bool:

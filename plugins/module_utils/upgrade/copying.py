@@ -61,7 +61,9 @@ def _move(name: str, source: Sequence[str], new: Server) -> None:
     dump = [*source, "pg_dump", "--format=custom", "--compress=0", "--username=postgres", f"--dbname={name}"]
     restore = new.words("pg_restore", "--exit-on-error", "--create", "--username=postgres", *anew)
     with tempfile.TemporaryFile() as said, tempfile.TemporaryFile() as answered:
-        reading = subprocess.Popen(dump, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=said)
+        reading = subprocess.Popen(  # noqa: S603 - words of our own
+            dump, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=said
+        )
         try:
             assert reading.stdout is not None
             writing = command.run(restore, LIMIT, source=reading.stdout, target=answered)

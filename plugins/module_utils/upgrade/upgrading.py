@@ -1,7 +1,7 @@
 """An upgrade to another major version: filled beside what serves, compared, put in its place, and the way back.
 
-Until the last step of `put` the old server is the one in place, whatever happens; what was made is taken away then. After it
-the new one is, and nobody is let in before it answers. What was in place is kept as it was.
+Until the last step of `put` the old server is the one in place, whatever happens; what was made is taken away then.
+After it the new one is, and nobody is let in before it answers. What was in place is kept as it was.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from .closing import close, let_in
 from .copying import analyze, copy
 from .model import FILLING, GOING_BACK, OPENING, UPGRADING, Offer, Provider, Run, State, UpgradeError
 
-# The first version whose texts of values, and so digests of rows, are those of later ones (release notes of 12: floats).
+# The first version whose texts of values, and so digests of rows, are those of later ones (floats: notes of 12).
 OLDEST = 12
 # What a new data directory takes besides the data, and how much write-ahead log beside it at most.
 EMPTY, LOG = 64 * MIB, 4096 * MIB
@@ -95,16 +95,18 @@ class Upgrade:
                 )
             if free < needed:
                 problems.append(
-                    f"the new data needs {needed // MIB} MiB on the disk of {told['disk']['path']}, and {free // MIB} are free"
+                    f"the new data needs {needed // MIB} MiB on the disk of {told['disk']['path']}, and "
+                    f"{free // MIB} are free"
                 )
             if found := [row[0] for row in server.sql("postgres", _PREPARED)]:
                 problems.append(
-                    f"there are prepared transactions, which no dump has: {', '.join(found)}; commit them or roll them back"
+                    f"there are prepared transactions, which no dump has: {', '.join(found)}; commit them or roll "
+                    "them back"
                 )
             if found := [row[0] for row in server.sql("postgres", _SPACES)]:
                 problems.append(
-                    f"there are tablespaces ({', '.join(found)}), which an upgrade does not make; move what they have into "
-                    "pg_default (ALTER TABLE ... SET TABLESPACE) and drop them"
+                    f"there are tablespaces ({', '.join(found)}), which an upgrade does not make; move what they have "
+                    "into pg_default (ALTER TABLE ... SET TABLESPACE) and drop them"
                 )
             if offer:
                 problems += self._lacking(
@@ -130,15 +132,15 @@ class Upgrade:
         }
 
     def _lacking(self, offer: Offer, locales: Mapping[str, str]) -> Iterator[str]:
-        """What databases have that the new version has not on this host; `locales` are those of the system's library."""
+        """What databases have that the new version has not on this host; `locales` are the system's."""
         server = self._provider.server()
         has = {_locale(name) for name in offer.locales} | _OWN_LOCALES
         for name, locale in locales.items():
             extensions = {row[0] for row in server.sql(name, _EXTENSIONS)} - offer.extensions
             if extensions:
                 yield (
-                    f"database {name} has the extensions {', '.join(sorted(extensions))}, which PostgreSQL {offer.version} "
-                    "has not here; name an image that has them (install their packages), or drop them"
+                    f"database {name} has the extensions {', '.join(sorted(extensions))}, which PostgreSQL "
+                    f"{offer.version} has not here; name an image that has them (install their packages), or drop them"
                 )
             if _locale(locale) not in has:
                 yield f"database {name} is sorted by {locale}, a locale that PostgreSQL {offer.version} has not here"
@@ -157,7 +159,10 @@ class Upgrade:
         return None
 
     def upgrade(self) -> dict[str, Any]:
-        """Have the data in the version that the inventory names; what was done. Raises UpgradeError, and says what serves then."""
+        """Have the data in the version that the inventory names; what was done.
+
+        Raises UpgradeError, which says what serves then.
+        """
         with self._alone():
             settled = self._settle()
             plan = self._plan()
@@ -229,7 +234,8 @@ class Upgrade:
         server, new = provider.server(), provider.make(run.new)
         if refused := provider.accepts(run.new):
             raise UpgradeError(
-                f"PostgreSQL {run.new.major} does not take the settings of this inventory (postgres_settings): {refused}"
+                f"PostgreSQL {run.new.major} does not take the settings of this inventory (postgres_settings): "
+                f"{refused}"
             )
         with self._no_backup():
             began = time.monotonic()
@@ -274,7 +280,7 @@ class Upgrade:
         what = "an upgrade" if run.verb == UPGRADING else "a way back"
         if not self._provider.placed(run):
             self._undo(run)
-            return f"{what} to PostgreSQL {run.new.major} that was cut was taken back; PostgreSQL {run.old.major} had served on"
+            return f"{what} to PostgreSQL {run.new.major} that was cut was taken back"
         if run.phase == FILLING:
             self._exchange(run)
         else:

@@ -31,7 +31,9 @@ def plan(told: Mapping[str, Any], set_before: bool) -> list[str]:
     disk = told["disk"]
     databases = ", ".join(f"{name} ({size(count)})" for name, count in told["databases"].items())
     checked = f"{told['version']} has all extensions and locales that they need"
-    unknown = "which extensions and locales the new version has is looked at when it is on the host, before anything is stopped"
+    unknown = (
+        "which extensions and locales the new version has is seen once it is on the host, before anything is stopped"
+    )
     return [
         f"{way}{', ' + told['version'] if told['version'] else ''}: {databases}",
         f"sorted by {', '.join(told['sorted'])}; {checked if told['version'] else unknown}",

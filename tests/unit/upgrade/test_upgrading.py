@@ -153,7 +153,9 @@ def test_one_that_does_not_start_gives_way_to_the_old_one(provider: Plain, monke
 
 def test_what_the_new_version_lacks_is_told_before_anything(provider: Plain) -> None:
     provider.offers = replace(provider.offers, extensions=frozenset({"plpgsql"}))
-    provider.server().sql("postgres", "CREATE DATABASE sorted TEMPLATE template0 LC_COLLATE 'C.UTF-8' LC_CTYPE 'C.UTF-8'")
+    provider.server().sql(
+        "postgres", "CREATE DATABASE sorted TEMPLATE template0 LC_COLLATE 'C.UTF-8' LC_CTYPE 'C.UTF-8'"
+    )
     try:
         (extension,) = upgrade(provider).plan(back=False)["problems"]
         assert extension.startswith("database links has the extensions pg_trgm, which PostgreSQL 16.1 has not here")

@@ -1,5 +1,6 @@
-"""Two real servers of a test: the one in place, and one that is filled. Both are of the version that this machine has; which
-major version a side is said to be is its name.
+"""Two real servers of a test: the one in place, and one that is filled.
+
+Both are of the version that this machine has; which major version a side is said to be is its name.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from tests.real_postgres import AS_USER
 
 PASSWORD = "a-password-of-the-app"
 OLD, NEW = 15, 16
-HBA = f"""\
+HBA = """\
 # Ansible managed
 local all postgres peer
 # app links
@@ -180,7 +181,8 @@ def begin(root: Path) -> Plain:
         "links",
         "SET ROLE links",
         "CREATE TABLE rows (id int GENERATED ALWAYS AS IDENTITY, text text, at float8, more jsonb)",
-        "INSERT INTO rows (text, at, more) SELECT md5(g::text), g / 3.0, json_build_object('g', g) FROM generate_series(1, 2000) g",
+        "INSERT INTO rows (text, at, more) SELECT md5(g::text), g / 3.0, json_build_object('g', g) "
+        "FROM generate_series(1, 2000) g",
         "CREATE INDEX ON rows (text)",
         "GRANT SELECT ON rows TO reader",
         "RESET ROLE",
@@ -201,9 +203,24 @@ def written(provider: Plain) -> None:
 
 def as_app(provider: Plain, statement: str) -> str:
     """What the server says to the app, which logs in with its password."""
-    words = [str(BINARIES / "psql"), "-XAtq", "-v", "ON_ERROR_STOP=1", "-h", str(provider.root / "live"), "-U", "links", "links"]
+    words = [
+        str(BINARIES / "psql"),
+        "-XAtq",
+        "-v",
+        "ON_ERROR_STOP=1",
+        "-h",
+        str(provider.root / "live"),
+        "-U",
+        "links",
+        "links",
+    ]
     ran = subprocess.run(
-        [*words, "-c", statement], env={"PGPASSWORD": PASSWORD}, capture_output=True, text=True, check=False, cwd="/"
+        [*words, "-U", "links", "links", "-c", statement],
+        env={"PGPASSWORD": PASSWORD},
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd="/",
     )
     assert ran.returncode == 0, ran.stderr
     return ran.stdout.strip()
