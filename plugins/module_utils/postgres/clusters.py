@@ -1,4 +1,4 @@
-"""Which cluster of the distribution's package is the server of this host: the one with the link to the role's settings."""
+"""Which cluster of the distribution's package is the server of a host: the one with a link to the role's settings."""
 
 from __future__ import annotations
 
