@@ -6,11 +6,16 @@ import json
 from typing import Any
 
 from deployment import Deployment
-from test_data import sql
 
 NEW = {"postgres_image": "slipway.lab/postgres:17"}
 VERSION = "SELECT current_setting('server_version_num')::int / 10000"
 KEPT = "SELECT count(*), sum(id) FROM ballast"
+PSQL = "docker exec -i slipway-postgres-postgres-1 psql --username postgres --tuples-only --no-align --dbname shortlinks"
+
+
+def sql(host: Any, statement: str) -> str:
+    found: str = host.check_output(f'{PSQL} -c "{statement}"')
+    return found.strip()
 
 
 def entries(host: Any) -> list[tuple[str, str]]:
