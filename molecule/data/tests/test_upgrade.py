@@ -10,11 +10,11 @@ from deployment import Deployment
 NEW = {"postgres_image": "slipway.lab/postgres:17"}
 VERSION = "SELECT current_setting('server_version_num')::int / 10000"
 KEPT = "SELECT count(*), sum(id) FROM ballast"
-PSQL = "docker exec -i slipway-postgres-postgres-1 psql --username postgres --tuples-only --no-align --dbname shortlinks"
+PSQL = "docker exec -i slipway-postgres-postgres-1 psql --username postgres --tuples-only --no-align"
 
 
 def sql(host: Any, statement: str) -> str:
-    found: str = host.check_output(f'{PSQL} -c "{statement}"')
+    found: str = host.check_output(f'{PSQL} shortlinks -c "{statement}"')
     return found.strip()
 
 
