@@ -124,7 +124,8 @@ def test_the_program_starts_from_its_own_files(tmp_path: Path) -> None:
 
 def test_a_restore_holds_the_app_before_it_is_seen_and_restarts_it_behind_the_page() -> None:
     plays = [play["name"] for play in yaml.safe_load((ROOT / "playbooks" / "restore.yml").read_text())]
-    order = ["Say what", "Hold the fleet", "Show the", "Restore", "Start the app anew", "Take the", "Fail where"]
+    order = ["Say what", "Refuse where", "Hold the fleet", "Show the", "Restore"]
+    order += ["Start the app anew", "Take the", "Fail where"]
     assert [name.startswith(word) for name, word in zip(plays[1:], order, strict=True)] == [True] * len(order), plays
 
 

@@ -107,12 +107,14 @@ def test_the_timers_are_due(host: Any) -> None:
 
 @contextmanager
 def copied(host: Any) -> Iterator[None]:
-    """The repository is a copy while the block runs, which may be damaged."""
+    """The repository is a copy while the block runs, which may be damaged, and gets nothing of the timer's."""
+    timer = "slipway-backup-wal.timer"
+    host.check_output(f"systemctl stop {timer} slipway-backup-wal.service")
     host.check_output(f"mv {REPOSITORY} {REPOSITORY}.good && cp -a {REPOSITORY}.good {REPOSITORY}")
     try:
         yield
     finally:
-        host.check_output(f"rm -rf {REPOSITORY} && mv {REPOSITORY}.good {REPOSITORY}")
+        host.check_output(f"rm -rf {REPOSITORY} && mv {REPOSITORY}.good {REPOSITORY} && systemctl start {timer}")
 
 
 FLIP = (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from contract import until
 from deployment import Deployment
 
 NEW = {"postgres_image": "slipway.lab/postgres:17"}
@@ -65,3 +66,13 @@ def test_the_way_back_serves_what_was_kept(host: Any, deployment: Deployment) ->
     assert sql(host, "SELECT to_regclass('written_after') IS NULL") == "t"
     deployment.wait_until_serving()
     assert deployment.get("/version")[0] == 200
+
+
+def test_points_in_time_that_are_not_wanted_cost_the_server_nothing(host: Any, deployment: Deployment) -> None:
+    slots = "SELECT string_agg(slot_name, ',') FROM pg_replication_slots"
+    until(lambda: sql(host, slots) == "slipway_wal", "the timer keeps the log of the server that serves")
+    outcome = deployment.play("provision", backup_wal=False)
+    assert outcome.code == 0, outcome.output
+    assert sql(host, slots) == ""
+    assert host.run("systemctl cat slipway-backup-wal.timer slipway-backup-wal.service").rc != 0
+    assert json.loads(host.check_output("slipway-backup status"))["points"] is None

@@ -287,7 +287,7 @@ class Restic:
             if SESSION in said:
                 said += f"\n{self._ended()}"
             error = explained(words[0], said, self._settings.repository)
-            if error.fault != LOCKED or waited >= self._wait:
+            if error.fault != LOCKED or (tried and waited >= self._wait):
                 raise error
             # Takes away the locks of the dead alone: of this host at once, of another one after half an hour.
             self._run([*program(self._settings), "unlock"], LIMIT, environment(self._settings))

@@ -25,8 +25,8 @@ MANIFEST = "manifest.json"
 ASKED = ("timer", "asked")
 # Why one is made that a restore makes first, of what it can: what is lost is the reason for the restore.
 SAFETY = "before-a-restore"
-# Why one is made that a deploy waits for.
-MIGRATION = "before-a-migration"
+# Why one is made that a deploy or an upgrade of the database waits for.
+MIGRATION, UPGRADE = "before-a-migration", "before-an-upgrade"
 # In how many backups all data of the repository is read once.
 PARTS = 7
 
@@ -60,7 +60,7 @@ def save(host: Host, reason: str, more: Optional[Callable[[Host], Sequence[str]]
 
     One before a restore lacks named directories that are not there (`absent`), and the repository is not tended after
     it: the site is down meanwhile, and what is wrong with other sets is no reason against the restore. Nor is it after
-    one before a migration, for which a deploy waits.
+    one for which a deploy or an upgrade of the database waits.
     """
     began = time.monotonic()
     try:
@@ -71,7 +71,7 @@ def save(host: Host, reason: str, more: Optional[Callable[[Host], Sequence[str]]
                 host.records.note(newest=record, sets=sets)
             else:
                 host.records.note(newest=record, sets=sets, error=host.records.unanswered("backup", "restore"))
-            if reason not in (SAFETY, MIGRATION):
+            if reason not in (SAFETY, MIGRATION, UPGRADE):
                 _tend(host, more(host) if more else ())
     finally:
         shutil.rmtree(host.settings.spool, ignore_errors=True)

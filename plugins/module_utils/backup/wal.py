@@ -246,8 +246,10 @@ def survey(archive: Archive, state: State, seen: Seen) -> None:
     last = max(mine, key=lambda one: (one.last, one.until), default=None)
     # What the slot keeps is read once more, unless all of it up to there is known to be in one piece.
     whole = last is not None and last.first == seen.kept
+    ordered = state.read().get("ordered") if state.read().get("stream") == seen.stream else None
     state.note(
         stream=seen.stream,
+        ordered=ordered,
         shipped=last.last if last and whole and follows else (seen.kept or 0) - 1,
         parent=last.snapshot if last and whole and follows else None,
         reach=[list(span) for span in spans(found)],

@@ -18,6 +18,7 @@ from typing import Any, Optional
 from ..backup.files import RESERVE
 from ..backup.model import MIB
 from ..backup.records import Records, now
+from ..backup.wal import SLOT
 from ..host.errors import SlipwayError
 from ..postgres.access import parse
 from ..postgres.admitting import access_file
@@ -36,7 +37,8 @@ ORDER BY 1"""
 _EXTENSIONS = "SELECT extname FROM pg_extension"
 _PREPARED = "SELECT gid FROM pg_prepared_xacts ORDER BY 1"
 _SPACES = "SELECT spcname FROM pg_tablespace WHERE spcname NOT IN ('pg_default', 'pg_global') ORDER BY 1"
-_SLOTS = "SELECT slot_name FROM pg_replication_slots WHERE NOT temporary ORDER BY 1"
+# Our own for points in time is made in the new server by the next run of that timer.
+_SLOTS = f"SELECT slot_name FROM pg_replication_slots WHERE NOT temporary AND slot_name <> '{SLOT}' ORDER BY 1"  # noqa: S608 - a constant
 # Locales that PostgreSQL has by itself.
 _OWN_LOCALES = {"c", "posix"}
 

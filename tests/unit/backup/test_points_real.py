@@ -261,6 +261,31 @@ def test_a_piece_that_is_lost_in_the_repository_is_a_gap(world: World) -> None:
     assert found == before
 
 
+def test_another_server_in_its_place_as_after_an_upgrade_is_followed_at_once(world: World) -> None:
+    before = wal.told(world.host.settings)["reach"]
+    world.ordered.clear()
+    other = real_postgres.Server(world.place / "next")
+    live = Server([*real_postgres.AS_USER, "env", f"PGHOST={other.directory}"])
+    former = world.server, world.host.live, world.log
+    world.server, world.host.live, world.log = other, live, wal.Log(live)
+    try:
+        other.sql("CREATE DATABASE links")
+        other.sql("CREATE TABLE notes (id int GENERATED ALWAYS AS IDENTITY, what text)", "links")
+        assert not world.keep()["follows"]
+        assert world.ordered == ["base"], "though one was ordered for the former server just before"
+        world.base()
+        at = world.note("in the new one")
+        world.note("later")
+        told = world.reach(at)
+        assert told["follows"]
+        assert told["reach"][: len(before)] == before, "what could be reached before still can be"
+        world.restore(at)
+        assert world.rows() == "in the new one"
+    finally:
+        other.stop()
+        world.server, world.host.live, world.log = former
+
+
 def test_it_is_ended_without_a_trace_in_the_server(world: World) -> None:
     assert wal.stop(world.log, world.host.settings)
     assert world.server.sql("SELECT count(*) FROM pg_replication_slots") == "0"
