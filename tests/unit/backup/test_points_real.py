@@ -15,7 +15,7 @@ from ansible_collections.slipway.fleet.plugins.module_utils.backup.archive impor
 from ansible_collections.slipway.fleet.plugins.module_utils.backup.base import make_base
 from ansible_collections.slipway.fleet.plugins.module_utils.backup.model import REFUSED, BackupError, Settings
 from ansible_collections.slipway.fleet.plugins.module_utils.backup.pointing import PointRestore
-from ansible_collections.slipway.fleet.plugins.module_utils.backup.points import gaps, spans, stale
+from ansible_collections.slipway.fleet.plugins.module_utils.backup.points import gaps, spans, stale, ways
 from ansible_collections.slipway.fleet.plugins.module_utils.backup.postgres import Server
 from ansible_collections.slipway.fleet.plugins.module_utils.backup.records import now
 from ansible_collections.slipway.fleet.plugins.module_utils.backup.recovering import Recovered
@@ -262,7 +262,7 @@ def test_a_piece_that_is_lost_in_the_repository_is_a_gap(world: World) -> None:
 
 
 def test_another_server_in_its_place_as_after_an_upgrade_is_followed_at_once(world: World) -> None:
-    before = wal.told(world.host.settings)["reach"]
+    before = [list(span) for span in spans(ways(*world.archive.contents()))]
     world.ordered.clear()
     other = real_postgres.Server(world.place / "next")
     live = Server([*real_postgres.AS_USER, "env", f"PGHOST={other.directory}"])
