@@ -72,6 +72,13 @@ def test_the_database_comes_back_as_it_was_at_a_time(host: Any, deployment: Depl
     assert f'"what": "{time}, all"' in host.check_output("cat /opt/slipway/shortlinks/ledger.jsonl")
 
 
+def test_a_drill_recovers_the_newest_point(host: Any) -> None:
+    proof = asked(host, "drill")["point"]
+    assert proof["rows"] >= 2
+    assert points(host)["proven"] == proof
+    assert host.run("docker inspect slipway-point").rc != 0
+
+
 def test_a_time_that_cannot_be_reached_is_refused(host: Any) -> None:
     reach = points(host)["reach"]
     refused = host.run("slipway-backup restore --time 2020-01-01T00:00:00Z --part all --confirm shortlinks")

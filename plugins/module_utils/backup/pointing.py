@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Callable
@@ -93,6 +94,15 @@ class PointRestore(Restore):
             return {**super().run(confirmed, any_schema, safety), "point": self.point}
         finally:
             shutil.rmtree(self._dumps_at, ignore_errors=True)
+
+    def prove(self) -> dict[str, Any]:
+        """Recover the point aside, read all of it, and take it away; what there was. Raises BackupError."""
+        began = time.monotonic()
+        try:
+            self._recovered()
+        finally:
+            shutil.rmtree(self._dumps_at, ignore_errors=True)
+        return {"time": self.point, "rows": self.manifest.rows, "seconds": round(time.monotonic() - began, 1)}
 
     def _recovered(self) -> None:
         """Have the databases as they were, dumped and counted, as a set would have them."""

@@ -29,7 +29,7 @@ from .base import make_base
 from .drill import drill
 from .model import BUSY, FAILED, LOCKED, REFUSED, BackupError, Settings, failures
 from .pointing import PointRestore
-from .points import stale
+from .points import spans, stale
 from .records import age, at_time, now, problems
 from .rehearsing import order_of, rehearse
 from .restic import PATIENT, WAIT, Restic, environment, program
@@ -148,7 +148,9 @@ def act(asked: argparse.Namespace, host: Host) -> dict[str, Any]:
     if asked.verb == "backup":
         return save(host, asked.reason, in_the_evening(asked.reason) if host.settings.wal else None)
     if asked.verb == "drill":
-        return drill(host, asked.set)
+        proof = drill(host, asked.set)
+        # The newest set and the newest point belong together; an earlier set is asked for by itself.
+        return {**proof, "point": proven_point(host) if host.settings.wal and asked.set == "latest" else None}
     if asked.verb == "rehearse":
         return rehearse(host, order_of(asked.order))
     return restore_of(asked, host).run(asked.confirm, asked.any_schema, not asked.no_safety)
@@ -165,6 +167,24 @@ def restore_of(asked: argparse.Namespace, host: Host) -> Restore:
         with suppress(BackupError):  # what was kept until now may do, and what is behind is named where it does not
             wal.keep(host, archive, log_of(host), wait=True)
     return PointRestore(host, archive, asked.time, asked.part)
+
+
+def proven_point(host: Host) -> Optional[dict[str, Any]]:
+    """The newest point in time, recovered and read; None where none can be, as `status` tells. Raises BackupError."""
+    archive = archive_of(host)
+    reached = spans(wal.reachable(archive, host.settings))
+    if not reached:
+        return None
+    at = reached[-1][1]
+    try:
+        with failures(host.settings.place):
+            proof = PointRestore(host, archive, at, ["all"]).prove()
+    except BackupError as error:
+        if error.fault == REFUSED:  # of another major version, or without a database of an app
+            return None
+        raise BackupError(error.fault, f"the set is proven, and the point in time {at} is not: {error}") from error
+    wal.State(host.settings).note(proven=proof)
+    return proof
 
 
 def archive_of(host: Host) -> Archive:

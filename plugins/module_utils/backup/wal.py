@@ -359,6 +359,7 @@ def told(settings: Settings) -> dict[str, Any]:
         "gaps": [list(span) for span in gaps(reach)],
         "follows": bool(known.get("based")),
         "behind": age(known["until"], now()) if known.get("until") else None,
+        "proven": known.get("proven"),
         "base": known.get("newest"),
         "base_error": known.get("base_error"),
         "error": known.get("error"),

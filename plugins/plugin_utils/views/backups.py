@@ -82,7 +82,9 @@ def points(rows: Sequence[Mapping[str, Any]]) -> list[str]:
             continue
         reach = " and ".join(f"from {since} to {until}" for since, until in found["reach"])
         behind = f", {span(found['behind'])} behind" if found["behind"] is not None else ""
-        said.append(f"{entry['host']}: any point in time {reach}{behind}")
+        proven = found.get("proven")
+        drilled = f"; a drill recovered {proven['time']} in {span(proven['seconds'])}" if proven else ""
+        said.append(f"{entry['host']}: any point in time {reach}{behind}{drilled}")
         said += [f"{entry['host']}: no point in time from {since} to {until}" for since, until in found["gaps"]]
     return said
 

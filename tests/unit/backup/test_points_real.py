@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.slipway.fleet.plugins.module_utils.backup import wal
+from ansible_collections.slipway.fleet.plugins.module_utils.backup import program, wal
 from ansible_collections.slipway.fleet.plugins.module_utils.backup.archive import Repository
 from ansible_collections.slipway.fleet.plugins.module_utils.backup.base import make_base
 from ansible_collections.slipway.fleet.plugins.module_utils.backup.model import REFUSED, BackupError, Settings
@@ -117,6 +117,22 @@ def test_rows_before_a_time_come_back_and_those_after_it_do_not(world: World) ->
     done = world.restore(second)
     assert world.rows() == "first second"
     assert done["restored"][0]["rows"] == 2
+
+
+def test_a_drill_recovers_the_newest_point_and_leaves_nothing_of_it(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(program, "PointRestore", lambda *words: PointRestore(*words, recover=OfTests))
+    monkeypatch.setattr(program, "archive_of", lambda _: world.archive)
+    newest = world.reach(world.note("drilled"))["reach"][-1][1]
+    proof = program.proven_point(world.host)
+    assert proof is not None
+    assert (proof["time"], proof["rows"]) == (newest, 3)
+    assert wal.told(world.host.settings)["proven"] == proof
+    assert not list(world.host.settings.place.glob("point*"))
+    monkeypatch.setattr(world.archive, "fetch_log", lambda pieces, into: None)
+    with pytest.raises(BackupError, match=f"the set is proven, and the point in time {newest} is not: "):
+        program.proven_point(world.host)
 
 
 def test_a_time_at_which_nothing_is_written_is_reached_and_costs_no_room(world: World) -> None:

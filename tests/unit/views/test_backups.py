@@ -177,6 +177,9 @@ def test_which_points_in_time_can_be_reached_and_which_cannot() -> None:
         f"db1: no point in time from {LOST} to {AGAIN}",
     ]
     assert told.rows[0]["points"] == points
+    proven = {**points, "proven": {"time": UNTIL, "rows": 7, "seconds": 31.0}}
+    told = backups.tell({"db1": {"set_up": True, "told": {**KNOWN["told"], "points": proven}}})
+    assert told.text.splitlines()[-2].endswith(f"12 s behind; a drill recovered {UNTIL} in 31 s")
 
 
 def test_the_plan_of_a_point_in_time() -> None:
