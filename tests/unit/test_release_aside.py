@@ -113,7 +113,7 @@ def started(tmp_path: Path, docker: Docker) -> Aside:
         {"compose": Containers("links", releases, sockets), "systemd": Systemd("links", releases, sockets)},
         directories,
     )
-    runtimes.there = lambda found: [one for one in found if one == "r1"]  # type: ignore[method-assign]
+    runtimes.there = lambda releases: [one for one in releases if one == "r1"]  # type: ignore[method-assign]
     runtimes.volumes = Volumes("links", tmp_path / "apps/volumes")
     meminfo = tmp_path / "meminfo"
     meminfo.write_text("MemAvailable:   200000 kB\n")

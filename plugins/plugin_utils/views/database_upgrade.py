@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ansible_collections.slipway.fleet.plugins.module_utils.upgrade.model import GOING_BACK
-from ansible_collections.slipway.fleet.plugins.plugin_utils.views.backups import size, span
+from ansible_collections.slipway.fleet.plugins.plugin_utils.report.amounts import size, span
 
 
 def plan(told: Mapping[str, Any], set_before: bool) -> list[str]:
