@@ -6,6 +6,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -122,7 +123,7 @@ def test_rows_before_a_time_come_back_and_those_after_it_do_not(world: World) ->
 def test_a_drill_recovers_the_newest_point_and_leaves_nothing_of_it(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(program, "PointRestore", lambda host, *words: PointRestore(host, *words, OfTests))
+    monkeypatch.setattr(program, "PointRestore", partial(PointRestore, recover=OfTests))
     monkeypatch.setattr(program, "archive_of", lambda _: world.archive)
     newest = world.reach(world.note("drilled"))["reach"][-1][1]
     proof = program.proven_point(world.host)
