@@ -117,6 +117,8 @@ def fleet() -> dict[str, Any]:
         "db2": host("db2", 1.5e9, wrong),
         "files1": host("files1", 0.7e9, [*of["files1"], drill("files1", 0, 0.083, scale=0.3)], **unproven),
     }
+    made["db1"]["told"]["points"] = {"reach": [[at(7.083), at(3.2)], [at(3.083), at(0.001)]]}
+    made["db2"]["told"]["points"] = {"reach": [[at(7.083), at(0.001)]]}
     made["db2"]["told"]["problems"] = [f"the last drill failed (damaged): {DAMAGED}"]
     return made
 

@@ -53,6 +53,16 @@ def test_sets_are_where_their_age_is_and_as_high_as_their_size(made: dict[str, A
     assert line.ticks[-1] == (97, "now")
 
 
+def test_points_in_time_are_a_band_with_its_gaps(made: dict[str, Any]) -> None:
+    lane, _, without = report.timeline(made).lanes
+    (since, lost, _), (again, until, title) = lane.points
+    assert lane.stems[0].x < since < lost < again < until < 97
+    assert title == "each point in time from 2025-10-09 03:10 UTC to 2025-10-12 05:08 UTC"
+    assert without.points == []
+    assert ("points", "each point in time can be restored") in report.timeline(made).legend
+    assert "points in time from 2025-10-05" in report.render(made)
+
+
 def test_the_bars_are_those_of_the_longest_drill(made: dict[str, Any]) -> None:
     longest, cut, _ = report.bars(made)
     assert sum(part.width for part in longest) == pytest.approx(100)
@@ -105,7 +115,11 @@ def test_times_as_records_and_restic_have_them(moment: Any, found: float | None)
 
 def test_nothing_of_a_host_is_taken_for_markup() -> None:
     wrong = {"failed": True, "fault": "<b>x</b>", "msg": "<script>x</script>"}
-    told = {"drills": [{"set": "<i>"}], "sets": [{"set": "<i>", "time": "2025-10-12T05:10:00Z", "reason": "<i>"}]}
+    told = {
+        "points": {"reach": ["<i>", ["<i>", "<i>"]]},
+        "drills": [{"set": "<i>"}],
+        "sets": [{"set": "<i>", "time": "2025-10-12T05:10:00Z", "reason": "<i>"}],
+    }
     page = report.render(report.build("<i>", example.AT, {"<i>": {"told": told}}, {"<i>": wrong}))
     assert "<script" not in page
     assert "<i>" not in page

@@ -121,6 +121,7 @@ def _host(name: str, result: Mapping[str, Any], drill: Optional[Mapping[str, Any
         "phases": last["phases"] if last and known else [],
         "sets": [_set(one, of_a_drill) for one in _entries(told, "sets")[-SETS:]],
         "drills": [{key: value for key, value in drill.items() if key != "phases"} for drill in drills],
+        "points": _points(_mapping(told.get("points")).get("reach")),
     }
 
 
@@ -142,6 +143,12 @@ def _set(one: Mapping[str, Any], proven: Mapping[str, Optional[float]]) -> dict[
         "reason": text(one.get("reason")),
         "proven": proven.get(name),
     }
+
+
+def _points(reach: Any) -> list[list[float]]:
+    """From when until when points in time can be reached."""
+    spans = [list(map(epoch, span)) for span in reach or () if isinstance(span, (list, tuple)) and len(span) == 2]
+    return [[moment for moment in span if moment is not None] for span in spans if None not in span]
 
 
 def _drill(drill: Mapping[str, Any]) -> dict[str, Any]:
@@ -198,6 +205,7 @@ class Lane:
     base: float
     stems: Sequence[Stem]
     failures: Sequence[tuple[float, str]]
+    points: Sequence[tuple[float, float, str]]
 
 
 @dataclass(frozen=True)
@@ -220,6 +228,7 @@ def timeline(report: Report) -> Line:
     """Where everything of the time line is; pixels from top to bottom, percent from left to right."""
     hosts, at = report["hosts"], report["at"]
     ages = [at - one["time"] for host in hosts for one in host["sets"] if one["time"] is not None]
+    ages += [at - since for host in hosts for since, _ in host["points"]]
     oldest = max([*ages, 2 * DAY])
     largest = max((one["bytes"] or 0 for host in hosts for one in host["sets"]), default=0) or 1
     names = short_names(hosts)
@@ -246,14 +255,20 @@ def timeline(report: Report) -> Line:
             for drill in host["drills"]
             if drill["fault"] and drill["time"] is not None and at - drill["time"] <= oldest
         ]
-        lanes.append(Lane(names[host["host"]], host["host"], top, base, stems, failures))
+        points = [
+            (x(at - since), x(at - until), f"each point in time from {utc(since)} to {utc(until)}")
+            for since, until in host["points"]
+        ]
+        lanes.append(Lane(names[host["host"]], host["host"], top, base, stems, failures, points))
     there = {stem.kind for lane in lanes for stem in lane.stems}
     legend = [
         ("set proven", "a set that a drill has proven"),
         ("set plain", "a set"),
+        ("points", "each point in time can be restored"),
         ("wrong", "a drill that failed"),
     ]
     shown = {"set proven": "proven" in there, "set plain": "plain" in there}
+    shown["points"] = any(lane.points for lane in lanes)
     shown["wrong"] = any(lane.failures for lane in lanes)
     return Line(
         lanes=lanes,
@@ -276,7 +291,9 @@ def told_of(one: Mapping[str, Any]) -> str:
 def in_words(host: Mapping[str, Any]) -> str:
     """A host of the time line, for those who cannot see it."""
     proven = sum(1 for one in host["sets"] if one["proven"] is not None)
-    return f"{host['host']}: {len(host['sets'])} sets, {proven} of them proven, {host['outcome']}"
+    points = ", ".join(f"points in time from {utc(since)} to {utc(until)}" for since, until in host["points"])
+    said = f"{host['host']}: {len(host['sets'])} sets, {proven} of them proven, {host['outcome']}"
+    return f"{said}; {points}" if points else said
 
 
 @dataclass(frozen=True)
