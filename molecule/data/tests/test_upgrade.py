@@ -57,13 +57,13 @@ def test_the_data_is_in_the_new_version_and_the_old_one_is_kept(host: Any, deplo
 
 
 def test_the_way_back_serves_what_was_kept(host: Any, deployment: Deployment) -> None:
-    sql(host, "CREATE TABLE written_after (id int)")
+    sql(host, "CREATE TABLE written_in_17 (id int)")
     outcome = deployment.play("upgrade_database", slipway_back=True, **NEW)
     assert "is lost to the apps then" in outcome.failure()
     outcome = deployment.play("upgrade_database", slipway_back=True, slipway_confirm="shortlinks", **NEW)
     assert outcome.code == 0, outcome.output
     assert sql(host, VERSION) == "15"
-    assert sql(host, "SELECT to_regclass('written_after') IS NULL") == "t"
+    assert sql(host, "SELECT to_regclass('written_in_17') IS NULL") == "t"
     deployment.wait_until_serving()
     assert deployment.get("/version")[0] == 200
 
