@@ -10,8 +10,10 @@ Needs Docker and the images of `python3 -m lab images`.
 from __future__ import annotations
 
 import argparse
+import ctypes
 import json
 import os
+import resource
 import shutil
 import statistics
 import subprocess
@@ -20,7 +22,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -99,6 +101,26 @@ class Figures:
         return statistics.median(self.processor)
 
 
+def adopt_orphans() -> None:
+    """Become the parent of processes whose own has ended (prctl(2), PR_SET_CHILD_SUBREAPER), to know what they took."""
+    if ctypes.CDLL(None, use_errno=True).prctl(36, 1, 0, 0, 0):
+        raise OSError(ctypes.get_errno(), "this system has no PR_SET_CHILD_SUBREAPER")
+
+
+def reap_orphans() -> None:
+    """Wait for those that end now, and for none that lives on, as a master connection of ssh does."""
+    time.sleep(0.2)
+    with suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+
+
+def processor_of_children() -> float:
+    """Seconds that processes took that were waited for."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
 @dataclass
 class Bench:
     """The hosts of one run of the benchmark and the commands against them."""
@@ -170,7 +192,11 @@ class Bench:
         return [*command, "-e", json.dumps(variables)]
 
     def measured(self, command: Sequence[str], memory: Callable[[float], None] | None = None) -> tuple[float, float]:
-        """Seconds and processor seconds of a command that must succeed; with `memory` its use of that is told, too."""
+        """Seconds and processor seconds of a command that must succeed; with `memory` its use of that is told, too.
+
+        What it leaves behind counts as well: Ansible does not wait for the process of its last task.
+        """
+        adopt_orphans()
         with tempfile.TemporaryDirectory(prefix="cp", dir="/tmp") as control:
             # Ansible's own modules came compiled; those of this checkout are where a user has not forbidden it.
             own = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
@@ -191,12 +217,15 @@ class Bench:
                 ended = threading.Event()
                 if memory:
                     threading.Thread(target=watch, args=(process.pid, ended, memory), daemon=True).start()
-                _, status, usage = os.wait4(process.pid, 0)
+                before = processor_of_children()
+                _, status, _ = os.wait4(process.pid, 0)
+                seconds = time.monotonic() - begin
                 ended.set()
+                reap_orphans()
             process.returncode = os.waitstatus_to_exitcode(status)
             if process.returncode:
                 raise SystemExit(f"{' '.join(command[:4])} ended with {process.returncode}:\n{log.read_text()[-6000:]}")
-            return time.monotonic() - begin, usage.ru_utime + usage.ru_stime
+            return seconds, processor_of_children() - before
 
     def changed(self, name: str) -> Path:
         """The source with a change of its code that it did not have before."""

@@ -29,6 +29,9 @@ init_plugin_loader([str(ROOT / ".collections")])
 from ansible_collections.slipway.fleet.plugins.plugin_utils.controller.compiling import (  # noqa: E402 - the path is set above
     compiled_once,
 )
+from ansible_collections.slipway.fleet.plugins.plugin_utils.controller.roles import (  # noqa: E402 - the path is set above
+    RoleVariables,
+)
 from ansible_collections.slipway.fleet.plugins.plugin_utils.controller.targets import (  # noqa: E402 - the path is set above
     NEW,
     Targets,
@@ -52,18 +55,14 @@ class Fleet:
         inventory = InventoryManager(loader=self.loader, sources=[str(path)])
         self._manager = VariableManager(loader=self.loader, inventory=inventory)
         self.hosts = inventory.get_hosts("web")
+        self._roles = RoleVariables(self.loader, ROLES)
 
     def variables(self, host: Any) -> dict[str, Any]:
         own: dict[str, Any] = self._manager.get_vars(host=host, include_hostvars=False)
-        return self._of_roles("defaults") | own | self._of_roles("vars") | {"ansible_search_path": []}
-
-    def _of_roles(self, kind: str) -> dict[str, Any]:
-        found: dict[str, Any] = {}
-        for role in ROLES:
-            found |= self.loader.load_from_file(
-                str(ROOT / "roles" / role / kind / "main.yml"), trusted_as_template=True
-            )
-        return found
+        return self._roles.beside(own) | {
+            "ansible_search_path": [],
+            "ansible_play_hosts_all": [one.name for one in self.hosts],
+        }
 
     def targets(self) -> Targets:
         return Targets(Templar(loader=self.loader), self.loader, NEW, CONTENTS)

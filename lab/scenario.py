@@ -34,6 +34,8 @@ class Platform:
     """Its IPv4 address in the scenario's own network."""
     disk: str = ""
     """The volume for its Docker, which is a copy of the prepared one; a new and empty one when empty."""
+    processors: int = 0
+    """How many it has; all when 0. It sees no others, where a share of time would leave it to count all of them."""
 
     @classmethod
     def parse(cls, entry: dict[str, Any]) -> Platform:
@@ -52,6 +54,7 @@ class Platform:
                 network=networks[0]["name"],
                 address=networks[0]["ipv4_address"],
                 disk=f"{entry['name']}-docker" if prepared_disk else "",
+                processors=int(entry.get("cpus", 0)),
             )
         except KeyError as error:
             raise LabError(f"A platform of the scenario's molecule.yml has no {error}: {json.dumps(entry)}") from error
@@ -65,6 +68,8 @@ class Platform:
         arguments = ["--name", self.name, "--hostname", self.name, *container_arguments(self.disk)]
         if self.network:
             arguments += ["--network", self.network, "--ip", self.address]
+        if self.processors:
+            arguments += ["--cpuset-cpus", f"0-{self.processors - 1}"]
         for port in self.ports:
             arguments += ["--publish", port]
         return [*arguments, self.image]

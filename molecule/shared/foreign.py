@@ -1,21 +1,24 @@
-"""Apps that were not written for Slipway, each with an inventory of its own, on one host over SSH."""
+"""Apps that were not written for Slipway, each with an inventory of its own, on two hosts over SSH."""
 
 from __future__ import annotations
 
 import http.client
 import json
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from deployment import Deployment
+from deployment import Deployment, Outcome
 from fleet import on
 
+# In containers, and under systemd.
 HOST, ADDRESS = "slipway-foreign", "172.29.88.10"
+PLAIN, PLAIN_ADDRESS = "slipway-foreign-plain", "172.29.88.11"
 # For the tests' patience alone.
-QUICK = {"fastapi_app_soak": 2, "fastapi_app_drain": 5, "fastapi_app_canary": {"judged": False}}
+QUICK: dict[str, Any] = {"fastapi_app_soak": 2, "fastapi_app_drain": 5, "fastapi_app_canary": {"judged": False}}
 
 
 @dataclass
@@ -26,6 +29,12 @@ class Asking:
     wrong: list[str] = field(default_factory=list)
 
 
+def nothing_lost(*askings: Asking) -> None:
+    for asking in askings:
+        assert asking.wrong == [], f"{len(asking.wrong)} of {asking.asked}"
+        assert asking.asked > 20
+
+
 @dataclass
 class App(Deployment):
     """An app with an inventory of its own, asked under its own name, by users and by the probe of a run alike."""
@@ -33,10 +42,12 @@ class App(Deployment):
     name: str = ""
     variables: dict[str, Any] = field(default_factory=dict)
     names: tuple[str, ...] = ()
+    host: str = HOST
+    address: str = ADDRESS
 
     def get(self, path: str = "/") -> tuple[int, str]:
         """Status and body through the host's edge, under the app's name; 0 where nobody answers."""
-        connection = http.client.HTTPConnection(ADDRESS, 80, timeout=10)
+        connection = http.client.HTTPConnection(self.address, 80, timeout=10)
         try:
             connection.request("GET", path, headers={"Host": self.names[0]})
             answer = connection.getresponse()
@@ -53,7 +64,7 @@ class App(Deployment):
 
     @property
     def release(self) -> str:
-        return str(json.loads(on(HOST, f"cat /opt/slipway/{self.name}/state.json"))["release"])
+        return str(json.loads(on(self.host, f"cat /opt/slipway/{self.name}/state.json"))["release"])
 
     @contextmanager
     def asked(self, path: str = "/", says: str = "", rate: float = 20.0) -> Iterator[Asking]:
@@ -75,3 +86,17 @@ class App(Deployment):
         finally:
             done.set()
             thread.join()
+
+
+# Releases side by side: as many as the machine has processors, or they would wait for each other alone.
+AT_A_TIME = 2
+
+
+def side_by_side(changes: dict[str, dict[str, Any]], apps: Sequence[App]) -> dict[str, Outcome]:
+    """Deploy all of them with these variables, some at a time, while each is asked; none loses a request."""
+    with ExitStack() as askings, ThreadPoolExecutor(AT_A_TIME) as pool:
+        asked = [askings.enter_context(app.asked(rate=5)) for app in apps]
+        begun = {app.name: pool.submit(app.play, "deploy", **changes[app.name]) for app in apps}
+        outcomes = {name: running.result() for name, running in begun.items()}
+    nothing_lost(*asked)
+    return outcomes

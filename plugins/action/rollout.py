@@ -23,6 +23,7 @@ from ansible_collections.slipway.fleet.plugins.plugin_utils.channel.opening impo
 from ansible_collections.slipway.fleet.plugins.plugin_utils.controller import contents, run, targets
 from ansible_collections.slipway.fleet.plugins.plugin_utils.controller.awaiting import wait_for
 from ansible_collections.slipway.fleet.plugins.plugin_utils.controller.compiling import compiled_once
+from ansible_collections.slipway.fleet.plugins.plugin_utils.controller.roles import RoleVariables
 from ansible_collections.slipway.fleet.plugins.plugin_utils.controller.telling import (
     Shown,
     Telling,
@@ -48,6 +49,7 @@ IN_MEMORY = "/run/slipway-agent"
 OPTIONS: dict[str, Any] = {
     "operation": {"type": "str", "choices": list(WHAT), "default": "deploy"},
     "contents": {"type": "dict", "default": {}},
+    "roles": {"type": "list", "elements": "str", "default": []},
     "hosts": {"type": "list", "elements": "str"},
     "batches": {"type": "list", "elements": "raw", "default": [1, "25%", "100%"]},
     "reconnect": {"type": "float", "default": 60.0},
@@ -67,6 +69,9 @@ OPTIONS: dict[str, Any] = {
         },
     },
 }
+# Options that these variables give where the task does not.
+VARIABLES = {name: f"slipway_{name}" for name in ("batches", "reconnect", "same_content", "migrations")}
+PROBE_VARIABLES = {name: f"slipway_probe_{name}" for name in OPTIONS["probe"]["options"]}
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]
@@ -76,10 +81,12 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         super().run(tmp, task_vars)
         # Asked for now: a process that was killed since tells it no more.
         self._began = run.started_at(run.main_process())
+        roles = RoleVariables(self._loader, self._task.args.get("roles", []))
+        self._task.args = self._given(roles.beside(task_vars))
         _, options = self.validate_argument_spec(OPTIONS)
         hosts = options["hosts"] or list(task_vars["ansible_play_hosts_all"])
         play = Play(self, task_vars)
-        computed = self._computed(options, play, hosts, task_vars["ansible_play_hosts"])
+        computed = self._computed(options, roles, play, hosts, task_vars["ansible_play_hosts"])
         if wrong := refused(computed):
             result = {"changed": False, "verdict": "refused", "message": next(iter(wrong.values())), "wrong": wrong}
             return self._ended(result, options)
@@ -116,17 +123,32 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         failure = screen.text(probe.failure())
         return self._ended(self._told(report, policy, wanted[0], telling, probe, directory, failure), options, failure)
 
+    def _given(self, variables: Mapping[str, Any]) -> dict[str, Any]:
+        """The task's arguments, and what variables say besides, which may be made of those of the roles."""
+        templar = self._templar.copy_with_new_env(available_variables=variables)
+
+        def of(names: Mapping[str, str]) -> dict[str, Any]:
+            return {name: templar.template(variables[known]) for name, known in names.items() if known in variables}
+
+        given = self._task.args
+        return {**of(VARIABLES), **given, "probe": {**of(PROBE_VARIABLES), **given.get("probe", {})}}
+
     def _computed(
-        self, options: Mapping[str, Any], play: Play, hosts: Sequence[str], active: Sequence[str]
+        self,
+        options: Mapping[str, Any],
+        roles: RoleVariables,
+        play: Play,
+        hosts: Sequence[str],
+        active: Sequence[str],
     ) -> dict[str, dict[str, Any]]:
         """For each host what it is to serve, or what is wrong; nothing for one that failed in an earlier task."""
         asked = targets.NEW if options["operation"] == "deploy" else targets.PRESENT
         made = targets.Targets(self._templar, self._loader, asked, options["contents"])
         found: dict[str, dict[str, Any]] = {host: {} for host in hosts}
-        with compiled_once():
+        with compiled_once(roles.texts()):
             for host in (host for host in hosts if host in active):
                 try:
-                    found[host] = made.of(play.variables(host))
+                    found[host] = made.of(roles.beside(play.variables(host)))
                 except Refused as error:
                     found[host] = {"wrong": [str(error)]}
         return found

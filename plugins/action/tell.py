@@ -23,6 +23,9 @@ from ansible_collections.slipway.fleet.plugins.plugin_utils.views import (
     backups as told_backups,
 )
 from ansible_collections.slipway.fleet.plugins.plugin_utils.views import (
+    caches as told_caches,
+)
+from ansible_collections.slipway.fleet.plugins.plugin_utils.views import (
     history as told_history,
 )
 from ansible_collections.slipway.fleet.plugins.plugin_utils.views import (
@@ -42,12 +45,14 @@ TELLERS: dict[str, Callable[[Results], Told]] = {
     "audit": told_audit.tell,
     "backups": told_backups.tell,
     "backup_problems": told_backups.tell_problems,
+    "caches": told_caches.tell,
+    "cache_problems": told_caches.tell_problems,
     "lock": told_lock.tell,
     "problems": told_lock.tell_problems,
     "logs": told_logs.tell,
     "output": told_logs.tell_output,
 }
-WRITTEN = ("status", "history", "audit", "backups")
+WRITTEN = ("status", "history", "audit", "backups", "caches")
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]
@@ -63,7 +68,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             {host: of_host[host].get(options["results"]) for host in task_vars["ansible_play_hosts_all"]}
         )
         told = replace(told, text=clean(told.text), rows=Screen().told(told.rows), message=clean(told.message))
-        Display().display(f"\n{told.text}\n")
+        if told.text:
+            Display().display(f"\n{told.text}\n")
         result: dict[str, Any] = {"changed": False, "rows": told.rows}
         if what in WRITTEN and not self._task.check_mode:
             name = inventory_name(task_vars.get("ansible_inventory_sources") or [])

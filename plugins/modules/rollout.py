@@ -14,9 +14,11 @@ description:
     be changed, has the image or package, stages and checks the release there, migrates once, and goes over the hosts
     in batches. When a host fails, those that had switched go back. Hosts that serve the release already are left alone.
   - What a host is to serve is computed first, from the variables and templates of role fastapi_app; where a host has a
-    value that cannot be used, nobody is asked and nothing is changed. The role's variables must be there, by
-    C(import_role) with C(tasks_from=variables).
+    value that cannot be used, nobody is asked and nothing is changed. The role's variables are there in a play that
+    has the role, or by O(roles).
   - It speaks to every host over one channel, made with the connection and the become settings of the inventory.
+  - O(batches), O(reconnect), O(same_content), O(migrations) and what O(probe) has are also given by variables of these
+    names, such as C(slipway_batches) and C(slipway_probe_urls).
   - Shows a line for each host, a table at the end, and writes a report. In check mode it shows the plan and changes
     nothing.
 options:
@@ -34,6 +36,11 @@ options:
         there is one, of the one that has what is C(wrong) with it. Without it they are on the host already.
     type: dict
     default: {}
+  roles:
+    description: Roles of this collection whose variables are read here, since the play has not loaded them.
+    type: list
+    elements: str
+    default: []
   hosts:
     description:
       - Hosts to take there, without it all of the play. With it a host that does not get there fails the task.
@@ -97,6 +104,7 @@ attributes:
 EXAMPLES = r"""
 - name: Take the fleet to the release
   slipway.fleet.rollout:
+    roles: [fastapi_app]
     batches: [1, "50%"]
   run_once: true
   register: rollout_result

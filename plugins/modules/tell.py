@@ -10,16 +10,17 @@ module: tell
 short_description: Show what the hosts of a play told, put together for the fleet
 description:
   - Reads what the tasks before it registered on every host of the play, and shows it. Runs on the controller, once.
-  - V(status), V(history), V(audit) and V(backups) are tables, and JSON for programs. V(lock) and V(problems) are
-    tables. V(backup_problems) fails where a backup is not as it should be. V(logs) are the lines
-    of all hosts in the order of time. V(output) is what a command printed. V(drills) is a page with what is proven of
-    the backups, which fails where a drill did.
+  - V(status), V(history), V(audit), V(backups) and V(caches) are tables, and JSON for programs. V(lock) and
+    V(problems) are tables. V(backup_problems) and V(cache_problems) fail where a backup, or the app's cache, is not as
+    it should be. V(logs) are the lines of all hosts in the order of time. V(output) is what a command printed.
+    V(drills) is a page with what is proven of the backups, which fails where a drill did.
   - A host that could not be asked is shown like the others, and the run does not end with 0.
 options:
   what:
     description: What is shown.
     type: str
-    choices: [status, history, audit, backups, backup_problems, drills, lock, logs, problems, output]
+    choices:
+      [status, history, audit, backups, backup_problems, drills, caches, cache_problems, lock, logs, problems, output]
     required: true
   results: {description: Name of the variable that the hosts registered., type: str, required: true}
   drills: {description: For V(drills) the name of the variable that their drills registered., type: str}

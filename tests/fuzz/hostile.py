@@ -20,6 +20,8 @@ import hypothesis
 from hypothesis import HealthCheck, Phase
 from hypothesis import strategies as st
 
+from tests.fuzz.guided import can_be_guided, guided
+
 # How many inputs each reader gets; without it as few as a run of all tests has time for.
 EXAMPLES = "FUZZ_EXAMPLES"
 FEW = 30
@@ -29,7 +31,7 @@ LIMIT = 2.0
 
 
 def given(*strategies: st.SearchStrategy[Any]) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """As Hypothesis's own, with as many examples as are asked for."""
+    """As Hypothesis's own, with as many examples as are asked for; guided where that is asked for."""
     asked = int(os.environ.get(EXAMPLES, "0"))
     chosen = hypothesis.settings(
         max_examples=asked or FEW,
@@ -42,7 +44,12 @@ def given(*strategies: st.SearchStrategy[Any]) -> Callable[[Callable[..., None]]
         phases=[Phase.generate, *([Phase.shrink] if asked else [])],
         suppress_health_check=list(HealthCheck),
     )
-    return lambda test: chosen(hypothesis.given(*strategies)(test))
+
+    def made(test: Callable[..., None]) -> Callable[..., None]:
+        whole = chosen(hypothesis.given(*strategies)(test))
+        return guided(whole) if asked and can_be_guided() else whole
+
+    return made
 
 
 TEXTS = st.one_of(

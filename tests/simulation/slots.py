@@ -152,6 +152,10 @@ class Docker:
         self._call(f"listening {slot}")
         return []
 
+    def past_edge(self, slot: str) -> list[str]:
+        self._call(f"past edge {slot}")
+        return []
+
     def discard(self, releases: list[str]) -> None:
         if not releases:
             return

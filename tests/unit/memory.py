@@ -136,6 +136,7 @@ class Host:
     log: dict[str, str] = field(default_factory=dict)
     out_of_memory: set[str] = field(default_factory=set)
     listens: list[str] = field(default_factory=list)
+    opens: list[str] = field(default_factory=list)
     ended: set[str] = field(default_factory=set)
     edge_blind: str = ""  # a release whose check does not pass at the edge
     edge_got: dict[str, str] = field(default_factory=dict)  # release: what the edge's check of it got, in its words
@@ -207,6 +208,9 @@ class Host:
 
     def listening(self, slot: str) -> list[str]:
         return self.listens
+
+    def past_edge(self, slot: str) -> list[str]:
+        return self.opens
 
     def discard(self, releases: list[str]) -> None:
         self.effect(lambda: None)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 from ansible_collections.slipway.fleet.plugins.module_utils.edge.routing import (
     ASKED,
@@ -138,3 +141,12 @@ def test_a_header_has_a_spelling_for_each_dash() -> None:
     assert other_spellings("Client-Cert") == ["Client_Cert"]
     assert other_spellings("X-Real-IP") == ["X-Real_IP", "X_Real-IP", "X_Real_IP"]
     assert other_spellings("Proxy") == []
+
+
+def test_no_word_is_used_that_haproxy_2_4_does_not_know() -> None:
+    """That of Ubuntu 22.04, which the lab cannot run; `host_only` came with 2.5, `init-state` with 3.1."""
+    root = Path(__file__).parents[2]
+    sources = [*root.glob("roles/haproxy/templates/*.j2"), *root.glob("plugins/module_utils/edge/*.py")]
+    assert len(sources) > 10
+    newer = re.compile(r",host_only\b|(?<!`)init-state")
+    assert [str(path) for path in sources if newer.search(path.read_text(encoding="utf-8"))] == []

@@ -44,6 +44,11 @@ def test_scenarios_that_run_beside_each_other_share_nothing() -> None:
             assert taken.setdefault(what, file.parent.name) == file.parent.name, what
 
 
+def test_a_host_sees_no_more_processors_than_it_has() -> None:
+    assert ("--cpuset-cpus", "0-0") in options(PLAIN | {"cpus": 1})
+    assert "--cpuset-cpus" not in dict(options(PLAIN))
+
+
 def test_a_prepared_disk_is_copied_under_the_host_s_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     platform = Platform.parse(PLAIN | {"volumes": ["slipway-prepared-docker:/var/lib/docker"]})
     assert ("--volume", "alone-docker:/var/lib/docker") in set(pairwise(platform.run_arguments()))

@@ -107,6 +107,19 @@ def test_that_it_will_run_as_root_is_said_before(tmp_path: Path, host: Host) -> 
         ]
 
 
+def test_a_uid_of_somebody_else_is_a_problem_before_anything_is_sent(tmp_path: Path, host: Host) -> None:
+    place = {"app": "links", "edge": {"state_file": str(tmp_path / "state"), "socket": str(tmp_path / "socket")}}
+
+    def found(**said: Any) -> list[str]:
+        problems = find_problems("deploy", "three", "", {**HOST, **said}, transaction(tmp_path, host, "three"), place)
+        return [problem for problem in problems if problem.startswith("uid")]
+
+    (problem,) = found(runtime="systemd", uid=1)
+    assert problem.startswith("uid 1 belongs to daemon on this host, not to slipway-links; give fastapi_app_uid")
+    assert found(runtime="compose", uid=1) == []
+    assert found(runtime="systemd", uid=54321) == []
+
+
 def test_limits_that_are_more_than_the_host_has_are_said_before_and_keep_nobody_from_anything(
     tmp_path: Path, host: Host
 ) -> None:

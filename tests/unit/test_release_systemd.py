@@ -12,7 +12,11 @@ import pytest
 from ansible_collections.slipway.fleet.plugins.module_utils.host.command import Ran
 from ansible_collections.slipway.fleet.plugins.module_utils.release import systemd as systemd_module
 from ansible_collections.slipway.fleet.plugins.module_utils.release.launch import by_shell, launcher_in
-from ansible_collections.slipway.fleet.plugins.module_utils.release.listening import parse_listening, sockets_of
+from ansible_collections.slipway.fleet.plugins.module_utils.release.listening import (
+    open_ports,
+    parse_listening,
+    sockets_of,
+)
 from ansible_collections.slipway.fleet.plugins.module_utils.release.model import SLOTS, SlotStatus
 from ansible_collections.slipway.fleet.plugins.module_utils.release.runtime import RuntimeFailed
 from ansible_collections.slipway.fleet.plugins.module_utils.release.runtimes import Runtimes
@@ -118,13 +122,14 @@ def test_a_release_without_a_unit_is_refused(systemd: Systemd) -> None:
 
 
 @pytest.mark.parametrize(
-    ("owner", "made"), [(None, ["systemd-sysusers"]), ("slipway-links", []), ("somebody", "uid 10001 belongs to")]
+    ("owner", "made"),
+    [(None, ["systemd-sysusers"]), ("slipway-links", []), ("somebody", "10001 belongs to somebody .* such as 10002")],
 )
 def test_the_user_is_made_or_refused(
     owner: str | None, made: list[str] | str, systemd: Systemd, manager: Manager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (systemd.releases / RELEASE / "sysusers.conf").write_text('# managed\nu slipway-links 10001 "links" / -\n')
-    monkeypatch.setattr(systemd_module, "user_of", lambda _uid: owner)
+    monkeypatch.setattr(systemd_module, "user_of", {10001: owner}.get)
     if isinstance(made, str):
         with pytest.raises(RuntimeFailed, match=made):
             systemd.start("blue", RELEASE)
@@ -298,6 +303,8 @@ def test_only_the_sockets_of_the_process_count(tmp_path: Path) -> None:
         "tcp port 8080 on 127.0.0.1",
     ]
     assert "tcp port 22 on 127.0.0.1" in parse_listening(tables)
+    every = tables.replace("0100007F:1F90", "00000000:1F90")
+    assert open_ports(parse_listening(every)) == ["tcp port 8080"], "loopback and sockets are the host's own"
     assert sockets_of(tmp_path / "gone") == set()
 
 
@@ -324,6 +331,9 @@ class Adapter:
 
     def listening(self, slot: str) -> list[str]:
         return [f"socket {slot}"] if slot in self.release else []
+
+    def past_edge(self, slot: str) -> list[str]:
+        return []
 
     def discard(self, releases: list[str]) -> None:
         self.told.append(f"discard {releases}")

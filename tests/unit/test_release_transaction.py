@@ -54,6 +54,16 @@ def test_first_second_and_same_release(tmp_path: Path) -> None:
     assert host.effects == before
 
 
+def test_a_slot_that_others_reach_without_the_edge_is_told_of(tmp_path: Path) -> None:
+    host = Host()
+    host.opens = ["tcp port 20010"]
+    result = deploy(tmp_path, host, "one")
+    assert result["changed"]
+    (warning,) = result["warnings"]
+    assert warning.startswith("slot blue listens on tcp port 20010 of every address of this host, so whoever reaches")
+    assert "have the app listen on 127.0.0.1, as the variable HOST tells it (@PORT@ in fastapi_app_command" in warning
+
+
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 @pytest.mark.parametrize("point", range(1, effects_of_a_release() + 1))
 @pytest.mark.parametrize("then", ["one", "two", "three"])

@@ -3,20 +3,34 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import subprocess
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from contract import PATIENCE
 from fleet import on, ssh_inventory
-from foreign import ADDRESS, HOST, QUICK, App
+from foreign import ADDRESS, HOST, PLAIN, PLAIN_ADDRESS, QUICK, App
 
 Make = Callable[..., App]
+Told = Callable[[], Any]
 BROKER_PORT = 6399
 APPS = Path(__file__).resolve().parents[1] / "apps"
+# As python-build-standalone has it: one that runs wherever it lies.
+PYTHON = """
+{ apt-get update; apt-get install -y --no-install-recommends python3.11-venv; } >&2
+mkdir -p /tmp/all/python/bin /tmp/all/python/lib
+cp /usr/bin/python3.11 /tmp/all/python/bin
+cp -r /usr/lib/python3.11 /tmp/all/python/lib
+ln -s python3.11 /tmp/all/python/bin/python3
+rm /tmp/all/python/lib/python3.11/sitecustomize.py
+tar -C /tmp/all -cz python
+"""
 # Where no registry is reached, the lab's Python image stands in for python:3.13-slim. Lab hosts share the memory of
 # one machine.
 LAB = {
@@ -30,33 +44,44 @@ LAB = {
 def make_app(tmp_path_factory: pytest.TempPathFactory) -> Make:
     """Write the inventory of an app, which has what its team would write, and make it ready for the lab."""
 
-    def make(**variables: Any) -> App:
+    def make(host: str = HOST, address: str = ADDRESS, **variables: Any) -> App:
         name = str(variables["fastapi_app_name"])
-        whole: dict[str, Any] = LAB | variables
+        whole = {key: value for key, value in (LAB | variables).items() if value is not None}
         scratch = tmp_path_factory.mktemp(name)
-        inventory = ssh_inventory(scratch, {HOST: ADDRESS}, {"web": [HOST]})
+        inventory = ssh_inventory(scratch, {host: address}, {"web": [host]})
         (scratch / "group_vars").mkdir()
         (scratch / "group_vars" / "web.yml").write_text(yaml.safe_dump(whole))
         names = tuple(variables["fastapi_app_host_names"])
-        place: dict[str, Any] = {"inventory": inventory, "url": "", "scratch": scratch, "usual": QUICK}
-        return App(**place, name=name, variables=whole, names=names)
+        # A host of one processor beside other work starts slowly; what is refused there is so by its answer.
+        patient = QUICK | ({"fastapi_app_gate_deadline": PATIENCE} if host == PLAIN else {})
+        place: dict[str, Any] = {"inventory": inventory, "url": "", "scratch": scratch, "usual": patient}
+        return App(**place, name=name, variables=whole, names=names, host=host, address=address)
 
     return make
 
 
-@pytest.fixture(scope="session")
-def broker() -> Callable[[], Any]:
+def stand_in_broker(host: str, address: str) -> Told:
     """Start what stands in for a broker, beside the host's apps; returns a way to ask what it has seen."""
-    subprocess.run(["docker", "cp", str(APPS / "broker.py"), f"{HOST}:/usr/local/bin/broker.py"], check=True)
+    subprocess.run(["docker", "cp", str(APPS / "broker.py"), f"{host}:/usr/local/bin/broker.py"], check=True)
     start = f"[Service]\\nExecStart=python3 /usr/local/bin/broker.py {BROKER_PORT}\\n"
     unit = start + "[Install]\\nWantedBy=multi-user.target\\n"
-    on(HOST, f"printf '{unit}' >/etc/systemd/system/broker.service && systemctl enable --now broker")
+    on(host, f"printf '{unit}' >/etc/systemd/system/broker.service && systemctl enable --now broker")
 
     def told() -> Any:
-        with urllib.request.urlopen(f"http://{ADDRESS}:{BROKER_PORT}/told", timeout=10) as answer:
+        with urllib.request.urlopen(f"http://{address}:{BROKER_PORT}/told", timeout=10) as answer:
             return json.load(answer)
 
     return told
+
+
+@pytest.fixture(scope="session")
+def broker() -> Told:
+    return stand_in_broker(HOST, ADDRESS)
+
+
+@pytest.fixture(scope="session")
+def plain_broker() -> Told:
+    return stand_in_broker(PLAIN, PLAIN_ADDRESS)
 
 
 @pytest.fixture(scope="session")
@@ -70,30 +95,37 @@ def tiles(make_app: Make) -> App:
     )
 
 
-@pytest.fixture(scope="session")
-def shop(make_app: Make) -> App:
-    return make_app(
-        fastapi_app_name="shop",
-        fastapi_app_host_names=["shop.example.org"],
-        fastapi_image_context=str(APPS / "shop"),
-        fastapi_app_port=8000,
-        fastapi_app_volumes={"uploads": "/home/shop/uploads"},
-        fastapi_app_health_path="/health/",
-        fastapi_app_environment={
-            "PRICE_FORMAT": '$ {price} 100% "net"',
+def of_the_shop(address: str) -> dict[str, Any]:
+    """What its team says of it, whatever it runs by."""
+    return {
+        "fastapi_app_name": "shop",
+        "fastapi_app_host_names": ["shop.example.org"],
+        "fastapi_app_port": 8000,
+        "fastapi_app_health_path": "/health/",
+        "fastapi_app_environment": {
+            "PRICE_FORMAT": '$ {price} 100% "net"\n',
             "ORIGINS": ["https://shop.example.org", "https://www.example.org"],
             "BETA": True,
-            "BROKER": f"{ADDRESS}:{BROKER_PORT}",
+            "BROKER": f"{address}:{BROKER_PORT}",
         },
-        fastapi_app_secrets={"PAYMENT_KEY": "planted-$payment-key"},
-        fastapi_app_processes={
+        "fastapi_app_secrets": {"PAYMENT_KEY": "planted-$payment-key"},
+        "fastapi_app_processes": {
             "worker": {"command": ["python", "-m", "src.worker"], "replicas": 2, "stop_grace": 60, "memory_mib": 64},
             "beat": {"command": ["python", "-m", "src.beat"], "singleton": True, "memory_mib": 64},
         },
-        fastapi_app_jobs={
+        "fastapi_app_jobs": {
             "tally": {"command": ["python", "-m", "src.tally"], "schedule": "*:*:0/10", "limit": 60},
             "ledger": {"command": ["sh", "-c", "echo no ledger of $RELEASE_APP today; exit 3"], "schedule": "*-01-01"},
         },
+    }
+
+
+@pytest.fixture(scope="session")
+def shop(make_app: Make) -> App:
+    return make_app(
+        **of_the_shop(ADDRESS),
+        fastapi_image_context=str(APPS / "shop"),
+        fastapi_app_volumes={"uploads": "/home/shop/uploads"},
     )
 
 
@@ -131,4 +163,113 @@ def depot(make_app: Make) -> App:
         fastapi_app_port=8000,
         fastapi_app_health_path="/ready",
         fastapi_app_secrets={"DEPOT_KEY": "planted-key"},
+    )
+
+
+@pytest.fixture(scope="session")
+def locked(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]:
+    """A copy of a project with its lock, as its team would commit it, made by uv."""
+
+    def lock(name: str, *words: str) -> str:
+        project = tmp_path_factory.mktemp("locked") / name
+        shutil.copytree(APPS / name, project)
+        subprocess.run(["uv", *words], cwd=project, check=True)
+        return str(project)
+
+    return lock
+
+
+@pytest.fixture(scope="session")
+def older_python(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A version that uv fetches, of which what it fetches is that of Debian 12, since no mirror may be in reach."""
+    scratch = tmp_path_factory.mktemp("python")
+    archive, name = scratch / "python.tar.gz", "cpython-3.11.2-linux-x86_64-gnu"
+    made = ["docker", "run", "--rm", "slipway.lab/host:bookworm", "sh", "-euc", PYTHON]
+    with archive.open("wb") as stream:
+        subprocess.run(made, stdout=stream, check=True)
+    about: dict[str, Any] = {
+        "name": "cpython",
+        "arch": {"family": "x86_64", "variant": None},
+        "os": "linux",
+        "libc": "gnu",
+    }
+    about |= {"major": 3, "minor": 11, "patch": 2, "prerelease": "", "variant": None, "build": None}
+    (scratch / "downloads.json").write_text(json.dumps({name: {**about, "url": archive.as_uri(), "sha256": None}}))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("UV_PYTHON_DOWNLOADS_JSON_URL", str(scratch / "downloads.json"))
+        # That it is not what uv has stays here; the rest of the cache is the controller's own.
+        usual = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        patch.setenv("UV_CACHE_DIR", os.environ.get("UV_CACHE_DIR") or str(usual / "uv"))
+        patch.setenv("XDG_CACHE_HOME", str(scratch))
+        (scratch / "slipway").mkdir()
+        (scratch / "slipway/wheels").symlink_to(usual / "slipway/wheels")
+        yield "3.11"
+
+
+@pytest.fixture(scope="session")
+def poetry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Poetry with its plugin on PATH, as pipx would have it."""
+    directory = tmp_path_factory.mktemp("bin")
+    program = directory / "poetry"
+    program.write_text('#!/bin/sh\nexec uvx --with poetry-plugin-export poetry "$@"\n')
+    program.chmod(0o755)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PATH", str(directory), prepend=os.pathsep)
+        yield
+
+
+@pytest.fixture(scope="session")
+def notes(make_app: Make, locked: Callable[..., str]) -> App:
+    """uv.lock and a source layout; as large as a slot is where nothing is said."""
+    return make_app(
+        PLAIN,
+        PLAIN_ADDRESS,
+        fastapi_app_name="notes",
+        fastapi_app_host_names=["notes.example.org"],
+        fastapi_app_runtime="systemd",
+        fastapi_package_source=locked("notes", "lock"),
+        fastapi_app_command=[
+            *("fastapi", "run", "src/notes/main.py", "--host", "127.0.0.1", "--port", "@PORT@", "--workers", "2"),
+        ],
+        fastapi_app_port=8000,
+        fastapi_app_health_path="/healthz",
+        fastapi_app_volumes={"data": "/srv/data"},
+        fastapi_app_migrations="alembic",
+        fastapi_app_environment={"DATABASE_URL": "sqlite:////srv/data/notes.db"},
+        fastapi_app_memory_mib=None,
+    )
+
+
+@pytest.fixture(scope="session")
+def plain_shop(make_app: Make, locked: Callable[..., str]) -> App:
+    """Requirements without versions, of which pip's lock was made; an entry point, by its name."""
+    compiled = ("pip", "compile", "--quiet", "--generate-hashes", "requirements.txt", "-o", "requirements.lock")
+    return make_app(
+        PLAIN,
+        PLAIN_ADDRESS,
+        **of_the_shop(PLAIN_ADDRESS),
+        fastapi_app_runtime="systemd",
+        fastapi_package_source=locked("shop", *compiled),
+        fastapi_package_files=["src", "entrypoint.sh"],
+        fastapi_app_command=["sh", "entrypoint.sh", "uvicorn", "src.shop:app"],
+        fastapi_app_volumes={"uploads": "/srv/uploads"},
+        fastapi_app_uid=10002,
+    )
+
+
+@pytest.fixture(scope="session")
+def desk(make_app: Make, poetry: None, older_python: str) -> App:
+    """poetry.lock, Gunicorn with a file of its own, and a Python that the host has not."""
+    return make_app(
+        PLAIN,
+        PLAIN_ADDRESS,
+        fastapi_app_name="desk",
+        fastapi_app_host_names=["desk.example.org"],
+        fastapi_app_runtime="systemd",
+        fastapi_package_source=str(APPS / "desk"),
+        fastapi_package_python=older_python,
+        fastapi_app_command=["gunicorn", "desk:app"],
+        fastapi_app_port=5000,
+        fastapi_app_health_path="/",
+        fastapi_app_uid=10003,
     )

@@ -7,20 +7,15 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
 from contract import until
-from deployment import Outcome
 from fleet import on
-from foreign import ADDRESS, HOST, App, Asking
+from foreign import ADDRESS, HOST, App, nothing_lost, side_by_side
 
 Told = Callable[[], Any]
-# Releases side by side: as many as the machine has processors, or they would wait for each other alone.
-AT_A_TIME = 2
 
 
 def processes(release: str) -> list[str]:
@@ -33,12 +28,6 @@ def one_after_another(beats: dict[str, list[float]]) -> bool:
     """Whether each beat began when the one before it had ended."""
     times = sorted(beats.values())
     return all(before[1] < after[0] for before, after in pairwise(times))
-
-
-def nothing_lost(*askings: Asking) -> None:
-    for asking in askings:
-        assert asking.wrong == [], f"{len(asking.wrong)} of {asking.asked}"
-        assert asking.asked > 20
 
 
 def test_a_host_whose_port_another_one_has_is_refused_by_its_name(tiles: App) -> None:
@@ -158,7 +147,7 @@ def test_a_job_that_a_release_does_not_have_any_more_loses_its_timer(shop: App) 
 
 def test_the_app_is_told_what_was_written(shop: App) -> None:
     assert shop.json("/settings") == {
-        "price_format": '$ {price} 100% "net"',
+        "price_format": '$ {price} 100% "net"\n',
         "origins": ["https://shop.example.org", "https://www.example.org"],
         "beta": True,
         "payment_key_is_there": len("planted-$payment-key"),
@@ -208,16 +197,6 @@ def test_apps_of_other_shapes_come_and_the_others_serve_on(
         check=True,
     )
     assert json.loads(other_name.stdout) == {"app": "board"}
-
-
-def side_by_side(changes: dict[str, dict[str, Any]], apps: Sequence[App]) -> dict[str, Outcome]:
-    """Deploy all of them with these variables, some at a time, while each is asked; none loses a request."""
-    with ExitStack() as askings, ThreadPoolExecutor(AT_A_TIME) as pool:
-        asked = [askings.enter_context(app.asked(rate=5)) for app in apps]
-        begun = {app.name: pool.submit(app.play, "deploy", **changes[app.name]) for app in apps}
-        outcomes = {name: running.result() for name, running in begun.items()}
-    nothing_lost(*asked)
-    return outcomes
 
 
 def test_a_release_of_each_beside_those_of_the_others(tiles: App, shop: App, board: App, feed: App, depot: App) -> None:

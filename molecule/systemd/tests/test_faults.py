@@ -71,6 +71,7 @@ def test_only_the_worker_that_takes_too_much_memory_is_killed(
     until(lambda: "perhaps out of memory" in host.check_output(journal).lower(), "the master says why its worker ended")
     observed = deployment.play("status")
     assert observed.code == 0, observed.output
+    assert re.search(rf" redis +cache +native +\d+ of \d+ MiB +{promise.app} +none", observed.output)
 
 
 def test_a_stop_lets_requests_end(deployment: Deployment, host: Any, promise: Promise, unit: str) -> None:

@@ -5,14 +5,12 @@ They end with HAProxy's worker, so a reload begins anew. Only root can read them
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from .haproxy import EdgeError
+from .haproxy import EdgeError, number_in, rows_of
 
 # How the tables of an app are called (app.cfg.j2), by what comes after the first word in the name of its backend.
 BACKEND, ANSWERS, ASKED = "app_", "answers_", "asked_"
@@ -24,6 +22,10 @@ _ANSWERS = re.compile(
 _ASKED = re.compile(r"^0x[0-9a-f]+: key=(/\S*) .*\bexp=(\d+) .*\bgpc0=(\d+)", re.MULTILINE)
 # How HAProxy writes what could be taken for the end of a key (dump_text in its tools.c).
 _ESCAPED = re.compile(r"\\(?:x([0-9a-fA-F]{2})|(.))")
+
+# Of `show stat`.
+ANSWERED = ("hrsp_2xx", "hrsp_3xx", "hrsp_4xx", "hrsp_5xx")
+COUNTED = ("pxname", "svname", "econ", "eresp", *ANSWERED)
 
 # Commands in one line to HAProxy, which takes 16 kB.
 AT_ONCE = 100
@@ -72,14 +74,14 @@ def counts(ask: Ask, backend: str) -> Counts:
         raise EdgeError("the edge of this host does not count answers yet; run the provision playbook")
     try:
         return _read(said, backend)
-    except (ValueError, KeyError, TypeError, csv.Error) as error:
+    except ValueError as error:
         raise EdgeError(f"what the edge counted of {backend} cannot be read: {error}") from error
 
 
 def _read(said: str, backend: str) -> Counts:
     info = dict(_INFO.findall(said))
     found = _ANSWERS.findall(said)
-    unanswered, everything = _unanswered(said[said.index("# pxname") + 2 :], backend)
+    unanswered, everything = _unanswered(said[said.index("# pxname") :], backend)
     ever, lately = {}, {}
     for slot in {slot for _, slot, *_ in found} | {slot for slot, count in unanswered.items() if count}:
         of_slot = [(digit, int(ms), int(ever), int(lately)) for digit, its, ms, ever, _, lately in found if its == slot]
@@ -123,12 +125,11 @@ def _unanswered(statistics: str, backend: str) -> tuple[Counter[str], Counter[st
     """By slot, from `show stat` (HAProxy management guide, section 9.1: econ and eresp), and that with all answers."""
     found: Counter[str] = Counter()
     everything: Counter[str] = Counter()
-    for row in csv.DictReader(io.StringIO(statistics)):
-        if row["pxname"] == backend:
-            slot = row["svname"].partition("-")[0]
-            failed = int(row["econ"] or 0) + int(row["eresp"] or 0)
-            found[slot] += failed
-            everything[slot] += failed + sum(int(row[f"hrsp_{digit}xx"] or 0) for digit in range(2, 6))
+    for row in rows_of(statistics, ",", COUNTED, backend):
+        slot = row["svname"].partition("-")[0]
+        failed = number_in(row, "econ") + number_in(row, "eresp")
+        found[slot] += failed
+        everything[slot] += failed + sum(number_in(row, name) for name in ANSWERED)
     return found, everything
 
 

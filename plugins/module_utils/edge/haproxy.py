@@ -79,7 +79,7 @@ class Server:
     shut: bool = False
 
 
-def _rows(table: str, delimiter: str, needed: Sequence[str], backend: str = "") -> list[dict[str, str]]:
+def rows_of(table: str, delimiter: str, needed: Sequence[str], backend: str = "") -> list[dict[str, str]]:
     """The lines of a table by the names of its columns, with a backend those that begin with it alone.
 
     The first of the needed columns is that of the backend. Raises EdgeError where a line lacks some.
@@ -101,7 +101,7 @@ def _rows(table: str, delimiter: str, needed: Sequence[str], backend: str = "") 
     return found
 
 
-def _number(row: dict[str, str], name: str) -> int:
+def number_in(row: dict[str, str], name: str) -> int:
     """A number in a line; nothing there is none. Raises EdgeError."""
     text = row[name]
     if text and not re.fullmatch("[0-9]{1,18}", text):
@@ -127,15 +127,15 @@ def parse_servers(statistics: str, states: str, backend: str) -> dict[str, Serve
     The administrative state is read from the second one only, because the first shows a drained server whose check
     fails as plain DOWN (HAProxy management guide, section 9.3, `show servers state`: srv_admin_state 0 is enabled).
     """
-    enabled = {row["srv_name"]: _enabled(row) for row in _rows(states, " ", STATE, backend)}
+    enabled = {row["srv_name"]: _enabled(row) for row in rows_of(states, " ", STATE, backend)}
     return {
         row["svname"]: Server(
             enabled=enabled[row["svname"]],
             answers=row["status"] != "DOWN" and row["check_status"].lstrip("* ").endswith("OK"),
-            sessions=_number(row, "scur"),
+            sessions=number_in(row, "scur"),
             check=" ".join(filter(None, (row.get(name) for name in ("check_status", "check_code", "last_chk")))),
         )
-        for row in _rows(statistics, ",", STATISTICS, backend)
+        for row in rows_of(statistics, ",", STATISTICS, backend)
         if row["svname"] in enabled
     }
 
@@ -162,14 +162,14 @@ def by_slot(doors: Mapping[str, Server], by_port: Callable[[str], bool]) -> dict
 
 
 def _enabled(row: dict[str, str]) -> bool:
-    return _number(row, "srv_admin_state") & ~CONFIGURED == 0
+    return number_in(row, "srv_admin_state") & ~CONFIGURED == 0
 
 
 def parse_ports(states: str) -> dict[tuple[str, str], int]:
     """The port of this host behind each backend's slot, from `show servers state`."""
     return {
-        (row["be_name"], row["srv_name"][: -len(PORT)]): _number(row, "srv_port")
-        for row in _rows(states, " ", ("be_name", "srv_name", "srv_addr", "srv_port"))
+        (row["be_name"], row["srv_name"][: -len(PORT)]): number_in(row, "srv_port")
+        for row in rows_of(states, " ", ("be_name", "srv_name", "srv_addr", "srv_port"))
         if row["srv_name"].endswith(PORT) and row["srv_addr"].startswith("127.")
     }
 
@@ -298,7 +298,7 @@ class Edge:
         up behind it then. Being told its limit again has a server look, too (server.c of HAProxy 2.4 to 3.0).
         """
         with suppress(EdgeError):
-            for row in _rows(self.ask("show stat"), ",", (*STATISTICS, "slim"), self.backend):
+            for row in rows_of(self.ask("show stat"), ",", (*STATISTICS, "slim"), self.backend):
                 if row["slim"] and row["svname"] != "BACKEND":
                     self.ask(f"set maxconn server {self.backend}/{row['svname']} {row['slim']}")
 
@@ -397,7 +397,7 @@ class Edge:
         doors = self._doors(slot, state)
         enabled = {
             row["srv_name"]
-            for row in _rows(dump, " ", STATE, self.backend)
+            for row in rows_of(dump, " ", STATE, self.backend)
             if row["srv_name"] in doors and _enabled(row)
         }
         return enabled == {door for door, its in doors.items() if its == "ready"}

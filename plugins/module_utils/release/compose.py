@@ -188,6 +188,9 @@ class Compose:
         found = parse_listening(tables_of(self.processes / process)) if process != "0" else []
         return exposed(found, json.loads(ports or "null") or ())
 
+    def past_edge(self, slot: str) -> list[str]:
+        return []
+
     def retire(self, slot: str) -> None:
         """Let `slot` run on, but not come back after a crash or a reboot."""
         if containers := self._containers(slot):

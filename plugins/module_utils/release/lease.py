@@ -1,8 +1,9 @@
 """Who may change an app on a host: a lease of one run that frees itself, and a freeze that stays until it is lifted.
 
-The lease is a file on tmpfs whose modification time says when its holder was last seen alive. The holder's controller
-renews it every few seconds, so nothing is left to clean up after a run that was killed, and a reboot forgets it. Where
-the agent sees the controller go, the lease ends sooner.
+The lease is a file on tmpfs whose modification time says when its holder was last seen alive, in seconds since the
+machine was started: a clock that is set meanwhile would lengthen a lease or end it. The holder's controller renews it
+every few seconds, so nothing is left to clean up after a run that was killed, and a reboot forgets it. Where the agent
+sees the controller go, the lease ends sooner.
 """
 
 from __future__ import annotations
@@ -28,14 +29,17 @@ HEARTBEAT = 15
 FADING = 30
 # Seconds without a sign of life after which a holder seems to be gone: it has missed two of them.
 MISSED = 40
-# Seconds by which a clock may go back without anybody having set it.
-JITTER = 1.0
 
 
 class Held(SlipwayError):
     """The app is held by somebody else, or frozen; the text says by whom, since when, and what to do."""
 
     kind = HELD
+
+
+def since_start() -> float:
+    """Seconds since the machine was started, those in which it slept as well; nobody sets this clock."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 class Lease:
@@ -104,6 +108,7 @@ class Lease:
                 raise Held(problem, self._until_free(holder["run"]))
             before = self._found()
             write_durably(self.path, json.dumps(holder) + "\n")
+            self._last_seen(0)
         return before if before and before["run"] != holder["run"] else None
 
     def renew(self, run: str) -> bool:
@@ -112,7 +117,7 @@ class Lease:
             found = self._found()
             if not found or found["run"] != run:
                 return False
-            os.utime(self.path)
+            self._last_seen(0)
         return True
 
     def fade(self, run: str) -> bool:
@@ -159,7 +164,7 @@ class Lease:
 
     def _last_seen(self, age: float) -> None:
         """Have the holder seen `age` seconds ago."""
-        seen = time.time() - age
+        seen = since_start() - age
         os.utime(self.path, (seen, seen))
 
     def _until_free(self, run: str) -> dict[str, float]:
@@ -182,12 +187,12 @@ class Lease:
     def _age(self) -> float:
         """Seconds since the holder was last seen.
 
-        Where the clock was set back since then nobody knows: it counts as missed from now on, as the file is told, and
-        is gone unless it is seen again.
+        What is not finished, or is of a version that took the time of day, has one to come. It counts as missed from
+        now on, as the file is told, and is gone unless it is seen again.
         """
-        age = time.time() - self.path.stat().st_mtime
-        if age > -JITTER:
-            return max(age, 0.0)
+        age = since_start() - self.path.stat().st_mtime
+        if age >= 0:
+            return age
         with suppress(OSError):
             self._last_seen(MISSED)
         return MISSED

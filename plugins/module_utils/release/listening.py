@@ -46,6 +46,11 @@ def parse_listening(tables: str, inodes: Optional[set[str]] = None) -> list[str]
     return sorted(set(found))
 
 
+def open_ports(addresses: list[str]) -> list[str]:
+    """Those of what `parse_listening` found on a host that others than the host itself reach."""
+    return [address for address in addresses if address.startswith("tcp ") and " on " not in address]
+
+
 def exposed(addresses: list[str], ports: Iterable[str]) -> list[str]:
     """What `parse_listening` found in a container whose image EXPOSEs `ports` (`80/tcp`): said of the one it names.
 

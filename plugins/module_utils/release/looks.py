@@ -97,6 +97,19 @@ class Looks(Records):
         except UNSEEN:
             return ""
 
+    def _say_open(self, slot: str) -> None:
+        """Warn of a slot that is reached without the edge, with all that the edge keeps away."""
+        try:
+            found = self.runtime.past_edge(slot)
+        except UNSEEN:
+            return
+        if found:
+            self.warnings.append(
+                f"slot {slot} listens on {' and '.join(found)} of every address of this host, so whoever reaches the "
+                "host gets past the edge, its limits and its passwords; have the app listen on 127.0.0.1, as the "
+                "variable HOST tells it (@PORT@ in fastapi_app_command is the port: --bind 127.0.0.1:@PORT@)"
+            )
+
     def _log_of(self, slot: str) -> str:
         """The last lines of what a slot wrote; nothing where it cannot be read."""
         try:

@@ -34,6 +34,7 @@ from .runtime import RuntimeFailed
 from .runtimes import staged_for
 from .seen_jobs import timers_problems
 from .store import ENDING, Store
+from .systemd import uid_problem
 from .timers import Timers
 from .transaction import Transaction
 from .users import ROOT
@@ -44,8 +45,8 @@ SMALL, FEW_INODES, INODES = 4 << 20, 100, 5000
 # What the preflight needs to know of a host and how it is to be (the argument `host` of the verb look), with what
 # counts where nothing is said: sizes in bytes, times in seconds, `controller_time` since the epoch and 0 for unknown,
 # `port` where the app of a new release listens, 0 for the slot's socket; `overlap` whether that may run beside the one
-# that serves, and `user` whom the inventory names to run it; `slot_mib` and `processes` are its limits,
-# `workers` those of a slot, and `hosts` how many the fleet has.
+# that serves, `user` whom the inventory names to run it, and `uid` that of its own user under systemd; `slot_mib` and
+# `processes` are its limits, `workers` those of a slot, and `hosts` how many the fleet has.
 HOST: dict[str, Any] = {
     "runtime": "compose",
     "python": "/usr/bin/python3",
@@ -65,6 +66,7 @@ HOST: dict[str, Any] = {
     "jobs": {},
     "overlap": True,
     "user": "",
+    "uid": 0,
 }
 
 
@@ -191,7 +193,9 @@ def find_problems(
     wrong_image = architecture_problem(host["image"], host["architectures"], platform.machine())
     held = Lease(transaction.request.app, root).problem(run)
     scheme = scheme_problem(purpose, (place.get("gate") or {}).get("proto") or "https")
-    problems = [problem for problem in (tool, wrong_image, held, scheme) if problem]
+    new = purpose == "deploy" and runtime == "systemd"
+    uid = uid_problem(f"slipway-{place['app']}", int(host["uid"])) if new and host["uid"] else None
+    problems = [problem for problem in (tool, wrong_image, held, scheme, uid) if problem]
     try:
         transaction.edge.servers()
     except EdgeError as error:

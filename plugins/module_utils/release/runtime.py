@@ -46,6 +46,9 @@ class Runtime(Protocol):
     def listening(self, slot: str) -> list[str]:
         """Where a slot's processes listen: `tcp port N`, `socket PATH`."""
 
+    def past_edge(self, slot: str) -> list[str]:
+        """Where others than this host reach a slot without its edge: `tcp port N`; a container's network is its own."""
+
     def there(self, releases: list[str]) -> list[str]:
         """Those of the staged releases whose image or package is on this host."""
 

@@ -139,6 +139,9 @@ class Runtimes:
     def listening(self, slot: str) -> list[str]:
         return sorted({address for adapter in self._used().values() for address in adapter.listening(slot)})
 
+    def past_edge(self, slot: str) -> list[str]:
+        return sorted({address for adapter in self._used().values() for address in adapter.past_edge(slot)})
+
     def discard(self, releases: list[str]) -> None:
         for adapter in self._used().values():
             adapter.discard(releases)

@@ -7,6 +7,7 @@ same release in the same slot, and nobody has to remember it.
 
 from __future__ import annotations
 
+import itertools
 import pwd
 import re
 import shutil
@@ -21,7 +22,7 @@ from ..host.durable import sync_directory, write_durably
 from ..package.packages import Packages
 from .beside_systemd import SystemdBeside
 from .launch import launcher_in
-from .listening import parse_listening, sockets_of, tables_of
+from .listening import open_ports, parse_listening, sockets_of, tables_of
 from .model import SLOTS, SlotStatus
 from .runtime import STAGED_BY, RuntimeFailed
 from .slots import in_own_directory
@@ -132,6 +133,9 @@ class Systemd:
         shown = self._systemctl("show", "--property=ControlGroup", self.unit(slot)).stdout
         group = parse_properties(shown).get("ControlGroup")
         return sorted({address for process in self._processes(group) for address in _listening_of(process)})
+
+    def past_edge(self, slot: str) -> list[str]:
+        return open_ports(self.listening(slot))
 
     def discard(self, releases: list[str]) -> None:
         """Remove the packages that only `releases` name, and the wheels that no package needs any more."""
@@ -261,12 +265,10 @@ class Systemd:
         if found is None:
             return
         name, uid = found.group(1), int(found.group(2))
-        if (owner := user_of(uid)) is None:
+        if problem := uid_problem(name, uid):
+            raise RuntimeFailed(problem)
+        if user_of(uid) is None:
             self._checked("systemd-sysusers", str(path))
-        elif owner != name:
-            raise RuntimeFailed(
-                f"uid {uid} belongs to {owner} on this host, not to {name}; give fastapi_app_uid another number"
-            )
 
     def _status(self, values: dict[str, str]) -> SlotStatus:
         described = _DESCRIBED.search(values.get("Description", ""))
@@ -355,6 +357,16 @@ def user_of(uid: int) -> Optional[str]:
         return pwd.getpwuid(uid).pw_name
     except KeyError:
         return None
+
+
+def uid_problem(name: str, uid: int) -> Optional[str]:
+    """That the uid of an app's user is another one's on this host, and one that is free; None where it can be had."""
+    if (owner := user_of(uid)) in (None, name):
+        return None
+    free = next(number for number in itertools.count(uid + 1) if user_of(number) is None)
+    return (
+        f"uid {uid} belongs to {owner} on this host, not to {name}; give fastapi_app_uid another number, such as {free}"
+    )
 
 
 def _require_secrets(text: str) -> None:

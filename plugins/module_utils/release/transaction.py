@@ -55,6 +55,7 @@ class Transaction(WaysBack):
                 self._make_way(slot, intent.release, lambda: self._breathe(switched=False))
             self._start(slot, intent.release)
             self._wait_healthy(slot, intent.release)
+            self._say_open(slot)
             self._wait_seen_by_edge(slot, intent.release)
             measured = {**self._keeps_promise(intent), **self._answers_users(intent)}
             self._start_beside(slot, intent.release)

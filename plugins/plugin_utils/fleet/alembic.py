@@ -16,7 +16,6 @@ from typing import Any, Optional
 
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.migrations import answer
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.parts import Refused
-from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.schema_changes import Made, NoParser, destructive
 
 # Each is a start of the app's image. The first one asks, and applies what needs no judgement; a second one is the rule
 # where something is pending, more only where somebody else deploys other revisions meanwhile.
@@ -105,6 +104,15 @@ def understood(output: str) -> dict[str, Any]:
 
 def taken_away(found: Mapping[str, Any]) -> dict[str, list[str]]:
     """For each pending revision what the release before may not survive; without those that have nothing of that."""
+    if not found["pending"]:
+        return {}
+    # Its parser takes longer to load than all else of a deploy with nothing to do.
+    from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.schema_changes import (  # noqa: PLC0415 - as above
+        Made,
+        NoParser,
+        destructive,
+    )
+
     lost: dict[str, list[str]] = {}
     made = Made()
     for one in found["pending"]:

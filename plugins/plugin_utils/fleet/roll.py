@@ -68,6 +68,7 @@ async def take_turn(run: Run, member: Member) -> None:
     member.canary = answer.get("canary")
     hold_undecided(run, member)
     run.tell("ended", member, release=member.wanted if member.switched else member.before, **told)
+    pass_on(run, member, answer)
 
 
 def hold_undecided(run: Run, member: Member) -> None:
@@ -163,6 +164,13 @@ async def take_back(run: Run, member: Member) -> None:
     told = {"outcome": outcome, "was": member.wanted, "phases": ended, "cause": trouble.cause if trouble else ""}
     told["gap"] = answer.get("gap")
     run.tell("settled", member, release=None if trouble else member.before, **told)
+    pass_on(run, member, answer)
+
+
+def pass_on(run: Run, member: Member, answer: Result) -> None:
+    """Tell what a host's transaction warned of."""
+    for warning in answer.get("warnings") or ():
+        run.tell("warning", member, message=str(warning))
 
 
 async def ask_to_return(run: Run, member: Member, phases: Phases) -> Result:

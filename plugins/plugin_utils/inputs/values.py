@@ -109,9 +109,9 @@ def password(name: str, value_of: Values, vault: str = "") -> Iterator[str]:
     value = str(value_of(name))
     if placeholders({name: value}) or len(value) < _SHORTEST_PASSWORD or not re.fullmatch("[!-~]+", value):
         yield (
-            f"{name} is a placeholder, shorter than {_SHORTEST_PASSWORD} characters, or has spaces or other than "
-            f"printable ASCII characters; set {vault or f'vault_{name}'} with `ansible-vault edit` in vault.yml of "
-            "this inventory. A good one: openssl rand -hex 24"
+            f"{name} is a placeholder, shorter than {_SHORTEST_PASSWORD} characters, or has spaces, a newline at its "
+            f"end or other than printable ASCII characters; set {vault or f'vault_{name}'} with `ansible-vault edit` "
+            "in vault.yml of this inventory. A good one: openssl rand -hex 24"
         )
 
 

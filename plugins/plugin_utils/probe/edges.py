@@ -13,7 +13,6 @@ from typing import Any, Optional, Union
 from urllib.parse import urlsplit
 
 from ansible.module_utils.parsing.convert_bool import boolean
-from cryptography import x509
 
 CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
 EVERY_IPV4, EVERY_IPV6 = {"*", "0.0.0.0"}, {"::"}  # noqa: S104 - what an edge listens on is only read here
@@ -173,6 +172,8 @@ def covers(pattern: str, name: str) -> bool:
 
 def names_in(certificate: str, host: str) -> list[str]:
     """Names and addresses of the first certificate, names first. Raises Unaskable."""
+    from cryptography import x509  # noqa: PLC0415 - a probe that asks by a certificate's names is rare, and this is slow to load
+
     blocks = CERTIFICATE.findall(certificate)
     try:
         first = x509.load_pem_x509_certificate(blocks[0].encode())

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible import constants
 from ansible.template import Templar, trust_as_template
 from ansible_collections.slipway.fleet.plugins.plugin_utils.controller.compiling import compiled_once
 from jinja2 import Environment
@@ -69,3 +72,88 @@ def test_afterwards_everything_is_as_before() -> None:
     with pytest.raises(KeyError), compiled_once():
         raise KeyError
     assert Environment.compile is before
+
+
+PUBLIC = "{{ a }} of a role"
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Ansible's own directory of a user who has none yet."""
+    monkeypatch.setattr(constants, "ANSIBLE_HOME", str(tmp_path / ".ansible"))
+    return tmp_path
+
+
+def kept_in(home: Path) -> Path:
+    [found] = (home / ".ansible/slipway").iterdir()
+    return found
+
+
+def of_a_run(value_of_a: str, *more: str) -> list[Any]:
+    with compiled_once([PUBLIC]):
+        return [value(text, a=value_of_a) for text in (PUBLIC, *more)]
+
+
+def test_a_text_of_a_role_is_compiled_once_for_many_runs(compiled: Counter[str], home: Path) -> None:
+    assert [of_a_run("1"), of_a_run("2")] == [["1 of a role"], ["2 of a role"]]
+    assert compiled[PUBLIC] == 1
+
+
+def test_no_value_and_no_text_of_an_inventory_is_kept(compiled: Counter[str], home: Path) -> None:
+    own = "secret-in-a-template:{{ a }}"
+    for _ in range(2):
+        assert of_a_run("secret-value", own)[1] == "secret-in-a-template:secret-value"
+    assert compiled[own] == 2
+    assert b" of a role" in kept_in(home).read_bytes()
+    assert b"secret" not in kept_in(home).read_bytes()
+
+
+@pytest.mark.parametrize("damage", [lambda _: b"", lambda kept: kept[:-40], lambda kept: kept[:99] + b"0" + kept[100:]])
+def test_what_is_kept_and_damaged_is_made_anew(compiled: Counter[str], home: Path, damage: Any) -> None:
+    of_a_run("1")
+    good = kept_in(home).read_bytes()
+    kept_in(home).write_bytes(damage(good))
+    assert of_a_run("2") == ["2 of a role"]
+    assert compiled[PUBLIC] == 2
+    assert kept_in(home).read_bytes() == good
+
+
+@pytest.mark.parametrize("whose", ["file", "directory"])
+def test_what_others_can_write_is_not_run(compiled: Counter[str], home: Path, whose: str) -> None:
+    of_a_run("1")
+    path = kept_in(home)
+    assert path.stat().st_mode & 0o777 == 0o600
+    (path if whose == "file" else path.parent).chmod(0o777)
+    assert of_a_run("2") == ["2 of a role"]
+    assert compiled[PUBLIC] == 2
+
+
+def test_what_is_of_another_user_is_not_run(compiled: Counter[str], home: Path) -> None:
+    of_a_run("1")
+    os.chown(kept_in(home), 65534, 65534)
+    assert of_a_run("2") == ["2 of a role"]
+    assert compiled[PUBLIC] == 2
+
+
+def test_what_nothing_was_made_of_for_a_month_goes(compiled: Counter[str], home: Path) -> None:
+    of_a_run("1")
+    old = kept_in(home).with_name("templates-of-before")
+    old.write_text("")
+    os.utime(old, (0, 0))
+    with compiled_once([PUBLIC, "{{ a }} more"]):
+        value(PUBLIC, a="1")
+    assert not old.exists()
+    assert len(list(old.parent.iterdir())) == 2
+
+
+def test_another_version_makes_its_own(compiled: Counter[str], home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    of_a_run("1")
+    monkeypatch.setattr("jinja2.__version__", "99")
+    assert of_a_run("2") == ["2 of a role"]
+    assert compiled[PUBLIC] == 2
+
+
+def test_where_nothing_can_be_kept_a_run_goes_on(compiled: Counter[str], home: Path) -> None:
+    (home / ".ansible").write_text("")
+    assert [of_a_run("1"), of_a_run("2")] == [["1 of a role"], ["2 of a role"]]
+    assert compiled[PUBLIC] == 2

@@ -6,7 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.slipway.fleet.plugins.action.rollout import evidence_of, revisions_of, without_causes
+from ansible_collections.slipway.fleet.plugins.action.rollout import (
+    PROBE_VARIABLES,
+    VARIABLES,
+    evidence_of,
+    revisions_of,
+    without_causes,
+)
+from ansible_collections.slipway.fleet.plugins.plugin_utils.inputs.spelling import known_variables
 
 CAUSE = "not ready within 60 s: GET /readyz answered 503"
 
@@ -53,3 +60,7 @@ def test_the_revisions_of_what_is_built_are_found(tmp_path: Path) -> None:
     ):
         known = {"content": {"request": request}, "target": {"migrations": where}}
         assert revisions_of(known) == found
+
+
+def test_who_misspells_a_variable_of_the_roll_is_told() -> None:
+    assert {*VARIABLES.values(), *PROBE_VARIABLES.values()} <= known_variables()

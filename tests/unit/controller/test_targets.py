@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from ansible_collections.slipway.fleet.plugins.plugin_utils.controller import ta
 from ansible_collections.slipway.fleet.plugins.plugin_utils.controller.compiling import compiled_once
 from ansible_collections.slipway.fleet.plugins.plugin_utils.controller.files import rendered
 from ansible_collections.slipway.fleet.plugins.plugin_utils.controller.rendering import Renderer
+from ansible_collections.slipway.fleet.plugins.plugin_utils.controller.roles import RoleVariables
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet import target
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -59,22 +62,12 @@ class Inventory:
         inventory = InventoryManager(loader=self.loader, sources=[str(ROOT / "inventories" / name)])
         self._manager = VariableManager(loader=self.loader, inventory=inventory)
         self.hosts = {host.name: host for host in inventory.get_hosts("web")}
+        self._roles = RoleVariables(self.loader, ("fastapi_image", "fastapi_package", "fastapi_app"))
 
     def variables(self, host: str, **given: Any) -> dict[str, Any]:
-        found: dict[str, Any] = {}
-        roles = ("fastapi_image", "fastapi_package", "fastapi_app")
-        for role in roles:
-            found |= self._file(role, "defaults")
-        found |= self._manager.get_vars(host=self.hosts[host], include_hostvars=False)
-        for role in roles:
-            found |= self._file(role, "vars")
+        found = self._roles.beside(self._manager.get_vars(host=self.hosts[host], include_hostvars=False))
         own = {"inventory_hostname": host, "playbook_dir": str(ROOT / "playbooks"), "ansible_search_path": []}
         return {**found, **PASSWORDS, **own, "ansible_play_hosts_all": list(self.hosts), **given}
-
-    def _file(self, role: str, kind: str) -> Mapping[str, Any]:
-        path = str(ROOT / "roles" / role / kind / "main.yml")
-        loaded: Mapping[str, Any] = self.loader.load_from_file(path, trusted_as_template=True)
-        return loaded
 
 
 def by_itself(loader: DataLoader, asked: targets.Asked, variables: Mapping[str, Any]) -> dict[str, Any]:
@@ -150,3 +143,10 @@ def test_a_number_of_the_command_line_is_a_number() -> None:
         typed, meant = (made.of(read.variables(host, **own)) for own in given)
     assert typed["target"]["activate"]["soak"] == 2
     assert text(typed) == text(meant)
+
+
+def test_what_they_cost_can_be_measured() -> None:
+    told = subprocess.run(
+        [sys.executable, "-m", "bench.targets", "1"], cwd=ROOT, check=True, capture_output=True, text=True
+    )
+    assert told.stdout.splitlines()[-1].startswith("| 1 | ")

@@ -191,6 +191,16 @@ def test_a_bill_of_materials_is_put_beside_the_release(tmp_path: Path) -> None:
     assert max(len(host.verbs) for host in there.hosts) + 2 <= 8 + 1  # with the two for the image; the first migrates
 
 
+def test_what_a_transaction_warns_of_is_told() -> None:
+    there = fleet(2)
+    there.hosts[0].answers["activate"] = {"warnings": ["slot blue listens on tcp port 20010"]}
+    there.hosts[0].answers["settle"] = {"warnings": ["release old is gone"]}
+    there.hosts[1].bad.add("new")
+    there.run()
+    said = [(event.host, event.about["message"]) for event in there.told("warning")]
+    assert said == [("web1", "slot blue listens on tcp port 20010"), ("web1", "release old is gone")]
+
+
 def test_a_bill_that_cannot_be_made_is_a_warning() -> None:
     there = fleet(2)
     there.content.faults["bill"] = RuntimeError("syft ended with 1")

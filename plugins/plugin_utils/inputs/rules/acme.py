@@ -5,13 +5,13 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ansible_collections.slipway.fleet.plugins.module_utils.edge.certificates import DIRECTORIES, SELF_SIGNED
 from ansible_collections.slipway.fleet.plugins.module_utils.edge.lego import ORDER_BY_DNS
+from ansible_collections.slipway.fleet.plugins.plugin_utils.inputs.files import text_of
 from ansible_collections.slipway.fleet.plugins.plugin_utils.inputs.values import Values
 
 App = Mapping[str, Any]
@@ -113,7 +113,7 @@ def _dns(value_of: Values) -> Iterator[str]:
             f"haproxy_acme_dns_provider is {json.dumps(provider)}; use a name that `lego dnshelp` lists, such as "
             "hetzner, or haproxy_acme_dns_hook for a program of your own."
         )
-    if hook and not (os.path.isfile(hook) and _begins(hook, "#!/")):
+    if hook and not (text_of(hook) or "").startswith("#!/"):
         yield (
             f"haproxy_acme_dns_hook: {hook} is no script of this machine that begins with #! and what runs it, such "
             "as #!/bin/sh; correct the path."
@@ -136,14 +136,6 @@ def _is_line(value: Any) -> bool:
     return isinstance(value, str) and "\n" not in value and "\0" not in value
 
 
-def _begins(path: str, text: str) -> bool:
-    with open(path, encoding="utf-8", errors="replace") as stream:
-        return stream.read(len(text)) == text
-
-
 def has_certificate(path: str) -> bool:
     """Whether it is a file of this machine with a certificate."""
-    if not os.path.isfile(path):
-        return False
-    with open(path, encoding="utf-8", errors="replace") as stream:
-        return "-----BEGIN CERTIFICATE-----" in stream.read()
+    return "-----BEGIN CERTIFICATE-----" in (text_of(path) or "")

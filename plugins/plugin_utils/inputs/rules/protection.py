@@ -12,9 +12,9 @@ import json
 import re
 import ssl
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
+from ansible_collections.slipway.fleet.plugins.plugin_utils.inputs.files import text_of
 from ansible_collections.slipway.fleet.plugins.plugin_utils.inputs.values import is_whole
 
 App = Mapping[str, Any]
@@ -144,9 +144,8 @@ def certificates_of_clients(app: App, authorities: str, tls: bool, proxies: bool
 
 def wrong_authorities(path: str) -> str:
     """The end of a sentence on a file of this machine that cannot be the authorities of clients; empty if it can."""
-    try:
-        text = Path(path).read_text(encoding="utf-8", errors="replace")
-    except OSError:
+    text = text_of(path)
+    if text is None:
         return "is no file that this machine can read; correct the path"
     if "PRIVATE KEY-----" in text:
         return "has a private key in it, which would be on every host; leave only certificates"

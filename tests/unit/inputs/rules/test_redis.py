@@ -24,6 +24,7 @@ RIGHT: dict[str, Any] = {
     [
         ({}, []),
         ({"redis_password": "short"}, ["set vault_redis_password"]),
+        ({"redis_password": "a" * 16 + "\n"}, ["a newline at its end or other"]),
         ({"redis_memory_mib": 31}, ["redis_memory_mib is 31; use at least 32."]),
         ({"redis_publish": "[::]:6379"}, ["such as 10.0.0.5:6379"]),
         ({"redis_instance": "shop-2"}, []),

@@ -1,5 +1,6 @@
 """Sends a tick all the time; two of it would do everything twice."""
 
+import os
 import socket
 import time
 
@@ -7,5 +8,5 @@ from src.broker import ask
 
 print("beat ready", flush=True)
 while True:
-    ask(f"beat/{socket.gethostname()}")
+    ask(f"beat/{socket.gethostname()}-{os.getpid()}")
     time.sleep(0.1)

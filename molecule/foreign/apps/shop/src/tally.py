@@ -9,6 +9,6 @@ from src.broker import ask
 assert os.environ["PAYMENT_KEY"]
 print("counting", flush=True)
 for _ in range(120):
-    ask(f"run/{socket.gethostname()}/{os.environ['RELEASE_ID']}")
+    ask(f"run/{socket.gethostname()}-{os.getpid()}/{os.environ['RELEASE_ID']}")
     time.sleep(0.1)
 print("counted all", flush=True)
