@@ -237,6 +237,7 @@ def missing_packages() -> list[str]:
         "docker-registry": "docker-registry",
         "debsecan": "debsecan",
         "testssl": "testssl.sh",
+        "restic": "restic",
     }
     missing = [package for program, package in programs.items() if not shutil.which(program, path=path)]
     return missing if postgres else ["postgresql", *missing]

@@ -131,6 +131,12 @@ def test_what_is_protected_stays() -> None:
             "no repository",
         ),
         ("write /srv/sets/data/ab: no space left on device", model.DISK_FULL),
+        ('Fatal: unable to save snapshot: Write: sftp: "Failure" (SSH_FX_FAILURE)', model.DISK_FULL),
+        ("unable to start the sftp session, error: EOF\nroot@h: Permission denied (publickey).", model.LOGIN),
+        ("unable to start the sftp session, error: EOF\nHost key verification failed.", model.HOST_KEY),
+        ("unable to start the sftp session, error: read |0: file already closed", model.UNREACHABLE),
+        ("unable to open config file: Stat: Get x: dial tcp: i/o timeout\nIs there a repository at", model.UNREACHABLE),
+        ("unable to open config file: Stat: Access Denied.\nIs there a repository at the following", model.LOGIN),
         ("Load(<data/0a1b>): ciphertext verification failed", model.DAMAGED),
         (
             "Fatal: number of used blobs is larger than number of available blobs!\nData seems to be missing.",

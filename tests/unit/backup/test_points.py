@@ -1,0 +1,137 @@
+"""Which points in time can be reached, from what is kept."""
+
+from __future__ import annotations
+
+import pytest
+from ansible_collections.slipway.fleet.plugins.module_utils.backup import wal
+from ansible_collections.slipway.fleet.plugins.module_utils.backup.model import BackupError
+from ansible_collections.slipway.fleet.plugins.module_utils.backup.points import (
+    Base,
+    Piece,
+    chosen,
+    gaps,
+    moment,
+    spans,
+    stale,
+    ways,
+)
+
+DAY = "2026-01-01T"
+
+
+def at(minute: int) -> str:
+    return f"{DAY}10:{minute:02}:00Z"
+
+
+def base(first: int, minute: int, last: int | None = None, stream: str = "7-1") -> Base:
+    return Base(f"base-{stream}-{first}", stream, first, last or first, at(minute))
+
+
+def piece(first: int, last: int, minute: int, stream: str = "7-1") -> Piece:
+    return Piece(f"{stream}-{first}-{last}", stream, first, last, at(minute))
+
+
+GROWN = [piece(1, 1, 1), piece(1, 2, 2), piece(1, 3, 3), piece(4, 4, 4)]
+
+
+@pytest.mark.parametrize(
+    ("bases", "pieces", "reached"),
+    [
+        ([], GROWN, []),
+        ([base(2, 2)], [], []),
+        ([base(2, 2)], GROWN, [(at(2), at(4))]),
+        ([base(2, 2, last=5)], GROWN, []),  # its own log is not all there
+        ([base(2, 5)], GROWN, []),  # the log ends before it is whole
+        ([base(1, 1), base(4, 4)], GROWN, [(at(1), at(4))]),
+        ([base(1, 1)], [piece(1, 2, 2), piece(4, 5, 5)], [(at(1), at(2))]),
+        ([base(1, 1), base(4, 4)], [piece(1, 2, 2), piece(4, 5, 5)], [(at(1), at(2)), (at(4), at(5))]),
+        ([base(1, 1)], [piece(1, 2, 2), piece(2, 4, 4)], [(at(1), at(4))]),  # pieces that overlap
+        ([base(1, 1)], [piece(1, 2, 2), piece(3, 4, 4, "7-2")], [(at(1), at(2))]),  # another timeline
+        (
+            [base(9, 1), base(1, 6, stream="8-1")],
+            [piece(9, 9, 5), piece(1, 1, 7, "8-1")],
+            [(at(1), at(5)), (at(6), at(7))],
+        ),
+    ],
+)
+def test_what_can_be_reached(bases: list[Base], pieces: list[Piece], reached: list[tuple[str, str]]) -> None:
+    assert spans(ways(bases, pieces)) == reached
+
+
+def test_the_shortest_way_is_taken() -> None:
+    found = ways([base(1, 1), base(3, 3)], GROWN)
+    assert chosen(found, at(2)).base.first == 1
+    assert [one.snapshot for one in chosen(found, at(2)).pieces] == ["7-1-1-3"]
+    assert chosen(found, at(3)).base.first == 3
+    assert [one.snapshot for one in chosen(found, at(4)).pieces] == ["7-1-1-3", "7-1-4-4"]
+    assert chosen(found, f"{DAY}11:02:30.500+01:00").base.first == 1
+
+
+def test_what_is_between_cannot_be_reached() -> None:
+    reached = [(at(1), at(2)), (at(4), at(5)), (at(7), at(9))]
+    assert gaps(reached) == [(at(2), at(4)), (at(5), at(7))]
+    found = ways([base(1, 1), base(4, 4)], [piece(1, 2, 2), piece(4, 5, 5)])
+    with pytest.raises(BackupError, match=f"these points can be: from {at(1)} to {at(2)}; from {at(4)} to {at(5)}$"):
+        chosen(found, at(3))
+    with pytest.raises(BackupError, match="no point in time can be reached on this host"):
+        chosen([], at(3))
+
+
+@pytest.mark.parametrize("text", ["", "now", "2026-01-01", "2026-01-01T10:00:00", "2026-13-01T10:00:00Z"])
+def test_a_time_without_a_zone_is_none(text: str) -> None:
+    with pytest.raises(BackupError, match="is no point in time; write date, time and zone"):
+        moment(text)
+
+
+@pytest.mark.parametrize(
+    ("bases", "horizon", "gone"),
+    [
+        ([base(1, 1)], at(0), {"7-1-1-1", "7-1-1-2"}),
+        ([base(1, 1), base(3, 3)], at(2), {"7-1-1-1", "7-1-1-2"}),  # the first one leads to what is wanted still
+        ([base(1, 1), base(4, 4)], at(4), {"7-1-1-1", "7-1-1-2"}),
+        ([base(1, 1), base(2, 2), base(4, 4)], at(3), {"base-7-1-1", "7-1-1-1", "7-1-1-2"}),
+        ([base(1, 1), base(4, 4)], at(5), {"base-7-1-1", "7-1-1-1", "7-1-1-2", "7-1-1-3"}),  # the newest one stays
+        ([], at(9), {"7-1-1-1", "7-1-1-2", "7-1-1-3", "7-1-4-4"}),
+        ([], at(0), {"7-1-1-1", "7-1-1-2"}),  # a base for them is being made
+    ],
+)
+def test_what_nobody_needs_goes(bases: list[Base], horizon: str, gone: set[str]) -> None:
+    assert set(stale(bases, GROWN, horizon)) == gone
+    kept = [one for one in bases if one.snapshot not in gone]
+    left = [one for one in GROWN if one.snapshot not in gone]
+    for point in (at(2), at(3), at(4)):
+        if point >= horizon and bases:
+            assert chosen(ways(kept, left), point).pieces, "it can be reached as before"
+
+
+TOLD = {
+    "reach": [[at(1), at(9)]],
+    "gaps": [],
+    "follows": True,
+    "behind": 30.0,
+    "base": at(1),
+    "base_error": None,
+    "error": None,
+}
+AWAY = {"since": at(9), "fault": "no repository", "message": "it is away"}
+
+
+@pytest.mark.parametrize(
+    ("news", "said"),
+    [
+        ({}, []),
+        ({"error": AWAY}, []),
+        ({"error": AWAY, "behind": 901.0}, [f"points after {at(9)} cannot be reached yet (no repository): it is away"]),
+        ({"behind": 901.0}, [f"the write-ahead log is behind: points after {at(9)} cannot be reached yet"]),
+        ({"follows": False}, [f"points after {at(9)} cannot be reached until a new base is made"]),
+        (
+            {"reach": [], "behind": None, "error": AWAY},
+            ["no point in time can be reached yet (no repository): it is away"],
+        ),
+        ({"base_error": "no room"}, ["the last base could not be made: no room"]),
+    ],
+)
+def test_what_an_operator_is_told(news: dict[str, object], said: list[str]) -> None:
+    found = wal.problems({**TOLD, **news})
+    assert len(found) == len(said)
+    assert all(words in problem for words, problem in zip(said, found, strict=True))
