@@ -10,6 +10,7 @@ import pytest
 from ansible_collections.slipway.fleet.plugins.module_utils.backup import model, restic
 from ansible_collections.slipway.fleet.plugins.module_utils.backup.model import BackupError, Settings
 from ansible_collections.slipway.fleet.plugins.module_utils.backup.restic import Restic
+from ansible_collections.slipway.fleet.plugins.module_utils.host import command
 from ansible_collections.slipway.fleet.plugins.module_utils.host.command import Ran
 
 
@@ -20,7 +21,9 @@ class Program:
         self.snapshots, self.said = snapshots or [], said
         self.asked: list[list[str]] = []
 
-    def __call__(self, words: list[str], timeout: float, environment: Any = None, target: Any = None) -> Ran:
+    def __call__(
+        self, words: list[str], timeout: float, environment: Any = None, target: Any = None, limit: int = 0
+    ) -> Ran:
         words = [word for word in words[1:] if word != "--no-cache"]
         self.asked.append(words)
         if words[0] == "snapshots":
@@ -104,6 +107,25 @@ def test_it_is_asked_once_what_there_is() -> None:
     found = made(program)
     found.content_of(found.find())
     assert len(program.given("snapshots")) == 1
+
+
+def test_days_of_pieces_are_listed_whole(tmp_path: Path) -> None:
+    paths = [f"/var/lib/postgresql/15/main/pg_wal/{number:024X}" for number in range(32)]
+    listed = [{**snapshot("aaaa", "slipway-wal", str(number)), "paths": paths} for number in range(5000)]
+    (tmp_path / "said").write_text(json.dumps(listed))
+
+    def run(_: object, timeout: float, *__: object, **words: Any) -> Ran:
+        return command.run(["cat", str(tmp_path / "said")], timeout, **words)
+
+    assert len(Restic(Settings("/srv/sets", "h"), run=run).tagged("slipway-wal")) == 5000
+
+
+def test_what_cannot_be_read_of_a_list_is_told() -> None:
+    def run(words: list[str], *_: object, **__: object) -> Ran:
+        return Ran(tuple(words), 0, '"short_id":"aaaa"}]')
+
+    with pytest.raises(BackupError, match="what restic snapshots said of /srv/sets cannot be read"):
+        Restic(Settings("/srv/sets", "h"), run=run).sets()
 
 
 @pytest.mark.parametrize(("code", "there"), [(0, True), (1, False)])
