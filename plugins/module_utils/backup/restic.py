@@ -234,10 +234,11 @@ class Restic:
         self._listed = {}
         return [snapshot for kind in kinds for snapshot in self._snapshots(kind)]
 
-    def tidy(self, protected: Iterable[str] = (), more: Sequence[str] = ()) -> list[str]:
+    def tidy(self, protected: Iterable[str] = (), more: Sequence[str] = (), prune: bool = True) -> list[str]:
         """Forget the sets that the retention does not keep, and parts of none; returns the sets that went.
 
         `protected` are sets (their ids or how these begin) that stay in any case, `more` snapshots that go with them.
+        Nobody else gets at the repository while their room is made free; without `prune` that of `more` alone waits.
         """
         spared = tuple(protected)
         stale = set(self.stale())
@@ -251,7 +252,8 @@ class Restic:
                 for begin in range(0, len(wave), AT_ONCE):
                     self._listed = {}
                     self._call("forget", *wave[begin : begin + AT_ONCE])
-            self._call("prune")
+            if gone or parts or prune:
+                self._call("prune")
         return [found.id for found in gone]
 
     def check(self, part: int, parts: int) -> None:

@@ -140,6 +140,14 @@ def test_what_is_protected_stays() -> None:
     assert not program.given("prune")
 
 
+@pytest.mark.parametrize(("gone", "prune", "pruned"), [([], False, 0), ([], True, 1), (["bbbb" * 16], False, 1)])
+def test_room_of_the_log_alone_is_made_free_where_that_is_said(gone: list[str], prune: bool, pruned: int) -> None:
+    program = Program(SETS[:4], forget=(0, json.dumps([{"remove": [{"id": name} for name in gone]}])))
+    made(program).tidy(more=["piece"], prune=prune)
+    assert program.given("forget")[-1] == ["forget", "piece"]
+    assert len(program.given("prune")) == pruned
+
+
 @pytest.mark.parametrize(
     ("said", "fault"),
     [
@@ -195,6 +203,20 @@ def test_another_host_is_waited_for_and_not_for_ever() -> None:
         Restic(Settings("/srv/sets", "h"), run=program, sleep=waits.append).unlock()
     assert caught.value.fault == model.LOCKED
     assert sum(waits) == restic.WAIT
+
+
+def test_a_lock_of_the_dead_is_taken_away_by_one_that_does_not_wait() -> None:
+    said = ["repository is already locked exclusively by PID 7", ""]
+    asked: list[str] = []
+
+    def run(words: list[str], *_: object, **__: object) -> Ran:
+        asked.append(words[1])
+        error = said.pop(0) if words[1] == "backup" else ""
+        return Ran(tuple(words), int(bool(error)), SUMMARY, error)
+
+    found = Restic(Settings("/srv/sets", "h"), run=run, sleep=lambda _: pytest.fail("it waited"), wait=0.0)
+    assert found.save(["/srv/a"], restic.CONTENT, "at-1") == ("new", 7)
+    assert asked == ["backup", "unlock", "backup"]
 
 
 @pytest.mark.parametrize(
