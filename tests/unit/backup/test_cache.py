@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
@@ -11,7 +12,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.slipway.fleet.plugins.module_utils.backup import cache
-from ansible_collections.slipway.fleet.plugins.module_utils.backup.scratch import aliases
+from ansible_collections.slipway.fleet.plugins.module_utils.backup.scratch import Scratch, aliases
 from ansible_collections.slipway.fleet.plugins.module_utils.host.command import Ran
 from ansible_collections.slipway.fleet.plugins.module_utils.release.stage import Stage
 
@@ -81,6 +82,22 @@ def test_one_that_is_published_answers_units_on_its_port(tmp_path: Path) -> None
     asked = Asked(port="6380")
     with cache.twins(replace(STAGE, lacks="published nowhere"), tmp_path, tmp_path, asked):
         assert len(asked.started()) == 1, "no unit comes there"
+
+
+def test_each_goes_with_the_server_of_the_drill_whichever_network_it_is_in() -> None:
+    there = {"slipway-drill", "slipway-drill-of-redis", "slipway-drill-of-redis-shop-at-6380", "my-slipway-drill"}
+
+    def run(words: Sequence[str], *_: Any) -> Ran:
+        if words[:2] == ["docker", "rm"]:
+            there.difference_update(words[2:])
+        kind, _, wanted = words[-1].partition("=")
+        # One that shares the network of another container is in none that Docker would find it by.
+        found = [name for name in sorted(there) if words[1] == "ps" and kind == "name" and re.search(wanted, name)]
+        return Ran((), 0, "\n".join(found))
+
+    server: Any = None
+    Scratch(server, "compose", run).remove()
+    assert there == {"my-slipway-drill"}
 
 
 def test_a_host_without_a_cache_has_none_there(tmp_path: Path) -> None:
