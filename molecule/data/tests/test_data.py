@@ -80,7 +80,8 @@ def test_a_set_is_made_and_proven(host: Any, deployment: Deployment) -> None:
     assert (proven["release"], proven["unproven"]) == (deployment.version()["release"], "")
     files = host.check_output(f"slipway-backup restic ls --json --long {known['newest']['set']}")
     assert "/manifest.json" in files
-    assert host.run("docker inspect slipway-drill").rc != 0, "the server of the drill is gone, and its network"
+    assert host.run("docker network inspect slipway-drill").rc != 0, "the network of the drill is gone"
+    assert not host.check_output("docker ps --all --quiet --filter name=slipway-drill"), "and its server and caches"
     assert host.run("ls -d /run/slipway/shortlinks/drill").rc != 0, "and the release that was started with it"
 
 

@@ -13,6 +13,7 @@ from ..host import command
 from ..postgres.server import STATEMENT
 from ..release.stage import Stage
 from ..release.systemctl import text_of
+from .model import FAILED, GATE, BackupError
 from .scratch import Scratch, aliases
 
 _SETTING = re.compile(r"^(unixsocket|dir) (/\S+)$", re.MULTILINE)
@@ -62,19 +63,28 @@ def sockets(place: Path, apps: Path) -> dict[str, Path]:
 def twins(stage: Stage, place: Path, apps: Path, run: Run = command.run) -> Iterator[None]:
     """Have one run for each cache of the host; `place` is a directory for what they write.
 
-    Where one does not start, a release that needs it says so. Those in containers go with the server of the drill.
+    Where one does not start, a release that does not pass its gate says nothing about the set. Those in containers go
+    with the server of the drill.
     """
     there = caches(apps)
+    lacks = []
     try:
         for cache in there:
             if cache.socket:
+                for verb in ("stop", "reset-failed"):  # of a drill that was killed
+                    run(["systemctl", verb, f"{cache.twin}.service"], STATEMENT)
                 own = [str(place / cache.twin / name) for name in ("socket", "data")]
                 run(["install", "--directory", "--owner=redis", "--mode=0755", *own], STATEMENT)
-                run(native(cache, stage, place), STATEMENT)
+                starts = [native(cache, stage, place)]
             else:
-                for words in contained(cache, stage, run):
-                    run(words, STATEMENT)
+                starts = list(contained(cache, stage, run))
+            ended = [run(words, STATEMENT) for words in starts]
+            lacks += [f"what stands in for {cache.name} was not there: {ran.said}" for ran in ended if ran.returncode]
         yield
+    except BackupError as error:
+        if error.fault == GATE and lacks:
+            raise BackupError(FAILED, f"{'; '.join(lacks)}; {error}") from error
+        raise
     finally:
         for cache in there:
             if cache.socket:

@@ -226,18 +226,19 @@ class Restic:
 
     def _stale(self, tag: str, *keep: str) -> list[str]:
         words = ["--host", self._settings.host, "--tag", tag, "--group-by", "host", f"--keep-within={LATELY[tag]}"]
-        said = self._call("forget", "--dry-run", "--json", *words, *keep)
-        return [str(entry["id"]) for group in json.loads(said or "[]") or () for entry in group.get("remove") or ()]
+        groups = self._listing("forget", "--dry-run", "--json", *words, *keep)
+        return [str(entry["id"]) for group in groups for entry in group.get("remove") or ()]
 
     def tagged(self, *kinds: str) -> list[Snapshot]:
         """What this host has of these kinds, oldest first, as the repository has it now."""
         self._listed = {}
         return [snapshot for kind in kinds for snapshot in self._snapshots(kind)]
 
-    def tidy(self, protected: Iterable[str] = (), more: Sequence[str] = ()) -> list[str]:
+    def tidy(self, protected: Iterable[str] = (), more: Sequence[str] = (), prune: bool = True) -> list[str]:
         """Forget the sets that the retention does not keep, and parts of none; returns the sets that went.
 
         `protected` are sets (their ids or how these begin) that stay in any case, `more` snapshots that go with them.
+        Nobody else gets at the repository while their room is made free; without `prune` that of `more` alone waits.
         """
         spared = tuple(protected)
         stale = set(self.stale())
@@ -251,7 +252,8 @@ class Restic:
                 for begin in range(0, len(wave), AT_ONCE):
                     self._listed = {}
                     self._call("forget", *wave[begin : begin + AT_ONCE])
-            self._call("prune")
+            if gone or parts or prune:
+                self._call("prune")
         return [found.id for found in gone]
 
     def check(self, part: int, parts: int) -> None:
@@ -265,22 +267,33 @@ class Restic:
         return [snapshot for snapshot in self._listed[host] if kind in snapshot.tags]
 
     def _read(self, *words: str) -> list[Snapshot]:
-        found = json.loads(self._call("snapshots", "--json", *words) or "[]")
         snapshots = [
             Snapshot(entry["id"], entry["time"], entry.get("hostname", ""), tuple(entry.get("tags") or ()))
-            for entry in found or ()
+            for entry in self._listing("snapshots", "--json", *words)
         ]
         return sorted(snapshots, key=lambda snapshot: nanoseconds(snapshot.time))
 
+    def _listing(self, *words: str) -> list[dict[str, Any]]:
+        """What restic lists as one JSON, all of it: a day of pieces of the log alone has megabytes of it."""
+        said = self._call(*words, limit=command.WHOLE)
+        try:
+            return json.loads(said or "[]") or []
+        except ValueError as error:
+            place = self._settings.repository
+            raise BackupError(FAILED, f"what restic {words[0]} said of {place} cannot be read: {error}") from error
+
     def _call(
-        self, *words: str, target: Optional[IO[bytes]] = None, fits: Callable[[command.Ran], bool] = lambda _: False
+        self,
+        *words: str,
+        target: Optional[IO[bytes]] = None,
+        fits: Callable[[command.Ran], bool] = lambda _: False,
+        limit: int = command.OUTPUT_LIMIT,
     ) -> str:
         """What restic says where it succeeds, or fails in a way that fits all the same."""
         waited, tried = 0.0, False
         while True:
-            ran = self._run(
-                [*program(self._settings), *self._options, *words], LIMIT, environment(self._settings), target=target
-            )
+            asked = [*program(self._settings), *self._options, *words]
+            ran = self._run(asked, LIMIT, environment(self._settings), target=target, limit=limit)
             if not ran.returncode or fits(ran):
                 return ran.stdout
             said = f"{ran.stderr}\n{ran.stdout}"

@@ -230,7 +230,9 @@ def _open(host: Host, archive: Archive) -> None:
     try:
         archive.contents()
     except BackupError as error:
-        if error.fault != NO_REPOSITORY or host.records.read().get("newest") or State(host.settings).read():
+        # A note of an error alone says of no repository that it was there.
+        was_there = host.records.read().get("newest") or "shipped" in State(host.settings).read()
+        if error.fault != NO_REPOSITORY or was_there:
             raise
         host.restic.make()
 

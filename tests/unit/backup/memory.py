@@ -24,6 +24,7 @@ class Repository:
         self.there = False
         self.spared: list[str] = []
         self.gone: list[str] = []
+        self.pruned: list[bool] = []
         self.fails: dict[str, BackupError] = {}
 
     def _may(self, what: str) -> None:
@@ -79,9 +80,10 @@ class Repository:
                 file.parent.mkdir(parents=True, exist_ok=True)
                 file.write_bytes(data)
 
-    def tidy(self, protected: Iterable[str] = (), more: Sequence[str] = ()) -> list[str]:
+    def tidy(self, protected: Iterable[str] = (), more: Sequence[str] = (), prune: bool = True) -> list[str]:
         self._may("tidy")
         self.spared, self.gone = list(protected), list(more)
+        self.pruned.append(prune)
         return []
 
     def check(self, part: int, parts: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
@@ -11,7 +12,8 @@ from typing import Any
 
 import pytest
 from ansible_collections.slipway.fleet.plugins.module_utils.backup import cache
-from ansible_collections.slipway.fleet.plugins.module_utils.backup.scratch import aliases
+from ansible_collections.slipway.fleet.plugins.module_utils.backup.model import FAILED, GATE, BackupError
+from ansible_collections.slipway.fleet.plugins.module_utils.backup.scratch import Scratch, aliases
 from ansible_collections.slipway.fleet.plugins.module_utils.host.command import Ran
 from ansible_collections.slipway.fleet.plugins.module_utils.release.stage import Stage
 
@@ -83,6 +85,22 @@ def test_one_that_is_published_answers_units_on_its_port(tmp_path: Path) -> None
         assert len(asked.started()) == 1, "no unit comes there"
 
 
+def test_each_goes_with_the_server_of_the_drill_whichever_network_it_is_in() -> None:
+    there = {"slipway-drill", "slipway-drill-of-redis", "slipway-drill-of-redis-shop-at-6380", "my-slipway-drill"}
+
+    def run(words: Sequence[str], *_: Any) -> Ran:
+        if words[:2] == ["docker", "rm"]:
+            there.difference_update(words[2:])
+        kind, wanted = words[-1].partition("=")[::2]
+        # One that shares the network of another container is in none that Docker would find it by.
+        found = [name for name in sorted(there) if words[1] == "ps" and kind == "name" and re.search(wanted, name)]
+        return Ran((), 0, "\n".join(found))
+
+    server: Any = None
+    Scratch(server, "compose", run).remove()
+    assert there == {"my-slipway-drill"}
+
+
 def test_a_host_without_a_cache_has_none_there(tmp_path: Path) -> None:
     asked = Asked(there=False)
     with cache.twins(STAGE, tmp_path, tmp_path, asked):
@@ -98,7 +116,8 @@ def test_that_of_the_package_has_directories_and_a_network_of_its_own(tmp_path: 
     config = configure(tmp_path / "apps", PACKAGED.format(name=name, port=0), name)
     asked = Asked()
     with cache.twins(STAGE, tmp_path, tmp_path / "apps", asked):
-        made, started = asked.words
+        stopped, _, made, started = asked.words
+    assert stopped == ["systemctl", "stop", f"slipway-drill-of-{name}.service"], "one that a killed drill has left"
     own = tmp_path / f"slipway-drill-of-{name}"
     assert made[-2:] == [str(own / "socket"), str(own / "data")]
     assert "--owner=redis" in made
@@ -107,6 +126,20 @@ def test_that_of_the_package_has_directories_and_a_network_of_its_own(tmp_path: 
     assert f"--property=BindPaths={own}/socket:/run/{name} {own}/data:/var/lib/{name}" in started
     assert asked.words[-1] == ["systemctl", "stop", f"slipway-drill-of-{name}.service"]
     assert cache.sockets(tmp_path, tmp_path / "apps") == {f"/run/{name}": own / "socket"}
+
+
+def test_one_that_does_not_start_is_no_verdict_about_the_set(tmp_path: Path) -> None:
+    configure(tmp_path, PACKAGED.format(name="redis", port=0))
+
+    def run(words: Sequence[str], *_: Any) -> Ran:
+        return Ran((), int(words[0] == "systemd-run"), "", "Unit slipway-drill-of-redis.service already exists.")
+
+    said = "what stands in for redis was not there: Unit slipway-drill-of-redis.service already exists.; no answer"
+    with pytest.raises(BackupError, match=said) as caught, cache.twins(STAGE, tmp_path, tmp_path, run):
+        raise BackupError(GATE, "no answer")
+    assert caught.value.fault == FAILED
+    with cache.twins(STAGE, tmp_path, tmp_path, run):
+        pass  # a release that needs none passes
 
 
 def test_that_of_the_package_needs_no_network_of_the_drill(tmp_path: Path) -> None:

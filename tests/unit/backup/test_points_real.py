@@ -14,7 +14,7 @@ import pytest
 from ansible_collections.slipway.fleet.plugins.module_utils.backup import program, wal
 from ansible_collections.slipway.fleet.plugins.module_utils.backup.archive import Repository
 from ansible_collections.slipway.fleet.plugins.module_utils.backup.base import make_base
-from ansible_collections.slipway.fleet.plugins.module_utils.backup.model import REFUSED, BackupError, Settings
+from ansible_collections.slipway.fleet.plugins.module_utils.backup.model import FAILED, REFUSED, BackupError, Settings
 from ansible_collections.slipway.fleet.plugins.module_utils.backup.pointing import PointRestore
 from ansible_collections.slipway.fleet.plugins.module_utils.backup.points import gaps, spans, stale, ways
 from ansible_collections.slipway.fleet.plugins.module_utils.backup.postgres import Server
@@ -104,6 +104,16 @@ def world() -> Iterator[World]:
             yield made
         finally:
             made.server.stop()
+
+
+def test_a_first_time_that_fails_does_not_wait_for_a_set(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as starting:
+        starting.setattr(world.log, "look", lambda: (_ for _ in ()).throw(BackupError(FAILED, "it is starting up")))
+        with pytest.raises(BackupError, match="it is starting up"):
+            world.keep()
+    assert world.keep()["error"] is None, "it makes the repository"
+    (world.host.settings.place / "wal.json").unlink()
+    world.ordered.clear()
 
 
 def test_rows_before_a_time_come_back_and_those_after_it_do_not(world: World) -> None:
