@@ -83,6 +83,7 @@ class Upgrade:
             "slots": [row[0] for row in server.sql("postgres", _SLOTS)],
             "apps": list(self._apps()),
             "took": self._took(),
+            "aside": "",
         }
         problems = []
         if to and to < old.major:
@@ -111,6 +112,8 @@ class Upgrade:
                     "into pg_default (ALTER TABLE ... SET TABLESPACE) and drop them"
                 )
             if offer:
+                new = self._provider.new(to)
+                told["aside"] = new.name if new.aside else ""
                 problems += self._lacking(
                     offer, {d.name: d.locale or d.collate for d in databases if d.provider != "i"}
                 )
@@ -196,6 +199,7 @@ class Upgrade:
                 "rows": sum(database.rows for database in databases),
                 "tables": sum(len(database.tables) for database in databases),
                 "databases": [database.name for database in databases],
+                "aside": self._aside(run),
                 **self._kept(),
             }
 
@@ -269,9 +273,14 @@ class Upgrade:
         if self._provider.placed(run):
             self._provider.put(run.old, run.new)
         self._provider.start(run.old)
-        if run.verb == UPGRADING:
-            self._provider.discard(run.new)
         let_in(self._root, self._provider.server())
+        if run.verb == UPGRADING:
+            try:
+                self._provider.discard(run.new)
+            except SlipwayError as error:
+                raise UpgradeError(
+                    f"PostgreSQL {run.old.major} serves, and nothing was lost; run this again to tidy up: {error}"
+                ) from error
         self._state.note(None, self._state.kept())
 
     def _settle(self) -> str:
@@ -288,7 +297,16 @@ class Upgrade:
         else:
             self._provider.start(run.new)
             self._open(run)
-        return f"{what} to PostgreSQL {run.new.major} that was cut is finished"
+        aside = self._aside(run)
+        renamed = f"; the cluster that was in its way is kept as {aside['name']}" if aside else ""
+        return f"{what} to PostgreSQL {run.new.major} that was cut is finished{renamed}"
+
+    def _aside(self, run: Run) -> Optional[dict[str, str]]:
+        """What was in the way of the new side, by its new name, and the command that removes it."""
+        if not run.new.aside:
+            return None
+        renamed = replace(run.new, name=f"{run.new.major}/{run.new.aside}")
+        return {"name": renamed.name, "remove": self._provider.removal(renamed)}
 
     def _kept(self) -> dict[str, Any]:
         kept = self._state.kept()
