@@ -6,6 +6,7 @@ The one that has the link to the role's settings (conf.d/slipway.conf) is the se
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import time
 from collections.abc import Sequence
@@ -28,6 +29,7 @@ DATA = Path("/var/lib/postgresql")
 # Where the new server listens while it is filled, for its user alone.
 SOCKET = DATA / "slipway-upgrade"
 USER = ("runuser", "-u", "postgres", "--")
+_PORT = re.compile(r"^\s*port\s*=?\s*'?(\d+)", re.MULTILINE)
 # Seconds for a server to stop, which writes all that it has to its disk.
 STOPS_IN = 3600.0
 
@@ -167,19 +169,26 @@ class Clusters:
 
     def _swap_ports(self, side: Side, other: Side) -> None:
         """The one in place has the port by the role's settings; of the other one it must not be the same."""
-        ran = self._run(["pg_conftool", "--short", str(side.major), "main", "show", "port"], STATEMENT)
-        own = ran.stdout.strip()
-        if own.isdigit() and own != "5432":
+        own = self._port_of(side)
+        if own != "5432":
             self._run(["pg_conftool", str(other.major), "main", "set", "port", own], STATEMENT)
             self._run(["pg_conftool", str(side.major), "main", "set", "port", "5432"], STATEMENT)
+
+    def _port_of(self, side: Side) -> str:
+        """The port of a cluster's own file, without the role's settings, which pg_conftool would show."""
+        found = _PORT.search((self._config(side) / "postgresql.conf").read_text(encoding="utf-8"))
+        return found[1] if found else "5432"
 
     def placed(self, run: Upgrade) -> bool:
         return in_place(CLUSTERS) == [run.new.major]
 
-    def start(self, side: Side) -> None:
+    def start(self, side: Side, other: Side) -> None:
         for version in in_place(CLUSTERS):
             if version != side.major:
                 (CLUSTERS / str(version) / LINK).unlink(missing_ok=True)
+        if self._made(other):  # which a way there that was cut may have had start with the host
+            self._starts(other, "manual")
+            self._swap_ports(side, other)
         self._starts(side, "auto")
         if self._settings.read_text(encoding="utf-8") != side.files[SETTINGS]:
             write_durably(self._settings, side.files[SETTINGS])

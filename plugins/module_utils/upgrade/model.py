@@ -123,8 +123,11 @@ class Provider(Protocol):
     def placed(self, run: Run) -> bool:
         """Whether that last step was done for the new side."""
 
-    def start(self, side: Side) -> None:
-        """Have the one in place run, until its superuser gets an answer. Raises UpgradeError."""
+    def start(self, side: Side, other: Side) -> None:
+        """Have the one in place run, until its superuser gets an answer, and with the host, instead of the other one.
+
+        Raises UpgradeError.
+        """
 
     def there(self, side: Side) -> bool:
         """Whether the data of a side that was kept is still there."""

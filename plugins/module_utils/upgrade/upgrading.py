@@ -255,7 +255,7 @@ class Upgrade:
         """Have the new side in place and let everybody in; the old one again where the new one does not start."""
         try:
             self._provider.put(run.new, run.old)
-            self._provider.start(run.new)
+            self._provider.start(run.new, run.old)
         except (SlipwayError, OSError) as error:
             self._undo(run)
             raise UpgradeError(f"PostgreSQL {run.old.major} serves again, and nothing was lost: {error}") from error
@@ -272,7 +272,7 @@ class Upgrade:
         """Have the old side in place, as it was, and nothing left of one that was made for this."""
         if self._provider.placed(run):
             self._provider.put(run.old, run.new)
-        self._provider.start(run.old)
+        self._provider.start(run.old, run.new)
         let_in(self._root, self._provider.server())
         if run.verb == UPGRADING:
             try:
@@ -295,7 +295,7 @@ class Upgrade:
         if run.phase == FILLING:
             self._exchange(run)
         else:
-            self._provider.start(run.new)
+            self._provider.start(run.new, run.old)
             self._open(run)
         aside = self._aside(run)
         renamed = f"; the cluster that was in its way is kept as {aside['name']}" if aside else ""

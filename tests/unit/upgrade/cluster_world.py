@@ -121,8 +121,6 @@ class Host:
         return ""
 
     def _pg_conftool(self, *words: str) -> str:
-        if words[-2] == "show":  # with what it includes
-            return self._port(self.etc / words[-4] / words[-3])
         file = self.etc / words[1] / words[2] / "postgresql.conf"
         file.write_text(re.sub(r"port = \d+", f"port = {words[-1]}", file.read_text()), encoding="utf-8")
         return ""
@@ -159,11 +157,19 @@ class Host:
         found = sorted(path.parent for path in self.etc.glob("*/*/start.conf"))
         return {f"{path.parent.name}/{path.name}": self.rows(f"{path.parent.name}/{path.name}") for path in found}
 
+    def boots(self) -> list[str]:
+        """The clusters that start with the host."""
+        found = [path for path in self.etc.glob("*/*/start.conf") if path.read_text(encoding="utf-8") == "auto\n"]
+        return [f"{path.parent.parent.name}/{path.parent.name}" for path in found]
+
     def boots_on(self, port: int) -> list[str]:
-        """The clusters that a boot starts on a port; the role's settings say it where they are linked."""
-        starts = [path for path in self.etc.glob("*/*/start.conf") if path.read_text(encoding="utf-8") == "auto\n"]
-        found = [path.parent for path in starts if self._port(path.parent) == str(port)]
-        return [f"{path.parent.name}/{path.name}" for path in found]
+        """Those of them on a port; the role's settings say it where they are linked."""
+        return [name for name in self.boots() if self._port(self.etc / name) == str(port)]
+
+    def has_port(self, port: int) -> list[str]:
+        """The clusters whose port it would be, whoever starts them."""
+        found = [path.parent for path in self.etc.glob("*/*/start.conf")]
+        return [f"{path.parent.name}/{path.name}" for path in found if self._port(path) == str(port)]
 
     def serves(self) -> str:
         """The cluster with the role's settings, which runs and lets everybody in."""

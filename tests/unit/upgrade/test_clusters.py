@@ -107,3 +107,24 @@ def test_an_attempt_that_is_killed_before_any_command_loses_nothing(
             assert host.upgrade().back()["to"] == NEW
             assert host.rows(host.serves()) == IN_17
     assert before > 20, "the run was killed in all of its steps"
+
+
+@pytest.mark.parametrize("ends", ["back", "taken back"])
+def test_after_a_way_back_that_is_killed_one_cluster_starts_with_the_host(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ends: str
+) -> None:
+    for before in range(1, 100):
+        host = Host(tmp_path / str(before), monkeypatch)
+        host.upgrade().upgrade()
+        host.written("17/main", IN_17)
+        if not host.killed(before, lambda host=host: host.upgrade().back()):  # type: ignore[misc]
+            break
+        if ends == "back":
+            host.upgrade().back()
+        elif State(host.root).run():
+            host.upgrade()._settle()
+        served = host.serves()
+        assert ends == "taken back" or served == "15/main"
+        assert host.boots() == host.has_port(5432) == [served], before
+        assert host.all_rows() == {"15/main": IN_15, "17/main": IN_17}
+    assert before > 7, "the way back was killed in all of its steps"
