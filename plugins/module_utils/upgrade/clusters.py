@@ -6,9 +6,11 @@ The one that has the link to the role's settings (conf.d/slipway.conf) is the se
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Optional
 
@@ -23,9 +25,11 @@ from .model import Run as Upgrade
 
 PROGRAMS = Path("/usr/lib/postgresql")
 LIVE = Path("/var/run/postgresql")
+DATA = Path("/var/lib/postgresql")
 # Where the new server listens while it is filled, for its user alone.
-SOCKET = Path("/var/lib/postgresql/slipway-upgrade")
+SOCKET = DATA / "slipway-upgrade"
 USER = ("runuser", "-u", "postgres", "--")
+_PORT = re.compile(r"^\s*port\s*=?\s*'?(\d+)", re.MULTILINE)
 # Seconds for a server to stop, which writes all that it has to its disk.
 STOPS_IN = 3600.0
 
@@ -53,7 +57,7 @@ class Clusters:
         return Server(SUPERUSERS["native"], run=self._run)
 
     def now(self) -> Side:
-        versions = in_place()
+        versions = in_place(CLUSTERS)
         if not versions:
             raise UpgradeError("nothing was done: this host has no database of Slipway's; run provision.yml")
         return Side(versions[0], f"{versions[0]}/main", files={SETTINGS: self._settings.read_text(encoding="utf-8")})
@@ -71,10 +75,13 @@ class Clusters:
         return offered(self._done(["sh", "-c", script], f"PostgreSQL {self._wanted} does not say what it has"))
 
     def new(self, major: int) -> Side:
-        return Side(major, f"{major}/main", files={SETTINGS: self._wants})
+        side = Side(major, f"{major}/main", files={SETTINGS: self._wants})
+        if not self._config(side).exists():
+            return side
+        return replace(side, aside=f"kept_{time.strftime('%Y%m%d%H%M%S', time.gmtime())}")
 
     def disk(self) -> Path:
-        return Path("/var/lib/postgresql")
+        return DATA
 
     def make(self, side: Side) -> Server:
         self._make_room(side)
@@ -89,14 +96,17 @@ class Clusters:
         return Server(self._as(side, SOCKET), "the new server", self._run)
 
     def _make_room(self, side: Side) -> None:
-        """Have no cluster of that name: an empty one, as the package makes it, goes, one that was kept is renamed."""
-        self.discard(side, empty=True)
-        if (CLUSTERS / str(side.major) / "main").exists():
-            kept = f"kept_{time.strftime('%Y%m%d%H%M%S', time.gmtime())}"
-            self._done(
-                ["pg_renamecluster", str(side.major), "main", kept],
-                f"the cluster {side.major}/main, which has data, is in the way",
-            )
+        """Have no cluster of that name. One that is there may have data: it is renamed, and never dropped."""
+        if side.aside and not self._config(side, side.aside).exists():
+            self._done(["systemctl", "stop", self._unit(side)], f"the cluster {side.name} does not stop")
+            self._rename(side, "main", side.aside)
+        for path in (self._config(side), self._data(side)):
+            if path.exists():
+                raise UpgradeError(f"{path}, which this upgrade did not make, is in its way; move it away")
+
+    def _rename(self, side: Side, name: str, to: str) -> None:
+        words = ["pg_renamecluster", str(side.major), name, to]
+        self._done(words, f"the cluster {side.major}/{name} cannot be renamed to {side.major}/{to}")
 
     def accepts(self, side: Side) -> str:
         words = [*USER, str(PROGRAMS / str(side.major) / "bin" / "postgres"), "-D", str(self._data(side))]
@@ -123,20 +133,20 @@ class Clusters:
         os.sync()  # it wrote without waiting for the disk
         shutil.rmtree(SOCKET, ignore_errors=True)
 
-    def discard(self, side: Side, empty: bool = False) -> None:
-        """Take the cluster away; `empty`: only where it is nobody's, with no database but those that come with it."""
-        if (self._data(side) / "postmaster.pid").exists() and SOCKET.exists():
-            self._run(self._pg_ctl(side, "--mode=immediate", "stop"), STATEMENT)
+    def discard(self, side: Side) -> None:
+        """Drop the cluster where this run made it, and give the one that was in its way its name again."""
+        if self._made(side):
+            if (self._data(side) / "postmaster.pid").exists() and SOCKET.exists():
+                self._run(self._pg_ctl(side, "--mode=immediate", "stop"), STATEMENT)
+            dropped = ["pg_dropcluster", "--stop", str(side.major), "main"]
+            self._done(dropped, f"the cluster {side.name}, which this upgrade made, cannot be dropped")
         shutil.rmtree(SOCKET, ignore_errors=True)
-        if not (CLUSTERS / str(side.major) / "main").exists() or (empty and not self._is_empty(side)):
-            return
-        self._run(["pg_dropcluster", "--stop", str(side.major), "main"], STATEMENT)
+        if side.aside and self._config(side, side.aside).exists():
+            self._rename(side, side.aside, "main")
 
-    def _is_empty(self, side: Side) -> bool:
-        """Whether a cluster has no database of anybody's: one that a package made, as the files tell."""
-        data = self._data(side) / "base"
-        # Below 16384 are those that initdb makes (FirstNormalObjectId).
-        return not any(path.name.isdigit() and int(path.name) >= 16384 for path in data.glob("*"))
+    def _made(self, side: Side) -> bool:
+        """Whether the cluster is that of the side, and not one in its way that was not renamed yet."""
+        return self._config(side).exists() and (not side.aside or self._config(side, side.aside).exists())
 
     def put(self, side: Side, other: Side) -> None:
         for one in (other, side):
@@ -144,6 +154,8 @@ class Clusters:
         link = CLUSTERS / str(side.major) / LINK
         self._starts(other, "manual")
         self._starts(side, "auto")
+        if side.aside:
+            self._starts(side, "manual", side.aside)
         self._swap_ports(side, other)
         link.parent.mkdir(mode=0o755, exist_ok=True)
         if not link.is_symlink():
@@ -152,24 +164,31 @@ class Clusters:
         (CLUSTERS / str(other.major) / LINK).unlink(missing_ok=True)
         sync_directory((CLUSTERS / str(other.major) / LINK).parent)
 
-    def _starts(self, side: Side, how: str) -> None:
-        write_durably(CLUSTERS / str(side.major) / "main" / "start.conf", f"{how}\n")
+    def _starts(self, side: Side, how: str, name: str = "main") -> None:
+        write_durably(self._config(side, name) / "start.conf", f"{how}\n")
 
     def _swap_ports(self, side: Side, other: Side) -> None:
         """The one in place has the port by the role's settings; of the other one it must not be the same."""
-        ran = self._run(["pg_conftool", "--short", str(side.major), "main", "show", "port"], STATEMENT)
-        own = ran.stdout.strip()
-        if own.isdigit() and own != "5432":
+        own = self._port_of(side)
+        if own != "5432":
             self._run(["pg_conftool", str(other.major), "main", "set", "port", own], STATEMENT)
             self._run(["pg_conftool", str(side.major), "main", "set", "port", "5432"], STATEMENT)
 
-    def placed(self, run: Upgrade) -> bool:
-        return in_place() == [run.new.major]
+    def _port_of(self, side: Side) -> str:
+        """The port of a cluster's own file, without the role's settings, which pg_conftool would show."""
+        found = _PORT.search((self._config(side) / "postgresql.conf").read_text(encoding="utf-8"))
+        return found[1] if found else "5432"
 
-    def start(self, side: Side) -> None:
-        for version in in_place():
+    def placed(self, run: Upgrade) -> bool:
+        return in_place(CLUSTERS) == [run.new.major]
+
+    def start(self, side: Side, other: Side) -> None:
+        for version in in_place(CLUSTERS):
             if version != side.major:
                 (CLUSTERS / str(version) / LINK).unlink(missing_ok=True)
+        if self._made(other):  # which a way there that was cut may have had start with the host
+            self._starts(other, "manual")
+            self._swap_ports(side, other)
         self._starts(side, "auto")
         if self._settings.read_text(encoding="utf-8") != side.files[SETTINGS]:
             write_durably(self._settings, side.files[SETTINGS])
@@ -185,10 +204,13 @@ class Clusters:
         return (self._data(side) / "PG_VERSION").exists() and (CLUSTERS / str(side.major) / "main").is_dir()
 
     def removal(self, side: Side) -> str:
-        return f"pg_dropcluster {side.major} main"
+        return f"pg_dropcluster {side.name.replace('/', ' ')}"
+
+    def _config(self, side: Side, name: str = "main") -> Path:
+        return CLUSTERS / str(side.major) / name
 
     def _data(self, side: Side) -> Path:
-        return Path("/var/lib/postgresql") / str(side.major) / "main"
+        return DATA / str(side.major) / "main"
 
     def _unit(self, side: Side) -> str:
         return f"postgresql@{side.major}-main.service"

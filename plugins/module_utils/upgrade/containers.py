@@ -148,7 +148,7 @@ class Containers:
     def placed(self, run: Upgrade) -> bool:
         return self._text(COMPOSE) == run.new.files[COMPOSE]
 
-    def start(self, side: Side) -> None:
+    def start(self, side: Side, other: Side) -> None:
         if self._text(SETTINGS) != side.files[SETTINGS]:
             write_durably(self._root / SETTINGS, side.files[SETTINGS])
         wait = ["--wait", "--wait-timeout", str(int(self._deadline))]

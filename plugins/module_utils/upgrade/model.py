@@ -27,7 +27,8 @@ class Side:
     """A server's data with what it is run by.
 
     `name` is the volume or the cluster, `image` the image of a container, `files` the texts of the files that are put
-    in place for it, by their path below the server's directory. `since` is when something else took its place.
+    in place for it, by their path below the server's directory. `since` is when something else took its place. `aside`
+    is the name that a cluster which is in the way of this one is given.
     """
 
     major: int
@@ -35,6 +36,7 @@ class Side:
     image: str = ""
     files: Mapping[str, str] = field(default_factory=dict)
     since: str = ""
+    aside: str = ""
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,7 @@ class Provider(Protocol):
         """Stop the server that nobody else reaches, with all of its data on the disk. Raises UpgradeError."""
 
     def discard(self, side: Side) -> None:
-        """Take away what was made of a side that never was in place."""
+        """Take away what was made of a side that never was in place, and nothing else. Raises UpgradeError."""
 
     def put(self, side: Side, other: Side) -> None:
         """Stop what runs, and put `side` in the place of `other`, by one last step. Raises UpgradeError and OSError."""
@@ -121,8 +123,11 @@ class Provider(Protocol):
     def placed(self, run: Run) -> bool:
         """Whether that last step was done for the new side."""
 
-    def start(self, side: Side) -> None:
-        """Have the one in place run, until its superuser gets an answer. Raises UpgradeError."""
+    def start(self, side: Side, other: Side) -> None:
+        """Have the one in place run, until its superuser gets an answer, and with the host, instead of the other one.
+
+        Raises UpgradeError.
+        """
 
     def there(self, side: Side) -> bool:
         """Whether the data of a side that was kept is still there."""

@@ -83,6 +83,7 @@ class Upgrade:
             "slots": [row[0] for row in server.sql("postgres", _SLOTS)],
             "apps": list(self._apps()),
             "took": self._took(),
+            "aside": "",
         }
         problems = []
         if to and to < old.major:
@@ -111,6 +112,8 @@ class Upgrade:
                     "into pg_default (ALTER TABLE ... SET TABLESPACE) and drop them"
                 )
             if offer:
+                new = self._provider.new(to)
+                told["aside"] = new.name if new.aside else ""
                 problems += self._lacking(
                     offer, {d.name: d.locale or d.collate for d in databases if d.provider != "i"}
                 )
@@ -196,6 +199,7 @@ class Upgrade:
                 "rows": sum(database.rows for database in databases),
                 "tables": sum(len(database.tables) for database in databases),
                 "databases": [database.name for database in databases],
+                "aside": self._aside(run),
                 **self._kept(),
             }
 
@@ -251,7 +255,7 @@ class Upgrade:
         """Have the new side in place and let everybody in; the old one again where the new one does not start."""
         try:
             self._provider.put(run.new, run.old)
-            self._provider.start(run.new)
+            self._provider.start(run.new, run.old)
         except (SlipwayError, OSError) as error:
             self._undo(run)
             raise UpgradeError(f"PostgreSQL {run.old.major} serves again, and nothing was lost: {error}") from error
@@ -268,10 +272,15 @@ class Upgrade:
         """Have the old side in place, as it was, and nothing left of one that was made for this."""
         if self._provider.placed(run):
             self._provider.put(run.old, run.new)
-        self._provider.start(run.old)
-        if run.verb == UPGRADING:
-            self._provider.discard(run.new)
+        self._provider.start(run.old, run.new)
         let_in(self._root, self._provider.server())
+        if run.verb == UPGRADING:
+            try:
+                self._provider.discard(run.new)
+            except SlipwayError as error:
+                raise UpgradeError(
+                    f"PostgreSQL {run.old.major} serves, and nothing was lost; run this again to tidy up: {error}"
+                ) from error
         self._state.note(None, self._state.kept())
 
     def _settle(self) -> str:
@@ -286,9 +295,18 @@ class Upgrade:
         if run.phase == FILLING:
             self._exchange(run)
         else:
-            self._provider.start(run.new)
+            self._provider.start(run.new, run.old)
             self._open(run)
-        return f"{what} to PostgreSQL {run.new.major} that was cut is finished"
+        aside = self._aside(run)
+        renamed = f"; the cluster that was in its way is kept as {aside['name']}" if aside else ""
+        return f"{what} to PostgreSQL {run.new.major} that was cut is finished{renamed}"
+
+    def _aside(self, run: Run) -> Optional[dict[str, str]]:
+        """What was in the way of the new side, by its new name, and the command that removes it."""
+        if not run.new.aside:
+            return None
+        renamed = replace(run.new, name=f"{run.new.major}/{run.new.aside}")
+        return {"name": renamed.name, "remove": self._provider.removal(renamed)}
 
     def _kept(self) -> dict[str, Any]:
         kept = self._state.kept()

@@ -40,6 +40,7 @@ def plan(told: Mapping[str, Any], set_before: bool) -> list[str]:
         f"the new data needs {size(disk['needed'])} on the disk of {disk['path']}, and {size(disk['free'])} are free",
         f"nobody is let into the database for {_how_long(told)}; {safety}",
         "what serves now is kept as it is, to go back to",
+        *([f"the cluster {told['aside']}, which is there, is stopped and gets another name"] if told["aside"] else []),
         *([f"not in the new server: {', '.join(told['left'])}, which nobody can open"] if told["left"] else []),
         *([f"not in the new server: the replication slots {', '.join(told['slots'])}"] if told["slots"] else []),
         *_others(told),
@@ -87,7 +88,12 @@ def done(told: Mapping[str, Any]) -> list[str]:
     if "rows" in told:
         what += f": {', '.join(told['databases'])}, {told['tables']} tables with {told['rows']} rows, each compared"
     said += [what, f"nobody was let into the database for {span(told['down'])}"]
-    kept = told["kept"]
+    kept, aside = told["kept"], told.get("aside")
+    if aside:
+        said.append(
+            f"the cluster that was in its way is kept, stopped, as {aside['name']}; if you do not need what it has, "
+            f"remove it on the host: {aside['remove']}"
+        )
     said.append(
         f"PostgreSQL {kept['major']} is kept as it was: -e slipway_back=true goes back to it, and when you are sure "
         f"remove it on the host: {kept['remove']}"

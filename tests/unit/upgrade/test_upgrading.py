@@ -141,10 +141,10 @@ def test_a_login_that_differs_is_seen(provider: Plain, monkeypatch: pytest.Monke
 def test_one_that_does_not_start_gives_way_to_the_old_one(provider: Plain, monkeypatch: pytest.MonkeyPatch) -> None:
     start = Plain.start
 
-    def broken(self: Plain, side: Side) -> None:
+    def broken(self: Plain, side: Side, other: Side) -> None:
         if side.major == NEW:
             raise UpgradeError("no shared memory")
-        start(self, side)
+        start(self, side, other)
 
     monkeypatch.setattr(Plain, "start", broken)
     with pytest.raises(UpgradeError, match=f"PostgreSQL {OLD} serves again, and nothing was lost: no shared memory"):

@@ -102,7 +102,7 @@ class Plain:
     def placed(self, run: Run) -> bool:
         return self.now().major == run.new.major
 
-    def start(self, side: Side) -> None:
+    def start(self, side: Side, other: Side) -> None:
         self.reached("start")
         write_durably(self.root / "settings", side.files["settings"])
         if not (self.root / side.name / "postmaster.pid").exists():
@@ -159,7 +159,7 @@ def begin(root: Path) -> Plain:
     subprocess.run([*AS_USER, "cp", "-r", str(root / "empty"), str(root / f"data-{OLD}")], check=True, cwd="/")
     access_file(root).write_text(HBA, encoding="utf-8")
     (root / "current").write_text(f"{OLD}\n", encoding="utf-8")
-    provider.start(provider.side(OLD))
+    provider.start(provider.side(OLD), provider.side(NEW))
     server = provider.server()
     server.run_globals(f"CREATE ROLE links LOGIN CONNECTION LIMIT 7 PASSWORD '{verifier(PASSWORD)}';\n")
     server.sql(

@@ -23,6 +23,7 @@ UPGRADE: dict[str, Any] = {
     "slots": [],
     "apps": ["links", "maps"],
     "took": {"what": "drill", "seconds": 75.0},
+    "aside": "",
     "problems": [],
 }
 BACK = {**UPGRADE, "verb": "back", "from": 17, "to": 15, "since": "2026-11-26T20:10:41Z", "kept": "volume-17"}
@@ -44,6 +45,8 @@ def test_the_plan_says_what_it_takes() -> None:
     unknown = plan({**UPGRADE, "version": "", "took": None}, set_before=False)
     assert "is seen once it is on the host" in unknown[1]
     assert unknown[3].endswith("which nobody has measured here; no set of the host is made first")
+    renamed = "the cluster 17/main, which is there, is stopped and gets another name"
+    assert renamed in plan({**UPGRADE, "aside": "17/main"}, set_before=False)
 
 
 def test_a_way_back_says_what_is_lost() -> None:
@@ -75,4 +78,6 @@ def test_the_end_says_how_long_and_what_is_kept() -> None:
             "remove it on the host: docker volume rm volume"
         ),
     ]
+    aside = {"name": "17/kept_1", "remove": "pg_dropcluster 17 kept_1"}
+    assert "is kept, stopped, as 17/kept_1" in done({**told, "aside": aside})[-2]
     assert done({**told, "done": False}) == ["PostgreSQL 17 serves already"]
