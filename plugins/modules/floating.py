@@ -28,7 +28,7 @@ options:
     type: list
     elements: str
     default: []
-  router_id: {description: Names the balancers among others; 0 for one made of the addresses., type: int, default: 0}
+  router_id: {description: Names balancers among others; 0 for one made of the first address., type: int, default: 0}
   preempt: {description: Whether a preferred balancer takes the address back., type: bool, default: false}
   config: {description: Configuration of keepalived., type: path, default: /etc/keepalived/keepalived.conf}
   check: {description: Command line that ends with 0 where this balancer can serve., type: str}
@@ -74,6 +74,7 @@ wanted:
   description: The addresses, balancers and number that were given, by which hosts can be compared.
   returned: present or absent
   type: dict
+announced: {description: The address of which balancers tell each other, others go along., returned: present, type: str}
 in_flight: {description: Requests that had not ended when the address was handed over., returned: away, type: int}
 """
 
@@ -155,15 +156,18 @@ def configure(options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
             f"Nothing was changed: {config} was not written by this role. Move what it does elsewhere, remove the "
             "file and run this again; keepalived has one configuration"
         )
+    more: dict[str, str] = {}
     if options["state"] == "present":
         items, contents = [{**FILE, "dest": str(config), "validate": options["validate"]}], {"0": text(options, config)}
+        more["announced"] = floating.bare(floating.announced(options["addresses"], options["balancers"]))
     else:
         items, contents = [{"dest": options[name], "state": "absent"} for name in ("config", "away_file")], {}
     changes = tree.plan(tree.parse(items, contents), check_mode)
     if not check_mode:
         tree.apply(changes)
     wanted = {name: options[name] for name in ("addresses", "balancers", "router_id")}
-    return {"changed": bool(changes), "wanted": wanted, "diff": [part for change in changes for part in change.diff]}
+    diff = [part for change in changes for part in change.diff]
+    return {"changed": bool(changes), "wanted": wanted, "diff": diff, **more}
 
 
 def text(options: Mapping[str, Any], config: Path) -> str:

@@ -32,7 +32,7 @@ def test_interfaces_and_priority_are_found_on_the_host() -> None:
     mine = floating.part(["203.0.113.10/24", "2001:db8::10/64"], BALANCERS, 0, there)
     assert (mine.own, mine.interface, mine.peers, mine.priority) == ("203.0.113.12", "eth0", ("203.0.113.11",), 199)
     assert mine.addresses == {"203.0.113.10/24": "eth0", "2001:db8::10/64": "eth0"}
-    assert mine.router_id == floating.derived_router_id(["2001:db8::10/64", "203.0.113.10/24"])
+    assert mine.router_id == floating.derived_router_id("203.0.113.10")
     assert floating.part(["203.0.113.10/24"], BALANCERS, 7, there).router_id == 7
 
 
@@ -94,8 +94,22 @@ def test_between_balancers_of_ipv6_the_addresses_of_ipv4_go_along() -> None:
     assert "    virtual_ipaddress_excluded {\n        203.0.113.10/24 dev eth0\n    }\n" in text
 
 
-def test_a_number_is_made_of_the_addresses() -> None:
-    numbers = {floating.derived_router_id([f"203.0.113.{last}/24"]) for last in range(1, 250)}
+def test_balancers_with_lists_of_different_length_hear_each_other() -> None:
+    there = host(eth0=["203.0.113.11/24", "2001:db8::11/64"])
+    before = ["203.0.113.10/24"]
+    lists = [before, [*before, "203.0.113.20/24"], ["2001:db8::10/64", *before, "203.0.113.20/24"]]
+    parts = [floating.part(addresses, BALANCERS, 0, there) for addresses in lists]
+    assert len({one.router_id for one in parts}) == 1
+    for one in parts:
+        text = floating.configuration(one, False, "", "")
+        assert "    virtual_ipaddress {\n        203.0.113.10/24 dev eth0\n    }\n" in text
+        assert all(f" {address} dev eth0" in text for address in one.addresses)
+    with pytest.raises(floating.FloatingError, match="no address of IPv6"):
+        floating.announced(before, ["2001:db8::11", "2001:db8::12"])
+
+
+def test_a_number_is_made_of_the_address() -> None:
+    numbers = {floating.derived_router_id(f"203.0.113.{last}/24") for last in range(1, 250)}
     assert min(numbers) >= 1
     assert max(numbers) <= 255
     assert len(numbers) > 100
@@ -213,6 +227,13 @@ def balancer(name: str, *addresses: str, **more: Any) -> dict[str, Any]:
                 balancer("lb2", "203.0.113.10/24", balancers=BALANCERS[::-1]),
             ],
             ["haproxy_floating_balancers differs between lb1 and lb2"],
+        ),
+        (
+            [
+                balancer("lb1", "203.0.113.10/24", "203.0.113.20/24"),
+                balancer("lb2", "203.0.113.20/24", "203.0.113.10/24"),
+            ],
+            ["haproxy_floating_addresses is in another order on each of lb1 and lb2"],
         ),
     ],
 )

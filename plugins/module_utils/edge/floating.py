@@ -47,6 +47,8 @@ class Part:
     peers: tuple[str, ...]
     priority: int
     router_id: int
+    announced: str
+    """The floating address of which it tells the others."""
     addresses: Mapping[str, str]
     """Interface by address with prefix, as they were declared."""
 
@@ -62,9 +64,25 @@ def interfaces(said: str) -> dict[str, list[Address]]:
     return found
 
 
-def derived_router_id(addresses: Collection[str]) -> int:
-    """1 to 255, the same on each balancer and most likely another one for other addresses."""
-    return 1 + zlib.crc32(" ".join(sorted(map(bare, addresses))).encode()) % 255
+def announced(addresses: Sequence[str], balancers: Sequence[str]) -> str:
+    """The one floating address of which VRRP tells: the first of the family by which the balancers know each other.
+
+    A message with another number of addresses is dropped by keepalived. So all else goes along untold, and balancers
+    hear each other while one of them has a longer list already. Raises FloatingError.
+    """
+    family = ipaddress.ip_interface(balancers[0]).version
+    for address in addresses:
+        if ipaddress.ip_interface(address).version == family:
+            return address
+    raise FloatingError(
+        f"haproxy_floating_addresses ({', '.join(addresses)}) has no address of IPv{family}, of which those in "
+        "haproxy_floating_balancers are, and VRRP needs one"
+    )
+
+
+def derived_router_id(address: str) -> int:
+    """1 to 255 for the announced address, the same on each balancer and most likely another one for another address."""
+    return 1 + zlib.crc32(bare(address).encode()) % 255
 
 
 def bare(address: str) -> str:
@@ -80,7 +98,7 @@ def part(
     Args:
         addresses: the floating ones, with the prefix of their network
         balancers: the address of each balancer, this one among them, the preferred one first
-        router_id: 0 for one made of the addresses
+        router_id: 0 for one made of the first address
         there: the addresses of this host's interfaces
     """
     of_host = {str(one.ip): name for name, of in there.items() for one in of}
@@ -110,12 +128,14 @@ def part(
                 "interface, not by VRRP"
             )
         found[address] = where[0]
+    told = announced(addresses, known)
     return Part(
         own=own[0],
         interface=of_host[own[0]],
         peers=tuple(one for one in known if one != own[0]),
         priority=PRIORITY - known.index(own[0]),
-        router_id=router_id or derived_router_id(addresses),
+        router_id=router_id or derived_router_id(told),
+        announced=told,
         addresses=found,
     )
 
@@ -129,13 +149,10 @@ def configuration(mine: Part, preempt: bool, check: str, notify: str) -> str:
         check: a command line that ends with 0 where this balancer can serve, or none of those that follow it can
         notify: a program that is told INSTANCE, slipway and the state that this balancer is in from then on
     """
-    own_family = ipaddress.ip_address(mine.own).version
-    # VRRP tells of one family only; those of the other one go along untold.
-    told = [one for one in mine.addresses if ipaddress.ip_interface(one).version == own_family]
-    untold = [one for one in mine.addresses if one not in told]
+    untold = [one for one in mine.addresses if one != mine.announced]
     further = sorted(set(mine.addresses.values()) - {mine.interface})
     blocks = [
-        ("virtual_ipaddress", [_virtual(one, mine.addresses[one]) for one in told]),
+        ("virtual_ipaddress", [_virtual(mine.announced, mine.addresses[mine.announced])]),
         ("virtual_ipaddress_excluded", [_virtual(one, mine.addresses[one]) for one in untold]),
         ("track_interface", further),
         ("track_script", ["edge"]),
