@@ -67,7 +67,7 @@ RETURN = r"""
 told:
   description:
     - What this balancer says of itself, C(configured), C(active), C(enabled), C(away), C(serves), C(state),
-      C(addresses), C(balancers), C(holds), C(stands_by), C(problems).
+      C(addresses), C(balancers), C(holds), C(kept_out), C(stands_by), C(problems).
   returned: success
   type: dict
 wanted:
@@ -99,6 +99,8 @@ UNIT = "keepalived.service"
 POLL = 0.05
 # Seconds: of systemd to start or stop something, and until the other balancer has taken over, who waits one at most.
 SYSTEMD, TAKEN_OVER = 60.0, 60.0
+# Seconds in which keepalived gives an address up once no request is under way; those that wait then find it elsewhere.
+HANDED_OVER = 30.0
 # Seconds from the first byte of a connection to its first request.
 BEGUN = 0.5
 ARGUMENTS: dict[str, Any] = {
@@ -142,6 +144,7 @@ def look(options: Mapping[str, Any]) -> dict[str, Any]:
         "addresses": [floating.bare(one) for one in options["addresses"]],
         "balancers": options["balancers"],
         "holds": floating.held(options["addresses"], floating.of_this_host()),
+        "kept_out": floating.kept_out(),
     }
     return {**found, "stands_by": floating.stands_by(found), "problems": floating.report(found)}
 
@@ -196,7 +199,7 @@ def go_away(options: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, A
     with ExitStack() as meanwhile:
         meanwhile.enter_context(kept_by_nobody(edge, options["leaving_map"]))
         time.sleep(options["linger"])
-        trouble = meanwhile.enter_context(floating.new_connections_wait(holds))
+        trouble = meanwhile.enter_context(floating.new_connections_wait(holds, options["wait"] + HANDED_OVER))
         left = ended(edge, options["wait"])
         write_durably(away, b"")
         restart()

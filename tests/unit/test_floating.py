@@ -134,6 +134,18 @@ def test_an_address_of_another_machine_is_told(links: dict[str, str], said: str)
     assert (said in found) if said else found == ""
 
 
+def test_a_hand_over_that_is_killed_keeps_nobody_out_for_good() -> None:
+    told = floating.holding(["203.0.113.10", "2001:db8::10"], 31.5).splitlines()
+    assert told[-2:] == [
+        "add element inet slipway_hand_over of_ip { 203.0.113.10 timeout 32s }",
+        "add element inet slipway_hand_over of_ip6 { 2001:db8::10 timeout 32s }",
+    ]
+    assert not any("203.0.113.10" in line or "2001:db8::10" in line for line in told[:-2]), "only what times out"
+    elements = [{"elem": {"val": "203.0.113.10", "timeout": 32, "expires": 31}}]
+    sets = [{"set": {"name": "of_ip", "elem": elements}}, {"set": {"name": "of_ip6"}}]
+    assert floating.holding_now(json.dumps({"nftables": [{"metainfo": {}}, *sets]})) == ["203.0.113.10"]
+
+
 def test_a_configuration_of_others_is_known(tmp_path: Path) -> None:
     path = tmp_path / "keepalived.conf"
     assert not floating.is_foreign(path)
@@ -149,7 +161,7 @@ def test_a_configuration_of_others_is_known(tmp_path: Path) -> None:
 
 def said(**more: Any) -> dict[str, Any]:
     well = {"configured": True, "active": True, "enabled": True, "away": False, "serves": True, "state": "BACKUP"}
-    return {**well, "addresses": ["203.0.113.10", "2001:db8::10"], "holds": [], **more}
+    return {**well, "addresses": ["203.0.113.10", "2001:db8::10"], "holds": [], "kept_out": [], **more}
 
 
 @pytest.mark.parametrize(
@@ -161,6 +173,7 @@ def said(**more: Any) -> dict[str, Any]:
         (said(configured=False, active=False), ["keepalived is not configured for these addresses here"], False),
         # It has others.
         (said(configured=False), ["keepalived is not configured for these addresses here"], False),
+        (said(kept_out=["203.0.113.10"]), ["new connections to 203.0.113.10 wait here"], True),
         (said(active=False), ["keepalived does not run"], False),
         (said(enabled=False), ["does not start with the host"], True),
         (said(away=True, serves=False, state="FAULT"), ["it was taken out (drain.yml)"], False),

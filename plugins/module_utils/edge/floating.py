@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import math
 import socket
 import time
 import zlib
@@ -272,25 +273,47 @@ def of_this_host() -> dict[str, list[Address]]:
 
 
 @contextmanager
-def new_connections_wait(addresses: Collection[str]) -> Iterator[Optional[str]]:
+def new_connections_wait(addresses: Collection[str], seconds: float) -> Iterator[Optional[str]]:
     """No new connection to the addresses begins here meanwhile; clients ask again after a second, and find the other.
 
     Gives why that cannot be done, None where it is: then what is under way at the moment of the hand-over is cut.
+    The kernel itself lets connections in again after `seconds`, for a hand-over that is killed.
     """
-    rules = "".join(
-        f"add rule inet {_HOLD} input {'ip6' if ':' in one else 'ip'} daddr {one} "
-        "tcp flags & (fin | syn | rst | ack) == syn drop\n"
-        for one in addresses
-    )
-    table = (
-        f"add table inet {_HOLD}\n"
-        f"add chain inet {_HOLD} input {{ type filter hook input priority -200; policy accept; }}\n{rules}"
-    )
-    trouble = _nft(table)
+    trouble = _nft(holding(addresses, seconds))
     try:
         yield trouble
     finally:
         _nft(f"add table inet {_HOLD}\ndelete table inet {_HOLD}\n")
+
+
+def holding(addresses: Collection[str], seconds: float) -> str:
+    """What nft is told for that, in place of what another hand-over has left."""
+    lines = [f"add table inet {_HOLD}", f"delete table inet {_HOLD}", f"add table inet {_HOLD}"]
+    lines.append(f"add chain inet {_HOLD} input {{ type filter hook input priority -200; policy accept; }}")
+    for family, kind in (("ip", "ipv4_addr"), ("ip6", "ipv6_addr")):
+        lines.append(f"add set inet {_HOLD} of_{family} {{ type {kind}; flags timeout; }}")
+        lines.append(
+            f"add rule inet {_HOLD} input {family} daddr @of_{family} tcp flags & (fin | syn | rst | ack) == syn drop"
+        )
+    for one in addresses:
+        family = "ip6" if ":" in one else "ip"
+        lines.append(f"add element inet {_HOLD} of_{family} {{ {one} timeout {math.ceil(seconds)}s }}")
+    return "\n".join([*lines, ""])
+
+
+def kept_out() -> list[str]:
+    """The addresses to which no new connection begins on this host now, since they are handed over."""
+    try:
+        ran = command.run(["nft", "-j", "list", "table", "inet", _HOLD], TIMEOUT)
+    except command.CommandError:
+        return []
+    return [] if ran.returncode else holding_now(ran.stdout)
+
+
+def holding_now(said: str) -> list[str]:
+    """The addresses of `nft -j list table`; what has timed out is not among them."""
+    sets = [entry["set"] for entry in json.loads(said)["nftables"] if "set" in entry]
+    return [str(one["elem"]["val"]) for found in sets for one in found.get("elem") or ()]
 
 
 def _nft(text: str) -> Optional[str]:
@@ -319,6 +342,11 @@ def report(found: Mapping[str, Any]) -> list[str]:
     if found["holds"] and len(found["holds"]) < len(found["addresses"]):
         lacks = [one for one in found["addresses"] if one not in found["holds"]]
         said.append(f"it has {', '.join(found['holds'])} and not {', '.join(lacks)}")
+    if found["kept_out"]:
+        said.append(
+            f"new connections to {', '.join(found['kept_out'])} wait here, as a hand-over is under way or was killed; "
+            "that ends by itself within a minute"
+        )
     return said
 
 
