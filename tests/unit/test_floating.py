@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from ansible_collections.slipway.fleet.plugins.filter.balancers import floating_beside, floating_clashes, standing_by
 from ansible_collections.slipway.fleet.plugins.module_utils.edge import floating
+from ansible_collections.slipway.fleet.plugins.module_utils.host import command
 
 BALANCERS = ["203.0.113.11", "203.0.113.12"]
 
@@ -132,6 +133,23 @@ def test_an_address_of_another_machine_is_told(links: dict[str, str], said: str)
     mine = floating.part(["203.0.113.10/24"], BALANCERS, 0, host(eth0=["203.0.113.11/24"]))
     found = floating.taken(mine, lambda address, interface: links.get(address, "") if interface == "eth0" else "no")
     assert (said in found) if said else found == ""
+
+
+@pytest.mark.parametrize(
+    ("state", "link"), [("REACHABLE", "02:00:00:00:00:09"), ("PERMANENT", "02:00:00:00:00:09"), ("STALE", "")]
+)
+def test_one_that_was_there_an_hour_ago_does_not_answer(state: str, link: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[list[str]] = []
+
+    def run(words: list[str], timeout: float) -> command.Ran:
+        ran.append(words)
+        entry = {"dst": "203.0.113.10", "lladdr": "02:00:00:00:00:09", "state": [state]}
+        return command.Ran(tuple(words), 0, json.dumps([entry]))
+
+    monkeypatch.setattr(command, "run", run)
+    monkeypatch.setattr(floating, "NEIGHBOUR", 0.05)
+    assert floating.link_of("203.0.113.10", "lo") == link
+    assert ran[0] == ["ip", "neigh", "flush", "to", "203.0.113.10", "dev", "lo"]
 
 
 def test_a_hand_over_that_is_killed_keeps_nobody_out_for_good() -> None:

@@ -30,6 +30,8 @@ TIMEOUT = 10.0  # seconds; of ip and nft
 PORT = 80  # on which the edges of all balancers listen
 # Seconds in which a machine of the same network has answered, and between two looks whether it has.
 NEIGHBOUR, LOOK = 1.5, 0.1
+# As the kernel calls a neighbour that has just answered, or of whom an operator has said that it is there.
+ANSWERED = {"REACHABLE", "PERMANENT"}
 # What keepalived calls one that has the addresses, and one that takes them when nobody else has them.
 TAKING_PART = ("MASTER", "BACKUP")
 _HOLD = "slipway_hand_over"
@@ -248,8 +250,9 @@ def taken(mine: Part, link_of: Callable[[str, str], str]) -> str:
 def link_of(address: str, interface: str) -> str:
     """Who answers for an address in the network of an interface, by ARP or NDP; empty where nobody does.
 
-    Raises CommandError where `ip` cannot be run.
+    Who answered once may be gone for hours, so that is forgotten before. Raises CommandError where `ip` cannot be run.
     """
+    command.run(["ip", "neigh", "flush", "to", address, "dev", interface], TIMEOUT)
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     with socket.socket(family, socket.SOCK_DGRAM) as probe, suppress(OSError):
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, interface.encode())
@@ -258,7 +261,7 @@ def link_of(address: str, interface: str) -> str:
     while time.monotonic() < deadline:
         said = command.run(["ip", "-json", "neigh", "show", address, "dev", interface], TIMEOUT).stdout
         for entry in json.loads(said or "[]"):
-            if "lladdr" in entry and not {"FAILED", "INCOMPLETE"} & set(entry.get("state") or ()):
+            if "lladdr" in entry and ANSWERED & set(entry.get("state") or ()):
                 return str(entry["lladdr"])
         time.sleep(LOOK)
     return ""
