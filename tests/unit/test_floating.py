@@ -131,8 +131,21 @@ def test_a_number_is_made_of_the_address() -> None:
 )
 def test_an_address_of_another_machine_is_told(links: dict[str, str], said: str) -> None:
     mine = floating.part(["203.0.113.10/24"], BALANCERS, 0, host(eth0=["203.0.113.11/24"]))
-    found = floating.taken(mine, lambda address, interface: links.get(address, "") if interface == "eth0" else "no")
+
+    def link_of(address: str, interface: str) -> str:
+        return links.get(address, "") if interface == "eth0" else "no"
+
+    found = floating.taken(mine, link_of, lambda address: True)
     assert (said in found) if said else found == ""
+
+
+@pytest.mark.parametrize("is_edge", [True, False])
+def test_a_balancer_with_the_address_is_known_where_they_know_each_other_by_another_network(is_edge: bool) -> None:
+    there = host(eth0=["203.0.113.3/24"], eth1=["10.0.0.11/16"])
+    mine = floating.part(["203.0.113.10/24"], ["10.0.0.11", "10.0.0.12"], 0, there)
+    links = {"eth0": "02:00:00:00:00:02", "eth1": "02:00:00:00:01:02"}
+    found = floating.taken(mine, lambda address, interface: links[interface], lambda address: is_edge)
+    assert bool(found) != is_edge
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ address by which the others know it, and has the floating addresses on the inter
 
 from __future__ import annotations
 
+import http.client
 import ipaddress
 import json
 import math
@@ -231,15 +232,19 @@ def held(addresses: Collection[str], there: Mapping[str, Sequence[Address]]) -> 
     return [bare(one) for one in addresses if bare(one) in of_host]
 
 
-def taken(mine: Part, link_of: Callable[[str, str], str]) -> str:
+def taken(mine: Part, link_of: Callable[[str, str], str], is_edge: Callable[[str], bool]) -> str:
     """Why somebody who is no balancer has a floating address already; empty where nobody has.
 
-    `link_of` gives the link-layer address of who answers for an address, empty where nobody does.
+    Args:
+        mine: the part of this balancer
+        link_of: gives the link-layer address of who answers for an address, empty where nobody does
+        is_edge: whether an edge answers at an address. In a network other than that by which balancers know each other
+            nobody here knows their link-layer addresses, so an edge there is taken for one of them
     """
     balancers = {link_of(peer, mine.interface) for peer in mine.peers}
     for address, interface in mine.addresses.items():
         link = link_of(bare(address), interface)
-        if link and link not in balancers:
+        if link and link not in balancers and (interface == mine.interface or not is_edge(bare(address))):
             return (
                 f"haproxy_floating_addresses: {bare(address)} is in use already, by a machine with the link address "
                 f"{link} that is none of the balancers; use a free one"
@@ -265,6 +270,18 @@ def link_of(address: str, interface: str) -> str:
                 return str(entry["lladdr"])
         time.sleep(LOOK)
     return ""
+
+
+def is_edge(address: str, port: int = PORT) -> bool:
+    """Whether an edge of this collection answers there, which it tells everybody who asks for it."""
+    connection = http.client.HTTPConnection(address, port, timeout=NEIGHBOUR)
+    try:
+        connection.request("GET", "/", headers={"Host": "slipway-edge", "X-Slipway-Probe": "1"})
+        return connection.getresponse().getheader("X-Slipway-Answer") is not None
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
 
 
 def of_this_host() -> dict[str, list[Address]]:
