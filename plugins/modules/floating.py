@@ -179,7 +179,8 @@ def text(options: Mapping[str, Any], config: Path) -> str:
         mine = floating.part(options["addresses"], options["balancers"], options["router_id"], floating.of_this_host())
     except floating.FloatingError as error:
         raise SlipwayError(f"Nothing was changed: {error}.") from error
-    if not config.exists() and (wrong := floating.taken(mine, floating.link_of, floating.is_edge)):
+    known = [address for address in mine.addresses if floating.is_for(config, [address])]
+    if wrong := floating.taken(mine, known, floating.link_of, floating.is_edge):
         raise SlipwayError(f"Nothing was changed: {wrong}.")
     return floating.configuration(mine, options["preempt"], options["check"], options["notify"])
 

@@ -10,6 +10,8 @@ import pytest
 from ansible_collections.slipway.fleet.plugins.filter.balancers import floating_beside, floating_clashes, standing_by
 from ansible_collections.slipway.fleet.plugins.module_utils.edge import floating
 from ansible_collections.slipway.fleet.plugins.module_utils.host import command
+from ansible_collections.slipway.fleet.plugins.module_utils.host.errors import SlipwayError
+from ansible_collections.slipway.fleet.plugins.modules import floating as module
 
 BALANCERS = ["203.0.113.11", "203.0.113.12"]
 
@@ -135,8 +137,31 @@ def test_an_address_of_another_machine_is_told(links: dict[str, str], said: str)
     def link_of(address: str, interface: str) -> str:
         return links.get(address, "") if interface == "eth0" else "no"
 
-    found = floating.taken(mine, link_of, lambda address: True)
+    found = floating.taken(mine, [], link_of, lambda address: True)
     assert (said in found) if said else found == ""
+
+
+def test_an_address_that_is_added_later_is_looked_at_too(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    config = tmp_path / "keepalived.conf"
+    options = {"addresses": ["203.0.113.10/24"], "balancers": BALANCERS, "router_id": 0, "preempt": False}
+    options |= {"check": "/bin/true", "notify": "/bin/true"}
+    asked: list[str] = []
+
+    def link_of(address: str, interface: str) -> str:
+        asked.append(address)
+        return f"of {address}" if address == "203.0.113.20" else ""
+
+    monkeypatch.setattr(floating, "of_this_host", lambda: host(eth0=["203.0.113.11/24"]))
+    monkeypatch.setattr(floating, "link_of", link_of)
+    config.write_text(module.text(options, config))
+    assert asked == ["203.0.113.12", "203.0.113.10"]
+    asked.clear()
+    assert module.text(options, config) == config.read_text()
+    assert asked == [], "a second run asks nobody"
+    options["addresses"] = ["203.0.113.10/24", "203.0.113.20/24"]
+    with pytest.raises(SlipwayError, match=r"Nothing was changed: .* 203\.0\.113\.20 is in use already"):
+        module.text(options, config)
+    assert "203.0.113.10" not in asked
 
 
 @pytest.mark.parametrize("is_edge", [True, False])
@@ -144,7 +169,7 @@ def test_a_balancer_with_the_address_is_known_where_they_know_each_other_by_anot
     there = host(eth0=["203.0.113.3/24"], eth1=["10.0.0.11/16"])
     mine = floating.part(["203.0.113.10/24"], ["10.0.0.11", "10.0.0.12"], 0, there)
     links = {"eth0": "02:00:00:00:00:02", "eth1": "02:00:00:00:01:02"}
-    found = floating.taken(mine, lambda address, interface: links[interface], lambda address: is_edge)
+    found = floating.taken(mine, [], lambda address, interface: links[interface], lambda address: is_edge)
     assert bool(found) != is_edge
 
 

@@ -232,17 +232,21 @@ def held(addresses: Collection[str], there: Mapping[str, Sequence[Address]]) -> 
     return [bare(one) for one in addresses if bare(one) in of_host]
 
 
-def taken(mine: Part, link_of: Callable[[str, str], str], is_edge: Callable[[str], bool]) -> str:
+def taken(
+    mine: Part, known: Collection[str], link_of: Callable[[str, str], str], is_edge: Callable[[str], bool]
+) -> str:
     """Why somebody who is no balancer has a floating address already; empty where nobody has.
 
     Args:
         mine: the part of this balancer
+        known: floating addresses that were looked at before, as this balancer takes part in them
         link_of: gives the link-layer address of who answers for an address, empty where nobody does
         is_edge: whether an edge answers at an address. In a network other than that by which balancers know each other
             nobody here knows their link-layer addresses, so an edge there is taken for one of them
     """
-    balancers = {link_of(peer, mine.interface) for peer in mine.peers}
-    for address, interface in mine.addresses.items():
+    new = {address: interface for address, interface in mine.addresses.items() if address not in known}
+    balancers = {link_of(peer, mine.interface) for peer in mine.peers} if new else set()
+    for address, interface in new.items():
         link = link_of(bare(address), interface)
         if link and link not in balancers and (interface == mine.interface or not is_edge(bare(address))):
             return (
