@@ -75,6 +75,7 @@ wanted:
   returned: present or absent
   type: dict
 announced: {description: The address of which balancers tell each other, others go along., returned: present, type: str}
+foreign: {description: Whether somebody else has configured keepalived., returned: present or absent, type: bool}
 in_flight: {description: Requests that had not ended when the address was handed over., returned: away, type: int}
 """
 
@@ -154,12 +155,12 @@ def configure(options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     config = Path(options["config"])
     if floating.is_foreign(config):
         if options["state"] == "absent":
-            return {"changed": False}
+            return {"changed": False, "foreign": True}
         raise SlipwayError(
             f"Nothing was changed: {config} was not written by this role. Move what it does elsewhere, remove the "
             "file and run this again; keepalived has one configuration"
         )
-    more: dict[str, str] = {}
+    more: dict[str, Any] = {"foreign": False}
     if options["state"] == "present":
         items, contents = [{**FILE, "dest": str(config), "validate": options["validate"]}], {"0": text(options, config)}
         more["announced"] = floating.bare(floating.announced(options["addresses"], options["balancers"]))

@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from ansible_collections.slipway.fleet.plugins.filter.balancers import floating_beside, floating_clashes, standing_by
 from ansible_collections.slipway.fleet.plugins.module_utils.edge import floating
 from ansible_collections.slipway.fleet.plugins.module_utils.host import command
 from ansible_collections.slipway.fleet.plugins.module_utils.host.errors import SlipwayError
 from ansible_collections.slipway.fleet.plugins.modules import floating as module
 
+ROOT = Path(__file__).resolve().parents[2]
 BALANCERS = ["203.0.113.11", "203.0.113.12"]
 
 
@@ -213,6 +215,30 @@ def test_a_configuration_of_others_is_known(tmp_path: Path) -> None:
     assert not floating.is_foreign(path)
     assert floating.is_for(path, ["203.0.113.10/24"])
     assert not floating.is_for(path, ["203.0.113.10/24", "203.0.113.20/24"])
+
+
+def test_what_others_have_configured_is_left_and_what_is_gone_is_not_theirs(tmp_path: Path) -> None:
+    config = tmp_path / "keepalived.conf"
+    options: dict[str, Any] = {name: [] for name in ("addresses", "balancers", "router_id")}
+    options |= {"state": "absent", "config": str(config), "away_file": str(tmp_path / "away")}
+    config.write_text("vrrp_instance mine {}\n")
+    assert module.configure(options, False) == {"changed": False, "foreign": True}
+    assert config.exists()
+    config.write_text(floating.HEADER)
+    for changed in (True, False):
+        found = module.configure(options, False)
+        # Where the run before this one was cut off, keepalived may run still.
+        assert (found["changed"], found["foreign"], config.exists()) == (changed, False, False)
+
+
+def test_one_that_leaves_stops_before_its_configuration_goes() -> None:
+    tasks = yaml.safe_load((ROOT / "roles/haproxy/tasks/floating_leave.yml").read_text())
+    stops, removes = (
+        [at for at, task in enumerate(tasks) if name in task and not task.get("check_mode")]
+        for name in ("ansible.builtin.systemd_service", "slipway.fleet.floating")
+    )
+    assert stops < removes
+    assert "changed" not in tasks[stops[0]]["when"], "a run that was cut off may have removed it"
 
 
 def said(**more: Any) -> dict[str, Any]:

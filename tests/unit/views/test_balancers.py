@@ -9,6 +9,7 @@ import pytest
 import yaml
 from ansible_collections.slipway.fleet.plugins.plugin_utils.views import balancers
 
+ROOT = Path(__file__).resolve().parents[3]
 GONE = {"unreachable": True, "msg": "no route to host"}
 
 
@@ -76,6 +77,6 @@ def test_provisioning_fails_where_two_or_none_have_an_address_alone(
 
 
 def test_provisioning_looks_after_it_let_the_fleet_go() -> None:
-    plays = yaml.safe_load(Path("playbooks/provision.yml").read_text())
+    plays = yaml.safe_load((ROOT / "playbooks/provision.yml").read_text())
     names = [play["name"] for play in plays]
     assert names.index("Look who has the floating addresses now") > names.index("Let the fleet go")
