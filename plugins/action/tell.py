@@ -50,6 +50,7 @@ TELLERS: dict[str, Callable[[Results], Told]] = {
     "backup_problems": told_backups.tell_problems,
     "balancers": told_balancers.tell,
     "balancer_problems": told_balancers.tell_problems,
+    "balancer_addresses": told_balancers.tell_addresses,
     "caches": told_caches.tell,
     "cache_problems": told_caches.tell_problems,
     "lock": told_lock.tell,

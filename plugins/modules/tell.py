@@ -12,7 +12,8 @@ description:
   - Reads what the tasks before it registered on every host of the play, and shows it. Runs on the controller, once.
   - V(status), V(history), V(audit), V(backups), V(balancers) and V(caches) are tables, and JSON for programs. V(lock)
     and V(problems) are tables. V(backup_problems), V(balancer_problems) and V(cache_problems) fail where a backup, a
-    floating address or the app's cache is not as it should be. V(logs) are the lines of all hosts in the order of time.
+    floating address or the app's cache is not as it should be; V(balancer_addresses) tells what is wrong with a
+    balancer, and fails where two or none have an address. V(logs) are the lines of all hosts in the order of time.
     V(output) is what a command printed. V(drills) is a page with what is proven of the backups, which fails where a
     drill did.
   - A host that could not be asked is shown like the others, and the run does not end with 0.
@@ -28,6 +29,7 @@ options:
       - backup_problems
       - balancers
       - balancer_problems
+      - balancer_addresses
       - caches
       - cache_problems
       - drills

@@ -8,11 +8,13 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ansible_collections.slipway.fleet.plugins.module_utils.edge import alive
+from ansible_collections.slipway.fleet.plugins.module_utils.edge.floating import is_edge
 from ansible_collections.slipway.fleet.plugins.module_utils.edge.haproxy import Edge as RuntimeEdge
 from ansible_collections.slipway.fleet.plugins.modules import floating
 
@@ -70,6 +72,13 @@ def test_one_that_is_frozen_or_dead_or_was_taken_out_does_not(make_edge: Callabl
     edge.process.kill()
     edge.process.wait(10)
     assert not serves(edge)
+
+
+def test_an_edge_is_known_by_its_answer(make_edge: Callable[..., Edge]) -> None:
+    assert is_edge("127.0.0.1", make_edge().port)
+    with ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as other, ThreadPoolExecutor(1) as pool:
+        pool.submit(other.handle_request)
+        assert not is_edge("127.0.0.1", other.server_port)
 
 
 def test_what_nobody_else_would_do_better_is_kept(make_edge: Callable[..., Edge]) -> None:
