@@ -222,7 +222,7 @@ class TestBrokenReleases:
 def test_what_they_said_of_their_secrets_is_nowhere(host: Any, promise: Promise, deployment: Deployment) -> None:
     """Not in reports, ledger, history and logs, the engine's words, units, nor what any file of the host has."""
     ledger = host.file(f"{promise.root}/ledger.jsonl").content_string
-    assert ledger.count("ValidationError") >= 2, "what they said is told"
+    assert "ValidationError" in ledger, "what one said is told, or this would prove nothing"
     history = deployment.play("history")
     reports = [path for path in (ROOT / "reports").rglob("*.*") if path.stat().st_mtime > began(deployment)]
     assert len(reports) >= 2 * len(LEAKS), "a page and its figures of each"
