@@ -53,6 +53,25 @@ import json, os
 seen = [os.path.join(top, name) for top, below, files in os.walk("/run/slipway") for name in below + files]
 print(json.dumps(seen))
 """
+# The metadata service of a cloud; there is none in the lab. Of port 80 the edge has every address of a host.
+METADATA = """
+import http.server
+class Answer(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b"the rights of the host")
+http.server.ThreadingHTTPServer(("169.254.169.254", 8254), Answer).serve_forever()
+"""
+ASK_METADATA = """
+import http.client
+try:
+    connection = http.client.HTTPConnection("169.254.169.254", 8254, timeout=5)
+    connection.request("GET", "/")
+    print(connection.getresponse().read().decode())
+except OSError as error:
+    print(type(error).__name__)
+"""
 # Another app's slot: says on its own file when somebody comes, in a directory that HAProxy may enter.
 NEIGHBOUR = """
 import os, shutil, socket
@@ -103,6 +122,10 @@ class Attacker:
         found: list[str] = json.loads(self.run(SEEN))
         return found
 
+    def asks_metadata(self) -> str:
+        """What the slot hears from the metadata service, or the name of the error."""
+        return self.run(ASK_METADATA)
+
     @contextmanager
     def linked_to(self, target: str) -> Iterator[None]:
         """The socket of the slot is a link to another one while the block runs."""
@@ -127,3 +150,17 @@ def neighbour(host: Any) -> Iterator[None]:
         yield
     finally:
         host.check_output(f"systemctl stop {unit}; rm -rf /run/slipway/neighbour /run/neighbour-was-reached")
+
+
+@contextmanager
+def metadata_service(host: Any) -> Iterator[None]:
+    """A cloud's metadata service answers the host."""
+    unit = "slipway-test-metadata"
+    host.check_output("ip address add 169.254.169.254/32 dev lo")
+    try:
+        host.check_output(f"systemd-run --quiet --unit={unit} /usr/bin/python3 -c {shlex.quote(METADATA)}")
+        host.check_output("timeout 20 sh -c 'until curl --silent http://169.254.169.254:8254/; do sleep 0.1; done'")
+        yield
+    finally:
+        host.run(f"systemctl stop {unit}; systemctl reload slipway-metadata.service")
+        host.check_output("ip address del 169.254.169.254/32 dev lo")

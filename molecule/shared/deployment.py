@@ -60,15 +60,24 @@ class Deployment:
 
     def play(self, playbook: str, *arguments: str, **variables: Any) -> Outcome:
         """Run a playbook of the collection with extra variables, over the usual ones."""
+        command = ["ansible-playbook", f"slipway.fleet.{playbook}", "--limit", f"localhost,{self.limit}", *arguments]
+        return self._run(playbook, command, variables)
+
+    def part(self, role: str, tasks: str, **variables: Any) -> Outcome:
+        """Run one entry point of a role alone, as a playbook does that provisions."""
+        words = f"name=slipway.fleet.{role} tasks_from={tasks}"
+        command = ["ansible", self.limit, "--become", "-m", "ansible.builtin.include_role", "-a", words]
+        return self._run(f"{role}: {tasks}", command, variables)
+
+    def _run(self, what: str, command: list[str], variables: dict[str, Any]) -> Outcome:
         extra = self.scratch / "variables.json"
         where = {"slipway_url": self.url} if self.url else {}
         extra.write_text(json.dumps(where | self.usual | variables), encoding="utf-8")
         extra.chmod(0o600)
         began = time.monotonic()
-        command = ["ansible-playbook", "-i", self.inventory, f"slipway.fleet.{playbook}", "-e", f"@{extra}"]
-        result = run_ansible([*command, "--limit", f"localhost,{self.limit}", *arguments])
+        result = run_ansible([*command, "-i", self.inventory, "-e", f"@{extra}"])
         outcome = Outcome(result.returncode, result.stdout, time.monotonic() - began)
-        print(f"{playbook}: exit code {outcome.code}, changed={outcome.changed}, {outcome.seconds:.0f} s")
+        print(f"{what}: exit code {outcome.code}, changed={outcome.changed}, {outcome.seconds:.0f} s")
         return outcome
 
     def deploy(self, *arguments: str, **variables: Any) -> Outcome:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from attack import NEIGHBOUR_SOCKET, Attacker, neighbour
+from attack import NEIGHBOUR_SOCKET, Attacker, metadata_service, neighbour
 from contract import Promise, get, live_slot
 from deployment import Deployment
 
@@ -100,3 +101,30 @@ def test_what_a_slot_leaves_behind_does_not_hinder_the_next_start(
     assert live_slot(host, promise) == attacker.slot
     assert get(host, "/readyz")[0] == 200
     assert host.check_output(f"ls {promise.sockets}/{attacker.slot}") == "app.sock"
+
+
+@pytest.fixture
+def metadata(host: Any) -> Iterator[None]:
+    with metadata_service(host):
+        yield
+
+
+@pytest.mark.usefixtures("metadata")
+def test_the_metadata_service_of_a_cloud_is_shut(attacker: Attacker, host: Any) -> None:
+    assert attacker.asks_metadata() == "ConnectionRefusedError"
+    host.check_output("nft delete table inet slipway_metadata")
+    assert attacker.asks_metadata() == "the rights of the host", "or this would prove nothing"
+    # A firewall that flushes all rules, and then a Docker that makes its own anew.
+    host.check_output("systemctl restart nftables.service")
+    assert attacker.asks_metadata() == "ConnectionRefusedError"
+    if attacker.promise.runtime == "compose":
+        host.check_output("systemctl restart docker.service")
+        assert attacker.asks_metadata() == "ConnectionRefusedError"
+
+
+@pytest.mark.usefixtures("metadata")
+def test_the_metadata_service_opens_where_the_app_needs_it(attacker: Attacker, deployment: Deployment) -> None:
+    for wanted, answer in ((True, "the rights of the host"), (False, "ConnectionRefusedError")):
+        outcome = deployment.part("fastapi_app", "metadata", fastapi_app_instance_metadata=wanted)
+        assert outcome.code == 0, outcome.output
+        assert attacker.asks_metadata() == answer

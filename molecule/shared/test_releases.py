@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import re
 import subprocess
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import quote
 
 import pytest
-from contract import Promise, assert_no_secret, read_json, running_slots, until
+from contract import ROOT, Promise, assert_no_secret, find_secrets, read_json, running_slots, until
 from deployment import Deployment, assert_nothing_lost
 
 # What a release does is the same on every distribution; that it serves there, other tests of a scenario show.
@@ -23,16 +26,62 @@ SECRETS = {
 }
 # Put at the end of app/main.py: the app with one thing that goes wrong.
 IMPORT_ERROR = "\nimport a_module_that_nobody_has  # noqa: F401 - it is there to fail\n"
-UNREADY = """
+# A module of the app that says a secret in every way that programs have, and fails by it.
+PLANTED = "Xk9'planted/\"<&%secret+valu\u00eb-of-the-broken-releases"
+LEAK = """
+import base64
+import html
+import json
+import os
+import urllib.parse
+from pathlib import Path
+
+from pydantic import BaseModel
+
+directory = Path(os.environ.get("CREDENTIALS_DIRECTORY") or "/run/secrets")
+secret = (directory / "PLANTED_KEY").read_text(encoding="utf-8").rstrip()
+encoded = base64.b64encode(secret.encode()).decode()
+
+
+class Settings(BaseModel):
+    planted_key: int
+
+
+def say():
+    print("PLANTED_KEY", secret, repr(secret), secret.encode(), flush=True)
+    print(urllib.parse.quote(secret, safe=""), urllib.parse.quote_plus(secret), html.escape(secret))
+    print(json.dumps({"message": json.dumps({"PLANTED_KEY": secret})}), secret.encode().hex())
+    print(encoded, *(encoded[at : at + 19] for at in range(0, len(encoded), 19)), sep="\\n")
+    print(*(f"\u2502 {secret[at : at + 13]} \u2502" for at in range(0, len(secret), 13)), sep="\\n", flush=True)
+    Settings(planted_key=secret)
+
+
+if __name__ == "__main__":
+    say()
+"""
+# Put at the end of app/main.py: it does so where it is told to.
+LEAKY = """
+import os
+
+from app import leak
 
 _whole = app
+if os.environ.get("LEAKS") == "settings":
+    leak.say()
 
 
 async def app(scope, receive, send):  # noqa: F811 - in place of the whole one
-    if scope["type"] == "http" and scope["path"] == "/readyz":
-        raise RuntimeError("readiness is broken on purpose")
+    if scope["type"] == "http" and scope["path"] == "/readyz" and os.environ["LEAKS"] == "gate":
+        leak.say()
     await _whole(scope, receive, send)
 """
+# Where a release fails that says its secret meanwhile.
+LEAKS: dict[str, dict[str, Any]] = {
+    "settings": {},
+    "migration": {"fastapi_app_migrations": "", "fastapi_app_migrate_command": ["python3", "-m", "app.leak"]},
+    "gate": {},
+    "process": {"fastapi_app_processes": {"worker": {"command": ["python3", "-m", "app.leak"]}}},
+}
 GREEDY = """
 
 _whole = app
@@ -79,15 +128,49 @@ def test_the_same_deploy_again_changes_nothing(deployment: Deployment, host: Any
 def broken(fault: str, deployment: Deployment, environment: dict[str, str]) -> dict[str, Any]:
     """The variables of a release with one fault; everything else is as in what serves."""
     good = {"fastapi_app_revision": fault, "fastapi_app_gate_deadline": 25}
-    in_code = {"import error": IMPORT_ERROR, "500 on readiness": UNREADY, "out of memory": GREEDY}
+    in_code = {"import error": IMPORT_ERROR, "out of memory": GREEDY}
     in_variables: dict[str, dict[str, Any]] = {
         "wrong port": {"fastapi_app_environment": environment | {"GUNICORN_BIND": "0.0.0.0:9999"}},
         "missing secret": {"fastapi_app_secrets": {key: SECRETS[key] for key in SECRETS if key != "SECRET_KEY"}},
     }
     source = str(deployment.scratch / "v3")
+    if fault in LEAKS:
+        source = leaky(deployment)
+        in_variables[fault] = {
+            "fastapi_app_environment": environment | {"LEAKS": fault},
+            "fastapi_app_secrets": SECRETS | {"PLANTED_KEY": PLANTED},
+            **LEAKS[fault],
+        }
     if fault in in_code:
         source = deployment.source(fault.replace(" ", "-"), {"app/main.py": in_code[fault]})
     return good | in_variables.get(fault, {}) | deployment.made_from(source)
+
+
+def leaky(deployment: Deployment) -> str:
+    """One source for all of these."""
+    if not (deployment.scratch / "leaky").exists():
+        deployment.source("leaky", {"app/leak.py": LEAK, "app/main.py": LEAKY})
+    return str(deployment.scratch / "leaky")
+
+
+def pieces() -> dict[str, str]:
+    """Twelve characters from anywhere in the secret, as programs write it."""
+    raw = PLANTED.encode()
+    forms = {
+        "text": PLANTED,
+        "base64": base64.b64encode(raw).decode(),
+        "hex": raw.hex(),
+        "URL": quote(PLANTED, safe=""),
+    }
+    return {
+        f"{name} from {at}": form[at : at + 12] for name, form in forms.items() for at in range(0, len(form) - 11, 6)
+    }
+
+
+def left_in(text: str) -> list[str]:
+    """What of the secret stands in a text, over the ends of its lines as well."""
+    whole = re.sub(r"[\s\u2502]+", "", text)
+    return [name for name, piece in pieces().items() if piece in text or piece in whole]
 
 
 @pytest.fixture(scope="class")
@@ -107,7 +190,10 @@ class TestBrokenReleases:
         [
             ("import error", ["a_module_that_nobody_has"]),
             ("wrong port", ["listens on tcp port 9999"]),
-            ("500 on readiness", ["/readyz", "500"]),
+            ("settings", ["check", "ValidationError"]),
+            ("migration", ["migration", "ValidationError"]),
+            ("gate", ["/readyz", "500"]),
+            ("process", ["worker", "ValidationError"]),
             ("out of memory", ["out of memory"]),
             ("missing secret", ["SECRET_KEY is missing"]),
         ],
@@ -122,7 +208,8 @@ class TestBrokenReleases:
         promise: Promise,
     ) -> None:
         before = deployment.version()
-        outcome = deployment.deploy(**broken(fault, deployment, environment))
+        outcome = deployment.deploy("--diff", "-vvv", **broken(fault, deployment, environment))
+        assert not left_in(outcome.output)
         assert outcome.code != 0, outcome.output
         for cause in causes:
             assert cause in outcome.failure(), outcome.output
@@ -130,6 +217,27 @@ class TestBrokenReleases:
         assert read_json(host, f"{promise.root}/state.json")["release"] == before["release"]
         assert not host.file(f"{promise.root}/intent.json").exists
         assert len(running_slots(host, promise)) == 1, "nothing of the refused release is left"
+
+
+def test_what_they_said_of_their_secrets_is_nowhere(host: Any, promise: Promise, deployment: Deployment) -> None:
+    """Not in reports, ledger, history and logs, the engine's words, units, nor what any file of the host has."""
+    ledger = host.file(f"{promise.root}/ledger.jsonl").content_string
+    assert "ValidationError" in ledger, "what one said is told, or this would prove nothing"
+    history = deployment.play("history")
+    reports = [path for path in (ROOT / "reports").rglob("*.*") if path.stat().st_mtime > began(deployment)]
+    assert len(reports) >= 2 * len(LEAKS), "a page and its figures of each"
+    told = {"history": history.output, **{str(path): path.read_text(encoding="utf-8") for path in reports}}
+    assert not {where: left_in(text) for where, text in told.items() if left_in(text)}
+    assert left_in(base64.b64encode(PLANTED.encode()).decode()), "or this would prove nothing"
+    found = find_secrets(host, pieces())
+    # Under systemd what an app prints is in the journal, as it printed it.
+    journal = ("/var/log/journal/", "/run/log/journal/", "journalctl ") if promise.runtime == "systemd" else ()
+    wrong = [hit for hit in found if not hit["place"].startswith(journal) or int(hit["mode"] or "0", 8) & 0o007]
+    assert not wrong
+
+
+def began(deployment: Deployment) -> float:
+    return (deployment.scratch / "leaky").stat().st_mtime
 
 
 def test_a_changed_configuration_is_a_release(deployment: Deployment, environment: dict[str, str]) -> None:

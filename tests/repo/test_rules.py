@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -308,6 +309,29 @@ def test_playbook(playbook: Path) -> None:
 def test_bad_plays_are_found(bad: str) -> None:
     assert rules.plays(bad)
     assert not rules.plays("- hosts: all\n  roles: [slipway.fleet.haproxy]\n")
+
+
+# --- linters
+
+
+def test_a_file_has_no_leave_that_it_does_not_need() -> None:
+    """Of the rules on how programs are started, which few files may break, each for a reason (pyproject.toml)."""
+    leaves = tomllib.loads(read(ROOT / "pyproject.toml"))["tool"]["ruff"]["lint"]["per-file-ignores"]
+    command = [
+        "ruff",
+        "check",
+        "--isolated",
+        "--select=S6",
+        "--output-format=json",
+        "--exit-zero",
+        "plugins",
+        "app",
+        "docs",
+    ]
+    found = json.loads(subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout)
+    needed = {(str(Path(item["filename"]).relative_to(ROOT)), item["code"]) for item in found}
+    # Those with `noqa` have their reason in the line.
+    assert {(path, code) for path, codes in leaves.items() if path.endswith(".py") for code in codes} == needed
 
 
 # --- metadata

@@ -457,3 +457,35 @@ def test_singletons_run_on_the_first_host_or_on_the_one_that_is_named() -> None:
     assert not role("compose", inventory_hostname="web2").value("__fastapi_app_place")["singletons"]
     named = role("compose", inventory_hostname="web2", fastapi_app_singleton_host="web2")
     assert named.value("__fastapi_app_place")["singletons"]
+
+
+def metadata(**variables: Any) -> str:
+    return role(**variables).render("metadata_app.nft.j2")
+
+
+def test_the_metadata_service_is_shut_to_the_user_and_to_the_networks_of_an_app() -> None:
+    assert metadata(fastapi_app_uid=10007).splitlines()[1:] == ["add element inet slipway_metadata users { 10007 }"], (
+        "a host without Docker has no networks"
+    )
+    found = metadata(fastapi_app_bridges_result={"stdout_lines": ["br-0123456789ab", "own"]})
+    assert 'add element inet slipway_metadata bridges { "br-0123456789ab", "own" }' in found.splitlines()
+
+
+def test_the_rules_of_the_metadata_service_leave_the_name_server_open() -> None:
+    rules = [line.strip() for line in role().render("metadata.nft.j2").splitlines()]
+    closed = rules[rules.index("chain closed {") :]
+    (first, four, six) = [line for line in closed[:6] if not line.startswith("#")][1:4]
+    assert first == "meta l4proto { tcp, udp } th dport 53 return"
+    assert four.startswith("ip daddr { 169.254.169.254, ")
+    assert six.startswith("ip6 daddr { fd00:ec2::254, ")
+    assert four.endswith("} reject")
+    assert six.endswith("} reject")
+
+
+def test_a_unit_reaches_the_metadata_service_only_where_that_is_wanted() -> None:
+    assert "169.254.169.254" not in one("IPAddressAllow")
+    opened = one("IPAddressAllow", fastapi_app_instance_metadata=True).split()
+    assert {"10.0.0.0/8", "169.254.169.254", "fd00:ec2::254"} < set(opened)
+    alone = unit(fastapi_app_instance_metadata=True, fastapi_app_addresses=[])
+    assert "PrivateNetwork" not in alone
+    assert "169.254.169.254" in alone["IPAddressAllow"][0].split()

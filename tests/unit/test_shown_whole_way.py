@@ -15,6 +15,7 @@ from urllib.parse import quote, urlencode
 import pytest
 from ansible.utils.display import Display
 from ansible_collections.slipway.fleet.plugins.action import rollout
+from ansible_collections.slipway.fleet.plugins.module_utils.host.command import Ran
 from ansible_collections.slipway.fleet.plugins.module_utils.host.errors import SlipwayError
 from ansible_collections.slipway.fleet.plugins.module_utils.host.ledger import Ledger
 from ansible_collections.slipway.fleet.plugins.module_utils.host.shown import Screen
@@ -38,6 +39,7 @@ Authorization: Basic {base64.b64encode(f"app:{SECRET}".encode()).decode()} and {
 \u202etxt.exe\r\x00 {"x" * 20_000}
 pydantic_core.ValidationError: DATABASE_PASSWORD input_value='{SECRET}' in \x1b[31mred"""
 # What would be left of them: their beginnings, in each form.
+RECORD = {"run": "r1", "who": "ann", "from": "ci"}
 TRACES = (SECRET[:7], SECRET[-7:], EARLIER[:7], "UWs5", "WGs5LXBsYW50", "\x1b", "\u202e", "\x00", "x" * 9000)
 
 
@@ -54,10 +56,24 @@ class Lines:
             monkeypatch.setattr(Display, name, lambda _, text, *__, **___: self.said.append(str(text)))
 
 
+# Where a release fails, by the verb that is asked and what it is asked.
+STAGES: dict[str, tuple[str, dict[str, Any]]] = {
+    "its settings": ("run", {"command": ["check"], "purpose": "the check"}),
+    "a migration": ("run", {"command": ["migrate"], "purpose": "the migration", "once": "migrated"}),
+    "an operator's command": ("run", {"command": ["x"], "purpose": "the command", "alone": False, "record": RECORD}),
+    "the gate": ("activate", {}),
+    "a process": ("activate", {}),
+}
+
+
 def host_refuses(
-    root: Path, monkeypatch: pytest.MonkeyPatch, planted: str = PLANTED, secret: str = SECRET
+    root: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    planted: str = PLANTED,
+    secret: str = SECRET,
+    stage: str = "the gate",
 ) -> SlipwayError:
-    """The error of a host on which a release with these secrets fails; its ledger is below `root`."""
+    """The error of a host on which a release with these secrets fails at a stage; its ledger is below `root`."""
     host = memory.Host()
     root.mkdir()
     memory.deploy(root, host, "one")
@@ -65,8 +81,14 @@ def host_refuses(
     for release, value in (("one", EARLIER), ("two", secret)):
         (root / "releases" / release / "secrets").mkdir()
         (root / "releases" / release / "secrets" / "DATABASE_PASSWORD").write_text(value)
-    host.log["two"] = planted
-    host.sick["two"] = Probe(500, planted)
+    if stage == "a process":
+        declared = {"worker": {"command": ["x"], "replicas": 1, "singleton": False}}
+        (root / "releases" / "two" / "processes.json").write_text(json.dumps(declared))
+        host.beside.dies = {("two", "worker")}
+        monkeypatch.setattr(host.beside, "logs", lambda instance, lines: planted)
+    else:
+        host.log["two"] = planted
+        host.sick["two"] = Probe(500, planted)
 
     def made(arguments: dict[str, Any], **_: Any) -> Any:
         return memory.transaction(root, host, arguments.get("release") or "")
@@ -76,9 +98,14 @@ def host_refuses(
 
     monkeypatch.setattr(operations, "transaction_of", made)
     monkeypatch.setattr(operations, "run_detached", here)
+    verb, asked = STAGES[stage]
+    if verb == "run":
+        monkeypatch.setattr(host, "run", lambda *asked: Ran((), 1, planted, f"Traceback\n{planted}"))
+        monkeypatch.setattr(operations, "runtime_of", lambda arguments: host)
     place = {"app": "links", "root": str(root)}
+    record = {"record": {**asked["record"], "root": str(root)}} if "record" in asked else {}
     with pytest.raises(SlipwayError) as caught:
-        operations.VERBS["activate"]({"place": place, "release": "two"}, lambda event: None)
+        operations.VERBS[verb]({"place": place, "release": "two", **asked, **record}, lambda event: None)
     return caught.value
 
 
@@ -129,6 +156,15 @@ def exception(secret: str) -> str:
     raise AssertionError("it is no error")
 
 
+def broken(text: str, indent: str, width: int = 11) -> str:
+    return f"\n{indent}".join(text[at : at + width] for at in range(0, len(text), width))
+
+
+def boxed(text: str, width: int = 11) -> str:
+    """As rich shows a traceback."""
+    return "\n".join(f"\u2502 {text[at : at + width]:{width}} \u2502" for at in range(0, len(text), width))
+
+
 # How an app, its libraries and its shell may say a secret.
 SAID: dict[str, Callable[[str], str]] = {
     "plain": lambda secret: f"DATABASE_PASSWORD {secret}",
@@ -150,6 +186,11 @@ SAID: dict[str, Callable[[str], str]] = {
     "a trace of bash": lambda secret: "+ export DATABASE_PASSWORD='{}'".format(secret.replace("'", "'\\''")),
     "coloured": lambda secret: f"DATABASE_PASSWORD \x1b[31m{secret}\x1b[0m",
     "in the middle of a long line": lambda secret: f"DATABASE_PASSWORD {'x' * 300}{secret}{'y' * 300}",
+    "broken at a width": lambda secret: f"DATABASE_PASSWORD is\n  {broken(secret, '  ')}",
+    "in a box": lambda secret: "\u2502 DATABASE_PASSWORD     \u2502\n" + boxed(f"password='{secret}'"),
+    "base64 of short lines": lambda secret: (
+        f"DATABASE_PASSWORD\n{broken(base64.b64encode(secret.encode()).decode(), '')}"
+    ),
     "with another end of its lines": lambda secret: f"DATABASE_PASSWORD {secret}".replace("\n", "\r\n"),
 }
 SECRETS = {
@@ -175,6 +216,36 @@ def history_of(ledger: Path) -> str:
     records = Ledger(ledger.parent).told()
     told = history.tell({"web1": {"records": records}})
     return told.text + json.dumps(told.rows, ensure_ascii=False)
+
+
+@pytest.mark.parametrize("stage", [stage for stage in STAGES if stage != "the gate"])
+@pytest.mark.parametrize("kind", SECRETS)
+def test_nowhere_whatever_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str, kind: str) -> None:
+    """All ways of saying it at once, at each stage but the gate, which the next test has with each way by itself."""
+    secret = SECRETS[kind]
+    root = tmp_path / "links"
+    error = host_refuses(root, monkeypatch, "\n".join(way(secret) for way in SAID.values()), secret, stage)
+    assert "DATABASE_PASSWORD" in str(error) + json.dumps(error.details), "what was said is told"
+    places = {
+        "the answer": str(error) + json.dumps(error.details, ensure_ascii=False),
+        "the host's files": "".join(
+            path.read_text() for path in root.rglob("*") if path.is_file() and path.parent.name != "secrets"
+        ),
+        "history": history_of(root / "ledger.jsonl"),
+    }
+    left = {where: [trace for trace in traces(secret) if trace in shown] for where, shown in places.items()}
+    assert not {where: found for where, found in left.items() if found}
+
+
+@pytest.mark.parametrize("kept", [1, 5, 12, len(SECRET) - 1])
+def test_nor_is_the_half_that_a_limit_leaves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: int) -> None:
+    """Of an answer to a health check its first characters are told."""
+    for limit in (200, 500, 2000):
+        root = tmp_path / str(limit)
+        error = host_refuses(root, monkeypatch, f"{'x' * (limit - kept)}{SECRET} and more {'x' * 3000}")
+        told = str(error) + json.dumps(error.details) + (root / "ledger.jsonl").read_text()
+        assert SECRET[: max(kept, 4)] not in told
+        assert SECRET[-5:] not in told
 
 
 @pytest.mark.parametrize("kind", SECRETS)

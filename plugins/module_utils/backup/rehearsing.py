@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Callable
 
+from ..host.shown import tail
 from ..release.aside import Aside
 from ..release.stage import Unfit
 from . import files
@@ -86,7 +87,7 @@ def measured(server: Server, manifest: Manifest, aside: Aside, order: Mapping[st
         raise BackupError(REFUSED, str(error)) from error
     seconds = round(time.monotonic() - began, 1)
     if ran.returncode:
-        output = f"{ran.stderr.strip()}\n{ran.stdout.strip()}".strip()[-SHOWN:]
+        output = tail(f"{ran.stderr.strip()}\n{ran.stdout.strip()}".strip(), SHOWN)
         why = f"did not end within {float(order['timeout']):.0f} s" if ran.timed_out else "fail"
         raise BackupError(REFUSED, f"the migrations {why} there:\n{output}")
     told = answered(ran.stdout)

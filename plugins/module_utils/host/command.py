@@ -60,7 +60,7 @@ def run(
         timeout: seconds
         environment: all of its variables; without one those of this process
         merge: have its errors in `stdout`, in the order in which it wrote
-        limit: bytes of each stream that are kept, from the end
+        limit: bytes of each stream that are kept, from the end; where there were more dots go before them
         source: an open file that is its input; without one it has none
         target: an open file that gets all of its output, of which none is kept then
         cwd: directory that is its own; without one that of this process
@@ -124,12 +124,17 @@ def _read(
                 buffer = kept[key.data]
                 buffer += chunk
                 if len(buffer) > 2 * limit:
-                    del buffer[:-limit]
+                    del buffer[: -limit - 1]  # one more, by which it is longer
     try:
         process.wait(max(deadline - time.monotonic(), 0.05))
     except subprocess.TimeoutExpired:
-        return [bytes(buffer[-limit:]) for buffer in kept], False
-    return [bytes(buffer[-limit:]) for buffer in kept], True
+        return [_end(buffer, limit) for buffer in kept], False
+    return [_end(buffer, limit) for buffer in kept], True
+
+
+def _end(buffer: bytearray, limit: int) -> bytes:
+    """Dots say that more was there: what follows them may be half a secret (host/shown.py)."""
+    return bytes(buffer) if len(buffer) <= limit else "\u2026".encode() + bytes(buffer[-limit:])
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:

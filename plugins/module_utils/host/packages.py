@@ -17,6 +17,7 @@ from typing import Any, Optional
 from . import command, installed
 from .errors import SlipwayError
 from .reading import NO_ARCHIVE
+from .shown import tail
 
 PLACE = "/var/lib/slipway/packages"
 # Seconds for one program of the package manager.
@@ -167,5 +168,5 @@ def _run(words: list[str], environment: Optional[dict[str, str]] = None) -> str:
     except command.CommandError as error:
         raise PackagesError(str(error)) from error
     if ran.returncode:
-        raise PackagesError(f"`{' '.join(words[:6])}` failed: {ran.said[-1500:]}")
+        raise PackagesError(f"`{' '.join(words[:6])}` failed: {tail(ran.said, 1500)}")
     return ran.stdout

@@ -11,6 +11,7 @@ import html
 import json
 import re
 import shlex
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,10 @@ LONGEST_LINE = 8000
 LONG = 16
 # Bytes of a secret's file that are looked at.
 LARGEST = 1 << 16
+# Characters of a secret that is looked for over the ends of lines, in which something else may stand by chance.
+OVER_LINES = 8
+# What stands at the ends of lines beside blanks, where a terminal's width, a box or a mail breaks what is longer.
+EDGES = (" \t", " \t|\u2502=\\")
 # Characters beside three dots that are compared with the ends of a secret; pydantic leaves 25 of each.
 ENDS = 200
 # What stands under these names was written by somebody, or has words of somebody in it; all else is ids and numbers,
@@ -78,7 +83,44 @@ class Screen:
         for form in self._forms:
             if form in text:
                 text = text.replace(form, BLANK)
+        for edges in EDGES:
+            text = self._without_broken(text, edges)
         return _URL_PASSWORD.sub(rf"\1{BLANK}", self._without_ends(text))
+
+    def _without_broken(self, text: str, edges: str) -> str:
+        """Without a secret that begins in one line and goes on in the next ones."""
+        lines = text.split("\n")
+        if len(lines) == 1:
+            return text
+        # Where each line begins in the text, and where in all of them put together.
+        begins, offsets, parts, at, offset = [], [], [], 0, 0
+        for line in lines:
+            part = line.strip(edges)
+            begins.append(at + (line.index(part) if part else 0))
+            offsets.append(offset)
+            parts.append(part)
+            at, offset = at + len(line) + 1, offset + len(part)
+        whole = "".join(parts)
+
+        def origin(place: int) -> int:
+            number = bisect_right(offsets, place) - 1
+            return begins[number] + place - offsets[number]
+
+        spans = sorted((origin(begin), origin(end - 1) + 1) for begin, end in self._found(whole))
+        made, done = [], 0
+        for begin, end in spans:
+            if begin >= done:
+                made += [text[done:begin], BLANK]
+            done = max(done, end)
+        return "".join([*made, text[done:]])
+
+    def _found(self, text: str) -> Iterator[tuple[int, int]]:
+        """Where forms of secrets stand that are long enough for it."""
+        for form in self._forms:
+            begin = text.find(form) if len(form) >= OVER_LINES else -1
+            while begin >= 0:
+                yield begin, begin + len(form)
+                begin = text.find(form, begin + len(form))
 
     def _without_ends(self, text: str) -> str:
         """Without the beginning and the end of a secret that somebody (pydantic) has cut the middle out of."""
@@ -112,6 +154,16 @@ class Screen:
 def clean(value: Any, limit: int = LONGEST_LINE) -> str:
     """The value as text without what a terminal obeys; no secrets are known but the passwords of URLs."""
     return _PLAIN.text(value, limit)
+
+
+def head(text: str, limit: int) -> str:
+    """The first characters of a text; where it is longer dots follow, at which a `Screen` knows half a secret."""
+    return text if len(text) <= limit else f"{text[:limit]}\u2026"
+
+
+def tail(text: str, limit: int) -> str:
+    """The last characters of a text; where it is longer dots go before them, as in `head`."""
+    return text if len(text) <= limit else f"\u2026{text[-limit:]}"
 
 
 def command_line(words: Iterable[str]) -> str:

@@ -25,6 +25,7 @@ from typing import Any, Callable, Mapping, Optional, Union
 
 from ..host.errors import SlipwayError
 from ..host.reading import object_of
+from ..host.shown import head
 
 DOCKER_HUB = "docker.io"
 _DOCKER_HUB_API = "registry-1.docker.io"
@@ -172,7 +173,7 @@ class Answer:
             found = object_of(self.body)["errors"]
             said = "; ".join(f"{item.get('code')}: {item.get('message')}" for item in found)
         except (ValueError, KeyError, TypeError, AttributeError):
-            said = " ".join(self.body[:200].decode(errors="replace").split())
+            said = head(" ".join(self.body.decode(errors="replace").split()), 200)
         return said or http.client.responses.get(self.status, "")
 
 

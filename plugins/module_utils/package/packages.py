@@ -26,6 +26,7 @@ from ..host import command
 from ..host.durable import read_json, write_durably
 from ..host.errors import SlipwayError
 from ..host.reading import NO_ARCHIVE, object_of
+from ..host.shown import tail
 
 KEY_LENGTH = 12
 # Seconds for one program that puts a package in place.
@@ -293,5 +294,5 @@ def _run(words: list[str]) -> str:
     except command.CommandError as error:
         raise PackageError(str(error)) from error
     if ran.returncode:
-        raise PackageError(f"`{' '.join(words[:4])} ...` failed: {ran.said[-2000:]}")
+        raise PackageError(f"`{' '.join(words[:4])} ...` failed: {tail(ran.said, 2000)}")
     return ran.stdout

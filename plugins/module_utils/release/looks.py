@@ -8,6 +8,7 @@ from typing import Any, Optional
 
 from ..edge.haproxy import EdgeError
 from ..host.errors import Fenced, SlipwayError
+from ..host.shown import head
 from .diagnosis import advice, elsewhere, explain
 from .model import Gate, Intent, Probe, Recalled, SlotStatus, TransactionError
 from .records import MEASURED, UNSEEN, Records, words_of
@@ -135,7 +136,7 @@ class Looks(Records):
             evidence["unseen"] = words_of(trouble)
         gate = self.gate_of(release)
         health = self.probe(slot, gate.path, gate)
-        evidence["health"] = health.error or f"{health.status} {health.body[:2000]}"
+        evidence["health"] = health.error or f"{health.status} {head(health.body, 2000)}"
         evidence["exit_code"] = status.exit_code
         evidence["out_of_memory"] = status.out_of_memory
         return status, health, evidence
@@ -163,13 +164,13 @@ def judged(ask: Callable[[str], Probe], gate: Gate, release: str) -> Probe:
     if health.error:
         return health
     if not gate.takes(health.status):
-        words = f"GET {gate.path} answered {health.status}: {health.body[:500]}{advice(gate, health)}"
+        words = f"GET {gate.path} answered {health.status}: {head(health.body, 500)}{advice(gate, health)}"
         return replace(health, error=words)
     if not gate.version_path:
         return health
     version = ask(gate.version_path)
     if release not in version.body:
-        said = version.error or version.body[:200]
+        said = version.error or head(version.body, 200)
         words = f"GET {gate.version_path} does not name release {release}: {said}"
         return replace(version, error=f"{words}; leave fastapi_app_version_path empty where the app does not tell it")
     return health

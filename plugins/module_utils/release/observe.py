@@ -13,6 +13,7 @@ from ..edge import certificates
 from ..edge.haproxy import Server
 from ..host import command
 from ..host.errors import Damaged
+from ..host.shown import head
 from .lease import Lease
 from .model import SLOTS, Draining, Gate, Intent, Probe, SlotStatus, State, other
 from .records import UNSEEN
@@ -91,12 +92,12 @@ def observe(transaction: Transaction) -> dict[str, Any]:
         found = lasting_health(transaction, slot, gate)
         health = found.error or str(found.status)
         if found.error or not gate.takes(found.status):
-            drift.append(f"unhealthy: {found.error or f'{found.status} {found.body[:200]}'}")
+            drift.append(f"unhealthy: {found.error or f'{found.status} {head(found.body, 200)}'}")
     if serving:
         if serving["slot"] != slot:
             found = lasting_health(transaction, serving["slot"], transaction.gate_of(serving["release"]))
             if found.error or found.status >= SERVER_ERROR:
-                said = found.error or f"{found.status} {found.body[:200]}"
+                said = found.error or f"{found.status} {head(found.body, 200)}"
                 drift.append(f"slot {serving['slot']} gets requests and is unhealthy: {said}")
         # One from before a release said how it is looked at may have another health path, and answer 404 there; the
         # edge's own check of it passes all the same.

@@ -7,6 +7,7 @@ import uuid
 from typing import Any
 
 from ..host.errors import Damaged, SlipwayError
+from ..host.shown import tail
 from .diagnosis import last_exception
 from .runtime import Runtime, RuntimeFailed
 from .store import Store
@@ -47,7 +48,7 @@ def _run(
     except RuntimeFailed as error:
         raise SlipwayError(f"{purpose} of release {release} could not be run: {error}") from error
     said = {"rc": ran.returncode, "stdout": ran.stdout, "stderr": ran.stderr, "release": release}
-    output = f"{ran.stderr.strip()}\n{ran.stdout.strip()}".strip()[-SHOWN:]
+    output = tail(f"{ran.stderr.strip()}\n{ran.stdout.strip()}".strip(), SHOWN)
     if ran.timed_out:
         raise SlipwayError(
             f"{purpose} of release {release} did not end within {timeout:.0f} s and was stopped; give it longer "

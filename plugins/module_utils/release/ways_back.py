@@ -11,6 +11,7 @@ from typing import Optional
 
 from ..edge.haproxy import EdgeError
 from ..host.errors import SlipwayError
+from ..host.shown import head
 from .model import Intent, TransactionError, other
 from .records import MEASURED
 from .sight import Sight
@@ -88,7 +89,7 @@ class WaysBack(Steps):
         self._try(lambda: self._tell_edge(intent.slot, "ready"))
         self._answered()
         failure = _more(failure, f"; {trouble}, so both slots are left as they are")
-        self._try(lambda: self._record(intent, "failed", cause=str(failure)[:2000]))
+        self._try(lambda: self._record(intent, "failed", cause=head(str(failure), 2000)))
         return failure
 
     def _send_back(self, intent: Intent, surely: bool = False) -> str:
