@@ -138,6 +138,19 @@ def test_the_user_is_made_or_refused(
     assert [command[0] for command in manager.asked if command[0] != "systemctl"] == made
 
 
+def test_a_group_of_others_is_not_what_slots_run_with(
+    systemd: Systemd, manager: Manager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (systemd.releases / RELEASE / "sysusers.conf").write_text('# managed\nu slipway-links 10001 "links" / -\n')
+    monkeypatch.setattr(systemd_module, "user_of", {10002: "somebody"}.get)
+    monkeypatch.setattr(systemd_module, "group_of", {10001: "team", 10003: "others"}.get)
+    with pytest.raises(RuntimeFailed, match=r"^gid 10001 belongs to team .* such as 10004, .* free on every host"):
+        systemd.start("blue", RELEASE)
+    assert all(command[0] != "systemd-sysusers" for command in manager.asked)
+    monkeypatch.setattr(systemd_module, "group_of", {10001: "slipway-links"}.get)
+    systemd.start("blue", RELEASE)
+
+
 def test_a_stop_takes_the_unit_away_and_may_be_repeated(systemd: Systemd, manager: Manager) -> None:
     systemd.start("green", RELEASE)
     manager.asked.clear()
