@@ -321,6 +321,26 @@ def test_only_the_sockets_of_the_process_count(tmp_path: Path) -> None:
     assert sockets_of(tmp_path / "gone") == set()
 
 
+@pytest.mark.parametrize(
+    ("address", "said", "is_open"),
+    [
+        ("00000000", "tcp port 8080", True),
+        ("0" * 32, "tcp port 8080", True),
+        ("0100007F", "tcp port 8080 on 127.0.0.1", False),
+        ("0500007F", "tcp port 8080 on 127.0.0.5", False),
+        ("00000000000000000000000001000000", "tcp port 8080 on ::1", False),
+        ("0000000000000000FFFF00000100007F", "tcp port 8080 on 127.0.0.1", False),
+        ("0500000A", "tcp port 8080 at 10.0.0.5", True),
+        ("B80D0120000000000000000011000000", "tcp port 8080 at 2001:db8::11", True),
+    ],
+)
+def test_what_others_than_the_host_reach(address: str, said: str, is_open: bool) -> None:
+    zero = "0" * len(address)
+    line = f"   0: {address}:1F90 {zero}:0000 0A 00000000:00000000 00:00000000 00000000  1000 0 4711 1\n"
+    assert parse_listening(line) == [said]
+    assert open_ports([said]) == ([said] if is_open else [])
+
+
 @dataclass
 class Adapter:
     """A runtime that remembers what it was told."""
