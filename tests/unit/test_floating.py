@@ -82,7 +82,7 @@ def test_the_configuration_of_a_balancer() -> None:
         "    virtual_ipaddress {\n        203.0.113.10/24 dev eth0\n    }\n",
         # VRRP is of one family, and this host must not connect with an address that it may have to give up.
         "    virtual_ipaddress_excluded {\n        2001:db8::10/64 dev eth0 preferred_lft 0\n    }\n",
-        '    script "/bin/check it 203.0.113.12:80"\n',
+        '    script "/bin/check it 203.0.113.11 203.0.113.12:80"\n',
         '    notify "/bin/told"\n',
     ):
         assert part in text

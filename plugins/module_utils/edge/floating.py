@@ -150,7 +150,8 @@ def configuration(mine: Part, preempt: bool, check: str, notify: str) -> str:
     Args:
         mine: its part
         preempt: take the address back from a balancer with a lower priority
-        check: a command line that ends with 0 where this balancer can serve, or none of those that follow it can
+        check: a command line that ends with 0 where this balancer can serve, or none of the others; it is told after
+            its own words which address this balancer has, and where it asks the others
         notify: a program that is told INSTANCE, slipway and the state that this balancer is in from then on
     """
     untold = [one for one in mine.addresses if one != mine.announced]
@@ -167,7 +168,7 @@ def configuration(mine: Part, preempt: bool, check: str, notify: str) -> str:
         if lines
     )
     peers = "".join(f"        {peer}\n" for peer in mine.peers)
-    asked = " ".join([check, *(f"{peer}:{PORT}" for peer in mine.peers)])
+    asked = " ".join([check, mine.own, *(f"{peer}:{PORT}" for peer in mine.peers)])
     return (
         f"{HEADER}global_defs {{\n"
         "    enable_script_security\n"

@@ -7,6 +7,7 @@ same release in the same slot, and nobody has to remember it.
 
 from __future__ import annotations
 
+import grp
 import itertools
 import pwd
 import re
@@ -359,13 +360,27 @@ def user_of(uid: int) -> Optional[str]:
         return None
 
 
-def uid_problem(name: str, uid: int) -> Optional[str]:
-    """That the uid of an app's user is another one's on this host, and one that is free; None where it can be had."""
-    if (owner := user_of(uid)) in (None, name):
+def group_of(gid: int) -> Optional[str]:
+    """The name that this host has for a gid."""
+    try:
+        return grp.getgrgid(gid).gr_name
+    except KeyError:
         return None
-    free = next(number for number in itertools.count(uid + 1) if user_of(number) is None)
+
+
+def uid_problem(name: str, uid: int) -> Optional[str]:
+    """That the number of an app's user and group is another one's on this host, and one that is free there.
+
+    None where it can be had. A group of others with that number would be the one that slots run with.
+    """
+    owners = (("uid", user_of(uid)), ("gid", group_of(uid)))
+    taken = [f"{kind} {uid} belongs to {owner}" for kind, owner in owners if owner not in (None, name)]
+    if not taken:
+        return None
+    free = next(number for number in itertools.count(uid + 1) if not (user_of(number) or group_of(number)))
     return (
-        f"uid {uid} belongs to {owner} on this host, not to {name}; give fastapi_app_uid another number, such as {free}"
+        f"{taken[0]} on this host, not to {name}; give fastapi_app_uid another number, such as {free}, which is "
+        "free on every host of the app"
     )
 
 
