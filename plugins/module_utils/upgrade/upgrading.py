@@ -17,6 +17,7 @@ from typing import Any, Optional
 
 from ..backup.files import RESERVE
 from ..backup.model import MIB
+from ..backup.postgres import BESIDE
 from ..backup.records import Records, now
 from ..backup.wal import SLOT
 from ..host.errors import SlipwayError
@@ -31,9 +32,9 @@ OLDEST = 12
 # What a new data directory takes besides the data, and how much write-ahead log beside it at most.
 EMPTY, LOG = 64 * MIB, 4096 * MIB
 
-_LEFT = """\
-SELECT datname FROM pg_database WHERE datname NOT IN ('template0', 'template1') AND (datistemplate OR NOT datallowconn)
-ORDER BY 1"""
+_LEFT = f"""\
+SELECT datname FROM pg_database WHERE datname NOT IN ('template0', 'template1')
+AND (datistemplate OR NOT datallowconn OR starts_with(datname, '{BESIDE}')) ORDER BY 1"""  # noqa: S608 - a constant
 _EXTENSIONS = "SELECT extname FROM pg_extension"
 _PREPARED = "SELECT gid FROM pg_prepared_xacts ORDER BY 1"
 _SPACES = "SELECT spcname FROM pg_tablespace WHERE spcname NOT IN ('pg_default', 'pg_global') ORDER BY 1"
