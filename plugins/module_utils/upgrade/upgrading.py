@@ -25,7 +25,7 @@ from ..postgres.access import parse
 from ..postgres.admitting import access_file
 from .closing import close, let_in
 from .copying import analyze, copy
-from .model import FILLING, GOING_BACK, OPENING, UPGRADING, Offer, Provider, Run, State, UpgradeError
+from .model import FILLING, GOING_BACK, OPENING, TIDYING, UPGRADING, Offer, Provider, Run, State, UpgradeError
 
 # The first version whose texts of values, and so digests of rows, are those of later ones (floats: notes of 12).
 OLDEST = 12
@@ -58,10 +58,15 @@ class Upgrade:
         self._root, self._provider, self._wanted, self._backups = root, provider, wanted, backups
         self._state = State(root)
 
+    def closed(self) -> bool:
+        """Whether a run that failed may have left the database closed. Raises Damaged and OSError."""
+        run = self._state.run()
+        return run is not None and run.phase != TIDYING
+
     def plan(self, back: bool) -> dict[str, Any]:
         """What would be done, and why it may not be (`problems`). Changes nothing. Raises SlipwayError and OSError."""
         if run := self._state.run():
-            return {**_plan_of(run.verb, run.old.major, run.new.major), "cut": True}
+            return {**_plan_of(run.verb, run.old.major, run.new.major), "cut": True, "names": list(run.names)}
         return self._plan_back() if back else self._plan()
 
     def _plan(self) -> dict[str, Any]:
@@ -183,7 +188,7 @@ class Upgrade:
                 raise UpgradeError(f"nothing was done: {'; '.join(plan['problems'])}")
             if not plan["needed"]:
                 return told
-            run = Run(UPGRADING, self._provider.now(), self._provider.new(plan["to"]))
+            run = Run(UPGRADING, self._provider.now(), self._provider.new(plan["to"]), names=plan["names"])
             self._state.note(run, self._state.kept())
             try:
                 began, databases = self._fill(run)
@@ -216,7 +221,7 @@ class Upgrade:
                 raise UpgradeError(f"nothing was done: {'; '.join(plan['problems'])}")
             kept = self._state.kept()
             assert kept is not None
-            run = Run(GOING_BACK, replace(self._provider.now(), since=now()), kept)
+            run = Run(GOING_BACK, replace(self._provider.now(), since=now()), kept, names=plan["names"])
             self._state.note(run, kept)
             began = time.monotonic()
             try:
@@ -276,6 +281,7 @@ class Upgrade:
         self._provider.start(run.old, run.new)
         let_in(self._root, self._provider.server())
         if run.verb == UPGRADING:
+            self._state.note(replace(run, phase=TIDYING), self._state.kept())
             try:
                 self._provider.discard(run.new)
             except SlipwayError as error:

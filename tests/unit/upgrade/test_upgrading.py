@@ -13,6 +13,7 @@ from ansible_collections.slipway.fleet.plugins.module_utils.postgres.access impo
 from ansible_collections.slipway.fleet.plugins.module_utils.postgres.admitting import access_file, refuse_while_upgraded
 from ansible_collections.slipway.fleet.plugins.module_utils.upgrade import copying
 from ansible_collections.slipway.fleet.plugins.module_utils.upgrade.model import Side, State, UpgradeError
+from ansible_collections.slipway.fleet.plugins.plugin_utils.views.database_upgrade import refused
 
 from tests.unit.upgrade.world import HBA, NEW, OLD, Plain, as_app, begin, killed, upgrade, written
 
@@ -80,6 +81,7 @@ def test_a_run_that_is_killed_loses_nothing(provider: Plain, step: str) -> None:
     killed(provider, step, lambda one: upgrade(one).upgrade())
     plan = upgrade(provider).plan(back=False)
     assert (plan["cut"], plan["from"], plan["to"]) == (True, OLD, NEW)
+    assert refused(plan, "maps,links", "db1") == "", "the same names are typed"
     with pytest.raises(AccessError, match=r"was cut. Run playbooks/upgrade_database\.yml"):
         refuse_while_upgraded(provider.root)
     if step in ("make", "made"):
