@@ -83,6 +83,10 @@ class State:
         write_durably(self._path, json.dumps(told, indent=1, sort_keys=True) + "\n", mode=0o600)
 
 
+def gone(side: Side) -> str:
+    return f"what was kept of PostgreSQL {side.major}, {side.name}, is gone"
+
+
 class Provider(Protocol):
     """Whoever runs the server of a host. Each verb may be the last one of a run, and be said again by the next."""
 
@@ -131,8 +135,8 @@ class Provider(Protocol):
         Raises UpgradeError.
         """
 
-    def there(self, side: Side) -> bool:
-        """Whether the data of a side that was kept is still there."""
+    def lacking(self, side: Side) -> str:
+        """What is not there any more of a side that was kept, and how it comes back; empty where all is there."""
 
     def removal(self, side: Side) -> str:
         """The command that removes a side that is not needed any more."""

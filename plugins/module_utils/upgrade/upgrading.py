@@ -131,7 +131,7 @@ class Upgrade:
             nothing = "there is nothing to go back to: no upgrade of this host has kept a server"
             return {**_plan_of(GOING_BACK, 0, 0), "problems": [nothing]}
         old, server = self._provider.now(), self._provider.server()
-        gone = [] if self._provider.there(kept) else [f"what was kept of PostgreSQL {kept.major}, {kept.name}, is gone"]
+        lacking = self._provider.lacking(kept)
         names = [database.name for database in server.databases() if database.name != "postgres"]
         return {
             **_plan_of(GOING_BACK, old.major, kept.major),
@@ -139,7 +139,7 @@ class Upgrade:
             "kept": old.name,
             "names": names,
             "apps": list(self._apps()),
-            "problems": gone,
+            "problems": [lacking] if lacking else [],
         }
 
     def _lacking(self, offer: Offer, locales: Mapping[str, str]) -> Iterator[str]:

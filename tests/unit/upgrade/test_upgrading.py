@@ -94,7 +94,7 @@ def test_a_run_that_is_killed_loses_nothing(provider: Plain, step: str) -> None:
     else:
         told = upgrade(provider).back()
         assert told["settled"].startswith(f"an upgrade to PostgreSQL {NEW} that was cut was taken back")
-        assert not provider.there(provider.side(NEW)), "nothing is left of it"
+        assert provider.lacking(provider.side(NEW)), "nothing is left of it"
     assert not told["done"]
     assert State(provider.root).run() is None
     assert as_app(provider, COUNT) == rows

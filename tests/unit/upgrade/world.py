@@ -111,8 +111,8 @@ class Plain:
             raise UpgradeError(f"{side.name} does not start")
         self.reached("started")
 
-    def there(self, side: Side) -> bool:
-        return (self.root / side.name).is_dir()
+    def lacking(self, side: Side) -> str:
+        return "" if (self.root / side.name).is_dir() else "it is gone"
 
     def removal(self, side: Side) -> str:
         return f"rm {side.name}"
