@@ -38,6 +38,7 @@ AND (datistemplate OR NOT datallowconn OR starts_with(datname, '{BESIDE}')) ORDE
 _EXTENSIONS = "SELECT extname FROM pg_extension"
 _PREPARED = "SELECT gid FROM pg_prepared_xacts ORDER BY 1"
 _SPACES = "SELECT spcname FROM pg_tablespace WHERE spcname NOT IN ('pg_default', 'pg_global') ORDER BY 1"
+_SUBSCRIPTIONS = "SELECT subname FROM pg_subscription WHERE subenabled ORDER BY 1"
 # Our own for points in time is made in the new server by the next run of that timer.
 _SLOTS = f"SELECT slot_name FROM pg_replication_slots WHERE NOT temporary AND slot_name <> '{SLOT}' ORDER BY 1"  # noqa: S608 - a constant
 # Locales that PostgreSQL has by itself.
@@ -116,6 +117,11 @@ class Upgrade:
                 problems.append(
                     f"there are tablespaces ({', '.join(found)}), which an upgrade does not make; move what they have "
                     "into pg_default (ALTER TABLE ... SET TABLESPACE) and drop them"
+                )
+            if found := [row[0] for row in server.sql("postgres", _SUBSCRIPTIONS)]:
+                problems.append(
+                    f"there are subscriptions ({', '.join(found)}), which write while nobody is let in and come over "
+                    "disabled; disable them (ALTER SUBSCRIPTION ... DISABLE), and enable them in the new server"
                 )
             if offer:
                 new = self._provider.new(to)

@@ -170,6 +170,24 @@ def test_what_the_new_version_lacks_is_told_before_anything(provider: Plain) -> 
         provider.offers = Plain(provider.root).offers
 
 
+def test_a_subscription_that_writes_meanwhile_is_refused(provider: Plain) -> None:
+    server = provider.server()
+    made = "CREATE SUBSCRIPTION news CONNECTION 'host=/nowhere dbname=x' PUBLICATION p WITH (connect = false)"
+    server.sql("maps", made, "ALTER SUBSCRIPTION news ENABLE")
+    try:
+        (problem,) = upgrade(provider).plan(back=False)["problems"]
+        assert problem.startswith("there are subscriptions (news), which write while nobody is let in")
+        server.sql("maps", "ALTER SUBSCRIPTION news DISABLE")
+        assert upgrade(provider).plan(back=False)["problems"] == []
+    finally:
+        server.sql(
+            "maps",
+            "ALTER SUBSCRIPTION news DISABLE",
+            "ALTER SUBSCRIPTION news SET (slot_name = NONE)",
+            "DROP SUBSCRIPTION news",
+        )
+
+
 def test_there_is_no_way_to_an_earlier_version(provider: Plain) -> None:
     provider.offers = replace(provider.offers, major=14)
     (problem,) = upgrade(provider).plan(back=False)["problems"]
