@@ -51,6 +51,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 told: {description: The plan, or what was done., returned: success, type: dict}
+closed: {description: Whether nobody is let into the database any more., returned: failure, type: bool}
 """
 
 from collections.abc import Mapping
@@ -92,10 +93,13 @@ def provider_of(options: Mapping[str, Any]) -> Provider:
     return Containers(root, options["image"], options["files"], options["user"], initdb, deadline)
 
 
+def upgrade_of(options: Mapping[str, Any]) -> Upgrade:
+    return Upgrade(Path(options["directory"]), provider_of(options), options["wanted"], Path(options["backups"]))
+
+
 def act(options: Mapping[str, Any]) -> dict[str, Any]:
     """What the task says, done; its answer. Raises SlipwayError and OSError."""
-    root = Path(options["directory"])
-    upgrade = Upgrade(root, provider_of(options), options["wanted"], Path(options["backups"]))
+    root, upgrade = Path(options["directory"]), upgrade_of(options)
     if options["operation"] == "look":
         return upgrade.plan(options["back"])
     what = "back" if options["operation"] == "back" else f"to {options['image'] or options['wanted']}"
@@ -109,6 +113,14 @@ def act(options: Mapping[str, Any]) -> dict[str, Any]:
     return run_detached(work, root / "upgrade.log", lambda _: None)
 
 
+def left_closed(options: Mapping[str, Any]) -> bool:
+    """Whether visitors would meet errors: also where nobody can tell."""
+    try:
+        return upgrade_of(options).closed()
+    except (SlipwayError, OSError):
+        return True
+
+
 def main() -> None:
     module = AnsibleModule(ARGUMENTS, supports_check_mode=True)
     looks = module.params["operation"] == "look"
@@ -118,9 +130,10 @@ def main() -> None:
     try:
         told = act(module.params)
     except SlipwayError as error:
-        module.fail_json(msg=str(error))
+        module.fail_json(msg=str(error), closed=left_closed(module.params))
     except OSError as error:
-        module.fail_json(msg=f"{error.filename} cannot be read or written ({error.strerror}).")
+        words = f"{error.filename} cannot be read or written ({error.strerror})."
+        module.fail_json(msg=words, closed=left_closed(module.params))
     for words in told.pop("warnings", []):
         module.warn(words)
     changed = not looks and (told["done"] or bool(told["settled"]))

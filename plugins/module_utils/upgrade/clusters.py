@@ -20,7 +20,7 @@ from ..host.durable import sync_directory, write_durably
 from ..postgres.clusters import CLUSTERS, LINK, in_place
 from ..postgres.server import STATEMENT, SUPERUSERS, Run
 from .containers import FAST, SETTINGS, accepted, offered
-from .model import Offer, Side, UpgradeError
+from .model import Offer, Side, UpgradeError, gone
 from .model import Run as Upgrade
 
 PROGRAMS = Path("/usr/lib/postgresql")
@@ -200,8 +200,8 @@ class Clusters:
                 raise UpgradeError(f"PostgreSQL {side.major} gives no answer within {self._deadline:.0f} s")
             time.sleep(0.2)
 
-    def there(self, side: Side) -> bool:
-        return (self._data(side) / "PG_VERSION").exists() and (CLUSTERS / str(side.major) / "main").is_dir()
+    def lacking(self, side: Side) -> str:
+        return "" if (self._data(side) / "PG_VERSION").exists() and self._config(side).is_dir() else gone(side)
 
     def removal(self, side: Side) -> str:
         return f"pg_dropcluster {side.name.replace('/', ' ')}"

@@ -20,7 +20,7 @@ from ..host import command
 from ..host.durable import write_durably
 from ..postgres.server import CONTAINER, STATEMENT, SUPERUSERS, Run
 from ..postgres.volume import volume_of, with_volume
-from .model import Offer, Side, UpgradeError
+from .model import Offer, Side, UpgradeError, gone
 from .model import Run as Upgrade
 
 NAME = "slipway-postgres-upgrade"
@@ -161,11 +161,16 @@ class Containers:
                 f"{(said.stdout + said.stderr).strip()}"
             )
 
-    def there(self, side: Side) -> bool:
-        return all(
-            self._run(["docker", kind, "inspect", name], STATEMENT).returncode == 0
-            for kind, name in (("volume", side.name), ("image", side.image))
-        )
+    def lacking(self, side: Side) -> str:
+        if self._run(["docker", "volume", "inspect", side.name], STATEMENT).returncode:
+            return gone(side)
+        # No container refers to it, so a prune of images takes it.
+        if self._run(["docker", "image", "inspect", side.image], STATEMENT).returncode:
+            return (
+                f"the data of PostgreSQL {side.major} is there ({side.name}), and its image is not on this host any "
+                f"more; bring that with docker pull {side.image}, or docker load"
+            )
+        return ""
 
     def removal(self, side: Side) -> str:
         return f"docker volume rm {side.name}"

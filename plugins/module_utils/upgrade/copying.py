@@ -83,8 +83,11 @@ def _move(name: str, source: Sequence[str], new: Server) -> None:
 
 def compare(old: Server, new: Server, databases: Sequence[Database]) -> list[Database]:
     """What there is, where the two have the same. Raises UpgradeError and BackupError where they have not."""
-    for what, statement in (("roles", _ROLES), ("databases", _AROUND), ("settings of databases and roles", _SETTINGS)):
-        _equal(what, old.sql("postgres", statement), new.sql("postgres", statement))
+    _equal("roles", old.sql("postgres", _ROLES), new.sql("postgres", _ROLES))
+    # Of the databases that are taken along, and settings of roles in all of them, which have no database's name.
+    taken = {"", *(database.name for database in databases)}
+    for what, statement in (("databases", _AROUND), ("settings of databases and roles", _SETTINGS)):
+        _equal(what, *([row for row in one.sql("postgres", statement) if row[0] in taken] for one in (old, new)))
     found = []
     with ThreadPoolExecutor(2) as pool:
         for database in databases:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Optional, Protocol
@@ -13,8 +13,9 @@ from ..host.durable import read_json, write_durably
 from ..host.errors import SlipwayError
 from ..postgres.admitting import UPGRADE
 
-# How far a run is: the new server is filled while the old one is what serves; apps are let into the new one.
-FILLING, OPENING = "filling", "opening"
+# How far a run is: the new server is filled while the old one is what serves; apps are let into the new one; the run
+# was taken back, apps are let into the old one, and what was made of the new one is still to go.
+FILLING, OPENING, TIDYING = "filling", "opening", "tidying"
 UPGRADING, GOING_BACK = "upgrade", "back"
 
 
@@ -51,12 +52,13 @@ class Offer:
 
 @dataclass(frozen=True)
 class Run:
-    """An upgrade, or a way back, that is under way or was cut."""
+    """An upgrade, or a way back, that is under way or was cut; `names` are the databases whose it is."""
 
     verb: str
     old: Side
     new: Side
     phase: str = FILLING
+    names: Sequence[str] = ()
 
 
 class State:
@@ -79,6 +81,10 @@ class State:
         """Remember both, durably. Settings of a server may be private. Raises OSError."""
         told: dict[str, Any] = {"run": asdict(run) if run else None, "kept": asdict(kept) if kept else None}
         write_durably(self._path, json.dumps(told, indent=1, sort_keys=True) + "\n", mode=0o600)
+
+
+def gone(side: Side) -> str:
+    return f"what was kept of PostgreSQL {side.major}, {side.name}, is gone"
 
 
 class Provider(Protocol):
@@ -129,8 +135,8 @@ class Provider(Protocol):
         Raises UpgradeError.
         """
 
-    def there(self, side: Side) -> bool:
-        """Whether the data of a side that was kept is still there."""
+    def lacking(self, side: Side) -> str:
+        """What is not there any more of a side that was kept, and how it comes back; empty where all is there."""
 
     def removal(self, side: Side) -> str:
         """The command that removes a side that is not needed any more."""

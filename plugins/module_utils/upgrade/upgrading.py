@@ -17,6 +17,7 @@ from typing import Any, Optional
 
 from ..backup.files import RESERVE
 from ..backup.model import MIB
+from ..backup.postgres import BESIDE
 from ..backup.records import Records, now
 from ..backup.wal import SLOT
 from ..host.errors import SlipwayError
@@ -24,19 +25,20 @@ from ..postgres.access import parse
 from ..postgres.admitting import access_file
 from .closing import close, let_in
 from .copying import analyze, copy
-from .model import FILLING, GOING_BACK, OPENING, UPGRADING, Offer, Provider, Run, State, UpgradeError
+from .model import FILLING, GOING_BACK, OPENING, TIDYING, UPGRADING, Offer, Provider, Run, State, UpgradeError
 
 # The first version whose texts of values, and so digests of rows, are those of later ones (floats: notes of 12).
 OLDEST = 12
 # What a new data directory takes besides the data, and how much write-ahead log beside it at most.
 EMPTY, LOG = 64 * MIB, 4096 * MIB
 
-_LEFT = """\
-SELECT datname FROM pg_database WHERE datname NOT IN ('template0', 'template1') AND (datistemplate OR NOT datallowconn)
-ORDER BY 1"""
+_LEFT = f"""\
+SELECT datname FROM pg_database WHERE datname NOT IN ('template0', 'template1')
+AND (datistemplate OR NOT datallowconn OR starts_with(datname, '{BESIDE}')) ORDER BY 1"""  # noqa: S608 - a constant
 _EXTENSIONS = "SELECT extname FROM pg_extension"
 _PREPARED = "SELECT gid FROM pg_prepared_xacts ORDER BY 1"
 _SPACES = "SELECT spcname FROM pg_tablespace WHERE spcname NOT IN ('pg_default', 'pg_global') ORDER BY 1"
+_SUBSCRIPTIONS = "SELECT subname FROM pg_subscription WHERE subenabled ORDER BY 1"
 # Our own for points in time is made in the new server by the next run of that timer.
 _SLOTS = f"SELECT slot_name FROM pg_replication_slots WHERE NOT temporary AND slot_name <> '{SLOT}' ORDER BY 1"  # noqa: S608 - a constant
 # Locales that PostgreSQL has by itself.
@@ -57,10 +59,15 @@ class Upgrade:
         self._root, self._provider, self._wanted, self._backups = root, provider, wanted, backups
         self._state = State(root)
 
+    def closed(self) -> bool:
+        """Whether a run that failed may have left the database closed. Raises Damaged and OSError."""
+        run = self._state.run()
+        return run is not None and run.phase != TIDYING
+
     def plan(self, back: bool) -> dict[str, Any]:
         """What would be done, and why it may not be (`problems`). Changes nothing. Raises SlipwayError and OSError."""
         if run := self._state.run():
-            return {**_plan_of(run.verb, run.old.major, run.new.major), "cut": True}
+            return {**_plan_of(run.verb, run.old.major, run.new.major), "cut": True, "names": list(run.names)}
         return self._plan_back() if back else self._plan()
 
     def _plan(self) -> dict[str, Any]:
@@ -111,6 +118,11 @@ class Upgrade:
                     f"there are tablespaces ({', '.join(found)}), which an upgrade does not make; move what they have "
                     "into pg_default (ALTER TABLE ... SET TABLESPACE) and drop them"
                 )
+            if found := [row[0] for row in server.sql("postgres", _SUBSCRIPTIONS)]:
+                problems.append(
+                    f"there are subscriptions ({', '.join(found)}), which write while nobody is let in and come over "
+                    "disabled; disable them (ALTER SUBSCRIPTION ... DISABLE), and enable them in the new server"
+                )
             if offer:
                 new = self._provider.new(to)
                 told["aside"] = new.name if new.aside else ""
@@ -125,7 +137,7 @@ class Upgrade:
             nothing = "there is nothing to go back to: no upgrade of this host has kept a server"
             return {**_plan_of(GOING_BACK, 0, 0), "problems": [nothing]}
         old, server = self._provider.now(), self._provider.server()
-        gone = [] if self._provider.there(kept) else [f"what was kept of PostgreSQL {kept.major}, {kept.name}, is gone"]
+        lacking = self._provider.lacking(kept)
         names = [database.name for database in server.databases() if database.name != "postgres"]
         return {
             **_plan_of(GOING_BACK, old.major, kept.major),
@@ -133,7 +145,7 @@ class Upgrade:
             "kept": old.name,
             "names": names,
             "apps": list(self._apps()),
-            "problems": gone,
+            "problems": [lacking] if lacking else [],
         }
 
     def _lacking(self, offer: Offer, locales: Mapping[str, str]) -> Iterator[str]:
@@ -182,7 +194,7 @@ class Upgrade:
                 raise UpgradeError(f"nothing was done: {'; '.join(plan['problems'])}")
             if not plan["needed"]:
                 return told
-            run = Run(UPGRADING, self._provider.now(), self._provider.new(plan["to"]))
+            run = Run(UPGRADING, self._provider.now(), self._provider.new(plan["to"]), names=plan["names"])
             self._state.note(run, self._state.kept())
             try:
                 began, databases = self._fill(run)
@@ -215,7 +227,7 @@ class Upgrade:
                 raise UpgradeError(f"nothing was done: {'; '.join(plan['problems'])}")
             kept = self._state.kept()
             assert kept is not None
-            run = Run(GOING_BACK, replace(self._provider.now(), since=now()), kept)
+            run = Run(GOING_BACK, replace(self._provider.now(), since=now()), kept, names=plan["names"])
             self._state.note(run, kept)
             began = time.monotonic()
             try:
@@ -275,6 +287,7 @@ class Upgrade:
         self._provider.start(run.old, run.new)
         let_in(self._root, self._provider.server())
         if run.verb == UPGRADING:
+            self._state.note(replace(run, phase=TIDYING), self._state.kept())
             try:
                 self._provider.discard(run.new)
             except SlipwayError as error:

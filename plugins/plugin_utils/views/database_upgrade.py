@@ -10,6 +10,9 @@ from typing import Any
 from ansible_collections.slipway.fleet.plugins.module_utils.upgrade.model import GOING_BACK
 from ansible_collections.slipway.fleet.plugins.plugin_utils.report.amounts import size, span
 
+# Why databases are not taken along.
+_LEFT = "a template, closed to all, or left by a restore that was cut"
+
 
 def plan(told: Mapping[str, Any], set_before: bool) -> list[str]:
     """What will be done, a line each; `set_before`: a set of the host is made first."""
@@ -41,7 +44,7 @@ def plan(told: Mapping[str, Any], set_before: bool) -> list[str]:
         f"nobody is let into the database for {_how_long(told)}; {safety}",
         "what serves now is kept as it is, to go back to",
         *([f"the cluster {told['aside']}, which is there, is stopped and gets another name"] if told["aside"] else []),
-        *([f"not in the new server: {', '.join(told['left'])}, which nobody can open"] if told["left"] else []),
+        *([f"not in the new server: {', '.join(told['left'])}: {_LEFT}"] if told["left"] else []),
         *([f"not in the new server: the replication slots {', '.join(told['slots'])}"] if told["slots"] else []),
         *_others(told),
     ]

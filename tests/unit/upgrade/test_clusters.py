@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from ansible_collections.slipway.fleet.plugins.module_utils.upgrade import upgrading
 from ansible_collections.slipway.fleet.plugins.module_utils.upgrade.model import State, UpgradeError
 
 from tests.unit.upgrade.cluster_world import NEW, Host
@@ -128,3 +129,32 @@ def test_after_a_way_back_that_is_killed_one_cluster_starts_with_the_host(
         assert host.boots() == host.has_port(5432) == [served], before
         assert host.all_rows() == {"15/main": IN_15, "17/main": IN_17}
     assert before > 7, "the way back was killed in all of its steps"
+
+
+def test_whether_somebody_is_let_in_is_known_after_a_run_that_could_not_be_taken_back(host: Host) -> None:
+    upgrade = host.upgrade()
+    plan = upgrade._plan()
+    upgrade._plan = lambda: plan  # type: ignore[method-assign]
+    host.fails = "systemctl"
+    with pytest.raises(UpgradeError):
+        upgrade.upgrade()
+    assert upgrade.closed(), "the old server does not start again, so the page stays"
+    host.fails = ""
+    upgrade._settle()
+    assert not upgrade.closed()
+    assert (host.serves(), State(host.root).run()) == ("15/main", None)
+
+
+def test_what_cannot_be_tidied_up_keeps_nobody_out(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    upgrade = host.upgrade()
+    monkeypatch.setattr(host, "_pg_dropcluster", lambda *words: None)
+
+    def broken(*_: object) -> None:
+        raise UpgradeError("no copy")
+
+    monkeypatch.setattr(upgrading, "copy", broken)
+    with pytest.raises(UpgradeError, match="PostgreSQL 15 serves, and nothing was lost; run this again to tidy up"):
+        upgrade.upgrade()
+    assert host.serves() == "15/main"
+    assert not upgrade.closed()
+    assert State(host.root).run(), "the next run tries again"

@@ -13,6 +13,7 @@ from ansible_collections.slipway.fleet.plugins.module_utils.postgres.access impo
 from ansible_collections.slipway.fleet.plugins.module_utils.postgres.admitting import access_file, refuse_while_upgraded
 from ansible_collections.slipway.fleet.plugins.module_utils.upgrade import copying
 from ansible_collections.slipway.fleet.plugins.module_utils.upgrade.model import Side, State, UpgradeError
+from ansible_collections.slipway.fleet.plugins.plugin_utils.views.database_upgrade import refused
 
 from tests.unit.upgrade.world import HBA, NEW, OLD, Plain, as_app, begin, killed, upgrade, written
 
@@ -46,7 +47,8 @@ def old_one_serves(provider: Plain) -> Iterator[None]:
 def test_all_of_a_server_is_in_the_new_one_and_the_old_one_is_kept(provider: Plain) -> None:
     plan = upgrade(provider).plan(back=False)
     assert (plan["from"], plan["to"], plan["problems"]) == (OLD, NEW, [])
-    assert (plan["names"], plan["left"], plan["apps"]) == (["links", "maps"], ["slipway_before_x"], ["links"])
+    left = ["slipway_before_x", "slipway_restoring_links"]
+    assert (plan["names"], plan["left"], plan["apps"]) == (["links", "maps"], left, ["links"])
     assert plan["disk"]["needed"] < plan["disk"]["free"]
     rows = as_app(provider, COUNT)
     told = upgrade(provider).upgrade()
@@ -79,6 +81,7 @@ def test_a_run_that_is_killed_loses_nothing(provider: Plain, step: str) -> None:
     killed(provider, step, lambda one: upgrade(one).upgrade())
     plan = upgrade(provider).plan(back=False)
     assert (plan["cut"], plan["from"], plan["to"]) == (True, OLD, NEW)
+    assert refused(plan, "maps,links", "db1") == "", "the same names are typed"
     with pytest.raises(AccessError, match=r"was cut. Run playbooks/upgrade_database\.yml"):
         refuse_while_upgraded(provider.root)
     if step in ("make", "made"):
@@ -91,7 +94,7 @@ def test_a_run_that_is_killed_loses_nothing(provider: Plain, step: str) -> None:
     else:
         told = upgrade(provider).back()
         assert told["settled"].startswith(f"an upgrade to PostgreSQL {NEW} that was cut was taken back")
-        assert not provider.there(provider.side(NEW)), "nothing is left of it"
+        assert provider.lacking(provider.side(NEW)), "nothing is left of it"
     assert not told["done"]
     assert State(provider.root).run() is None
     assert as_app(provider, COUNT) == rows
@@ -165,6 +168,24 @@ def test_what_the_new_version_lacks_is_told_before_anything(provider: Plain) -> 
     finally:
         provider.server().sql("postgres", "DROP DATABASE sorted")
         provider.offers = Plain(provider.root).offers
+
+
+def test_a_subscription_that_writes_meanwhile_is_refused(provider: Plain) -> None:
+    server = provider.server()
+    made = "CREATE SUBSCRIPTION news CONNECTION 'host=/nowhere dbname=x' PUBLICATION p WITH (connect = false)"
+    server.sql("maps", made, "ALTER SUBSCRIPTION news ENABLE")
+    try:
+        (problem,) = upgrade(provider).plan(back=False)["problems"]
+        assert problem.startswith("there are subscriptions (news), which write while nobody is let in")
+        server.sql("maps", "ALTER SUBSCRIPTION news DISABLE")
+        assert upgrade(provider).plan(back=False)["problems"] == []
+    finally:
+        server.sql(
+            "maps",
+            "ALTER SUBSCRIPTION news DISABLE",
+            "ALTER SUBSCRIPTION news SET (slot_name = NONE)",
+            "DROP SUBSCRIPTION news",
+        )
 
 
 def test_there_is_no_way_to_an_earlier_version(provider: Plain) -> None:

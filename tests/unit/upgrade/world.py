@@ -111,8 +111,8 @@ class Plain:
             raise UpgradeError(f"{side.name} does not start")
         self.reached("started")
 
-    def there(self, side: Side) -> bool:
-        return (self.root / side.name).is_dir()
+    def lacking(self, side: Side) -> str:
+        return "" if (self.root / side.name).is_dir() else "it is gone"
 
     def removal(self, side: Side) -> str:
         return f"rm {side.name}"
@@ -176,6 +176,11 @@ def begin(root: Path) -> Plain:
         "ALTER ROLE links IN DATABASE links SET work_mem TO '5MB'",
         "CREATE DATABASE slipway_before_x",
         "ALTER DATABASE slipway_before_x ALLOW_CONNECTIONS false",
+        # None of these is taken along.
+        "ALTER DATABASE slipway_before_x SET work_mem TO '6MB'",
+        "CREATE DATABASE slipway_restoring_links",
+        "ALTER DATABASE slipway_restoring_links SET work_mem TO '6MB'",
+        "ALTER DATABASE template1 SET work_mem TO '6MB'",
     )
     server.sql(
         "links",
