@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 from ansible_collections.slipway.fleet.plugins.module_utils.backup import wal
-from ansible_collections.slipway.fleet.plugins.module_utils.backup.model import BackupError
+from ansible_collections.slipway.fleet.plugins.module_utils.backup.model import BackupError, Settings
 from ansible_collections.slipway.fleet.plugins.module_utils.backup.points import (
     Base,
     Piece,
@@ -102,6 +106,15 @@ def test_what_nobody_needs_goes(bases: list[Base], horizon: str, gone: set[str])
     for point in (at(2), at(3), at(4)):
         if point >= horizon and bases:
             assert chosen(ways(kept, left), point).pieces, "it can be reached as before"
+
+
+def test_it_can_be_ended_where_the_server_writes_too_little(tmp_path: Path) -> None:
+    answers = {"slot_name, pg_drop": [["slipway_wal", ""]], "system_identifier": [["7", "minimal", *"1234567"]]}
+    server: Any = SimpleNamespace(sql=lambda _, asked: next(rows for part, rows in answers.items() if part in asked))
+    log = wal.Log(server)
+    with pytest.raises(BackupError, match="or say backup_wal: false"):
+        log.look()
+    assert wal.stop(log, Settings("/srv/sets", "h", place=tmp_path))
 
 
 TOLD = {
