@@ -92,12 +92,25 @@ class Recovered:
         for directory in (log, data / "pg_wal", self.root / "socket"):
             shutil.rmtree(directory, ignore_errors=True)
             directory.mkdir(mode=0o700)
-        self._archive.fetch_log(self._way.pieces, log)
+        self._fetch_log(log)
         (data / "backup_label").write_text(str(self._about["label"]), encoding="utf-8")
         (data / "recovery.signal").touch()
         (data / "pg_hba.conf").write_text(NOBODY_ELSE, encoding="ascii")
         (data / "pg_ident.conf").write_text("", encoding="ascii")
         (data / "postgresql.auto.conf").write_text("", encoding="ascii")
+
+    def _fetch_log(self, into: Path) -> None:
+        """The log, as far as the disk has room for it: natively that is the disk of the live server.
+
+        A segment that was ended by time takes its whole size until its empty part is taken away, piece by piece.
+        """
+        size = int(self._about["size"])
+        for piece in self._way.pieces:
+            files.room("the log of the recovery", (into, (piece.last - piece.first + 1) * size))
+            self._archive.fetch_log([piece], into)
+        written = sum(path.stat().st_blocks * 512 for path in into.iterdir())
+        # What is replayed is in the data then, and what was not yet written to that once more in the server's own log.
+        files.room("the replay of the log", (self.root, written + min(written, self._live.disk()[1])))
 
     def _recovered(self) -> Server:
         """Replay until the point; where nothing was committed after it, all of the log, which has to be whole then."""
