@@ -221,10 +221,8 @@ def in_the_evening(reason: str) -> Callable[[Host], list[str]]:
 
     def more(host: Host) -> list[str]:
         archive = archive_of(host)
-        try:
+        with suppress(BackupError):  # the set is there all the same, and status says it
             make_base(host, archive, log_of(host), fast=reason != BY_TIMER)
-        except BackupError:  # the set is there all the same, and status says it
-            return []
         bases, pieces = archive.contents()
         horizon = at_time(time.time() - host.settings.wal_days * 86400)
         return stale(bases, pieces, horizon) + archive.orphans()

@@ -48,6 +48,7 @@ SELECT (SELECT system_identifier FROM pg_control_system()), current_setting('wal
   EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = '{SLOT}'),
   (SELECT setting || ' ' || coalesce(sourcefile, '') FROM pg_settings WHERE name = 'max_slot_wal_keep_size')
 """  # noqa: S608 - a constant
+_ELSEWHERE = "SELECT count(*) FROM pg_tablespace WHERE spcname NOT IN ('pg_default', 'pg_global')"
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,10 @@ class Log:
             kept=int(kept) // each if kept.isdigit() else None,
             room=room,
         )
+
+    def elsewhere(self) -> bool:
+        """Whether it has files outside of its directory, which no base would have."""
+        return self._server.sql("postgres", _ELSEWHERE) != [["0"]]
 
     @cached_property
     def directory(self) -> Path:
@@ -189,6 +194,13 @@ def keep(
         try:
             with failures(host.settings.place):
                 seen = log.look()
+                if log.elsewhere():
+                    log.drop_slot()  # without a base the log leads nowhere, and the repository would only grow
+                    raise BackupError(
+                        FAILED,
+                        "the server has tablespaces, whose files are outside of its directory: points in time cannot "
+                        "be had of it; say backup_wal: false",
+                    )
                 log.bound(seen, host.settings.wal_room)
                 _ship(archive, log, state, _begin(host, archive, log, state, seen))
         except BackupError as error:

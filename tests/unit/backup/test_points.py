@@ -20,6 +20,8 @@ from ansible_collections.slipway.fleet.plugins.module_utils.backup.points import
     ways,
 )
 
+from tests.unit.backup.memory import host
+
 DAY = "2026-01-01T"
 
 
@@ -115,6 +117,22 @@ def test_it_can_be_ended_where_the_server_writes_too_little(tmp_path: Path) -> N
     with pytest.raises(BackupError, match="or say backup_wal: false"):
         log.look()
     assert wal.stop(log, Settings("/srv/sets", "h", place=tmp_path))
+
+
+def test_nothing_is_kept_of_a_server_of_which_no_base_can_be_made(tmp_path: Path) -> None:
+    dropped: list[str] = []
+    log: Any = SimpleNamespace(
+        look=lambda: SimpleNamespace(slot=True),
+        elsewhere=lambda: True,
+        drop_slot=lambda: dropped.append("slot"),
+        directory=tmp_path,
+    )
+    made, _ = host(tmp_path)
+    archive: Any = None
+    with pytest.raises(BackupError, match="the server has tablespaces"):
+        wal.keep(made, archive, log)
+    assert dropped == ["slot"]
+    assert "the server has tablespaces" in wal.problems(wal.told(made.settings))[0]
 
 
 TOLD = {
