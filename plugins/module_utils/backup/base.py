@@ -56,7 +56,7 @@ def _make(host: Host, archive: Archive, log: Log, state: State, fast: bool) -> B
         content = archive.keep_data(log.directory, [f"{data}/{path}" for path in LEFT_OUT], mark)
         label = done()
     whole = at_time(time.time() + 1)
-    base = Base("", seen.stream, started // seen.size, (int(label["stop"]) - 1) // seen.size, whole)
+    base = Base("", seen.stream, started // seen.size, (int(label["stop"]) - 1) // seen.size, whole, seen.major)
     more = {"content": content, "data": data, "label": label["label"], "time": whole}
     archive.keep_base(base, {**about, **more}, mark)
     while now() <= whole:  # a point is reached when all that was committed until then is kept
@@ -72,7 +72,7 @@ def _about(host: Host, server: Server, seen: Seen) -> dict[str, Any]:
     """What a restore has to know before it has the data."""
     databases = server.databases()
     return {
-        "major": server.major(),
+        "major": seen.major,
         "size": seen.size,
         "databases": [database.name for database in databases],
         "bytes": sum(database.bytes for database in databases),

@@ -41,9 +41,10 @@ class PointRestore(Restore):
         at = moment(wanted)
         self.point = at.isoformat().replace("+00:00", "Z")
         self.host, self._archive, self._recover = host, archive, recover
-        self._way = chosen(reachable(archive, host.settings), self.point)
+        now = host.live.major()
+        self._way = chosen(reachable(archive, host.settings), self.point, now)
         self._about = archive.about(self._way.base)
-        then, now = self._about["major"], host.live.major()
+        then = self._about["major"]
         if then != now:
             raise BackupError(
                 REFUSED,

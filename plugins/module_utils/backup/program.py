@@ -29,7 +29,7 @@ from .base import make_base
 from .drill import drill
 from .model import BUSY, FAILED, LOCKED, REFUSED, BackupError, Settings, failures
 from .pointing import PointRestore
-from .points import spans, stale
+from .points import readable, spans, stale
 from .records import age, at_time, now, problems
 from .rehearsing import order_of, rehearse
 from .restic import PATIENT, WAIT, Restic, environment, program
@@ -172,7 +172,7 @@ def restore_of(asked: argparse.Namespace, host: Host) -> Restore:
 def proven_point(host: Host) -> Optional[dict[str, Any]]:
     """The newest point in time, recovered and read; None where none can be, as `status` tells. Raises BackupError."""
     archive = archive_of(host)
-    reached = spans(wal.reachable(archive, host.settings))
+    reached = spans(readable(wal.reachable(archive, host.settings), log_of(host).look().major))
     if not reached:
         return None
     at = reached[-1][1]

@@ -23,7 +23,7 @@ from ..host.durable import read_json, write_durably
 from ..host.errors import Damaged
 from .archive import Archive
 from .model import BUSY, DISK_FULL, FAILED, MIB, NO_REPOSITORY, BackupError, Settings, failures
-from .points import Piece, Span, Way, gaps, spans, ways
+from .points import Piece, Span, Way, gaps, readable, spans, ways
 from .postgres import Server
 from .records import age, at_time, now
 from .saving import Host
@@ -46,7 +46,8 @@ SELECT (SELECT system_identifier FROM pg_control_system()), current_setting('wal
   pg_current_snapshot(), (SELECT coalesce(pg_wal_lsn_diff(restart_lsn, '0/0')::text, 'lost')
     FROM pg_replication_slots WHERE slot_name = '{SLOT}' AND wal_status IS DISTINCT FROM 'lost'),
   EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = '{SLOT}'),
-  (SELECT setting || ' ' || coalesce(sourcefile, '') FROM pg_settings WHERE name = 'max_slot_wal_keep_size')
+  (SELECT setting || ' ' || coalesce(sourcefile, '') FROM pg_settings WHERE name = 'max_slot_wal_keep_size'),
+  current_setting('server_version_num')
 """  # noqa: S608 - a constant
 _ELSEWHERE = "SELECT count(*) FROM pg_tablespace WHERE spcname NOT IN ('pg_default', 'pg_global')"
 
@@ -65,6 +66,7 @@ class Seen:
     slot: bool
     kept: Optional[int]
     room: str
+    major: int
 
     def name(self, segment: int) -> str:
         """The name of a segment's file (PostgreSQL's XLogFileName)."""
@@ -80,7 +82,9 @@ class Log:
 
     def look(self) -> Seen:
         """Raises BackupError where the server does not answer, or writes too little into its log."""
-        ((system, level, size, flushed, timeline, work, kept, slot, room),) = self._server.sql("postgres", _LOOK)
+        ((system, level, size, flushed, timeline, work, kept, slot, room, version),) = self._server.sql(
+            "postgres", _LOOK
+        )
         if level == "minimal":
             raise BackupError(
                 FAILED,
@@ -96,6 +100,7 @@ class Log:
             slot=slot == "t",
             kept=int(kept) // each if kept.isdigit() else None,
             room=room,
+            major=int(version) // 10000,
         )
 
     def elsewhere(self) -> bool:
@@ -194,13 +199,7 @@ def keep(
         try:
             with failures(host.settings.place):
                 seen = log.look()
-                if log.elsewhere():
-                    log.drop_slot()  # without a base the log leads nowhere, and the repository would only grow
-                    raise BackupError(
-                        FAILED,
-                        "the server has tablespaces, whose files are outside of its directory: points in time cannot "
-                        "be had of it; say backup_wal: false",
-                    )
+                _require_base(log)
                 log.bound(seen, host.settings.wal_room)
                 _ship(archive, log, state, _begin(host, archive, log, state, seen))
         except BackupError as error:
@@ -215,6 +214,17 @@ def keep(
             state.note(ordered=now())
             order()
     return told(host.settings)
+
+
+def _require_base(log: Log) -> None:
+    """Raise BackupError, and keep nothing any more, where no base can be made: the repository would only grow."""
+    if log.elsewhere():
+        log.drop_slot()
+        raise BackupError(
+            FAILED,
+            "the server has tablespaces, whose files are outside of its directory: points in time cannot be had of it; "
+            "say backup_wal: false",
+        )
 
 
 def _begin(host: Host, archive: Archive, log: Log, state: State, seen: Seen) -> Seen:
@@ -264,7 +274,7 @@ def survey(archive: Archive, state: State, seen: Seen) -> None:
         ordered=ordered,
         shipped=last.last if last and whole and follows else (seen.kept or 0) - 1,
         parent=last.snapshot if last and whole and follows else None,
-        reach=[list(span) for span in spans(found)],
+        reach=[list(span) for span in spans(readable(found, seen.major))],
         based=follows,
         newest=max((base.time for base in bases), default=None),
         until=last.until if last and follows else None,
