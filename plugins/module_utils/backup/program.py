@@ -28,7 +28,7 @@ from .archive import Archive, Repository
 from .base import make_base
 from .drill import drill
 from .model import BUSY, FAILED, LOCKED, REFUSED, BackupError, Settings, failures
-from .pointing import PointRestore
+from .pointing import PointRestore, forget_killed
 from .points import readable, spans, stale
 from .records import age, at_time, now, problems
 from .rehearsing import order_of, rehearse
@@ -130,12 +130,15 @@ def answer(asked: argparse.Namespace, host: Host) -> dict[str, Any]:
 def healed(asked: argparse.Namespace, host: Host) -> list[str]:
     """Have the stores serve that a restore which was killed has left, and return why one does not.
 
+    What a recovery that was killed has left is gone then, too.
+
     Raises BackupError where a set is to be made, which would not have it; another verb may be what mends it.
     """
     try:
         with failures(host.settings.place):
             for store in stores.stores(host.settings.apps):
                 stores.heal(store)
+            forget_killed(host)
     except BackupError as error:
         if asked.verb == "backup":
             raise

@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import subprocess
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -23,6 +24,7 @@ from ansible_collections.slipway.fleet.plugins.module_utils.backup.model import 
     BackupError,
     Settings,
 )
+from ansible_collections.slipway.fleet.plugins.module_utils.backup.pointing import forget_killed
 from ansible_collections.slipway.fleet.plugins.module_utils.host.command import CommandError, Ran
 
 from tests.unit.backup.memory import Databases, host
@@ -154,6 +156,26 @@ def test_a_drill_of_the_newest_set_proves_the_newest_point_too(tmp_path: Path, m
     made.settings = replace(made.settings, wal=True)
     assert program.answer(asked("drill"), made)["point"] == {"time": "2026-11-27T10:15:00Z"}
     assert program.answer(asked("drill", "--set=4096af89"), made)["point"] is None
+
+
+def test_what_a_killed_recovery_has_left_goes_with_whatever_is_done_next(tmp_path: Path) -> None:
+    made, _ = host(tmp_path, Databases(postgres={}))
+    dumps = made.settings.place / "point-dumps"
+    dumps.mkdir()
+    program.answer(asked("backup"), made)
+    assert not dumps.exists()
+    ran: list[str] = []
+
+    def run(words: Sequence[str], *_: object) -> Ran:
+        ran.append(" ".join(words))
+        return Ran(tuple(words), 0)
+
+    forget_killed(made, run)
+    assert not ran, "there is none"
+    (made.settings.place / "point" / "data").mkdir(parents=True)
+    forget_killed(made, run)
+    assert ran == ["docker rm --force --volumes slipway-point"]
+    assert not (made.settings.place / "point").exists()
 
 
 def test_a_set_and_a_point_in_time_are_not_named_together(tmp_path: Path) -> None:
