@@ -156,7 +156,10 @@ def act(asked: argparse.Namespace, host: Host) -> dict[str, Any]:
         return {**proof, "point": proven_point(host) if host.settings.wal and asked.set == "latest" else None}
     if asked.verb == "rehearse":
         return rehearse(host, order_of(asked.order))
-    return restore_of(asked, host).run(asked.confirm, asked.any_schema, not asked.no_safety)
+    done = restore_of(asked, host).run(asked.confirm, asked.any_schema, not asked.no_safety)
+    if host.settings.wal and any(one["name"].startswith("database:") for one in done["restored"]):
+        wal.order_base()  # the way from the one before leads through all that the restore wrote, and may be lost
+    return done
 
 
 def restore_of(asked: argparse.Namespace, host: Host) -> Restore:

@@ -178,6 +178,23 @@ def test_what_a_killed_recovery_has_left_goes_with_whatever_is_done_next(tmp_pat
     assert not (made.settings.place / "point").exists()
 
 
+@pytest.mark.parametrize(("wal_is_kept", "orders"), [(True, 1), (False, 0)])
+def test_a_restore_of_databases_orders_a_base(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wal_is_kept: bool, orders: int
+) -> None:
+    made, _ = host(tmp_path, Databases(postgres={}, links={"t": ["a"]}))
+    ordered: list[str] = []
+    monkeypatch.setattr(wal, "order_base", lambda: ordered.append("base"))
+    program.answer(asked("backup"), made)
+    made.settings = replace(made.settings, wal=wal_is_kept)
+    program.answer(asked("restore", "--part=database:links", "--confirm=links", "--no-safety"), made)
+    assert len(ordered) == orders
+    program.answer(
+        asked("restore", f"--part=directory:{tmp_path}/uploads", f"--confirm={tmp_path}/uploads", "--no-safety"), made
+    )
+    assert len(ordered) == orders
+
+
 def test_a_set_and_a_point_in_time_are_not_named_together(tmp_path: Path) -> None:
     made, _ = host(tmp_path, Databases(postgres={}))
     words = ["plan", "--part=all", "--set=4096af89", "--time=2026-11-27T10:15:00Z"]
