@@ -152,6 +152,7 @@ class State:
 
     def __init__(self, settings: Settings) -> None:
         self._file = settings.place / "wal.json"
+        self.repository = settings.repository
 
     def read(self) -> dict[str, Any]:
         try:
@@ -232,15 +233,17 @@ def _begin(host: Host, archive: Archive, log: Log, state: State, seen: Seen) -> 
     known = state.read()
     if seen.slot and seen.kept is None:
         log.drop_slot()
-    if seen.kept is None:
+    moved = known.get("repository") != state.repository
+    if seen.kept is None or moved:
         _open(host, archive)
+    if seen.kept is None:
         log.have_slot()
         seen = log.look()
     if seen.kept is None:
         raise BackupError(FAILED, f"{SLOT} keeps none of the server's log; slipway-backup wal tries again")
     shipped = known.get("shipped")
     broken = shipped is None or seen.kept > shipped + 1
-    if known.get("stream") != seen.stream or known.get("unsure") or "reach" not in known or broken:
+    if known.get("stream") != seen.stream or known.get("unsure") or "reach" not in known or broken or moved:
         survey(archive, state, seen)
     return seen
 
@@ -250,9 +253,9 @@ def _open(host: Host, archive: Archive) -> None:
     try:
         archive.contents()
     except BackupError as error:
-        # A note of an error alone says of no repository that it was there.
-        was_there = host.records.read().get("newest") or "shipped" in State(host.settings).read()
-        if error.fault != NO_REPOSITORY or was_there:
+        place = host.settings.repository
+        known = host.records.read().get("newest") or {}, State(host.settings).read()
+        if error.fault != NO_REPOSITORY or any(one.get("repository") == place for one in known):
             raise
         host.restic.make()
 
@@ -270,6 +273,7 @@ def survey(archive: Archive, state: State, seen: Seen) -> None:
     whole = last is not None and last.first == seen.kept
     ordered = state.read().get("ordered") if state.read().get("stream") == seen.stream else None
     state.note(
+        repository=state.repository,
         stream=seen.stream,
         ordered=ordered,
         shipped=last.last if last and whole and follows else (seen.kept or 0) - 1,

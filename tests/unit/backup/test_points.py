@@ -136,6 +136,19 @@ def test_it_can_be_ended_where_the_server_writes_too_little(tmp_path: Path) -> N
     assert wal.stop(log, Settings("/srv/sets", "h", place=tmp_path))
 
 
+def test_another_repository_is_asked_what_it_has(tmp_path: Path) -> None:
+    seen = wal.Seen("7-1", 1 << 24, 3, "w", True, 3, "", 15)
+    nothing = {"elsewhere": lambda: False, "bound": lambda *_: None, "switch": lambda: None, "directory": tmp_path}
+    log: Any = SimpleNamespace(look=lambda: seen, **nothing)
+    archive: Any = SimpleNamespace(contents=lambda: ([], []))
+    made, _ = host(tmp_path)
+    of_the_former = {"stream": "7-1", "shipped": 2, "reach": [[at(1), at(9)]], "based": True, "until": at(9)}
+    wal.State(made.settings).note(repository="/srv/former", **of_the_former)
+    ordered: list[str] = []
+    told = wal.keep(made, archive, log, lambda: ordered.append("base"))
+    assert (told["reach"], told["follows"], ordered) == ([], False, ["base"])
+
+
 def test_nothing_is_kept_of_a_server_of_which_no_base_can_be_made(tmp_path: Path) -> None:
     dropped: list[str] = []
     log: Any = SimpleNamespace(
