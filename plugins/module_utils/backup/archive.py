@@ -65,7 +65,11 @@ class Repository:
 
     def contents(self) -> tuple[list[Base], list[Piece]]:
         found = self._restic.tagged(BASE, LOG)
-        bases = [Base(one.id, *_segments(one), _tag(one, "whole-")) for one in found if BASE in one.tags]
+        bases = [
+            Base(one.id, *_segments(one), _tag(one, "whole-"), int(_tag(one, "major-") or 0))
+            for one in found
+            if BASE in one.tags
+        ]
         return bases, [Piece(one.id, *_segments(one), _tag(one, "until-")) for one in found if LOG in one.tags]
 
     def keep_log(self, segments: Sequence[Path], piece: Piece, before: str) -> str:
@@ -81,7 +85,7 @@ class Repository:
         file = self._settings.place / BASE_FILE
         try:
             file.write_text(json.dumps(about), encoding="utf-8")
-            more = [*_tags(base.stream, base.first, base.last), f"whole-{base.time}"]
+            more = [*_tags(base.stream, base.first, base.last), f"whole-{base.time}", f"major-{base.major}"]
             return self._restic.save([str(file)], BASE, stamp, more=more)[0]
         finally:
             file.unlink(missing_ok=True)

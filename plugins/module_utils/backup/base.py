@@ -12,7 +12,7 @@ from typing import Any
 
 from . import files
 from .archive import Archive, stamp
-from .model import FAILED, REFUSED, BackupError
+from .model import REFUSED, BackupError
 from .points import Base
 from .postgres import Server
 from .records import at_time, now
@@ -25,7 +25,6 @@ LEFT_OUT = (
     *("pg_dynshmem/*", "pg_notify/*", "pg_serial/*", "pg_snapshots/*", "pg_stat_tmp/*", "pg_subtrans/*"),
     *("base/pgsql_tmp/*", "base/*/pg_internal.init", "global/pg_internal.init"),
 )
-_ELSEWHERE = "SELECT count(*) FROM pg_tablespace WHERE spcname NOT IN ('pg_default', 'pg_global')"
 
 
 def make_base(host: Host, archive: Archive, log: Log, fast: bool) -> dict[str, Any]:
@@ -48,12 +47,6 @@ def _make(host: Host, archive: Archive, log: Log, state: State, fast: bool) -> B
     server = host.live
     if server is None:
         raise BackupError(REFUSED, "no database server is backed up on this host")
-    if server.sql("postgres", _ELSEWHERE) != [["0"]]:
-        raise BackupError(
-            FAILED,
-            "the server has tablespaces, whose files are outside of its directory: points in time cannot be had of it; "
-            "say backup_wal: false",
-        )
     keep(host, archive, log, wait=True)
     seen = log.look()
     about = _about(host, server, seen)
@@ -63,7 +56,7 @@ def _make(host: Host, archive: Archive, log: Log, state: State, fast: bool) -> B
         content = archive.keep_data(log.directory, [f"{data}/{path}" for path in LEFT_OUT], mark)
         label = done()
     whole = at_time(time.time() + 1)
-    base = Base("", seen.stream, started // seen.size, (int(label["stop"]) - 1) // seen.size, whole)
+    base = Base("", seen.stream, started // seen.size, (int(label["stop"]) - 1) // seen.size, whole, seen.major)
     more = {"content": content, "data": data, "label": label["label"], "time": whole}
     archive.keep_base(base, {**about, **more}, mark)
     while now() <= whole:  # a point is reached when all that was committed until then is kept
@@ -79,7 +72,7 @@ def _about(host: Host, server: Server, seen: Seen) -> dict[str, Any]:
     """What a restore has to know before it has the data."""
     databases = server.databases()
     return {
-        "major": server.major(),
+        "major": seen.major,
         "size": seen.size,
         "databases": [database.name for database in databases],
         "bytes": sum(database.bytes for database in databases),

@@ -12,16 +12,32 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Callable
 
+from ..host import command
+from ..postgres.server import Run
 from . import files
 from .archive import Archive
 from .model import REFUSED, BackupError, Database, Manifest
 from .points import chosen, moment
 from .postgres import BROUGHT
-from .recovering import Recovered
+from .recovering import Beside, Recovered
 from .restoring import Restore, not_confirmed
 from .saving import GLOBALS, Host
 from .stores import Store
 from .wal import reachable
+
+DUMPS = "point-dumps"
+
+
+def forget_killed(host: Host, run: Run = command.run) -> None:
+    """Take away what a recovery that was killed has left: a server with all data, and dumps of it. Raises BackupError.
+
+    The caller holds the host's backups.
+    """
+    shutil.rmtree(host.settings.place / DUMPS, ignore_errors=True)
+    if host.live is not None:
+        left = Beside(host.live, host.settings, run)
+        if left.root.exists():
+            left.remove()
 
 
 class PointRestore(Restore):
@@ -41,9 +57,10 @@ class PointRestore(Restore):
         at = moment(wanted)
         self.point = at.isoformat().replace("+00:00", "Z")
         self.host, self._archive, self._recover = host, archive, recover
-        self._way = chosen(reachable(archive, host.settings), self.point)
+        now = host.live.major()
+        self._way = chosen(reachable(archive, host.settings), self.point, now)
         self._about = archive.about(self._way.base)
-        then, now = self._about["major"], host.live.major()
+        then = self._about["major"]
         if then != now:
             raise BackupError(
                 REFUSED,
@@ -60,7 +77,7 @@ class PointRestore(Restore):
 
     @property
     def _dumps_at(self) -> Path:
-        return self.host.settings.place / "point-dumps"
+        return self.host.settings.place / DUMPS
 
     def plan(self) -> dict[str, Any]:
         return {

@@ -17,13 +17,17 @@ from .model import REFUSED, BackupError
 
 @dataclass(frozen=True)
 class Base:
-    """A copy of a server's data, and the segments `first` to `last` without which it is none; whole at `time`."""
+    """A copy of a server's data, and the segments `first` to `last` without which it is none; whole at `time`.
+
+    Servers of its `major` version alone read it; 0 where that is not known.
+    """
 
     snapshot: str
     stream: str
     first: int
     last: int
     time: str
+    major: int = 0
 
 
 @dataclass(frozen=True)
@@ -95,13 +99,21 @@ def spans(found: Iterable[Way]) -> list[Span]:
     return together
 
 
-def chosen(found: Sequence[Way], wanted: str) -> Way:
-    """The shortest way to a point. Raises BackupError for one that cannot be reached, with those that can."""
+def readable(found: Iterable[Way], major: int) -> list[Way]:
+    """Those that lead to data which a server of this major version reads."""
+    return [one for one in found if one.base.major in (0, major)]
+
+
+def chosen(found: Sequence[Way], wanted: str, major: int) -> Way:
+    """The shortest way to a point, of what a server of this major version reads if there is one.
+
+    Raises BackupError for one that cannot be reached, with those that can.
+    """
     at = moment(wanted)
     fits = [one for one in found if moment(one.base.time) <= at <= moment(one.until)]
     if not fits:
-        raise BackupError(REFUSED, f"nothing was done: {unreachable(wanted, spans(found))}")
-    best = max(fits, key=lambda one: one.base.time)
+        raise BackupError(REFUSED, f"nothing was done: {unreachable(wanted, spans(readable(found, major)))}")
+    best = max(readable(fits, major) or fits, key=lambda one: one.base.time)
     needed = []
     for piece in best.pieces:
         needed.append(piece)

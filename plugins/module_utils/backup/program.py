@@ -28,8 +28,8 @@ from .archive import Archive, Repository
 from .base import make_base
 from .drill import drill
 from .model import BUSY, FAILED, LOCKED, REFUSED, BackupError, Settings, failures
-from .pointing import PointRestore
-from .points import spans, stale
+from .pointing import PointRestore, forget_killed
+from .points import readable, spans, stale
 from .records import age, at_time, now, problems
 from .rehearsing import order_of, rehearse
 from .restic import PATIENT, WAIT, Restic, environment, program
@@ -130,12 +130,15 @@ def answer(asked: argparse.Namespace, host: Host) -> dict[str, Any]:
 def healed(asked: argparse.Namespace, host: Host) -> list[str]:
     """Have the stores serve that a restore which was killed has left, and return why one does not.
 
+    What a recovery that was killed has left is gone then, too.
+
     Raises BackupError where a set is to be made, which would not have it; another verb may be what mends it.
     """
     try:
         with failures(host.settings.place):
             for store in stores.stores(host.settings.apps):
                 stores.heal(store)
+            forget_killed(host)
     except BackupError as error:
         if asked.verb == "backup":
             raise
@@ -153,7 +156,10 @@ def act(asked: argparse.Namespace, host: Host) -> dict[str, Any]:
         return {**proof, "point": proven_point(host) if host.settings.wal and asked.set == "latest" else None}
     if asked.verb == "rehearse":
         return rehearse(host, order_of(asked.order))
-    return restore_of(asked, host).run(asked.confirm, asked.any_schema, not asked.no_safety)
+    done = restore_of(asked, host).run(asked.confirm, asked.any_schema, not asked.no_safety)
+    if host.settings.wal and any(one["name"].startswith("database:") for one in done["restored"]):
+        wal.order_base()  # the way from the one before leads through all that the restore wrote, and may be lost
+    return done
 
 
 def restore_of(asked: argparse.Namespace, host: Host) -> Restore:
@@ -172,7 +178,7 @@ def restore_of(asked: argparse.Namespace, host: Host) -> Restore:
 def proven_point(host: Host) -> Optional[dict[str, Any]]:
     """The newest point in time, recovered and read; None where none can be, as `status` tells. Raises BackupError."""
     archive = archive_of(host)
-    reached = spans(wal.reachable(archive, host.settings))
+    reached = spans(readable(wal.reachable(archive, host.settings), log_of(host).look().major))
     if not reached:
         return None
     at = reached[-1][1]
@@ -221,10 +227,8 @@ def in_the_evening(reason: str) -> Callable[[Host], list[str]]:
 
     def more(host: Host) -> list[str]:
         archive = archive_of(host)
-        try:
+        with suppress(BackupError):  # the set is there all the same, and status says it
             make_base(host, archive, log_of(host), fast=reason != BY_TIMER)
-        except BackupError:  # the set is there all the same, and status says it
-            return []
         bases, pieces = archive.contents()
         horizon = at_time(time.time() - host.settings.wal_days * 86400)
         return stale(bases, pieces, horizon) + archive.orphans()

@@ -40,14 +40,38 @@ NOBODY_ELSE = "local all all trust\n"
 EVERY = 0.2
 
 
-class Recovered:
-    """The server at a point: enter it to have it made and run."""
+class Beside:
+    """What a recovery has on this host while it runs, and when it was killed."""
 
     NAME = "slipway-point"
     # Where the host's own user postgres gets to.
     CLUSTER = Path("/var/lib/postgresql/slipway-point")
     AS_OWNER: Sequence[str] = ("runuser", "-u", "postgres", "--")
     OWNER = "postgres:"
+
+    def __init__(self, live: Server, settings: Settings, run: Run = command.run) -> None:
+        self._live, self._run = live, run
+        self._contained = settings.database == "compose"
+        self.root = settings.place / "point" if self._contained else self.CLUSTER
+
+    def remove(self) -> None:
+        """Take away what is there of it, or of one that was killed."""
+        self._stop()
+        shutil.rmtree(self.root, ignore_errors=True)
+
+    def _stop(self) -> None:
+        if self._contained:
+            self._run(["docker", "rm", "--force", "--volumes", self.NAME], STATEMENT)
+        elif (self.root / "data" / "postmaster.pid").exists():
+            self._run(self._pg_ctl("--mode=immediate", "stop"), STATEMENT)
+
+    def _pg_ctl(self, *words: str) -> list[str]:
+        program = f"/usr/lib/postgresql/{self._live.major()}/bin/pg_ctl"
+        return [*self.AS_OWNER, program, "--pgdata", str(self.root / "data"), *words]
+
+
+class Recovered(Beside):
+    """The server at a point: enter it to have it made and run."""
 
     def __init__(
         self,
@@ -59,10 +83,8 @@ class Recovered:
         point: str,
         run: Run = command.run,
     ) -> None:
-        self._archive, self._live, self._way, self._point, self._run = archive, live, way, point, run
-        self._about = about
-        self._contained = settings.database == "compose"
-        self.root = settings.place / "point" if self._contained else self.CLUSTER
+        super().__init__(live, settings, run)
+        self._archive, self._way, self._about, self._point = archive, way, about, point
 
     def __enter__(self) -> Server:
         self.remove()
@@ -76,11 +98,6 @@ class Recovered:
     def __exit__(self, *_: object) -> None:
         self.remove()
 
-    def remove(self) -> None:
-        """Take away what is there of it, or of one that was killed."""
-        self._stop()
-        shutil.rmtree(self.root, ignore_errors=True)
-
     def _fetch(self) -> None:
         """The data and the log on this host, with nothing in it that leads elsewhere."""
         data, log = self.root / "data", self.root / "log"
@@ -92,12 +109,25 @@ class Recovered:
         for directory in (log, data / "pg_wal", self.root / "socket"):
             shutil.rmtree(directory, ignore_errors=True)
             directory.mkdir(mode=0o700)
-        self._archive.fetch_log(self._way.pieces, log)
+        self._fetch_log(log)
         (data / "backup_label").write_text(str(self._about["label"]), encoding="utf-8")
         (data / "recovery.signal").touch()
         (data / "pg_hba.conf").write_text(NOBODY_ELSE, encoding="ascii")
         (data / "pg_ident.conf").write_text("", encoding="ascii")
         (data / "postgresql.auto.conf").write_text("", encoding="ascii")
+
+    def _fetch_log(self, into: Path) -> None:
+        """The log, as far as the disk has room for it: natively that is the disk of the live server.
+
+        A segment that was ended by time takes its whole size until its empty part is taken away, piece by piece.
+        """
+        size = int(self._about["size"])
+        for piece in self._way.pieces:
+            files.room("the log of the recovery", (into, (piece.last - piece.first + 1) * size))
+            self._archive.fetch_log([piece], into)
+        written = sum(path.stat().st_blocks * 512 for path in into.iterdir())
+        # What is replayed is in the data then, and what was not yet written to that once more in the server's own log.
+        files.room("the replay of the log", (self.root, written + min(written, self._live.disk()[1])))
 
     def _recovered(self) -> Server:
         """Replay until the point; where nothing was committed after it, all of the log, which has to be whole then."""
@@ -178,16 +208,6 @@ class Recovered:
             return (self.root / "said").read_text(encoding="utf-8", errors="replace")
         except OSError:
             return "it said nothing"
-
-    def _stop(self) -> None:
-        if self._contained:
-            self._run(["docker", "rm", "--force", "--volumes", self.NAME], STATEMENT)
-        elif (self.root / "data" / "postmaster.pid").exists():
-            self._run(self._pg_ctl("--mode=immediate", "stop"), STATEMENT)
-
-    def _pg_ctl(self, *words: str) -> list[str]:
-        program = f"/usr/lib/postgresql/{self._live.major()}/bin/pg_ctl"
-        return [*self.AS_OWNER, program, "--pgdata", str(self.root / "data"), *words]
 
     def _done(self, words: Sequence[str]) -> str:
         ran = self._run(words, STATEMENT)

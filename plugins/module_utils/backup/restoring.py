@@ -17,7 +17,7 @@ from typing import Any, Optional
 from ..host.durable import sync_directory
 from . import files, stores
 from .drill import complete, have_roles
-from .model import REFUSED, BackupError, Database, Manifest, failures
+from .model import MIB, REFUSED, BackupError, Database, Manifest, failures
 from .postgres import BEFORE, BESIDE, BROUGHT, same
 from .records import at_time, now
 from .saving import GLOBALS, SAFETY, Host, save, serving
@@ -86,6 +86,8 @@ class Restore:
         if self.databases and self.host.live is not None:
             disk, log = self.host.live.disk()
             size = sum(database.bytes for database in self.databases)
+            # What is not yet in the repository is kept for that besides.
+            log += self.host.settings.wal_room * MIB if self.host.settings.wal else 0
             needs.append((disk, size + min(size, log)))
         files.room("the restore", *needs, *((Path(path).parent, self._within(path)) for path in self.directories))
 

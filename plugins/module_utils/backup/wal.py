@@ -23,7 +23,7 @@ from ..host.durable import read_json, write_durably
 from ..host.errors import Damaged
 from .archive import Archive
 from .model import BUSY, DISK_FULL, FAILED, MIB, NO_REPOSITORY, BackupError, Settings, failures
-from .points import Piece, Span, Way, gaps, spans, ways
+from .points import Piece, Span, Way, gaps, readable, spans, ways
 from .postgres import Server
 from .records import age, at_time, now
 from .saving import Host
@@ -46,8 +46,10 @@ SELECT (SELECT system_identifier FROM pg_control_system()), current_setting('wal
   pg_current_snapshot(), (SELECT coalesce(pg_wal_lsn_diff(restart_lsn, '0/0')::text, 'lost')
     FROM pg_replication_slots WHERE slot_name = '{SLOT}' AND wal_status IS DISTINCT FROM 'lost'),
   EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = '{SLOT}'),
-  (SELECT setting || ' ' || coalesce(sourcefile, '') FROM pg_settings WHERE name = 'max_slot_wal_keep_size')
+  (SELECT setting || ' ' || coalesce(sourcefile, '') FROM pg_settings WHERE name = 'max_slot_wal_keep_size'),
+  current_setting('server_version_num')
 """  # noqa: S608 - a constant
+_ELSEWHERE = "SELECT count(*) FROM pg_tablespace WHERE spcname NOT IN ('pg_default', 'pg_global')"
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,7 @@ class Seen:
     slot: bool
     kept: Optional[int]
     room: str
+    major: int
 
     def name(self, segment: int) -> str:
         """The name of a segment's file (PostgreSQL's XLogFileName)."""
@@ -79,7 +82,9 @@ class Log:
 
     def look(self) -> Seen:
         """Raises BackupError where the server does not answer, or writes too little into its log."""
-        ((system, level, size, flushed, timeline, work, kept, slot, room),) = self._server.sql("postgres", _LOOK)
+        ((system, level, size, flushed, timeline, work, kept, slot, room, version),) = self._server.sql(
+            "postgres", _LOOK
+        )
         if level == "minimal":
             raise BackupError(
                 FAILED,
@@ -95,7 +100,12 @@ class Log:
             slot=slot == "t",
             kept=int(kept) // each if kept.isdigit() else None,
             room=room,
+            major=int(version) // 10000,
         )
+
+    def elsewhere(self) -> bool:
+        """Whether it has files outside of its directory, which no base would have."""
+        return self._server.sql("postgres", _ELSEWHERE) != [["0"]]
 
     @cached_property
     def directory(self) -> Path:
@@ -121,12 +131,10 @@ class Log:
             f"WHERE NOT EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = '{SLOT}')",
         )
 
-    def drop_slot(self) -> None:
-        self._server.sql(
-            "postgres",
-            f"SELECT pg_drop_replication_slot('{SLOT}') "  # noqa: S608 - a constant
-            f"WHERE EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = '{SLOT}')",
-        )
+    def drop_slot(self) -> bool:
+        """Returns whether there was one."""
+        dropped = "SELECT slot_name, pg_drop_replication_slot(slot_name) FROM pg_replication_slots"
+        return bool(self._server.sql("postgres", f"{dropped} WHERE slot_name = '{SLOT}'"))
 
     def switch(self) -> None:
         """End the segment that is written now, if anything is in it."""
@@ -144,6 +152,7 @@ class State:
 
     def __init__(self, settings: Settings) -> None:
         self._file = settings.place / "wal.json"
+        self.repository = settings.repository
 
     def read(self) -> dict[str, Any]:
         try:
@@ -191,6 +200,7 @@ def keep(
         try:
             with failures(host.settings.place):
                 seen = log.look()
+                _require_base(log)
                 log.bound(seen, host.settings.wal_room)
                 _ship(archive, log, state, _begin(host, archive, log, state, seen))
         except BackupError as error:
@@ -207,20 +217,33 @@ def keep(
     return told(host.settings)
 
 
+def _require_base(log: Log) -> None:
+    """Raise BackupError, and keep nothing any more, where no base can be made: the repository would only grow."""
+    if log.elsewhere():
+        log.drop_slot()
+        raise BackupError(
+            FAILED,
+            "the server has tablespaces, whose files are outside of its directory: points in time cannot be had of it; "
+            "say backup_wal: false",
+        )
+
+
 def _begin(host: Host, archive: Archive, log: Log, state: State, seen: Seen) -> Seen:
     """Have a slot, and know what the archive has of this server."""
     known = state.read()
     if seen.slot and seen.kept is None:
         log.drop_slot()
-    if seen.kept is None:
+    moved = known.get("repository") != state.repository
+    if seen.kept is None or moved:
         _open(host, archive)
+    if seen.kept is None:
         log.have_slot()
         seen = log.look()
     if seen.kept is None:
         raise BackupError(FAILED, f"{SLOT} keeps none of the server's log; slipway-backup wal tries again")
     shipped = known.get("shipped")
     broken = shipped is None or seen.kept > shipped + 1
-    if known.get("stream") != seen.stream or known.get("unsure") or "reach" not in known or broken:
+    if known.get("stream") != seen.stream or known.get("unsure") or "reach" not in known or broken or moved:
         survey(archive, state, seen)
     return seen
 
@@ -230,9 +253,9 @@ def _open(host: Host, archive: Archive) -> None:
     try:
         archive.contents()
     except BackupError as error:
-        # A note of an error alone says of no repository that it was there.
-        was_there = host.records.read().get("newest") or "shipped" in State(host.settings).read()
-        if error.fault != NO_REPOSITORY or was_there:
+        place = host.settings.repository
+        known = host.records.read().get("newest") or {}, State(host.settings).read()
+        if error.fault != NO_REPOSITORY or any(one.get("repository") == place for one in known):
             raise
         host.restic.make()
 
@@ -250,11 +273,12 @@ def survey(archive: Archive, state: State, seen: Seen) -> None:
     whole = last is not None and last.first == seen.kept
     ordered = state.read().get("ordered") if state.read().get("stream") == seen.stream else None
     state.note(
+        repository=state.repository,
         stream=seen.stream,
         ordered=ordered,
         shipped=last.last if last and whole and follows else (seen.kept or 0) - 1,
         parent=last.snapshot if last and whole and follows else None,
-        reach=[list(span) for span in spans(found)],
+        reach=[list(span) for span in spans(readable(found, seen.major))],
         based=follows,
         newest=max((base.time for base in bases), default=None),
         until=last.until if last and follows else None,
@@ -328,8 +352,7 @@ def stop(log: Log, settings: Settings) -> bool:
     """Have the server keep nothing for the archive any more. Returns whether it did."""
     state = State(settings)
     with state.alone(wait=True):
-        slot = log.look().slot
-        log.drop_slot()
+        slot = log.drop_slot()  # whatever the server writes into its log: that may be why
         state.note(based=False, error=None)
     return slot
 

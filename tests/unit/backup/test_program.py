@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import subprocess
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -23,6 +24,7 @@ from ansible_collections.slipway.fleet.plugins.module_utils.backup.model import 
     BackupError,
     Settings,
 )
+from ansible_collections.slipway.fleet.plugins.module_utils.backup.pointing import forget_killed
 from ansible_collections.slipway.fleet.plugins.module_utils.host.command import CommandError, Ran
 
 from tests.unit.backup.memory import Databases, host
@@ -156,6 +158,43 @@ def test_a_drill_of_the_newest_set_proves_the_newest_point_too(tmp_path: Path, m
     assert program.answer(asked("drill", "--set=4096af89"), made)["point"] is None
 
 
+def test_what_a_killed_recovery_has_left_goes_with_whatever_is_done_next(tmp_path: Path) -> None:
+    made, _ = host(tmp_path, Databases(postgres={}))
+    dumps = made.settings.place / "point-dumps"
+    dumps.mkdir()
+    program.answer(asked("backup"), made)
+    assert not dumps.exists()
+    ran: list[str] = []
+
+    def run(words: Sequence[str], *_: object) -> Ran:
+        ran.append(" ".join(words))
+        return Ran(tuple(words), 0)
+
+    forget_killed(made, run)
+    assert not ran, "there is none"
+    (made.settings.place / "point" / "data").mkdir(parents=True)
+    forget_killed(made, run)
+    assert ran == ["docker rm --force --volumes slipway-point"]
+    assert not (made.settings.place / "point").exists()
+
+
+@pytest.mark.parametrize(("wal_is_kept", "orders"), [(True, 1), (False, 0)])
+def test_a_restore_of_databases_orders_a_base(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wal_is_kept: bool, orders: int
+) -> None:
+    made, _ = host(tmp_path, Databases(postgres={}, links={"t": ["a"]}))
+    ordered: list[str] = []
+    monkeypatch.setattr(wal, "order_base", lambda: ordered.append("base"))
+    program.answer(asked("backup"), made)
+    made.settings = replace(made.settings, wal=wal_is_kept)
+    program.answer(asked("restore", "--part=database:links", "--confirm=links", "--no-safety"), made)
+    assert len(ordered) == orders
+    program.answer(
+        asked("restore", f"--part=directory:{tmp_path}/uploads", f"--confirm={tmp_path}/uploads", "--no-safety"), made
+    )
+    assert len(ordered) == orders
+
+
 def test_a_set_and_a_point_in_time_are_not_named_together(tmp_path: Path) -> None:
     made, _ = host(tmp_path, Databases(postgres={}))
     words = ["plan", "--part=all", "--set=4096af89", "--time=2026-11-27T10:15:00Z"]
@@ -209,4 +248,4 @@ def test_a_night_makes_a_base_after_its_set_and_lets_go_what_nobody_needs(
 
     monkeypatch.setattr(program, "make_base", failing)
     assert program.answer(asked("backup"), made)["set"], "the set is one without a base, too"
-    assert repository.gone == []
+    assert repository.gone == ["old", "half"], "what is kept of the log does not grow for ever"
