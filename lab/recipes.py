@@ -76,6 +76,13 @@ RECIPES = (
     _host("trixie"),
     _debian("bookworm"),
     _host("bookworm"),
+    Recipe(
+        tag="slipway.lab/postgres:15",
+        purpose="an earlier major version of the database",
+        context="postgres_15",
+        official="postgres:15",
+        base="slipway.lab/debian:bookworm",
+    ),
 )
 
 

@@ -35,14 +35,14 @@ BESIDE = 2
 # at the end; one that is not here begins before all of them.
 SECONDS = {
     "rolling": 1202,
-    "foreign": 595,
+    "foreign": 700,
     "systemd": 585,
+    "data": 540,
     "default": 497,
     "edge": 480,
     "release": 397,
     "images": 371,
     "runtime_switch": 344,
-    "data": 303,
     "bundle": 257,
 }
 INSTALLING = threading.Lock()
@@ -237,6 +237,7 @@ def missing_packages() -> list[str]:
         "docker-registry": "docker-registry",
         "debsecan": "debsecan",
         "testssl": "testssl.sh",
+        "restic": "restic",
     }
     missing = [package for program, package in programs.items() if not shutil.which(program, path=path)]
     return missing if postgres else ["postgresql", *missing]

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,8 @@ from typing import Any
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 from ansible_collections.slipway.fleet.plugins.module_utils.host.shown import Screen, clean
-from ansible_collections.slipway.fleet.plugins.plugin_utils.controller.run import inventory_name
+from ansible_collections.slipway.fleet.plugins.plugin_utils.controller.run import inventory_name, reports
+from ansible_collections.slipway.fleet.plugins.plugin_utils.report import drills as drilled
 from ansible_collections.slipway.fleet.plugins.plugin_utils.views import (
     audit as told_audit,
 )
@@ -48,6 +50,7 @@ TELLERS: dict[str, Callable[[Results], Told]] = {
     "backup_problems": told_backups.tell_problems,
     "balancers": told_balancers.tell,
     "balancer_problems": told_balancers.tell_problems,
+    "balancer_addresses": told_balancers.tell_addresses,
     "caches": told_caches.tell,
     "cache_problems": told_caches.tell_problems,
     "lock": told_lock.tell,
@@ -65,6 +68,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         super().run(tmp, task_vars)
         options = self._task.args
         what, of_host = options["what"], task_vars["hostvars"]
+        if what == "drills":
+            return self._drills(options, task_vars)
         told = TELLERS[what](
             {host: of_host[host].get(options["results"]) for host in task_vars["ansible_play_hosts_all"]}
         )
@@ -81,4 +86,22 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         if told.code:  # the table was shown, so the failure says no more than why it is one
             result |= {"failed": True, "exit_code": told.code, "msg": told.message}
             del result["rows"]
+        return result
+
+    def _drills(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
+        """Write the report of a drill; fails where a set of a host is not proven."""
+        of_host = task_vars["hostvars"]
+        results, drills = (
+            {host: of_host[host].get(options[name]) for host in task_vars["ansible_play_hosts_all"]}
+            for name in ("results", "drills")
+        )
+        sources = task_vars.get("ansible_inventory_sources") or []
+        report = Screen().told(drilled.build(inventory_name(sources), time.time(), results, drills))
+        result: dict[str, Any] = {"changed": False}
+        if report["hosts"] and not self._task.check_mode:
+            page = drilled.write(report, Path(options.get("file") or reports(task_vars)))
+            Display().display(f"\nThe report is {page}\n")
+            result["file"] = str(page)
+        if wrong := [host for host in report["hosts"] if host["cause"]]:
+            return {**result, "failed": True, "msg": "; ".join(f"{host['host']}: {host['cause']}" for host in wrong)}
         return result

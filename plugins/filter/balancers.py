@@ -7,7 +7,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ansible_collections.slipway.fleet.plugins.module_utils.edge.floating import bare, derived_router_id
+from ansible_collections.slipway.fleet.plugins.module_utils.edge.floating import (
+    announced,
+    bare,
+    derived_router_id,
+)
 
 
 def standing_by(results: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -47,7 +51,7 @@ def floating_clashes(hosts: Sequence[Mapping[str, Any]]) -> list[str]:
                     f"haproxy_floating_addresses: {_names(groups[other])} and {_names(group)} both have {address}, and "
                     "not all of the same addresses; give all of them the same list."
                 )
-        number = group[0]["router_id"] or derived_router_id(addresses)
+        number = group[0]["router_id"] or derived_router_id(_announced(group[0]))
         other = of_number.setdefault(number, addresses)
         if other != addresses and not set(other) & set(addresses):
             found.append(
@@ -60,11 +64,21 @@ def floating_clashes(hosts: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def _of_group(group: Sequence[Mapping[str, Any]]) -> list[str]:
     """What balancers of the same addresses must say alike."""
-    return [
+    differ = [
         f"haproxy_floating_{name} differs between {_names(group)}, which have the same addresses; give them the same."
         for name in ("balancers", "router_id")
         if len({str(host[name]) for host in group}) > 1
     ]
+    if not differ and len({bare(_announced(host)) for host in group}) > 1:
+        differ.append(
+            f"haproxy_floating_addresses is in another order on each of {_names(group)}; give them the same list, as "
+            "balancers tell each other of its first address."
+        )
+    return differ
+
+
+def _announced(wanted: Mapping[str, Any]) -> str:
+    return announced(wanted["addresses"], wanted["balancers"])
 
 
 def _names(group: Sequence[Mapping[str, Any]]) -> str:

@@ -18,6 +18,7 @@ options:
     choices: [backup, drill, status, plan, restore]
     required: true
   set: {description: Id of a set; V(latest) is the newest., type: str, default: latest}
+  time: {description: A point in time instead of a set., type: str, default: ""}
   parts:
     description: What of a set is restored, V(all) or names like V(database:links) and V(directory:/srv/uploads).
     type: list
@@ -57,6 +58,7 @@ from ..module_utils.host.ledger import RECORD_ARGUMENT
 ARGUMENTS: dict[str, Any] = {
     "verb": {"type": "str", "choices": ["backup", "drill", "status", "plan", "restore"], "required": True},
     "set": {"type": "str", "default": "latest"},
+    "time": {"type": "str", "default": ""},
     "parts": {"type": "list", "elements": "str", "default": ["all"]},
     "confirm": {"type": "str", "default": ""},
     "any_schema": {"type": "bool", "default": False},

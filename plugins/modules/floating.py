@@ -28,7 +28,7 @@ options:
     type: list
     elements: str
     default: []
-  router_id: {description: Names the balancers among others; 0 for one made of the addresses., type: int, default: 0}
+  router_id: {description: Names balancers among others; 0 for one made of the first address., type: int, default: 0}
   preempt: {description: Whether a preferred balancer takes the address back., type: bool, default: false}
   config: {description: Configuration of keepalived., type: path, default: /etc/keepalived/keepalived.conf}
   check: {description: Command line that ends with 0 where this balancer can serve., type: str}
@@ -67,13 +67,15 @@ RETURN = r"""
 told:
   description:
     - What this balancer says of itself, C(configured), C(active), C(enabled), C(away), C(serves), C(state),
-      C(addresses), C(balancers), C(holds), C(stands_by), C(problems).
+      C(addresses), C(balancers), C(holds), C(kept_out), C(stands_by), C(problems).
   returned: success
   type: dict
 wanted:
   description: The addresses, balancers and number that were given, by which hosts can be compared.
   returned: present or absent
   type: dict
+announced: {description: The address of which balancers tell each other, others go along., returned: present, type: str}
+foreign: {description: Whether somebody else has configured keepalived., returned: present or absent, type: bool}
 in_flight: {description: Requests that had not ended when the address was handed over., returned: away, type: int}
 """
 
@@ -98,6 +100,8 @@ UNIT = "keepalived.service"
 POLL = 0.05
 # Seconds: of systemd to start or stop something, and until the other balancer has taken over, who waits one at most.
 SYSTEMD, TAKEN_OVER = 60.0, 60.0
+# Seconds in which keepalived gives an address up once no request is under way; those that wait then find it elsewhere.
+HANDED_OVER = 30.0
 # Seconds from the first byte of a connection to its first request.
 BEGUN = 0.5
 ARGUMENTS: dict[str, Any] = {
@@ -141,6 +145,7 @@ def look(options: Mapping[str, Any]) -> dict[str, Any]:
         "addresses": [floating.bare(one) for one in options["addresses"]],
         "balancers": options["balancers"],
         "holds": floating.held(options["addresses"], floating.of_this_host()),
+        "kept_out": floating.kept_out(),
     }
     return {**found, "stands_by": floating.stands_by(found), "problems": floating.report(found)}
 
@@ -150,20 +155,23 @@ def configure(options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     config = Path(options["config"])
     if floating.is_foreign(config):
         if options["state"] == "absent":
-            return {"changed": False}
+            return {"changed": False, "foreign": True}
         raise SlipwayError(
             f"Nothing was changed: {config} was not written by this role. Move what it does elsewhere, remove the "
             "file and run this again; keepalived has one configuration"
         )
+    more: dict[str, Any] = {"foreign": False}
     if options["state"] == "present":
         items, contents = [{**FILE, "dest": str(config), "validate": options["validate"]}], {"0": text(options, config)}
+        more["announced"] = floating.bare(floating.announced(options["addresses"], options["balancers"]))
     else:
         items, contents = [{"dest": options[name], "state": "absent"} for name in ("config", "away_file")], {}
     changes = tree.plan(tree.parse(items, contents), check_mode)
     if not check_mode:
         tree.apply(changes)
     wanted = {name: options[name] for name in ("addresses", "balancers", "router_id")}
-    return {"changed": bool(changes), "wanted": wanted, "diff": [part for change in changes for part in change.diff]}
+    diff = [part for change in changes for part in change.diff]
+    return {"changed": bool(changes), "wanted": wanted, "diff": diff, **more}
 
 
 def text(options: Mapping[str, Any], config: Path) -> str:
@@ -172,7 +180,8 @@ def text(options: Mapping[str, Any], config: Path) -> str:
         mine = floating.part(options["addresses"], options["balancers"], options["router_id"], floating.of_this_host())
     except floating.FloatingError as error:
         raise SlipwayError(f"Nothing was changed: {error}.") from error
-    if not config.exists() and (wrong := floating.taken(mine, floating.link_of)):
+    known = [address for address in mine.addresses if floating.is_for(config, [address])]
+    if wrong := floating.taken(mine, known, floating.link_of, floating.is_edge):
         raise SlipwayError(f"Nothing was changed: {wrong}.")
     return floating.configuration(mine, options["preempt"], options["check"], options["notify"])
 
@@ -192,7 +201,7 @@ def go_away(options: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, A
     with ExitStack() as meanwhile:
         meanwhile.enter_context(kept_by_nobody(edge, options["leaving_map"]))
         time.sleep(options["linger"])
-        trouble = meanwhile.enter_context(floating.new_connections_wait(holds))
+        trouble = meanwhile.enter_context(floating.new_connections_wait(holds, options["wait"] + HANDED_OVER))
         left = ended(edge, options["wait"])
         write_durably(away, b"")
         restart()

@@ -12,8 +12,10 @@ description:
   - Reads what the tasks before it registered on every host of the play, and shows it. Runs on the controller, once.
   - V(status), V(history), V(audit), V(backups), V(balancers) and V(caches) are tables, and JSON for programs. V(lock)
     and V(problems) are tables. V(backup_problems), V(balancer_problems) and V(cache_problems) fail where a backup, a
-    floating address or the app's cache is not as it should be. V(logs) are the lines of all hosts in the order of time.
-    V(output) is what a command printed.
+    floating address or the app's cache is not as it should be; V(balancer_addresses) tells what is wrong with a
+    balancer, and fails where two or none have an address. V(logs) are the lines of all hosts in the order of time.
+    V(output) is what a command printed. V(drills) is a page with what is proven of the backups, which fails where a
+    drill did.
   - A host that could not be asked is shown like the others, and the run does not end with 0.
 options:
   what:
@@ -27,15 +29,20 @@ options:
       - backup_problems
       - balancers
       - balancer_problems
+      - balancer_addresses
       - caches
       - cache_problems
+      - drills
       - lock
       - logs
       - problems
       - output
     required: true
   results: {description: Name of the variable that the hosts registered., type: str, required: true}
-  file: {description: Where the JSON goes; without it to C(reports/INVENTORY/WHAT.json)., type: path}
+  drills: {description: For V(drills) the name of the variable that their drills registered., type: str}
+  file:
+    description: Where the JSON goes, of V(drills) the directory; without it to C(reports/INVENTORY/WHAT.json).
+    type: path
 extends_documentation_fragment: [slipway.fleet.of_the_roles]
 author: [Slipway contributors]
 attributes:
@@ -57,5 +64,5 @@ EXAMPLES = r"""
 RETURN = r"""
 rows: {description: The same for programs., returned: when the exit code is 0, type: list, elements: dict}
 exit_code: {description: 3 for drift or what can be fixed and 4 for what was not seen., returned: when not 0, type: int}
-file: {description: Path of the JSON., returned: when it was written, type: str}
+file: {description: Path of the JSON or the page., returned: when it was written, type: str}
 """

@@ -15,6 +15,7 @@ FLOORS = (
     {f"module_utils/{room}" for room in ("edge", "image", "openapi", "package", "postgres")},
     {"module_utils/release"},
     {"module_utils/backup"},
+    {"module_utils/upgrade"},
     {"module_utils/agent"},
     {f"plugin_utils/{room}" for room in ("probe", "fleet", "bundle", "sbom")},
     {f"plugin_utils/{room}" for room in ("controller", "report")},

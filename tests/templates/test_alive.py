@@ -8,11 +8,13 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ansible_collections.slipway.fleet.plugins.module_utils.edge import alive
+from ansible_collections.slipway.fleet.plugins.module_utils.edge.floating import is_edge
 from ansible_collections.slipway.fleet.plugins.module_utils.edge.haproxy import Edge as RuntimeEdge
 from ansible_collections.slipway.fleet.plugins.modules import floating
 
@@ -43,7 +45,11 @@ def serves(edge: Edge, *peers: Edge) -> bool:
     """As keepalived asks it."""
     words = [f"127.0.0.1:{edge.port}", str(edge.directory / "admin.sock"), str(edge.directory / "away")]
     of_peers = [f"127.0.0.1:{peer.port}" for peer in peers]
-    return not subprocess.run([sys.executable, "-I", "-S", alive.__file__, *words, *of_peers], check=False).returncode
+    return asked(*words, "127.0.0.11", *of_peers)
+
+
+def asked(*words: str) -> bool:
+    return not subprocess.run([sys.executable, "-I", "-S", alive.__file__, *words], check=False).returncode
 
 
 def test_one_that_answers_for_itself_serves_whatever_becomes_of_its_app(make_edge: Callable[..., Edge]) -> None:
@@ -72,6 +78,13 @@ def test_one_that_is_frozen_or_dead_or_was_taken_out_does_not(make_edge: Callabl
     assert not serves(edge)
 
 
+def test_an_edge_is_known_by_its_answer(make_edge: Callable[..., Edge]) -> None:
+    assert is_edge("127.0.0.1", make_edge().port)
+    with ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as other, ThreadPoolExecutor(1) as pool:
+        pool.submit(other.handle_request)
+        assert not is_edge("127.0.0.1", other.server_port)
+
+
 def test_what_nobody_else_would_do_better_is_kept(make_edge: Callable[..., Edge]) -> None:
     edge, peer = make_edge(), make_edge()
     assert edge.process
@@ -85,6 +98,28 @@ def test_what_nobody_else_would_do_better_is_kept(make_edge: Callable[..., Edge]
     for one in (edge, peer):
         assert one.process
         one.process.send_signal(signal.SIGCONT)
+
+
+class Peer(BaseHTTPRequestHandler):
+    """Answers a balancer that it knows, as an edge does."""
+
+    def do_GET(self) -> None:
+        self.send_response(200 if self.client_address[0] == "127.0.0.11" else 404)
+        self.end_headers()
+
+    def log_message(self, *words: object) -> None:
+        """Says nothing."""
+
+
+def test_peers_are_asked_from_the_address_that_they_know(tmp_path: Path) -> None:
+    dead = ["127.0.0.1:1", str(tmp_path / "admin.sock"), str(tmp_path / "away")]
+    with ThreadingHTTPServer(("127.0.0.1", 0), Peer) as peer, ThreadPoolExecutor(1) as pool:
+        pool.submit(peer.serve_forever)
+        try:
+            assert not asked(*dead, "127.0.0.11", f"127.0.0.1:{peer.server_port}"), "the peer would serve"
+            assert asked(*dead, "127.0.0.13", f"127.0.0.1:{peer.server_port}"), "nobody knows that one"
+        finally:
+            peer.shutdown()
 
 
 def test_one_that_is_full_keeps_its_address(make_edge: Callable[..., Edge]) -> None:

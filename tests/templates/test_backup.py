@@ -64,7 +64,20 @@ def test_the_settings_are_what_the_program_reads() -> None:
         "keep": {"daily": 7, "weekly": 4, "monthly": 6},
         "releases": True,
         "deadline": 300,
+        "wal": False,
+        "wal_days": 7,
+        "wal_room": 2048,
     }
+    assert json.loads(files(backup_database="native")["/etc/slipway/backup/config.json"]["content"])["wal"] is True
+
+
+def test_points_in_time_are_kept_where_a_database_is_backed_up_and_they_are_wanted() -> None:
+    timer = "/etc/systemd/system/slipway-backup-wal.timer"
+    assert files(backup_database="compose")[timer]["src"] == "wal_timer.j2"
+    assert "slipway-backup-wal.timer" in role(backup_database="compose").value("__backup_timers")
+    for off in ({"backup_database": "none"}, {"backup_database": "compose", "backup_wal": False}):
+        assert files(**off)[timer]["state"] == "absent"
+        assert "slipway-backup-wal.timer" not in role(**off).value("__backup_timers")
 
 
 def unit(text: str) -> ConfigParser:
@@ -111,7 +124,8 @@ def test_the_program_starts_from_its_own_files(tmp_path: Path) -> None:
 
 def test_a_restore_holds_the_app_before_it_is_seen_and_restarts_it_behind_the_page() -> None:
     plays = [play["name"] for play in yaml.safe_load((ROOT / "playbooks" / "restore.yml").read_text())]
-    order = ["Say what", "Hold the fleet", "Show the", "Restore", "Start the app anew", "Take the", "Fail where"]
+    order = ["Say what", "Refuse where", "Hold the fleet", "Show the", "Restore"]
+    order += ["Start the app anew", "Take the", "Fail where"]
     assert [name.startswith(word) for name, word in zip(plays[1:], order, strict=True)] == [True] * len(order), plays
 
 
@@ -128,7 +142,7 @@ def test_only_where_directories_were_restored_the_app_is_restarted(told: dict[st
 @pytest.mark.parametrize("playbook", ["backup", "drill", "status"])
 def test_hosts_that_are_not_backed_up_are_left_out(playbook: str) -> None:
     plays = yaml.safe_load((ROOT / "playbooks" / f"{playbook}.yml").read_text())
-    tasks = [task for play in plays for task in play.get("tasks", ())]
+    tasks = [task for play in plays for outer in play.get("tasks", ()) for task in outer.get("block", [outer])]
     own = [task for task in tasks if "backup" in task.get("ansible.builtin.import_role", {}).get("name", "")]
     assert own
     for task in own:

@@ -7,9 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from ansible_collections.slipway.fleet.plugins.filter.balancers import floating_beside, floating_clashes, standing_by
 from ansible_collections.slipway.fleet.plugins.module_utils.edge import floating
+from ansible_collections.slipway.fleet.plugins.module_utils.host import command
+from ansible_collections.slipway.fleet.plugins.module_utils.host.errors import SlipwayError
+from ansible_collections.slipway.fleet.plugins.modules import floating as module
 
+ROOT = Path(__file__).resolve().parents[2]
 BALANCERS = ["203.0.113.11", "203.0.113.12"]
 
 
@@ -32,7 +37,7 @@ def test_interfaces_and_priority_are_found_on_the_host() -> None:
     mine = floating.part(["203.0.113.10/24", "2001:db8::10/64"], BALANCERS, 0, there)
     assert (mine.own, mine.interface, mine.peers, mine.priority) == ("203.0.113.12", "eth0", ("203.0.113.11",), 199)
     assert mine.addresses == {"203.0.113.10/24": "eth0", "2001:db8::10/64": "eth0"}
-    assert mine.router_id == floating.derived_router_id(["2001:db8::10/64", "203.0.113.10/24"])
+    assert mine.router_id == floating.derived_router_id("203.0.113.10")
     assert floating.part(["203.0.113.10/24"], BALANCERS, 7, there).router_id == 7
 
 
@@ -77,7 +82,7 @@ def test_the_configuration_of_a_balancer() -> None:
         "    virtual_ipaddress {\n        203.0.113.10/24 dev eth0\n    }\n",
         # VRRP is of one family, and this host must not connect with an address that it may have to give up.
         "    virtual_ipaddress_excluded {\n        2001:db8::10/64 dev eth0 preferred_lft 0\n    }\n",
-        '    script "/bin/check it 203.0.113.12:80"\n',
+        '    script "/bin/check it 203.0.113.11 203.0.113.12:80"\n',
         '    notify "/bin/told"\n',
     ):
         assert part in text
@@ -94,8 +99,22 @@ def test_between_balancers_of_ipv6_the_addresses_of_ipv4_go_along() -> None:
     assert "    virtual_ipaddress_excluded {\n        203.0.113.10/24 dev eth0\n    }\n" in text
 
 
-def test_a_number_is_made_of_the_addresses() -> None:
-    numbers = {floating.derived_router_id([f"203.0.113.{last}/24"]) for last in range(1, 250)}
+def test_balancers_with_lists_of_different_length_hear_each_other() -> None:
+    there = host(eth0=["203.0.113.11/24", "2001:db8::11/64"])
+    before = ["203.0.113.10/24"]
+    lists = [before, [*before, "203.0.113.20/24"], ["2001:db8::10/64", *before, "203.0.113.20/24"]]
+    parts = [floating.part(addresses, BALANCERS, 0, there) for addresses in lists]
+    assert len({one.router_id for one in parts}) == 1
+    for one in parts:
+        text = floating.configuration(one, False, "", "")
+        assert "    virtual_ipaddress {\n        203.0.113.10/24 dev eth0\n    }\n" in text
+        assert all(f" {address} dev eth0" in text for address in one.addresses)
+    with pytest.raises(floating.FloatingError, match="no address of IPv6"):
+        floating.announced(before, ["2001:db8::11", "2001:db8::12"])
+
+
+def test_a_number_is_made_of_the_address() -> None:
+    numbers = {floating.derived_router_id(f"203.0.113.{last}/24") for last in range(1, 250)}
     assert min(numbers) >= 1
     assert max(numbers) <= 255
     assert len(numbers) > 100
@@ -116,8 +135,73 @@ def test_a_number_is_made_of_the_addresses() -> None:
 )
 def test_an_address_of_another_machine_is_told(links: dict[str, str], said: str) -> None:
     mine = floating.part(["203.0.113.10/24"], BALANCERS, 0, host(eth0=["203.0.113.11/24"]))
-    found = floating.taken(mine, lambda address, interface: links.get(address, "") if interface == "eth0" else "no")
+
+    def link_of(address: str, interface: str) -> str:
+        return links.get(address, "") if interface == "eth0" else "no"
+
+    found = floating.taken(mine, [], link_of, lambda address: True)
     assert (said in found) if said else found == ""
+
+
+def test_an_address_that_is_added_later_is_looked_at_too(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    config = tmp_path / "keepalived.conf"
+    options = {"addresses": ["203.0.113.10/24"], "balancers": BALANCERS, "router_id": 0, "preempt": False}
+    options |= {"check": "/bin/true", "notify": "/bin/true"}
+    asked: list[str] = []
+
+    def link_of(address: str, interface: str) -> str:
+        asked.append(address)
+        return f"of {address}" if address == "203.0.113.20" else ""
+
+    monkeypatch.setattr(floating, "of_this_host", lambda: host(eth0=["203.0.113.11/24"]))
+    monkeypatch.setattr(floating, "link_of", link_of)
+    config.write_text(module.text(options, config))
+    assert asked == ["203.0.113.12", "203.0.113.10"]
+    asked.clear()
+    assert module.text(options, config) == config.read_text()
+    assert asked == [], "a second run asks nobody"
+    options["addresses"] = ["203.0.113.10/24", "203.0.113.20/24"]
+    with pytest.raises(SlipwayError, match=r"Nothing was changed: .* 203\.0\.113\.20 is in use already"):
+        module.text(options, config)
+    assert "203.0.113.10" not in asked
+
+
+@pytest.mark.parametrize("is_edge", [True, False])
+def test_a_balancer_with_the_address_is_known_where_they_know_each_other_by_another_network(is_edge: bool) -> None:
+    there = host(eth0=["203.0.113.3/24"], eth1=["10.0.0.11/16"])
+    mine = floating.part(["203.0.113.10/24"], ["10.0.0.11", "10.0.0.12"], 0, there)
+    links = {"eth0": "02:00:00:00:00:02", "eth1": "02:00:00:00:01:02"}
+    found = floating.taken(mine, [], lambda address, interface: links[interface], lambda address: is_edge)
+    assert bool(found) != is_edge
+
+
+@pytest.mark.parametrize(
+    ("state", "link"), [("REACHABLE", "02:00:00:00:00:09"), ("PERMANENT", "02:00:00:00:00:09"), ("STALE", "")]
+)
+def test_one_that_was_there_an_hour_ago_does_not_answer(state: str, link: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[list[str]] = []
+
+    def run(words: list[str], timeout: float) -> command.Ran:
+        ran.append(words)
+        entry = {"dst": "203.0.113.10", "lladdr": "02:00:00:00:00:09", "state": [state]}
+        return command.Ran(tuple(words), 0, json.dumps([entry]))
+
+    monkeypatch.setattr(command, "run", run)
+    monkeypatch.setattr(floating, "NEIGHBOUR", 0.05)
+    assert floating.link_of("203.0.113.10", "lo") == link
+    assert ran[0] == ["ip", "neigh", "flush", "to", "203.0.113.10", "dev", "lo"]
+
+
+def test_a_hand_over_that_is_killed_keeps_nobody_out_for_good() -> None:
+    told = floating.holding(["203.0.113.10", "2001:db8::10"], 31.5).splitlines()
+    assert told[-2:] == [
+        "add element inet slipway_hand_over of_ip { 203.0.113.10 timeout 32s }",
+        "add element inet slipway_hand_over of_ip6 { 2001:db8::10 timeout 32s }",
+    ]
+    assert not any("203.0.113.10" in line or "2001:db8::10" in line for line in told[:-2]), "only what times out"
+    elements = [{"elem": {"val": "203.0.113.10", "timeout": 32, "expires": 31}}]
+    sets = [{"set": {"name": "of_ip", "elem": elements}}, {"set": {"name": "of_ip6"}}]
+    assert floating.holding_now(json.dumps({"nftables": [{"metainfo": {}}, *sets]})) == ["203.0.113.10"]
 
 
 def test_a_configuration_of_others_is_known(tmp_path: Path) -> None:
@@ -133,9 +217,33 @@ def test_a_configuration_of_others_is_known(tmp_path: Path) -> None:
     assert not floating.is_for(path, ["203.0.113.10/24", "203.0.113.20/24"])
 
 
+def test_what_others_have_configured_is_left_and_what_is_gone_is_not_theirs(tmp_path: Path) -> None:
+    config = tmp_path / "keepalived.conf"
+    options: dict[str, Any] = {name: [] for name in ("addresses", "balancers", "router_id")}
+    options |= {"state": "absent", "config": str(config), "away_file": str(tmp_path / "away")}
+    config.write_text("vrrp_instance mine {}\n")
+    assert module.configure(options, False) == {"changed": False, "foreign": True}
+    assert config.exists()
+    config.write_text(floating.HEADER)
+    for changed in (True, False):
+        found = module.configure(options, False)
+        # Where the run before this one was cut off, keepalived may run still.
+        assert (found["changed"], found["foreign"], config.exists()) == (changed, False, False)
+
+
+def test_one_that_leaves_stops_before_its_configuration_goes() -> None:
+    tasks = yaml.safe_load((ROOT / "roles/haproxy/tasks/floating_leave.yml").read_text())
+    stops, removes = (
+        [at for at, task in enumerate(tasks) if name in task and not task.get("check_mode")]
+        for name in ("ansible.builtin.systemd_service", "slipway.fleet.floating")
+    )
+    assert stops < removes
+    assert "changed" not in tasks[stops[0]]["when"], "a run that was cut off may have removed it"
+
+
 def said(**more: Any) -> dict[str, Any]:
     well = {"configured": True, "active": True, "enabled": True, "away": False, "serves": True, "state": "BACKUP"}
-    return {**well, "addresses": ["203.0.113.10", "2001:db8::10"], "holds": [], **more}
+    return {**well, "addresses": ["203.0.113.10", "2001:db8::10"], "holds": [], "kept_out": [], **more}
 
 
 @pytest.mark.parametrize(
@@ -147,6 +255,7 @@ def said(**more: Any) -> dict[str, Any]:
         (said(configured=False, active=False), ["keepalived is not configured for these addresses here"], False),
         # It has others.
         (said(configured=False), ["keepalived is not configured for these addresses here"], False),
+        (said(kept_out=["203.0.113.10"]), ["new connections to 203.0.113.10 wait here"], True),
         (said(active=False), ["keepalived does not run"], False),
         (said(enabled=False), ["does not start with the host"], True),
         (said(away=True, serves=False, state="FAULT"), ["it was taken out (drain.yml)"], False),
@@ -213,6 +322,13 @@ def balancer(name: str, *addresses: str, **more: Any) -> dict[str, Any]:
                 balancer("lb2", "203.0.113.10/24", balancers=BALANCERS[::-1]),
             ],
             ["haproxy_floating_balancers differs between lb1 and lb2"],
+        ),
+        (
+            [
+                balancer("lb1", "203.0.113.10/24", "203.0.113.20/24"),
+                balancer("lb2", "203.0.113.20/24", "203.0.113.10/24"),
+            ],
+            ["haproxy_floating_addresses is in another order on each of lb1 and lb2"],
         ),
     ],
 )

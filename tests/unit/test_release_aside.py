@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socketserver
 import threading
 from collections.abc import Iterator
@@ -12,10 +13,13 @@ from typing import Any
 
 import pytest
 from ansible_collections.slipway.fleet.plugins.module_utils.host.command import Ran
-from ansible_collections.slipway.fleet.plugins.module_utils.release.aside import Aside, Unfit, aside
+from ansible_collections.slipway.fleet.plugins.module_utils.release.aside import Aside
+from ansible_collections.slipway.fleet.plugins.module_utils.release.aside_compose import aside
 from ansible_collections.slipway.fleet.plugins.module_utils.release.compose import Compose
 from ansible_collections.slipway.fleet.plugins.module_utils.release.runtimes import Runtimes
 from ansible_collections.slipway.fleet.plugins.module_utils.release.slots import SlotDirectories
+from ansible_collections.slipway.fleet.plugins.module_utils.release.stage import Stage, Unfit
+from ansible_collections.slipway.fleet.plugins.module_utils.release.systemd import Systemd
 from ansible_collections.slipway.fleet.plugins.module_utils.release.volumes import Volumes
 
 WEB: dict[str, Any] = {
@@ -78,7 +82,7 @@ class Docker:
             return Ran((), 0, "abc\n" if there else "")
         if "logs" in words:
             return Ran((), 0, "the last words\n")
-        return Ran((), 0, "127.0.0.1\n")
+        return Ran((), 0, f"{os.getpid()} 127.0.0.1\n")
 
 
 @pytest.fixture
@@ -103,26 +107,34 @@ def started(tmp_path: Path, docker: Docker) -> Aside:
     (root / "releases/unit/unit.service").write_text("[Service]\n")
     releases = root / "releases"
     directories = SlotDirectories(sockets)
-    runtimes = Runtimes("links", releases, {"compose": Containers("links", releases, sockets)}, directories)
-    runtimes.there = runtimes.adapters["compose"].there  # type: ignore[method-assign]
+    runtimes = Runtimes(
+        "links",
+        releases,
+        {"compose": Containers("links", releases, sockets), "systemd": Systemd("links", releases, sockets)},
+        directories,
+    )
+    runtimes.there = lambda releases: [one for one in releases if one == "r1"]  # type: ignore[method-assign]
     runtimes.volumes = Volumes("links", tmp_path / "apps/volumes")
     meminfo = tmp_path / "meminfo"
     meminfo.write_text("MemAvailable:   200000 kB\n")
     place = tmp_path / "place"
-    return Aside("links", root, "aside", place, lambda path: Path(f"{place}{path}"), runtimes, docker, meminfo)
+    return Aside("links", root, Stage("aside"), place, lambda path: Path(f"{place}{path}"), runtimes, docker, meminfo)
 
 
 def test_it_is_in_that_network_alone_and_behind_no_port() -> None:
-    made = aside(WEB, lambda source: f"/copy{source}")
+    made = aside(WEB, lambda source: f"/copy{source}", "aside")
     assert {"ports", "labels"}.isdisjoint(made)
     assert (made["networks"], made["restart"]) == ({"aside": {}}, "no")
     assert made["volumes"][0]["source"] == "/copy/run/slipway/links/drill"
     assert (made["image"], made["command"], made["environment"]) == ("app:1", ["serve"], {"A": "$$b"})
+    without = aside(WEB, str, "")
+    assert without["network_mode"] == "none"
+    assert "networks" not in without
 
 
 @pytest.mark.parametrize(
     ("release", "why"),
-    [("r9", "is not on this host"), ("gone", "the image of release gone"), ("unit", "runs without containers")],
+    [("r9", "is not on this host"), ("gone", "the image of release gone"), ("unit", "the package of release unit")],
 )
 def test_a_release_that_cannot_be_started_here(started: Aside, release: str, why: str) -> None:
     with pytest.raises(Unfit, match=why):
@@ -136,7 +148,7 @@ def test_a_host_without_the_memory(started: Aside, tmp_path: Path) -> None:
 
 
 def test_a_command_runs_with_copies_of_the_volumes(started: Aside, docker: Docker, tmp_path: Path) -> None:
-    assert started.run("r1", ["migrate"], 10).stdout == "127.0.0.1\n"
+    assert started.run("r1", ["migrate"], 10).stdout == f"{os.getpid()} 127.0.0.1\n"
     assert any(said.endswith("run --rm --no-deps -T web migrate") for said in docker.asked)
     media = mounted(docker)["/media"]
     assert media == f"{tmp_path}/place{tmp_path}/apps/volumes/links/volumes/media"
@@ -164,6 +176,19 @@ def test_nothing_of_the_host_is_mounted_but_its_own_files_and_its_own_socket(
     ):
         assert there[target] == f"{tmp_path}/place{source}"
         assert list(Path(there[target]).iterdir()) == []
+
+
+def test_beside_a_native_server_a_container_has_its_socket_and_no_network(
+    tmp_path: Path, started: Aside, docker: Docker
+) -> None:
+    sockets = {str(tmp_path / "run/postgresql"): tmp_path / "socket"}
+    beside = Aside("links", started.store.root, Stage(sockets=sockets), tmp_path, Path, started.runtimes, docker)
+    beside.run("r1", ["migrate"], 10)
+    assert docker.file["services"]["web"]["network_mode"] == "none"
+    assert mounted(docker)["/postgres"] == str(tmp_path / "socket")
+    elsewhere = Aside("links", started.store.root, Stage(), tmp_path, Path, started.runtimes, docker)
+    with pytest.raises(Unfit, match="no fastapi_app_socket_directories with the database's socket"):
+        elsewhere.run("r1", ["migrate"], 10)
 
 
 @pytest.fixture

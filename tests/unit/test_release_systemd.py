@@ -138,6 +138,19 @@ def test_the_user_is_made_or_refused(
     assert [command[0] for command in manager.asked if command[0] != "systemctl"] == made
 
 
+def test_a_group_of_others_is_not_what_slots_run_with(
+    systemd: Systemd, manager: Manager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (systemd.releases / RELEASE / "sysusers.conf").write_text('# managed\nu slipway-links 10001 "links" / -\n')
+    monkeypatch.setattr(systemd_module, "user_of", {10002: "somebody"}.get)
+    monkeypatch.setattr(systemd_module, "group_of", {10001: "team", 10003: "others"}.get)
+    with pytest.raises(RuntimeFailed, match=r"^gid 10001 belongs to team .* such as 10004, .* free on every host"):
+        systemd.start("blue", RELEASE)
+    assert all(command[0] != "systemd-sysusers" for command in manager.asked)
+    monkeypatch.setattr(systemd_module, "group_of", {10001: "slipway-links"}.get)
+    systemd.start("blue", RELEASE)
+
+
 def test_a_stop_takes_the_unit_away_and_may_be_repeated(systemd: Systemd, manager: Manager) -> None:
     systemd.start("green", RELEASE)
     manager.asked.clear()
@@ -306,6 +319,26 @@ def test_only_the_sockets_of_the_process_count(tmp_path: Path) -> None:
     every = tables.replace("0100007F:1F90", "00000000:1F90")
     assert open_ports(parse_listening(every)) == ["tcp port 8080"], "loopback and sockets are the host's own"
     assert sockets_of(tmp_path / "gone") == set()
+
+
+@pytest.mark.parametrize(
+    ("address", "said", "is_open"),
+    [
+        ("00000000", "tcp port 8080", True),
+        ("0" * 32, "tcp port 8080", True),
+        ("0100007F", "tcp port 8080 on 127.0.0.1", False),
+        ("0500007F", "tcp port 8080 on 127.0.0.5", False),
+        ("00000000000000000000000001000000", "tcp port 8080 on ::1", False),
+        ("0000000000000000FFFF00000100007F", "tcp port 8080 on 127.0.0.1", False),
+        ("0500000A", "tcp port 8080 at 10.0.0.5", True),
+        ("B80D0120000000000000000011000000", "tcp port 8080 at 2001:db8::11", True),
+    ],
+)
+def test_what_others_than_the_host_reach(address: str, said: str, is_open: bool) -> None:
+    zero = "0" * len(address)
+    line = f"   0: {address}:1F90 {zero}:0000 0A 00000000:00000000 00:00000000 00000000  1000 0 4711 1\n"
+    assert parse_listening(line) == [said]
+    assert open_ports([said]) == ([said] if is_open else [])
 
 
 @dataclass

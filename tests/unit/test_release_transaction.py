@@ -62,6 +62,9 @@ def test_a_slot_that_others_reach_without_the_edge_is_told_of(tmp_path: Path) ->
     (warning,) = result["warnings"]
     assert warning.startswith("slot blue listens on tcp port 20010 of every address of this host, so whoever reaches")
     assert "have the app listen on 127.0.0.1, as the variable HOST tells it (@PORT@ in fastapi_app_command" in warning
+    host.opens = ["tcp port 8080 at 10.0.0.5", "tcp port 9100"]
+    (warning,) = deploy(tmp_path, host, "two")["warnings"]
+    assert "listens on tcp port 8080 at 10.0.0.5 and tcp port 9100 of every address of this host, so" in warning
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])

@@ -7,17 +7,19 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any, Callable, Optional
 
 from . import files
 from .model import EMPTY, FAILED, MISSING_PART, NO_REPOSITORY, BackupError, Manifest, failures
-from .postgres import Scratch, Server, missing_roles, same
+from .phases import FETCH, FILES, FILL, FIND, RELEASE, ROWS, SERVER, TIDY, Phases
+from .postgres import Server, missing_roles, same
 from .records import now
 from .restic import Snapshot
-from .saving import GLOBALS, Host
+from .saving import GLOBALS, Host, known_sets
+from .scratch import Scratch
 from .starting import Starter, start_releases, starter, unstartable
 
 
@@ -29,25 +31,54 @@ def drill(
     `releases` of the proof are those that passed their gates on what was restored; `unproven` says why none was tried.
     """
     began = time.monotonic()
-    started: list[dict[str, Any]] = []
+    phases = Phases()
+    tried = {"time": now(), "set": wanted}
     try:
-        found = host.restic.find(wanted)
+        with phases.within(FIND):
+            found = _found(host, wanted)
+        tried["set"] = found.short
+        proof = _proof(host, found, phases, scratch, start)
+    except BackupError as error:
+        with suppress(OSError):  # of a full disk the set that is too old tells
+            host.records.drilled({**tried, "fault": error.fault, "message": str(error), **_measured(began, phases)})
+        raise
+    proof |= {"seconds": _measured(began, phases)["seconds"], "proven": now()}
+    host.records.drilled({**tried, "fault": "", **_measured(began, phases), **_kept(proof)})
+    host.records.note(proven=proof, error=host.records.unanswered("drill"), sets=known_sets(host))
+    return proof
+
+
+def _measured(began: float, phases: Phases) -> dict[str, Any]:
+    return {"seconds": round(time.monotonic() - began, 1), "phases": phases.told()}
+
+
+def _kept(proof: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a proof stands in the list of drills."""
+    return {name: proof[name] for name in ("bytes", "rows", "tables", "files", "releases", "unproven")}
+
+
+def _found(host: Host, wanted: str) -> Snapshot:
+    try:
+        return host.restic.find(wanted)
     except BackupError as error:
         if error.fault != NO_REPOSITORY:
             raise
         raise BackupError(EMPTY, f"nothing can be proven: {error}") from error
+
+
+def _proof(host: Host, found: Snapshot, phases: Phases, scratch: Callable[..., Any], start: Starter) -> dict[str, Any]:
+    started: list[dict[str, Any]] = []
     try:
-        with restored(host, found, "the drill of") as (manifest, place):
-            files.same(manifest, place)
+        with restored(host, found, "the drill of", phases) as (manifest, place):
+            with phases.within(FILES):
+                files.same(manifest, place)
             if manifest.databases:
-                started = _databases(host, manifest, place, scratch, start)
+                started = _databases(host, manifest, place, scratch, start, phases)
     except BackupError as error:
         raise BackupError(error.fault, f"set {found.short} of {found.time[:16]} is not proven: {error}") from error
-    proof = {
+    return {
         "set": found.short,
         "time": manifest.time,
-        "proven": now(),
-        "seconds": round(time.monotonic() - began, 1),
         "bytes": manifest.bytes,
         "rows": manifest.rows,
         "tables": sum(len(database.tables) for database in manifest.databases),
@@ -55,27 +86,31 @@ def drill(
         "releases": started,
         "unproven": unstartable(host, manifest),
     }
-    host.records.note(proven=proof, error=host.records.unanswered("drill"))
-    return proof
 
 
 @contextmanager
-def restored(host: Host, found: Snapshot, what: str) -> Iterator[tuple[Manifest, Path]]:
+def restored(
+    host: Host, found: Snapshot, what: str, phases: Optional[Phases] = None
+) -> Iterator[tuple[Manifest, Path]]:
     """The files and dumps of a set in the scratch directory, which is gone afterwards. Raises BackupError.
 
     `what` they are for, as messages say it before `set` and its name.
     """
+    phases = phases or Phases()
     scratch = host.settings.scratch
     try:
         with failures(scratch):
-            manifest = host.manifest(found)
-            complete(host, found, manifest)
+            with phases.within(FIND):
+                manifest = host.manifest(found)
+                complete(host, found, manifest)
             files.room(f"{what} set {found.short}", (scratch, 2 * manifest.bytes))
             place = files.empty(scratch)
-            host.restic.restore(manifest.content, place)
+            with phases.within(FETCH):
+                host.restic.restore(manifest.content, place)
             yield manifest, place
     finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+        with phases.within(TIDY):
+            shutil.rmtree(scratch, ignore_errors=True)
 
 
 def complete(host: Host, found: Snapshot, manifest: Manifest) -> None:
@@ -89,7 +124,7 @@ def complete(host: Host, found: Snapshot, manifest: Manifest) -> None:
 
 
 def _databases(
-    host: Host, manifest: Manifest, place: Path, scratch: Callable[..., Any], start: Starter
+    host: Host, manifest: Manifest, place: Path, scratch: Callable[..., Any], start: Starter, phases: Phases
 ) -> list[dict[str, Any]]:
     """Restore every database, compare what it has, and start the releases against it."""
     spool = Path(f"{place}{manifest.spool}")
@@ -97,15 +132,26 @@ def _databases(
         raise BackupError(FAILED, "the set has databases, and backup_database says that this host has no server")
     made = scratch(host.live, host.settings.database)
     files.room("the server of the drill", (made.disk, manifest.bytes))
-    with made as server:
-        have_roles(server, spool)
+    stack = ExitStack()
+    try:
+        with phases.within(SERVER):
+            server = stack.enter_context(made)
+            have_roles(server, spool)
         for database in manifest.databases:
             name = database.name
-            if name != "postgres":
-                server.make(database, name)
-            server.fill(name, spool / database.file)
-            same(database, server.count(database, name))
-        return [] if unstartable(host, manifest) else start_releases(host, manifest, place, server, start)
+            with phases.within(FILL):
+                if name != "postgres":
+                    server.make(database, name)
+                server.fill(name, spool / database.file)
+            with phases.within(ROWS):
+                same(database, server.count(database, name))
+        if unstartable(host, manifest):
+            return []
+        with phases.within(RELEASE):
+            return start_releases(host, manifest, place, server, made.stage, start)
+    finally:
+        with phases.within(TIDY):
+            stack.close()
 
 
 def have_roles(server: Server, spool: Path) -> None:

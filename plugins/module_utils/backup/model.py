@@ -14,6 +14,9 @@ from ..host.errors import SlipwayError
 
 # The faults that a drill, a restore or a backup is refused for, by name.
 WRONG_KEY = "wrong key"
+LOGIN = "login refused"
+HOST_KEY = "host key"
+UNREACHABLE = "unreachable"
 NO_REPOSITORY = "no repository"
 EMPTY = "empty"
 DAMAGED = "damaged"
@@ -62,6 +65,8 @@ class Settings:
 
     `directories` are paths, `volumes` patterns that may match nothing; `keep` counts days, weeks and months.
     `releases`: whether a drill starts those that serve, which have `deadline` seconds to pass their gate.
+    `wal`: whether the database's write-ahead log is kept, for points in time of the last `wal_days`; the server keeps
+    `wal_room` MiB of it at most where it cannot be.
     """
 
     repository: str
@@ -72,6 +77,9 @@ class Settings:
     keep: Mapping[str, int] = field(default_factory=dict)
     releases: bool = True
     deadline: float = 300.0
+    wal: bool = False
+    wal_days: int = 7
+    wal_room: int = 2048
     files: Path = Path("/etc/slipway/backup")
     place: Path = Path("/var/lib/slipway/backup")
     apps: Path = Path("/opt/slipway")

@@ -8,13 +8,13 @@ version; the order of the rows does not matter.
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, Callable
 
-from ..host import command
 from ..host.errors import SlipwayError
 from ..postgres import server as postgres
 from ..postgres.databases import MARK, there
@@ -23,7 +23,6 @@ from ..postgres.server import (
     LIMIT,
     SEPARATOR,
     STATEMENT,
-    Run,
     literal,
     quoted,
 )
@@ -42,6 +41,7 @@ _SAME_TEXT = """\
 SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0; SET lock_timeout = 0; SET timezone = 'UTC';
 SET datestyle = 'ISO, YMD'; SET intervalstyle = 'postgres'; SET extra_float_digits = 1; SET bytea_output = 'hex';
 """
+_UNHURRIED = "SET statement_timeout = 0; SET idle_session_timeout = 0; SET client_min_messages = 'error'; "
 _SNAPSHOT = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SELECT pg_export_snapshot();\n"
 # A line for each table, `name|rows|digest`, and one for each revision that Alembic has recorded, `revision`.
 _COUNTS = r"""
@@ -129,6 +129,42 @@ class Server(postgres.Server):
             ran = self._run([*self._superuser, *words, "--username=postgres", f"--dbname={name}"], LIMIT, target=stream)
         if ran.returncode:
             raise BackupError(FAILED, f"pg_dump of {name} failed: {ran.said}")
+
+    @contextmanager
+    def copying(self, fast: bool) -> Iterator[tuple[int, Callable[[], dict[str, Any]]]]:
+        """Within the block its files may be copied: where its log begins that they need, and what ends that.
+
+        The end gives `label`, a file without which the copy is none, and `stop`, where that log ends. With `fast` the
+        server writes at once what it has in memory.
+        """
+        old = self.major() < 15
+        begin, end = ("pg_start_backup", "pg_stop_backup") if old else ("pg_backup_start", "pg_backup_stop")
+        pipe = subprocess.PIPE
+        with subprocess.Popen(self._psql("postgres"), stdin=pipe, stdout=pipe, stderr=pipe, text=True) as session:
+
+            def ask(statement: str) -> str:
+                assert session.stdin is not None
+                assert session.stdout is not None
+                assert session.stderr is not None
+                with suppress(BrokenPipeError):
+                    session.stdin.write(f"{statement};\n")
+                    session.stdin.flush()
+                if line := session.stdout.readline().strip():
+                    return line
+                session.kill()
+                raise BackupError(FAILED, f"{self.name} is not to be copied now: {session.stderr.read().strip()}")
+
+            def done() -> dict[str, Any]:
+                said = "json_build_object('stop', pg_wal_lsn_diff(lsn, '0/0'), 'label', labelfile)"
+                call = f"{end}({'false, ' if old else ''}false)"
+                found: dict[str, Any] = json.loads(ask(f"SELECT {said} FROM {call}"))  # noqa: S608 - constants
+                return found
+
+            try:
+                call = f"{begin}('slipway', {fast}{', false' if old else ''})"
+                yield int(ask(f"{_UNHURRIED}SELECT pg_wal_lsn_diff({call}, '0/0')")), done
+            finally:
+                session.kill()
 
     def globals(self, into: Path) -> None:
         """Write the roles with their passwords, as hashes, and what else belongs to no database."""
@@ -291,94 +327,3 @@ def missing_roles(script: str, existing: Iterable[str]) -> str:
         ]
         + [f"ALTER ROLE {name} NOLOGIN PASSWORD NULL;" for name in logins]
     )
-
-
-def aliases(networks: str) -> list[str]:
-    """The names under which a container is known in its networks, as Docker tells these in JSON."""
-    found = json.loads(networks) or {}
-    return sorted({name for network in found.values() for name in network.get("Aliases") or ()})
-
-
-class Scratch:
-    """A server of its own for a drill, removed afterwards: enter it to have it run.
-
-    In a container it is in a network that leads nowhere, under the names of the live one, for a release that is started
-    against it; a cluster of the host is reached by nobody.
-    """
-
-    NAME = NETWORK = "slipway-drill"
-    CLUSTER = Path("/var/lib/postgresql/slipway-drill")
-
-    def __init__(self, live: Server, provider: str, run: Run = command.run) -> None:
-        self._live, self._provider, self._run = live, provider, run
-
-    @property
-    def disk(self) -> Path:
-        """The directory on whose disk its data is."""
-        return Path("/var/lib/docker") if self._provider == "compose" else self.CLUSTER.parent
-
-    def __enter__(self) -> Server:
-        self.remove()
-        try:
-            return self._container() if self._provider == "compose" else self._cluster()
-        except BaseException:
-            self.remove()
-            raise
-
-    def __exit__(self, *_: object) -> None:
-        self.remove()
-
-    def remove(self) -> None:
-        """Take away what is there of it, or of one that was killed."""
-        if self._provider == "compose":
-            ran = self._run(["docker", "ps", "--all", "--quiet", "--filter", f"network={self.NETWORK}"], STATEMENT)
-            self._run(["docker", "rm", "--force", "--volumes", self.NAME, *ran.stdout.split()], STATEMENT)
-            self._run(["docker", "network", "rm", self.NETWORK], STATEMENT)
-            return
-        if (self.CLUSTER / "data" / "postmaster.pid").exists():
-            stop = ("--pgdata", str(self.CLUSTER / "data"), "--mode=immediate", "stop")
-            self._run(self._pg("pg_ctl", *stop), STATEMENT)
-        shutil.rmtree(self.CLUSTER, ignore_errors=True)
-
-    def _container(self) -> Server:
-        """The same image as the live one's, without a port, a capability, or a network that leads anywhere."""
-        wanted = "{{.Image}} {{.Config.User}} {{.HostConfig.ShmSize}} {{json .NetworkSettings.Networks}}"
-        image, user, shared, networks = self._done(["docker", "inspect", "--format", wanted, CONTAINER]).split(" ", 3)
-        self._done(["docker", "network", "create", "--internal", self.NETWORK])
-        self._done(
-            [
-                *("docker", "run", "--detach", "--name", self.NAME, "--network", self.NETWORK, "--user", user),
-                *(word for name in aliases(networks) for word in ("--network-alias", name)),
-                *("--cap-drop", "ALL", "--security-opt", "no-new-privileges:true", "--cpu-shares", "128"),
-                *("--shm-size", shared, "--memory", "512m", "--log-driver", "local"),
-                *("--env", "POSTGRES_USER=postgres", "--env", "POSTGRES_PASSWORD_FILE=/proc/sys/kernel/random/uuid"),
-                *("--env", "PGDATA=/var/lib/postgresql/data", "--volume", "/var/lib/postgresql/data"),
-                *(image, "postgres", "-c", "fsync=off", "-c", "listen_addresses=*"),
-            ]
-        )
-        server = Server(("docker", "exec", "-i", self.NAME), "the server of the drill", self._run)
-        # Over TCP, where the server that the entry point starts for itself does not listen.
-        ask = "for i in $(seq 300); do pg_isready -q -h 127.0.0.1 && exit; sleep 0.2; done; exit 1"
-        self._done(["docker", "exec", self.NAME, "sh", "-c", ask])
-        return server
-
-    def _cluster(self) -> Server:
-        """A cluster of the distribution's package, on a socket that only its user reaches."""
-        data, socket = self.CLUSTER / "data", self.CLUSTER / "socket"
-        made = [str(path) for path in (self.CLUSTER, data, socket)]
-        self._done(["install", "--directory", "--owner=postgres", "--mode=0700", *made])
-        self._done(self._pg("initdb", "--pgdata", str(data), "--auth=peer", "--encoding=UTF8"))
-        options = f"-c fsync=off -c listen_addresses= -c unix_socket_directories={socket}"
-        log = str(self.CLUSTER / "log")
-        self._done(self._pg("pg_ctl", "--pgdata", str(data), "--log", log, "--wait", "--options", options, "start"))
-        own = ("runuser", "-u", "postgres", "--", "env", f"PGHOST={socket}")
-        return Server(own, "the server of the drill", self._run)
-
-    def _pg(self, program: str, *words: str) -> list[str]:
-        return ["runuser", "-u", "postgres", "--", f"/usr/lib/postgresql/{self._live.major()}/bin/{program}", *words]
-
-    def _done(self, words: Sequence[str]) -> str:
-        ran = self._run(words, STATEMENT)
-        if ran.returncode:
-            raise BackupError(FAILED, f"the server of the drill could not be started: {ran.said}")
-        return ran.stdout

@@ -1,6 +1,6 @@
 """The program slipway-backup of a host: what timers start, what playbooks ask, and what an operator types at night.
 
-    slipway-backup backup | drill | rehearse | status | plan | restore | restic ...
+    slipway-backup backup | drill | rehearse | status | plan | restore | wal | base | restic ...
 
 Its answer is JSON on its output, and in the file that --answer names. Exit code 1 where it refused or failed, 2 where
 another one is under way; the reason is on its standard error, and that of a failure in the host's records.
@@ -14,18 +14,23 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any, Callable, Optional
 
 from ..host import command
 from ..host.durable import read_json, write_durably
 from ..host.ledger import Note, by_hand, ledgers, recorded
-from . import stores
+from . import stores, wal
+from .archive import Archive, Repository
+from .base import make_base
 from .drill import drill
-from .model import BUSY, FAILED, REFUSED, BackupError, Settings, failures
-from .records import age, now, problems
+from .model import BUSY, FAILED, LOCKED, REFUSED, BackupError, Settings, failures
+from .pointing import PointRestore, forget_killed
+from .points import readable, spans, stale
+from .records import age, at_time, now, problems
 from .rehearsing import order_of, rehearse
 from .restic import PATIENT, WAIT, Restic, environment, program
 from .restoring import Restore
@@ -55,6 +60,9 @@ def settings(config: Path) -> Settings:
         keep=found["keep"],
         releases=found["releases"],
         deadline=found["deadline"],
+        wal=found["wal"] and found["database"] != "none",
+        wal_days=found["wal_days"],
+        wal_room=found["wal_room"],
     )
 
 
@@ -74,6 +82,7 @@ def parser() -> argparse.ArgumentParser:
         if name != "backup":
             one.add_argument("--set", default="latest", help="id of a set, or latest")
         if name in ("plan", "restore"):
+            one.add_argument("--time", default="", help="a point in time, such as 2026-11-27T10:15:00Z")
             one.add_argument(
                 "--part", action="append", help="all, database:NAME, directory:PATH or store:NAME", required=True
             )
@@ -83,7 +92,10 @@ def parser() -> argparse.ArgumentParser:
             one.add_argument("--no-safety", action="store_true", help="make no set of what is there before")
     one = verbs.add_parser("rehearse", help="run a command of a release against the newest set, restored aside")
     one.add_argument("--order", type=Path, required=True, help="file with what is to be run, as JSON")
-    verbs.add_parser("status", help="what is known of the sets")
+    verbs.add_parser("status", help="what is known of the sets, and which points in time can be reached")
+    one = verbs.add_parser("wal", help="keep what the database wrote since the last time; a timer does")
+    one.add_argument("--off", action="store_true", help="have the server keep nothing for that any more")
+    verbs.add_parser("base", help="make a base, from which points in time are reached")
     one = verbs.add_parser("restic", help="run restic with this host's repository")
     one.add_argument("words", nargs=argparse.REMAINDER)
     return words
@@ -94,15 +106,18 @@ def answer(asked: argparse.Namespace, host: Host) -> dict[str, Any]:
     if asked.verb == "status":
         return status(host)
     if asked.verb == "plan":
-        return Restore(host, asked.set, asked.part).plan()
+        return restore_of(asked, host).plan()
+    if asked.verb in ("wal", "base"):
+        return points(asked, host)
     what = {"rehearse": "rehearsal"}.get(asked.verb, asked.verb)
     with host.records.alone(f"a {what}"):
         try:
             with failures(host.settings.place), in_the_ledgers(asked, host.settings) as notes:
                 warnings = healed(asked, host)
                 done = act(asked, host)
+                which = done.get("point") or f"set {done.get('set')}"
                 for note in notes:
-                    note.more["what"] = f"set {done.get('set')}, {note.begun['what']}"
+                    note.more["what"] = f"{which}, {note.begun['what']}"
             return {**done, "warnings": [*warnings, *(words for note in notes for words in note.warnings)]}
         except BackupError as error:
             # A name that was not typed right is no fault of the host, and neither is what a release does to a copy.
@@ -115,12 +130,15 @@ def answer(asked: argparse.Namespace, host: Host) -> dict[str, Any]:
 def healed(asked: argparse.Namespace, host: Host) -> list[str]:
     """Have the stores serve that a restore which was killed has left, and return why one does not.
 
+    What a recovery that was killed has left is gone then, too.
+
     Raises BackupError where a set is to be made, which would not have it; another verb may be what mends it.
     """
     try:
         with failures(host.settings.place):
             for store in stores.stores(host.settings.apps):
                 stores.heal(store)
+            forget_killed(host)
     except BackupError as error:
         if asked.verb == "backup":
             raise
@@ -131,12 +149,91 @@ def healed(asked: argparse.Namespace, host: Host) -> list[str]:
 def act(asked: argparse.Namespace, host: Host) -> dict[str, Any]:
     """Do what changes something, or proves it. Raises BackupError."""
     if asked.verb == "backup":
-        return save(host, asked.reason)
+        return save(host, asked.reason, in_the_evening(asked.reason) if host.settings.wal else None)
     if asked.verb == "drill":
-        return drill(host, asked.set)
+        proof = drill(host, asked.set)
+        # The newest set and the newest point belong together; an earlier set is asked for by itself.
+        return {**proof, "point": proven_point(host) if host.settings.wal and asked.set == "latest" else None}
     if asked.verb == "rehearse":
         return rehearse(host, order_of(asked.order))
-    return Restore(host, asked.set, asked.part).run(asked.confirm, asked.any_schema, not asked.no_safety)
+    done = restore_of(asked, host).run(asked.confirm, asked.any_schema, not asked.no_safety)
+    if host.settings.wal and any(one["name"].startswith("database:") for one in done["restored"]):
+        wal.order_base()  # the way from the one before leads through all that the restore wrote, and may be lost
+    return done
+
+
+def restore_of(asked: argparse.Namespace, host: Host) -> Restore:
+    """What is to be restored: a set, or a point in time. Raises BackupError."""
+    if not asked.time:
+        return Restore(host, asked.set, asked.part)
+    if asked.set != "latest":
+        raise BackupError(REFUSED, "nothing was done: a set and a point in time were named; name one of them")
+    archive = archive_of(host)
+    if host.settings.wal:
+        with suppress(BackupError):  # what was kept until now may do, and what is behind is named where it does not
+            wal.keep(host, archive, log_of(host), wait=True)
+    return PointRestore(host, archive, asked.time, asked.part)
+
+
+def proven_point(host: Host) -> Optional[dict[str, Any]]:
+    """The newest point in time, recovered and read; None where none can be, as `status` tells. Raises BackupError."""
+    archive = archive_of(host)
+    reached = spans(readable(wal.reachable(archive, host.settings), log_of(host).look().major))
+    if not reached:
+        return None
+    at = reached[-1][1]
+    try:
+        with failures(host.settings.place):
+            proof = PointRestore(host, archive, at, ["all"]).prove()
+    except BackupError as error:
+        if error.fault == REFUSED:  # of another major version, or without a database of an app
+            return None
+        raise BackupError(error.fault, f"the set is proven, and the point in time {at} is not: {error}") from error
+    wal.State(host.settings).note(proven=proof)
+    return proof
+
+
+def archive_of(host: Host) -> Archive:
+    """Where this host's write-ahead log is kept."""
+    return Repository(host.settings, host.restic)
+
+
+def log_of(host: Host) -> wal.Log:
+    if host.live is None:
+        raise BackupError(REFUSED, "nothing was done: this host runs no database server (backup_database: none)")
+    return wal.Log(host.live)
+
+
+def points(asked: argparse.Namespace, host: Host) -> dict[str, Any]:
+    """Keep the log or make a base. Raises BackupError."""
+    log = log_of(host)
+    with failures(host.settings.place):
+        if asked.verb == "wal" and asked.off:
+            return {"stopped": wal.stop(log, host.settings)}
+        if not host.settings.wal:
+            raise BackupError(REFUSED, "nothing was done: backup_wal is false on this host")
+        if asked.verb == "base":
+            return make_base(host, archive_of(host), log, fast=True)
+        try:
+            return wal.keep(host, archive_of(host), log, wal.order_base)
+        except BackupError as error:
+            if error.fault in (LOCKED, BUSY):  # the repository is tended; the next time has it all
+                return wal.told(host.settings)
+            raise
+
+
+def in_the_evening(reason: str) -> Callable[[Host], list[str]]:
+    """What a night's backup does for points in time: a base. What nobody needs any more may go."""
+
+    def more(host: Host) -> list[str]:
+        archive = archive_of(host)
+        with suppress(BackupError):  # the set is there all the same, and status says it
+            make_base(host, archive, log_of(host), fast=reason != BY_TIMER)
+        bases, pieces = archive.contents()
+        horizon = at_time(time.time() - host.settings.wal_days * 86400)
+        return stale(bases, pieces, horizon) + archive.orphans()
+
+    return more
 
 
 @contextmanager
@@ -174,12 +271,14 @@ def in_the_ledgers(asked: argparse.Namespace, found: Settings) -> Iterator[list[
 def status(host: Host) -> dict[str, Any]:
     """What is known without asking the repository: ages in seconds, the next runs as systemd tells them, problems."""
     state, at = host.records.read(), now()
+    kept = wal.told(host.settings) if host.settings.wal else None
     return {
         "repository": host.settings.repository,
         **state,
         **{name: next_run(timer) for name, timer in TIMERS.items()},
         "ages": {name: age(state[name]["time"], at) for name in ("newest", "proven") if state.get(name)},
-        "problems": problems(state, at),
+        "points": kept,
+        "problems": problems(state, at) + (wal.problems(kept) if kept else []),
     }
 
 
@@ -195,7 +294,8 @@ def next_run(timer: str) -> Optional[str]:
 def repository(asked: argparse.Namespace, found: Settings) -> Restic:
     """The sets of the host, for what was asked."""
     by_timer = getattr(asked, "reason", "") == "timer"
-    return Restic(found, cached=asked.verb not in ("drill", "rehearse"), wait=PATIENT if by_timer else WAIT)
+    wait = 0.0 if asked.verb == "wal" else PATIENT if by_timer else WAIT
+    return Restic(found, cached=asked.verb not in ("drill", "rehearse"), wait=wait)
 
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:

@@ -21,6 +21,8 @@ from .model import BUSY, BackupError
 
 # Hours after which a newest set, and days after which a newest proven one, is told as too old (status).
 OLD_SET, OLD_PROOF = 26, 8
+# How many drills are remembered: those of a year, by the timer.
+DRILLS = 52
 
 
 class Records:
@@ -31,7 +33,7 @@ class Records:
         self._file = place / "state.json"
 
     def read(self) -> dict[str, Any]:
-        """`newest`, `proven`, `error` and `checked`, as far as they are known."""
+        """`newest`, `proven`, `error`, `checked`, `sets` and `drills`, as far as they are known."""
         try:
             return read_json(self._file) or {}
         except (Damaged, OSError):
@@ -41,6 +43,10 @@ class Records:
         """Lay news over what is known; None takes something away. Raises OSError."""
         known = {name: value for name, value in {**self.read(), **news}.items() if value is not None}
         write_durably(self._file, json.dumps(known, indent=1, sort_keys=True) + "\n", mode=0o600)
+
+    def drilled(self, drill: Mapping[str, Any]) -> None:
+        """Keep how a drill ended beside those before it. Raises OSError."""
+        self.note(drills=[*(self.read().get("drills") or ()), dict(drill)][-DRILLS:])
 
     def failed(self, what: str, error: BackupError, found: Optional[str] = None) -> None:
         """Note how a backup, a drill or a restore failed; what is proven stays so."""

@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import Any, Callable
 
 from ..host.shown import tail
-from ..release.aside import Aside, Unfit
+from ..release.aside import Aside
+from ..release.stage import Unfit
 from . import files
 from .drill import have_roles, restored
 from .model import FAILED, REFUSED, BackupError, Manifest
-from .postgres import Scratch, Server
+from .postgres import Server
 from .saving import Host, serving
+from .scratch import Scratch
 from .starting import Starter, neighbours, starter
 
 # How many bytes of what a command printed stand in a message, from the end.
@@ -45,22 +47,20 @@ def rehearse(
     began = time.monotonic()
     settings = host.settings
     root = settings.apps / order["app"]
-    aside = start(order["app"], root, settings.scratch)
-    if host.live is None or settings.database != "compose":
-        raise BackupError(
-            REFUSED, "the database server of this host runs in no container, beside which a release could"
-        )
+    if host.live is None:
+        raise BackupError(REFUSED, "this host has no database server that is backed up (backup_database)")
+    made = scratch(host.live, settings.database)
+    aside = start(order["app"], root, made.stage, settings.scratch)
     try:
         aside.require(order["release"])
     except Unfit as error:
         raise BackupError(REFUSED, str(error)) from error
     found = host.restic.find(order["set"])
     with restored(host, found, "the rehearsal on") as (manifest, place):
-        made = scratch(host.live, settings.database)
         files.room("the server of the rehearsal", (made.disk, manifest.bytes))
         with made as server:
             _fill(server, manifest, Path(f"{place}{manifest.spool}"))
-            with neighbours(host, server):
+            with neighbours(host, server, made.stage, place):
                 seen = measured(server, manifest, aside, {**order, "set": found.short})
                 now = serving(root)
                 said = after(aside, now, settings.deadline)

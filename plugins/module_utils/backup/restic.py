@@ -19,7 +19,20 @@ from typing import IO, Any, Callable, Optional
 
 from ..host import command
 from ..host.durable import read_json
-from .model import DAMAGED, DISK_FULL, EMPTY, FAILED, LOCKED, NO_REPOSITORY, WRONG_KEY, BackupError, Settings
+from .model import (
+    DAMAGED,
+    DISK_FULL,
+    EMPTY,
+    FAILED,
+    HOST_KEY,
+    LOCKED,
+    LOGIN,
+    NO_REPOSITORY,
+    UNREACHABLE,
+    WRONG_KEY,
+    BackupError,
+    Settings,
+)
 
 SET, CONTENT = "slipway-set", "slipway-content"
 # A set that the retention by days, weeks and months counts, and one made before something that may go wrong: that would
@@ -29,30 +42,49 @@ REGULAR, EXTRA = "slipway-regular", "slipway-extra"
 LATELY = {REGULAR: "2d", EXTRA: "30d"}
 # Seconds for one command; a first backup over a slow line takes hours.
 LIMIT = 86400.0
+# Seconds for ssh to say why it does not come in.
+SSH_LIMIT = 60.0
 # Seconds for which another host that uses the repository is waited for where somebody waits for this one, by a run of a
 # timer, and between two looks.
 WAIT, PATIENT, EVERY = 900.0, 21600.0, 15.0
 
+# How many snapshots one command forgets.
+AT_ONCE = 500
+
 # The exit code for a snapshot that was made although something could not be read, and what restic says then.
 INCOMPLETE, UNREAD = 3, "source file could not be read"
 
+# What restic says where ssh ended; why it did is mostly lost.
+SESSION = "unable to start the sftp session"
 # What restic says, by what is wrong. The first that fits counts.
 _DAMAGE = (
     *("ciphertext verification failed", "invalid data returned", "invalid header", "unexpected EOF", "wrong hash"),
     *("not found in (?:index|repository)", "does not match", "mismatch", "decompress", "truncat", "too short"),
     *("pack .* (?:not|contains|invalid)", "unable to load", "repository contains errors", "no such file or directory"),
 )
+_NO_WAY = (
+    *("connection refused", "connection reset", "connection timed out", "i/o timeout", "no route to host"),
+    *("network is unreachable", "no such host", "could not resolve hostname", "ssh command exited", SESSION),
+)
 _FAULTS = (
     (WRONG_KEY, r"wrong password or no key found"),
+    (HOST_KEY, r"host key verification failed|remote host identification has changed"),
+    (LOGIN, r"permission denied \(|signature we calculated|access key id you provided|access ?denied"),
+    (UNREACHABLE, "|".join(_NO_WAY)),
     (NO_REPOSITORY, r"unable to open config file|is there a repository at|repository does not exist"),
     (LOCKED, r"repository is already locked|unable to create lock"),
-    (DISK_FULL, r"no space left on device|disk quota exceeded"),
+    # SFTP has no number for a full disk: its server says that a write failed, and no more.
+    (DISK_FULL, r"no space left on device|disk quota exceeded|write: sftp: \"failure\""),
     (DAMAGED, "|".join(_DAMAGE)),
 )
 _SAYS = {
     WRONG_KEY: "the password of this host does not open the repository {place}; was backup_password changed, or is it "
     "the repository of another fleet? With the former one on the host again slipway-backup restic key passwd changes "
     "it in the repository; then comes backup_password",
+    LOGIN: "the login to the repository {place} is refused; backup_ssh_key or backup_environment have it",
+    HOST_KEY: "the host of the repository {place} is not the one that backup_ssh_known_hosts has; if it was made anew, "
+    "put its new key there",
+    UNREACHABLE: "the repository {place} cannot be reached",
     NO_REPOSITORY: "there is no repository at {place}, or it cannot be reached",
     LOCKED: "the repository {place} is in use by another host, and stayed so",
     DISK_FULL: "the disk of the repository {place} or of this host is full",
@@ -143,17 +175,23 @@ class Restic:
         return next((part for part in self._snapshots(CONTENT) if part.stamp == found.stamp), None)
 
     def save(
-        self, paths: Sequence[str], kind: str, stamp: str, excluded: Iterable[str] = (), more: Iterable[str] = ()
+        self,
+        paths: Sequence[str],
+        kind: str,
+        stamp: str,
+        excluded: Iterable[str] = (),
+        more: Iterable[str] = (),
+        words: Sequence[str] = (),
     ) -> tuple[str, int]:
         """Take the paths in as one snapshot; returns its id and how many bytes it added. All of them, or it raises.
 
-        What somebody removed within them meanwhile is not in it.
+        What somebody removed within them meanwhile is not in it. `more` are tags, `words` options of restic besides.
         """
         self._listed = {}
         tags = [word for tag in (kind, stamp, *more) for word in ("--tag", tag)]
         left_out = [word for pattern in excluded for word in ("--exclude", pattern)]
-        words = ("--host", self._settings.host, *tags, *left_out, "--", *paths)
-        said = self._call("backup", "--json", *words, fits=lambda ran: vanished(ran, paths))
+        asked = ("--host", self._settings.host, *words, *tags, *left_out, "--", *paths)
+        said = self._call("backup", "--json", *asked, fits=lambda ran: vanished(ran, paths))
         for line in reversed(said.splitlines()):
             with suppress(ValueError):
                 entry = json.loads(line)
@@ -188,13 +226,19 @@ class Restic:
 
     def _stale(self, tag: str, *keep: str) -> list[str]:
         words = ["--host", self._settings.host, "--tag", tag, "--group-by", "host", f"--keep-within={LATELY[tag]}"]
-        said = self._call("forget", "--dry-run", "--json", *words, *keep)
-        return [str(entry["id"]) for group in json.loads(said or "[]") or () for entry in group.get("remove") or ()]
+        groups = self._listing("forget", "--dry-run", "--json", *words, *keep)
+        return [str(entry["id"]) for group in groups for entry in group.get("remove") or ()]
 
-    def tidy(self, protected: Iterable[str] = ()) -> list[str]:
+    def tagged(self, *kinds: str) -> list[Snapshot]:
+        """What this host has of these kinds, oldest first, as the repository has it now."""
+        self._listed = {}
+        return [snapshot for kind in kinds for snapshot in self._snapshots(kind)]
+
+    def tidy(self, protected: Iterable[str] = (), more: Sequence[str] = (), prune: bool = True) -> list[str]:
         """Forget the sets that the retention does not keep, and parts of none; returns the sets that went.
 
-        `protected` are sets (their ids or how these begin) that stay in any case.
+        `protected` are sets (their ids or how these begin) that stay in any case, `more` snapshots that go with them.
+        Nobody else gets at the repository while their room is made free; without `prune` that of `more` alone waits.
         """
         spared = tuple(protected)
         stale = set(self.stale())
@@ -202,13 +246,14 @@ class Restic:
         gone = [found for found in sets if found.id in stale and not (spared and found.id.startswith(spared))]
         kept = {found.stamp for found in sets} - {found.stamp for found in gone}
         parts = [part for part in self._snapshots(CONTENT) if part.stamp not in kept]
-        if gone or parts:
+        if gone or parts or more:
             # The manifests first: what is killed here leaves parts without a set and no set without its parts.
-            for wave in (gone, parts):
-                if wave:
+            for wave in ([snapshot.id for snapshot in gone], [snapshot.id for snapshot in parts], list(more)):
+                for begin in range(0, len(wave), AT_ONCE):
                     self._listed = {}
-                    self._call("forget", *(snapshot.id for snapshot in wave))
-            self._call("prune")
+                    self._call("forget", *wave[begin : begin + AT_ONCE])
+            if gone or parts or prune:
+                self._call("prune")
         return [found.id for found in gone]
 
     def check(self, part: int, parts: int) -> None:
@@ -222,38 +267,65 @@ class Restic:
         return [snapshot for snapshot in self._listed[host] if kind in snapshot.tags]
 
     def _read(self, *words: str) -> list[Snapshot]:
-        found = json.loads(self._call("snapshots", "--json", *words) or "[]")
         snapshots = [
             Snapshot(entry["id"], entry["time"], entry.get("hostname", ""), tuple(entry.get("tags") or ()))
-            for entry in found or ()
+            for entry in self._listing("snapshots", "--json", *words)
         ]
         return sorted(snapshots, key=lambda snapshot: nanoseconds(snapshot.time))
 
+    def _listing(self, *words: str) -> list[dict[str, Any]]:
+        """What restic lists as one JSON, all of it: a day of pieces of the log alone has megabytes of it."""
+        said = self._call(*words, limit=command.WHOLE)
+        try:
+            return json.loads(said or "[]") or []
+        except ValueError as error:
+            place = self._settings.repository
+            raise BackupError(FAILED, f"what restic {words[0]} said of {place} cannot be read: {error}") from error
+
     def _call(
-        self, *words: str, target: Optional[IO[bytes]] = None, fits: Callable[[command.Ran], bool] = lambda _: False
+        self,
+        *words: str,
+        target: Optional[IO[bytes]] = None,
+        fits: Callable[[command.Ran], bool] = lambda _: False,
+        limit: int = command.OUTPUT_LIMIT,
     ) -> str:
         """What restic says where it succeeds, or fails in a way that fits all the same."""
-        waited = 0.0
+        waited, tried = 0.0, False
         while True:
-            ran = self._run(
-                [*program(self._settings), *self._options, *words], LIMIT, environment(self._settings), target=target
-            )
+            asked = [*program(self._settings), *self._options, *words]
+            ran = self._run(asked, LIMIT, environment(self._settings), target=target, limit=limit)
             if not ran.returncode or fits(ran):
                 return ran.stdout
-            error = explained(words[0], f"{ran.stderr}\n{ran.stdout}", self._settings.repository)
-            if error.fault != LOCKED or waited >= self._wait:
+            said = f"{ran.stderr}\n{ran.stdout}"
+            if SESSION in said:
+                said += f"\n{self._ended()}"
+            error = explained(words[0], said, self._settings.repository)
+            if error.fault != LOCKED or (tried and waited >= self._wait):
                 raise error
-            self._sleep(EVERY)
-            waited += EVERY
+            # Takes away the locks of the dead alone: of this host at once, of another one after half an hour.
+            self._run([*program(self._settings), "unlock"], LIMIT, environment(self._settings))
+            if tried:
+                self._sleep(EVERY)
+                waited += EVERY
+            tried = True
+
+    def _ended(self) -> str:
+        """Why ssh ends; empty where it does not by itself."""
+        words = ssh(self._settings)
+        return self._run(words, SSH_LIMIT, environment(self._settings)).stderr if words else ""
 
 
 def program(settings: Settings) -> list[str]:
     """restic, with how it reaches a host over SFTP where the role has a key for that."""
+    words = ssh(settings)
+    return ["restic", "-o", f"sftp.command={' '.join(words)}"] if words else ["restic"]
+
+
+def ssh(settings: Settings) -> list[str]:
+    """How a host is reached over SFTP; empty where there is none, or the role has no key for it."""
     config = settings.files / "ssh_config"
     target = sftp_target(settings.repository)
-    if not target or not config.exists():
-        return ["restic"]
-    return ["restic", "-o", f"sftp.command=ssh -F {config} {target} -s sftp"]
+    return ["ssh", "-F", str(config), *target.split(" "), "-s", "sftp"] if target and config.exists() else []
 
 
 def sftp_target(repository: str) -> str:

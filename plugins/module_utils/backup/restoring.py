@@ -17,7 +17,7 @@ from typing import Any, Optional
 from ..host.durable import sync_directory
 from . import files, stores
 from .drill import complete, have_roles
-from .model import REFUSED, BackupError, Database, Manifest, failures
+from .model import MIB, REFUSED, BackupError, Database, Manifest, failures
 from .postgres import BEFORE, BESIDE, BROUGHT, same
 from .records import at_time, now
 from .saving import GLOBALS, SAFETY, Host, save, serving
@@ -35,6 +35,7 @@ class Restore:
         """Raises BackupError where the set or a part of it is not there."""
         self.host = host
         self.found = host.restic.find(wanted)
+        self.set, self.name = self.found.short, f"set {self.found.short}"
         self.manifest = host.manifest(self.found)
         complete(host, self.found, self.manifest)
         names, rest = stores.chosen(self.manifest, parts)
@@ -85,6 +86,8 @@ class Restore:
         if self.databases and self.host.live is not None:
             disk, log = self.host.live.disk()
             size = sum(database.bytes for database in self.databases)
+            # What is not yet in the repository is kept for that besides.
+            log += self.host.settings.wal_room * MIB if self.host.settings.wal else 0
             needs.append((disk, size + min(size, log)))
         files.room("the restore", *needs, *((Path(path).parent, self._within(path)) for path in self.directories))
 
@@ -130,7 +133,7 @@ class Restore:
                 continue
             if heads and heads != database.heads:
                 return (
-                    f"the schema of {database.name} in set {self.found.short} is {', '.join(database.heads)}, and what "
+                    f"the schema of {database.name} in {self.name} is {', '.join(database.heads)}, and what "
                     f"serves has {', '.join(heads)}. {self._fitting()}"
                 )
         return ""
@@ -151,7 +154,7 @@ class Restore:
         made before: it may be too damaged for one, and is kept under another name in any case.
         """
         began = time.monotonic()
-        if unconfirmed := not_confirmed(self.found.short, self.names(), confirmed):
+        if unconfirmed := not_confirmed(self.name, self.names(), confirmed):
             raise BackupError(REFUSED, unconfirmed)
         if impossible := self.impossible():
             raise BackupError(REFUSED, f"nothing was done: {impossible}")
@@ -168,7 +171,7 @@ class Restore:
         with suppress(OSError):  # it is restored, whether that can be noted or not
             self.host.records.note(error=self.host.records.unanswered("restore"))
         return {
-            "set": self.found.short,
+            "set": self.set,
             "time": self.manifest.time,
             "safety": made.get("set"),
             "absent": made.get("absent") or [],
@@ -257,7 +260,7 @@ class Restore:
             return
         scratch = files.empty(self.host.settings.scratch)
         wanted = [f"{spool}/{database.file}" for database in self.databases]
-        self.host.restic.restore(self.manifest.content, scratch, [*wanted, f"{spool}/{GLOBALS}"])
+        self._fetch(scratch, [*wanted, f"{spool}/{GLOBALS}"])
         for path in wanted:
             files.same(self.manifest, scratch, path)
         have_roles(live, Path(f"{scratch}{spool}"))
@@ -267,6 +270,10 @@ class Restore:
             made.append(own)
             live.fill(own, Path(f"{scratch}{spool}") / database.file)
             same(database, live.count(database, own))
+
+    def _fetch(self, into: Path, wanted: Sequence[str]) -> None:
+        """Have dumps below a directory, each under its whole path."""
+        self.host.restic.restore(self.manifest.content, into, wanted)
 
     def _renamed(self, made: Sequence[str], at: str) -> list[dict[str, Any]]:
         if self.host.live is None or not made:
@@ -313,12 +320,12 @@ def _exchanged(path: Path, new: Path, at: str) -> tuple[Path, Path, Optional[Pat
 
 
 def not_confirmed(found: str, names: Sequence[str], confirmed: str) -> str:
-    """Why what was typed does not say that set `found` may take the place of what is there; empty where it does."""
+    """Why what was typed does not say that `found` may take the place of what is there; empty where it does."""
     if ",".join(sorted(word.strip() for word in confirmed.split(","))) in names:
         return ""
     said = f"slipway_confirm is {confirmed}" if confirmed else "slipway_confirm is empty"
     ways = " or ".join(f"-e slipway_confirm={name}" for name in names)
-    return f"nothing was done: {said}; to have set {found} in place of what is there, type what is replaced: {ways}"
+    return f"nothing was done: {said}; to have {found} in place of what is there, type what is replaced: {ways}"
 
 
 def chosen(manifest: Manifest, parts: Sequence[str], apps: str) -> tuple[list[Database], list[str]]:

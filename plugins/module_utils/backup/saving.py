@@ -6,8 +6,9 @@ import json
 import secrets
 import shutil
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any, Callable, Optional
 
 from ..host.durable import read_json
 from ..host.errors import Damaged
@@ -24,8 +25,8 @@ MANIFEST = "manifest.json"
 ASKED = ("timer", "asked")
 # Why one is made that a restore makes first, of what it can: what is lost is the reason for the restore.
 SAFETY = "before-a-restore"
-# Why one is made that a deploy waits for.
-MIGRATION = "before-a-migration"
+# Why one is made that a deploy or an upgrade of the database waits for.
+MIGRATION, UPGRADE = "before-a-migration", "before-an-upgrade"
 # In how many backups all data of the repository is read once.
 PARTS = 7
 
@@ -52,24 +53,26 @@ class Host:
         return manifest
 
 
-def save(host: Host, reason: str) -> dict[str, Any]:
+def save(host: Host, reason: str, more: Optional[Callable[[Host], Sequence[str]]] = None) -> dict[str, Any]:
     """Make a set; returns its record. The caller holds the host's backups. Raises BackupError; no set was lost then.
+
+    Where the repository is tended, `more` does what else is to be done of an evening, and names snapshots that go.
 
     One before a restore lacks named directories that are not there (`absent`), and the repository is not tended after
     it: the site is down meanwhile, and what is wrong with other sets is no reason against the restore. Nor is it after
-    one before a migration, for which a deploy waits.
+    one for which a deploy or an upgrade of the database waits.
     """
     began = time.monotonic()
     try:
         with failures(host.settings.place):
             record = _save(host, reason, began)
+            sets = [*(host.records.read().get("sets") or ()), _told(record)]
             if reason == SAFETY:
-                host.records.note(newest=record)
-            elif reason == MIGRATION:
-                host.records.note(newest=record, error=host.records.unanswered("backup", "restore"))
+                host.records.note(newest=record, sets=sets)
             else:
-                host.records.note(newest=record, error=host.records.unanswered("backup", "restore"))
-                _tend(host)
+                host.records.note(newest=record, sets=sets, error=host.records.unanswered("backup", "restore"))
+            if reason not in (SAFETY, MIGRATION, UPGRADE):
+                _tend(host, more(host) if more else ())
     finally:
         shutil.rmtree(host.settings.spool, ignore_errors=True)
     return record
@@ -143,14 +146,26 @@ def _open(host: Host) -> None:
     host.restic.make()
 
 
-def _tend(host: Host) -> None:
-    """Forget what is too old, and read a part of the data. The proven set stays until another one is."""
+def _tend(host: Host, more: Sequence[str]) -> None:
+    """Forget what is too old, and `more`, and read a part of the data. The proven set stays until another one is."""
     known = host.records.read()
     proven = (known.get("proven") or {}).get("set")
-    host.restic.tidy([proven] if proven else [])
     part = int(known.get("checked") or 0) % PARTS + 1
+    # Hosts of one repository keep none of their log meanwhile, and pieces of a log take little room by themselves.
+    host.restic.tidy([proven] if proven else [], more, prune=part == 1)
     host.restic.check(part, PARTS)
-    host.records.note(checked=part)
+    host.records.note(checked=part, sets=known_sets(host))
+
+
+def known_sets(host: Host) -> list[dict[str, Any]]:
+    """Those of the repository, oldest first, each with what this host remembers of it. Raises BackupError."""
+    known = {one["set"]: one for one in host.records.read().get("sets") or ()}
+    return [{"set": found.short, "time": found.time, **known.get(found.short, {})} for found in host.restic.sets()]
+
+
+def _told(record: dict[str, Any]) -> dict[str, Any]:
+    """What of a set stands in the list of sets."""
+    return {name: record[name] for name in ("set", "time", "bytes", "added", "reason")}
 
 
 def serving(app: Path) -> str:

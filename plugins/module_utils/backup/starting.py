@@ -6,48 +6,47 @@ nothing outside of the host.
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Callable, Optional
+from typing import Any, Callable
 
-from ..host import command
 from ..postgres.databases import member
-from ..postgres.server import STATEMENT, literal, quoted
-from ..release.aside import Aside, Unfit
-from . import files
+from ..postgres.server import literal, quoted
+from ..release.aside import Aside
+from ..release.stage import Stage, Unfit
+from . import cache, files
 from .model import GATE, BackupError, Manifest
-from .postgres import Scratch, Server, aliases
+from .postgres import Server
 from .saving import Host, serving
 
-# The container of a cache, the first one of a host or one that has a name (roles/redis).
-CACHE = re.compile(r"slipway-(redis(?:-[a-z0-9-]+)?)-\1-1")
-# Who starts the releases of an app: of its name, its directory, and what is mounted in place of its volumes.
-Starter = Callable[[str, Path, Path], Aside]
+# Who starts the releases of an app: of its name, its directory, what is there in place of servers, and of its volumes.
+Starter = Callable[[str, Path, Stage, Path], Aside]
 
 
-def starter(app: str, root: Path, place: Path) -> Aside:
-    """In the network of the drill; what a set has in place of a directory is below `place`."""
-    return Aside(app, root, Scratch.NETWORK, place, lambda source: Path(f"{place}{source}"))
+def starter(app: str, root: Path, stage: Stage, place: Path) -> Aside:
+    """On the stage of the drill; what a set has in place of a directory is below `place`."""
+    with_caches = replace(stage, sockets={**stage.sockets, **cache.sockets(place, root.parent)})
+    return Aside(app, root, with_caches, place, lambda source: Path(f"{place}{source}"))
 
 
 def start_releases(
-    host: Host, manifest: Manifest, place: Path, server: Server, start: Starter = starter
+    host: Host, manifest: Manifest, place: Path, server: Server, stage: Stage, start: Starter = starter
 ) -> list[dict[str, Any]]:
     """For each app of this host the release that passed its gate on what was restored, and in how many seconds.
 
     What cannot be proven here says why as `unproven`. Raises BackupError where a release does not pass.
     """
     found = []
-    with neighbours(host, server):
+    with neighbours(host, server, stage, place):
         for root in files.apps(host.settings):
             began = time.monotonic()
             app, said = root.name, {"release": "", "unproven": ""}
             try:
                 said["release"] = fitting(host, manifest, root)
-                prove(host, app, said["release"], start(app, root, place))
+                prove(host, app, said["release"], start(app, root, stage, place))
             except Unfit as error:
                 said["unproven"] = str(error)
             found.append({"app": app, **said, "seconds": round(time.monotonic() - began, 1)})
@@ -83,7 +82,7 @@ def fitting(host: Host, manifest: Manifest, root: Path) -> str:
 
 
 @contextmanager
-def neighbours(host: Host, server: Server, run: Callable[..., command.Ran] = command.run) -> Iterator[None]:
+def neighbours(host: Host, server: Server, stage: Stage, place: Path) -> Iterator[None]:
     """Have what releases talk to: today's logins and passwords of the databases' roles, and the cache's twin."""
     if host.live is not None:
         there = server.roles()
@@ -94,45 +93,14 @@ def neighbours(host: Host, server: Server, run: Callable[..., command.Ran] = com
         made = [f"{statement};\n" for name, user in members.items() for statement in member(name, user)]
         set_to = [f"ALTER ROLE {quoted(name)} LOGIN PASSWORD {literal(kept)};\n" for name, kept in known.items()]
         server.run_globals("".join(made + set_to))
-    for name in caches(run):
-        if words := twin(run, name):
-            run(words, STATEMENT)  # where it does not start, a release that needs it says so
-    yield
-
-
-def caches(run: Callable[..., command.Ran]) -> list[str]:
-    """The containers of the caches of this host."""
-    ran = run(["docker", "ps", "--all", "--filter", "name=^slipway-redis", "--format", "{{.Names}}"], STATEMENT)
-    return sorted(filter(CACHE.fullmatch, ran.stdout.split())) if not ran.returncode else []
-
-
-def twin(run: Callable[..., command.Ran], name: str) -> Optional[list[str]]:
-    """The command that starts a cache like that of the host, with nothing in it; None where it is gone.
-
-    It goes with the drill's network.
-    """
-    form = "{{.Image}}\n{{.Config.User}}\n{{.HostConfig.Memory}}\n{{json .NetworkSettings.Networks}}"
-    mounts = '{{range .Mounts}}{{if eq .Type "bind"}}\n{{.Source}}:{{.Destination}}:ro{{end}}{{end}}'
-    wanted = "\n{{range .Config.Cmd}}\t{{.}}{{end}}"
-    ran = run(["docker", "inspect", "--format", f"{form}{wanted}{mounts}", name], STATEMENT)
-    if ran.returncode:
-        return None
-    image, user, memory, networks, words, *binds = ran.stdout.rstrip("\n").split("\n")
-    return [
-        *("docker", "run", "--detach", "--name", f"{Scratch.NAME}-of-{name}", "--network", Scratch.NETWORK),
-        *("--user", user),
-        *("--cap-drop", "ALL", "--security-opt", "no-new-privileges:true", "--read-only", "--memory", memory),
-        *("--tmpfs", "/data:mode=1777", "--tmpfs", "/tmp:mode=1777", "--log-driver", "local"),  # noqa: S108 - its own
-        *(word for name in aliases(networks) for word in ("--network-alias", name)),
-        *(word for bind in binds for word in ("--volume", bind)),
-        *(image, *words.strip("\t").split("\t")),
-    ]
+    with cache.twins(stage, place, host.settings.apps):
+        yield
 
 
 def unstartable(host: Host, manifest: Manifest) -> str:
     """Why no release of this host is started against a set; empty where that can be tried."""
     if not host.settings.releases:
         return "backup_drill_releases is false"
-    if host.settings.database != "compose" or not manifest.databases:
-        return "no database server in a container is backed up on this host, beside which a release could be started"
+    if not manifest.databases:
+        return "no database server is backed up on this host, beside which a release could be started"
     return "" if files.apps(host.settings) else "no app runs on this host"

@@ -1,11 +1,12 @@
 """Whether this balancer may have a floating address, which keepalived asks each second: so it imports little.
 
-    python3 -I -S alive.py ADDRESS:PORT SOCKET AWAY [PEER:PORT...]
+    python3 -I -S alive.py ADDRESS:PORT SOCKET AWAY [OWN PEER:PORT...]
 
 It ends with 0 where the edge answers for itself through its own frontend, and where it has as many connections as it
 takes: another balancer would have them, too. It ends with 1 where HAProxy is dead, hangs or answers nothing and a peer
 does answer: an address that nobody has would help nobody. And it ends with 1 where the file AWAY says that an operator
-has taken this balancer out. Without peers it tells how the HAProxy of this host is.
+has taken this balancer out. Without peers it tells how the HAProxy of this host is. Peers are asked from the address
+OWN, by which they know this balancer: they answer nobody else, and a host may have several in their network.
 """
 
 from __future__ import annotations
@@ -21,11 +22,11 @@ PATIENCE, FOR_OPERATORS = 1.0, 0.5
 LIMIT = 65536
 
 
-def answers(where: str) -> bool:
+def answers(where: str, own: str = "") -> bool:
     """Whether a new connection to the frontend, ADDRESS:PORT, is taken, and asked for its page, answered."""
     address, _, port = where.rpartition(":")
     try:
-        with socket.create_connection((address, int(port)), PATIENCE) as connection:
+        with socket.create_connection((address, int(port)), PATIENCE, (own, 0) if own else None) as connection:
             connection.sendall(f"GET {PAGE} HTTP/1.0\r\nHost: slipway-edge\r\n\r\n".encode())
             return connection.recv(64).split()[1:2] == [b"200"]
     except OSError:
@@ -51,12 +52,12 @@ def is_full(path: str) -> bool:
         return False
 
 
-def may_have_it(where: str, path: str, away: str, *peers: str) -> bool:
+def may_have_it(where: str, path: str, away: str, own: str = "", *peers: str) -> bool:
     """Whether this balancer may have the floating address."""
     if os.path.exists(away):
         return False
     serves = answers(where) or is_full(path)
-    return serves or (bool(peers) and not any(map(answers, peers)))
+    return serves or (bool(peers) and not any(answers(peer, own) for peer in peers))
 
 
 if __name__ == "__main__":

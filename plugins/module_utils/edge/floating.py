@@ -6,8 +6,10 @@ address by which the others know it, and has the floating addresses on the inter
 
 from __future__ import annotations
 
+import http.client
 import ipaddress
 import json
+import math
 import socket
 import time
 import zlib
@@ -29,6 +31,8 @@ TIMEOUT = 10.0  # seconds; of ip and nft
 PORT = 80  # on which the edges of all balancers listen
 # Seconds in which a machine of the same network has answered, and between two looks whether it has.
 NEIGHBOUR, LOOK = 1.5, 0.1
+# As the kernel calls a neighbour that has just answered, or of whom an operator has said that it is there.
+ANSWERED = {"REACHABLE", "PERMANENT"}
 # What keepalived calls one that has the addresses, and one that takes them when nobody else has them.
 TAKING_PART = ("MASTER", "BACKUP")
 _HOLD = "slipway_hand_over"
@@ -47,6 +51,8 @@ class Part:
     peers: tuple[str, ...]
     priority: int
     router_id: int
+    announced: str
+    """The floating address of which it tells the others."""
     addresses: Mapping[str, str]
     """Interface by address with prefix, as they were declared."""
 
@@ -62,9 +68,25 @@ def interfaces(said: str) -> dict[str, list[Address]]:
     return found
 
 
-def derived_router_id(addresses: Collection[str]) -> int:
-    """1 to 255, the same on each balancer and most likely another one for other addresses."""
-    return 1 + zlib.crc32(" ".join(sorted(map(bare, addresses))).encode()) % 255
+def announced(addresses: Sequence[str], balancers: Sequence[str]) -> str:
+    """The one floating address of which VRRP tells: the first of the family by which the balancers know each other.
+
+    A message with another number of addresses is dropped by keepalived. So all else goes along untold, and balancers
+    hear each other while one of them has a longer list already. Raises FloatingError.
+    """
+    family = ipaddress.ip_interface(balancers[0]).version
+    for address in addresses:
+        if ipaddress.ip_interface(address).version == family:
+            return address
+    raise FloatingError(
+        f"haproxy_floating_addresses ({', '.join(addresses)}) has no address of IPv{family}, of which those in "
+        "haproxy_floating_balancers are, and VRRP needs one"
+    )
+
+
+def derived_router_id(address: str) -> int:
+    """1 to 255 for the announced address, the same on each balancer and most likely another one for another address."""
+    return 1 + zlib.crc32(bare(address).encode()) % 255
 
 
 def bare(address: str) -> str:
@@ -80,7 +102,7 @@ def part(
     Args:
         addresses: the floating ones, with the prefix of their network
         balancers: the address of each balancer, this one among them, the preferred one first
-        router_id: 0 for one made of the addresses
+        router_id: 0 for one made of the first address
         there: the addresses of this host's interfaces
     """
     of_host = {str(one.ip): name for name, of in there.items() for one in of}
@@ -110,12 +132,14 @@ def part(
                 "interface, not by VRRP"
             )
         found[address] = where[0]
+    told = announced(addresses, known)
     return Part(
         own=own[0],
         interface=of_host[own[0]],
         peers=tuple(one for one in known if one != own[0]),
         priority=PRIORITY - known.index(own[0]),
-        router_id=router_id or derived_router_id(addresses),
+        router_id=router_id or derived_router_id(told),
+        announced=told,
         addresses=found,
     )
 
@@ -126,16 +150,14 @@ def configuration(mine: Part, preempt: bool, check: str, notify: str) -> str:
     Args:
         mine: its part
         preempt: take the address back from a balancer with a lower priority
-        check: a command line that ends with 0 where this balancer can serve, or none of those that follow it can
+        check: a command line that ends with 0 where this balancer can serve, or none of the others; it is told after
+            its own words which address this balancer has, and where it asks the others
         notify: a program that is told INSTANCE, slipway and the state that this balancer is in from then on
     """
-    own_family = ipaddress.ip_address(mine.own).version
-    # VRRP tells of one family only; those of the other one go along untold.
-    told = [one for one in mine.addresses if ipaddress.ip_interface(one).version == own_family]
-    untold = [one for one in mine.addresses if one not in told]
+    untold = [one for one in mine.addresses if one != mine.announced]
     further = sorted(set(mine.addresses.values()) - {mine.interface})
     blocks = [
-        ("virtual_ipaddress", [_virtual(one, mine.addresses[one]) for one in told]),
+        ("virtual_ipaddress", [_virtual(mine.announced, mine.addresses[mine.announced])]),
         ("virtual_ipaddress_excluded", [_virtual(one, mine.addresses[one]) for one in untold]),
         ("track_interface", further),
         ("track_script", ["edge"]),
@@ -146,7 +168,7 @@ def configuration(mine: Part, preempt: bool, check: str, notify: str) -> str:
         if lines
     )
     peers = "".join(f"        {peer}\n" for peer in mine.peers)
-    asked = " ".join([check, *(f"{peer}:{PORT}" for peer in mine.peers)])
+    asked = " ".join([check, mine.own, *(f"{peer}:{PORT}" for peer in mine.peers)])
     return (
         f"{HEADER}global_defs {{\n"
         "    enable_script_security\n"
@@ -211,15 +233,23 @@ def held(addresses: Collection[str], there: Mapping[str, Sequence[Address]]) -> 
     return [bare(one) for one in addresses if bare(one) in of_host]
 
 
-def taken(mine: Part, link_of: Callable[[str, str], str]) -> str:
+def taken(
+    mine: Part, known: Collection[str], link_of: Callable[[str, str], str], is_edge: Callable[[str], bool]
+) -> str:
     """Why somebody who is no balancer has a floating address already; empty where nobody has.
 
-    `link_of` gives the link-layer address of who answers for an address, empty where nobody does.
+    Args:
+        mine: the part of this balancer
+        known: floating addresses that were looked at before, as this balancer takes part in them
+        link_of: gives the link-layer address of who answers for an address, empty where nobody does
+        is_edge: whether an edge answers at an address. In a network other than that by which balancers know each other
+            nobody here knows their link-layer addresses, so an edge there is taken for one of them
     """
-    balancers = {link_of(peer, mine.interface) for peer in mine.peers}
-    for address, interface in mine.addresses.items():
+    new = {address: interface for address, interface in mine.addresses.items() if address not in known}
+    balancers = {link_of(peer, mine.interface) for peer in mine.peers} if new else set()
+    for address, interface in new.items():
         link = link_of(bare(address), interface)
-        if link and link not in balancers:
+        if link and link not in balancers and (interface == mine.interface or not is_edge(bare(address))):
             return (
                 f"haproxy_floating_addresses: {bare(address)} is in use already, by a machine with the link address "
                 f"{link} that is none of the balancers; use a free one"
@@ -230,8 +260,9 @@ def taken(mine: Part, link_of: Callable[[str, str], str]) -> str:
 def link_of(address: str, interface: str) -> str:
     """Who answers for an address in the network of an interface, by ARP or NDP; empty where nobody does.
 
-    Raises CommandError where `ip` cannot be run.
+    Who answered once may be gone for hours, so that is forgotten before. Raises CommandError where `ip` cannot be run.
     """
+    command.run(["ip", "neigh", "flush", "to", address, "dev", interface], TIMEOUT)
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     with socket.socket(family, socket.SOCK_DGRAM) as probe, suppress(OSError):
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, interface.encode())
@@ -240,10 +271,22 @@ def link_of(address: str, interface: str) -> str:
     while time.monotonic() < deadline:
         said = command.run(["ip", "-json", "neigh", "show", address, "dev", interface], TIMEOUT).stdout
         for entry in json.loads(said or "[]"):
-            if "lladdr" in entry and not {"FAILED", "INCOMPLETE"} & set(entry.get("state") or ()):
+            if "lladdr" in entry and ANSWERED & set(entry.get("state") or ()):
                 return str(entry["lladdr"])
         time.sleep(LOOK)
     return ""
+
+
+def is_edge(address: str, port: int = PORT) -> bool:
+    """Whether an edge of this collection answers there, which it tells everybody who asks for it."""
+    connection = http.client.HTTPConnection(address, port, timeout=NEIGHBOUR)
+    try:
+        connection.request("GET", "/", headers={"Host": "slipway-edge", "X-Slipway-Probe": "1"})
+        return connection.getresponse().getheader("X-Slipway-Answer") is not None
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
 
 
 def of_this_host() -> dict[str, list[Address]]:
@@ -255,25 +298,47 @@ def of_this_host() -> dict[str, list[Address]]:
 
 
 @contextmanager
-def new_connections_wait(addresses: Collection[str]) -> Iterator[Optional[str]]:
+def new_connections_wait(addresses: Collection[str], seconds: float) -> Iterator[Optional[str]]:
     """No new connection to the addresses begins here meanwhile; clients ask again after a second, and find the other.
 
     Gives why that cannot be done, None where it is: then what is under way at the moment of the hand-over is cut.
+    The kernel itself lets connections in again after `seconds`, for a hand-over that is killed.
     """
-    rules = "".join(
-        f"add rule inet {_HOLD} input {'ip6' if ':' in one else 'ip'} daddr {one} "
-        "tcp flags & (fin | syn | rst | ack) == syn drop\n"
-        for one in addresses
-    )
-    table = (
-        f"add table inet {_HOLD}\n"
-        f"add chain inet {_HOLD} input {{ type filter hook input priority -200; policy accept; }}\n{rules}"
-    )
-    trouble = _nft(table)
+    trouble = _nft(holding(addresses, seconds))
     try:
         yield trouble
     finally:
         _nft(f"add table inet {_HOLD}\ndelete table inet {_HOLD}\n")
+
+
+def holding(addresses: Collection[str], seconds: float) -> str:
+    """What nft is told for that, in place of what another hand-over has left."""
+    lines = [f"add table inet {_HOLD}", f"delete table inet {_HOLD}", f"add table inet {_HOLD}"]
+    lines.append(f"add chain inet {_HOLD} input {{ type filter hook input priority -200; policy accept; }}")
+    for family, kind in (("ip", "ipv4_addr"), ("ip6", "ipv6_addr")):
+        lines.append(f"add set inet {_HOLD} of_{family} {{ type {kind}; flags timeout; }}")
+        lines.append(
+            f"add rule inet {_HOLD} input {family} daddr @of_{family} tcp flags & (fin | syn | rst | ack) == syn drop"
+        )
+    for one in addresses:
+        family = "ip6" if ":" in one else "ip"
+        lines.append(f"add element inet {_HOLD} of_{family} {{ {one} timeout {math.ceil(seconds)}s }}")
+    return "\n".join([*lines, ""])
+
+
+def kept_out() -> list[str]:
+    """The addresses to which no new connection begins on this host now, since they are handed over."""
+    try:
+        ran = command.run(["nft", "-j", "list", "table", "inet", _HOLD], TIMEOUT)
+    except command.CommandError:
+        return []
+    return [] if ran.returncode else holding_now(ran.stdout)
+
+
+def holding_now(said: str) -> list[str]:
+    """The addresses of `nft -j list table`; what has timed out is not among them."""
+    sets = [entry["set"] for entry in json.loads(said)["nftables"] if "set" in entry]
+    return [str(one["elem"]["val"]) for found in sets for one in found.get("elem") or ()]
 
 
 def _nft(text: str) -> Optional[str]:
@@ -302,6 +367,11 @@ def report(found: Mapping[str, Any]) -> list[str]:
     if found["holds"] and len(found["holds"]) < len(found["addresses"]):
         lacks = [one for one in found["addresses"] if one not in found["holds"]]
         said.append(f"it has {', '.join(found['holds'])} and not {', '.join(lacks)}")
+    if found["kept_out"]:
+        said.append(
+            f"new connections to {', '.join(found['kept_out'])} wait here, as a hand-over is under way or was killed; "
+            "that ends by itself within a minute"
+        )
     return said
 
 

@@ -7,16 +7,20 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Optional
 
-from ..host.durable import make_public, write_durably
+from ..host.durable import make_public, read_json, write_durably
 from ..host.errors import SlipwayError
 from ..host.shared import alone
 from .access import NETWORK, SOCKET, Access, AccessError, Login, admitted, parse, render
+from .clusters import in_place
 from .databases import Database, There, refuse_others, refuse_strangers, refuse_unknown, there
 from .keeping import Kept, keeper, read, takes
 from .server import Server, ServerError
+from .volume import volume_of
 
 # Seconds that a server has to read anew whom it lets in.
 READS_IN = 10.0
+# What is remembered of upgrades (module_utils/upgrade), beside compose.yaml.
+UPGRADE = "upgrade.json"
 
 
 def access_file(directory: Path) -> Path:
@@ -38,6 +42,7 @@ def admit(
 
     Raises AccessError before anything is changed, Damaged, ServerError and OSError.
     """
+    refuse_while_upgraded(directory)
     if not check:
         make_public(access_file(directory).parent)
     file, record = access_file(directory), directory / "server.json"
@@ -68,11 +73,22 @@ def admit(
     return {
         "changed": bool(changes),
         "takes": taken,
+        "versions": in_place() if options["provider"] == "native" else [],
+        "volume": volume_of(_text(directory / "compose.yaml")),
         "diff": [
             {"before_header": str(path), "after_header": str(path), "before": before, "after": after}
             for path, before, after, _ in changes
         ],
     }
+
+
+def refuse_while_upgraded(directory: Path) -> None:
+    """Raise AccessError while an upgrade of the server is under way, or was cut: nobody is to be let in then."""
+    if (read_json(directory / UPGRADE) or {}).get("run"):
+        raise AccessError(
+            "nothing was changed: an upgrade of this database server is under way, or was cut. Run "
+            "playbooks/upgrade_database.yml from the inventory that began it; it goes on, or takes back what was begun"
+        )
 
 
 def _now(server: Server) -> Optional[There]:

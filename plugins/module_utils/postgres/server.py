@@ -44,6 +44,10 @@ class Server:
             raise self.failed(f"{self.name} refused ({database}): {ran.said}")
         return [line.split(SEPARATOR) for line in ran.stdout.splitlines() if line]
 
+    def words(self, program: str, *arguments: str) -> list[str]:
+        """The command that runs a program of the server's as its superuser."""
+        return [*self._superuser, program, *arguments]
+
     def answers(self) -> bool:
         """Whether it runs here and lets its superuser in."""
         try:

@@ -1,59 +1,58 @@
 """A release that is started aside: in a network that leads nowhere, against what stands there in the place of the real.
 
 Its slots, its volumes and what it talks to are not touched: it has the files of its release, its secrets included, and
-reaches what answers in that network under the names that it knows.
+reaches what answers in that network under the names and the addresses that it knows.
 """
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Optional
+from typing import Optional, Union
 
 from ..host import command
 from ..host.command import Ran
 from ..host.errors import SlipwayError
 from ..host.shown import staged
+from .aside_compose import Containers
+from .aside_systemd import Units
 from .compose import Compose
 from .doors import port_of
 from .looks import judged
 from .model import Gate, Probe
-from .probe import get, get_port
+from .probe import get
 from .runtime import RuntimeFailed
 from .runtimes import Runtimes, staged_for
 from .slots import SOCKET, SlotDirectories
+from .stage import SLOT, Mounts, Stage, Unfit
 from .store import Store
+from .systemd import Systemd
 from .users import Owner
 
-# What it has in place of a slot's name.
-SLOT = "drill"
-# Lines of its log that are shown where it does not get well; seconds for Docker's own work.
-LOG_LINES, LIMIT = 20, 120.0
+# Lines of its log that are shown where it does not get well.
+LOG_LINES = 20
 _AVAILABLE = re.compile(r"^MemAvailable:\s+(\d+) kB$", re.MULTILINE)
 
-
-class Unfit(SlipwayError):
-    """A release cannot be started aside on this host; the text says why."""
+Way = Union[Containers, Units]
 
 
 class Aside:
-    """The releases of an app, one at a time.
+    """The releases of an app, one at a time, each as its runtime starts one.
 
-    `network` is one of Docker's that is there. `place` is a directory for files of its own, and `instead` names for a
-    directory of the host what is mounted in its place.
+    `place` is a directory for files of its own, and `instead` names for a directory of the host what is mounted in its
+    place, unless it is one with sockets of what stands on the `stage`.
     """
 
     def __init__(
         self,
         app: str,
         root: Path,
-        network: str,
+        stage: Stage,
         place: Path,
         instead: Callable[[str], Path],
         runtimes: Optional[Runtimes] = None,
@@ -63,35 +62,45 @@ class Aside:
         self.app, self.store = app, Store(root)
         self.runtimes = runtimes or Runtimes(app, self.store.releases)
         self.directories: SlotDirectories = self.runtimes.directories
-        self._network, self._place, self._instead = network, place, instead
-        self._run, self._meminfo = run, meminfo
-        self.project = f"{app}-{SLOT}"
+        self._stage, self._instead, self._meminfo = stage, instead, meminfo
+        self._ways: dict[str, Way] = {}
+        for kind, adapter in self.runtimes.adapters.items():
+            if isinstance(adapter, Compose):
+                self._ways[kind] = Containers(app, adapter, stage, place, run)
+            elif isinstance(adapter, Systemd):
+                self._ways[kind] = Units(adapter, stage, run)
 
-    def require(self, release: str) -> None:
-        """Raise Unfit where this host cannot start that release aside."""
+    def require(self, release: str) -> Way:
+        """How this host starts that release aside. Raises Unfit where it cannot."""
         kind = staged_for(self.store.releases, release)
         if kind is None:
             raise Unfit(f"release {release} is not on this host")
-        if kind != "compose":
-            raise Unfit(f"release {release} runs without containers, and only containers are started aside")
+        way = self._ways[kind]
         if release not in self.runtimes.there([release]):
-            raise Unfit(f"the image of release {release} is not on this host")
+            raise Unfit(f"the {way.MADE_OF} of release {release} is not on this host")
+        return way
 
     @contextmanager
-    def started(self, release: str) -> Iterator[str]:
-        """Have it run; yields the address of its container. Raises RuntimeFailed and Unfit."""
-        file = self._file(release)
-        with self._kept(release):
-            words = ("up", "--detach", "--no-build", "--pull", "never", "web")
-            self._done([*self._compose(file), *words])
-            form = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}"
-            yield self._done(["docker", "inspect", "--format", form, *self._containers()]).strip()
+    def _made(self, release: str, limit: float) -> Iterator[Way]:
+        """Have what it is started with, and nothing of it left afterwards. Raises RuntimeFailed and Unfit.
+
+        It is not pruned meanwhile. A unit whose starter is gone ends after `limit` seconds.
+        """
+        way = self.require(release)
+        self.remove()
+        try:
+            with self.store.in_use(release):
+                owner = self.runtimes.prepare(release)
+                self.directories.have_aside(SLOT, owner)
+                self._require_memory(release, way.make(release, self._mounts(release, owner), limit))
+                yield way
+        finally:
+            self.remove()
 
     def run(self, release: str, words: Sequence[str], timeout: float) -> Ran:
         """Run a command in it, which ends after `timeout` seconds. Raises RuntimeFailed and Unfit."""
-        file = self._file(release)
-        with self._kept(release):
-            ran = self._run([*self._compose(file), "run", "--rm", "--no-deps", "-T", "web", *words], timeout)
+        with self._made(release, timeout) as way:
+            ran = way.run(words, timeout)
         screen = staged(self.store.releases)
         return replace(ran, stdout=screen.text(ran.stdout), stderr=screen.text(ran.stderr))
 
@@ -99,83 +108,65 @@ class Aside:
         """Why a release does not pass its gate; empty where it does. Its first answer may take `deadline` seconds."""
         gate = replace(Gate(), **self.store.gate(release))
         try:
-            with self.started(release) as address:
+            with self._made(release, 2 * deadline) as way:
+                way.start()
                 until = time.monotonic() + deadline
                 passes = 0
                 while True:
-                    answer = judged(lambda path: self._asked(release, address, path, gate), gate, release)
+                    answer = judged(lambda path: self._asked(way, release, path, gate), gate, release)
                     passes = 0 if answer.error else passes + 1
                     if passes >= gate.passes:
                         return ""
                     if answer.error and time.monotonic() >= until:
-                        return self._shown(f"not ready within {deadline:.0f} s: {answer.error}")
-                    if not self._runs():
-                        return self._shown("it ended by itself")
+                        return self._shown(way, f"not ready within {deadline:.0f} s: {answer.error}")
+                    if not way.runs():
+                        return self._shown(way, "it ended by itself")
                     time.sleep(gate.interval)
         except RuntimeFailed as error:
             return staged(self.store.releases).text(f"it does not start: {error}")
 
-    @contextmanager
-    def _kept(self, release: str) -> Iterator[None]:
-        """Have the release not pruned meanwhile, and nothing of it left afterwards."""
-        try:
-            with self.store.in_use(release):
-                yield
-        finally:
-            self.remove()
-
     def remove(self) -> None:
         """Take away what is there of it, or of one that was killed."""
-        with suppress(SlipwayError):
-            if found := self._containers():
-                self._done(["docker", "rm", "--force", "--volumes", *found])
+        for way in self._ways.values():
+            with suppress(SlipwayError):
+                way.remove()
         self.directories.drop_aside(SLOT)
 
-    def _asked(self, release: str, address: str, path: str, gate: Gate) -> Probe:
+    def _asked(self, way: Way, release: str, path: str, gate: Gate) -> Probe:
         if port := port_of(self.store.releases, release):
-            return get_port(f"{address}:{port}", port, path, gate.timeout, gate)
+            return way.get(port, path, gate)
         return get(str(self.directories.sockets / SLOT / SOCKET), path, gate.timeout, gate)
 
-    def _shown(self, why: str) -> str:
+    def _shown(self, way: Way, why: str) -> str:
         """With the last lines of its log, and without its secrets."""
         log = ""
         with suppress(SlipwayError):
-            log = self._done(["docker", "logs", "--tail", str(LOG_LINES), *self._containers()], merge=True).strip()
+            log = way.log(LOG_LINES).strip()
         return staged(self.store.releases).text(f"{why}\n{log}".strip())
 
-    def _file(self, release: str) -> Path:
-        """The Compose file with which it is started aside, and what that needs. Raises RuntimeFailed and Unfit."""
-        self.require(release)
-        self.remove()
-        owner = self.runtimes.prepare(release)
-        self.directories.have_aside(SLOT, owner)
-        compose = self.runtimes.adapters["compose"]
-        assert isinstance(compose, Compose)
-
-        def mounts(source: str) -> str:
-            return self._mounted(release, source, owner)
-
-        web = aside(compose.resolved(SLOT, release)["services"]["web"], mounts)
-        self._require_memory(release, int(web.get("mem_limit") or 0))
-        network = {"aside": {"external": True, "name": self._network}}
-        path = self._place / f"{self.project}.json"
-        path.write_text(json.dumps({"services": {"web": web}, "networks": network}), encoding="utf-8")
-        return path
-
-    def _mounted(self, release: str, source: str, owner: Optional[Owner]) -> str:
+    def _mounts(self, release: str, owner: Optional[Owner]) -> Mounts:
         """What is mounted in place of a directory of the host: all but its own is a copy, or empty where there is none.
 
         A volume is live, and a directory of sockets leads to servers that are.
         """
-        own = self.store.releases / release, self.directories.sockets / SLOT
-        if any(Path(source).is_relative_to(path) for path in own):
-            return source
-        copy = self._instead(source)
-        if not copy.is_dir():
-            copy.mkdir(parents=True)
-            if owner:
-                shutil.chown(copy, *owner)
-        return str(copy)
+        own = (
+            *(self.store.releases / release, self.directories.sockets / SLOT),
+            self.store.root / "packages",
+        )
+
+        def mounted(source: str) -> str:
+            if any(Path(source).is_relative_to(path) for path in own):
+                return source
+            if sockets := self._stage.socket(source):
+                return str(sockets)
+            copy = self._instead(source)
+            if not copy.is_dir():
+                copy.mkdir(parents=True)
+                if owner:
+                    shutil.chown(copy, *owner)
+            return str(copy)
+
+        return mounted
 
     def _require_memory(self, release: str, needed: int) -> None:
         found = _AVAILABLE.search(self._meminfo.read_text(encoding="ascii"))
@@ -183,31 +174,3 @@ class Aside:
             raise Unfit(
                 f"release {release} may take {needed >> 20} MiB, and {int(found[1]) >> 10} MiB of memory are available"
             )
-
-    def _compose(self, file: Path) -> list[str]:
-        return ["docker", "compose", "--project-name", self.project, "--file", str(file)]
-
-    def _containers(self) -> list[str]:
-        wanted = f"label=com.docker.compose.project={self.project}"
-        return self._done(["docker", "ps", "--all", "--quiet", "--filter", wanted]).split()
-
-    def _runs(self) -> bool:
-        wanted = f"label=com.docker.compose.project={self.project}"
-        return bool(self._done(["docker", "ps", "--quiet", "--filter", wanted]).strip())
-
-    def _done(self, words: Sequence[str], merge: bool = False) -> str:
-        ran = self._run(words, LIMIT, merge=merge)
-        if ran.returncode:
-            raise RuntimeFailed(ran.said)
-        return ran.stdout
-
-
-def aside(web: Mapping[str, Any], mounted: Callable[[str], str]) -> dict[str, Any]:
-    """A service as Compose resolves it, as it is started aside: in that network alone, once, behind no port.
-
-    `mounted` names what is mounted in place of a directory of the host.
-    """
-    left = {name: value for name, value in web.items() if name not in ("ports", "labels", "networks", "depends_on")}
-    mounts = [{**one, "source": mounted(str(one["source"]))} for one in web.get("volumes") or ()]
-    alone = {"networks": {"aside": {}}, "restart": "no", "healthcheck": {"disable": True}}
-    return {**left, "volumes": mounts, **alone}

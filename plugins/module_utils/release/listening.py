@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import re
 from collections.abc import Iterable
@@ -13,8 +14,6 @@ from ..host import command
 
 # 127.0.0.11, where Docker answers name look-ups inside every container; not the app's.
 DOCKER_DNS = "0B00007F"
-# Where nothing outside the network of a process reaches it, as the kernel writes 127.0.0.1 and ::1.
-LOOPBACK = {"0100007F": "127.0.0.1", "00000000000000000000000001000000": "::1"}
 # What is added to the one port that EXPOSE of an image names, see `exposed`.
 EXPOSED = " (EXPOSE of the image)"
 _SOCKET = re.compile(r"socket:\[(\d+)\]")
@@ -25,8 +24,9 @@ _LISTENS = re.compile(r"\s*\d+: ([0-9A-F]{8}|[0-9A-F]{32}):([0-9A-F]{4}) \S+ 0A(
 def parse_listening(tables: str, inodes: Optional[set[str]] = None) -> list[str]:
     """Listening TCP ports and named Unix sockets, from /proc/net/tcp (state 0A) and /proc/net/unix (flag 00010000).
 
-    A port that is listened to on loopback alone says so: `tcp port 8000 on 127.0.0.1`. With
-    `inodes` only these sockets count: on a host the tables are those of all processes.
+    A port that is listened to on loopback alone says so: `tcp port 8000 on 127.0.0.1`, and one of another address
+    alone: `tcp port 8000 at 10.0.0.5`. With `inodes` only these sockets count: on a host the tables are those of all
+    processes.
     """
     found = []
     for line in tables.splitlines():
@@ -35,8 +35,7 @@ def parse_listening(tables: str, inodes: Optional[set[str]] = None) -> list[str]
             host, port, inode = match.groups()
             if host == DOCKER_DNS:
                 continue
-            only = f" on {LOOPBACK[host]}" if host in LOOPBACK else ""
-            address = f"tcp port {int(port, 16)}{only}"
+            address = f"tcp port {int(port, 16)}{_only(host)}"
         elif len(fields) == 8 and fields[3] == "00010000":
             address, inode = f"socket {fields[7]}", fields[6]
         else:
@@ -44,6 +43,15 @@ def parse_listening(tables: str, inodes: Optional[set[str]] = None) -> list[str]
         if inodes is None or inode in inodes:
             found.append(address)
     return sorted(set(found))
+
+
+def _only(host: str) -> str:
+    """Of which address alone, from the kernel's words of four bytes, the last byte first; empty where it is of all."""
+    raw = b"".join(bytes.fromhex(host[at : at + 8])[::-1] for at in range(0, len(host), 8))
+    address = ipaddress.ip_address(raw)
+    # A socket of IPv6 may be bound to an address of IPv4.
+    address = getattr(address, "ipv4_mapped", None) or address
+    return "" if address.is_unspecified else f" {'on' if address.is_loopback else 'at'} {address}"
 
 
 def open_ports(addresses: list[str]) -> list[str]:

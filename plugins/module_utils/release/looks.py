@@ -105,10 +105,11 @@ class Looks(Records):
         except UNSEEN:
             return
         if found:
+            where = [one if " at " in one else f"{one} of every address of this host" for one in found]
             self.warnings.append(
-                f"slot {slot} listens on {' and '.join(found)} of every address of this host, so whoever reaches the "
-                "host gets past the edge, its limits and its passwords; have the app listen on 127.0.0.1, as the "
-                "variable HOST tells it (@PORT@ in fastapi_app_command is the port: --bind 127.0.0.1:@PORT@)"
+                f"slot {slot} listens on {' and '.join(where)}, so whoever reaches the host gets past the edge, its "
+                "limits and its passwords; have the app listen on 127.0.0.1, as the variable HOST tells it (@PORT@ in "
+                "fastapi_app_command is the port for requests: --bind 127.0.0.1:@PORT@)"
             )
 
     def _log_of(self, slot: str) -> str:

@@ -7,6 +7,7 @@ same release in the same slot, and nobody has to remember it.
 
 from __future__ import annotations
 
+import grp
 import itertools
 import pwd
 import re
@@ -160,8 +161,10 @@ class Systemd:
         With `together` it prints to the journal, which may get any number of lines, and the last of them are returned.
         """
         slot = f"oneoff-{name}"
-        unit = self.unit(slot)
-        text = self.text_for(release, slot)
+        return self.run_unit(self.unit(slot), self.text_for(release, slot), command, timeout, together)
+
+    def run_unit(self, unit: str, text: str, command: list[str], timeout: float, together: bool = False) -> Ran:
+        """Run a one-off command as a unit of that name, in all that its text says."""
         self._end(unit, timeout)
         since = time.time()
         output = Path(tempfile.mkdtemp(prefix="slipway-oneoff-", dir=self.transient.parent))
@@ -236,14 +239,17 @@ class Systemd:
         directory = self.releases.parent / "packages"
         return [release for release, package in packages.items() if (directory / package / "venv").is_dir()]
 
-    def text_for(self, release: str, slot: str) -> str:
-        """The text of a release's unit, with all that it needs on the host. Raises RuntimeFailed with what is not."""
-        text = self._text(release, slot)
+    def text_for(self, release: str, slot: str, port: Optional[int] = None) -> str:
+        """The text of a release's unit, with all that it needs on the host. Raises RuntimeFailed with what is not.
+
+        It listens on the port of its slot, where no other one is given.
+        """
+        text = self._text(release, slot, self.ports.get(slot, 0) if port is None else port)
         self._require_user(release)
         _require_secrets(text)
         return text
 
-    def _text(self, release: str, slot: str) -> str:
+    def _text(self, release: str, slot: str, port: int) -> str:
         path = self.releases / release / UNIT
         try:
             text = path.read_text(encoding="utf-8")
@@ -251,7 +257,7 @@ class Systemd:
             raise RuntimeFailed(f"release {release} has no {path}; stage it again") from None
         text = in_own_directory(text, self.sockets, SLOT_MARK)
         text = text.replace(RELEASE_MARK, release).replace(SLOT_MARK, slot)
-        return text.replace(PORT_MARK, str(self.ports.get(slot, 0)))
+        return text.replace(PORT_MARK, str(port))
 
     def _require_user(self, release: str) -> None:
         """Have the release's user on the host, by the uid that owns its secrets and its sockets."""
@@ -354,13 +360,27 @@ def user_of(uid: int) -> Optional[str]:
         return None
 
 
-def uid_problem(name: str, uid: int) -> Optional[str]:
-    """That the uid of an app's user is another one's on this host, and one that is free; None where it can be had."""
-    if (owner := user_of(uid)) in (None, name):
+def group_of(gid: int) -> Optional[str]:
+    """The name that this host has for a gid."""
+    try:
+        return grp.getgrgid(gid).gr_name
+    except KeyError:
         return None
-    free = next(number for number in itertools.count(uid + 1) if user_of(number) is None)
+
+
+def uid_problem(name: str, uid: int) -> Optional[str]:
+    """That the number of an app's user and group is another one's on this host, and one that is free there.
+
+    None where it can be had. A group of others with that number would be the one that slots run with.
+    """
+    owners = (("uid", user_of(uid)), ("gid", group_of(uid)))
+    taken = [f"{kind} {uid} belongs to {owner}" for kind, owner in owners if owner not in (None, name)]
+    if not taken:
+        return None
+    free = next(number for number in itertools.count(uid + 1) if not (user_of(number) or group_of(number)))
     return (
-        f"uid {uid} belongs to {owner} on this host, not to {name}; give fastapi_app_uid another number, such as {free}"
+        f"{taken[0]} on this host, not to {name}; give fastapi_app_uid another number, such as {free}, which is "
+        "free on every host of the app"
     )
 
 

@@ -31,7 +31,7 @@ Report = Mapping[str, Any]
 
 def render(report: Report) -> str:
     """The page of a report that `build` made."""
-    template = _templates().get_template("page.html.j2")
+    template = templates().get_template("page.html.j2")
     return template.render(report=report, picture=picture(report), plays=plays(report)) + "\n"
 
 
@@ -93,7 +93,7 @@ def sentence(text: str) -> str:
 
 
 @functools.cache
-def _templates() -> Environment:
+def templates() -> Environment:
     templates = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Optional
 
 from ansible_collections.slipway.fleet.plugins.module_utils.backup.restoring import not_confirmed
+from ansible_collections.slipway.fleet.plugins.plugin_utils.report.amounts import size, span
 from ansible_collections.slipway.fleet.plugins.plugin_utils.views.view import DRIFT, Results, Told, table, trouble
 
 COLUMNS = ("host", "newest", "age", "size", "proven", "age", "restored in", "with release", "next", "problem")
@@ -26,6 +27,7 @@ def row(host: str, result: Optional[Mapping[str, Any]]) -> dict[str, Any]:
         "ages": told.get("ages") or {},
         "next": told.get("next"),
         "next_drill": told.get("next_drill"),
+        "points": told.get("points"),
         "problems": [quiet] if quiet else list(told.get("problems") or ()),
     }
 
@@ -71,6 +73,22 @@ def unproven(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     return said
 
 
+def points(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """To which points in time each host can be restored, how far behind keeping them is, and what lies between."""
+    said = []
+    for entry in rows:
+        found = entry["points"] or {}
+        if not found.get("reach"):
+            continue
+        reach = " and ".join(f"from {since} to {until}" for since, until in found["reach"])
+        behind = f", {span(found['behind'])} behind" if found["behind"] is not None else ""
+        proven = found.get("proven")
+        drilled = f"; a drill recovered {proven['time']} in {span(proven['seconds'])}" if proven else ""
+        said.append(f"{entry['host']}: any point in time {reach}{behind}{drilled}")
+        said += [f"{entry['host']}: no point in time from {since} to {until}" for since, until in found["gaps"]]
+    return said
+
+
 def tell(results: Results) -> Told:
     """The table of the hosts where backups are set up, or where nobody could look; never a failure by itself."""
     rows = [row(host, result) for host, result in results.items()]
@@ -78,7 +96,7 @@ def tell(results: Results) -> Told:
     if not seen:
         return Told("no host of this run is backed up; docs/backup.md says how", rows)
     shown = table([COLUMNS, *(line for entry in seen for line in lines(entry))])
-    return Told("\n".join([shown, *unproven(seen)]), rows)
+    return Told("\n".join([shown, *unproven(seen), *points(seen)]), rows)
 
 
 def tell_problems(results: Results) -> Told:
@@ -99,6 +117,14 @@ def plan(told: Mapping[str, Any], safety: bool) -> list[str]:
     took = f"about {span(told['seconds'])}, as the last drill took" if told["seconds"] else "nobody knows how long"
     lacks = f", without {', '.join(told['absent'])} (not there)" if told["absent"] else ""
     before = f"a set of what is there is made before{lacks}" if safety else "no set of what is there is made before"
+    if told.get("point"):
+        log = f"{told['segments']} segments of the write-ahead log after it"
+        return [
+            f"the point in time {told['point']}: the base of {told['base']}, and {log}",
+            f"in place of what is there: {', '.join(parts)} ({size(told['bytes'])}); all else stays as it is",
+            f"takes as long as it takes to replay that, and {before}",
+            "whether its schema fits the release that serves is seen then; where it does not, nothing is replaced",
+        ]
     return [
         f"set {told['set']} of {told['time']}, {'proven' if told['proven'] else 'not proven by a drill'}",
         f"in place of what is there: {', '.join(parts) or 'nothing'} ({told['rows']} rows, {size(told['bytes'])})",
@@ -112,7 +138,8 @@ def refused(told: Mapping[str, Any], confirmed: str, any_schema: bool) -> str:
         return f"Nothing was done: set {told['set']} has nothing that could be restored."
     if told["impossible"]:
         return f"Nothing was done: {told['impossible']}"
-    if said := not_confirmed(told["set"], told["names"], confirmed):
+    which = f"the point in time {told['point']}" if told.get("point") else f"set {told['set']}"
+    if said := not_confirmed(which, told["names"], confirmed):
         return f"N{said[1:]}"
     return f"Nothing was done: {told['unfit']}" if told["unfit"] and not any_schema else ""
 
@@ -121,7 +148,8 @@ def restored(told: Mapping[str, Any]) -> list[str]:
     """What a restore did, a line each, and what is left to do."""
     if not told:
         return ["nothing was restored"]
-    said = [f"restored set {told['set']} of {told['time']} in {span(told['seconds'])}"]
+    which = f"the point in time {told['point']}" if told.get("point") else f"set {told['set']} of {told['time']}"
+    said = [f"restored {which} in {span(told['seconds'])}"]
     for part in told["restored"]:
         kept = f"; what was there is kept as {part['kept']}" if part["kept"] else ""
         said.append(f"{part['name']}{kept}")
@@ -134,27 +162,3 @@ def restored(told: Mapping[str, Any]) -> list[str]:
             "-e slipway_maintenance=off"
         )
     return said
-
-
-def span(seconds: Optional[float]) -> Optional[str]:
-    """A time in words of at most two units; None stays None."""
-    if seconds is None:
-        return None
-    left = int(seconds)
-    if left < 60:
-        return f"{left} s"
-    for unit, length, smaller, count in (("d", 86400, "h", 3600), ("h", 3600, "min", 60), ("min", 60, "s", 1)):
-        if left >= length:
-            rest = left % length // count
-            return f"{left // length} {unit}" + (f" {rest} {smaller}" if rest else "")
-    return None
-
-
-def size(count: Optional[int]) -> Optional[str]:
-    """Bytes in words; None stays None."""
-    if count is None:
-        return None
-    for unit, length in (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)):
-        if count >= length:
-            return f"{count / length:.1f} {unit}"
-    return f"{count} B"

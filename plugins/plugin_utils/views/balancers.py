@@ -90,3 +90,11 @@ def tell_problems(results: Results) -> Told:
     wrong += [f"{entry['host']}: {problem}" for entry in rows if entry["answers"] for problem in entry["problems"]]
     message = "; ".join([*wrong, *quiet])
     return Told(message, rows, DRIFT if wrong else UNSEEN if quiet else 0, message)
+
+
+def tell_addresses(results: Results) -> Told:
+    """Exit code 3 where an address is had by two or none; what else is wrong is told and no failure."""
+    rows = [row(host, result) for host, result in results.items()]
+    wrong = [*split(rows), *lost(rows)]
+    also = [f"{entry['host']}: {problem}" for entry in rows for problem in entry["problems"]]
+    return Told("\n".join([*wrong, *also]), rows, DRIFT if wrong else 0, "; ".join(wrong))

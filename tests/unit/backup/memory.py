@@ -12,7 +12,7 @@ from ansible_collections.slipway.fleet.plugins.module_utils.backup.model import 
 from ansible_collections.slipway.fleet.plugins.module_utils.backup.restic import CONTENT, SET, Snapshot
 from ansible_collections.slipway.fleet.plugins.module_utils.backup.saving import Host
 from ansible_collections.slipway.fleet.plugins.module_utils.host.command import Ran
-from ansible_collections.slipway.fleet.plugins.module_utils.release.aside import Unfit
+from ansible_collections.slipway.fleet.plugins.module_utils.release.stage import Stage, Unfit
 
 
 class Repository:
@@ -23,6 +23,8 @@ class Repository:
         self.kept: dict[str, tuple[Snapshot, dict[str, tuple[bytes, int]]]] = {}
         self.there = False
         self.spared: list[str] = []
+        self.gone: list[str] = []
+        self.pruned: list[bool] = []
         self.fails: dict[str, BackupError] = {}
 
     def _may(self, what: str) -> None:
@@ -78,9 +80,10 @@ class Repository:
                 file.parent.mkdir(parents=True, exist_ok=True)
                 file.write_bytes(data)
 
-    def tidy(self, protected: Iterable[str] = ()) -> list[str]:
+    def tidy(self, protected: Iterable[str] = (), more: Sequence[str] = (), prune: bool = True) -> list[str]:
         self._may("tidy")
-        self.spared = list(protected)
+        self.spared, self.gone = list(protected), list(more)
+        self.pruned.append(prune)
         return []
 
     def check(self, part: int, parts: int) -> None:
@@ -180,6 +183,7 @@ class Aside:
     """The server of a drill."""
 
     disk = Path("/")
+    stage = Stage(namespace="/run/netns/drill", sockets={"/run/postgresql": Path("/drill/socket")})
 
     def __init__(self, *_: Any) -> None:
         self.server = Databases(postgres={})
@@ -198,8 +202,8 @@ class Started:
         self.refusals, self.unfit, self.ran = refusals or {}, unfit, ran
         self.asked: list[str] = []
 
-    def __call__(self, app: str, root: Path, place: Path) -> Any:
-        self.place = place
+    def __call__(self, app: str, root: Path, stage: Stage, place: Path) -> Any:
+        self.stage, self.place = stage, place
         return self
 
     def require(self, release: str) -> None:

@@ -74,3 +74,12 @@ def test_the_agent_says_where_backups_are_not_set_up(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(asking, "PROGRAM", tmp_path / "none")
     with pytest.raises(SlipwayError, match="backups are not set up on this host"):
         verbs.find("backup")({"verb": "backup"}, lambda event: None)
+
+
+def test_a_point_in_time_takes_the_place_of_a_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = program(monkeypatch, {"result": {}})
+    asked = {"verb": "plan", "set": "latest", "parts": ["all"]}
+    asking.ask({**asked, "time": "2026-11-27T10:15:00Z"})
+    assert made.asked[-3:] == ["--set=latest", "--time=2026-11-27T10:15:00Z", "--part=all"]
+    asking.ask({**asked, "time": ""})
+    assert made.asked[-2:] == ["--set=latest", "--part=all"], "as a program of an earlier version knows it"

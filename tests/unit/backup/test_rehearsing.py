@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.slipway.fleet.plugins.module_utils.backup import starting
+from ansible_collections.slipway.fleet.plugins.module_utils.backup import cache
 from ansible_collections.slipway.fleet.plugins.module_utils.backup.model import EMPTY, REFUSED, BackupError
 from ansible_collections.slipway.fleet.plugins.module_utils.backup.rehearsing import order_of, rehearse
 from ansible_collections.slipway.fleet.plugins.module_utils.backup.saving import Host, save
@@ -29,7 +30,7 @@ TOLD = {
 
 @pytest.fixture(autouse=True)
 def no_cache(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(starting, "twin", lambda run: None)
+    monkeypatch.setattr(cache, "twins", lambda *_: nullcontext())
 
 
 @pytest.fixture
@@ -109,16 +110,21 @@ def test_a_set_of_another_schema_than_the_database_proves_nothing(saved: Host, p
     assert caught.value.fault == REFUSED
 
 
+class Unstarted(Aside):
+    def __enter__(self) -> Databases:
+        pytest.fail("a server is started")
+
+
 def test_a_release_that_is_not_here_is_refused_before_anything_is_restored(saved: Host) -> None:
     start = Started(unfit="release r2 is not on this host")
     with pytest.raises(BackupError, match="release r2 is not on this host") as caught:
-        rehearse(saved, ORDER, lambda *_: pytest.fail("no server is started"), start)
+        rehearse(saved, ORDER, Unstarted, start)
     assert caught.value.fault == REFUSED
 
 
-def test_a_host_without_a_server_in_a_container(tmp_path: Path) -> None:
+def test_a_host_without_a_server(tmp_path: Path) -> None:
     made, _ = host(tmp_path)
-    with pytest.raises(BackupError, match="runs in no container"):
+    with pytest.raises(BackupError, match="this host has no database server that is backed up"):
         rehearse(made, ORDER, Aside, Started())
 
 

@@ -10,6 +10,7 @@ import pytest
 from ansible_collections.slipway.fleet.plugins.module_utils.backup import model, restic
 from ansible_collections.slipway.fleet.plugins.module_utils.backup.model import BackupError, Settings
 from ansible_collections.slipway.fleet.plugins.module_utils.backup.restic import Restic
+from ansible_collections.slipway.fleet.plugins.module_utils.host import command
 from ansible_collections.slipway.fleet.plugins.module_utils.host.command import Ran
 
 
@@ -20,7 +21,9 @@ class Program:
         self.snapshots, self.said = snapshots or [], said
         self.asked: list[list[str]] = []
 
-    def __call__(self, words: list[str], timeout: float, environment: Any = None, target: Any = None) -> Ran:
+    def __call__(
+        self, words: list[str], timeout: float, environment: Any = None, target: Any = None, limit: int = 0
+    ) -> Ran:
         words = [word for word in words[1:] if word != "--no-cache"]
         self.asked.append(words)
         if words[0] == "snapshots":
@@ -106,6 +109,25 @@ def test_it_is_asked_once_what_there_is() -> None:
     assert len(program.given("snapshots")) == 1
 
 
+def test_days_of_pieces_are_listed_whole(tmp_path: Path) -> None:
+    paths = [f"/var/lib/postgresql/15/main/pg_wal/{number:024X}" for number in range(32)]
+    listed = [{**snapshot("aaaa", "slipway-wal", str(number)), "paths": paths} for number in range(5000)]
+    (tmp_path / "said").write_text(json.dumps(listed))
+
+    def run(_: object, timeout: float, *__: object, **words: Any) -> Ran:
+        return command.run(["cat", str(tmp_path / "said")], timeout, **words)
+
+    assert len(Restic(Settings("/srv/sets", "h"), run=run).tagged("slipway-wal")) == 5000
+
+
+def test_what_cannot_be_read_of_a_list_is_told() -> None:
+    def run(words: list[str], *_: object, **__: object) -> Ran:
+        return Ran(tuple(words), 0, '"short_id":"aaaa"}]')
+
+    with pytest.raises(BackupError, match="what restic snapshots said of /srv/sets cannot be read"):
+        Restic(Settings("/srv/sets", "h"), run=run).sets()
+
+
 @pytest.mark.parametrize(("code", "there"), [(0, True), (1, False)])
 def test_whether_there_is_a_repository(code: int, there: bool) -> None:
     said = "Fatal: repository does not exist: unable to open config file"
@@ -116,6 +138,14 @@ def test_what_is_protected_stays() -> None:
     program = Program(SETS[:4], forget=(0, json.dumps([{"remove": [{"id": "bbbb" * 16}]}])))
     assert made(program).tidy(["bbbbbbbb"]) == []
     assert not program.given("prune")
+
+
+@pytest.mark.parametrize(("gone", "prune", "pruned"), [([], False, 0), ([], True, 1), (["bbbb" * 16], False, 1)])
+def test_room_of_the_log_alone_is_made_free_where_that_is_said(gone: list[str], prune: bool, pruned: int) -> None:
+    program = Program(SETS[:4], forget=(0, json.dumps([{"remove": [{"id": name} for name in gone]}])))
+    made(program).tidy(more=["piece"], prune=prune)
+    assert program.given("forget")[-1] == ["forget", "piece"]
+    assert len(program.given("prune")) == pruned
 
 
 @pytest.mark.parametrize(
@@ -131,6 +161,12 @@ def test_what_is_protected_stays() -> None:
             "no repository",
         ),
         ("write /srv/sets/data/ab: no space left on device", model.DISK_FULL),
+        ('Fatal: unable to save snapshot: Write: sftp: "Failure" (SSH_FX_FAILURE)', model.DISK_FULL),
+        ("unable to start the sftp session, error: EOF\nroot@h: Permission denied (publickey).", model.LOGIN),
+        ("unable to start the sftp session, error: EOF\nHost key verification failed.", model.HOST_KEY),
+        ("unable to start the sftp session, error: read |0: file already closed", model.UNREACHABLE),
+        ("unable to open config file: Stat: Get x: dial tcp: i/o timeout\nIs there a repository at", model.UNREACHABLE),
+        ("unable to open config file: Stat: Access Denied.\nIs there a repository at the following", model.LOGIN),
         ("Load(<data/0a1b>): ciphertext verification failed", model.DAMAGED),
         (
             "Fatal: number of used blobs is larger than number of available blobs!\nData seems to be missing.",
@@ -167,6 +203,20 @@ def test_another_host_is_waited_for_and_not_for_ever() -> None:
         Restic(Settings("/srv/sets", "h"), run=program, sleep=waits.append).unlock()
     assert caught.value.fault == model.LOCKED
     assert sum(waits) == restic.WAIT
+
+
+def test_a_lock_of_the_dead_is_taken_away_by_one_that_does_not_wait() -> None:
+    said = ["repository is already locked exclusively by PID 7", ""]
+    asked: list[str] = []
+
+    def run(words: list[str], *_: object, **__: object) -> Ran:
+        asked.append(words[1])
+        error = said.pop(0) if words[1] == "backup" else ""
+        return Ran(tuple(words), int(bool(error)), SUMMARY, error)
+
+    found = Restic(Settings("/srv/sets", "h"), run=run, sleep=lambda _: pytest.fail("it waited"), wait=0.0)
+    assert found.save(["/srv/a"], restic.CONTENT, "at-1") == ("new", 7)
+    assert asked == ["backup", "unlock", "backup"]
 
 
 @pytest.mark.parametrize(

@@ -181,6 +181,20 @@ def test_what_is_mounted_is_refused_before_anything(
     assert Restore(made, "latest", ["database:links"]).plan()["impossible"] == ""
 
 
+@pytest.mark.parametrize(("wal", "log"), [(False, 1024), (True, 1024 + 512)])
+def test_a_restore_leaves_room_for_the_log_that_is_not_yet_kept(
+    saved: tuple[Host, Repository], live: Databases, monkeypatch: pytest.MonkeyPatch, wal: bool, log: int
+) -> None:
+    made, _ = saved
+    save(made, "timer")
+    made.settings = replace(made.settings, wal=wal, wal_room=512)
+    restore = Restore(made, "latest", ["database:links"])
+    restore.databases = [replace(database, bytes=2000 * MIB) for database in restore.databases]
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=0))
+    with pytest.raises(BackupError, match=f"the restore needs {64 + 2000 + log} MiB"):
+        restore.run("links", safety=False)
+
+
 @pytest.mark.parametrize(("mib", "enough"), [(10, True), (50, False)])
 def test_a_restore_leaves_room_for_the_server_that_is_live(
     saved: tuple[Host, Repository], live: Databases, monkeypatch: pytest.MonkeyPatch, mib: int, enough: bool

@@ -18,7 +18,7 @@ from ansible_collections.slipway.fleet.plugins.module_utils.backup.model import 
     BackupError,
 )
 from ansible_collections.slipway.fleet.plugins.module_utils.backup.restic import CONTENT, EXTRA, REGULAR, SET
-from ansible_collections.slipway.fleet.plugins.module_utils.backup.saving import MIGRATION, save
+from ansible_collections.slipway.fleet.plugins.module_utils.backup.saving import MIGRATION, PARTS, save
 
 from tests.unit.backup.memory import Aside, Databases, Started, host
 
@@ -221,3 +221,10 @@ def test_a_set_before_a_migration_is_made_without_a_look_at_the_others(tmp_path:
     (tmp_path / "uploads").rmdir()
     with pytest.raises(BackupError, match="no such directory"):
         save(made, MIGRATION)
+
+
+def test_room_of_the_log_is_made_free_once_a_week(tmp_path: Path) -> None:
+    made, repository = host(tmp_path, Databases(postgres={}))
+    for _ in range(PARTS + 1):
+        save(made, "timer", lambda _: ["piece"])
+    assert repository.pruned == [True, *[False] * (PARTS - 1), True]

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import json
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.slipway.fleet.plugins.module_utils.backup import starting
+from ansible_collections.slipway.fleet.plugins.module_utils.backup import cache
 from ansible_collections.slipway.fleet.plugins.module_utils.backup.drill import drill
 from ansible_collections.slipway.fleet.plugins.module_utils.backup.model import GATE, BackupError
 from ansible_collections.slipway.fleet.plugins.module_utils.backup.saving import Host, save
-from ansible_collections.slipway.fleet.plugins.module_utils.backup.starting import caches, twin
-from ansible_collections.slipway.fleet.plugins.module_utils.host.command import Ran
 
 from tests.unit.backup.memory import Aside, Databases, Started, host
 
 
 @pytest.fixture(autouse=True)
 def no_cache(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(starting, "caches", lambda run: [])
+    monkeypatch.setattr(cache, "twins", lambda *_: nullcontext())
 
 
 @pytest.fixture
@@ -40,6 +38,7 @@ def test_the_release_that_serves_passes_its_gate(saved: Host) -> None:
     (found,) = drill(saved, scratch=Aside, start=start)["releases"]
     assert (found["app"], found["release"], found["unproven"]) == ("links", "r1", "")
     assert (start.asked, start.place) == (["r1"], saved.settings.scratch)
+    assert start.stage == Aside.stage
 
 
 def test_a_set_on_which_it_does_not_is_not_proven(saved: Host) -> None:
@@ -91,7 +90,6 @@ def test_an_earlier_schema_is_that_of_the_release_of_then(
     ("changes", "why"),
     [
         ({"releases": False}, "backup_drill_releases is false"),
-        ({"database": "native"}, "no database server in a container is backed up on this host"),
         ({"apps": Path("/nowhere")}, "no app runs on this host"),
     ],
 )
@@ -104,32 +102,14 @@ def test_what_cannot_be_proven_is_said(saved: Host, changes: dict[str, Any], why
     assert saved.records.read()["proven"] == proof
 
 
+def test_without_databases_there_is_nothing_beside_which_one_could_be_started(tmp_path: Path) -> None:
+    made, _ = host(tmp_path)
+    save(made, "timer")
+    assert drill(made, scratch=Aside, start=Started())["unproven"].startswith("no database server is backed up")
+
+
 def test_a_release_that_cannot_be_started_here_is_not_proven_and_no_failure(saved: Host) -> None:
     (found,) = drill(saved, scratch=Aside, start=Started(unfit="the image of release r1 is not on this host"))[
         "releases"
     ]
     assert found["unproven"] == "the image of release r1 is not on this host"
-
-
-def test_the_cache_of_the_host_has_a_twin_without_its_data() -> None:
-    networks = json.dumps({"slipway": {"Aliases": ["redis", "0123456789ab"]}})
-    words = "\tredis-server\t/etc/slipway/redis.conf"
-    bind = "/opt/slipway/redis/config:/etc/slipway:ro"
-    told = Ran((), 0, f"sha256:abc\n999:999\n67108864\n{networks}\n{words}\n{bind}\n")
-    started = starting_twin(told)
-    assert started[-3:] == ["sha256:abc", "redis-server", "/etc/slipway/redis.conf"]
-    assert started[started.index("--network") :][:2] == ["--network", "slipway-drill"]
-    assert started[started.index("redis") - 1 :][:2] == ["--network-alias", "redis"]
-    assert ["--volume", bind] == started[started.index("--volume") :][:2]
-    assert starting_twin(Ran((), 1, "", "No such object")) is None
-
-
-def test_each_cache_of_the_host_has_a_twin() -> None:
-    """An app's own container may have a name that begins alike."""
-    names = "slipway-redis-shop-redis-shop-1\nslipway-redis-app-web-1\nslipway-redis-redis-1\n"
-    assert caches(lambda *_: Ran((), 0, names)) == ["slipway-redis-redis-1", "slipway-redis-shop-redis-shop-1"]
-    assert caches(lambda *_: Ran((), 1, "", "no Docker here")) == []
-
-
-def starting_twin(told: Ran) -> Any:
-    return twin(lambda *_: told, "slipway-redis-redis-1")

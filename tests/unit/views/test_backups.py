@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from ansible_collections.slipway.fleet.plugins.plugin_utils.report import amounts
 from ansible_collections.slipway.fleet.plugins.plugin_utils.views import backups
 
 KNOWN: dict[str, Any] = {
@@ -147,9 +148,51 @@ def test_what_was_restored() -> None:
     [(None, None), (0.4, "0 s"), (59, "59 s"), (60, "1 min"), (3600, "1 h"), (90061, "1 d 1 h"), (3725, "1 h 2 min")],
 )
 def test_times(seconds: float | None, words: str | None) -> None:
-    assert backups.span(seconds) == words
+    assert amounts.span(seconds) == words
 
 
 @pytest.mark.parametrize(("count", "words"), [(None, None), (5, "5 B"), (1536, "1.5 KiB"), (5 << 30, "5.0 GiB")])
 def test_sizes(count: int | None, words: str | None) -> None:
-    assert backups.size(count) == words
+    assert amounts.size(count) == words
+
+
+SINCE, LOST, AGAIN, UNTIL = (f"2026-11-26T1{hour}:00:00Z" for hour in (0, 1, 2, 3))
+POINT = {
+    **PLAN,
+    "set": "",
+    "point": UNTIL,
+    "base": AGAIN,
+    "segments": 40,
+    "directories": [],
+    "rows": None,
+    "seconds": None,
+}
+
+
+def test_which_points_in_time_can_be_reached_and_which_cannot() -> None:
+    points = {"reach": [[SINCE, LOST], [AGAIN, UNTIL]], "gaps": [[LOST, AGAIN]], "behind": 12.0}
+    told = backups.tell({"db1": {"set_up": True, "told": {**KNOWN["told"], "points": points}}})
+    assert told.text.splitlines()[-2:] == [
+        f"db1: any point in time from {SINCE} to {LOST} and from {AGAIN} to {UNTIL}, 12 s behind",
+        f"db1: no point in time from {LOST} to {AGAIN}",
+    ]
+    assert told.rows[0]["points"] == points
+    proven = {**points, "proven": {"time": UNTIL, "rows": 7, "seconds": 31.0}}
+    told = backups.tell({"db1": {"set_up": True, "told": {**KNOWN["told"], "points": proven}}})
+    assert told.text.splitlines()[-2].endswith(f"12 s behind; a drill recovered {UNTIL} in 31 s")
+
+
+def test_the_plan_of_a_point_in_time() -> None:
+    assert backups.plan(POINT, safety=True) == [
+        f"the point in time {UNTIL}: the base of {AGAIN}, and 40 segments of the write-ahead log after it",
+        "in place of what is there: database links (2.0 KiB); all else stays as it is",
+        "takes as long as it takes to replay that, and a set of what is there is made before",
+        "whether its schema fits the release that serves is seen then; where it does not, nothing is replaced",
+    ]
+    assert backups.refused(POINT, "links", any_schema=False) == ""
+    assert f"to have the point in time {UNTIL} in place" in backups.refused(POINT, "other", any_schema=False)
+
+
+def test_what_a_restore_to_a_point_in_time_did() -> None:
+    done = {"set": "", "point": UNTIL, "time": UNTIL, "seconds": 3.0, "restored": [], "absent": [], "safety": "ab"}
+    assert backups.restored({**done, "restart": False})[0] == f"restored the point in time {UNTIL} in 3 s"

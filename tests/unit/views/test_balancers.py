@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from ansible_collections.slipway.fleet.plugins.plugin_utils.views import balancers
 
+ROOT = Path(__file__).resolve().parents[3]
 GONE = {"unreachable": True, "msg": "no route to host"}
 
 
@@ -51,3 +54,29 @@ def test_how_a_look_ends(results: dict[str, Any], code: int, said: str) -> None:
     assert told.code == code
     assert told.message.startswith(said)
     assert bool(told.message) == bool(code)
+
+
+@pytest.mark.parametrize(
+    ("results", "code", "said"),
+    [
+        ({"lb1": one(True), "lb2": one(False)}, 0, ""),
+        ({"lb1": one(True), "lb2": one(False, "it was taken out")}, 0, "lb2: it was taken out"),
+        ({"lb1": one(True), "lb2": GONE}, 0, "lb2: "),
+        ({"lb1": one(True), "lb2": one(True)}, 3, "split brain: lb1 and lb2"),
+        ({"lb1": one(False), "lb2": one(False, "it was taken out")}, 3, "no balancer has 203.0.113.10\nlb2: it was"),
+    ],
+)
+def test_provisioning_fails_where_two_or_none_have_an_address_alone(
+    results: dict[str, Any], code: int, said: str
+) -> None:
+    told = balancers.tell_addresses(results)
+    assert told.code == code
+    assert told.text.startswith(said)
+    assert bool(told.text) == bool(said)
+    assert "taken out" not in told.message
+
+
+def test_provisioning_looks_after_it_let_the_fleet_go() -> None:
+    plays = yaml.safe_load((ROOT / "playbooks/provision.yml").read_text())
+    names = [play["name"] for play in plays]
+    assert names.index("Look who has the floating addresses now") > names.index("Let the fleet go")

@@ -23,6 +23,9 @@ def backups(value_of: Values) -> Iterator[str]:
         (
             Least("backup_jitter", 0),
             Least("backup_drill_gate_deadline", 1),
+            Least("backup_wal_every", 10),
+            Least("backup_wal_days", 1),
+            Least("backup_wal_room", 256),
             Like("backup_schedule", schedule, example),
             Like("backup_drill_schedule", schedule, example),
             Like("backup_directories", r"/[^\0\n]*[^/\0\n]", "whole paths of directories, such as /srv/uploads"),

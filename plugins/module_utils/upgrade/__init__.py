@@ -1,0 +1,1 @@
+"""A server's data goes to another major version of PostgreSQL, and back."""
