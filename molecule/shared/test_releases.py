@@ -7,7 +7,6 @@ import json
 import re
 import subprocess
 from collections.abc import Iterator
-from fnmatch import fnmatch
 from typing import Any
 from urllib.parse import quote
 
