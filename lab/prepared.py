@@ -27,9 +27,13 @@ IMAGES = ("slipway.lab/python:3.13", "slipway.lab/postgres:17", "slipway.lab/red
 _MARK = "slipway.inputs"
 ROOT = Path(__file__).parent.parent
 PLAYBOOK = "lab/prepared.yml"
-ROLES = ("docker_engine", "haproxy")
-# Of a role, what decides which packages are installed and how.
-PARTS = ("defaults/main.yml", "vars/main.yml", "tasks/install.yml")
+# Of each role, what decides which packages are installed and how; that of fastapi_app needs no variable of its role.
+PARTS = {
+    "docker_engine": ("defaults/main.yml", "vars/main.yml", "tasks/install.yml"),
+    "haproxy": ("defaults/main.yml", "vars/main.yml", "tasks/install.yml"),
+    "fastapi_app": ("tasks/install.yml",),
+}
+FILES = (PLAYBOOK, *(f"roles/{role}/{part}" for role, parts in PARTS.items() for part in parts))
 
 
 def ensure(logs: Path) -> None:
@@ -59,7 +63,7 @@ def digest(root: Path, *others: str) -> str:
         others: Further inputs, such as the identity of the base image.
     """
     found = hashlib.sha256()
-    for path in (PLAYBOOK, *(f"roles/{role}/{part}" for role in ROLES for part in PARTS)):
+    for path in FILES:
         found.update(f"{path}\0{hashlib.sha256((root / path).read_bytes()).hexdigest()}\0".encode())
     for other in others:
         found.update(f"{other}\0".encode())

@@ -11,8 +11,8 @@ CONTEXTS = Path(__file__).parent / "images"
 # What roles install from the distribution. The host images hold the packages as files (not installed), so that
 # an installation on a new host is a real one and yet takes no download.
 _DOWNLOADED = {
-    "bookworm": "acl docker.io haproxy iptables postgresql-client python3-psycopg2 unattended-upgrades",
-    "trixie": "acl docker-buildx docker-cli docker-compose docker.io haproxy iptables postgresql-client"
+    "bookworm": "acl docker.io haproxy iptables nftables postgresql-client python3-psycopg2 unattended-upgrades",
+    "trixie": "acl docker-buildx docker-cli docker-compose docker.io haproxy iptables nftables postgresql-client"
     " python3-psycopg2 unattended-upgrades",
 }
 

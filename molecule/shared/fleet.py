@@ -194,8 +194,8 @@ class Fleet(Deployment):
         """Whether a run holds a host. The hosts are asked side by side, so that asking takes no part of the limit."""
         # A lease that old counts no more, and that of a killed controller is made so before its time.
         lease = f"/run/slipway/locks/{APP}.json"
-        young = f"[ $(($(cut -d. -f1 /proc/uptime) - $(stat -c %Y {lease}))) -lt 120 ]"
-        ask = f"{{ {young} && cat {lease}; }} 2>/dev/null || true"
+        seen = f"seen=$(stat -c %Y {lease} 2>/dev/null) && up=$(cut -d. -f1 /proc/uptime)"
+        ask = f"{seen} && [ $((up - seen)) -lt 120 ] && cat {lease} 2>/dev/null || true"
         with ThreadPoolExecutor(len(WEB)) as pool:
             return any("run" in said for said in pool.map(lambda host: on(host, ask), WEB))
 

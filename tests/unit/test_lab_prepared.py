@@ -13,13 +13,9 @@ from lab.shell import LabError
 @pytest.fixture
 def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of what the image is made from."""
-    for role in prepared.ROLES:
-        for part in prepared.PARTS:
-            path = tmp_path / "roles" / role / part
-            path.parent.mkdir(parents=True)
-            path.write_bytes((prepared.ROOT / "roles" / role / part).read_bytes())
-    (tmp_path / "lab").mkdir()
-    (tmp_path / prepared.PLAYBOOK).write_bytes((prepared.ROOT / prepared.PLAYBOOK).read_bytes())
+    for name in prepared.FILES:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes((prepared.ROOT / name).read_bytes())
     monkeypatch.setattr(prepared, "ROOT", tmp_path)
     return tmp_path
 
@@ -46,7 +42,13 @@ def test_it_is_made_once(checkout: Path, made: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", [prepared.PLAYBOOK, "roles/haproxy/tasks/install.yml", "roles/docker_engine/vars/main.yml"]
+    "path",
+    [
+        prepared.PLAYBOOK,
+        "roles/haproxy/tasks/install.yml",
+        "roles/docker_engine/vars/main.yml",
+        "roles/fastapi_app/tasks/install.yml",
+    ],
 )
 def test_a_change_of_what_installs_makes_it_anew(checkout: Path, made: list[str], path: str) -> None:
     prepared.ensure(checkout)
@@ -101,6 +103,6 @@ def test_a_disk_without_all_images_is_not_made(disks: list[str], monkeypatch: py
 
 def test_everything_that_the_playbook_includes_counts() -> None:
     text = (prepared.ROOT / prepared.PLAYBOOK).read_text()
-    for role in prepared.ROLES:
+    for role in prepared.PARTS:
         assert f"{{name: slipway.fleet.{role}, tasks_from: install}}" in text
-    assert text.count("include_role") == len(prepared.ROLES)
+    assert text.count("include_role") == len(prepared.PARTS)
