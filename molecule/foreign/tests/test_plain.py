@@ -264,7 +264,7 @@ def test_a_rollback(plain_shop: App) -> None:
 
 def test_production_and_staging_share_a_host_and_neither_user_nor_database(notes: App, make_app: Make) -> None:
     """The inventory of the one, copied; what has to have a name of its own is named."""
-    of_staging = of_the_notes("notes-staging") | {"fastapi_app_robots": False}
+    of_staging = of_the_notes("notes-staging") | {"fastapi_app_robots": False, "fastapi_app_memory_mib": None}
 
     def copied(**more: Any) -> App:
         return make_app(PLAIN, PLAIN_ADDRESS, **notes.variables | of_staging | more)
