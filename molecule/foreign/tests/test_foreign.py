@@ -95,12 +95,13 @@ def test_a_worker_that_does_not_stay_up_refuses_the_release(shop: App, broker: T
     assert one_after_another(broker()["beats"])
 
 
-def test_logs_name_the_processes_and_why_a_file_was_too_large(shop: App) -> None:
-    """The edge takes any; what is more than a container's /tmp, where the app keeps it, is more than the app takes."""
-    assert (shop.send(48), shop.send(80)) == (200, 500)
-    said = shop.play("logs").output
-    assert "worker ready" in said
-    assert "No space left on device" in said
+def test_logs_name_the_processes(shop: App) -> None:
+    assert "worker ready" in shop.play("logs").output
+
+
+def test_a_large_file_passes_the_edge_and_no_larger_one_than_the_app_has_room_for(shop: App) -> None:
+    """FastAPI keeps it in /tmp, and where that is full says that the body is wrong."""
+    assert (shop.send(48), shop.send(80)) == (200, 400)
 
 
 def test_a_job_runs_in_what_serves_once_and_never_beside_itself(shop: App, broker: Told) -> None:
