@@ -66,6 +66,7 @@ options:
     type: bool
     default: true
   user: {description: Whom the inventory names to run the app., type: str, default: ''}
+  uid: {description: That of the app's own user under the runtime systemd; 0 elsewhere., type: int, default: 0}
 extends_documentation_fragment: [slipway.fleet.place, slipway.fleet.of_the_roles]
 author: [Slipway contributors]
 attributes:
@@ -142,6 +143,7 @@ ARGUMENTS: dict[str, Any] = {
     "jobs": {"type": "dict", "default": HOST["jobs"]},
     "overlap": {"type": "bool", "default": HOST["overlap"]},
     "user": {"type": "str", "default": HOST["user"]},
+    "uid": {"type": "int", "default": HOST["uid"]},
 }
 
 
