@@ -11,6 +11,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import httpx
 from deployment import Deployment, Outcome
 from fleet import on
 
@@ -62,6 +63,13 @@ class App(Deployment):
         assert status == 200, body
         return json.loads(body)
 
+    def send(self, mib: int) -> int:
+        """Upload a file of so many MiB as a form does; returns the status, once the app has it whole."""
+        form = {"file": bytes(mib << 20)}
+        answer = httpx.post(f"http://{self.address}/measured", headers={"Host": self.names[0]}, files=form, timeout=60)
+        assert answer.status_code != 200 or answer.json() == {"bytes": mib << 20}
+        return answer.status_code
+
     @property
     def release(self) -> str:
         return str(json.loads(on(self.host, f"cat /opt/slipway/{self.name}/state.json"))["release"])
@@ -86,6 +94,24 @@ class App(Deployment):
         finally:
             done.set()
             thread.join()
+
+
+def of_the_notes(name: str) -> dict[str, Any]:
+    """What names the app and its database, on the distribution's server; staging has names of its own."""
+    database, password = name.replace("-", "_"), f"for-tests-only-{name}"
+    url = f"postgresql+psycopg://{database}:{password}@/{database}?host=/run/postgresql"
+    return {
+        "fastapi_app_name": name,
+        "fastapi_app_host_names": [f"{name}.example.org"],
+        "fastapi_app_secrets": {"DATABASE_URL": url},
+        "data": {
+            "postgres_provider": "native",
+            "postgres_database": database,
+            "postgres_user": database,
+            "postgres_password": password,
+            "redis_provider": "none",
+        },
+    }
 
 
 # Releases side by side: as many as the machine has processors, or they would wait for each other alone.

@@ -15,7 +15,7 @@ import pytest
 import yaml
 from contract import PATIENCE
 from fleet import on, ssh_inventory
-from foreign import ADDRESS, HOST, PLAIN, PLAIN_ADDRESS, QUICK, App
+from foreign import ADDRESS, HOST, PLAIN, PLAIN_ADDRESS, QUICK, App, of_the_notes
 
 Make = Callable[..., App]
 Told = Callable[[], Any]
@@ -42,14 +42,19 @@ LAB = {
 
 @pytest.fixture(scope="session")
 def make_app(tmp_path_factory: pytest.TempPathFactory) -> Make:
-    """Write the inventory of an app, which has what its team would write, and make it ready for the lab."""
+    """Write the inventory of an app, which has what its team would write, and make it ready for the lab.
 
-    def make(host: str = HOST, address: str = ADDRESS, **variables: Any) -> App:
+    With `data` its database is on the host, and these are the variables of that.
+    """
+
+    def make(host: str = HOST, address: str = ADDRESS, data: dict[str, Any] | None = None, **variables: Any) -> App:
         name = str(variables["fastapi_app_name"])
         whole = {key: value for key, value in (LAB | variables).items() if value is not None}
         scratch = tmp_path_factory.mktemp(name)
-        inventory = ssh_inventory(scratch, {host: address}, {"web": [host]})
+        groups = {"web": [host], **({"data": [host]} if data else {})}
+        inventory = ssh_inventory(scratch, {host: address}, groups)
         (scratch / "group_vars").mkdir()
+        (scratch / "group_vars" / "data.yml").write_text(yaml.safe_dump(data or {}))
         (scratch / "group_vars" / "web.yml").write_text(yaml.safe_dump(whole))
         names = tuple(variables["fastapi_app_host_names"])
         # A host of one processor beside other work starts slowly; what is refused there is so by its answer.
@@ -127,6 +132,20 @@ def shop(make_app: Make) -> App:
         fastapi_image_context=str(APPS / "shop"),
         fastapi_app_volumes={"uploads": "/home/shop/uploads"},
     )
+
+
+@pytest.fixture(scope="session")
+def shop_staging(make_app: Make, shop: App) -> App:
+    """The shop's inventory, copied: other names, another key of whoever takes the money, and nothing that works."""
+    own = {
+        "fastapi_app_name": "shop-staging",
+        "fastapi_app_host_names": ["staging.shop.example.org"],
+        "fastapi_app_secrets": {"PAYMENT_KEY": "planted-key-of-staging"},
+        "fastapi_app_environment": shop.variables["fastapi_app_environment"] | {"HOSTS": "staging.shop.example.org"},
+        "fastapi_app_processes": {},
+        "fastapi_app_jobs": {},
+    }
+    return make_app(**shop.variables | own)
 
 
 @pytest.fixture(scope="session")
@@ -219,23 +238,25 @@ def poetry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def notes(make_app: Make, locked: Callable[..., str]) -> App:
-    """uv.lock and a source layout; as large as a slot is where nothing is said."""
+def source_of_notes(locked: Callable[..., str]) -> str:
+    return locked("notes", "lock")
+
+
+@pytest.fixture(scope="session")
+def notes(make_app: Make, source_of_notes: str) -> App:
+    """uv.lock, a source layout, and migrations of PostgreSQL; as large as a slot is where nothing is said."""
     return make_app(
         PLAIN,
         PLAIN_ADDRESS,
-        fastapi_app_name="notes",
-        fastapi_app_host_names=["notes.example.org"],
+        **of_the_notes("notes"),
         fastapi_app_runtime="systemd",
-        fastapi_package_source=locked("notes", "lock"),
+        fastapi_package_source=source_of_notes,
         fastapi_app_command=[
             *("fastapi", "run", "src/notes/main.py", "--host", "127.0.0.1", "--port", "@PORT@", "--workers", "2"),
         ],
         fastapi_app_port=8000,
         fastapi_app_health_path="/healthz",
-        fastapi_app_volumes={"data": "/srv/data"},
         fastapi_app_migrations="alembic",
-        fastapi_app_environment={"DATABASE_URL": "sqlite:////srv/data/notes.db"},
         fastapi_app_memory_mib=None,
     )
 
@@ -269,6 +290,8 @@ def desk(make_app: Make, poetry: None, older_python: str) -> App:
         fastapi_package_source=str(APPS / "desk"),
         fastapi_package_python=older_python,
         fastapi_app_command=["gunicorn", "desk:app"],
+        fastapi_app_volumes={"data": "/srv/data"},
+        fastapi_app_environment={"TICKETS": "/srv/data/tickets.db"},
         fastapi_app_port=5000,
         fastapi_app_health_path="/",
         fastapi_app_uid=10003,

@@ -8,12 +8,13 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from typing import Any
 
 from contract import until
 from fleet import on
-from foreign import ADDRESS, HOST, App, nothing_lost, side_by_side
+from foreign import ADDRESS, AT_A_TIME, HOST, App, nothing_lost, side_by_side
 
 Told = Callable[[], Any]
 
@@ -98,6 +99,11 @@ def test_logs_name_the_processes(shop: App) -> None:
     assert "worker ready" in shop.play("logs").output
 
 
+def test_a_large_file_passes_the_edge_and_no_larger_one_than_the_app_has_room_for(shop: App) -> None:
+    """FastAPI keeps it in /tmp, and where that is full says that the body is wrong."""
+    assert (shop.send(48), shop.send(80)) == (200, 400)
+
+
 def test_a_job_runs_in_what_serves_once_and_never_beside_itself(shop: App, broker: Told) -> None:
     """It takes longer than its timer waits, so each start has to wait for the end of the one before."""
 
@@ -179,15 +185,15 @@ def test_a_volume_begins_with_what_the_image_has_and_is_the_app_s(shop: App) -> 
 
 
 def test_apps_of_other_shapes_come_and_the_others_serve_on(
-    tiles: App, shop: App, board: App, feed: App, depot: App
+    tiles: App, shop: App, board: App, feed: App, depot: App, shop_staging: App
 ) -> None:
-    """Gunicorn with a file of its own, Hypercorn, and an image without a shell."""
-    with tiles.asked() as of_tiles, shop.asked() as of_shop:
-        for app in (board, feed, depot):
-            outcome = app.play("site")
-            assert outcome.code == 0, outcome.output
-            assert app.json() == {"app": app.name}
+    """Gunicorn with a file of its own, Hypercorn, an image without a shell, and a staging of one that serves."""
+    apps = (board, feed, depot, shop_staging)
+    with tiles.asked() as of_tiles, shop.asked() as of_shop, ThreadPoolExecutor(AT_A_TIME) as pool:
+        outcomes = list(pool.map(lambda app: app.play("site"), apps))
+    assert [outcome.output for outcome in outcomes if outcome.code] == []
     nothing_lost(of_tiles, of_shop)
+    assert [app.json()["app"] for app in apps] == ["board", "feed", "depot", "shop"]
     assert feed.get("/news") == (200, "0\n1\n2\n")
     assert depot.json("/ready") == {"key": len("planted-key")}
     other_name = subprocess.run(
@@ -199,18 +205,30 @@ def test_apps_of_other_shapes_come_and_the_others_serve_on(
     assert json.loads(other_name.stdout) == {"app": "board"}
 
 
+def test_staging_has_nothing_of_production(shop: App, shop_staging: App) -> None:
+    assert shop_staging.json("/settings")["payment_key_is_there"] == len("planted-key-of-staging")
+    assert uploaded(shop_staging)[1] == ["sample.txt"]
+    shop_staging.json("/uploads/of-staging/new")
+    assert uploaded(shop)[1] == ["first", "sample.txt"]
+    assert shop_staging.release != shop.release
+    shown = on(HOST, "docker ps --filter label=slipway.app --format '{{.Label \"slipway.app\"}} {{.Ports}}'")
+    ports = {name: places for name, _, places in (line.partition(" ") for line in shown.splitlines()) if places}
+    assert ports["shop"] != ports["shop-staging"]
+
+
 def test_a_release_of_each_beside_those_of_the_others(tiles: App, shop: App, board: App, feed: App, depot: App) -> None:
-    """By another server, a revision, another kind of worker, another secret; a host's records are each app's own."""
+    """By another server, other values, another kind of worker, another secret; a host's records are each app's own."""
     apps = (tiles, shop, board, feed, depot)
     before, slot = {app.name: app.release for app in apps}, uploaded(shop)[0]
     threads = ["gunicorn", "--worker-class", "gthread", "--threads", "4", "board:wsgi"]
     built = {**board.variables["fastapi_image_build_args"], "BUILD": "2"}
+    elsewhere = shop.variables["fastapi_app_environment"] | {"TMPDIR": "/home/shop/uploads"}
     with board.asked("/static/main-1.js", "build 1", rate=5.0) as script:
         outcomes = side_by_side(
             {
                 # Plain Uvicorn on port 80, as root as far as the image says.
                 "tiles": {"fastapi_app_command": ["uvicorn", "app.main:app", "--port", "80"]},
-                "shop": {"fastapi_app_revision": "2"},
+                "shop": {"fastapi_app_environment": elsewhere},
                 # A page that is open still wants its script.
                 "board": {"fastapi_app_command": threads, "fastapi_image_build_args": built},
                 # Where it is to listen it is told by the environment alone.
@@ -226,6 +244,7 @@ def test_a_release_of_each_beside_those_of_the_others(tiles: App, shop: App, boa
     assert [app.json() for app in apps] == [{"app": app.name} for app in apps]
     assert uploaded(shop) == (other(slot), ["first", "sample.txt"])
     assert shop.json("/uploads/second/new") == {"uid": 1000}
+    assert shop.send(80) == 200
     assert feed.get("/news") == (200, "0\n1\n2\n")
     assert depot.json("/ready") == {"key": len("another-planted-key")}
     scripts = ["main-1.js", "main-2.js"]
@@ -292,11 +311,13 @@ def test_two_apps_cannot_have_one_name(shop: App, board: App) -> None:
     nothing_lost(asked)
 
 
-def test_one_goes_and_the_others_serve_on(tiles: App, shop: App, board: App) -> None:
-    with tiles.asked() as of_tiles, shop.asked() as of_shop:
-        outcome = board.play("remove", slipway_remove="board")
-        assert outcome.code == 0, outcome.output
+def test_some_go_and_the_others_serve_on(tiles: App, shop: App, board: App, shop_staging: App) -> None:
+    before, gone = uploaded(shop), (board, shop_staging)
+    with tiles.asked() as of_tiles, shop.asked() as of_shop, ThreadPoolExecutor(AT_A_TIME) as pool:
+        outcomes = list(pool.map(lambda app: app.play("remove", slipway_remove=app.name), gone))
+    assert [outcome.output for outcome in outcomes if outcome.code] == []
     nothing_lost(of_tiles, of_shop)
-    assert board.get()[0] in (421, 503)
+    assert [app.get()[0] for app in gone if app.get()[0] not in (421, 503)] == []
+    assert uploaded(shop) == before
     assert on(HOST, "systemctl list-timers --all --no-legend 'slipway-board*'") == ""
     assert on(HOST, "ls /etc/systemd/system | grep slipway-board || true") == ""

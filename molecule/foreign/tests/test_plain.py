@@ -21,7 +21,7 @@ import httpx
 import pytest
 from contract import until
 from fleet import on
-from foreign import PLAIN, PLAIN_ADDRESS, App, nothing_lost, side_by_side
+from foreign import PLAIN, PLAIN_ADDRESS, App, nothing_lost, of_the_notes, side_by_side
 from websockets.sync.client import ClientConnection, connect
 
 Told = Callable[[], Any]
@@ -38,10 +38,7 @@ down_revision = "0001"
 def upgrade() -> None:
     op.add_column("notes", sa.Column("stars", sa.Integer, nullable=True))
 """
-REVISION = """
-cd /var/lib/slipway/notes/volumes/data
-python3 -c "import sqlite3; print(*sqlite3.connect('notes.db').execute('SELECT * FROM alembic_version').fetchone())"
-"""
+REVISION = "runuser -u postgres -- psql -At --dbname notes --command 'SELECT version_num FROM alembic_version'"
 THEIRS = {"bip": "10.99.0.1/24", "log-driver": "json-file", "log-opts": {"max-size": "1m"}}
 # A container of somebody else: nothing but what of the host it is given.
 THEIR_CONTAINER = """
@@ -112,8 +109,8 @@ def watching(notes: App) -> ClientConnection:
     return connect(f"ws://{notes.names[0]}/watch", sock=there)
 
 
-def write(notes: App, text: str) -> None:
-    answer = httpx.post(f"http://{PLAIN_ADDRESS}/notes/{text}", headers={"Host": notes.names[0]}, timeout=30)
+def write(app: App, path: str) -> None:
+    answer = httpx.post(f"http://{PLAIN_ADDRESS}{path}", headers={"Host": app.names[0]}, timeout=30)
     assert answer.status_code == 200, answer.text
 
 
@@ -142,7 +139,7 @@ def test_a_docker_with_settings_of_its_own_is_refused_with_what_to_write(notes: 
 
 
 def test_one_processor_and_1_gb_will_do_while_apt_is_held(notes: App) -> None:
-    """`fastapi run` with two workers and the memory of the defaults; migrations, and a volume for its database."""
+    """`fastapi run` with two workers and the memory of the defaults; the distribution's database, and migrations."""
     before = theirs()
     holding = ["docker", "exec", PLAIN, "python3", "-c", HOLDER]
     with small(), subprocess.Popen(holding, stdout=subprocess.PIPE, text=True) as holder:
@@ -175,15 +172,16 @@ def test_a_release_of_each_under_load(notes: App, plain_shop: App, desk: App, pl
     apps = (notes, plain_shop, desk)
     before, tasks = {app.name: app.release for app in apps}, plain_broker()
     assert plain_shop.json("/uploads/first/new") == {"uid": 10002}
-    write(notes, "kept")
+    write(notes, "/notes/kept")
+    write(desk, "/tickets/kept")
     Path(notes.variables["fastapi_package_source"], "migrations/versions/0002_stars.py").write_text(STARS)
     environment = plain_shop.variables["fastapi_app_environment"] | {"AGAIN": "1"}
     with watching(notes) as websocket:
         assert said(websocket) == before["notes"]
         outcomes = side_by_side(
             {
-                # Where it is to listen it is told by the environment.
-                "notes": {"fastapi_app_command": ["uvicorn", "notes.main:app"]},
+                # Hypercorn reads no variable that says where it is to listen.
+                "notes": {"fastapi_app_command": ["hypercorn", "--bind", "127.0.0.1:@PORT@", "notes.main:app"]},
                 "shop": {"fastapi_app_environment": environment},
                 "desk": {"fastapi_app_workers": 1},
             },
@@ -197,7 +195,9 @@ def test_a_release_of_each_under_load(notes: App, plain_shop: App, desk: App, pl
         assert said(websocket) == notes.release
     assert notes.json("/notes") == ["kept"]
     assert on(PLAIN, REVISION) == "0002\n"
+    assert desk.json("/tickets") == ["kept"]
     assert plain_shop.json("/uploads")["files"] == ["first"]
+    assert plain_shop.send(80) == 200
     until(lambda: len(plain_broker()["beats"]) > len(tasks["beats"]), "the new beat is there")
     assert one_after_another(plain_broker()["beats"])
     lost = set(plain_broker()["given"]) - set(plain_broker()["done"])
@@ -262,20 +262,29 @@ def test_a_rollback(plain_shop: App) -> None:
     assert plain_shop.json("/uploads")["files"] == ["first"]
 
 
-def test_production_and_staging_share_a_host_and_no_user(desk: App, make_app: Make) -> None:
-    """The inventory of the one, copied, with a name of its own."""
-    own = {"fastapi_app_name": "desk-staging", "fastapi_app_host_names": ["staging.desk.example.org"]}
-    copied = desk.variables | own | {"fastapi_app_robots": False}
-    with desk.asked() as asked:
-        outcome = make_app(PLAIN, PLAIN_ADDRESS, **copied).play("site")
+def test_production_and_staging_share_a_host_and_neither_user_nor_database(notes: App, make_app: Make) -> None:
+    """The inventory of the one, copied; what has to have a name of its own is named."""
+    of_staging = of_the_notes("notes-staging") | {"fastapi_app_robots": False, "fastapi_app_memory_mib": None}
+
+    def copied(**more: Any) -> App:
+        return make_app(PLAIN, PLAIN_ADDRESS, **notes.variables | of_staging | more)
+
+    with notes.asked() as asked:
+        outcome = copied(data=of_the_notes("notes")["data"]).play("provision")
         assert outcome.code != 0
-        assert "uid 10003 belongs to slipway-desk on this host, not to slipway-desk-staging" in outcome.failure()
+        assert (
+            "database notes and role notes of this server is notes's. Give notes-staging another one"
+            in outcome.failure()
+        )
+        outcome = copied().play("site")
+        assert outcome.code != 0
+        assert "uid 10001 belongs to slipway-notes on this host, not to slipway-notes-staging" in outcome.failure()
         assert "fastapi_app_uid another number, such as 10004" in outcome.failure()
-        staging = make_app(PLAIN, PLAIN_ADDRESS, **copied | {"fastapi_app_uid": 10004})
-        outcome = staging.play("site")
+        staging = copied(fastapi_app_uid=10004)
+        outcome = staging.play("deploy")
         assert outcome.code == 0, outcome.output
-        assert staging.json() == {"app": "desk"}
-        outcome = staging.play("remove", slipway_remove="desk-staging")
+        assert (staging.json("/notes"), notes.json("/notes")) == ([], ["kept"])
+        outcome = staging.play("remove", slipway_remove="notes-staging")
         assert outcome.code == 0, outcome.output
     nothing_lost(asked)
     assert staging.get()[0] in (421, 503)
@@ -292,6 +301,7 @@ def test_all_are_back_after_a_boot(notes: App, plain_shop: App, desk: App, plain
     until(lambda: len(units("shop")) == 3, "the processes of shop are back")
     until(lambda: bool(plain_broker()["done"]) and bool(plain_broker()["beats"]), "and at work")
     assert notes.json("/notes") == ["kept"]
+    assert desk.json("/tickets") == ["kept"]
     assert plain_shop.json("/uploads")["files"] == ["first"]
     until(lambda: theirs()[1].startswith("true"), "so is the container of somebody else")
     assert theirs()[0] == settings

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from fastapi import FastAPI
+from fastapi import FastAPI, UploadFile
 from pydantic_settings import BaseSettings
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
@@ -18,7 +18,7 @@ class Settings(BaseSettings):
 settings = Settings()  # type: ignore[call-arg]
 app = FastAPI(title="shop")
 uploads = Path("uploads")
-app.add_middleware(TrustedHostMiddleware, allowed_hosts=["shop.example.org"])
+app.add_middleware(TrustedHostMiddleware, allowed_hosts=os.environ.get("HOSTS", "shop.example.org").split(","))
 
 
 @app.get("/")
@@ -51,3 +51,8 @@ def uploaded() -> dict[str, object]:
 def upload(name: str) -> dict[str, int]:
     (uploads / name).write_text(name)
     return {"uid": (uploads / name).stat().st_uid}
+
+
+@app.post("/measured")
+def measure(file: UploadFile) -> dict[str, int | None]:
+    return {"bytes": file.size}

@@ -1,4 +1,4 @@
-"""Notes in SQLite, and whoever watches is told by a websocket."""
+"""Notes in a database, and whoever watches is told by a websocket."""
 
 import os
 from importlib.metadata import version
