@@ -178,9 +178,14 @@ class Fleet(Deployment):
         """How many slots run on the host."""
         return len(on(host, f"docker ps --quiet {SLOTS}").split())
 
-    def under_way(self, host: str) -> None:
-        """Wait until a transaction holds the app on the host."""
-        until(lambda: self._busy(host), f"a transaction begins on {host}")
+    def under_way(self, host: str, run: Run) -> None:
+        """Wait until a transaction of the run holds the app on the host."""
+
+        def busy() -> bool:
+            assert run.process.poll() is None, f"it ended before its transaction on {host}: {run.output()[-6000:]}"
+            return self._busy(host)
+
+        until(busy, f"a transaction begins on {host}")
 
     def _busy(self, host: str) -> bool:
         """Whether a transaction holds the app on the host."""

@@ -112,7 +112,7 @@ class TestUnreachable:
         variables = fleet.release("unreachable in its turn")
         run = fleet.begin("deploy", **variables, **LONG_ENOUGH)
         run.reached(f"\n{A}  ")
-        fleet.under_way(B)
+        fleet.under_way(B, run)
         with unreachable(B):
             assert run.wait() == 2, run.output()
         rows = table(run.output())

@@ -42,7 +42,7 @@ def test_a_stalled_slot_leaves_the_pool_and_returns_by_itself(fleet: Fleet) -> N
 def test_a_reboot_in_the_middle_of_a_swap_keeps_one_whole_release(fleet: Fleet) -> None:
     before = fleet.states()
     run = fleet.begin("deploy", **fleet.release("rebooted"))
-    fleet.under_way(A)
+    fleet.under_way(A, run)
     time.sleep(1)  # its transaction waits for the new slot then
     subprocess.run(["docker", "restart", "--time", "1", A], check=True, capture_output=True, timeout=120)
     assert run.wait() != 0, run.output()
