@@ -16,28 +16,29 @@ from tests.simulation.story import scenario
 # Stories within which a fault that was put back must be found.
 WITHIN = 5000
 
-# Where each was found last, to be looked at first; code that changes finds them elsewhere.
+# Where each was found last, to be looked at first; code that changes finds them elsewhere, and one that is among the
+# slowest tests of a run has an old seed here.
 LAST_FOUND = {
     "the_edge_asks_every_slot_the_same": 1,
     "a_reload_forgets_what_is_asked": 1,
-    "nobody_waits_for_processes_to_end": 4,
+    "nobody_waits_for_processes_to_end": 6,
     "state_is_stored_before_it_is_set": 8,
     "nothing_makes_way": 8,
     "the_lease_is_not_renewed": 36,
+    "stop_before_the_switch_is_confirmed": 44,
     "what_makes_way_counts_as_dead": 50,
     "a_broken_api_is_told_and_let_through": 73,
+    "a_refusal_leaves_processes_as_they_are": 75,
     "finish_without_asking": 110,
-    "a_refusal_leaves_processes_as_they_are": 149,
-    "expectations_after_the_mending": 172,
-    "the_verdict_is_what_is_recorded": 210,
-    "stop_before_the_switch_is_confirmed": 235,
-    "every_release_is_looked_at_as_the_run_says": 535,
+    "every_release_is_looked_at_as_the_run_says": 133,
+    "the_verdict_is_what_is_recorded": 198,
+    "expectations_after_the_mending": 624,
     "two_tables_from_two_workers": 717,
-    "migrations_are_not_guarded": 1009,
     "what_was_handed_over_is_forgotten": 1087,
-    "no_fencing": 1468,
+    "migrations_are_not_guarded": 1195,
+    "what_is_interrupted_counts_as_proven": 1713,
     "the_way_back_starts_nothing": 1718,
-    "what_is_interrupted_counts_as_proven": 2112,
+    "no_fencing": 2355,
     "blue_without_a_state": 3313,
 }
 
