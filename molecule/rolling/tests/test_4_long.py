@@ -22,7 +22,13 @@ def test_requests_of_thirty_seconds_are_waited_for(fleet: Fleet) -> None:
 
 def test_a_host_that_cannot_be_reached_before_its_batch(fleet: Fleet) -> None:
     before = fleet.states()
-    run = fleet.begin("deploy", **fleet.release("unreachable at its turn"), fastapi_app_soak=20, slipway_reconnect=15)
+    run = fleet.begin(
+        "deploy",
+        **fleet.release("unreachable at its turn"),
+        fastapi_app_soak=20,
+        slipway_reconnect=15,
+        fastapi_app_canary={"judged": False},
+    )
     run.reached("Roll, host by host")
     with unreachable(B):
         assert run.wait() == 2, run.output()
