@@ -29,6 +29,7 @@ from ansible_collections.slipway.fleet.plugins.plugin_utils.controller.telling i
     Telling,
     screened,
 )
+from ansible_collections.slipway.fleet.plugins.plugin_utils.controller.turn_commands import run_command
 from ansible_collections.slipway.fleet.plugins.plugin_utils.controller.watching import EdgeProbe
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet import coordinator
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.migrations import pending, revisions_in
@@ -115,6 +116,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
                     policy, wanted, opened, content, release_id, telling, Time(), probe,
                     pending_in(options["migrations"] or revisions_of(next(iter(computed.values())))),
                     {name: opened[name] for name in options["savers"]},
+                    run_command,
                 )  # fmt: skip
             finally:
                 await asyncio.gather(*(host.close() for host in opened.values()))

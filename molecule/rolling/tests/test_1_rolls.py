@@ -72,9 +72,15 @@ def test_a_rollback_returns_to_the_last_good_release_with_its_configuration(flee
     assert good.code == 0, good.output
     wanted = fleet.version()["release"]
     assert fleet.deploy(**fleet.release("bad"), **AT_ONCE).code == 0
-    outcome = fleet.play("rollback")
+    told = fleet.scratch / "turns"
+    words = ["sh", "-c", f'echo "$0 $SLIPWAY_HOST: $SLIPWAY_OPERATION to $SLIPWAY_RELEASE" >> {told}']
+    turn = {f"fastapi_app_{when}_turn": [*words, when + " {{ inventory_hostname }}"] for when in ("before", "after")}
+    outcome = fleet.play("rollback", **turn, slipway_batches=[1])
     assert outcome.code == 0, outcome.output
     assert set(fleet.states().values()) == {wanted}
+    assert told.read_text().splitlines() == [
+        f"{when} {host} {host}: rollback to {wanted}" for host in WEB for when in ("before", "after")
+    ]
     for host in WEB:
         assert "0.7" in on(host, "docker inspect $(docker ps -q --filter label=slipway.app=shortlinks)")
     records = [json.loads(line) for line in on(next(iter(WEB)), f"cat {HOME}/ledger.jsonl").splitlines()]

@@ -18,6 +18,7 @@ from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.ending import 
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.lease import hold, kept
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.parts import (
     Clock,
+    Commands,
     Content,
     FleetReport,
     Host,
@@ -51,6 +52,7 @@ async def run(
     watch: Optional[Watch] = None,
     pending: Optional[Pending] = None,
     savers: Optional[Mapping[str, Host]] = None,
+    commands: Optional[Commands] = None,
 ) -> FleetReport:
     """Take the fleet to what its hosts are to serve, and tell how that ended.
 
@@ -68,12 +70,13 @@ async def run(
         watch: what goes on while hosts turn over
         pending: migrations that a deploy would bring, for the plan, and for a set before a migration of a command
         savers: hosts that back the database up, by name; they are not closed
+        commands: runs what the operator wants before and after a host's turn
     """
     members = [
         Member(name=target.host, target=target, host=hosts[target.host], content=contents.get(target.host))
         for target in targets
     ]
-    this = Run(policy, members, clock, tell, release_id, savers or {}, pending)
+    this = Run(policy, members, clock, tell, release_id, savers or {}, pending, commands)
     whole = asyncio.ensure_future(story(this, watch))
     try:
         return await asyncio.shield(whole)

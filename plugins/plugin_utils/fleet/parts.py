@@ -49,7 +49,7 @@ ended; times in seconds since the transaction began.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -180,6 +180,7 @@ class Target:
     backup: str = "required"  # what a set that cannot be made before migrations means: required, wanted, none
     rollback_check: list[str] = field(default_factory=list)
     singletons_gone: list[str] = field(default_factory=list)  # hosts that are lost for good, as the operator says
+    turn: Result = field(default_factory=dict)  # before and after: commands on the controller; timeout: seconds of each
 
 
 @dataclass(frozen=True)
@@ -233,6 +234,11 @@ class Clock(Protocol):
     async def sleep(self, seconds: float) -> None:
         """Let that much time pass. May be cancelled."""
         ...
+
+
+# Runs a command on the controller, with a limit in seconds and variables beside its own; returns why it failed, empty
+# where it did not.
+Commands = Callable[[Sequence[str], float, Mapping[str, str]], Awaitable[str]]
 
 
 class Unwatchable(Exception):

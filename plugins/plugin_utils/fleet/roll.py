@@ -17,6 +17,7 @@ from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.run import (
     before,
     trouble_of,
 )
+from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.turns import turn, way_back
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.verdict import (
     DOUBT,
     GOOD,
@@ -42,12 +43,11 @@ async def take_turn(run: Run, member: Member) -> None:
     """One host's transaction, whatever becomes of it."""
     if run.stopping.is_set():
         return
-    began = run.clock.now()
     run.tell("started", member, release=member.wanted, was=member.before)
-    phases = Phases(run, member, began)
+    phases = Phases(run, member)
     answer: Result = {}
     try:
-        answer = await before(run.turns_late, activate(run, member, phases))
+        answer = await before(run.turns_late, turn(run, member, lambda: activate(run, member, phases)))
         member.rolled = GOOD if answer.get("changed") else UNCHANGED
         member.switched = member.rolled == GOOD
     except Exception as error:  # noqa: BLE001 - whatever it was, the host is not known to be good
@@ -55,9 +55,11 @@ async def take_turn(run: Run, member: Member) -> None:
         member.rolled = member.trouble.outcome
         member.in_doubt = member.trouble.kind == DOUBT
         answer = dict(error.details) if isinstance(error, Refused) else {}
+        member.switched = bool(answer.get("changed"))
+        member.untouched = bool(answer.get("untouched"))
         run.stop(f"{member.name}: {member.trouble.cause}")
     ended = answer.get("phases") or phases.ended
-    member.steps += steps(began, ended)
+    member.steps += steps(phases.began, ended)
     run.changed = run.changed or member.switched or member.in_doubt
     cause = member.trouble.cause if member.trouble else ""
     told = {"outcome": member.rolled, "was": member.before, "phases": ended, "cause": cause}
@@ -84,6 +86,7 @@ def hold_undecided(run: Run, member: Member) -> None:
 
 async def activate(run: Run, member: Member, phases: Phases) -> Result:
     """The result of the host's transaction. Raises Refused, and Unreachable where nobody knows what became of it."""
+    phases.begin()
     try:
         return await run.ask(
             member,
@@ -140,16 +143,15 @@ def may_have_switched(member: Member) -> bool:
     """
     another_holds_it = member.trouble is not None and member.trouble.kind in ("held", "fenced")
     there_is_a_way = bool(member.before) and member.before != member.wanted
-    return there_is_a_way and member.rolled not in ("", UNCHANGED) and not another_holds_it
+    return there_is_a_way and member.rolled not in ("", UNCHANGED) and not (another_holds_it or member.untouched)
 
 
 async def take_back(run: Run, member: Member) -> None:
     """One host's way back, whatever becomes of it."""
-    began = run.clock.now()
-    phases = Phases(run, member, began, revert=True)
+    phases = Phases(run, member, revert=True)
     answer: Result = {}
     try:
-        answer = await before(run.late, ask_to_return(run, member, phases))
+        answer = await before(run.late, way_back(run, member, lambda: ask_to_return(run, member, phases)))
         run.changed = run.changed or bool(answer.get("changed"))
         member.in_doubt = False
     except Exception as error:  # noqa: BLE001 - whatever it was, the host is not known to be back
@@ -158,7 +160,7 @@ async def take_back(run: Run, member: Member) -> None:
         answer = dict(error.details) if isinstance(error, Refused) else {}
     ended = answer.get("phases") or phases.ended
     member.gap += float(answer.get("gap") or 0.0)
-    member.steps += steps(began, ended, revert=True)
+    member.steps += steps(phases.began, ended, revert=True)
     trouble = member.return_trouble
     outcome = trouble.outcome if trouble else REVERTED if answer.get("changed") else ""
     told = {"outcome": outcome, "was": member.wanted, "phases": ended, "cause": trouble.cause if trouble else ""}
@@ -174,6 +176,7 @@ def pass_on(run: Run, member: Member, answer: Result) -> None:
 
 
 async def ask_to_return(run: Run, member: Member, phases: Phases) -> Result:
+    phases.begin()
     arguments = {
         **member.target.activate,
         "about": {**who(run), "operation": "revert"},
@@ -200,13 +203,18 @@ def who(run: Run) -> Result:
 class Phases:
     """Tells the phases of a transaction while they happen, and keeps those that have ended."""
 
-    def __init__(self, run: Run, member: Member, began: float, revert: bool = False) -> None:
+    def __init__(self, run: Run, member: Member, revert: bool = False) -> None:
         self.ended: list[Mapping[str, Any]] = []
-        self._run, self._member, self._began, self._revert = run, member, began, revert
+        self.began = run.clock.now()
+        self._run, self._member, self._revert = run, member, revert
+
+    def begin(self) -> None:
+        """The transaction begins now, and not before: times of phases count from here."""
+        self.began = self._run.clock.now()
 
     def __call__(self, phase: Result) -> None:
         seconds: Optional[float] = phase.get("seconds")
         if seconds is not None:
             self.ended.append(phase)
-        at = self._began + float(phase.get("at") or 0.0)
+        at = self.began + float(phase.get("at") or 0.0)
         self._run.tell("phase", self._member, phase=phase.get("phase"), at=at, seconds=seconds, revert=self._revert)

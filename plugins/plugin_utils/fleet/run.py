@@ -13,6 +13,7 @@ from typing import Any, Optional, TypeVar
 
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.parts import (
     Clock,
+    Commands,
     Content,
     ContentError,
     Event,
@@ -56,6 +57,7 @@ class Member(Part):
     away: bool = False  # it was asked again for long enough without an answer
     in_doubt: bool = False  # a transaction may be under way there that nobody has waited for
     switched: bool = False  # its transaction changed something
+    untouched: bool = False  # its turn ended before the host was asked for anything
     gave_up: bool = False  # it ended its singletons, since another host was to start them
     tends: bool = False  # it sees to its processes when it is let go
 
@@ -130,6 +132,7 @@ class Run:
     release_id: Callable[[str, str], str]
     savers: Mapping[str, Host] = field(default_factory=dict)  # those that back the database up, by name
     pending: Optional[Pending] = None
+    commands: Optional[Commands] = None
     began: float = 0.0
     changed: bool = False  # whether anything on any host is not as it was
     plan: str = ""

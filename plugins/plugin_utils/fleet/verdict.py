@@ -176,7 +176,7 @@ def host_row(part: Part, stopped: bool, kept: bool) -> dict[str, Any]:
         "breaks": breaks_of({"api": part.api, "replay": part.replay}),
         "breaks_left_out": int((part.api or {}).get("more") or 0),
         "canary": dict(part.canary) if part.canary else None,
-        "steps": list(part.steps),
+        "steps": sorted(part.steps, key=lambda step: float(step["start"])),
     }
 
 

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet import coordinator
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.parts import (
+    Commands,
     Event,
     FleetReport,
     Host,
@@ -310,6 +311,7 @@ class Fleet:
     other_contents: dict[str, MemoryContent] = field(default_factory=dict)
     events: list[Event] = field(default_factory=list)
     watch: Watch | None = None
+    commands: Commands | None = None
     release: str = ""
     savers: dict[str, Any] = field(default_factory=dict)
 
@@ -345,6 +347,7 @@ class Fleet:
             self.watch,
             lambda since: [f"after {since}"],
             self.savers,
+            self.commands,
         )
 
     def run(self, operation: str = "deploy", **policy: Any) -> FleetReport:

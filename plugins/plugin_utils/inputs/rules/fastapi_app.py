@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Iterator
 from dataclasses import fields
 from typing import Any
@@ -99,6 +100,7 @@ VALUES: tuple[Rule, ...] = (
     Least("fastapi_app_check_timeout", 1),
     Least("fastapi_app_migrate_timeout", 1),
     Least("fastapi_app_rehearse_limit", 1),
+    Least("fastapi_app_turn_timeout", 1),
     Least("fastapi_app_drain", 0),
     Least("fastapi_app_soak", 0),
     Least("fastapi_app_releases_kept", 1),
@@ -109,7 +111,19 @@ VALUES: tuple[Rule, ...] = (
 
 def app(value_of: Values) -> Iterator[str]:
     """A sentence for each value that cannot be used by itself."""
-    return broken(VALUES, value_of)
+    yield from broken(VALUES, value_of)
+    yield from turns(value_of)
+
+
+def turns(value_of: Values) -> Iterator[str]:
+    """A sentence for each command before and after a host's turn that this controller does not have."""
+    for name in ("fastapi_app_before_turn", "fastapi_app_after_turn"):
+        words = value_of(name)
+        if words and not shutil.which(str(words[0])):
+            yield (
+                f"{name} begins with {json.dumps(str(words[0]))}, which is no program on the controller, where it runs; "
+                "name one that is executable, such as {{ inventory_dir }}/leave.sh."
+            )
 
 
 def release(value_of: Values) -> Iterator[str]:
