@@ -1,8 +1,8 @@
 # Copyright: Slipway contributors
 # SPDX-License-Identifier: MIT
-"""What the operator has run on the controller before and after a host's turn: it takes the host out of a balancer that
-Slipway does not know, such as a cloud's, and puts it back.
+"""What the operator has run on the controller before and after a host's turn.
 
+It takes the host out of a balancer that is none of Slipway's, such as a cloud's, and puts it back.
 The command before is the host's permission: where it fails, nothing of the host is touched. The command after is run
 whatever became of the turn, also where the one before failed, which may have done half. On the way back to the earlier
 release both are only told of, since going back is worth more.
@@ -23,8 +23,7 @@ STAYS_OUT = "; so it may be left out of what that command puts it back into"
 async def turn(run: Run, member: Member, work: Callable[[], Awaitable[Result]]) -> Result:
     """The result of a host's transaction between the two commands. Raises what the work does, and Refused."""
     try:
-        if failure := await command(run, member, BEFORE, run.policy.operation):
-            raise Refused(f"its turn was not begun: {failure}", details={"untouched": True})
+        await leave(run, member)
         answer = await work()
     except BaseException:
         tell(run, member, await command(run, member, AFTER, run.policy.operation))
@@ -32,6 +31,12 @@ async def turn(run: Run, member: Member, work: Callable[[], Awaitable[Result]]) 
     if failure := await command(run, member, AFTER, run.policy.operation):
         raise Refused(failure, details={**answer, "cause": failure})
     return answer
+
+
+async def leave(run: Run, member: Member) -> None:
+    """Raises Refused where the host is not to be touched."""
+    if failure := await command(run, member, BEFORE, run.policy.operation):
+        raise Refused(f"its turn was not begun: {failure}", details={"untouched": True})
 
 
 async def way_back(run: Run, member: Member, work: Callable[[], Awaitable[Result]]) -> Result:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.parts import FleetReport
+from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.turns import STAYS_OUT
 
 from tests.unit.fleet.memory import Fleet, drive, fleet, outcomes
 
@@ -97,7 +98,7 @@ def test_one_that_cannot_come_back_takes_the_fleet_back_and_is_named() -> None:
     there, balancer = behind(2, ("join", "web1"))
     report = there.run(batches=[1])
     assert (report.word, there.serving) == ("reverted", ["old", "old"])
-    why = "the command after its turn failed: no such target; so it may be left out of what that command puts it back into"
+    why = f"the command after its turn failed: no such target{STAYS_OUT}"
     assert why in report.message
     assert warnings(there) == [f"web1: {why}"], "once more, after the way back"
     assert balancer.out == {"web1"}

@@ -121,8 +121,8 @@ def turns(value_of: Values) -> Iterator[str]:
         words = value_of(name)
         if words and not shutil.which(str(words[0])):
             yield (
-                f"{name} begins with {json.dumps(str(words[0]))}, which is no program on the controller, where it runs; "
-                "name one that is executable, such as {{ inventory_dir }}/leave.sh."
+                f"{name} begins with {json.dumps(str(words[0]))}, which is no program on the controller, where it "
+                "runs; name one that is executable, such as {{ inventory_dir }}/leave.sh."
             )
 
 
