@@ -26,7 +26,7 @@ def image(value_of: Values) -> Iterator[str]:
     if source == "build" and (named := value_of("__fastapi_image_wanted")):
         yield (
             f"fastapi_image_name is {named}, but a build takes none: its image is made of fastapi_image_context "
-            f"({value_of('fastapi_image_context')}) and named by what is in it. Set fastapi_image_source: pull (or ship, "
+            f"({value_of('fastapi_image_context')}) and named by what is in it. Set fastapi_image_source: pull (ship, "
             f"where the controller's Docker has it), or take fastapi_image_name out ({_FILE})."
         )
     if not value_of("__fastapi_image_name"):

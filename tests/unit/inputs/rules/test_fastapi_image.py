@@ -47,9 +47,7 @@ RIGHT: dict[str, Any] = {
                 "fastapi_image_cosign_key": "",
                 "__fastapi_image_wanted": "r.invalid/app:1",
             },
-            [
-                "fastapi_image_name is r.invalid/app:1, but a build takes none: its image is made of fastapi_image_context (/srv"
-            ],
+            ["name is r.invalid/app:1, but a build takes none: its image is made of fastapi_image_context (/srv/app)"],
         ),
         ({"fastapi_image_source": "scp", "fastapi_image_cosign_key": ""}, ["must be one of build, pull, ship"]),
         (
