@@ -8,7 +8,8 @@ import json
 from dataclasses import dataclass
 
 from ansible_collections.slipway.fleet.plugins.module_utils.release.diagnosis import ended_workers
-from ansible_collections.slipway.fleet.plugins.plugin_utils.inspect.findings import secret, server
+from ansible_collections.slipway.fleet.plugins.module_utils.release.missed import secret
+from ansible_collections.slipway.fleet.plugins.plugin_utils.inspect.findings import server
 from ansible_collections.slipway.fleet.plugins.plugin_utils.inspect.trial import (
     PLACEHOLDER,
     Seen,
