@@ -19,6 +19,7 @@ RIGHT: dict[str, Any] = {
     "fastapi_image_cosign_key": "key.pub",
     "fastapi_image_build_on": "builder",
     "fastapi_image_build_ssh_key": "",
+    "fastapi_image_target": "",
     "groups": {"all": ["builder", "web-a"]},
 }
 
@@ -48,6 +49,11 @@ RIGHT: dict[str, Any] = {
                 "__fastapi_image_wanted": "r.invalid/app:1",
             },
             ["name is r.invalid/app:1, but a build takes none: its image is made of fastapi_image_context (/srv/app)"],
+        ),
+        ({"fastapi_image_target": "production"}, ["is production, which a build alone makes use of"]),
+        *(
+            ({"fastapi_image_source": "build", "fastapi_image_cosign_key": "", "fastapi_image_target": name}, said)
+            for name, said in (("production", []), ("1", []), ("--rm", ["use the name of a stage"]))
         ),
         ({"fastapi_image_source": "scp", "fastapi_image_cosign_key": ""}, ["must be one of build, pull, ship"]),
         (
