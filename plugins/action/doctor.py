@@ -31,6 +31,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]
                 options[option] = self._templar.template(task_vars[name])
         refuse_wrong(options)
         options.pop("wrong", None)
+        if name := options.pop("sought_from", None):
+            options.update(self._templar.template(task_vars[name]))
         try:
             result = on_host(self, "slipway.fleet.doctor", options, task_vars)
         except Unreachable as error:

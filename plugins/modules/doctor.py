@@ -23,6 +23,9 @@ options:
         host is not asked. It is read once the types are known to be right.
     type: str
   release_from: {description: Name of the variable with O(release) and read like O(wrong_from)., type: str}
+  sought_from:
+    description: Name of the variable with the options from O(certificate) on by their names, read like O(wrong_from).
+    type: str
   release: {description: Id of the wanted release; empty when it is not known yet., type: str, default: ""}
   purpose:
     description:
@@ -65,6 +68,12 @@ options:
     description: Whether the wanted release may run beside the one that serves.
     type: bool
     default: true
+  names:
+    description: Names under which users ask for the app; without any it is not compared with who is behind the edge.
+    type: list
+    elements: str
+    default: []
+  former_names: {description: Names that it had before., type: list, elements: str, default: []}
   user: {description: Whom the inventory names to run the app., type: str, default: ''}
   uid: {description: That of the app's own user under the runtime systemd; 0 elsewhere., type: int, default: 0}
 extends_documentation_fragment: [slipway.fleet.place, slipway.fleet.of_the_roles]
@@ -142,6 +151,8 @@ ARGUMENTS: dict[str, Any] = {
     "processes": {"type": "dict", "default": HOST["processes"]},
     "jobs": {"type": "dict", "default": HOST["jobs"]},
     "overlap": {"type": "bool", "default": HOST["overlap"]},
+    "names": {"type": "list", "elements": "str", "default": HOST["names"]},
+    "former_names": {"type": "list", "elements": "str", "default": HOST["former_names"]},
     "user": {"type": "str", "default": HOST["user"]},
     "uid": {"type": "int", "default": HOST["uid"]},
 }

@@ -32,6 +32,7 @@ options:
   context: {description: Build context on the controller., type: path}
   dockerfile: {description: Dockerfile below the context., type: str, default: Dockerfile}
   build_args: {description: Build arguments., type: dict, default: {}}
+  target: {description: Stage of the Dockerfile that is the image; empty for the last one., type: str, default: ''}
   ca_file: {description: CA bundle on the controller that the build needs behind an inspecting proxy., type: path}
   build_on:
     description:

@@ -30,6 +30,7 @@ options:
   content: {description: Key of what is built., type: str}
   dockerfile: {description: Dockerfile below the context., type: str}
   build_args: {description: Build arguments., type: dict, default: {}}
+  build_target: {description: Stage of the Dockerfile that is built; empty for the last one., type: str, default: ''}
   build_secrets: {description: Secrets of the build., type: dict, default: {}}
   build_ssh: {description: Whether the build gets the SSH agent that is forwarded., type: bool, default: false}
   build_ssh_key: {description: A private key that it gets instead., type: str, default: ''}

@@ -169,6 +169,10 @@ WRONG: dict[str, dict[str, Case]] = {
     "fastapi_image": {
         "an unknown source": ({"fastapi_image_source": "scp"}, ("fastapi_image_source", "build, pull, ship")),
         "pulled without a name": ({"fastapi_image_source": "pull"}, ("fastapi_image_name", "must name the image")),
+        "a name for what is built": (
+            PULL | {"fastapi_image_source": "build"},
+            ("fastapi_image_name is r.invalid/app:1", "fastapi_image_source: pull"),
+        ),
         "a directory that is not there": (
             {"fastapi_image_context": "/no/such/directory"},
             ("fastapi_image_context", "/no/such/directory"),

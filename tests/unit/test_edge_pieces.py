@@ -81,6 +81,16 @@ def test_what_no_app_has_of_a_name_is_not_there_and_no_other_name_is_served() ->
     )
 
 
+def test_an_app_of_another_inventory_is_not_taken_for_this_one_by_its_name() -> None:
+    found = there(Settings(("shop",), PLAIN), shop=piece("shop", "s.example"))
+    with pytest.raises(EdgeError, match=r"^Nothing was changed: shop is behind this edge as s\.example already, and"):
+        made(found, Wanted({"shop": piece("shop", "other.example")}, EDGE, PLAIN))
+    renamed = "# former name: s.example\n" + piece("shop", "other.example")
+    assert made(found, Wanted({"shop": renamed}, EDGE, PLAIN)).pieces["shop"].host_names == ("other.example",)
+    redirected = piece("shop", "other.example", redirects=("S.example",))
+    assert made(found, Wanted({"shop": redirected}, EDGE, PLAIN)).pieces["shop"].host_names == ("other.example",)
+
+
 OTHERS = there(Settings(("shop",), TLS), shop=piece("shop", "s.example"))
 
 

@@ -10,6 +10,7 @@ from ansible_collections.slipway.fleet.plugins.module_utils.edge.routing import 
     ASKED,
     conflicts,
     leading_to,
+    not_the_same,
     other_spellings,
     parse,
     part_of,
@@ -17,6 +18,31 @@ from ansible_collections.slipway.fleet.plugins.module_utils.edge.routing import 
 )
 
 from tests.unit.test_edge_pieces import piece
+
+
+@pytest.mark.parametrize(
+    ("there", "here", "former", "refused"),
+    [
+        (["a.example.org"], ["b.example.org"], [], True),
+        (["a.example.org", "www.a.example.org"], ["b.example.org", "WWW.a.example.org"], [], False),
+        (["*.example.org"], ["b.example.org"], [], False),
+        (["a.example.org"], ["*.example.org"], [], False),
+        (["a.example.org"], ["*.a.example.org"], [], True),
+        (["a.example.org"], ["b.example.org"], ["A.example.org"], False),
+        (["a.example.org"], ["b.example.org"], ["c.example.org"], True),
+        ([], ["b.example.org"], [], False),
+        (["a.example.org"], [], [], False),
+    ],
+)
+def test_an_app_of_the_same_name_and_of_none_of_its_names_is_another_one(
+    there: list[str], here: list[str], former: list[str], refused: bool
+) -> None:
+    said = not_the_same("shop", there, here, former)
+    assert bool(said) is refused
+    if said:
+        assert said.startswith(f"shop is behind this edge as {', '.join(there)} already, and here shop is {here[0]}")
+        assert f"fastapi_app_former_names: [{there[0]}]" in said
+
 
 API = "{ path,field(2,/),url_dec -m str api }"
 V1 = "{ path,field(3,/),url_dec -m str v1 }"

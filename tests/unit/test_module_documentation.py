@@ -24,7 +24,7 @@ def modules() -> dict[str, Any]:
 
 MODULES = modules()
 # What the action plugin takes out before the host is asked.
-OF_THE_ACTION = {"doctor": {"specification", "wrong_from", "release_from"}, "tree": {"content"}}
+OF_THE_ACTION = {"doctor": {"specification", "wrong_from", "release_from", "sought_from"}, "tree": {"content"}}
 
 
 def documented(module: Any) -> dict[str, Any]:
@@ -40,6 +40,16 @@ def documented(module: Any) -> dict[str, Any]:
 
 def test_the_doctor_takes_all_that_a_preflight_needs_to_know() -> None:
     assert HOST.keys() <= MODULES["doctor"].ARGUMENTS.keys()
+
+
+def test_the_doctor_of_the_role_looks_for_what_a_deploy_looks_for() -> None:
+    role = PLUGINS.parent / "roles/fastapi_app"
+    (task,) = yaml.safe_load((role / "tasks/preflight.yml").read_text())
+    variables = yaml.safe_load((role / "vars/main.yml").read_text())
+    sought = task["slipway.fleet.doctor"]["sought_from"]
+    assert variables["__fastapi_app_target_new"]["look"] == f"{{{{ {sought} }}}}"
+    asked = variables["__fastapi_app_sought"].keys() | variables["__fastapi_app_needs"].keys()
+    assert asked == HOST.keys() - {"controller_time", "clock_tolerance"}, "the rest has its default, or is asked now"
 
 
 KEYS = {"description", "type", "elements", "required", "default", "choices", "suboptions"}

@@ -18,6 +18,7 @@ from ansible_collections.slipway.fleet.plugins.module_utils.release.preflight im
     disk_problems,
     find_problems,
     notes_on,
+    place_problem,
     places,
     scheme_problem,
     seen,
@@ -105,6 +106,17 @@ def test_that_it_will_run_as_root_is_said_before(tmp_path: Path, host: Host) -> 
         assert notes(tmp_path, host, "three", user=user) == [
             "the app runs as root in its container, as fastapi_app_user says"
         ]
+
+
+def test_another_app_of_this_name_is_a_problem_before_anything_is_sent(tmp_path: Path) -> None:
+    def found(purpose: str = "deploy", names: tuple[str, ...] = ("b.example",), former: str = "") -> str:
+        return place_problem(purpose, "links", list(names), [former] if former else [], tmp_path) or ""
+
+    assert found() == ""
+    (tmp_path / "apps").mkdir()
+    (tmp_path / "apps/links.cfg").write_text("# host name: a.example\n# redirect name: c.example\n")
+    assert found().startswith("links is behind this edge as a.example, c.example already, and here links is b.example")
+    assert [found("rollback"), found(names=()), found(former="a.example"), found(names=("c.example",))] == [""] * 4
 
 
 def test_a_uid_of_somebody_else_is_a_problem_before_anything_is_sent(tmp_path: Path, host: Host) -> None:

@@ -46,6 +46,7 @@ RUN: dict[str, Any] = {
         {
             "host": "web1", "batch": 1, "was": "old", "tried": "new", "now": "new", "outcome": "good", "steps": [STEP],
             "canary": {"word": "good", "sentence": "0.1% failed", "new": {"requests": 9, "errors": 0, "p95": 5}},
+            "gap": 2.31,
         },
         {
             "host": "web2", "batch": 2, "was": "old", "tried": "new", "now": None, "outcome": "failed",
@@ -135,6 +136,8 @@ def test_the_page_says_what_the_json_says() -> None:
         for key in place.split("."):
             found = found[int(key)] if isinstance(found, list) else found[key]
         assert found == value, place
+    assert page.figures["hosts.0.gap"] == 2.31
+    assert "nobody answered for 2.3 s, as fastapi_app_slots_overlap says" in " ".join(page.text.split())
     assert {"hosts.2.outcome", "latency.during.p99_ms", "requests.availability", "hosts.1.cause"} <= set(page.figures)
 
 

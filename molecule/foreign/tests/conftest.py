@@ -174,7 +174,7 @@ def feed(make_app: Make) -> App:
 
 @pytest.fixture(scope="session")
 def depot(make_app: Make) -> App:
-    """Nothing in its image but Python could make a variable of the secret."""
+    """Nothing in its image but Python could make a variable of the secret. One of it may be there at a time."""
     return make_app(
         fastapi_app_name="depot",
         fastapi_app_host_names=["depot.example.org"],
@@ -182,6 +182,7 @@ def depot(make_app: Make) -> App:
         fastapi_app_port=8000,
         fastapi_app_health_path="/ready",
         fastapi_app_secrets={"DEPOT_KEY": "planted-key"},
+        fastapi_app_slots_overlap=False,
     )
 
 
@@ -292,6 +293,8 @@ def desk(make_app: Make, poetry: None, older_python: str) -> App:
         fastapi_app_command=["gunicorn", "desk:app"],
         fastapi_app_volumes={"data": "/srv/data"},
         fastapi_app_environment={"TICKETS": "/srv/data/tickets.db"},
+        # One writer, as SQLite has it.
+        fastapi_app_slots_overlap=False,
         fastapi_app_port=5000,
         fastapi_app_health_path="/",
         fastapi_app_uid=10003,

@@ -132,10 +132,15 @@ def test_a_job_that_fails_is_in_status(shop: App) -> None:
 
 
 def test_a_schedule_that_systemd_does_not_know_is_refused_before_anything_is_changed(shop: App) -> None:
+    """And an app that would take the place of another one that is named as it is, with that one's name."""
     before = on(HOST, "ls /opt/slipway/shop/releases")
-    outcome = shop.play("deploy", fastapi_app_jobs={"nightly": {"command": ["true"], "schedule": "25:00"}})
+    jobs = {"nightly": {"command": ["true"], "schedule": "25:00"}}
+    outcome = shop.play("deploy", fastapi_app_jobs=jobs, fastapi_app_host_names=["other.example.org"])
     assert outcome.code != 0
     assert "fastapi_app_jobs: nightly: schedule is '25:00'; systemd does not understand it" in outcome.failure()
+    assert (
+        "shop is behind this edge as shop.example.org already, and here shop is other.example.org" in outcome.failure()
+    )
     assert on(HOST, "ls /opt/slipway/shop/releases") == before
 
 
@@ -159,12 +164,6 @@ def test_the_app_is_told_what_was_written(shop: App) -> None:
         "payment_key_is_there": len("planted-$payment-key"),
         "prepared": "yes",
     }
-
-
-def test_a_secret_is_in_its_file_and_its_process_alone(shop: App) -> None:
-    containers = on(HOST, "docker ps --quiet").split()
-    assert "planted" not in on(HOST, f"docker inspect {' '.join(containers)}")
-    assert "planted" not in on(HOST, "ps axww")
 
 
 def other(slot: str) -> str:
@@ -253,6 +252,14 @@ def test_a_release_of_each_beside_those_of_the_others(tiles: App, shop: App, boa
     assert on(HOST, f"ls {served}").split() == scripts, "those that it served before anybody had the new page"
 
 
+def test_a_secret_is_in_its_file_and_its_process_alone(shop: App, shop_staging: App, depot: App) -> None:
+    """Of production, of staging, and of an app without a shell."""
+    shown = on(HOST, "docker inspect $(docker ps --quiet)")
+    assert [app.name for app in (shop, shop_staging, depot) if f"/opt/slipway/{app.name}/releases/" not in shown] == []
+    assert "planted" not in shown
+    assert "planted" not in on(HOST, "ps axww")
+
+
 def test_a_release_that_does_not_serve_is_refused_in_each_shape(tiles: App, board: App, feed: App, depot: App) -> None:
     apps = (tiles, board, feed, depot)
     before = {app.name: app.release for app in apps}
@@ -272,7 +279,7 @@ def test_a_release_that_does_not_serve_is_refused_in_each_shape(tiles: App, boar
         "tiles": ("/not-there", "404"),
         "board": ("5001", "fastapi_app_port"),
         "feed": ("Cannot load application from 'feed:ap'",),
-        "depot": ("KeyError: 'DEPOT_KEY'",),
+        "depot": ("KeyError: 'DEPOT_KEY'; set DEPOT_KEY in fastapi_app_secrets",),
     }
     for app in apps:
         outcome = outcomes[app.name]
@@ -304,11 +311,14 @@ def test_all_are_back_after_a_boot(tiles: App, shop: App, board: App, feed: App,
 
 
 def test_two_apps_cannot_have_one_name(shop: App, board: App) -> None:
-    with shop.asked() as asked:
-        outcome = board.play("provision", fastapi_app_host_names=["board.example.org", "shop.example.org"])
+    """Neither a host name nor, with other host names, the name of an app."""
+    with shop.asked() as of_shop, board.asked() as of_board:
+        outcome = board.play("provision", fastapi_app_host_names=["other.example.org", "shop.example.org"])
     assert outcome.code != 0
-    assert "shop.example.org" in outcome.failure()
-    nothing_lost(asked)
+    assert "shop.example.org is a host name of shop" in outcome.failure()
+    assert "board is behind this edge as board.example.org, forum.example.org already" in outcome.failure()
+    assert "fastapi_app_former_names: [board.example.org, forum.example.org]" in outcome.failure()
+    nothing_lost(of_shop, of_board)
 
 
 def test_some_go_and_the_others_serve_on(tiles: App, shop: App, board: App, shop_staging: App) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from fleet import on
-from images import HOSTS, PACKAGES, Images, code_of, docker_here, forget, ids
+from images import DOCKERFILE, HOSTS, PACKAGES, Images, code_of, docker_here, forget, ids
 
 A, B = HOSTS
 APP = "slipway/pictures"
@@ -114,7 +114,11 @@ def test_built_on_the_first_host_once_for_all(images: Images) -> None:
 
 
 def test_a_change_of_code_moves_code_from_the_build_host_too(images: Images) -> None:
-    outcome = images.put(**on_first(images.source("there", code="changed"), fastapi_image_build_on=A))
+    """Of two stages, by the one that is named."""
+    source = images.source("there", code="changed")
+    stages = f"{DOCKERFILE.replace('scratch', 'scratch AS served')}\nFROM scratch\nCOPY app /elsewhere\n"
+    Path(source, "Dockerfile").write_text(stages)
+    outcome = images.put(**on_first(source, fastapi_image_build_on=A, fastapi_image_target="served"))
     assert outcome.code == 0, outcome.output
     assert 0 < outcome.moved()[B] < 20_000
     assert code_of(outcome.results[B]["reference"], B) == "changed"

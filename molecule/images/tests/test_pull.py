@@ -49,9 +49,8 @@ def running(registry: Registry) -> Iterator[None]:
 
 
 def named(registry: Registry, tag: str, **variables: Any) -> dict[str, Any]:
-    """Variables of an image by its tag, or by its digest."""
+    """Variables of an image by its tag, or by its digest: that it is pulled follows from its name."""
     return {
-        "fastapi_image_source": "pull",
         "fastapi_image_name": f"{registry.name}/{REPOSITORY}{'@' if ':' in tag else ':'}{tag}",
         "fastapi_image_registry_user": USER,
         "fastapi_image_registry_password": PASSWORD,

@@ -21,7 +21,7 @@ from typing import Any, Optional
 from ..host.errors import Damaged
 from ..host.shared import REFUSE, REPLACE, differing
 from .haproxy import EdgeError
-from .routing import Piece, conflicts, is_named, parse, routes
+from .routing import Piece, conflicts, is_named, not_the_same, parse, routes
 
 # The settings of which one gives an edge its certificates.
 TLS_BY = ("haproxy_tls_certificate", "haproxy_acme_email")
@@ -217,12 +217,17 @@ class Made:
         }
 
 
+def _in_place_of(piece: Piece, there: Optional[Piece]) -> str:
+    return not_the_same(piece.app, there.names, piece.names, piece.former_names) if there else ""
+
+
 def made(found: Present, wanted: Wanted) -> Made:
     """What an edge becomes. Raises EdgeError with every reason why it cannot, before anything is changed."""
     mine = [parse(app, text) for app, text in wanted.pieces.items()]
     gone = wanted.removed | set(wanted.pieces)
     others = {app: piece for app, piece in found.pieces.items() if app not in gone}
-    problems = list(conflicts(mine, list(others.values())))
+    problems = [problem for piece in mine if (problem := _in_place_of(piece, found.pieces.get(piece.app)))]
+    problems += conflicts(mine, list(others.values()))
     settings, kept = found.settings, True
     if wanted.edge is not None:
         settings, refused = settled(found, list(wanted.pieces), wanted.values, wanted.shared)

@@ -15,6 +15,7 @@ _NAME = re.compile(r"^# host name: (\S+)$", re.MULTILINE)
 _PATH = re.compile(r"^# path: (\S+)$", re.MULTILINE)
 _LOOKED_AT = re.compile(r"^# looked at by: (\S+)$", re.MULTILINE)
 _REDIRECTED = re.compile(r"^# redirect name: (\S+)$", re.MULTILINE)
+_FORMER = re.compile(r"^# former name: (\S+)$", re.MULTILINE)
 _SHOWN = re.compile(r"^# maintenance: on$", re.MULTILINE)
 
 
@@ -24,7 +25,7 @@ class Piece:
 
     Requests for its redirect names are sent to the first host name. With `paths` it gets of its host names what is at
     one of them or below, and other apps may have the rest. `looked_at` are the paths by which it is looked at through
-    the edge.
+    the edge. `former_names` it had before, as far as its inventory says so.
     """
 
     app: str
@@ -34,6 +35,7 @@ class Piece:
     redirect_names: tuple[str, ...] = ()
     paths: tuple[str, ...] = ()
     looked_at: tuple[str, ...] = ()
+    former_names: tuple[str, ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -48,9 +50,40 @@ class Piece:
 
 def parse(app: str, text: str) -> Piece:
     """A file of `apps/`."""
-    host_names, redirect_names = (tuple(name.lower() for name in kind.findall(text)) for kind in (_NAME, _REDIRECTED))
+    kinds = (_NAME, _REDIRECTED, _FORMER)
+    host_names, redirect_names, former_names = (tuple(map(str.lower, kind.findall(text))) for kind in kinds)
     paths, looked_at = (tuple(kind.findall(text)) for kind in (_PATH, _LOOKED_AT))
-    return Piece(app, text, host_names, bool(_SHOWN.search(text)), redirect_names, paths, looked_at)
+    return Piece(app, text, host_names, bool(_SHOWN.search(text)), redirect_names, paths, looked_at, former_names)
+
+
+def not_the_same(app: str, there: Sequence[str], here: Sequence[str], former: Sequence[str]) -> str:
+    """Why an app is not the one of its name that is behind this edge; empty where it may be.
+
+    Two inventories that know nothing of each other may have chosen one name, and the app that comes would take the
+    place of the one that serves. Whether it is the same is told by the names that users ask for, a star's included.
+
+    Args:
+        app: the name of both
+        there: all names of the one that is there; without any it may be the same
+        here: those of the one that comes; likewise
+        former: names that the one that comes had before
+    """
+    if not there or not here or any(_meet(one, other) for one in there for other in (*here, *former)):
+        return ""
+    return (
+        f"{app} is behind this edge as {', '.join(there)} already, and here {app} is {', '.join(here)}: they share no "
+        "name, so this seems to be another app, which would take the place of that one. Give it a fastapi_app_name of "
+        f"its own. Where it is the same app, renamed, set fastapi_app_former_names: [{', '.join(there)}] "
+        "(former_names in haproxy_apps of a balancer), or have the old name in fastapi_app_redirect_names; and where "
+        f"that one is to go, run the remove playbook for it first: -e slipway_remove={app}"
+    )
+
+
+def _meet(one: str, other: str) -> bool:
+    one, other = one.lower(), other.lower()
+    return one == other or any(
+        star.startswith("*") and name.endswith(star[1:]) for star, name in ((one, other), (other, one))
+    )
 
 
 def conflicts(mine: Sequence[Piece], others: Sequence[Piece]) -> Iterator[str]:

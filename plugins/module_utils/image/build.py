@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+import posixpath
 import re
 import shutil
+import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -22,6 +25,13 @@ RELEASES = "*/releases/*/compose.yaml"
 APPS = Path("/opt/slipway")
 TAGS_KEPT = 5
 SECRET_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
+# Options of a Dockerfile's commands that the older builder does not know (docs.docker.com/reference/dockerfile).
+_OF_BUILDKIT = {
+    "RUN": ("--mount", "--network", "--security"),
+    "COPY": ("--link", "--chmod", "--parents", "--exclude"),
+    "ADD": ("--link", "--chmod", "--checksum", "--keep-git-dir", "--exclude"),
+}
+_HEREDOC = re.compile(r"<<-?[\"']?[A-Za-z_]")
 NO_BUILDKIT = (
     "{} needs BuildKit, since the older builder {}: install docker-buildx (Debian 13 and later) or "
     "docker-buildx-plugin (Docker's repository) where the image is built, or build it on a host that has it: "
@@ -37,18 +47,26 @@ def build(
     arguments: dict[str, str],
     secrets: dict[str, str],
     ssh: Ssh = NO_SSH,
+    target: str = "",
 ) -> Image:
-    """Build from the archive of a context. Raises ImageError with the end of the build's output."""
+    """Build from the archive of a context, up to the stage `target` where one is named.
+
+    Raises ImageError with the end of the build's output, and before anything is built where the Dockerfile needs a
+    builder that is not there.
+    """
     buildkit = has_buildkit()
     if secrets and not buildkit:
         raise ImageError(NO_BUILDKIT.format("fastapi_image_build_secrets", "would leave the secrets in a layer"))
     if ssh.wanted and not buildkit:
         raise ImageError(NO_BUILDKIT.format(ssh.variable, "knows no RUN --mount=type=ssh"))
+    if not buildkit and (word := of_buildkit(dockerfile_in(context, dockerfile))):
+        raise ImageError(NO_BUILDKIT.format(f"`{word}` in {dockerfile}", "does not know it"))
     with _secret_files(secrets) as secret_options, ssh.options() as ssh_options, open(context, "rb") as stream:
         docker(
             *(("buildx", "build", "--load", "--progress", "plain") if buildkit else ("build",)),
             *("--tag", reference, "--file", dockerfile, "--label", f"{CONTENT_LABEL}={content}"),
             *build_arguments(arguments),
+            *([f"--target={target}"] if target else []),
             *secret_options,
             *ssh_options,
             "-",
@@ -61,6 +79,31 @@ def build(
     if built is None:
         raise ImageError(f"the build of {reference} succeeded, but the image is not there")
     return built
+
+
+def dockerfile_in(context: Path, name: str) -> str:
+    """The text of a Dockerfile in the archive of a context; empty where it is none, which the build itself says."""
+    try:
+        with tarfile.open(context) as archive:
+            found = archive.extractfile(posixpath.normpath(name))
+            return found.read().decode(errors="replace") if found else ""
+    except (KeyError, tarfile.TarError):
+        return ""
+
+
+def of_buildkit(text: str) -> str:
+    """What a Dockerfile has that BuildKit alone understands, as its line has it; empty where there is nothing."""
+    lines = re.sub(r"\\\s*\n(?:[ \t]*#[^\n]*\n)*", " ", text).splitlines()
+    for words in (line.split() for line in lines):
+        command = words[0].upper() if words else ""
+        if command not in ("RUN", "COPY", "ADD"):
+            continue
+        options = list(itertools.takewhile(lambda word: word.startswith("--"), words[1:]))
+        found = [option for option in options if option.startswith(_OF_BUILDKIT[command])]
+        found += [word for word in words[1 + len(options) :] if _HEREDOC.match(word)]
+        if found:
+            return f"{command} {found[0].partition(',')[0]}"
+    return ""
 
 
 def has_buildkit() -> bool:
@@ -100,6 +143,7 @@ def build_for_fleet(options: dict[str, Any]) -> dict[str, Any]:
             Path(options["archive"]), reference, options["content"], options["dockerfile"],
             options["build_args"], options["build_secrets"],
             Ssh(bool(options.get("build_ssh")), str(options.get("build_ssh_key") or ""), "this build host"),
+            str(options.get("build_target") or ""),
         )  # fmt: skip
         bound_build_cache(options["build_cache_mib"])
         prune_tags(reference)

@@ -43,6 +43,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "content": {"type": "str"},
     "dockerfile": {"type": "str"},
     "build_args": {"type": "dict", "default": {}},
+    "build_target": {"type": "str", "default": ""},
     "build_secrets": {"type": "dict", "default": {}, "no_log": True},
     "build_ssh": {"type": "bool", "default": False},
     "build_ssh_key": {"type": "str", "default": "", "no_log": True},

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Collection
 from typing import Any
 from urllib.parse import urlsplit
 
 from ..host.reading import object_of
 from .listening import EXPOSED
+from .missed import secrets_missed
 from .model import Gate, Probe, SlotStatus
 
 _KILLED = 137  # 128 + SIGKILL, how Docker reports it
@@ -169,8 +171,10 @@ def elsewhere(health: Probe, listening: list[str]) -> str:
     )
 
 
-def explain(cause: str, status: SlotStatus, health: Probe, evidence: dict[str, Any]) -> str:
-    """One sentence that says why the slot never got ready.
+def explain(
+    cause: str, status: SlotStatus, health: Probe, evidence: dict[str, Any], secrets: Collection[str] = ()
+) -> str:
+    """One sentence that says why the slot never got ready; `secrets` are those of its release.
 
     Ordered from what explains most: a process killed for memory also shows a missing socket, an exception explains
     both an exit and a failing health check, and listening elsewhere explains a missing socket.
@@ -180,12 +184,12 @@ def explain(cause: str, status: SlotStatus, health: Probe, evidence: dict[str, A
     if status.out_of_memory or status.exit_code == _KILLED or memory:
         return f"out of memory: the kernel killed it at its memory limit ({cause})"
     if health.status == 0 and (exception := last_exception(log)):
-        return f"{exception} ({cause})"
+        return f"{exception}{secrets_missed(log, secrets)} ({cause})"
     alone = "" if status.running else one_worker(log)
     if workers := alone or (ended_workers(log) if health.nobody else ""):
         return f"{workers} ({cause})"
     if (where := elsewhere(health, evidence.get("listening", []))) and where not in cause:
         return f"{where} ({cause})"
     if not status.running and health.error and (words := last_words(log)):
-        return f"{words[:200]} ({cause})"
+        return f"{words[:200]}{secrets_missed(log, secrets)} ({cause})"
     return cause

@@ -154,7 +154,8 @@ class Looks(Records):
         status, health, seen = self._evidence.pop(slot) if kept else self._look_closely(slot, intent.release)
         evidence = {**(error.evidence if isinstance(error, TransactionError) else {}), **seen}
         told = {name: found for name in MEASURED if (found := evidence.pop(name, None))}
-        failure = TransactionError(explain(cause, status, health, evidence), evidence)
+        secrets = self.store.secrets(intent.release)
+        failure = TransactionError(explain(cause, status, health, evidence, secrets), evidence)
         failure.details.update(told)
         return failure
 

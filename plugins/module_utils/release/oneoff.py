@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 import uuid
+from collections.abc import Collection
 from typing import Any
 
 from ..host.errors import Damaged, SlipwayError
 from ..host.shown import tail
 from .diagnosis import last_exception
+from .missed import secrets_missed
 from .runtime import Runtime, RuntimeFailed
 from .store import Store
 
@@ -58,7 +60,7 @@ def _run(
         )
     if ran.returncode:
         raise SlipwayError(
-            f"{purpose} of release {release} failed: {cause(ran.returncode, output)}; "
+            f"{purpose} of release {release} failed: {cause(ran.returncode, output, store.secrets(release))}; "
             f"the release that serves was not touched\n{output}",
             said,
         )
@@ -78,8 +80,8 @@ def serving(store: Store, purpose: str) -> str:
     return state.release
 
 
-def cause(code: int, output: str) -> str:
-    """Why a one-off command failed, in one line."""
+def cause(code: int, output: str, secrets: Collection[str]) -> str:
+    """Why a one-off command failed, in one line; `secrets` are those of its release."""
     if code == KILLED:
         return "out of memory: the kernel killed it at its memory limit"
-    return last_exception(output) or f"exit code {code}"
+    return (last_exception(output) or f"exit code {code}") + secrets_missed(output, secrets)

@@ -15,6 +15,7 @@ from typing import Any, Optional
 from ..edge.certificates import SETTINGS
 from ..edge.haproxy import EdgeError
 from ..edge.pieces import has_tls
+from ..edge.routing import not_the_same, parse
 from ..host import command
 from ..host.errors import SlipwayError
 from ..image.local import ARCHITECTURES
@@ -45,8 +46,9 @@ SMALL, FEW_INODES, INODES = 4 << 20, 100, 5000
 # What the preflight needs to know of a host and how it is to be (the argument `host` of the verb look), with what
 # counts where nothing is said: sizes in bytes, times in seconds, `controller_time` since the epoch and 0 for unknown,
 # `port` where the app of a new release listens, 0 for the slot's socket; `overlap` whether that may run beside the one
-# that serves, `user` whom the inventory names to run it, and `uid` that of its own user under systemd; `slot_mib` and
-# `processes` are its limits, `workers` those of a slot, and `hosts` how many the fleet has.
+# that serves, `names` under which it is asked and `former_names` under which it was, `user` whom the inventory names to
+# run it, and `uid` that of its own user under systemd; `slot_mib` and `processes` are its limits, `workers` those of a
+# slot, and `hosts` how many the fleet has.
 HOST: dict[str, Any] = {
     "runtime": "compose",
     "python": "/usr/bin/python3",
@@ -65,6 +67,8 @@ HOST: dict[str, Any] = {
     "processes": {},
     "jobs": {},
     "overlap": True,
+    "names": [],
+    "former_names": [],
     "user": "",
     "uid": 0,
 }
@@ -181,6 +185,19 @@ def scheme_problem(purpose: str, proto: str, edge: Path = SETTINGS.parent) -> Op
     )
 
 
+def place_problem(
+    purpose: str, app: str, names: list[str], former: list[str], edge: Path = SETTINGS.parent
+) -> Optional[str]:
+    """That another app of this name is behind the edge, from an inventory of its own."""
+    if purpose != "deploy":
+        return None
+    try:
+        there = parse(app, (edge / "apps" / f"{app}.cfg").read_text())
+    except OSError:
+        return None
+    return not_the_same(app, there.names, names, former)
+
+
 def find_problems(
     purpose: str, wanted: str, run: str, host: dict[str, Any], transaction: Transaction, place: dict[str, Any]
 ) -> list[str]:
@@ -193,9 +210,10 @@ def find_problems(
     wrong_image = architecture_problem(host["image"], host["architectures"], platform.machine())
     held = Lease(transaction.request.app, root).problem(run)
     scheme = scheme_problem(purpose, (place.get("gate") or {}).get("proto") or "https")
+    another = place_problem(purpose, place["app"], host["names"], host["former_names"])
     new = purpose == "deploy" and runtime == "systemd"
     uid = uid_problem(f"slipway-{place['app']}", int(host["uid"])) if new and host["uid"] else None
-    problems = [problem for problem in (tool, wrong_image, held, scheme, uid) if problem]
+    problems = [problem for problem in (tool, wrong_image, held, scheme, another, uid) if problem]
     try:
         transaction.edge.servers()
     except EdgeError as error:

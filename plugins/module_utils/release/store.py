@@ -272,6 +272,13 @@ class Store:
         found = said_by(self.releases, release)
         return {name: found[name] for name in OF_THE_RELEASE if type(found.get(name)) is type(getattr(Gate, name))}
 
+    def secrets(self, release: str) -> list[str]:
+        """The names of a release's secrets; none where they cannot be seen."""
+        try:
+            return sorted(path.name for path in (self.releases / release / "secrets").iterdir())
+        except OSError:
+            return []
+
     def overlaps(self, release: str) -> bool:
         """Whether a release may run beside another one; one whose files cannot be read is not let."""
         try:

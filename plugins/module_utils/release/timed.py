@@ -82,7 +82,7 @@ def _run(store: Store, runtime: Runtime, name: str, release: str, job: Job, cloc
         if ran.timed_out:
             ended["cause"] = f"it did not end within its limit of {job.limit:g} s and was stopped"
         elif ran.returncode:
-            ended["cause"] = cause(ran.returncode, output)
+            ended["cause"] = cause(ran.returncode, output, store.secrets(release))
         said = {"rc": ran.returncode, "stdout": f"{output}\n" if output else "", "stderr": "", "release": release}
     except (RuntimeFailed, OSError) as error:
         ended = {"rc": 1, "cause": f"it could not be run: {staged(store.releases).text(error)}"}

@@ -34,7 +34,11 @@ class FromContext:
         if not self._request.context:
             raise ContextError("a build needs `context`, the directory with the Dockerfile")
         return BuildContext(
-            self._request.context, self._request.dockerfile, self._request.build_args, self._request.ca_file
+            self._request.context,
+            self._request.dockerfile,
+            self._request.build_args,
+            self._request.ca_file,
+            self._request.target,
         )
 
     def wanted(self) -> Wanted:
@@ -82,7 +86,7 @@ class FromContext:
             with self._archive() as archive:
                 local = image_build.build(
                     archive, image.reference, image.content, self._context.dockerfile, self._context.arguments,
-                    self._request.build_secrets, self._request.ssh,
+                    self._request.build_secrets, self._request.ssh, self._request.target,
                 )  # fmt: skip
             image_build.prune_tags(image.reference)
         return local, True
@@ -97,6 +101,7 @@ class FromContext:
                 content=image.content,
                 dockerfile=self._context.dockerfile,
                 build_args=self._context.arguments,
+                build_target=self._request.target,
                 build_secrets=self._request.build_secrets,
                 build_ssh=self._request.build_ssh,
                 build_ssh_key=self._request.build_ssh_key,

@@ -45,11 +45,13 @@ class BuildContext:
         dockerfile: str,
         arguments: dict[str, str],
         ca_file: Path | None = None,
+        target: str = "",
     ) -> None:
         self.root = root.resolve()
         self.dockerfile = dockerfile
         self.arguments = dict(sorted(arguments.items()))
         self.ca_file = ca_file
+        self.target = target
         if not (self.root / dockerfile).is_file():
             raise ContextError(
                 f"there is no {dockerfile} in the build context {self.root}; name the directory of the app's source "
@@ -94,7 +96,9 @@ class BuildContext:
     @cached_property
     def key(self) -> str:
         """A hash of every name, mode bit for execution and byte that the image is made from, the CA file left out."""
-        digest = hashlib.sha256(json.dumps([self.dockerfile, self.arguments]).encode())
+        # Without a target it is named as it was before there was such a variable.
+        named_by = [self.dockerfile, self.arguments, *filter(None, [self.target])]
+        digest = hashlib.sha256(json.dumps(named_by).encode())
         known = Digests.of(self.root)
         for path in self.files:
             full = self.root / path

@@ -31,6 +31,7 @@ class ImageRequest:
     context: Path | None = None
     dockerfile: str = "Dockerfile"
     build_args: dict[str, str] = field(default_factory=dict)
+    target: str = ""
     build_on: str = CONTROLLER  # or first, or a host
     build_secrets: dict[str, str] = field(default_factory=dict, repr=False)
     build_ssh: bool = False

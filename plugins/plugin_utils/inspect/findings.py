@@ -76,8 +76,3 @@ def named(command: Sequence[str]) -> Iterable[str]:
         base = word.rpartition("/")[2].partition(":")[0].partition(" ")[0].strip("[]")
         if base in _SERVERS:
             yield base
-
-
-def secret(name: str) -> bool:
-    """Whether the value of a variable is probably nobody's business."""
-    return bool(re.search(r"SECRET|PASSW|TOKEN|_KEY|^KEY|CREDENTIAL|DSN|DATABASE_UR[IL]|_URL$|_URI$", name))

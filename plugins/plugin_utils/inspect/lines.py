@@ -5,10 +5,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 
 from ansible_collections.slipway.fleet.plugins.module_utils.release.diagnosis import ended_workers
-from ansible_collections.slipway.fleet.plugins.plugin_utils.inspect.findings import secret, server
+from ansible_collections.slipway.fleet.plugins.module_utils.release.missed import secret
+from ansible_collections.slipway.fleet.plugins.plugin_utils.inspect.findings import server
 from ansible_collections.slipway.fleet.plugins.plugin_utils.inspect.trial import (
     PLACEHOLDER,
     Seen,
@@ -20,6 +23,8 @@ from ansible_collections.slipway.fleet.plugins.plugin_utils.inspect.trial import
 
 # Twice what it has at rest is room for requests; a process more of what a release has needs as much again.
 _ROOM = 2
+# Slashes in the path of a file that lies in the root, or in a directory of it such as /app, where code is.
+_DEPTH = 2
 _SLOW_START = 20.0  # seconds, a third of the gate's
 
 
@@ -96,7 +101,8 @@ def _where_it_differs(found: Found) -> list[tuple[str, object, str]]:
         )
     if not trial.read_only:
         where = ", ".join(seen.written[:5]) or "outside /tmp"
-        rows.append(("fastapi_app_read_only", False, f"it writes to {where}, which is lost with each release"))
+        why = f"it writes to {where}, which is lost with each release{_kept(seen.written)}"
+        rows.append(("fastapi_app_read_only", False, why))
     if trial.workers:
         rows.append(
             ("fastapi_app_workers", trial.workers, "it starts Uvicorn from its own code, which takes one worker")
@@ -121,6 +127,16 @@ def _where_it_differs(found: Found) -> list[tuple[str, object, str]]:
         why = "names of its files change with each build, and pages ask for those of theirs"
         rows.append(("fastapi_app_assets", list(seen.assets), why))
     return rows
+
+
+def _kept(written: Sequence[str]) -> str:
+    """How what was written would stay: by volumes, as far as it lies in directories that are not the app's own."""
+    places = sorted({str(PurePosixPath(path).parent) for path in written if path.count("/") > _DEPTH})
+    volumes = {PurePosixPath(place).name.strip(".").lower(): place for place in places[:5]}
+    if not volumes or len(volumes) < len(places):
+        return ""
+    told = ", ".join(f"{name}: {place}" for name, place in volumes.items())
+    return f"; where it is data and not code, fastapi_app_volumes: {{{told}}} keeps it"
 
 
 def _memory(found: Found) -> int:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from ansible_collections.slipway.fleet.plugins.module_utils.release.diagnosis import one_worker
+from ansible_collections.slipway.fleet.plugins.module_utils.release.missed import fields, looked_at, named
 from ansible_collections.slipway.fleet.plugins.module_utils.release.users import ROOT, Owner
 
 MOST_MEMORY = 4096  # MiB
@@ -25,17 +26,6 @@ _KINDS = (
     ("list", "[]"),
     ("dictionary", "{}"),
 )
-_LOOKED_AT = 1 << 16  # characters of a log, from its end
-_NAME = r"[A-Za-z_][A-Za-z0-9_]{2,80}"
-# A line of its own in an error of pydantic: the field, and below it what is wrong with it.
-_FIELD = re.compile(rf"^(?P<name>{_NAME})(?:\.[\w.]+)?\n[ ]{{2}}(?P<what>[^\n]{{1,300}})", re.MULTILINE)
-_MISSED = (
-    re.compile(r"KeyError: ['\"](?P<name>[A-Z][A-Z0-9_]{2,80})['\"]"),
-    re.compile(r"(?P<name>[A-Z][A-Z0-9_]{2,80}) (?:environment )?(?:variable )?(?:is |must be )?"
-               r"(?:not set|not defined|required|missing|unset|set)\b"),
-    re.compile(r"(?:Set the (?P<name>[A-Z][A-Z0-9_]{2,80}) environment variable)"),
-    re.compile(r"(?P<name>[A-Z][A-Z0-9_]{2,80}) not found\. Declare it as envvar"),
-)  # fmt: skip
 _READ_ONLY = re.compile(r"Read-only file system:? ?['\"]?(?P<path>/?[^\s'\"]*)")
 _DENIED = re.compile(r"(?:stat (?P<stat>/\S+): )?permission denied:? ?['\"]?(?P<path>/?[^\s'\"]*)", re.IGNORECASE)
 
@@ -154,23 +144,18 @@ def loopback_port(seen: Seen) -> int:
 
 
 def missed(log: str, given: Mapping[str, str]) -> dict[str, str]:
-    """Variables that it misses, or whose placeholder it does not take, with what it is given next.
-
-    Sources: pydantic 2, Errors (`Field required`, `Input should be a valid integer`); os.environ raises KeyError.
-    """
-    text = log[-_LOOKED_AT:].replace("\r", "")
+    """Variables that it misses, or whose placeholder it does not take, with what it is given next."""
+    text = looked_at(log)
     found: dict[str, str] = {}
-    if "validation error" in text:
-        for match in _FIELD.finditer(text):
-            name, what = match["name"], match["what"]
-            name = name if name in given else name.upper()
-            if "required" in what.lower() and name not in given:
-                found[name] = PLACEHOLDER
-            elif given.get(name) == PLACEHOLDER and (value := _value_for(what)):
-                found[name] = value
-    for match in [match for pattern in _MISSED for match in pattern.finditer(text)]:
-        if match["name"] not in given:
-            found.setdefault(match["name"], PLACEHOLDER)
+    for field_name, what in fields(text):
+        name = field_name if field_name in given else field_name.upper()
+        if "required" in what.lower() and name not in given:
+            found[name] = PLACEHOLDER
+        elif given.get(name) == PLACEHOLDER and (value := _value_for(what)):
+            found[name] = value
+    for name in named(text):
+        if name not in given:
+            found.setdefault(name, PLACEHOLDER)
     if not found and (spoilt := re.search(r"error parsing value for field \"?(\w+)", text)):
         name = spoilt[1].upper()
         if given.get(name) == PLACEHOLDER:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from ansible.inventory.manager import InventoryManager
 from ansible.parsing.dataloader import DataLoader
 from ansible.parsing.vault import VaultSecret
@@ -128,6 +129,42 @@ def test_each_host_is_told_what_is_wrong_with_its_own_variables() -> None:
     assert "int" in found[2][0]
     assert "nowhere" in found[3][0]
     assert "compose, systemd" in found[4][0]
+
+
+FIVE_LINES = """
+fastapi_app_name: titiler
+fastapi_app_host_names: [tiles.example.org]
+fastapi_image_name: registry.example.org/titiler:2.4.0
+fastapi_app_port: 80
+fastapi_app_health_path: /healthz
+"""
+
+
+@pytest.mark.parametrize(
+    ("more", "content"),
+    [
+        ("", ("pull", "registry.example.org/titiler:2.4.0")),
+        ("fastapi_image_source: ship", ("ship", "registry.example.org/titiler:2.4.0")),
+        ("fastapi_image_context: '{{ inventory_dir }}/..'", None),
+        ("fastapi_image_source: build", None),
+        ("fastapi_image_name:", ("build", "slipway/titiler")),
+    ],
+)
+def test_five_lines_name_an_image_that_is_pulled(tmp_path: Path, more: str, content: tuple[str, str] | None) -> None:
+    """A name that a build would drop without a word is refused."""
+    (tmp_path / "hosts.yml").write_text("web: {hosts: {web-a: {}}}\n")
+    (tmp_path / "group_vars").mkdir()
+    own = yaml.safe_load(FIVE_LINES) | (yaml.safe_load(more) if more else {})
+    (tmp_path / "group_vars/web.yml").write_text(yaml.safe_dump(own))
+    read = Inventory(str(tmp_path))
+    made = targets.Targets(Templar(loader=read.loader), read.loader, targets.NEW, CONTENTS)
+    with compiled_once():
+        found = made.of(read.variables("web-a"))
+    if content is None:
+        assert [words for words in found["wrong"] if "but a build takes none" in words]
+        return
+    request = found["content"]["request"]
+    assert (request["source"], request["name"]) == content
 
 
 def test_a_number_of_the_command_line_is_a_number() -> None:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -16,7 +19,9 @@ from typing import Any
 import pytest
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.alembic import understood, words
 
+from lab.registry import Authority
 from tests.app.conftest import LIMIT, PASSWORD, binary, until
+from tests.real_postgres import AS_USER, Server
 
 NUMBERS = count(1)
 # As `alembic init` writes it, without comments.
@@ -186,6 +191,43 @@ def test_a_project_of_the_asynchronous_template(make: Make) -> None:
     assert (pending["revision"], pending["unread"]) == ("b", "")
     assert project.told(allowed=["b"])["applied"] == ["b"]
     assert project.told(since="a")["pending"][0]["revision"] == "b"
+
+
+@pytest.fixture
+def elsewhere(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, Path]]:
+    """The URL of a server that takes TLS alone, and its authority's certificate, which no system knows."""
+    with tempfile.TemporaryDirectory(prefix="pg") as directory, socket.create_server(("127.0.0.1", 0)) as free:
+        here, port = Path(directory), free.getsockname()[1]
+        here.chmod(0o755)
+        authority = Authority.make(here / "authority", "127.0.0.1")
+        access = here / "pg_hba.conf"
+        access.write_text("local all all trust\nhostssl all all 127.0.0.1/32 trust\n")
+        if AS_USER:
+            shutil.chown(authority.key, "postgres")
+        free.close()
+        monkeypatch.setenv("PGPORT", str(port))
+        tls = {"ssl": "on", "ssl_cert_file": authority.certificate, "ssl_key_file": authority.key, "hba_file": access}
+        own = [f"{name}={value}" for name, value in tls.items()]
+        server = Server(here / "server", "listen_addresses=127.0.0.1", *own)
+        try:
+            yield f"postgresql+asyncpg://postgres@127.0.0.1:{port}/postgres", authority.ca_file
+        finally:
+            server.stop()
+
+
+def test_a_database_elsewhere_that_proves_itself_by_an_authority_of_its_own(
+    make: Make, elsewhere: tuple[str, Path], tmp_path: Path
+) -> None:
+    """By what drivers read beside the address, as the page Your app has it."""
+    address, authority = elsewhere
+    project = make(DATABASE_URL=address, PGSSLMODE="verify-full", PGSSLROOTCERT=str(authority))
+    by_tls = "(SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid())"
+    project.revise("a", f'op.execute("DO $$ BEGIN ASSERT {by_tls}; END $$")')
+    assert project.told(allowed=[])["applied"] == ["a"]
+    project.environment["PGSSLROOTCERT"] = str(Authority.make(tmp_path / "other", "127.0.0.1").ca_file)
+    refused = project.run(allowed=[])
+    assert refused.returncode == 1
+    assert "certificate verify failed" in refused.stderr
 
 
 def test_a_synchronous_project_on_a_database_of_another_kind(make: Make, tmp_path: Path) -> None:

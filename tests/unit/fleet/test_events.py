@@ -114,11 +114,13 @@ def test_what_a_host_did_besides_stands_below_its_line() -> None:
         "web1",
         {
             **GOOD,
+            "gap": 3.14,
             "recovered": "undid the interrupted start of a",
             "canary": {"word": "unknown", "sentence": "too few requests to judge the release"},
         },
     )
     assert [said for said, _ in Progress().lines(event)][1:] == [
+        "web1: nobody answered for 3.1 s, as fastapi_app_slots_overlap says",
         "web1: undid the interrupted start of a",
         "web1: canary unknown: too few requests to judge the release",
     ]

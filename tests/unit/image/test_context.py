@@ -55,6 +55,9 @@ def test_the_key_follows_what_is_built_and_nothing_else(context: Path) -> None:
     assert executable != first
     (context / "app.py").write_text("2\n")
     assert key(A="1") not in (first, executable)
+    stages = {BuildContext(context, "Dockerfile", {"A": "1"}, target=target).key for target in ("", "one", "two")}
+    assert len(stages) == 3
+    assert key(A="1") in stages, "without a stage it is what it was"
 
 
 def test_the_key_of_a_content_is_that_of_earlier_versions(context: Path) -> None:

@@ -59,6 +59,7 @@ VALUES: tuple[Rule, ...] = (
         "the 12 hexadecimal digits of a release that the history playbook lists",
     ),
     Like("fastapi_app_host_names", r"(\*\.)?[A-Za-z0-9.-]+", "host names or *.example.org, without scheme and port"),
+    Like("fastapi_app_former_names", r"(\*\.)?[A-Za-z0-9.-]+", "host names that it had, without scheme and port"),
     Like("fastapi_app_health_path", PATH, PATH_USE),
     Like("fastapi_app_health_statuses", STATUSES, STATUSES_USE),
     NotEmpty("fastapi_app_health_statuses", "the statuses of a good answer, such as [200-299]"),

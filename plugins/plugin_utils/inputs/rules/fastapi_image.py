@@ -23,6 +23,7 @@ def image(value_of: Values) -> Iterator[str]:
         )
     elif source not in SOURCES:
         yield f"fastapi_image_source is {source}, but must be one of {', '.join(SOURCES)} ({_FILE})."
+    yield from _built(source, value_of)
     if not value_of("__fastapi_image_name"):
         yield (f"fastapi_image_source is {source}, so fastapi_image_name must name the image to take ({_FILE}).")
     if bool(value_of("fastapi_image_registry_user")) != bool(value_of("fastapi_image_registry_password")):
@@ -49,3 +50,21 @@ def image(value_of: Values) -> Iterator[str]:
             f"fastapi_image_build_on is {build_on}, but must be controller, first, or a host of the inventory "
             f"({_FILE})."
         )
+
+
+def _built(source: str, value_of: Values) -> Iterator[str]:
+    """What a build has and nothing else, and the other way round."""
+    if source == "build" and (named := value_of("__fastapi_image_wanted")):
+        yield (
+            f"fastapi_image_name is {named}, but a build takes none: its image is made of fastapi_image_context "
+            f"({value_of('fastapi_image_context')}) and named by what is in it. Set fastapi_image_source: pull (ship, "
+            f"where the controller's Docker has it), or take fastapi_image_name out ({_FILE})."
+        )
+    target = str(value_of("fastapi_image_target"))
+    if target and source != "build":
+        yield (
+            f"fastapi_image_target is {target}, which a build alone makes use of, and fastapi_image_source is "
+            f"{source}; empty it, or name the directory to build with fastapi_image_context ({_FILE})."
+        )
+    elif target and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", target):
+        yield f"fastapi_image_target is {target}; use the name of a stage in the Dockerfile, or its number ({_FILE})."

@@ -11,12 +11,15 @@ from tests.unit.inputs.saying import says
 RIGHT: dict[str, Any] = {
     "fastapi_image_source": "pull",
     "fastapi_image_registry_resolve": "controller",
+    "fastapi_image_context": "/srv/app",
+    "__fastapi_image_wanted": "",
     "__fastapi_image_name": "r.invalid/app:1",
     "fastapi_image_registry_user": "",
     "fastapi_image_registry_password": "",
     "fastapi_image_cosign_key": "key.pub",
     "fastapi_image_build_on": "builder",
     "fastapi_image_build_ssh_key": "",
+    "fastapi_image_target": "",
     "groups": {"all": ["builder", "web-a"]},
 }
 
@@ -39,6 +42,19 @@ RIGHT: dict[str, Any] = {
         ({"fastapi_image_registry_resolve": "host"}, ["nobody looks for a signature"]),
         ({"fastapi_image_source": "build"}, ["nobody looks for a signature"]),
         ({"fastapi_image_source": "build", "fastapi_image_cosign_key": ""}, []),
+        (
+            {
+                "fastapi_image_source": "build",
+                "fastapi_image_cosign_key": "",
+                "__fastapi_image_wanted": "r.invalid/app:1",
+            },
+            ["name is r.invalid/app:1, but a build takes none: its image is made of fastapi_image_context (/srv/app)"],
+        ),
+        ({"fastapi_image_target": "production"}, ["is production, which a build alone makes use of"]),
+        *(
+            ({"fastapi_image_source": "build", "fastapi_image_cosign_key": "", "fastapi_image_target": name}, said)
+            for name, said in (("production", []), ("1", []), ("--rm", ["use the name of a stage"]))
+        ),
         ({"fastapi_image_source": "scp", "fastapi_image_cosign_key": ""}, ["must be one of build, pull, ship"]),
         (
             {"fastapi_image_source": "build_on_host", "fastapi_image_cosign_key": ""},

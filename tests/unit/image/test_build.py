@@ -1,0 +1,77 @@
+"""What a build is told, and which Dockerfiles the older builder is not given."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.slipway.fleet.plugins.module_utils.image import build as image_build
+from ansible_collections.slipway.fleet.plugins.module_utils.image.local import ImageError
+
+
+def archive(directory: Path, name: str, text: str) -> Path:
+    path = directory / "context.tar"
+    with tarfile.open(path, "w") as tar:
+        about = tarfile.TarInfo(name)
+        about.size = len(text.encode())
+        tar.addfile(about, io.BytesIO(text.encode()))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ("FROM x\nRUN --mount=type=cache,target=/root/.cache pip install y\n", "RUN --mount=type=cache"),
+        ("FROM x\nrun --network=none \\\n  --mount=type=bind,target=/y z\n", "RUN --network=none"),
+        ("FROM x\nRUN \\\n# why\n  --mount=type=cache,id=a b\n", "RUN --mount=type=cache"),
+        ("FROM x\nCOPY --from=y --link a b\n", "COPY --link"),
+        ("FROM x\nADD --chown=1:1 --chmod=755 a b\n", "ADD --chmod=755"),
+        ("FROM x\nRUN <<EOF\necho a\nEOF\n", "RUN <<EOF"),
+        ("FROM x\nRUN cat <<'END' >/y\na\nEND\n", "RUN <<'END'"),
+        ('FROM x\nCOPY --from=y --chown=1:1 a b\nRUN echo --mount=type=cache\nCMD ["--link"]\n', ""),
+        ("", ""),
+    ],
+)
+def test_what_buildkit_alone_understands(text: str, word: str) -> None:
+    assert image_build.of_buildkit(text) == word
+
+
+@pytest.mark.parametrize("name", ["Dockerfile", "./deploy/../Dockerfile", "elsewhere/Dockerfile"])
+def test_it_is_refused_before_the_older_builder_is_asked(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def docker(*words: str, **_: Any) -> str:
+        asked.extend(words)
+        raise ImageError("the build said so")
+
+    monkeypatch.setattr(image_build, "has_buildkit", lambda: False)
+    monkeypatch.setattr(image_build, "docker", docker)
+    context = archive(tmp_path, "Dockerfile", "FROM x\nRUN --mount=type=cache,target=/y z\n")
+    with pytest.raises(ImageError) as refused:
+        image_build.build(context, "app:1", "0" * 64, name, {}, {})
+    if name == "elsewhere/Dockerfile":
+        assert asked, "that it is not there the build itself says"
+        return
+    assert asked == []
+    assert str(refused.value).startswith(f"`RUN --mount=type=cache` in {name} needs BuildKit, since the older builder")
+
+
+@pytest.mark.parametrize("target", ["", "production"])
+def test_a_stage_that_is_named_is_what_is_built(target: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def docker(*words: str, **_: Any) -> str:
+        asked.extend(words)
+        return ""
+
+    monkeypatch.setattr(image_build, "has_buildkit", lambda: True)
+    monkeypatch.setattr(image_build, "docker", docker)
+    monkeypatch.setattr(image_build, "find", lambda _: None)
+    with pytest.raises(ImageError, match="is not there"):
+        image_build.build(archive(tmp_path, "Dockerfile", ""), "app:1", "0" * 64, "Dockerfile", {}, {}, target=target)
+    assert [word for word in asked if word.startswith("--target")] == ([f"--target={target}"] if target else [])
