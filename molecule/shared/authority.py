@@ -12,6 +12,17 @@ from contract import until
 from fleet import on
 
 AUTHORITY, AT = "slipway-authority", "172.29.89.20"
+# By the key of its intermediate certificate, which pebble gives to whoever asks.
+OLD = """set -eu
+cd "$(mktemp -d)"
+curl -sSko signer.key https://127.0.0.1:15000/intermediate-keys/0
+curl -sSko signer.crt https://127.0.0.1:15000/intermediates/0
+openssl req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj /CN=NAME -keyout old.key -out old.csr 2>&-
+echo subjectAltName=DNS:NAME > names
+openssl x509 -req -in old.csr -CA signer.crt -CAkey signer.key -extfile names -out old.crt 2>&- \\
+  -not_before "$(date -u -d '-80 days' +%Y%m%d%H%M%SZ)" -not_after "$(date -u -d '+10 days' +%Y%m%d%H%M%SZ)"
+cat old.crt signer.crt old.key
+"""
 
 
 @dataclass(frozen=True)
@@ -43,6 +54,11 @@ class Authority:
         trusted = ssl.create_default_context(cafile=str(self.file))
         with urllib.request.urlopen(url, timeout=10, context=trusted) as answer:
             return str(json.load(answer)["Status"])
+
+    @staticmethod
+    def old(name: str) -> str:
+        """Chain and key for a name, of a life of 90 days of which 80 are over: as the authority gave it then."""
+        return on(AUTHORITY, OLD.replace("NAME", name))
 
     @staticmethod
     def stop() -> None:

@@ -23,6 +23,8 @@ CUT = (
     " && ip6tables -I OUTPUT -o eth0 -j DROP && ip link set eth0 arp off"
 )
 MENDED = CUT.replace("-I", "-D").replace("arp off", "arp on")
+# Seconds in which nobody was answered; three seconds of it are a balancer that says nothing, by its protocol.
+LONGEST = 30.0
 # They do not hear each other, and all else gets through.
 DEAF = "iptables -I INPUT -p vrrp -j DROP"
 HEARS = DEAF.replace("-I", "-D")
@@ -70,7 +72,8 @@ class Pair(Site):
     def moved(self, what: str) -> Iterator[str]:
         """Users ask all the time while the block brings down who has the address, and ask on where the other has it.
 
-        A request that was begun once that one has answered fails no more. How long nobody was answered is told.
+        A request that was begun once that one has answered fails no more. How long nobody was answered is told, and is
+        never as long as `LONGEST`.
         """
         before, after = self.holder(), self.other()
         with self.asked() as asked:
@@ -85,6 +88,7 @@ class Pair(Site):
             until(lambda: len(asked.good_at) > enough, "users ask on")
         self.tell(what, asked)
         assert lost == 0
+        assert asked.outage < LONGEST
         late = [why for why, when in zip(asked.wrong, asked.wrong_since, strict=True) if when > answered]
         assert late == [], f"begun after {after} had answered"
 

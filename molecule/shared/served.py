@@ -10,7 +10,7 @@ import ssl
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,13 +23,15 @@ HOST, ADDRESS = "slipway-edge", "172.29.89.10"
 class _Named(http.client.HTTPSConnection):
     """Asks an address for a name, in the handshake and in the request."""
 
-    def __init__(self, name: str, address: str, context: ssl.SSLContext) -> None:
-        super().__init__(name, timeout=10, context=context)
+    def __init__(self, name: str, address: str, context: ssl.SSLContext, patience: float) -> None:
+        super().__init__(name, timeout=patience, context=context)
         self._at = address
         self._tls = context
+        self._patience = patience
 
     def connect(self) -> None:
-        self.sock = self._tls.wrap_socket(socket.create_connection((self._at, 443), 10), server_hostname=self.host)
+        there = socket.create_connection((self._at, 443), self._patience)
+        self.sock = self._tls.wrap_socket(there, server_hostname=self.host)
 
 
 def serial_of(connection: http.client.HTTPSConnection) -> str:
@@ -42,7 +44,11 @@ def serial_of(connection: http.client.HTTPSConnection) -> str:
 
 @dataclass
 class Asking:
-    """What somebody got who asked all the time, each time by a handshake of its own and on a kept connection."""
+    """What somebody got who asked all the time, each time by a handshake of its own and on a kept connection.
+
+    `good_at` has also the answers to somebody who gives up after a second each time, and so sees how long nobody
+    answers: whoever is patient waits for one that is frozen. What that one did not get is no loss.
+    """
 
     asked: int = 0
     wrong: list[str] = field(default_factory=list)
@@ -66,8 +72,9 @@ class Site(Deployment):
     trusted: Path = Path()
     address: str = ADDRESS
 
-    def connection(self, name: str = "") -> _Named:
-        return _Named(name or self.names[0], self.address, ssl.create_default_context(cafile=str(self.trusted)))
+    def connection(self, name: str = "", patience: float = 10.0) -> _Named:
+        trusted = ssl.create_default_context(cafile=str(self.trusted))
+        return _Named(name or self.names[0], self.address, trusted, patience)
 
     def page(self, name: str = "") -> Any:
         """The page by HTTPS. Raises what a browser would show."""
@@ -124,7 +131,20 @@ class Site(Deployment):
                     connection.close()
             connection.close()
 
-        threads = [threading.Thread(target=ask, args=(kept,)) for kept in (True, False)]
+        def look() -> None:
+            while not done.wait(0.1):
+                with suppress(OSError, AssertionError, ValueError, http.client.HTTPException):
+                    connection = self.connection(patience=1.0)
+                    try:
+                        self._page(connection)
+                        found.good_at.append(time.monotonic())
+                    finally:
+                        connection.close()
+
+        threads = [
+            *(threading.Thread(target=ask, args=(kept,)) for kept in (True, False)),
+            threading.Thread(target=look),
+        ]
         for thread in threads:
             thread.start()
         try:

@@ -29,6 +29,9 @@ from ansible_collections.slipway.fleet.plugins.plugin_utils.views import (
     caches as told_caches,
 )
 from ansible_collections.slipway.fleet.plugins.plugin_utils.views import (
+    certificates as told_certificates,
+)
+from ansible_collections.slipway.fleet.plugins.plugin_utils.views import (
     history as told_history,
 )
 from ansible_collections.slipway.fleet.plugins.plugin_utils.views import (
@@ -53,12 +56,14 @@ TELLERS: dict[str, Callable[[Results], Told]] = {
     "balancer_addresses": told_balancers.tell_addresses,
     "caches": told_caches.tell,
     "cache_problems": told_caches.tell_problems,
+    "certificates": told_certificates.tell,
+    "certificate_problems": told_certificates.tell_problems,
     "lock": told_lock.tell,
     "problems": told_lock.tell_problems,
     "logs": told_logs.tell,
     "output": told_logs.tell_output,
 }
-WRITTEN = ("status", "history", "audit", "backups", "balancers", "caches")
+WRITTEN = ("status", "history", "audit", "backups", "balancers", "caches", "certificates")
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]

@@ -1,7 +1,7 @@
 #!/usr/bin/python
 # Copyright: Slipway contributors
 # SPDX-License-Identifier: MIT
-"""Order the certificates that the names of this host's edge lack, and wait for them."""
+"""Order the certificates that the names of this host's edge lack, and wait for them; or look at those that it has."""
 
 from __future__ import annotations
 
@@ -15,11 +15,20 @@ description:
   - The same program is run by the timer C(slipway-certificates.timer), which renews them.
 options:
   settings: {description: The file in which role haproxy says how certificates are ordered., type: path, required: true}
+  state:
+    description: With V(look) nothing is ordered; what is known of the certificates is told.
+    type: str
+    choices: [ordered, look]
+    default: ordered
   names:
     description: Those that must have one. Of the others, of other inventories' apps, it is told what is wrong.
     type: list
     elements: str
-    required: true
+    default: []
+  certificate:
+    description: With V(look) the file of the certificate that the team renews itself, where there is one.
+    type: path
+  days: {description: Days before its end from when that one is to be renewed., type: int, default: 14}
   wait: {description: "Seconds for all orders; what is left then, the timer orders.", type: int, default: 180}
   missing:
     description: What happens where one of O(names) has no valid certificate after that. HTTP serves it in any case.
@@ -38,6 +47,12 @@ EXAMPLES = r"""
   slipway.fleet.certificates:
     settings: /etc/haproxy/acme.json
     names: [shop.example.org]
+
+- name: Look at the certificates
+  slipway.fleet.certificates:
+    state: look
+    settings: /etc/haproxy/acme.json
+    certificate: /etc/haproxy/certificates/site.pem
 """
 
 RETURN = r"""
@@ -51,7 +66,19 @@ names:
   returned: success
   type: list
   elements: dict
-  sample: [{name: shop.example.org, days: 89, issuer: R11, renewed: "2026-11-26T10:00:00Z", tried: "", error: ""}]
+  sample:
+    - name: shop.example.org
+      days: 89
+      issuer: R11
+      renewed: "2026-11-26T10:00:00Z"
+      tried: ""
+      error: ""
+      overdue: ""
+problems:
+  description: A sentence for each name of which something is wrong.
+  returned: with O(state=look)
+  type: list
+  elements: str
 """
 
 from collections.abc import Mapping, Sequence
@@ -61,13 +88,16 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.edge.acme import Renewal
-from ..module_utils.edge.certificates import Settings, drift
+from ..module_utils.edge.certificates import Settings, drift, of_the_vault, of_this_edge
 from ..module_utils.host.errors import SlipwayError
 from ..module_utils.host.ledger import RECORD_ARGUMENT, recorded
 
 ARGUMENTS: dict[str, Any] = {
     "settings": {"type": "path", "required": True},
-    "names": {"type": "list", "elements": "str", "required": True},
+    "state": {"type": "str", "choices": ["ordered", "look"], "default": "ordered"},
+    "names": {"type": "list", "elements": "str", "default": []},
+    "certificate": {"type": "path"},
+    "days": {"type": "int", "default": 14},
     "wait": {"type": "int", "default": 180},
     "missing": {"type": "str", "choices": ["fail", "tell"], "default": "fail"},
     "record": RECORD_ARGUMENT,
@@ -80,6 +110,14 @@ def refusal(missing: Sequence[Mapping[str, Any]]) -> str:
         f"{'. '.join(drift(missing))}. HTTP is served there meanwhile, and the timer tries again. Run the "
         "playbook again once that is mended, or set haproxy_acme_missing: tell to go on without"
     )
+
+
+def look(options: dict[str, Any]) -> dict[str, Any]:
+    """The result where nothing is to be ordered."""
+    names = of_this_edge(Path(options["settings"]))
+    if options["certificate"]:
+        names += of_the_vault(Path(options["certificate"]), options["days"])
+    return {"changed": False, "ordered": [], "names": names, "problems": drift(names)}
 
 
 def act(options: dict[str, Any], check_mode: bool) -> dict[str, Any]:
@@ -107,7 +145,7 @@ def main() -> None:
     module = AnsibleModule(ARGUMENTS, supports_check_mode=True)
     result: dict[str, Any] = {}
     try:
-        result = act(module.params, module.check_mode)
+        result = look(module.params) if module.params["state"] == "look" else act(module.params, module.check_mode)
     except (SlipwayError, OSError) as error:
         module.fail_json(msg=str(error))
     module.exit_json(**result)

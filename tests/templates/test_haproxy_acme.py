@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.slipway.fleet.plugins.module_utils.edge import lego
 from ansible_collections.slipway.fleet.plugins.module_utils.edge.acme import LIMIT, Renewal, UnderWay, alone
 from ansible_collections.slipway.fleet.plugins.module_utils.edge.certificates import Settings, file_of
 from ansible_collections.slipway.fleet.plugins.module_utils.edge.lego import ORDER_BY_DNS, OrderFailed, order
@@ -387,6 +388,71 @@ def test_what_is_no_certificate_of_the_name_is_not_taken(edge: AcmeEdge, monkeyp
         outcome = edge.renewal(astray=OTHER).run(asked=BOTH)
         assert "what came is no valid certificate of the name with its key" in outcome.problems[0]
     assert not list((edge.directory / "names").iterdir())
+
+
+def test_one_that_is_not_valid_yet_is_not_taken(edge: AcmeEdge) -> None:
+    """Of a host whose clock is a day behind, or an authority whose clock is ahead."""
+    edge.renewal().run(asked=BOTH)
+    before = edge.certificate(NAME)
+    edge.moment = -86400.0
+    outcome = edge.renewal().run(forced=[NAME])
+    assert (outcome.changed, edge.certificate(NAME)) == ([], before)
+    (problem,) = outcome.problems
+    assert "was not renewed: what came is valid from 20" in problem
+    assert "; compare `date -u` with that of another machine" in problem
+    edge.moment = -1800.0
+    assert edge.renewal().run(forced=[NAME]).changed == [NAME], "half an hour is what clocks differ by"
+
+
+def test_an_authority_that_is_down_for_days_is_asked_less_and_less_and_has_its_turn_when_it_is_back(
+    edge: AcmeEdge,
+) -> None:
+    edge.renewal().run(asked=BOTH)
+    first, asked = edge.certificate(NAME), len(edge.authority.asked)
+    edge.authority.says_no = "one.example"
+    for hour in (0, 1, 2, 3, 6, 7, 14, 15, 30, 31, 54, 55, 78, 79, 23 * 24):
+        edge.moment = 61 * 86400.0 + hour * 3600.0
+        outcome = edge.renewal().run()
+    assert (outcome.changed, outcome.missing, edge.certificate(NAME)) == ([], [], first), "what is valid stays"
+    assert [problem.partition(" and was")[0] for problem in outcome.problems] == [
+        f"the certificate of {name} ends in 5 days" for name in BOTH
+    ]
+    assert len(edge.authority.asked) - asked == 2 * 9, "after 1, 2, 4, 8 and 16 hours, then once a day"
+    edge.authority.says_no = ""
+    edge.moment += 86400.0
+    assert edge.renewal().run().changed == [NAME, OTHER]
+    assert edge.certificate(NAME) != first
+
+
+def test_an_authority_that_hangs_takes_nothing_from_the_second_one(
+    edge: AcmeEdge, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a program in lego's place that waits for an answer of the first authority, and gets one of the second."""
+    chain, key = made(tmp_path, NAME)
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    (programs / "given.crt").write_text(chain)
+    (programs / "given.key").write_text(key)
+    (programs / "lego").write_text(
+        "#!/bin/sh\n"
+        'case "$*" in *one.example*) exec sleep 600 ;; esac\n'
+        'while [ "$1" != --path ]; do shift; done\n'
+        'mkdir -p "$2/certificates"\n'
+        f'for end in crt key; do cp {programs}/given.$end "$2/certificates/{NAME}.$end"; done\n'
+    )
+    (programs / "lego").chmod(0o755)
+    monkeypatch.setattr(os, "defpath", f"{programs}:{os.defpath}")
+    monkeypatch.setattr(lego, "ORDER", 2.0)
+    renewal = edge.renewal(astray=OTHER, fallback="https://two.example/d")
+    renewal._order = order
+    began = time.monotonic()
+    assert renewal.run(asked=[NAME]).changed == [NAME]
+    assert time.monotonic() - began > 2
+    assert edge.certificate(NAME) == chain
+    renewal = edge.renewal(astray=OTHER)
+    renewal._order = order
+    (problem, _) = renewal.run(forced=[NAME]).problems
+    assert "https://one.example/d gave none: `lego --accept-tos --email` did not end within 2 s" in problem
 
 
 def test_a_key_that_leaked_is_replaced_at_once(edge: AcmeEdge) -> None:

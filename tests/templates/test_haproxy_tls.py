@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import socket
+import ssl
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -85,6 +87,30 @@ def found_by_testssl(edge: Edge, authority: Path, *checks: str) -> dict[str, tup
 
 def bad(found: dict[str, tuple[str, str]]) -> dict[str, tuple[str, str]]:
     return {name: said for name, said in found.items() if said[0] in {"MEDIUM", "HIGH", "CRITICAL"}}
+
+
+@pytest.mark.parametrize(
+    ("offered", "version", "asked"),
+    [(("h2", "http/1.1"), "h2", "2"), (("http/1.1",), "http/1.1", "1.1"), ((), None, "")],
+)
+def test_http_2_is_for_who_offers_it(edge: Edge, offered: tuple[str, ...], version: str | None, asked: str) -> None:
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    if offered:
+        context.set_alpn_protocols(list(offered))
+    with (
+        socket.create_connection(("127.0.0.1", edge.tls_port), 5) as raw,
+        context.wrap_socket(raw, server_hostname=NAME) as tls,
+    ):
+        assert tls.selected_alpn_protocol() == version
+    if not asked:
+        return
+    spoken = subprocess.run(
+        ["curl", "-sk", f"--http{asked}", "-o", "/dev/null", "-w", "%{http_version} %{http_code}", "--resolve",
+         f"{NAME}:{edge.tls_port}:127.0.0.1", f"https://{NAME}:{edge.tls_port}/x"],
+        check=True, capture_output=True, text=True, timeout=20,
+    )  # fmt: skip
+    assert spoken.stdout == f"{asked} 200"
 
 
 PROTOCOLS, CIPHERS, SECRECY, PREFERENCE, DEFAULTS, VULNERABILITIES = "-p", "-s", "-f", "-P", "-S", "-U"

@@ -22,6 +22,7 @@ from ansible_collections.slipway.fleet.plugins.module_utils.edge.certificates im
     load,
     metrics,
     next_order,
+    of_the_vault,
     of_this_edge,
     parse,
     read,
@@ -32,6 +33,7 @@ from ansible_collections.slipway.fleet.plugins.module_utils.edge.certificates im
 from ansible_collections.slipway.fleet.plugins.module_utils.edge.names import astray, is_here
 from ansible_collections.slipway.fleet.plugins.module_utils.host import command
 from ansible_collections.slipway.fleet.plugins.module_utils.host.command import Ran
+from ansible_collections.slipway.fleet.plugins.modules import certificates as certificates_module
 
 NOW = 1_800_000_000.0
 SAID = """notBefore=Nov 26 10:56:44 2026 GMT
@@ -117,20 +119,32 @@ def test_records_outlive_the_run_and_damage_is_none(tmp_path: Path) -> None:
 
 def test_what_is_told_of_each_name(tmp_path: Path) -> None:
     good = Record().succeeded(lasting(90, 1), "https://a/dir", NOW)
+    since = Record().succeeded(lasting(90, 62), "https://a/dir", NOW)
     records = {
+        "forgotten.example": since,
         "good.example": good,
         "late.example": good.refused("the authority is away", NOW),
         "new.example": Record().unasked("new.example cannot be resolved"),
         "over.example": Record().succeeded(lasting(90, 100), "https://a/dir", NOW).refused("gone", NOW),
+        "unseen.example": Record().succeeded(lasting(90, 91), "https://a/dir", NOW),
     }
     entries = told(records, NOW)
-    assert [entry["days"] for entry in entries] == [89, 89, None, -10]
-    assert entries[0]["issuer"] == "R11"
-    assert entries[0]["renewed"] == "2027-01-14T08:00:00Z"
-    assert drift(entries) == [
+    assert [entry["days"] for entry in entries] == [28, 89, 89, None, -10, -1]
+    assert entries[1]["issuer"] == "R11"
+    assert entries[1]["renewed"] == "2027-01-14T08:00:00Z"
+    forgotten, *others = drift(entries)
+    assert forgotten == (
+        "the certificate of forgotten.example ends in 28 days and was not renewed: its renewal is overdue since "
+        "2027-01-13T08:00:00Z and none was tried; look at `systemctl status slipway-certificates.timer` and "
+        "`journalctl -u slipway-certificates`"
+    )
+    assert others == [
         "the certificate of late.example ends in 89 days and was not renewed: the authority is away",
         "new.example has no certificate yet: new.example cannot be resolved",
         "the certificate of over.example ended 10 days ago: gone",
+        forgotten.replace("forgotten", "unseen")
+        .replace("2027-01-13", "2026-12-15")
+        .replace("ends in 28 days and was not renewed", "ended 1 days ago"),
     ]
     assert 'slipway_certificate_failures{name="late.example"} 1\n' in metrics(records)
     assert f'slipway_certificate_ends_seconds{{name="good.example"}} {good.ends:.0f}\n' in metrics(records)
@@ -138,6 +152,17 @@ def test_what_is_told_of_each_name(tmp_path: Path) -> None:
     (tmp_path / "acme.json").write_text(f'{{"state": "{tmp_path}"}}')
     store(tmp_path, records)
     assert of_this_edge(tmp_path / "acme.json", NOW) == entries
+
+
+@pytest.mark.parametrize(
+    ("life", "old", "overdue"),
+    [(90, 60.9, False), (90, 61.1, True), (6, 4.9, False), (6, 5.1, True), (90, 1, False)],
+)
+def test_a_renewal_is_overdue_a_day_after_its_time(life: float, old: float, overdue: bool) -> None:
+    """The timer that was stopped, masked or broken, which nobody would see before the certificate ended."""
+    (entry,) = told({"a.example": Record().succeeded(lasting(life, old), "https://a/dir", NOW)}, NOW)
+    assert bool(entry["overdue"]) is overdue
+    assert bool(drift([entry])) is overdue
 
 
 def made(directory: Path, name: str, days: int = 30) -> Path:
@@ -148,6 +173,31 @@ def made(directory: Path, name: str, days: int = 30) -> Path:
         check=True, capture_output=True,
     )  # fmt: skip
     return path
+
+
+def test_the_certificate_of_the_vault_is_told_before_it_ends(tmp_path: Path) -> None:
+    path = made(tmp_path, "a.example")
+    ends = (read(path) or lasting(1, 1)).ends
+    (fresh,) = of_the_vault(path, 14, ends - 15.5 * DAY)
+    assert (fresh["name"], fresh["days"], drift([fresh])) == ("a.example", 15, [])
+    (late,) = drift(of_the_vault(path, 14, ends - 3.5 * DAY))
+    why = "renew it in haproxy_tls_certificate, and provision"
+    assert late == f"the certificate of a.example ends in 3 days and was not renewed: {why}"
+    assert drift(of_the_vault(path, 14, ends + 2.5 * DAY)) == [f"the certificate of a.example ended 3 days ago: {why}"]
+    assert of_the_vault(tmp_path / "none.pem", 14) == []
+
+
+def test_a_look_orders_nothing(tmp_path: Path) -> None:
+    (tmp_path / "acme.json").write_text(f'{{"state": "{tmp_path}"}}')
+    store(tmp_path, {"b.example": Record(error="it leads to the moon")})
+    options = {"settings": tmp_path / "acme.json", "certificate": made(tmp_path, "a.example", days=5), "days": 14}
+    found = certificates_module.look(options)
+    assert [entry["name"] for entry in found["names"]] == ["b.example", "a.example"]
+    assert [problem.split(" and ")[0] for problem in found["problems"]] == [
+        "b.example has no certificate yet: it leads to the moon",
+        "the certificate of a.example ends in 4 days",
+    ]
+    assert certificates_module.look({**options, "settings": tmp_path / "none", "certificate": None})["names"] == []
 
 
 def test_a_certificate_that_nobody_wants_goes_when_it_has_ended(tmp_path: Path) -> None:

@@ -101,12 +101,27 @@ def test_one_whose_key_leaked_is_replaced_and_costs_no_request_and_no_handshake(
     assert shop.serial() == after, "it is in its file, too"
 
 
-def test_the_timer_does_it_in_its_sandbox(board: Site) -> None:
-    on(HOST, "rm /etc/haproxy/certificates/names/board.example.org.pem")
+def test_one_that_is_old_is_renewed_under_load_by_what_the_timer_starts_in_its_sandbox(
+    board: Site, authority: Authority
+) -> None:
+    given = board.serial()
+    path = "/etc/haproxy/certificates/names/board.example.org.pem"
+    on(HOST, f"cat > {path} <<'END'\n{authority.old('board.example.org')}END\nsystemctl reload haproxy")
+    until(lambda: board.serial() != given, "the old one is shown")
     before = board.serial()
-    on(HOST, "systemctl start slipway-certificates.service")
-    assert board.serial() != before
+    with board.asked() as asked:
+        until(lambda: asked.asked > 50, "the load is there")
+        on(HOST, "systemctl start slipway-certificates.service")
+        after, asked_then = board.serial(), asked.asked
+        until(lambda: asked.asked > asked_then + 50, "the load saw the new one")
+    nothing_lost(asked)
+    assert after not in {before, given}
+    assert {before, after} <= asked.serials
     assert "slipway-certificates.timer" in on(HOST, "systemctl list-timers --no-pager")
+    moment = on(
+        HOST, "systemctl show slipway-certificates.timer -p RandomizedDelayUSec -p FixedRandomDelay -p Persistent"
+    )
+    assert set(moment.split()) == {"RandomizedDelayUSec=50min", "FixedRandomDelay=yes", "Persistent=yes"}
     rated = on(HOST, "systemd-analyze security slipway-certificates.service --no-pager | tail -1")
     assert " OK " in rated, rated
 

@@ -21,6 +21,16 @@ BROKEN = "systemctl mask --runtime haproxy && systemctl kill --signal=KILL hapro
 WHOLE = "systemctl unmask --runtime haproxy && systemctl start haproxy"
 
 
+# As it is where the timer was stopped two days ago.
+FORGOTTEN = """systemctl stop slipway-certificates.timer && python3 - <<'END'
+import json, pathlib, time
+path = pathlib.Path("/var/lib/slipway/acme/names.json")
+records = json.loads(path.read_text())
+records["front.example.org"] |= {"begins": time.time() - 62 * 86400, "ends": time.time() + 28.5 * 86400}
+path.write_text(json.dumps(records))
+END"""
+
+
 def workers(host: str) -> str:
     return " ".join(on(host, "pgrep haproxy").split())
 
@@ -41,6 +51,18 @@ def test_both_order_the_certificate_of_a_name_that_leads_to_their_address(pair: 
     has = pair.holder()
     assert FLOATING_6 in on(has, "ip -brief -6 address show dev eth0"), "that of IPv6 goes along"
     pair.stands_by(pair.other())
+
+
+def test_a_renewal_that_nobody_tried_at_a_balancer_is_told_by_the_status(pair: Pair) -> None:
+    on(B, FORGOTTEN)
+    status = pair.play("status")
+    on(B, "systemctl start slipway-certificates.timer slipway-certificates.service")
+    assert status.code == 3, status.output
+    said = " ".join(status.output.split())
+    late = "the certificate of front.example.org ends in 28 days and was not renewed: its renewal is overdue since "
+    assert f"{B}: {late}" in said
+    assert "`systemctl status slipway-certificates.timer`" in said
+    assert f"{A}: the certificate" not in said
 
 
 def test_one_whose_haproxy_restarts_hands_the_address_over_before_and_loses_nothing(

@@ -28,6 +28,7 @@ from ..host.errors import SlipwayError
 from ..host.ledger import by_hand, ledgers, recorded
 from . import lego, maps, names, pieces
 from .certificates import (
+    HOUR,
     SELF_SIGNED,
     SETTINGS,
     Certificate,
@@ -208,6 +209,12 @@ class Renewal:
                 raise lego.OrderFailed(
                     "what came is no valid certificate of the name with its key; look at the authority"
                 )
+            if found.begins > self._now() + HOUR:
+                # Whose clock is wrong nobody here knows. If it is the authority's, users would not believe it yet.
+                raise lego.OrderFailed(
+                    f"what came is valid from {_time(found.begins)} on, and here it is {_time(self._now())}; compare "
+                    "`date -u` with that of another machine, and have this host's clock set (timedatectl)"
+                )
             os.chown(new, -1, self.directory.stat().st_gid)
             new.chmod(0o640)
             new.replace(target)
@@ -256,6 +263,10 @@ class Renewal:
         if self.settings.metrics and path.parent.is_dir():
             with suppress(OSError):
                 write_durably(path, metrics(records), mode=0o644)
+
+
+def _time(at: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(at))
 
 
 def _before(error: str) -> str:

@@ -31,6 +31,8 @@ SELF_SIGNED = "self-signed"
 # The part of its life after which a certificate is renewed (letsencrypt.org/docs/integration-guide, when to renew).
 RENEWED_AT = 2 / 3
 HOUR, DAY = 3600.0, 86400.0
+# What runs the orders, for whoever looks why there was none.
+WHERE_TO_LOOK = "look at `systemctl status slipway-certificates.timer` and `journalctl -u slipway-certificates`"
 # Let's Encrypt takes five failed validations of a name an hour (letsencrypt.org/docs/rate-limits); one is kept in hand.
 FAILED_IN_AN_HOUR = 4
 RECORDS = "names.json"
@@ -100,7 +102,12 @@ class Certificate:
 
     def renewal(self) -> float:
         """From when it is to be renewed."""
-        return self.begins + (self.ends - self.begins) * RENEWED_AT
+        return renewal(self.begins, self.ends)
+
+
+def renewal(begins: float, ends: float) -> float:
+    """From when a certificate with this life is to be renewed."""
+    return begins + (ends - begins) * RENEWED_AT
 
 
 @dataclass(frozen=True)
@@ -211,7 +218,10 @@ def store(state: Path, records: Mapping[str, Record]) -> None:
 
 
 def told(records: Mapping[str, Record], now: float) -> list[dict[str, Any]]:
-    """For each name its days left (None without a certificate), who issued it, when it was renewed, and what failed."""
+    """For each name its days left (None without a certificate), who issued it, when it was renewed, and what failed.
+
+    `overdue` is since when the next one should have come, where that is a day ago: the timer looks every hour.
+    """
     return [
         {
             "name": name,
@@ -220,6 +230,9 @@ def told(records: Mapping[str, Record], now: float) -> list[dict[str, Any]]:
             "renewed": _day(record.begins),
             "tried": _day(record.tried),
             "error": record.error,
+            "overdue": _day(since)
+            if record.ends and now > (since := renewal(record.begins, record.ends)) + DAY
+            else "",
         }
         for name, record in sorted(records.items())
     ]
@@ -237,10 +250,17 @@ def drift(entries: Sequence[Mapping[str, Any]]) -> list[str]:
         if days is None:
             found.append(f"{name} has no certificate yet: {error or 'none was ordered; run the provision playbook'}")
         elif days < 0:
-            found.append(f"the certificate of {name} ended {-days} days ago: {error or 'no renewal was tried'}")
-        elif error:
-            found.append(f"the certificate of {name} ends in {days} days and was not renewed: {error}")
+            found.append(f"the certificate of {name} ended {-days} days ago: {error or untried(entry)}")
+        elif error or entry.get("overdue"):
+            found.append(
+                f"the certificate of {name} ends in {days} days and was not renewed: {error or untried(entry)}"
+            )
     return found
+
+
+def untried(entry: Mapping[str, Any]) -> str:
+    """Why the next certificate of a name did not come, where no order failed."""
+    return f"its renewal is overdue since {entry['overdue']} and none was tried; {WHERE_TO_LOOK}"
 
 
 def of_this_edge(settings: Path = SETTINGS, now: Optional[float] = None) -> list[dict[str, Any]]:
@@ -251,6 +271,28 @@ def of_this_edge(settings: Path = SETTINGS, now: Optional[float] = None) -> list
     except (Damaged, OSError, KeyError):
         return []
     return told(load(state), time.time() if now is None else now) if state else []
+
+
+def of_the_vault(path: Path, least: int, now: Optional[float] = None) -> list[dict[str, Any]]:
+    """What is told of the certificate that a team renews itself; none where there is no such file.
+
+    `least` are the days before its end from when it is to be renewed.
+    """
+    found = read(path)
+    if found is None:
+        return []
+    days = int((found.ends - (time.time() if now is None else now)) // DAY)
+    return [
+        {
+            "name": ", ".join(found.names) or str(path),
+            "days": days,
+            "issuer": found.issuer,
+            "renewed": _day(found.begins),
+            "tried": "",
+            "error": "renew it in haproxy_tls_certificate, and provision" if days < least else "",
+            "overdue": "",
+        }
+    ]
 
 
 def metrics(records: Mapping[str, Record]) -> str:

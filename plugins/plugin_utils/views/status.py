@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Optional
 
-from ansible_collections.slipway.fleet.plugins.plugin_utils.views import history
+from ansible_collections.slipway.fleet.plugins.plugin_utils.views import certificates, history
 from ansible_collections.slipway.fleet.plugins.plugin_utils.views.view import (
     DRIFT,
     UNSEEN,
@@ -19,7 +19,6 @@ from ansible_collections.slipway.fleet.plugins.plugin_utils.views.view import (
 )
 
 COLUMNS = ("host", "release", "slot", "health", "since", "free MiB", "certificate", "lock", "drift")
-NAMES = ("host", "name", "certificate", "issuer", "since", "trouble")
 # A column before the last one, where a host has any.
 BESIDE = "processes"
 
@@ -106,23 +105,6 @@ def lines(entry: Mapping[str, Any], columns: Sequence[str]) -> list[list[Any]]:
     return [first, *([""] * (len(columns) - 1) + [more] for more in drift[1:])]
 
 
-def names(rows: Sequence[Mapping[str, Any]]) -> str:
-    """A table of the names whose certificates a host orders; empty where none does."""
-    found = [
-        [
-            entry["host"],
-            one["name"],
-            None if one["days"] is None else f"{one['days']} days",
-            one["issuer"] or None,
-            one["renewed"] or None,
-            one["error"] or "none",
-        ]
-        for entry in rows
-        for one in entry["certificates"]
-    ]
-    return f"\n\n{table([NAMES, *found])}" if found else ""
-
-
 def volume(host: str, found: Mapping[str, Any]) -> str:
     """A volume as a line: how large, where on the host, and who has it where."""
     size = "size unknown" if found.get("bytes") is None else f"{int(found['bytes']) / 2**20:.1f} MiB"
@@ -198,6 +180,8 @@ def tell(results: Results) -> Told:
     columns = (*COLUMNS[:-1], BESIDE, COLUMNS[-1]) if any(entry["processes"] for entry in rows) else COLUMNS
     volumes = [volume(entry["host"], found) for entry in rows for found in entry["volumes"]]
     volumes += [job(entry["host"], found) for entry in rows for found in entry["jobs"]]
-    shown = table([columns, *(line for entry in rows for line in lines(entry, columns))]) + names(rows)
+    names = certificates.names(rows)
+    shown = table([columns, *(line for entry in rows for line in lines(entry, columns))])
+    shown += f"\n\n{names}" if names else ""
     below = [*volumes, *filter(None, [last(rows)])]
     return Told("\n".join([shown, *([""] if below else []), *below]), rows, code, message)

@@ -1,0 +1,58 @@
+# Copyright: Slipway contributors
+# SPDX-License-Identifier: MIT
+"""The certificates of edges, and which of them are not as they should be. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Optional
+
+from ansible_collections.slipway.fleet.plugins.plugin_utils.views.view import (
+    DRIFT,
+    UNSEEN,
+    Results,
+    Told,
+    table,
+    trouble,
+)
+
+COLUMNS = ("host", "name", "certificate", "issuer", "since", "trouble")
+
+
+def row(host: str, result: Optional[Mapping[str, Any]]) -> dict[str, Any]:
+    """One edge for programs."""
+    quiet, seen = trouble(result), result or {}
+    return {
+        "host": host,
+        "answers": not quiet,
+        "certificates": list(seen.get("names") or ()),
+        "problems": [quiet] if quiet else list(seen.get("problems") or ()),
+    }
+
+
+def names(rows: Sequence[Mapping[str, Any]]) -> str:
+    """A table of the names and their certificates; empty where no host has any."""
+    found = [line(entry["host"], one) for entry in rows for one in entry["certificates"]]
+    return table([COLUMNS, *found]) if found else ""
+
+
+def line(host: str, one: Mapping[str, Any]) -> list[Any]:
+    """A name as a line of the table."""
+    overdue = f"overdue since {one['overdue']}" if one.get("overdue") else ""
+    days = None if one["days"] is None else f"{one['days']} days"
+    return [host, one["name"], days, one["issuer"] or None, one["renewed"] or None, one["error"] or overdue or "none"]
+
+
+def tell(results: Results) -> Told:
+    """The table; never a failure by itself."""
+    rows = [row(host, result) for host, result in results.items()]
+    return Told(names(rows), rows)
+
+
+def tell_problems(results: Results) -> Told:
+    """Exit code 3 where a certificate is not as it should be; 4 where an edge did not answer."""
+    rows = [row(host, result) for host, result in results.items()]
+    wrong = [f"{entry['host']}: {problem}" for entry in rows if entry["answers"] for problem in entry["problems"]]
+    quiet = [f"no answer from {entry['host']}" for entry in rows if not entry["answers"]]
+    message = "; ".join([*wrong, *quiet])
+    return Told(message, rows, DRIFT if wrong else UNSEEN if quiet else 0, message)

@@ -1,0 +1,143 @@
+"""What a load balancer asks of a second host, and what it does not: a real HAProxy before those of two hosts."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.templates.test_haproxy import Edge, Slot, answering, app, statuses, wait_for
+
+HOSTS = ("web1", "web2")
+BOTH = dict.fromkeys(HOSTS, "UP")
+
+
+class Asked:
+    """The slots of all hosts, which count what they are asked, and may be busy until `goes_on`."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.status = 200
+        self.goes_on = threading.Event()
+        self._lock = threading.Lock()
+        asked = self
+
+        class Handler(answering("slot")):  # type: ignore[misc]
+            def do_GET(self) -> None:  # noqa: N802 - the name of the base class
+                if self.headers["User-Agent"] == "haproxy-check":
+                    super().do_GET()
+                    return
+                with asked._lock:
+                    asked.count += 1
+                if self.path == "/slow":
+                    asked.goes_on.wait(20)
+                body = json.dumps({"said by": "the app", "headers": dict(self.headers)}).encode()
+                self.send_response(asked.status)
+                self.send_header("Content-Length", str(len(body)))
+                self.send_header("X-Slipway-Final", "1")
+                self.end_headers()
+                self.wfile.write(body)
+
+        self.handler = Handler
+
+
+@contextmanager
+def balanced(directory: Path, asked: Asked, of_the_app: dict[str, Any], *without: str) -> Iterator[Edge]:
+    """A balancer before two hosts, of which those in `without` have no slot; it has not seen that yet."""
+    with ExitStack() as stack:
+        servers = {}
+        for name in HOSTS:
+            there = directory / name
+            there.mkdir()
+            if name not in without:
+                slot = Slot(str(there / "links-blue.sock"), name)
+                slot.server.RequestHandlerClass = asked.handler
+                stack.callback(slot.stop)
+            edge = Edge(there, haproxy_apps=[app(there, **of_the_app)], __haproxy_queue_timeout=1)
+            edge.start()
+            stack.callback(edge.stop)
+            servers[name] = f"127.0.0.1:{edge.port}"
+        there = directory / "lb"
+        there.mkdir()
+        balancer = Edge(there, haproxy_apps=[{"name": "links", "servers": servers}])
+        balancer.start()
+        stack.callback(balancer.stop)
+        for name in HOSTS:
+            if name in without:
+                # As if its checks, which take three seconds to see it, had not been asked yet.
+                balancer.ask(f"disable health app_links/{name}")
+                balancer.ask(f"set server app_links/{name} health up")
+        wait_for(lambda: statuses(balancer).keys() == set(HOSTS) and "DOWN" not in statuses(balancer).values())
+        yield balancer
+
+
+def retried(balancer: Edge) -> int:
+    """How many requests it has asked of another host."""
+    names, *rows = (line.split(",") for line in balancer.ask("show stat").splitlines() if line)
+    (backend,) = (row for row in rows if row[:2] == ["app_links", "BACKEND"])
+    return int(backend[names.index("wretr")])
+
+
+def test_a_request_that_a_full_host_gave_up_is_asked_of_no_other(tmp_path: Path) -> None:
+    """Where all hosts are full, each request would be four, and whoever waits would wait four times as long."""
+    asked = Asked()
+    with balanced(tmp_path, asked, {"max_connections": 1}) as balancer, ThreadPoolExecutor(14) as clients:
+        busy = [clients.submit(balancer.get, "/slow") for _ in HOSTS]
+        wait_for(lambda: asked.count == 2)
+        shed = [clients.submit(balancer.get, "/x").result for _ in range(10)]
+        answers = [result() for result in shed]
+        asked_again = retried(balancer)
+        asked.goes_on.set()
+        assert {one.result()[0].status for one in busy} == {200}
+    assert {answer.status for answer, _ in answers} == {503}
+    assert all("Error 503, request " in body for _, body in answers)
+    assert {answer.headers["Retry-After"] for answer, _ in answers} == {"5"}
+    assert not [answer for answer, _ in answers if "X-Slipway-Final" in answer.headers]
+    assert asked_again == 0
+    assert asked.count == 2, "and none of them reached the app"
+
+
+@pytest.mark.parametrize("status", [503, 529, 200])
+def test_what_the_app_says_itself_is_its_answer(tmp_path: Path, status: int) -> None:
+    asked = Asked()
+    asked.status = status
+    with balanced(tmp_path, asked, {}) as balancer:
+        answers = [balancer.get("/x") for _ in range(10)]
+    assert {answer.status for answer, _ in answers} == {status}, "also a 529 of its own, with our header"
+    assert {json.loads(body)["said by"] for _, body in answers} == {"the app"}
+    assert not [body for _, body in answers if "slipway-balancer" in body.lower()], "the app hears nothing of it"
+    assert asked.count == 10
+
+
+def test_a_host_without_a_slot_costs_nobody_anything(tmp_path: Path) -> None:
+    asked = Asked()
+    with balanced(tmp_path, asked, {}, "web1") as balancer:
+        answers = [balancer.get("/x")[0].status for _ in range(10)]
+        asked_again = retried(balancer)
+    assert answers == [200] * 10
+    assert asked_again > 0, "the first host was asked, too"
+    assert asked.count == 10
+
+
+def test_without_a_balancer_a_full_host_says_503(tmp_path: Path) -> None:
+    asked = Asked()
+    slot = Slot(str(tmp_path / "links-blue.sock"), "blue")
+    slot.server.RequestHandlerClass = asked.handler
+    edge = Edge(tmp_path, haproxy_apps=[app(tmp_path, max_connections=1)], __haproxy_queue_timeout=1)
+    edge.start()
+    try:
+        with ThreadPoolExecutor(1) as clients:
+            busy = clients.submit(edge.get, "/slow")
+            wait_for(lambda: asked.count == 1)
+            assert edge.get("/x")[0].status == 503
+            asked.goes_on.set()
+            assert busy.result()[0].status == 200
+    finally:
+        edge.stop()
+        slot.stop()
