@@ -23,6 +23,7 @@ from typing import Any, Callable, Optional
 from ..host import command
 from ..host.durable import read_json, write_durably
 from ..host.ledger import Note, by_hand, ledgers, recorded
+from ..postgres.server import SUPERUSERS
 from . import stores, wal
 from .archive import Archive, Repository
 from .base import make_base
@@ -60,7 +61,7 @@ def settings(config: Path) -> Settings:
         keep=found["keep"],
         releases=found["releases"],
         deadline=found["deadline"],
-        wal=found["wal"] and found["database"] != "none",
+        wal=found["wal"] and found["database"] in SUPERUSERS,
         wal_days=found["wal_days"],
         wal_room=found["wal_room"],
     )
@@ -274,6 +275,7 @@ def status(host: Host) -> dict[str, Any]:
     kept = wal.told(host.settings) if host.settings.wal else None
     return {
         "repository": host.settings.repository,
+        "database": host.settings.database,
         **state,
         **{name: next_run(timer) for name, timer in TIMERS.items()},
         "ages": {name: age(state[name]["time"], at) for name in ("newest", "proven") if state.get(name)},

@@ -22,6 +22,7 @@ def row(host: str, result: Optional[Mapping[str, Any]]) -> dict[str, Any]:
         "host": host,
         "set_up": bool((result or {}).get("set_up")),
         "repository": told.get("repository"),
+        "database": told.get("database"),
         "newest": told.get("newest"),
         "proven": told.get("proven"),
         "ages": told.get("ages") or {},
@@ -73,6 +74,16 @@ def unproven(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     return said
 
 
+def elsewhere(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The hosts whose sets an operator might take for sets of the database, a line each."""
+    return [
+        f"{entry['host']}: its sets have no database, since that is elsewhere (postgres_provider: none); "
+        "whoever runs it keeps it"
+        for entry in rows
+        if entry["database"] == "elsewhere"
+    ]
+
+
 def points(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """To which points in time each host can be restored, how far behind keeping them is, and what lies between."""
     said = []
@@ -96,7 +107,7 @@ def tell(results: Results) -> Told:
     if not seen:
         return Told("no host of this run is backed up; docs/backup.md says how", rows)
     shown = table([COLUMNS, *(line for entry in seen for line in lines(entry))])
-    return Told("\n".join([shown, *unproven(seen), *points(seen)]), rows)
+    return Told("\n".join([shown, *elsewhere(seen), *unproven(seen), *points(seen)]), rows)
 
 
 def tell_problems(results: Results) -> Told:

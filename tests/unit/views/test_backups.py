@@ -70,6 +70,13 @@ def test_with_which_release_a_set_was_proven() -> None:
     assert len(proven().splitlines()) == 2, "a proof of an earlier version says nothing of it"
 
 
+def test_a_database_elsewhere_is_told_as_in_no_set() -> None:
+    told = backups.tell({"db1": {"set_up": True, "told": {**KNOWN["told"], "database": "elsewhere"}}})
+    assert "db1: its sets have no database, since that is elsewhere (postgres_provider: none)" in told.text
+    assert told.rows[0]["database"] == "elsewhere"
+    assert "no database" not in backups.tell({"web1": {"set_up": True, "told": {"database": "none"}}}).text
+
+
 def test_a_fleet_without_backups_is_told_where_to_read() -> None:
     assert "docs/backup.md" in backups.tell({"web1": {"set_up": False}}).text
 
