@@ -159,7 +159,7 @@ class Restic:
             raise BackupError(
                 EMPTY,
                 f"the repository {self._settings.repository} has no set of {self._settings.host}"
-                + (f"; it has sets of {', '.join(others)}" if others else "")
+                + (f"; it has sets of {', '.join(others)}, of which a restore names one (slipway_of)" if others else "")
                 + "; make one with slipway.fleet.backup",
             )
         if wanted == "latest":

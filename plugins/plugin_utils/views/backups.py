@@ -128,16 +128,17 @@ def plan(told: Mapping[str, Any], safety: bool) -> list[str]:
     took = f"about {span(told['seconds'])}, as the last drill took" if told["seconds"] else "nobody knows how long"
     lacks = f", without {', '.join(told['absent'])} (not there)" if told["absent"] else ""
     before = f"a set of what is there is made before{lacks}" if safety else "no set of what is there is made before"
+    of = f" of {told['of']}" if told.get("of") else ""
     if told.get("point"):
         log = f"{told['segments']} segments of the write-ahead log after it"
         return [
-            f"the point in time {told['point']}: the base of {told['base']}, and {log}",
+            f"the point in time {told['point']}{of}: the base of {told['base']}, and {log}",
             f"in place of what is there: {', '.join(parts)} ({size(told['bytes'])}); all else stays as it is",
             f"takes as long as it takes to replay that, and {before}",
             "whether its schema fits the release that serves is seen then; where it does not, nothing is replaced",
         ]
     return [
-        f"set {told['set']} of {told['time']}, {'proven' if told['proven'] else 'not proven by a drill'}",
+        f"set {told['set']}{of} of {told['time']}, {'proven' if told['proven'] else 'not proven by a drill'}",
         f"in place of what is there: {', '.join(parts) or 'nothing'} ({told['rows']} rows, {size(told['bytes'])})",
         f"takes {took}, and {before}",
     ]

@@ -11,15 +11,17 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.request import Request, urlopen
 
 import boto3
 import pytest
-from ansible_collections.slipway.fleet.plugins.module_utils.backup import restic
+from ansible_collections.slipway.fleet.plugins.module_utils.backup import program, restic
 from ansible_collections.slipway.fleet.plugins.module_utils.backup.drill import drill
 from ansible_collections.slipway.fleet.plugins.module_utils.backup.model import (
+    EMPTY,
     HOST_KEY,
     LOGIN,
     NO_REPOSITORY,
@@ -29,6 +31,7 @@ from ansible_collections.slipway.fleet.plugins.module_utils.backup.model import 
     Settings,
 )
 from ansible_collections.slipway.fleet.plugins.module_utils.backup.restic import Restic
+from ansible_collections.slipway.fleet.plugins.module_utils.backup.restoring import Restore
 from ansible_collections.slipway.fleet.plugins.module_utils.backup.saving import MIGRATION, Host, save
 from moto import settings as moto
 from moto.core import responses
@@ -85,6 +88,33 @@ def assert_kept(host: Host) -> None:
     assert host.restic.tidy() == gone
     host.restic.check(1, 1)
     assert [found.short for found in host.restic.sets()] == [second["set"]]
+
+
+def test_another_host_of_a_repository_is_restored_on_one_of_another_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A host is lost, and the one in its place has another name in the inventory."""
+    lost = host_of(tmp_path, str(tmp_path / "sets"))
+    first = save(lost, MIGRATION)
+    shutil.rmtree(tmp_path / "uploads")
+    shutil.rmtree(tmp_path / "state")
+    (tmp_path / "state").mkdir()
+    found = replace(lost.settings, host="new")
+    new = Host(found, Restic(found))
+
+    def restore_of(*words: str) -> Restore:
+        return program.restore_of(program.parser().parse_args(["restore", "--part=all", *words]), new)
+
+    for words in ([], ["--of=web9"]):
+        said = fault_of(lambda: restore_of(*words))  # noqa: B023 - called at once
+        assert said[0] == EMPTY
+        assert "it has sets of h, of which a restore names one (slipway_of)" in said[1]
+    asked = restore_of("--of=h")
+    plan = asked.plan()
+    assert (plan["set"], plan["of"], plan["names"]) == (first["set"], "h", ["new"])
+    assert asked.run("new", safety=False)["of"] == "h"
+    assert (tmp_path / "uploads/a").read_text() == "first"
+    assert save(new, MIGRATION)["set"] not in {one.short for one in lost.restic.sets()}, "what it makes is its own"
 
 
 def fault_of(act: Callable[[], Any]) -> tuple[str, str]:
