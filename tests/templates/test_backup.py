@@ -64,6 +64,7 @@ def test_the_settings_are_what_the_program_reads() -> None:
         "keep": {"daily": 7, "weekly": 4, "monthly": 6},
         "releases": True,
         "deadline": 300,
+        "append_only": False,
         "wal": False,
         "wal_days": 7,
         "wal_room": 2048,
@@ -103,6 +104,13 @@ def test_what_serves_goes_first(template: str, verb: str) -> None:
     service = unit(role().render(template))["Service"]
     assert service["ExecStart"] == f"/usr/local/sbin/slipway-backup {verb}"
     assert (service["Nice"], service["IOSchedulingClass"]) == ("19", "idle")
+
+
+@pytest.mark.parametrize("template", ["service.j2", "drill_service.j2"])
+def test_a_failure_of_a_timer_starts_what_the_inventory_says(template: str) -> None:
+    assert "OnFailure" not in unit(role().render(template))["Unit"]
+    asked = unit(role(backup_on_failure="mail-admin@%n.service").render(template))["Unit"]
+    assert asked["OnFailure"] == "mail-admin@%n.service"
 
 
 def test_the_program_starts_from_its_own_files(tmp_path: Path) -> None:

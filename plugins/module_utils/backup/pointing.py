@@ -23,7 +23,7 @@ from .recovering import Beside, Recovered
 from .restoring import Restore, not_confirmed, of, other
 from .saving import GLOBALS, Host
 from .stores import Store
-from .wal import reachable
+from .wal import State, reachable
 
 DUMPS = "point-dumps"
 
@@ -98,7 +98,9 @@ class PointRestore(Restore):
             "stores": [],
             "rows": None,
             "bytes": self._about["bytes"],
-            "seconds": None,
+            # Of the last drill of a point, which recovers and reads all of it, as a restore does first.
+            "seconds": None if self.of else (State(self.host.settings).read().get("proven") or {}).get("seconds"),
+            "whole": self._all,
             "proven": False,
             "unfit": "",
             "impossible": "",

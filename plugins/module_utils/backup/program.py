@@ -62,6 +62,7 @@ def settings(config: Path) -> Settings:
         keep=found["keep"],
         releases=found["releases"],
         deadline=found["deadline"],
+        append_only=found["append_only"],
         wal=found["wal"] and found["database"] in SUPERUSERS,
         wal_days=found["wal_days"],
         wal_room=found["wal_room"],
@@ -287,6 +288,7 @@ def status(host: Host) -> dict[str, Any]:
     return {
         "repository": host.settings.repository,
         "database": host.settings.database,
+        "append_only": host.settings.append_only,
         **state,
         **{name: next_run(timer) for name, timer in TIMERS.items()},
         "ages": {name: age(state[name]["time"], at) for name in ("newest", "proven") if state.get(name)},

@@ -23,6 +23,7 @@ def row(host: str, result: Optional[Mapping[str, Any]]) -> dict[str, Any]:
         "set_up": bool((result or {}).get("set_up")),
         "repository": told.get("repository"),
         "database": told.get("database"),
+        "append_only": bool(told.get("append_only")),
         "newest": told.get("newest"),
         "proven": told.get("proven"),
         "ages": told.get("ages") or {},
@@ -84,6 +85,15 @@ def elsewhere(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     ]
 
 
+def kept(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Which hosts remove nothing of their repository, so that it grows, a line each."""
+    return [
+        f"{entry['host']}: nothing is removed from {entry['repository']} (backup_append_only)"
+        for entry in rows
+        if entry["append_only"]
+    ]
+
+
 def points(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """To which points in time each host can be restored, how far behind keeping them is, and what lies between."""
     said = []
@@ -107,7 +117,7 @@ def tell(results: Results) -> Told:
     if not seen:
         return Told("no host of this run is backed up; docs/backup.md says how", rows)
     shown = table([COLUMNS, *(line for entry in seen for line in lines(entry))])
-    return Told("\n".join([shown, *elsewhere(seen), *unproven(seen), *points(seen)]), rows)
+    return Told("\n".join([shown, *elsewhere(seen), *kept(seen), *unproven(seen), *points(seen)]), rows)
 
 
 def tell_problems(results: Results) -> Told:
@@ -126,15 +136,22 @@ def plan(told: Mapping[str, Any], safety: bool) -> list[str]:
         *(f"store {name}" for name in told.get("stores", ())),
     ]
     took = f"about {span(told['seconds'])}, as the last drill took" if told["seconds"] else "nobody knows how long"
+    if told["seconds"] and not told.get("whole", True):
+        took = f"nobody knows how long; the last drill took {span(told['seconds'])} for all of a set"
     lacks = f", without {', '.join(told['absent'])} (not there)" if told["absent"] else ""
     before = f"a set of what is there is made before{lacks}" if safety else "no set of what is there is made before"
     of = f" of {told['of']}" if told.get("of") else ""
     if told.get("point"):
+        replayed = "as long as it takes to replay it and restore what it has"
+        if told["seconds"]:
+            replayed = (
+                f"about {span(told['seconds'])} to recover it, as in the last drill, and then to restore what it has"
+            )
         log = f"{told['segments']} segments of the write-ahead log after it"
         return [
             f"the point in time {told['point']}{of}: the base of {told['base']}, and {log}",
             f"in place of what is there: {', '.join(parts)} ({size(told['bytes'])}); all else stays as it is",
-            f"takes as long as it takes to replay that, and {before}",
+            f"takes {replayed}, and {before}",
             "whether its schema fits the release that serves is seen then; where it does not, nothing is replaced",
         ]
     return [

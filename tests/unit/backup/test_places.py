@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -12,8 +13,9 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 from urllib.request import Request, urlopen
 
 import boto3
@@ -22,6 +24,7 @@ from ansible_collections.slipway.fleet.plugins.module_utils.backup import progra
 from ansible_collections.slipway.fleet.plugins.module_utils.backup.drill import drill
 from ansible_collections.slipway.fleet.plugins.module_utils.backup.model import (
     EMPTY,
+    FAILED,
     HOST_KEY,
     LOGIN,
     NO_REPOSITORY,
@@ -290,6 +293,81 @@ def test_a_bucket_with_another_key_and_one_that_is_gone(store: Store, tmp_path: 
     bucket = boto3.resource("s3", endpoint_url=store.url, region_name="us-east-1", **given).Bucket("sets")
     bucket.objects.delete()
     assert fault_of(lambda: save(host, "asked"))[0] == NO_REPOSITORY
+
+
+class Keeper(BaseHTTPRequestHandler):
+    """A server of restic's own kind that takes everything and removes no more than locks (restic's REST protocol)."""
+
+    place: Path
+    refused: ClassVar[list[str]] = []
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+    def answer(self, status: int, body: bytes = b"", length: int | None = None) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", "application/vnd.x.restic.rest.v2")
+        self.send_header("Content-Length", str(len(body) if length is None else length))
+        self.end_headers()
+        self.wfile.write(body)
+
+    @property
+    def file(self) -> Path:
+        return self.place / self.path.partition("?")[0].strip("/")
+
+    def do_HEAD(self) -> None:
+        there = self.file.is_file()
+        self.answer(200 if there else 404, length=self.file.stat().st_size if there else 0)
+
+    def do_GET(self) -> None:
+        if self.path.endswith("/"):
+            listed = [{"name": one.name, "size": one.stat().st_size} for one in sorted(self.file.glob("*"))]
+            return self.answer(200, json.dumps(listed).encode())
+        if not self.file.is_file():
+            return self.answer(404)
+        body, wanted = self.file.read_bytes(), re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range") or "")
+        if not wanted:
+            return self.answer(200, body)
+        return self.answer(206, body[int(wanted[1]) : int(wanted[2]) + 1 if wanted[2] else None])
+
+    def do_POST(self) -> None:
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        if "create=true" not in self.path:
+            self.file.write_bytes(self.rfile.read(int(self.headers["Content-Length"])))
+        self.answer(200)
+
+    def do_DELETE(self) -> None:
+        if "/locks/" in self.path:
+            self.file.unlink(missing_ok=True)
+            return self.answer(200)
+        self.refused.append(self.path)
+        return self.answer(403)
+
+
+@pytest.fixture
+def keeper(tmp_path: Path) -> Iterator[str]:
+    made = type("Own", (Keeper,), {"place": tmp_path / "kept", "refused": []})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), made)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"rest:http://127.0.0.1:{server.server_port}/sets/"
+    server.shutdown()
+    server.server_close()
+
+
+def test_sets_are_kept_where_nothing_is_removed(keeper: str, tmp_path: Path) -> None:
+    host = host_of(tmp_path, keeper)
+    host.settings = replace(host.settings, append_only=True)
+    first = save(host, "asked")
+    (tmp_path / "uploads/a").write_text("second")
+    second = save(host, "timer")
+    stale = Restic(host.settings)
+    stale.stale = lambda: [one.id for one in host.restic.sets()[:1]]  # type: ignore[method-assign]
+    assert [one.short for one in stale.sets()] == [first["set"], second["set"]]
+    assert host.records.read()["checked"] == 2, "its data is read and checked all the same"
+    assert drill(host)["set"] == second["set"]
+    found, words = fault_of(stale.tidy)
+    assert found in (FAILED, LOGIN), words
+    assert "say backup_append_only: true" in words
 
 
 def test_a_server_that_does_not_answer(tmp_path: Path) -> None:
