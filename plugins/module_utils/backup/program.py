@@ -25,7 +25,7 @@ from ..host import command
 from ..host.durable import read_json, write_durably
 from ..host.ledger import Note, by_hand, ledgers, recorded
 from ..postgres.server import SUPERUSERS
-from . import stores, wal
+from . import files, stores, wal
 from .archive import Archive, Repository
 from .base import make_base
 from .drill import drill
@@ -289,6 +289,7 @@ def status(host: Host) -> dict[str, Any]:
         "repository": host.settings.repository,
         "database": host.settings.database,
         "append_only": host.settings.append_only,
+        "own_disk": files.own_disk(host.settings),
         **state,
         **{name: next_run(timer) for name, timer in TIMERS.items()},
         "ages": {name: age(state[name]["time"], at) for name in ("newest", "proven") if state.get(name)},

@@ -120,6 +120,27 @@ def tell(results: Results) -> Told:
     return Told("\n".join([shown, *elsewhere(seen), *kept(seen), *unproven(seen), *points(seen)]), rows)
 
 
+def tell_outside(results: Results, controller: Sequence[str]) -> Told:
+    """Whether what must be kept outside is, as far as that can be seen, a line each; never a failure."""
+    rows = [{"host": host, "outside": _outside(result)} for host, result in results.items()]
+    said = [f"{entry['host']}: {entry['outside']}" for entry in rows if entry["outside"]]
+    heading = "Kept outside, for the day on which all of this is lost (docs/backup.md):"
+    return Told("\n".join([heading, *said, *controller]), [*rows, {"controller": list(controller)}])
+
+
+def _outside(result: Optional[Mapping[str, Any]]) -> str:
+    """Where the sets of a host are."""
+    if quiet := trouble(result):
+        return quiet
+    told = (result or {}).get("told") or {}
+    if not told:
+        return "nothing is backed up here (backup_repository)"
+    if told.get("own_disk"):
+        return f"its sets are in {told['repository']}, on the disk that they are to outlive; name another place"
+    newest = told.get("newest") or {}
+    return f"its sets are in {told['repository']}, the newest of {newest.get('time') or 'no day yet'}"
+
+
 def tell_problems(results: Results) -> Told:
     """Exit code 3 where a host that is backed up has a problem; shows nothing more."""
     rows = [row(host, result) for host, result in results.items()]

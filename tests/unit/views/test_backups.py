@@ -84,6 +84,28 @@ def test_a_repository_that_keeps_everything_is_told() -> None:
     assert "removed" not in backups.tell({"db1": KNOWN}).text
 
 
+def test_where_the_sets_are_that_a_lost_fleet_needs() -> None:
+    known = {"repository": "sftp:b@h:/s", "newest": {"time": "2026-11-27T02:31:07Z"}}
+    own = {"repository": "/srv/repository", "own_disk": True}
+    told = backups.tell_outside(
+        {
+            "db1": {"told": known},
+            "db2": {"told": own},
+            "db3": {"skipped": True},
+            "db4": {"failed": True, "msg": "no sudo"},
+        },
+        ["inventory /i: in Git, and pushed"],
+    )
+    assert told.text.splitlines()[1:] == [
+        "db1: its sets are in sftp:b@h:/s, the newest of 2026-11-27T02:31:07Z",
+        "db2: its sets are in /srv/repository, on the disk that they are to outlive; name another place",
+        "db3: nothing is backed up here (backup_repository)",
+        "db4: no sudo",
+        "inventory /i: in Git, and pushed",
+    ]
+    assert told.code == 0
+
+
 def test_a_fleet_without_backups_is_told_where_to_read() -> None:
     assert "docs/backup.md" in backups.tell({"web1": {"set_up": False}}).text
 
