@@ -57,6 +57,7 @@ OPTIONS: dict[str, Any] = {
     "same_content": {"type": "bool", "default": False},
     "migrations": {"type": "path"},
     "savers": {"type": "list", "elements": "str", "default": []},
+    "unsaved": {"type": "list", "elements": "str", "default": []},
     "directory": {"type": "path"},
     "probe": {
         "type": "dict",
@@ -166,6 +167,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             on_failure=next(iter(computed.values()))["target"]["on_failure"],
             check_mode=self._task.check_mode,
             diff=self._task.diff,
+            unsaved=options["unsaved"],
         )
 
     def _contents(self, computed: Mapping[str, Any]) -> dict[str, Content]:

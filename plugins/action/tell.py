@@ -14,6 +14,7 @@ from typing import Any
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 from ansible_collections.slipway.fleet.plugins.module_utils.host.shown import Screen, clean
+from ansible_collections.slipway.fleet.plugins.plugin_utils.controller import outside
 from ansible_collections.slipway.fleet.plugins.plugin_utils.controller.run import inventory_name, reports
 from ansible_collections.slipway.fleet.plugins.plugin_utils.report import drills as drilled
 from ansible_collections.slipway.fleet.plugins.plugin_utils.views import (
@@ -75,9 +76,12 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         what, of_host = options["what"], task_vars["hostvars"]
         if what == "drills":
             return self._drills(options, task_vars)
-        told = TELLERS[what](
-            {host: of_host[host].get(options["results"]) for host in task_vars["ansible_play_hosts_all"]}
-        )
+        found = {host: of_host[host].get(options["results"]) for host in task_vars["ansible_play_hosts_all"]}
+        if what == "outside":
+            sources = task_vars.get("ansible_inventory_sources") or []
+            told = told_backups.tell_outside(found, list(outside.kept(sources, outside.password_files())))
+        else:
+            told = TELLERS[what](found)
         told = replace(told, text=clean(told.text), rows=Screen().told(told.rows), message=clean(told.message))
         if told.text:
             Display().display(f"\n{told.text}\n")

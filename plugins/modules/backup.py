@@ -18,6 +18,10 @@ options:
     choices: [backup, drill, status, plan, restore]
     required: true
   set: {description: Id of a set; V(latest) is the newest., type: str, default: latest}
+  of:
+    description: Whose set or point in time is restored, where that is another host of the repository.
+    type: str
+    default: ""
   time: {description: A point in time instead of a set., type: str, default: ""}
   parts:
     description: What of a set is restored, V(all) or names like V(database:links) and V(directory:/srv/uploads).
@@ -58,6 +62,7 @@ from ..module_utils.host.ledger import RECORD_ARGUMENT
 ARGUMENTS: dict[str, Any] = {
     "verb": {"type": "str", "choices": ["backup", "drill", "status", "plan", "restore"], "required": True},
     "set": {"type": "str", "default": "latest"},
+    "of": {"type": "str", "default": ""},
     "time": {"type": "str", "default": ""},
     "parts": {"type": "list", "elements": "str", "default": ["all"]},
     "confirm": {"type": "str", "default": ""},

@@ -70,6 +70,13 @@ options:
     type: list
     elements: str
     default: []
+  unsaved:
+    description:
+      - Hosts of which sets are made without the database, since that is elsewhere. Where no other host makes sets, plan
+        and record say that there was none of the database before the migrations.
+    type: list
+    elements: str
+    default: []
   directory: {description: Where reports go; without it C(reports/INVENTORY)., type: path}
   probe:
     description: Requests through the edge while the fleet turns over.

@@ -16,7 +16,7 @@ description:
     balancer is not as it should be; V(balancer_addresses) tells what is wrong with a
     balancer, and fails where two or none have an address. V(logs) are the lines of all hosts in the order of time.
     V(output) is what a command printed. V(drills) is a page with what is proven of the backups, which fails where a
-    drill did.
+    drill did. V(outside) says whether what must be kept outside is.
   - A host that could not be asked is shown like the others, and the run does not end with 0.
 options:
   what:
@@ -36,6 +36,7 @@ options:
       - certificates
       - certificate_problems
       - drills
+      - outside
       - lock
       - logs
       - problems

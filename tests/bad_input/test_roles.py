@@ -50,7 +50,7 @@ WRONG: dict[str, dict[str, Case]] = {
         "a short password of the sets": ({"backup_password": "short"}, ("vault_backup_password", "openssl rand")),
         "a place that is none": ({"backup_repository": "backups"}, ("backup_repository is backups", "sftp:backup@")),
         "nothing is kept": ({"backup_keep": {"daily": 0}}, ("backup_keep", "a number from 1 on")),
-        "a server that is none": ({"backup_database": "mysql"}, ("backup_database", "compose, native, none")),
+        "a server that is none": ({"backup_database": "mysql"}, ("backup_database", "native, none, elsewhere")),
     },
     "fastapi_app": {
         "no name": ({"fastapi_app_name": MISSING}, ("fastapi_app_name", "undefined")),

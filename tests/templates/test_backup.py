@@ -64,6 +64,7 @@ def test_the_settings_are_what_the_program_reads() -> None:
         "keep": {"daily": 7, "weekly": 4, "monthly": 6},
         "releases": True,
         "deadline": 300,
+        "append_only": False,
         "wal": False,
         "wal_days": 7,
         "wal_room": 2048,
@@ -75,7 +76,8 @@ def test_points_in_time_are_kept_where_a_database_is_backed_up_and_they_are_want
     timer = "/etc/systemd/system/slipway-backup-wal.timer"
     assert files(backup_database="compose")[timer]["src"] == "wal_timer.j2"
     assert "slipway-backup-wal.timer" in role(backup_database="compose").value("__backup_timers")
-    for off in ({"backup_database": "none"}, {"backup_database": "compose", "backup_wal": False}):
+    without = [{"backup_database": provider} for provider in ("none", "elsewhere")]
+    for off in (*without, {"backup_database": "compose", "backup_wal": False}):
         assert files(**off)[timer]["state"] == "absent"
         assert "slipway-backup-wal.timer" not in role(**off).value("__backup_timers")
 
@@ -102,6 +104,13 @@ def test_what_serves_goes_first(template: str, verb: str) -> None:
     service = unit(role().render(template))["Service"]
     assert service["ExecStart"] == f"/usr/local/sbin/slipway-backup {verb}"
     assert (service["Nice"], service["IOSchedulingClass"]) == ("19", "idle")
+
+
+@pytest.mark.parametrize("template", ["service.j2", "drill_service.j2"])
+def test_a_failure_of_a_timer_starts_what_the_inventory_says(template: str) -> None:
+    assert "OnFailure" not in unit(role().render(template))["Unit"]
+    asked = unit(role(backup_on_failure="mail-admin@%n.service").render(template))["Unit"]
+    assert asked["OnFailure"] == "mail-admin@%n.service"
 
 
 def test_the_program_starts_from_its_own_files(tmp_path: Path) -> None:

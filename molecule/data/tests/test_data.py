@@ -6,6 +6,8 @@ The tests are a story, and run in the order of the file.
 from __future__ import annotations
 
 import json
+import re
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -14,6 +16,7 @@ import pytest
 from contract import until
 from deployment import Deployment
 
+VOLUME = "/var/lib/slipway/shortlinks/volumes/media"
 STATE = "/var/lib/slipway/backup/state.json"
 REPOSITORY = "/srv/repository"
 BESIDE = "SELECT count(*) FROM pg_database WHERE datname LIKE 'slipway_restoring_%'"
@@ -58,8 +61,8 @@ def data(host: Any, deployment: Deployment) -> None:
     sql(host, "DROP TABLE IF EXISTS ballast")
     sql(host, "CREATE TABLE ballast AS SELECT g AS id, md5(g::text) AS words FROM generate_series(1, 100000) g")
     sql(host, "ALTER TABLE ballast OWNER TO shortlinks")
-    volume = "/var/lib/slipway/shortlinks/volumes/media"
-    host.check_output(f"mkdir -p /srv/uploads/a {volume} && echo first >/srv/uploads/a/b && echo picture >{volume}/c")
+    host.check_output(f"mkdir -p /srv/uploads/a && echo first >/srv/uploads/a/b && echo picture >{VOLUME}/c")
+    host.check_output(f"chown --reference={VOLUME} {VOLUME}/c")
 
 
 def test_nothing_is_proven_before_there_is_a_set(host: Any) -> None:
@@ -191,11 +194,11 @@ def test_a_backup_that_is_killed_leaves_no_half_a_set(host: Any) -> None:
     known = sets(host)
     lock = "BEGIN; LOCK TABLE ballast IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep(600)"
     host.check_output(f"systemd-run --unit=locker {PSQL} shortlinks -c '{lock}'")
-    waiting = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'pg_dump' AND wait_event_type = 'Lock'"
+    waiting = "SELECT count(*) FROM pg_locks WHERE mode = 'AccessShareLock' AND NOT granted"
     try:
         until(lambda: sql(host, "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'") == "1", "locked")
         host.check_output("systemd-run --unit=killed slipway-backup backup")
-        until(lambda: sql(host, waiting) == "1", "the dump waits in its middle")
+        until(lambda: sql(host, waiting) == "1", "the dump waits in its middle, and tries again and again")
         host.check_output("systemctl kill --signal=KILL killed")
     finally:
         sql(host, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event = 'PgSleep'")
@@ -225,16 +228,47 @@ def test_rows_that_were_deleted_come_back(host: Any, deployment: Deployment) -> 
     assert "-e slipway_confirm=shortlinks" in refused(host, "restore --part all --confirm another")
     assert sql(host, "SELECT count(*) FROM ballast") == "40000"
 
-    outcome = deployment.play("restore", slipway_confirm="shortlinks", slipway_restore="database:shortlinks")
-    assert outcome.code == 0, outcome.output
-    assert "as the last drill took" in outcome.output
+    answer = asked(host, "restore --part database:shortlinks --confirm shortlinks")
     assert sql(host, "SELECT count(*), sum(id) FROM ballast") == before
     kept = sql(host, "SELECT datname FROM pg_database WHERE datname LIKE 'slipway_before_%'", "postgres")
     assert kept.endswith("_shortlinks")
-    assert kept in outcome.output
+    assert kept == answer["restored"][0]["kept"]
     assert sql(host, BESIDE, "postgres") == "0", "what the killed one left is gone"
     deployment.wait_until_serving()
+
+
+@contextmanager
+def answers(deployment: Deployment) -> Iterator[set[int]]:
+    """The statuses that users of the app get while the block runs."""
+    seen: set[int] = set()
+    over = threading.Event()
+
+    def ask() -> None:
+        while not over.wait(0.1):
+            seen.add(deployment.get("/version")[0])
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    try:
+        yield seen
+    finally:
+        over.set()
+        asking.join()
+
+
+def test_a_volume_comes_back_with_the_app_in_maintenance(host: Any, deployment: Deployment) -> None:
+    host.check_output(f"rm {VOLUME}/c && echo later >{VOLUME}/d")
+    with answers(deployment) as seen:
+        outcome = deployment.play("restore", slipway_confirm=VOLUME, slipway_restore=f"directory:{VOLUME}")
+    assert outcome.code == 0, outcome.output
+    assert "for all of a set" in outcome.output, "a part has no time of its own"
+    assert 503 in seen, "the page was shown"
+    deployment.wait_until_serving()
     assert deployment.get("/version")[0] == 200, "the maintenance page is gone"
+    app = host.check_output("docker ps --quiet --filter name=shortlinks-").split()
+    assert [host.check_output(f"docker exec {one} ls /srv/media") for one in app] == ["c"]
+    (kept,) = re.findall(r"kept as (\S+)", outcome.output)
+    assert host.check_output(f"cat {kept}/d") == "later", "what was there is kept"
 
 
 def test_files_that_were_lost_come_back(host: Any) -> None:
@@ -299,6 +333,22 @@ def test_status_tells(host: Any, deployment: Deployment) -> None:
     outcome = deployment.play("status")
     assert outcome.code == 0, outcome.output
     assert state(host)["proven"]["set"] in outcome.output
+
+
+def test_a_set_of_before_a_migration_is_migrated_by_the_deploy_after_it(host: Any, deployment: Deployment) -> None:
+    """Yesterday's data under today's release, which is deployed once more."""
+    (made,) = [one["set"] for one in state(host)["sets"] if one["reason"] == "before-a-migration"]
+    words = f"restore --set {made} --part database:shortlinks --confirm shortlinks --no-safety"
+    assert "or say -e slipway_schema=any and migrate afterwards with a deploy" in refused(host, words)
+    asked(host, f"{words} --any-schema")
+    assert sql(host, "SELECT version_num FROM alembic_version") == "0002"
+    serves = deployment.version()["release"]
+    outcome = deployment.deploy(fastapi_image_context=str(deployment.scratch / "stamped"), fastapi_app_rehearse=False)
+    assert outcome.code == 0, outcome.output
+    assert sql(host, "SELECT version_num FROM alembic_version") == "0003"
+    assert sql(host, "SELECT count(stamp) FROM ballast") == "100000"
+    deployment.wait_until_serving()
+    assert deployment.version()["release"] == serves
 
 
 def test_passwords_rotate(host: Any, deployment: Deployment) -> None:

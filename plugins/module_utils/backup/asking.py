@@ -39,6 +39,7 @@ def words(options: Mapping[str, Any]) -> list[str]:
     if verb in ("drill", "plan", "restore"):
         asked.append(f"--set={options['set']}")
     if verb in ("plan", "restore"):
+        asked += [f"--of={options['of']}"] if options.get("of") else []
         asked += [f"--time={options['time']}"] if options.get("time") else []
         asked += [f"--part={part}" for part in options["parts"]]
     if verb == "restore":

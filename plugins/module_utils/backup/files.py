@@ -78,6 +78,14 @@ def room(what: str, *needs: tuple[Path, int]) -> None:
             )
 
 
+def own_disk(settings: Settings) -> bool:
+    """Whether the repository is a directory on the disk of what is backed up, and so is lost with it."""
+    if settings.local is None:
+        return False
+    there = next(one for one in (settings.local, *settings.local.parents) if one.exists())
+    return os.stat(there).st_dev == os.stat(settings.place).st_dev
+
+
 def mounts(table: Path = Path("/proc/self/mountinfo")) -> list[str]:
     """Where something is mounted, a directory of the same file system included (proc(5))."""
     return [

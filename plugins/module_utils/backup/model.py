@@ -65,6 +65,7 @@ class Settings:
 
     `directories` are paths, `volumes` patterns that may match nothing; `keep` counts days, weeks and months.
     `releases`: whether a drill starts those that serve, which have `deadline` seconds to pass their gate.
+    `append_only`: whether the repository refuses to remove anything, so that it is not tried.
     `wal`: whether the database's write-ahead log is kept, for points in time of the last `wal_days`; the server keeps
     `wal_room` MiB of it at most where it cannot be.
     """
@@ -77,6 +78,7 @@ class Settings:
     keep: Mapping[str, int] = field(default_factory=dict)
     releases: bool = True
     deadline: float = 300.0
+    append_only: bool = False
     wal: bool = False
     wal_days: int = 7
     wal_room: int = 2048

@@ -10,7 +10,7 @@ import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any, Callable, Optional
 
 from ..host import command
 from ..postgres.server import Run
@@ -20,10 +20,10 @@ from .model import REFUSED, BackupError, Database, Manifest
 from .points import chosen, moment
 from .postgres import BROUGHT
 from .recovering import Beside, Recovered
-from .restoring import Restore, not_confirmed
+from .restoring import Restore, not_confirmed, of, other
 from .saving import GLOBALS, Host
 from .stores import Store
-from .wal import reachable
+from .wal import State, reachable
 
 DUMPS = "point-dumps"
 
@@ -50,15 +50,20 @@ class PointRestore(Restore):
         wanted: str,
         parts: Sequence[str],
         recover: Callable[..., Any] = Recovered,
+        source: Optional[Host] = None,
     ) -> None:
         """Raises BackupError where the point cannot be reached, or has not what is named."""
         if host.live is None:
             raise BackupError(REFUSED, "nothing was done: this host runs no database server (backup_database: none)")
         at = moment(wanted)
         self.point = at.isoformat().replace("+00:00", "Z")
-        self.host, self._archive, self._recover = host, archive, recover
+        self.host, self.source, self._archive, self._recover = host, source or host, archive, recover
+        self.of = other(self.source, host)
         now = host.live.major()
-        self._way = chosen(reachable(archive, host.settings), self.point, now)
+        found = reachable(archive, host.settings)
+        if self.of and not found:
+            self.source.restic.find()  # says whose sets there are, where it has none either
+        self._way = chosen(found, self.point, now)
         self._about = archive.about(self._way.base)
         then = self._about["major"]
         if then != now:
@@ -69,7 +74,7 @@ class PointRestore(Restore):
             )
         self._all = list(parts) == ["all"]
         self._wanted = _databases(self._about["databases"], parts)
-        self.set, self.name = "", f"the point in time {self.point}"
+        self.set, self.name = "", f"the point in time {self.point}{of(self.of)}"
         self.manifest = Manifest(host.settings.host, self.point, "", str(host.settings.spool))
         self.databases: list[Database] = []
         self.directories: list[str] = []
@@ -82,6 +87,7 @@ class PointRestore(Restore):
     def plan(self) -> dict[str, Any]:
         return {
             "set": self.set,
+            "of": self.of,
             "point": self.point,
             "base": self._way.base.time,
             "segments": self._way.pieces[-1].last - self._way.base.first + 1,
@@ -92,7 +98,9 @@ class PointRestore(Restore):
             "stores": [],
             "rows": None,
             "bytes": self._about["bytes"],
-            "seconds": None,
+            # Of the last drill of a point, which recovers and reads all of it, as a restore does first.
+            "seconds": None if self.of else (State(self.host.settings).read().get("proven") or {}).get("seconds"),
+            "whole": self._all,
             "proven": False,
             "unfit": "",
             "impossible": "",

@@ -8,7 +8,10 @@ version; the order of the rows does not matter.
 from __future__ import annotations
 
 import json
+import os
+import re
 import subprocess
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -42,7 +45,29 @@ SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0; SET lock
 SET datestyle = 'ISO, YMD'; SET intervalstyle = 'postgres'; SET extra_float_digits = 1; SET bytea_output = 'hex';
 """
 _UNHURRIED = "SET statement_timeout = 0; SET idle_session_timeout = 0; SET client_min_messages = 'error'; "
-_SNAPSHOT = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SELECT pg_export_snapshot();\n"
+# Milliseconds for which a dump waits for a lock. It looks for a deadlock at once, and all others do after a second,
+# when it has given up (deadlock_timeout): no migration is ended for a dump.
+PATIENCE, FIRST = 900, 10
+# Seconds for which a dump is tried anew where a lock is not free, and between two tries.
+LOCKED, EVERY = 900.0, 5.0
+# What PostgreSQL says then, and where a table went between the look at what there is and the lock on it.
+_NOT_FREE = re.compile(
+    r"due to (lock|statement) timeout|deadlock detected|could not obtain lock|relation .* does not exist"
+)
+# The tables are locked before the snapshot is taken, until all are dumped and counted: what a migration does to them is
+# seen whole, or waits.
+_SNAPSHOT = f"""\
+SET lock_timeout = {PATIENCE}; SET deadlock_timeout = {FIRST}; SET lc_messages = 'C';
+SELECT coalesce('LOCK TABLE ' || string_agg(format('ONLY %I.%I', n.nspname, c.relname), ', ' ORDER BY c.oid)
+  || ' IN ACCESS SHARE MODE', '') AS slipway_locks
+FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't' AND n.nspname !~ '^(pg_|information_schema$)'
+\\gset
+BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;
+:slipway_locks ;
+SELECT pg_export_snapshot();
+SET lock_timeout = 0;
+"""  # noqa: S608 - constants
 # A line for each table, `name|rows|digest`, and one for each revision that Alembic has recorded, `revision`.
 _COUNTS = r"""
 SELECT format(
@@ -102,7 +127,26 @@ class Server(postgres.Server):
         return Path(ran.stdout.strip()), int(log)
 
     def dump(self, database: Database, into: Path) -> Database:
-        """Write it to a file, and count what it has in the same snapshot. Raises BackupError."""
+        """Write it to a file, and count what it has in the same snapshot. Raises BackupError.
+
+        Where a migration has a lock on a table, the dump lets all of its own go and is tried anew.
+        """
+        deadline = time.monotonic() + LOCKED
+        while True:
+            try:
+                return self._dumped(database, into)
+            except BackupError as error:
+                if not _NOT_FREE.search(str(error)):
+                    raise
+                if time.monotonic() >= deadline:
+                    raise BackupError(
+                        FAILED,
+                        f"{database.name} cannot be dumped: a table of it was locked for {LOCKED:.0f} s, by a "
+                        f"migration or a session that was left open in a transaction; see that it ends: {error}",
+                    ) from error
+            time.sleep(EVERY)
+
+    def _dumped(self, database: Database, into: Path) -> Database:
         session = subprocess.Popen(
             self._psql(database.name), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
@@ -126,9 +170,16 @@ class Server(postgres.Server):
         with into.open("wb") as stream:
             # Without compression, so that the repository finds what it has already; it compresses by itself.
             words = ["pg_dump", "--format=custom", "--compress=0", f"--snapshot={snapshot}"]
-            ran = self._run([*self._superuser, *words, "--username=postgres", f"--dbname={name}"], LIMIT, target=stream)
+            words += [f"--lock-wait-timeout={PATIENCE}", "--username=postgres", f"--dbname={name}"]
+            own = ["env", f"PGOPTIONS=-c deadlock_timeout={FIRST} -c lc_messages=C", *self._nice()]
+            ran = self._run([*self._superuser, *own, *words], LIMIT, target=stream)
         if ran.returncode:
             raise BackupError(FAILED, f"pg_dump of {name} failed: {ran.said}")
+
+    def _nice(self) -> list[str]:
+        """What has a program give way as this one does; one in a container does not inherit that."""
+        own = os.nice(0)
+        return ["nice", "-n", str(own)] if own > 0 and tuple(self._superuser[:2]) == ("docker", "exec") else []
 
     @contextmanager
     def copying(self, fast: bool) -> Iterator[tuple[int, Callable[[], dict[str, Any]]]]:
@@ -170,7 +221,7 @@ class Server(postgres.Server):
         """Write the roles with their passwords, as hashes, and what else belongs to no database."""
         with into.open("wb") as stream:
             words = ["pg_dumpall", "--globals-only", "--username=postgres", "--no-tablespaces"]
-            ran = self._run([*self._superuser, *words], LIMIT, target=stream)
+            ran = self._run([*self._superuser, *self._nice(), *words], LIMIT, target=stream)
         if ran.returncode:
             raise BackupError(FAILED, f"pg_dumpall --globals-only failed: {ran.said}")
 

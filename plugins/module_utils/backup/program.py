@@ -17,13 +17,15 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Callable, Optional
 
 from ..host import command
 from ..host.durable import read_json, write_durably
 from ..host.ledger import Note, by_hand, ledgers, recorded
-from . import stores, wal
+from ..postgres.server import SUPERUSERS
+from . import files, stores, wal
 from .archive import Archive, Repository
 from .base import make_base
 from .drill import drill
@@ -60,7 +62,8 @@ def settings(config: Path) -> Settings:
         keep=found["keep"],
         releases=found["releases"],
         deadline=found["deadline"],
-        wal=found["wal"] and found["database"] != "none",
+        append_only=found["append_only"],
+        wal=found["wal"] and found["database"] in SUPERUSERS,
         wal_days=found["wal_days"],
         wal_room=found["wal_room"],
     )
@@ -82,6 +85,7 @@ def parser() -> argparse.ArgumentParser:
         if name != "backup":
             one.add_argument("--set", default="latest", help="id of a set, or latest")
         if name in ("plan", "restore"):
+            one.add_argument("--of", default="", help="whose set or point in time: another host of the repository")
             one.add_argument("--time", default="", help="a point in time, such as 2026-11-27T10:15:00Z")
             one.add_argument(
                 "--part", action="append", help="all, database:NAME, directory:PATH or store:NAME", required=True
@@ -163,16 +167,25 @@ def act(asked: argparse.Namespace, host: Host) -> dict[str, Any]:
 
 
 def restore_of(asked: argparse.Namespace, host: Host) -> Restore:
-    """What is to be restored: a set, or a point in time. Raises BackupError."""
+    """What is to be restored: a set, or a point in time, of this host or of another one. Raises BackupError."""
+    source = source_of(asked, host)
     if not asked.time:
-        return Restore(host, asked.set, asked.part)
+        return Restore(host, asked.set, asked.part, source)
     if asked.set != "latest":
         raise BackupError(REFUSED, "nothing was done: a set and a point in time were named; name one of them")
-    archive = archive_of(host)
-    if host.settings.wal:
+    archive = archive_of(source)
+    if host.settings.wal and source is host:
         with suppress(BackupError):  # what was kept until now may do, and what is behind is named where it does not
             wal.keep(host, archive, log_of(host), wait=True)
-    return PointRestore(host, archive, asked.time, asked.part)
+    return PointRestore(host, archive, asked.time, asked.part, source=source)
+
+
+def source_of(asked: argparse.Namespace, host: Host) -> Host:
+    """Whose sets and points in time are asked for, with this host's repository. Nothing is written under its name."""
+    if asked.of in ("", host.settings.host):
+        return host
+    its = replace(host.settings, host=asked.of)
+    return Host(its, repository(asked, its), host.live)
 
 
 def proven_point(host: Host) -> Optional[dict[str, Any]]:
@@ -274,6 +287,9 @@ def status(host: Host) -> dict[str, Any]:
     kept = wal.told(host.settings) if host.settings.wal else None
     return {
         "repository": host.settings.repository,
+        "database": host.settings.database,
+        "append_only": host.settings.append_only,
+        "own_disk": files.own_disk(host.settings),
         **state,
         **{name: next_run(timer) for name, timer in TIMERS.items()},
         "ages": {name: age(state[name]["time"], at) for name in ("newest", "proven") if state.get(name)},

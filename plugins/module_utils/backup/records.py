@@ -17,6 +17,7 @@ from typing import Any, Optional
 
 from ..host.durable import read_json, write_durably
 from ..host.errors import Damaged
+from . import metrics
 from .model import BUSY, BackupError
 
 # Hours after which a newest set, and days after which a newest proven one, is told as too old (status).
@@ -43,6 +44,7 @@ class Records:
         """Lay news over what is known; None takes something away. Raises OSError."""
         known = {name: value for name, value in {**self.read(), **news}.items() if value is not None}
         write_durably(self._file, json.dumps(known, indent=1, sort_keys=True) + "\n", mode=0o600)
+        metrics.tell(self._place)
 
     def drilled(self, drill: Mapping[str, Any]) -> None:
         """Keep how a drill ended beside those before it. Raises OSError."""

@@ -159,7 +159,7 @@ class Restic:
             raise BackupError(
                 EMPTY,
                 f"the repository {self._settings.repository} has no set of {self._settings.host}"
-                + (f"; it has sets of {', '.join(others)}" if others else "")
+                + (f"; it has sets of {', '.join(others)}, of which a restore names one (slipway_of)" if others else "")
                 + "; make one with slipway.fleet.backup",
             )
         if wanted == "latest":
@@ -239,6 +239,7 @@ class Restic:
 
         `protected` are sets (their ids or how these begin) that stay in any case, `more` snapshots that go with them.
         Nobody else gets at the repository while their room is made free; without `prune` that of `more` alone waits.
+        Raises BackupError, which names the way out where the repository refuses to remove anything.
         """
         spared = tuple(protected)
         stale = set(self.stale())
@@ -250,11 +251,20 @@ class Restic:
             # The manifests first: what is killed here leaves parts without a set and no set without its parts.
             for wave in ([snapshot.id for snapshot in gone], [snapshot.id for snapshot in parts], list(more)):
                 for begin in range(0, len(wave), AT_ONCE):
-                    self._listed = {}
-                    self._call("forget", *wave[begin : begin + AT_ONCE])
+                    self._forget(wave[begin : begin + AT_ONCE])
             if gone or parts or prune:
                 self._call("prune")
         return [found.id for found in gone]
+
+    def _forget(self, snapshots: Sequence[str]) -> None:
+        self._listed = {}
+        try:
+            self._call("forget", *snapshots)
+        except BackupError as error:
+            if error.fault not in (FAILED, LOGIN):
+                raise
+            way = "Where it is to refuse to remove anything, say backup_append_only: true"
+            raise BackupError(error.fault, f"{error}. {way}") from error
 
     def check(self, part: int, parts: int) -> None:
         """Check the structure, and read one of so many parts of the data. Raises BackupError where it is damaged."""

@@ -29,15 +29,19 @@ MOMENT = "????-??-??T??:??:??Z"
 
 
 class Restore:
-    """A set, and what of it is to be restored: `all`, or names like `database:links` and `directory:/srv/uploads`."""
+    """A set, and what of it is to be restored: `all`, or names like `database:links` and `directory:/srv/uploads`.
 
-    def __init__(self, host: Host, wanted: str, parts: Sequence[str]) -> None:
+    It is one of `source`, which may be another host of the repository than the one that it is restored on.
+    """
+
+    def __init__(self, host: Host, wanted: str, parts: Sequence[str], source: Optional[Host] = None) -> None:
         """Raises BackupError where the set or a part of it is not there."""
-        self.host = host
-        self.found = host.restic.find(wanted)
-        self.set, self.name = self.found.short, f"set {self.found.short}"
-        self.manifest = host.manifest(self.found)
-        complete(host, self.found, self.manifest)
+        self.host, self.source = host, source or host
+        self.found = self.source.restic.find(wanted)
+        self.of = other(self.source, host)
+        self.set, self.name = self.found.short, f"set {self.found.short}{of(self.of)}"
+        self.manifest = self.source.manifest(self.found)
+        complete(self.source, self.found, self.manifest)
         names, rest = stores.chosen(self.manifest, parts)
         self.databases, self.directories = chosen(self.manifest, rest, str(host.settings.apps))
         self.stores = stores.live(host.settings.apps, names)
@@ -52,6 +56,7 @@ class Restore:
         proven = self.host.records.read().get("proven") or {}
         return {
             "set": self.found.short,
+            "of": self.of,
             "content": self.manifest.content[:8],
             "time": self.manifest.time,
             "databases": [database.name for database in self.databases],
@@ -59,7 +64,8 @@ class Restore:
             "stores": [store.name for store in self.stores],
             "rows": sum(database.rows for database in self.databases),
             "bytes": self.bytes,
-            "seconds": proven.get("seconds"),
+            "seconds": None if self.of else proven.get("seconds"),
+            "whole": self._all,
             "proven": proven.get("set") == self.found.short,
             "unfit": self.unfit(),
             "impossible": self.impossible(),
@@ -172,6 +178,7 @@ class Restore:
             self.host.records.note(error=self.host.records.unanswered("restore"))
         return {
             "set": self.set,
+            "of": self.of,
             "time": self.manifest.time,
             "safety": made.get("set"),
             "absent": made.get("absent") or [],
@@ -201,7 +208,7 @@ class Restore:
                 path = Path(directory)
                 files.have_parents(path)
                 beside.append(files.empty(path.parent / f"{DOTTED}restoring-{path.name}"))
-                self.host.restic.restore(self.manifest.content, beside[-1], [directory])
+                self.source.restic.restore(self.manifest.content, beside[-1], [directory])
                 files.same(self.manifest, beside[-1], directory)
             at = now()
             with stores.laid(self._stores(), at) as laid:
@@ -248,7 +255,7 @@ class Restore:
         """The saved files of each store, compared, in the scratch directory."""
         scratch, wanted = self.host.settings.scratch, [self._saved(store) for store in self.stores]
         if wanted:
-            self.host.restic.restore(self.manifest.content, scratch, wanted)
+            self.source.restic.restore(self.manifest.content, scratch, wanted)
         for path in wanted:
             files.same(self.manifest, scratch, path)
         return [(store, Path(f"{scratch}{path}")) for store, path in zip(self.stores, wanted)]
@@ -273,7 +280,7 @@ class Restore:
 
     def _fetch(self, into: Path, wanted: Sequence[str]) -> None:
         """Have dumps below a directory, each under its whole path."""
-        self.host.restic.restore(self.manifest.content, into, wanted)
+        self.source.restic.restore(self.manifest.content, into, wanted)
 
     def _renamed(self, made: Sequence[str], at: str) -> list[dict[str, Any]]:
         if self.host.live is None or not made:
@@ -285,6 +292,17 @@ class Restore:
             {"name": f"database:{database.name}", "rows": database.rows, "kept": kept if name in there else None}
             for database, (name, _, kept) in zip(self.databases, names)
         ]
+
+
+def other(source: Host, host: Host) -> str:
+    """Whose sets these are, where that is another host; empty where it is the same."""
+    whose = source.settings.host
+    return "" if whose == host.settings.host else whose
+
+
+def of(whose: str) -> str:
+    """That as messages have it."""
+    return f" of {whose}" if whose else ""
 
 
 def _kept_by_killed(directory: Path) -> Optional[Path]:

@@ -147,12 +147,16 @@ def _open(host: Host) -> None:
 
 
 def _tend(host: Host, more: Sequence[str]) -> None:
-    """Forget what is too old, and `more`, and read a part of the data. The proven set stays until another one is."""
+    """Forget what is too old, and `more`, and read a part of the data. The proven set stays until another one is.
+
+    Nothing is forgotten in a repository that refuses that.
+    """
     known = host.records.read()
     proven = (known.get("proven") or {}).get("set")
     part = int(known.get("checked") or 0) % PARTS + 1
-    # Hosts of one repository keep none of their log meanwhile, and pieces of a log take little room by themselves.
-    host.restic.tidy([proven] if proven else [], more, prune=part == 1)
+    if not host.settings.append_only:
+        # Hosts of one repository keep none of their log meanwhile, and pieces of a log take little room by themselves.
+        host.restic.tidy([proven] if proven else [], more, prune=part == 1)
     host.restic.check(part, PARTS)
     host.records.note(checked=part, sets=known_sets(host))
 

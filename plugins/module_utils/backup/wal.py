@@ -21,6 +21,7 @@ from typing import Any, Callable, Optional
 from ..host import command
 from ..host.durable import read_json, write_durably
 from ..host.errors import Damaged
+from . import metrics
 from .archive import Archive
 from .model import BUSY, DISK_FULL, FAILED, MIB, NO_REPOSITORY, BackupError, Settings, failures
 from .points import Piece, Span, Way, gaps, readable, spans, ways
@@ -210,6 +211,7 @@ def keep(
                 state.note(error={"since": since, "fault": failed.fault, "message": str(failed)}, unsure=True)
             raise failed from error
         state.note(error=None)
+        metrics.tell(host.settings.place)
         known = state.read()
         if order and not known.get("based") and age(known.get("ordered") or at_time(0), now()) >= BASE_EVERY:
             state.note(ordered=now())

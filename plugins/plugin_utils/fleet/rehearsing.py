@@ -24,7 +24,7 @@ async def rehearse(run: Run, member: Member, words: Sequence[str]) -> Result:
     the release that serves does not pass its gate, and Stopped where the run is to end meanwhile.
     """
     if not run.savers:
-        raise Refused(f"fastapi_app_rehearse is true, and no host of the group data has backup_repository. {WITHOUT}")
+        raise Refused(f"fastapi_app_rehearse is true, and no host of the group data backs a database up. {WITHOUT}")
     name, host = next(iter(run.savers.items()))
     target = member.target
     order = {

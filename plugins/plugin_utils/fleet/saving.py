@@ -17,20 +17,27 @@ REQUIRED, WANTED, NONE = "required", "wanted", "none"
 # The fault of a host on which another backup, drill or restore is under way; seconds for which its end is waited for,
 # and between two looks.
 BUSY, WAIT, EVERY = "busy", 1800.0, 10.0
+# What a record says where no set could have the database.
+ELSEWHERE = "none, the database is elsewhere"
 
 
 def makes_sets(run: Run, member: Member) -> bool:
-    """Whether a set is made before what is pending is applied."""
-    return bool(run.savers) and member.target.backup != NONE
+    """Whether a set is made before what is pending is applied, or is missed."""
+    return bool(run.savers or run.policy.unsaved) and member.target.backup != NONE
 
 
 async def save(run: Run, member: Member) -> str:
     """Have a set of each host that backs the database up, and name them; empty where none was to be made or could be.
 
+    Where the database is elsewhere that is told and recorded: hosts of the fleet cannot have it in a set.
+
     Raises Stopped where one cannot be made and is required, and where the run is to end meanwhile.
     """
     if not makes_sets(run, member):
         return ""
+    if not run.savers:
+        run.tell("warning", message=f"{elsewhere(run)}; whoever runs it keeps it")
+        return ELSEWHERE
     made: list[str] = []
     for name, host in run.savers.items():
         try:
@@ -73,6 +80,12 @@ async def asked_of(run: Run, member: Member, name: str, host: Host, asked: Mappi
         await run.clock.sleep(EVERY)
 
 
+def elsewhere(run: Run) -> str:
+    """Why the sets of the hosts that make some would not have the database."""
+    hosts = ", ".join(run.policy.unsaved)
+    return f"no set of the database is made, since it is elsewhere (postgres_provider: none on {hosts})"
+
+
 def record_of(run: Run, member: Member) -> dict[str, Any]:
     """Whose operation it is, for the ledger of the host that does it."""
     return {"root": member.target.place["root"], **{name: run.policy.run.get(key) for name, key in OF_A_RUN.items()}}
@@ -88,6 +101,8 @@ def planned(run: Run, migrations: Sequence[str]) -> str:
     known = target.migrations or (target.migrate and run.since and migrations)  # as `staging.migrate` knows it
     if run.policy.operation != "deploy" or not known or target.backup == NONE:
         return ""
+    if not run.savers and run.policy.unsaved:
+        return f"Before migrations: {elsewhere(run)}"
     if not run.savers:
         return "Before migrations: no set is made, since no host of the group data has backup_repository"
     first = ""

@@ -22,6 +22,8 @@ def row(host: str, result: Optional[Mapping[str, Any]]) -> dict[str, Any]:
         "host": host,
         "set_up": bool((result or {}).get("set_up")),
         "repository": told.get("repository"),
+        "database": told.get("database"),
+        "append_only": bool(told.get("append_only")),
         "newest": told.get("newest"),
         "proven": told.get("proven"),
         "ages": told.get("ages") or {},
@@ -73,6 +75,25 @@ def unproven(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     return said
 
 
+def elsewhere(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The hosts whose sets an operator might take for sets of the database, a line each."""
+    return [
+        f"{entry['host']}: its sets have no database, since that is elsewhere (postgres_provider: none); "
+        "whoever runs it keeps it"
+        for entry in rows
+        if entry["database"] == "elsewhere"
+    ]
+
+
+def kept(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Which hosts remove nothing of their repository, so that it grows, a line each."""
+    return [
+        f"{entry['host']}: nothing is removed from {entry['repository']} (backup_append_only)"
+        for entry in rows
+        if entry["append_only"]
+    ]
+
+
 def points(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """To which points in time each host can be restored, how far behind keeping them is, and what lies between."""
     said = []
@@ -96,7 +117,28 @@ def tell(results: Results) -> Told:
     if not seen:
         return Told("no host of this run is backed up; docs/backup.md says how", rows)
     shown = table([COLUMNS, *(line for entry in seen for line in lines(entry))])
-    return Told("\n".join([shown, *unproven(seen), *points(seen)]), rows)
+    return Told("\n".join([shown, *elsewhere(seen), *kept(seen), *unproven(seen), *points(seen)]), rows)
+
+
+def tell_outside(results: Results, controller: Sequence[str]) -> Told:
+    """Whether what must be kept outside is, as far as that can be seen, a line each; never a failure."""
+    rows = [{"host": host, "outside": _outside(result)} for host, result in results.items()]
+    said = [f"{entry['host']}: {entry['outside']}" for entry in rows if entry["outside"]]
+    heading = "Kept outside, for the day on which all of this is lost (docs/backup.md):"
+    return Told("\n".join([heading, *said, *controller]), [*rows, {"controller": list(controller)}])
+
+
+def _outside(result: Optional[Mapping[str, Any]]) -> str:
+    """Where the sets of a host are."""
+    if quiet := trouble(result):
+        return quiet
+    told = (result or {}).get("told") or {}
+    if not told:
+        return "nothing is backed up here (backup_repository)"
+    if told.get("own_disk"):
+        return f"its sets are in {told['repository']}, on the disk that they are to outlive; name another place"
+    newest = told.get("newest") or {}
+    return f"its sets are in {told['repository']}, the newest of {newest.get('time') or 'no day yet'}"
 
 
 def tell_problems(results: Results) -> Told:
@@ -115,18 +157,26 @@ def plan(told: Mapping[str, Any], safety: bool) -> list[str]:
         *(f"store {name}" for name in told.get("stores", ())),
     ]
     took = f"about {span(told['seconds'])}, as the last drill took" if told["seconds"] else "nobody knows how long"
+    if told["seconds"] and not told.get("whole", True):
+        took = f"nobody knows how long; the last drill took {span(told['seconds'])} for all of a set"
     lacks = f", without {', '.join(told['absent'])} (not there)" if told["absent"] else ""
     before = f"a set of what is there is made before{lacks}" if safety else "no set of what is there is made before"
+    of = f" of {told['of']}" if told.get("of") else ""
     if told.get("point"):
+        replayed = "as long as it takes to replay it and restore what it has"
+        if told["seconds"]:
+            replayed = (
+                f"about {span(told['seconds'])} to recover it, as in the last drill, and then to restore what it has"
+            )
         log = f"{told['segments']} segments of the write-ahead log after it"
         return [
-            f"the point in time {told['point']}: the base of {told['base']}, and {log}",
+            f"the point in time {told['point']}{of}: the base of {told['base']}, and {log}",
             f"in place of what is there: {', '.join(parts)} ({size(told['bytes'])}); all else stays as it is",
-            f"takes as long as it takes to replay that, and {before}",
+            f"takes {replayed}, and {before}",
             "whether its schema fits the release that serves is seen then; where it does not, nothing is replaced",
         ]
     return [
-        f"set {told['set']} of {told['time']}, {'proven' if told['proven'] else 'not proven by a drill'}",
+        f"set {told['set']}{of} of {told['time']}, {'proven' if told['proven'] else 'not proven by a drill'}",
         f"in place of what is there: {', '.join(parts) or 'nothing'} ({told['rows']} rows, {size(told['bytes'])})",
         f"takes {took}, and {before}",
     ]

@@ -81,5 +81,7 @@ def test_a_point_in_time_takes_the_place_of_a_set(monkeypatch: pytest.MonkeyPatc
     asked = {"verb": "plan", "set": "latest", "parts": ["all"]}
     asking.ask({**asked, "time": "2026-11-27T10:15:00Z"})
     assert made.asked[-3:] == ["--set=latest", "--time=2026-11-27T10:15:00Z", "--part=all"]
-    asking.ask({**asked, "time": ""})
+    asking.ask({**asked, "time": "", "of": "db-old"})
+    assert made.asked[-3:] == ["--set=latest", "--of=db-old", "--part=all"]
+    asking.ask({**asked, "time": "", "of": ""})
     assert made.asked[-2:] == ["--set=latest", "--part=all"], "as a program of an earlier version knows it"

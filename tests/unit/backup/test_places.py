@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -11,15 +12,19 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 from urllib.request import Request, urlopen
 
 import boto3
 import pytest
-from ansible_collections.slipway.fleet.plugins.module_utils.backup import restic
+from ansible_collections.slipway.fleet.plugins.module_utils.backup import program, restic
 from ansible_collections.slipway.fleet.plugins.module_utils.backup.drill import drill
 from ansible_collections.slipway.fleet.plugins.module_utils.backup.model import (
+    EMPTY,
+    FAILED,
     HOST_KEY,
     LOGIN,
     NO_REPOSITORY,
@@ -29,6 +34,7 @@ from ansible_collections.slipway.fleet.plugins.module_utils.backup.model import 
     Settings,
 )
 from ansible_collections.slipway.fleet.plugins.module_utils.backup.restic import Restic
+from ansible_collections.slipway.fleet.plugins.module_utils.backup.restoring import Restore
 from ansible_collections.slipway.fleet.plugins.module_utils.backup.saving import MIGRATION, Host, save
 from moto import settings as moto
 from moto.core import responses
@@ -85,6 +91,33 @@ def assert_kept(host: Host) -> None:
     assert host.restic.tidy() == gone
     host.restic.check(1, 1)
     assert [found.short for found in host.restic.sets()] == [second["set"]]
+
+
+def test_another_host_of_a_repository_is_restored_on_one_of_another_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A host is lost, and the one in its place has another name in the inventory."""
+    lost = host_of(tmp_path, str(tmp_path / "sets"))
+    first = save(lost, MIGRATION)
+    shutil.rmtree(tmp_path / "uploads")
+    shutil.rmtree(tmp_path / "state")
+    (tmp_path / "state").mkdir()
+    found = replace(lost.settings, host="new")
+    new = Host(found, Restic(found))
+
+    def restore_of(*words: str) -> Restore:
+        return program.restore_of(program.parser().parse_args(["restore", "--part=all", *words]), new)
+
+    for words in ([], ["--of=web9"]):
+        said = fault_of(lambda: restore_of(*words))  # noqa: B023 - called at once
+        assert said[0] == EMPTY
+        assert "it has sets of h, of which a restore names one (slipway_of)" in said[1]
+    asked = restore_of("--of=h")
+    plan = asked.plan()
+    assert (plan["set"], plan["of"], plan["names"]) == (first["set"], "h", ["new"])
+    assert asked.run("new", safety=False)["of"] == "h"
+    assert (tmp_path / "uploads/a").read_text() == "first"
+    assert save(new, MIGRATION)["set"] not in {one.short for one in lost.restic.sets()}, "what it makes is its own"
 
 
 def fault_of(act: Callable[[], Any]) -> tuple[str, str]:
@@ -260,6 +293,81 @@ def test_a_bucket_with_another_key_and_one_that_is_gone(store: Store, tmp_path: 
     bucket = boto3.resource("s3", endpoint_url=store.url, region_name="us-east-1", **given).Bucket("sets")
     bucket.objects.delete()
     assert fault_of(lambda: save(host, "asked"))[0] == NO_REPOSITORY
+
+
+class Keeper(BaseHTTPRequestHandler):
+    """A server of restic's own kind that takes everything and removes no more than locks (restic's REST protocol)."""
+
+    place: Path
+    refused: ClassVar[list[str]] = []
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+    def answer(self, status: int, body: bytes = b"", length: int | None = None) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", "application/vnd.x.restic.rest.v2")
+        self.send_header("Content-Length", str(len(body) if length is None else length))
+        self.end_headers()
+        self.wfile.write(body)
+
+    @property
+    def file(self) -> Path:
+        return self.place / self.path.partition("?")[0].strip("/")
+
+    def do_HEAD(self) -> None:
+        there = self.file.is_file()
+        self.answer(200 if there else 404, length=self.file.stat().st_size if there else 0)
+
+    def do_GET(self) -> None:
+        if self.path.endswith("/"):
+            listed = [{"name": one.name, "size": one.stat().st_size} for one in sorted(self.file.glob("*"))]
+            return self.answer(200, json.dumps(listed).encode())
+        if not self.file.is_file():
+            return self.answer(404)
+        body, wanted = self.file.read_bytes(), re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range") or "")
+        if not wanted:
+            return self.answer(200, body)
+        return self.answer(206, body[int(wanted[1]) : int(wanted[2]) + 1 if wanted[2] else None])
+
+    def do_POST(self) -> None:
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        if "create=true" not in self.path:
+            self.file.write_bytes(self.rfile.read(int(self.headers["Content-Length"])))
+        self.answer(200)
+
+    def do_DELETE(self) -> None:
+        if "/locks/" in self.path:
+            self.file.unlink(missing_ok=True)
+            return self.answer(200)
+        self.refused.append(self.path)
+        return self.answer(403)
+
+
+@pytest.fixture
+def keeper(tmp_path: Path) -> Iterator[str]:
+    made = type("Own", (Keeper,), {"place": tmp_path / "kept", "refused": []})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), made)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"rest:http://127.0.0.1:{server.server_port}/sets/"
+    server.shutdown()
+    server.server_close()
+
+
+def test_sets_are_kept_where_nothing_is_removed(keeper: str, tmp_path: Path) -> None:
+    host = host_of(tmp_path, keeper)
+    host.settings = replace(host.settings, append_only=True)
+    first = save(host, "asked")
+    (tmp_path / "uploads/a").write_text("second")
+    second = save(host, "timer")
+    stale = Restic(host.settings)
+    stale.stale = lambda: [one.id for one in host.restic.sets()[:1]]  # type: ignore[method-assign]
+    assert [one.short for one in stale.sets()] == [first["set"], second["set"]]
+    assert host.records.read()["checked"] == 2, "its data is read and checked all the same"
+    assert drill(host)["set"] == second["set"]
+    found, words = fault_of(stale.tidy)
+    assert found in (FAILED, LOGIN), words
+    assert "say backup_append_only: true" in words
 
 
 def test_a_server_that_does_not_answer(tmp_path: Path) -> None:

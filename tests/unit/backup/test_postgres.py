@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import tempfile
-from collections.abc import Iterator
-from dataclasses import replace
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -18,6 +22,7 @@ from ansible_collections.slipway.fleet.plugins.module_utils.postgres import serv
 from ansible_collections.slipway.fleet.plugins.module_utils.postgres.databases import Role, member, there
 
 from tests import real_postgres
+from tests.app.conftest import binary, until
 
 LINKS = Database("links", "owner", "UTF8", "C", "C", 10, {"public.t": (2, "7"), "public.u": (0, "0")}, ("0002",))
 
@@ -87,6 +92,136 @@ def real() -> Iterator[tuple[Server, Path]]:
             yield Server([*real_postgres.AS_USER, "env", f"PGHOST={running.directory}"]), running.directory
         finally:
             running.stop()
+
+
+class Migration:
+    """A session beside a dump, which asks for locks in a transaction of its own."""
+
+    def __init__(self, directory: Path) -> None:
+        words = [binary("psql"), "-XAtq", "-v", "ON_ERROR_STOP=1", "-h", str(directory), "-U", "postgres", "moved"]
+        pipe = subprocess.PIPE
+        self.session = subprocess.Popen(words, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
+
+    def say(self, statements: str) -> None:
+        assert self.session.stdin
+        self.session.stdin.write(f"{statements};\n")
+        self.session.stdin.flush()
+
+    def do(self, statements: str) -> None:
+        """Say it, and wait until it was done."""
+        assert self.session.stdout
+        self.say(f"{statements}; SELECT 'done'")
+        assert self.session.stdout.readline().strip() == "done"
+
+    def end(self, statements: str = "ROLLBACK") -> str:
+        """What it was told that went wrong, at its end."""
+        return self.session.communicate(f"{statements};\n", timeout=60)[1]
+
+
+@pytest.fixture
+def moved(real: tuple[Server, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Dumping]:
+    server, directory = real
+    server.sql("postgres", "CREATE DATABASE moved")
+    server.sql("moved", "CREATE TABLE first (id int)", "CREATE TABLE second AS SELECT 1 AS id")
+    monkeypatch.setattr(postgres, "EVERY", 0.1)
+    made = Dumping(server, Migration(directory), tmp_path / "dump")
+    yield made
+    made.migration.session.kill()
+    server.sql("postgres", "DROP DATABASE moved WITH (FORCE)")
+
+
+@dataclass
+class Dumping:
+    """A dump of a database that is migrated meanwhile."""
+
+    server: Server
+    migration: Migration
+    into: Path
+    found: list[Any] = field(default_factory=list)
+
+    def dump(self) -> None:
+        (database,) = [one for one in self.server.databases() if one.name == "moved"]
+        try:
+            self.found.append(self.server.dump(database, self.into))
+        except BackupError as error:
+            self.found.append(error)
+
+    @contextmanager
+    def under_way(self) -> Iterator[None]:
+        """Begin with the dump, and wait for its end after the block."""
+        dump = threading.Thread(target=self.dump)
+        dump.start()
+        yield
+        dump.join(timeout=120)
+        assert not dump.is_alive()
+
+    def waits(self) -> bool:
+        """Whether the dump has a lock on one table and waits for one on the other."""
+        asked = "SELECT count(*) FILTER (WHERE granted), count(*) FILTER (WHERE NOT granted) FROM pg_locks l"
+        mine = "JOIN pg_class c ON c.oid = l.relation WHERE mode = 'AccessShareLock' AND relname IN ('first', 'second')"
+        return self.server.sql("moved", f"{asked} {mine}") == [["1", "1"]]
+
+
+def test_a_dump_waits_for_the_end_of_a_migration_and_has_what_that_made(moved: Dumping) -> None:
+    moved.migration.do("BEGIN; ALTER TABLE second ADD COLUMN more int DEFAULT 7")
+    with moved.under_way():
+        until(moved.waits, "the dump waits")
+        until(lambda: not moved.waits(), "it lets go of what it has")
+        assert moved.migration.end("COMMIT") == ""
+    (found,) = moved.found
+    assert found.tables["public.second"][0] == 1
+    moved.server.sql("postgres", "CREATE DATABASE again")
+    moved.server.fill("again", moved.into)
+    assert moved.server.sql("again", "SELECT id, more FROM second") == [["1", "7"]]
+    assert postgres.differences(found, moved.server.count(found, "again")) == []
+    moved.server.sql("postgres", "DROP DATABASE again")
+
+
+def test_a_migration_that_asks_for_what_a_dump_has_is_not_ended_for_it(moved: Dumping) -> None:
+    """Each has what the other one asks for: a deadlock, in which the server would end the one that sees it first."""
+    moved.migration.do("BEGIN; LOCK TABLE second IN ACCESS EXCLUSIVE MODE")
+    with moved.under_way():
+        until(moved.waits, "the dump waits")
+        moved.migration.do("ALTER TABLE first ADD COLUMN more int")
+        assert moved.migration.end("COMMIT") == ""
+    assert {"public.first", "public.second"} < set(moved.found[0].tables)
+
+
+def test_a_lock_that_nobody_lets_go_of_is_told(moved: Dumping, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(postgres, "LOCKED", 0.0)
+    moved.migration.do("BEGIN; LOCK TABLE second IN ACCESS EXCLUSIVE MODE")
+    moved.dump()
+    assert "moved cannot be dumped: a table of it was locked" in str(moved.found[0])
+    assert "a session that was left open in a transaction" in str(moved.found[0])
+    moved.migration.end()
+
+
+def test_what_went_while_it_was_locked_is_in_no_dump(moved: Dumping) -> None:
+    moved.migration.do("BEGIN; DROP TABLE second")
+    with moved.under_way():
+        until(moved.waits, "the dump waits")
+        assert moved.migration.end("COMMIT") == ""
+    assert "public.first" in moved.found[0].tables
+    assert "public.second" not in moved.found[0].tables
+
+
+@pytest.mark.parametrize(("own", "nice"), [(0, []), (10, ["nice", "-n", "10"]), (19, ["nice", "-n", "19"])])
+def test_a_dump_in_a_container_gives_way_as_the_program_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own: int, nice: list[str]
+) -> None:
+    """`docker exec` starts what it is told at the usual priority."""
+    asked: list[list[str]] = []
+
+    def run(words: Sequence[str], *_: object, **__: object) -> Ran:
+        asked.append(list(words))
+        return Ran(tuple(words), 0)
+
+    monkeypatch.setattr(os, "nice", lambda _: own)
+    Server(("docker", "exec", "-i", "c"), run=run)._dump("links", "snapshot", tmp_path / "dump")
+    assert asked[0][:5] == ["docker", "exec", "-i", "c", "env"]
+    assert asked[0][6 : 6 + len(nice) + 1] == [*nice, "pg_dump"]
+    Server(("runuser", "-u", "postgres", "--"), run=run)._dump("links", "snapshot", tmp_path / "dump")
+    assert "nice" not in asked[1], "natively it inherits that"
 
 
 def test_where_the_data_of_a_server_is(real: tuple[Server, Path]) -> None:

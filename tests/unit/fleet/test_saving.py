@@ -142,6 +142,34 @@ def test_a_new_host_that_comes_first_hides_nothing_that_is_pending(settled: bool
     assert len(saver.asked) == 1
 
 
+def test_a_database_elsewhere_is_in_no_set_and_that_is_told_and_recorded() -> None:
+    there = with_alembic(said("0003", ADDS), said("0004"))
+    assert there.run(unsaved=["db1"]).word == "good"
+    (told,) = there.told("warning")
+    assert told.about["message"] == (
+        "no set of the database is made, since it is elsewhere (postgres_provider: none on db1); "
+        "whoever runs it keeps it"
+    )
+    about = [host.asked("activate")[0]["about"] for host in there.hosts]
+    assert [one["backup"] for one in about] == ["none, the database is elsewhere"] * 3
+
+
+def test_what_has_no_database_is_not_asked_where_another_host_has_it() -> None:
+    saver = Saver()
+    there = saved(saver, said("0003", ADDS), said("0004"))
+    assert there.run(unsaved=["cache1"]).word == "good"
+    assert len(saver.asked) == 1
+    assert not there.told("warning")
+
+
+def test_the_plan_says_that_a_database_is_elsewhere() -> None:
+    there = with_alembic(said("0003", ADDS))
+    plan = there.run(check_mode=True, unsaved=["db1", "db2"]).plan
+    assert "no set of the database is made, since it is elsewhere (postgres_provider: none on db1, db2)" in plan
+    unwanted = with_alembic(said("0003", ADDS), backup="none")
+    assert "elsewhere" not in unwanted.run(check_mode=True, unsaved=["db1"]).plan
+
+
 def test_the_plan_says_it_once() -> None:
     there = saved(Saver(), said("0003", ADDS))
     assert "Before migrations: a set of db1 is made" in there.run(check_mode=True).plan.splitlines()

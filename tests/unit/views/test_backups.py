@@ -70,6 +70,42 @@ def test_with_which_release_a_set_was_proven() -> None:
     assert len(proven().splitlines()) == 2, "a proof of an earlier version says nothing of it"
 
 
+def test_a_database_elsewhere_is_told_as_in_no_set() -> None:
+    told = backups.tell({"db1": {"set_up": True, "told": {**KNOWN["told"], "database": "elsewhere"}}})
+    assert "db1: its sets have no database, since that is elsewhere (postgres_provider: none)" in told.text
+    assert told.rows[0]["database"] == "elsewhere"
+    assert "no database" not in backups.tell({"web1": {"set_up": True, "told": {"database": "none"}}}).text
+
+
+def test_a_repository_that_keeps_everything_is_told() -> None:
+    known = {**KNOWN["told"], "append_only": True, "repository": "rest:https://backups.example.com/"}
+    said = backups.tell({"db1": {"set_up": True, "told": known}}).text
+    assert "db1: nothing is removed from rest:https://backups.example.com/ (backup_append_only)" in said
+    assert "removed" not in backups.tell({"db1": KNOWN}).text
+
+
+def test_where_the_sets_are_that_a_lost_fleet_needs() -> None:
+    known = {"repository": "sftp:b@h:/s", "newest": {"time": "2026-11-27T02:31:07Z"}}
+    own = {"repository": "/srv/repository", "own_disk": True}
+    told = backups.tell_outside(
+        {
+            "db1": {"told": known},
+            "db2": {"told": own},
+            "db3": {"skipped": True},
+            "db4": {"failed": True, "msg": "no sudo"},
+        },
+        ["inventory /i: in Git, and pushed"],
+    )
+    assert told.text.splitlines()[1:] == [
+        "db1: its sets are in sftp:b@h:/s, the newest of 2026-11-27T02:31:07Z",
+        "db2: its sets are in /srv/repository, on the disk that they are to outlive; name another place",
+        "db3: nothing is backed up here (backup_repository)",
+        "db4: no sudo",
+        "inventory /i: in Git, and pushed",
+    ]
+    assert told.code == 0
+
+
 def test_a_fleet_without_backups_is_told_where_to_read() -> None:
     assert "docs/backup.md" in backups.tell({"web1": {"set_up": False}}).text
 
@@ -100,6 +136,10 @@ def test_a_plan() -> None:
     ]
     assert "nobody knows how long" in backups.plan(PLAN | {"seconds": None}, safety=True)[2]
     assert backups.plan(PLAN, safety=False)[2].endswith("and no set of what is there is made before")
+    part = backups.plan(PLAN | {"whole": False}, safety=True)[2]
+    assert part.startswith("takes nobody knows how long; the last drill took 1 min 15 s for all of a set, and a set")
+    other = backups.plan(PLAN | {"of": "db-old"}, safety=True)[0]
+    assert other == "set 4096af89 of db-old of 2026-11-26T02:30:00Z, not proven by a drill"
     lost = backups.plan(PLAN | {"absent": ["/srv/uploads"]}, safety=True)[2]
     assert lost.endswith("is made before, without /srv/uploads (not there)")
 
@@ -186,7 +226,7 @@ def test_the_plan_of_a_point_in_time() -> None:
     assert backups.plan(POINT, safety=True) == [
         f"the point in time {UNTIL}: the base of {AGAIN}, and 40 segments of the write-ahead log after it",
         "in place of what is there: database links (2.0 KiB); all else stays as it is",
-        "takes as long as it takes to replay that, and a set of what is there is made before",
+        "takes as long as it takes to replay it and restore what it has, and a set of what is there is made before",
         "whether its schema fits the release that serves is seen then; where it does not, nothing is replaced",
     ]
     assert backups.refused(POINT, "links", any_schema=False) == ""

@@ -28,6 +28,7 @@ def backups(value_of: Values) -> Iterator[str]:
             Least("backup_wal_room", 256),
             Like("backup_schedule", schedule, example),
             Like("backup_drill_schedule", schedule, example),
+            Like("backup_on_failure", r"[\w:.@%-]*", "the name of a unit, such as mail-admin@%n.service"),
             Like("backup_directories", r"/[^\0\n]*[^/\0\n]", "whole paths of directories, such as /srv/uploads"),
             Like("backup_environment", r"[A-Za-z_][A-Za-z0-9_]*", "names of variables, such as AWS_ACCESS_KEY_ID"),
         ),
@@ -41,7 +42,8 @@ def _repository(repository: str) -> Iterator[str]:
     if not place or re.search(r"\s", repository):
         yield (
             f"backup_repository is {repository}; use a directory of the host (/mnt/backup), another host over SSH "
-            "(sftp:backup@backups.example.com:/srv/slipway) or S3 (s3:https://s3.example.com/slipway)."
+            "(sftp:backup@backups.example.com:/srv/slipway), S3 (s3:https://s3.example.com/slipway) or a server of "
+            "restic's own kind (rest:https://backups.example.com/slipway)."
         )
     elif re.match(r"\w+:.*//[^/@\s]*:[^/@\s]+@", repository):
         yield (

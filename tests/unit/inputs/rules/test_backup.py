@@ -24,6 +24,7 @@ RIGHT: dict[str, Any] = {
     "backup_drill_gate_deadline": 300,
     "backup_keep": {"daily": 7, "weekly": 4, "monthly": 6},
     "backup_directories": [],
+    "backup_on_failure": "",
 }
 KEY = "-----BEGIN OPENSSH PRIVATE KEY-----\nx\n"
 
@@ -42,6 +43,8 @@ KEY = "-----BEGIN OPENSSH PRIVATE KEY-----\nx\n"
         ({"backup_ssh_key": "/root/.ssh/id_ed25519", "backup_ssh_known_hosts": "h k"}, ["is no private key"]),
         ({"backup_ssh_key": KEY}, ["backup_ssh_known_hosts is empty"]),
         ({"backup_ssh_key": KEY, "backup_ssh_known_hosts": "h ssh-ed25519 k"}, []),
+        ({"backup_on_failure": "mail-admin@%n.service"}, []),
+        ({"backup_on_failure": "mail admin"}, ["the name of a unit"]),
         ({"backup_schedule": ""}, ["backup_schedule is"]),
         ({"backup_schedule": "daily\nUnit=x"}, ["backup_schedule is"]),
         ({"backup_jitter": -1}, ["use at least 0"]),
