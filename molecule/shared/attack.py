@@ -175,9 +175,10 @@ NEIGHBOUR_SOCKET = "/run/slipway/neighbour/blue/app.sock"
 
 def asked_inside(gateway: str, *ports: tuple[str, int]) -> str:
     """The script that asks the edge of a gateway for what is private, in each way, and knocks at ports."""
-    ways = [("open to all", "/version", {}), *((name, "/metrics", headers) for name, headers in FORGED.items())]
-    more = [(f"written as {path}", path, {}) for path in ("//metrics", "/./metrics", "/%6detrics", "/x/../metrics")]
-    return NEIGHBOURHOOD.format(gateway=gateway, asked=[*ways, *more], ports=ports)
+    written = ("//metrics", "/./metrics", "/%6detrics", "/x/../metrics")
+    asked = [("open to all", "/version", {}), *((name, "/metrics", headers) for name, headers in FORGED.items())]
+    asked += [(f"written as {path}", path, {}) for path in written]
+    return NEIGHBOURHOOD.format(gateway=gateway, asked=asked, ports=ports)
 
 
 class Attacker:
