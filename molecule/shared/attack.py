@@ -72,6 +72,88 @@ try:
 except OSError as error:
     print(type(error).__name__)
 """
+# What an app's user could try to get more than it has, by name; what came of it is `done` or the name of the error.
+ESCAPES = """
+import ctypes, errno, json, os, signal
+libc, found = ctypes.CDLL(None, use_errno=True), {{}}
+
+
+def tried(name, work):
+    try:
+        result = work()
+        found[name] = errno.errorcode.get(ctypes.get_errno(), "?") if result == -1 else "done"
+    except OSError as error:
+        found[name] = errno.errorcode.get(error.errno, str(error))
+
+
+def opened(path, how):
+    tried(f"open {{path}}", lambda: os.close(os.open(path, how)))
+
+
+READ_ONLY, BIND, REMOUNT, NEW_MOUNTS, NEW_USER, ATTACH = 1, 4096, 32, 0x20000, 0x10000000, 16
+for path in {readable!r}:
+    opened(path, os.O_RDONLY)
+for path in {writable!r}:
+    opened(path, os.O_WRONLY)
+for name in ("/usr/mine", "/etc/mine", "/srv/mine"):
+    tried(f"make {{name}}", lambda: os.close(os.open(name, os.O_WRONLY | os.O_CREAT)))
+for pid in {others!r}:
+    # In a container the number may be that of one of its own.
+    if not os.path.exists(f"/proc/{{pid}}"):
+        tried(f"signal {{pid}}", lambda: os.kill(pid, signal.SIGTERM))
+        tried(f"trace {{pid}}", lambda: libc.ptrace(ATTACH, pid, None, None))
+        opened(f"/proc/{{pid}}/environ", os.O_RDONLY)
+        opened(f"/proc/{{pid}}/mem", os.O_RDWR)
+        opened(f"/proc/{{pid}}/root/etc/passwd", os.O_RDONLY)
+tried("mount", lambda: libc.mount(b"x", b"/tmp", b"tmpfs", 0, None))
+tried("bind", lambda: libc.mount(b"/etc", b"/tmp", None, BIND, None))
+tried("remount", lambda: libc.mount(None, b"/", None, REMOUNT | BIND, None))
+tried("unmount", lambda: libc.umount2(b"/proc", 2))
+tried("chroot", lambda: os.chroot("/tmp"))
+tried("device", lambda: os.mknod("/tmp/disk", 0o60600, os.makedev(8, 0)))
+tried("become root", lambda: os.setuid(0))
+tried("host name", lambda: libc.sethostname(b"mine", 4))
+tried("new mounts", lambda: libc.unshare(NEW_MOUNTS))
+tried("new users", lambda: libc.unshare(NEW_USER))
+strangers = [pid for pid in os.listdir("/proc") if pid.isdigit() and os.stat(f"/proc/{{pid}}").st_uid != os.getuid()]
+print(json.dumps({{"tried": found, "strangers": strangers, "user": os.getuid()}}))
+"""
+READABLE = ("/etc/shadow", "/proc/kcore", "/dev/mem", "/dev/kmsg", "/proc/self/environ")
+WRITABLE = (
+    *("/proc/sys/kernel/core_pattern", "/proc/sys/kernel/hostname", "/proc/sys/net/ipv4/ip_forward"),
+    *("/proc/sysrq-trigger", "/proc/sys/vm/drop_caches", "/proc/sys/fs/file-max"),
+    *("/sys/kernel/mm/transparent_hugepage/enabled", "/sys/kernel/uevent_helper", "/sys/fs/cgroup/cgroup.procs"),
+    *("/etc/passwd", "/etc/hosts", "/usr/bin/env"),
+)
+# Asks the edge as somebody inside, and whatever else listens there; statuses, `open`, or the name of the error.
+NEIGHBOURHOOD = """
+import http.client, json, socket
+found = {{}}
+for name, path, headers in {asked!r}:
+    try:
+        connection = http.client.HTTPConnection({gateway!r}, 80, timeout=10)
+        connection.request("GET", path, headers=headers)
+        found[name] = connection.getresponse().status
+    except OSError as error:
+        found[name] = type(error).__name__
+for host, port in {ports!r}:
+    try:
+        socket.create_connection((host, port), 5).close()
+        found[f"{{host}}:{{port}}"] = "open"
+    except OSError as error:
+        found[f"{{host}}:{{port}}"] = type(error).__name__
+print(json.dumps(found))
+"""
+# Who somebody inside could say to be, so that the edge would let it to what is private.
+FORGED: dict[str, dict[str, str]] = {
+    "nobody": {},
+    "X-Forwarded-For": {"X-Forwarded-For": "127.0.0.1"},
+    "X-Real-IP": {"X-Real-IP": "127.0.0.1"},
+    "Forwarded": {"Forwarded": "for=127.0.0.1"},
+    "many": {"X-Forwarded-For": "127.0.0.1, 127.0.0.1", "X-Client-IP": "127.0.0.1", "True-Client-IP": "127.0.0.1"},
+    "Host": {"Host": "127.0.0.1"},
+    "probe": {"X-Slipway-Probe": "1", "X-Slipway-Answer": "app", "Slipway-Replay": "1"},
+}
 # Another app's slot: says on its own file when somebody comes, in a directory that HAProxy may enter.
 NEIGHBOUR = """
 import os, shutil, socket
@@ -89,6 +171,14 @@ while True:
     connection.close()
 """
 NEIGHBOUR_SOCKET = "/run/slipway/neighbour/blue/app.sock"
+
+
+def asked_inside(gateway: str, *ports: tuple[str, int]) -> str:
+    """The script that asks the edge of a gateway for what is private, in each way, and knocks at ports."""
+    written = ("//metrics", "/./metrics", "/%6detrics", "/x/../metrics")
+    asked = [("open to all", "/version", {}), *((name, "/metrics", headers) for name, headers in FORGED.items())]
+    asked += [(f"written as {path}", path, {}) for path in written]
+    return NEIGHBOURHOOD.format(gateway=gateway, asked=asked, ports=ports)
 
 
 class Attacker:

@@ -104,10 +104,14 @@ class Beside:
         self.host.check_output(f"tar -xzf /run/told.tar.gz -C {directory}; rm /run/told.tar.gz")
 
     def look(self) -> dict[str, Any]:
-        """What a process of it has, which the adapter starts."""
+        """What a process of it has."""
+        return self.says(LOOK)
+
+    def says(self, inside: str) -> dict[str, Any]:
+        """What a Python script prints as JSON that the adapter runs in it, as the app's user and with its limits."""
         script = (
             f"import json, sys; sys.path.insert(0, {CODE!r}); from pathlib import Path;"
-            f" words = ['python', '-c', {LOOK!r}];"
+            f" words = ['python', '-c', {inside!r}];"
             " from module_utils.release.runtimes import Runtimes;"
             f" ran = Runtimes({APP!r}, Path('{self.root}/releases')).run({RELEASE!r}, words, 60, 'look');"
             " print(json.dumps([ran.returncode, ran.stdout, ran.stderr]))"

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from contract import Promise, of_each_container, promise_of
+from contract import Promise, of_each_container, promise_of, quoted
 
 ENGINES = (
     "docker.io",
@@ -55,6 +55,25 @@ def test_the_slot_is_locked_down(slots: list[dict[str, Any]]) -> None:
     assert not settings["Privileged"]
     assert any("no-new-privileges" in option for option in settings["SecurityOpt"])
     assert not any("docker.sock" in mount["Source"] for mount in slots[0]["Mounts"])
+
+
+def test_a_container_of_another_network_reaches_no_database(host: Any, slots: list[dict[str, Any]]) -> None:
+    image = slots[0]["Config"]["Image"]
+    wanted = "--format '{{.NetworkSettings.Networks.slipway.IPAddress}}'"
+    address = host.check_output(f"docker inspect {wanted} $(docker ps --quiet --filter name=postgres)")
+    knock = f"import socket; socket.create_connection(({address!r}, 5432), 5); print('open')"
+    other = "slipway-test-other"
+    host.check_output(f"docker network create {other}")
+    try:
+        tried = {
+            network: host.run(f"docker run --rm --network {network} --entrypoint python3 {image} -c {quoted(knock)}")
+            for network in ("slipway", other)
+        }
+    finally:
+        host.check_output(f"docker network rm {other}")
+    assert tried["slipway"].stdout.strip() == "open", "or this would prove nothing"
+    assert tried[other].rc != 0
+    assert "TimeoutError" in tried[other].stderr or "unreachable" in tried[other].stderr, tried[other].stderr
 
 
 def test_every_container_comes_back_after_a_reboot(containers: list[dict[str, Any]]) -> None:

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from attack import NEIGHBOUR_SOCKET, Attacker, metadata_service, neighbour
+from attack import ESCAPES, NEIGHBOUR_SOCKET, READABLE, WRITABLE, Attacker, asked_inside, metadata_service, neighbour
+from beside import Beside
 from contract import Promise, get, live_slot
 from deployment import Deployment
 
@@ -55,6 +56,56 @@ def test_no_socket_of_the_host_opens_for_the_app(attacker: Attacker, host: Any) 
     assert reached.pop(attacker.own) == "open", "or this would prove nothing"
     reached.pop("/run/dbus/system_bus_socket")  # for every user of a host
     assert set(reached.values()) <= {"FileNotFoundError", "PermissionError"}, reached
+
+
+@pytest.fixture
+def stranger(host: Any) -> Iterator[int]:
+    """A process of another app, by its number on the host."""
+    unit = "slipway-test-stranger"
+    host.check_output(f"systemd-run --quiet --collect --unit={unit} --uid=nobody /usr/bin/sleep 600")
+    yield int(host.check_output(f"systemctl show --value --property=MainPID {unit}"))
+    host.check_output(f"systemctl stop {unit}")
+
+
+def test_no_way_leads_out_of_the_sandbox(beside: Beside, host: Any, stranger: int) -> None:
+    edge = int(host.check_output("systemctl show --value --property=MainPID haproxy.service"))
+    beside.staged(fastapi_app_secrets={})
+    secrets = host.check_output("ls -d /opt/slipway/*/releases/*/secrets | head -1")
+    places = (
+        *READABLE,
+        f"{secrets}/SECRET_KEY",
+        "/opt/slipway/postgres/secrets",
+        "/var/lib/docker",
+        "/etc/haproxy/tls",
+    )
+    script = ESCAPES.format(readable=places, writable=WRITABLE, others=[stranger, edge])
+    said = beside.says(script)
+    tried = said["tried"]
+    assert said["user"] == beside.promise.uid
+    assert tried.pop("open /proc/self/environ") == "done", "or this would prove nothing"
+    assert len(tried) >= len(places) + len(WRITABLE) + 12
+    refused = {"EPERM", "EACCES", "EROFS", "ENOENT", "ESRCH", "EINVAL"}
+    assert not {name: said for name, said in tried.items() if said not in refused}
+    assert said["strangers"] == [], "nobody else's process is seen"
+    for pid in (stranger, edge):
+        assert host.file(f"/proc/{pid}").exists, "it lives"
+
+
+def test_from_inside_the_edge_keeps_what_is_private(beside: Beside, host: Any) -> None:
+    """In a container with a network, where the app has one; in a unit without, nothing answers at all."""
+    compose = beside.promise.runtime == "compose"
+    beside.staged(fastapi_app_secrets={})
+    gateway = "127.0.0.1"
+    if compose:
+        gateway = host.check_output("docker network inspect slipway --format '{{(index .IPAM.Config 0).Gateway}}'")
+    found = beside.says(asked_inside(gateway, (gateway, 2375), (gateway, 2376), (gateway, 5432), (gateway, 6379)))
+    assert found.pop("open to all") == (200 if compose else "ConnectionRefusedError")
+    ports = {found.pop(name) for name in list(found) if ":" in name}
+    assert ports == {"ConnectionRefusedError"}, "neither Docker nor a database listens on the host"
+    assert not {name: said for name, said in found.items() if said not in (403, 404, "ConnectionRefusedError")}, found
+    if compose:
+        assert found["nobody"] == found["X-Forwarded-For"] == 403, found
+        assert get(host, "/metrics")[0] == 200, "it is there, for the host itself"
 
 
 def test_haproxy_cannot_open_its_own_door(host: Any) -> None:

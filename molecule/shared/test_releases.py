@@ -82,6 +82,8 @@ LEAKS: dict[str, dict[str, Any]] = {
     "gate": {},
     "process": {"fastapi_app_processes": {"worker": {"command": ["python3", "-m", "app.leak"]}}},
 }
+# A migration that has no end, and does not end when it is asked to.
+ENDLESS = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(3601)"
 GREEDY = """
 
 _whole = app
@@ -131,6 +133,11 @@ def broken(fault: str, deployment: Deployment, environment: dict[str, str]) -> d
     in_code = {"import error": IMPORT_ERROR, "out of memory": GREEDY}
     in_variables: dict[str, dict[str, Any]] = {
         "wrong port": {"fastapi_app_environment": environment | {"GUNICORN_BIND": "0.0.0.0:9999"}},
+        "endless migration": {
+            "fastapi_app_migrations": "",
+            "fastapi_app_migrate_command": ["python3", "-c", ENDLESS],
+            "fastapi_app_migrate_timeout": 5,
+        },
         "missing secret": {"fastapi_app_secrets": {key: SECRETS[key] for key in SECRETS if key != "SECRET_KEY"}},
     }
     source = str(deployment.scratch / "v3")
@@ -192,6 +199,7 @@ class TestBrokenReleases:
             ("wrong port", ["listens on tcp port 9999"]),
             ("settings", ["check", "ValidationError"]),
             ("migration", ["migration", "ValidationError"]),
+            ("endless migration", ["the migration", "did not end within 5 s", "fastapi_app_migrate_timeout"]),
             ("gate", ["/readyz", "500"]),
             ("process", ["worker", "ValidationError"]),
             ("out of memory", ["out of memory"]),
@@ -217,6 +225,7 @@ class TestBrokenReleases:
         assert read_json(host, f"{promise.root}/state.json")["release"] == before["release"]
         assert not host.file(f"{promise.root}/intent.json").exists
         assert len(running_slots(host, promise)) == 1, "nothing of the refused release is left"
+        assert host.run("pgrep -f 'time[.]sleep[(]3601[)]'").rc == 1
 
 
 def test_what_they_said_of_their_secrets_is_nowhere(host: Any, promise: Promise, deployment: Deployment) -> None:

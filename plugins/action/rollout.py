@@ -124,7 +124,10 @@ class ActionModule(ActionBase):  # type: ignore[misc]
 
         report = screened(wait_for(take(), run.main()), screen)
         failure = screen.text(probe.failure())
-        return self._ended(self._told(report, policy, wanted[0], telling, probe, directory, failure), options, failure)
+        # One that did not end well has other things to tell.
+        doubt = screen.text(probe.doubt()) if report.word == "good" else ""
+        told = self._told(report, policy, wanted[0], telling, probe, directory, failure or doubt)
+        return self._ended(told, options, failure)
 
     def _given(self, variables: Mapping[str, Any]) -> dict[str, Any]:
         """The task's arguments, and what variables say besides, which may be made of those of the roles."""
@@ -190,9 +193,12 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         telling: Telling,
         probe: EdgeProbe,
         directory: Path,
-        failure: str,
+        unseen: str,
     ) -> dict[str, Any]:
-        """Show how it ended, write the report, and put both into the task's result."""
+        """Show how it ended, write the report, and put both into the task's result.
+
+        `unseen` is what was not as it should be at the edge, or nobody could see there.
+        """
         show = Display().display
         result = {
             "changed": report.changed or bool(report.plan), "verdict": report.word, "message": report.message,
@@ -215,7 +221,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             "started": self._began,
             "ended": time.time(),
             "verdict": report.word,
-            "message": "; but ".join(part for part in (report.message, failure) if part),
+            "message": "; but ".join(part for part in (report.message, unseen) if part),
             "served": probe.served,
             "plays": telling.steps(time.time()),
             "hosts": report.rows,

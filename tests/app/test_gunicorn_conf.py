@@ -25,7 +25,7 @@ CONFIGURATION = ROOT / "gunicorn_conf.py"
 # The oldest that is promised, the last one before its signals changed, and the one that is installed.
 VERSIONS = ["21.2.0", "23.0.0", "24.1.1", ""]
 APPS = """
-import asyncio, time
+import asyncio, pathlib, time
 
 
 async def asgi(scope, receive, send):
@@ -33,6 +33,8 @@ async def asgi(scope, receive, send):
         while (await receive())["type"] != "lifespan.shutdown":
             await send({"type": "lifespan.startup.complete"})
         return await send({"type": "lifespan.shutdown.complete"})
+    if scope["path"] == "/write":
+        pathlib.Path("written").touch()
     if scope["path"] == "/slow":
         await asyncio.sleep(2)
     if scope["path"] == "/hang":
@@ -42,6 +44,8 @@ async def asgi(scope, receive, send):
 
 
 def wsgi(environ, start_response):
+    if environ["PATH_INFO"] == "/write":
+        pathlib.Path("written").touch()
     if environ["PATH_INFO"] == "/slow":
         time.sleep(2)
     if environ["PATH_INFO"] == "/hang":
@@ -175,7 +179,12 @@ class Server:
         command = [sys.executable, "-m", "gunicorn", "--config", str(CONFIGURATION), f"apps:{WORKERS[worker_class]}"]
         with self.log.open("wb") as stream:
             self.process = subprocess.Popen(
-                command, env=environment(apps, **{**values, **variables}), cwd=apps, stdout=stream, stderr=stream
+                command,
+                env=environment(apps, **{**values, **variables}),
+                cwd=apps,
+                umask=0o027,
+                stdout=stream,
+                stderr=stream,
             )
 
     def said(self, message: str) -> list[dict[str, Any]]:
@@ -277,7 +286,9 @@ def test_a_stop_lets_requests_end(apps: Path, gunicorns: dict[str, str], version
         slow = server.asked("/slow")
         waiting = threading.Thread(target=lambda: got.append(status_of(slow)))
         waiting.start()
-        assert status_of(server.asked("/")) == 200, "so the slow one was taken as well"
+        assert status_of(server.asked("/write")) == 200, "so the slow one was taken as well"
+        assert stat.S_IMODE(server.path.stat().st_mode) == 0o777, "the edge writes to it"
+        assert stat.S_IMODE((apps / "written").stat().st_mode) == 0o640, "as whatever started Gunicorn says"
         server.process.terminate()
         server.until("stopping")
         assert status_of(server.asked("/")) == 200, "it serves for the delay of a stop"

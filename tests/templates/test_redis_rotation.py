@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -63,15 +64,30 @@ class Cache:
             self.role(FIRST).value("__redis_load"), capture_output=True, text=True, check=False
         ).stdout.strip()
 
+    def says(self, *words: str, password: str = FIRST, user: str = "default") -> str:
+        """What the server answers, errors included."""
+        command = ["redis-cli", "-s", str(self.socket), "--no-auth-warning", "--user", user, "--pass", password, *words]
+        ran = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+        return (ran.stdout + ran.stderr).strip()
+
     def takes(self, password: str) -> bool:
-        command = ["redis-cli", "-s", str(self.socket), "--no-auth-warning", "--pass", password, "SET", "one", "1"]
-        return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip() == "OK"
+        return self.says("SET", "one", "1", password=password) == "OK"
 
 
 @pytest.fixture
 def cache() -> Iterator[Cache]:
     with tempfile.TemporaryDirectory(prefix="redis") as directory:
         made = Cache(Path(directory))
+        yield made
+        made.stop()
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[Cache]:
+    """One that nobody changes."""
+    with tempfile.TemporaryDirectory(prefix="redis") as directory:
+        made = Cache(Path(directory))
+        assert made.takes(FIRST)
         yield made
         made.stop()
 
@@ -139,6 +155,78 @@ def test_who_loads_may_do_nothing_else(cache: Cache) -> None:
     ):
         said = subprocess.run([*load[:-2], *words], capture_output=True, text=True, check=False).stdout
         assert "NOPERM" in said, words
+
+
+# What commands the server, its host or other clients, or what makes it unusable for all.
+COMMANDS = """CONFIG GET *
+CONFIG SET dir /etc
+CONFIG SET dbfilename authorized_keys
+CONFIG REWRITE
+ACL LIST
+ACL GETUSER default
+ACL SETUSER other on nopass ~* +@all
+ACL LOAD
+FLUSHALL
+FLUSHDB
+SWAPDB 0 1
+MODULE LOAD /tmp/module.so
+MODULE LIST
+DEBUG SLEEP 1
+DEBUG SEGFAULT
+SHUTDOWN NOSAVE
+SAVE
+BGSAVE
+BGREWRITEAOF
+KEYS *
+SORT one
+MIGRATE 127.0.0.1 6379 one 0 1000
+RESTORE other 0 x
+REPLICAOF 127.0.0.1 6379
+SYNC
+PSYNC ? -1
+REPLCONF listening-port 1
+FAILOVER
+CLUSTER RESET
+CLIENT LIST
+CLIENT KILL TYPE normal
+CLIENT PAUSE 10000
+MONITOR
+SLOWLOG GET
+LATENCY RESET
+LASTSAVE
+PFDEBUG GETREG one
+ROLE"""
+
+
+@pytest.mark.parametrize("words", COMMANDS.splitlines())
+def test_who_has_the_app_s_password_commands_no_server(shared: Cache, words: str) -> None:
+    said = shared.says(*words.split())
+    # DEBUG and MODULE are for nobody: Redis has them off.
+    assert "NOPERM" in said or "command not allowed" in said, said
+    arguments = ", ".join(repr(word) for word in words.split())
+    by_script = shared.says("EVAL", f"return redis.call({arguments})", "0")
+    assert any(said in by_script for said in ("can't run this command", "not allowed from script")), by_script
+    assert shared.says("GET", "one") == "1"
+
+
+def test_an_app_has_its_keys_and_what_libraries_ask(shared: Cache) -> None:
+    """Or the test above would prove nothing."""
+    for words, said in (
+        ("SCAN 0", "one"),
+        ("INFO server", "redis_version"),
+        ('EVAL \'return redis.call("get","one")\' 0', "1"),
+        ("CLIENT SETNAME app", "OK"),
+        ("PUBLISH news 1", "0"),
+    ):
+        assert said in shared.says(*shlex.split(words)), words
+
+
+@pytest.mark.parametrize("user", ["default", "health", "loader", "nobody"])
+def test_without_the_password_nobody_reads_or_writes(shared: Cache, user: str) -> None:
+    for words in (["GET", "one"], ["SET", "one", "2"], ["ACL", "WHOAMI"], ["INFO"], ["CONFIG", "GET", "*"]):
+        said = shared.says(*words, user=user, password="none")
+        assert any(word in said for word in ("NOPERM", "WRONGPASS", "NOAUTH")), (words, said)
+    assert shared.says("GET", "one") == "1"
 
 
 def test_a_server_of_before_says_that_it_does_not_know_who_loads(cache: Cache) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import base64
 import itertools
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import yaml
 from contract import ROOT
 from deployment import assert_nothing_lost
 from fleet import AT_ONCE, HOME, WEB, Fleet, on, outcomes
@@ -64,23 +67,54 @@ def test_the_same_release_again_changes_nothing_and_a_host_is_asked_little(fleet
     assert 0 < asked[1] <= 4
 
 
-def test_a_rollback_returns_to_the_last_good_release_with_its_configuration(fleet: Fleet) -> None:
+@pytest.fixture
+def ci(fleet: Fleet, scratch: Path) -> Fleet:
+    """The fleet as a CI job has it: a user of its own, whom sudo lets do what the page for deploy users says."""
+    page = (ROOT / "docs/hosts.md").read_text(encoding="utf-8")
+    install = re.search(r"^    (visudo -cf sudoers-deploy && install .+)$", page, re.MULTILINE)
+    assert install
+    rule = (ROOT / "docs/examples/sudoers-deploy").read_text(encoding="utf-8").replace("\ndeploy ALL", "\nci ALL")
+    for host in WEB:
+        encoded = base64.b64encode(rule.encode()).decode()
+        on(host, f"useradd --create-home ci && cp -r /home/deploy/.ssh /home/ci/ && chown -R ci: /home/ci/.ssh"
+                 f" && cd /run && echo {encoded} | base64 -d >sudoers-deploy && {install[1]}")  # fmt: skip
+    directory = scratch / "ci"
+    directory.mkdir()
+    (directory / "group_vars").symlink_to(ROOT / "molecule/rolling/group_vars")
+    hosts = yaml.safe_load(Path(fleet.inventory).read_text())
+    hosts["all"]["vars"]["ansible_user"] = "ci"
+    (directory / "hosts.yml").write_text(yaml.safe_dump(hosts))
+    return replace(fleet, inventory=str(directory / "hosts.yml"))
+
+
+def test_a_rollback_returns_to_the_last_good_release_with_its_configuration(fleet: Fleet, ci: Fleet) -> None:
+    """The second deploy and the rollback by a user who has just the rights that they need."""
     environment = {"DATABASE_URL": "postgresql+asyncpg://shortlinks@172.29.86.20:5432/shortlinks",
                    "REDIS_URL": "redis://172.29.86.20:6379/0"}  # fmt: skip
     configured = {"fastapi_app_environment": environment | {"HITS_FLUSH_INTERVAL": "0.7"}}
     good = fleet.deploy(**fleet.release("good"), **configured, **AT_ONCE)
     assert good.code == 0, good.output
     wanted = fleet.version()["release"]
-    assert fleet.deploy(**fleet.release("bad"), **AT_ONCE).code == 0
-    told = fleet.scratch / "turns"
-    words = ["sh", "-c", f'echo "$0 $SLIPWAY_HOST: $SLIPWAY_OPERATION to $SLIPWAY_RELEASE" >> {told}']
-    turn = {f"fastapi_app_{when}_turn": [*words, when + " {{ inventory_hostname }}"] for when in ("before", "after")}
-    outcome = fleet.play("rollback", **turn, slipway_batches=[1])
+    bad = ci.deploy(**fleet.release("bad"), **AT_ONCE)
+    assert bad.code == 0, bad.output
+    turns = fleet.scratch / "turns"
+    script = ["sh", "-c", f'echo "$0 $SLIPWAY_HOST: $SLIPWAY_OPERATION to $SLIPWAY_RELEASE" >> {turns}']
+    turn = {f"fastapi_app_{when}_turn": [*script, when + " {{ inventory_hostname }}"] for when in ("before", "after")}
+    outcome = ci.play("rollback", **turn, slipway_batches=[1])
     assert outcome.code == 0, outcome.output
-    assert set(fleet.states().values()) == {wanted}
-    assert told.read_text().splitlines() == [
+    assert turns.read_text().splitlines() == [
         f"{when} {host} {host}: rollback to {wanted}" for host in WEB for when in ("before", "after")
     ]
+    for told in ("status", "history"):
+        outcome = ci.play(told)
+        assert (outcome.code, outcome.changed) == (0, 0), outcome.output
+    provisioned = ci.play("provision", "--limit", "localhost,web")
+    assert provisioned.code != 0
+    assert provisioned.changed == 0, provisioned.output
+    assert "password is required" in provisioned.output, provisioned.output
+    for words in ("cat /etc/shadow", "-i", "sh -c id", "python3 -c 0"):
+        on(next(iter(WEB)), f"! runuser -u ci -- sudo -n {words}")
+    assert set(fleet.states().values()) == {wanted}
     for host in WEB:
         assert "0.7" in on(host, "docker inspect $(docker ps -q --filter label=slipway.app=shortlinks)")
     records = [json.loads(line) for line in on(next(iter(WEB)), f"cat {HOME}/ledger.jsonl").splitlines()]
@@ -107,6 +141,7 @@ def test_a_plan_tells_everything_and_changes_nothing(fleet: Fleet) -> None:
     for number, host in enumerate(WEB, 1):
         assert f"batch {number}: {host} ({before[host]})" in plan
     assert "Least free disk:" in plan
+    assert "API, compared before each switch: a break is named" in plan
     # The file of the release that serves against the new one.
     assert '-      "GUNICORN_WORKERS": "1"' in outcome.output
     assert '+      "GUNICORN_WORKERS": "3"' in outcome.output

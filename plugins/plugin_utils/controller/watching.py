@@ -147,6 +147,19 @@ class EdgeProbe:
             return f"{failed} of {asked} requests of the probe failed"
         return ""
 
+    def doubt(self) -> str:
+        """What is not known of a run that ended well, since this controller got no answer of the app: a sentence.
+
+        Empty where it got one, or where that is a failure.
+        """
+        if not self._begun or self.failure() or not client.silent(self.samples()):
+            return ""
+        first = self.samples()[0]["error"]
+        return (
+            f"the app answered none of {self.summary.get('requests', 0)} requests of this controller through the edge "
+            f"(first: {first}), so nobody has seen whether its users reach it. {REMEDY}"
+        )
+
     def forget(self) -> None:
         """The report has what the samples tell."""
         self._files.samples.unlink(missing_ok=True)

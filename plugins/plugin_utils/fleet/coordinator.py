@@ -207,6 +207,7 @@ async def plan(this: Run) -> FleetReport:
         {member.name: int(member.seen["free_mib"]) for member in this.changing if "free_mib" in member.seen},
         [(str(seen.get("image") or ""), str(seen.get("release_image") or "")) for seen in before],
         planned(this, migrations),
+        [member.target.activate for member in this.changing if member.before],
     )
     this.tell("planned", plan=this.plan)
     return report(this)

@@ -275,6 +275,7 @@ def plan(
     free: Optional[Mapping[str, int]] = None,
     images: Sequence[tuple[str, str]] = (),
     saved: str = "",
+    activations: Sequence[Mapping[str, Any]] = (),
 ) -> str:
     """What a run would do, as lines for people.
 
@@ -285,6 +286,7 @@ def plan(
         free: disk space of each host in MiB
         images: for each host that changes, the image of the release that serves and of the wanted one
         saved: what is done for the database before it is migrated
+        activations: of each host that changes and serves something, what verb activate would be asked
     """
     waiting = [row for row in rows if row["batch"]]
     if not waiting:
@@ -297,7 +299,24 @@ def plan(
     if migrations:
         lines.append(f"Migrations before the first host: {', '.join(migrations)}")
     lines += [saved] if saved else []
+    lines += dict.fromkeys(words for activation in activations for words in compared(activation))
     if free:
         host = min(free, key=lambda name: free[name])
         lines.append(f"Least free disk: {free[host]} MiB on {host}")
     return "\n".join(lines)
+
+
+# What becomes of a release that breaks something, by what its variable says.
+_ON_A_BREAK = {"refuse": "keeps the release from serving", "warn": "is named, and the release goes on"}
+
+
+def compared(activation: Mapping[str, Any]) -> list[str]:
+    """What a host compares before its switch with what serves there, a line each; nothing where it is not to."""
+    contract, replay = activation.get("contract") or {}, activation.get("replay")
+    breaking = contract.get("breaking") if contract.get("path") else None
+    found = []
+    if end := _ON_A_BREAK.get(str(breaking)):
+        found.append(f"API, compared before each switch: a break {end} (fastapi_app_breaking_api: {breaking})")
+    if end := _ON_A_BREAK.get(str(replay)):
+        found.append(f"Replay, before each switch: a route that is broken {end} (fastapi_app_replay: {replay})")
+    return found

@@ -181,6 +181,21 @@ def test_when_a_first_release_has_failed(
     assert ran(probe(tmp_path, Edge(DEAD, "web1"), must_pass=must_pass), *timed).failure() == said
 
 
+def test_of_a_first_release_that_nobody_saw_the_run_says_so(tmp_path: Path) -> None:
+    seen = probe(tmp_path, Edge(DEAD, "web1"))
+    found = ran(seen, REFUSED, REFUSED).doubt()
+    assert found.startswith("the app answered none of 2 requests of this controller through the edge (first: refused")
+    assert "slipway_url of a host or slipway_probe_urls say where to ask" in found
+    assert ran(seen, REDIRECTED).doubt().startswith("the app answered none of 1 requests")
+    assert not ran(seen, REFUSED, GOOD).doubt()
+    assert not ran(seen, PAGE).doubt(), "somebody wanted that page"
+    assert not ran(seen).doubt()
+    assert not probe(tmp_path).doubt(), "none was sent"
+    seen.served = [0]
+    assert ran(seen, REFUSED).failure()
+    assert not seen.doubt(), "it has failed"
+
+
 def test_an_app_that_names_no_release_is_asked_whether_it_is_well() -> None:
     assert asked_path({"version_path": "/version", "path": "/readyz"}) == "/version"
     assert asked_path({"version_path": "", "path": "/readyz"}) == "/readyz"

@@ -228,6 +228,25 @@ def test_check_mode_looks_and_changes_nothing() -> None:
     assert [entry["host"] for entry in report.diff] == ["web2", "web3"]
 
 
+def test_a_plan_says_what_is_compared_before_a_switch_and_what_a_break_means() -> None:
+    def plan(breaking: str, replay: str, path: str = "/openapi.json", **hosts: Any) -> str:
+        there = fleet(3, **hosts)
+        there.usual["activate"] = {"contract": {"path": path, "breaking": breaking}, "replay": replay}
+        return there.run(check_mode=True).plan
+
+    assert plan("refuse", "warn").splitlines()[-3:-1] == [
+        "API, compared before each switch: a break keeps the release from serving (fastapi_app_breaking_api: refuse)",
+        "Replay, before each switch: a route that is broken is named, and the release goes on (fastapi_app_replay: warn)",
+    ]
+    nothing = [
+        plan("ignore", "ignore"),
+        plan("refuse", "ignore", path=""),
+        plan("refuse", "refuse", serving=None, good=[]),
+    ]
+    assert not [lines for lines in nothing if "before each switch" in lines]
+    assert all(lines.startswith("Plan: release") for lines in nothing), nothing
+
+
 def test_problems_in_check_mode_are_warnings() -> None:
     there = fleet(2)
     there.hosts[1].problems = ["Docker is not installed"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,50 @@ def test_not_even_where_the_file_would_let_it_in(world: World) -> None:
     until(lambda: world.comes_in("postgres", "shop", SHOP), "the line is read")
     for user, password, other in (("shop", SHOP, "tiles"), ("tiles", TILES, "shop")):
         assert "permission denied for database" in world.login(other, user, password).stderr
+
+
+# What an owner of a database could try to get the server, its host, or what others have there.
+COMMANDS = """COPY (SELECT 1) TO PROGRAM 'id'
+COPY (SELECT 1) TO '/tmp/out'
+CREATE TABLE files (line text); COPY files FROM '/etc/passwd'
+SELECT pg_read_file('/etc/passwd')
+SELECT pg_ls_dir('.')
+SELECT lo_import('/etc/passwd')
+SELECT lo_export(lo_create(0), '/tmp/out')
+SELECT * FROM pg_authid
+SELECT * FROM pg_hba_file_rules
+ALTER SYSTEM SET archive_command = 'id'
+SET session_preload_libraries = 'x'
+LOAD '/tmp/x.so'
+CREATE FUNCTION run(cstring) RETURNS int AS 'libc.so.6', 'system' LANGUAGE c
+CREATE EXTENSION file_fdw
+CREATE EXTENSION dblink
+CREATE ROLE mine LOGIN SUPERUSER
+ALTER ROLE shop SUPERUSER
+ALTER ROLE postgres PASSWORD 'mine'
+ALTER ROLE tiles PASSWORD 'mine'
+SET ROLE postgres
+SET ROLE tiles
+SET SESSION AUTHORIZATION tiles
+GRANT tiles TO shop
+GRANT pg_execute_server_program TO shop
+CREATE DATABASE mine
+DROP DATABASE tiles
+ALTER DATABASE tiles OWNER TO shop
+SELECT pg_reload_conf()
+SELECT pg_switch_wal()
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()
+CREATE PUBLICATION all_of_it FOR ALL TABLES
+SELECT pg_create_physical_replication_slot('mine')"""
+DENIED = re.compile(r"ERROR: .*(permission denied|must be (a )?\w+|must have|is not allowed|[Oo]nly roles with)")
+
+
+@pytest.mark.parametrize("statement", COMMANDS.splitlines())
+def test_who_has_an_app_s_database_has_neither_the_server_nor_what_others_have(world: World, statement: str) -> None:
+    if "tiles" not in world.databases():
+        world.provision("tiles", TILES)
+    said = world.login("shop", "shop", SHOP, *statement.split("; ")).stderr
+    assert DENIED.search(said), said
 
 
 def test_one_s_provisioning_leaves_the_other_s_alone(world: World) -> None:
