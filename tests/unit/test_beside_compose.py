@@ -108,6 +108,7 @@ def test_the_daemon_is_told_to_end_them_with_their_own_grace_before_they_are_mar
             2,
             False,
         ),
+        (["Cannot update container abc: cannot update a deleted process: unknown"], 2, False),
         (["Cannot update container abc: no room"], 1, True),
         (["container not running", "container not running"], 2, True),
     ],

@@ -46,7 +46,7 @@ _RAISES = 1 << 24
 # What the kernel says of a file, not a database of a table.
 _DENIED = re.compile(r"(exec: |Errno 13\]|can't open)[^\n]*permission denied", re.IGNORECASE)
 # What Docker says of a container that ended while its restart policy was changed.
-_ENDED = ("not running", "stopped container")
+_ENDED = ("not running", "stopped container", "deleted process")
 # Where an image that says nothing has its programs.
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
