@@ -789,8 +789,8 @@ def test_a_certificate_is_read_before_it_is_used(key: str, accepted: bool, certi
 
 
 @pytest.fixture
-def balanced(tmp_path: Path) -> Iterator[tuple[Edge, dict[str, Edge]]]:
-    """A load balancer before the edges of two hosts."""
+def balanced(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[tuple[Edge, dict[str, Edge]]]:
+    """A load balancer before the edges of two hosts; the parameter is what it knows of the app beyond them."""
     hosts = {}
     for name in ("web1", "web2"):
         directory = tmp_path / name
@@ -801,7 +801,8 @@ def balanced(tmp_path: Path) -> Iterator[tuple[Edge, dict[str, Edge]]]:
     directory = tmp_path / "lb"
     directory.mkdir()
     servers = {name: f"127.0.0.1:{edge.port}" for name, edge in hosts.items()}
-    balancer = Edge(directory, haproxy_apps=[{"name": "links", "servers": servers}])
+    more = getattr(request, "param", {})
+    balancer = Edge(directory, haproxy_apps=[{"name": "links", "servers": servers, **more}])
     balancer.start()
     wait_for(lambda: statuses(balancer) == {"web1": "UP", "web2": "UP"})
     yield balancer, hosts
@@ -906,3 +907,46 @@ def test_a_slot_has_a_second_door_that_is_shut_until_it_is_opened(tmp_path: Path
         edge.stop()
         by_port.shutdown()
         by_port.server_close()
+
+
+def visit(balancer: Edge, cookie: str) -> tuple[str, str]:
+    """Who answers somebody with this cookie, and the cookie that is set, if one is."""
+    answer, body = balancer.get("/", **({"Cookie": cookie} if cookie else {}))
+    assert answer.status == 200
+    return json.loads(body)["slot"], (answer.headers["Set-Cookie"] or "").partition(";")[0]
+
+
+@pytest.mark.parametrize("balanced", [{"sticky": True}], indirect=True)
+def test_a_visitor_comes_back_to_the_same_host_unless_it_is_out(balanced: tuple[Edge, dict[str, Edge]]) -> None:
+    balancer, hosts = balanced
+    first, cookie = visit(balancer, "")
+    assert "web" not in cookie, "it tells nobody which hosts there are"
+    assert {visit(balancer, cookie) for _ in range(6)} == {(first, "")}
+    mine = first.rpartition(" ")[2]
+    other = next(name for name in hosts if name != mine)
+    state = balancer.directory / "server-state"
+    edge = RuntimeEdge(str(balancer.directory / "admin.sock"), "app_links", str(state), expected=[mine])
+    answer = balancer.get("/", Cookie=cookie)[0]
+    assert answer.headers["Set-Cookie"] is None
+
+    # One that is drained would still get whoever has its cookie.
+    assert change(edge, mine, "drain", 10) == 0
+    there, new = visit(balancer, cookie)
+    assert there.endswith(other)
+    assert new not in ("", cookie), "and stays there"
+    assert {visit(balancer, cookie)[0] for _ in range(6)} == {there}
+    with pytest.raises(EdgeError, match="is the last host"):
+        change(edge, other, "drain", 10)
+    balancer.restart()
+    wait_for(lambda: statuses(balancer)[other] == "UP")
+    assert {visit(balancer, cookie)[0] for _ in range(6)} == {there}, "after a restart, too"
+
+    # Put back while nobody answers there, it gets nothing.
+    hosts[mine].stop()
+    hosts[mine].log = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    change(edge, mine, "ready", 10)
+    assert {visit(balancer, cookie)[0] for _ in range(6)} == {there}
+    assert edge.servers()[mine].enabled
+    assert statuses(balancer)[mine].startswith("DOWN")
+    hosts[mine].start()
+    wait_for(lambda: visit(balancer, cookie)[0] == first)

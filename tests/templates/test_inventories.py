@@ -32,6 +32,7 @@ def test_the_balancer_sends_to_every_web_host_what_their_app_takes() -> None:
         "health_path": "/healthz",
         "health_statuses": ["200-299"],
         "maintenance_page": "",
+        "sticky": False,
         "server_timeout": 75,
         "servers": {"web1": "192.0.2.11:80", "web2": "192.0.2.12:80", "web3": "192.0.2.13:80"},
     }
