@@ -10,6 +10,8 @@ module: balancer
 short_description: Take a host out of a load balancer without cutting a request, or put it back
 description:
   - Runs on the load balancer. A host that is drained gets nothing new; the module waits until its requests have ended.
+    Where clients come back to a host by a cookie, they are sent to another one; a host that is put back gets requests
+    once a check of it has passed.
   - The state is written down, so a reload or a reboot of the load balancer keeps it.
 options:
   server: {description: Name of the host in the backend., type: str, required: true}
@@ -68,7 +70,12 @@ def change(edge: Edge, server: str, state: str, wait: float) -> int:
         raise EdgeError(
             f"{server} is the last host of {edge.backend} that answers; it was left in, nothing was changed"
         )
-    edge.set_state(server, state)
+    if not edge.sticky(server):
+        edge.set_state(server, state)
+    elif state == "drain":
+        edge.leave(server)
+    else:
+        edge.come_back(server)
     deadline = time.monotonic() + wait
     while state == "drain" and (left := edge.servers()[server].sessions):
         if time.monotonic() >= deadline:

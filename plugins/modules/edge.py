@@ -184,6 +184,8 @@ def listed(options: Mapping[str, Any], found: Present, edge: Made) -> list[dict[
         left = {app: value for app, value in before.items() if app not in options["removed"]}
         if left != before:
             items.insert(0, {"dest": options["switched"], "content": render(left, HEADER), **for_all})
+    # After the configuration, which names it until then.
+    items += [{"dest": f"{directory}/pages/planned-{app}.html", "state": "absent"} for app in options["removed"]]
     if not edge.kept:
         items += [{"dest": path, "state": "absent"} for path in options["stale"]]
     return items

@@ -26,6 +26,7 @@ from ansible_collections.slipway.fleet.plugins.module_utils.edge.newcomers impor
 from ansible_collections.slipway.fleet.plugins.module_utils.edge.pieces import Present, Wanted, made
 from ansible_collections.slipway.fleet.plugins.module_utils.release.doors import slot_ports
 from ansible_collections.slipway.fleet.plugins.modules.balancer import change
+from ansible_collections.slipway.fleet.plugins.plugin_utils.inputs.rules.protection import MOST_OF_A_PAGE
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from tests.templates.rendering import Role
@@ -35,6 +36,7 @@ FILES = {
     "pages/503.html": "503.html.j2",
     "pages/504.html": "504.html.j2",
     "pages/maintenance.html": "maintenance.html.j2",
+    "pages/planned.html": "planned.html.j2",
 }
 
 
@@ -144,6 +146,8 @@ class Edge:
         (directory / "site.pem").write_text(str(variables.get("haproxy_tls_certificate", "")))
         for name, template in FILES.items():
             (directory / name).write_text(role.render(template))
+        for page in role.value("__haproxy_own_pages"):
+            Path(page["dest"]).write_text(page["content"])
         (directory / "apps").mkdir()
         for name, text in configuration(role).items():
             (directory / name).write_text(text)
@@ -399,7 +403,7 @@ def test_no_slot_is_a_page_for_people_and_json_for_programs(edge: Edge) -> None:
     assert "http" not in body.replace("http-equiv", ""), "a page without assets from elsewhere"
     assert "padding: .125rem .75rem; border: 1px solid" in body
     assert "min-height: 100vh; display: grid" in body
-    wait_for(lambda: edge.get("/", Accept="application/json")[1] == '{"status":"unavailable"}')
+    wait_for(lambda: edge.get("/", Accept="application/json")[1].startswith('{"status":"unavailable","request_id":"'))
 
 
 @pytest.mark.parametrize("edge", [{"haproxy_trusted_proxies": ["127.0.0.0/8"]}], indirect=True)
@@ -594,13 +598,74 @@ def test_maintenance_is_switched_while_it_runs(slots: dict[str, Slot], edge: Edg
     response, body = edge.get("/x")
     assert (response.status, response.headers["Retry-After"]) == (503, "120")
     assert "maintenance" in body
-    assert edge.get("/x", Accept="application/json")[1] == '{"status":"maintenance"}'
+    assert f"Planned, request {response.headers['X-Request-ID']}<" in body
+    response, body = edge.get("/x", Accept="application/json")
+    assert json.loads(body) == {"status": "maintenance", "request_id": response.headers["X-Request-ID"]}
     assert edge.get("/readyz")[0].status == 200, "a balancer would take the host out"
     edge.restart()
     wait_for(lambda: edge.get("/x")[0].status == 503)
     assert outcome(page(edge), "off", check_mode=False)["changed"]
     wait_for(lambda: edge.get("/x")[0].status == 200)
     assert (edge.directory / "switched.map").read_text().endswith("links off\n")
+
+
+@pytest.mark.parametrize("checks_clients", [False, True])
+def test_an_app_shows_a_page_of_its_own(certificate: str, tmp_path: Path, checks_clients: bool) -> None:
+    """Also one as large as it may be, whatever else has a part of HAProxy's buffers."""
+    begin, end = "<p>We move, {{ as }} 100% said:   Grüße REQUEST_ID", "</p>\n"
+    page_of_links, page_of_shop = tmp_path / "links.html", tmp_path / "shop.html"
+    page_of_links.write_text(begin + end)
+    page_of_shop.write_text("x" * MOST_OF_A_PAGE)
+    apps = [
+        app(tmp_path, "links", host_names=["l.test"], maintenance_page=str(page_of_links)),
+        app(tmp_path, "shop", host_names=["s.test"], maintenance_page=str(page_of_shop)),
+        app(tmp_path, "blog", host_names=["b.test"]),
+    ]
+    more: dict[str, Any] = {}
+    if checks_clients:
+        (tmp_path / "ca.pem").write_text(certificate.partition("-----BEGIN PRIVATE")[0])
+        more = {
+            "haproxy_tls_certificate": certificate,
+            "haproxy_client_ca_file": str(tmp_path / "ca.pem"),
+            "__haproxy_client_ca": str(tmp_path / "ca.pem"),
+        }
+    edge = Edge(
+        tmp_path, haproxy_apps=apps, haproxy_maintenance=["links", "shop", "blog"],
+        haproxy_maintenance_passes=["192.0.2.0/24"], haproxy_trusted_proxies=["127.0.0.1"], **more,
+    )  # fmt: skip
+    edge.start()
+    try:
+        shown = [asked(edge, name, tls=checks_clients) for name in ("l.test", "s.test", "b.test")]
+    finally:
+        edge.stop()
+    assert shown[0] == (503, "<p>We move, {{ as }} 100% said:   Grüße abc-1</p>\n")
+    assert shown[1] == (503, "x" * MOST_OF_A_PAGE)
+    assert "Planned, request abc-1<" in shown[2][1]
+
+
+def asked(edge: Edge, name: str, tls: bool) -> tuple[int, str]:
+    """What is answered under a name to a request whose id is abc-1, where it is believed."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    connection: http.client.HTTPConnection = (
+        http.client.HTTPSConnection("127.0.0.1", edge.tls_port, timeout=10, context=context)
+        if tls
+        else http.client.HTTPConnection("127.0.0.1", edge.port, timeout=10)
+    )
+    try:
+        connection.request("GET", "/x", headers={"Host": name, "X-Request-ID": "abc-1"})
+        answer = connection.getresponse()
+        return answer.status, answer.read().decode()
+    finally:
+        connection.close()
+
+
+def test_a_page_that_is_no_longer_wanted_goes() -> None:
+    mine = {"name": "links", "maintenance_page": "page.html"}
+    stale = [
+        Role("haproxy", haproxy_apps=[entry]).value("__haproxy_edge")["stale"] for entry in (mine, {"name": "links"})
+    ]
+    assert ["/etc/haproxy/pages/planned-links.html" in one for one in stale] == [False, True]
 
 
 @pytest.mark.parametrize("edge", [{"haproxy_maintenance": ["links"]}], indirect=True)
@@ -724,8 +789,8 @@ def test_a_certificate_is_read_before_it_is_used(key: str, accepted: bool, certi
 
 
 @pytest.fixture
-def balanced(tmp_path: Path) -> Iterator[tuple[Edge, dict[str, Edge]]]:
-    """A load balancer before the edges of two hosts."""
+def balanced(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[tuple[Edge, dict[str, Edge]]]:
+    """A load balancer before the edges of two hosts; the parameter is what it knows of the app beyond them."""
     hosts = {}
     for name in ("web1", "web2"):
         directory = tmp_path / name
@@ -736,7 +801,8 @@ def balanced(tmp_path: Path) -> Iterator[tuple[Edge, dict[str, Edge]]]:
     directory = tmp_path / "lb"
     directory.mkdir()
     servers = {name: f"127.0.0.1:{edge.port}" for name, edge in hosts.items()}
-    balancer = Edge(directory, haproxy_apps=[{"name": "links", "servers": servers}])
+    more = getattr(request, "param", {})
+    balancer = Edge(directory, haproxy_apps=[{"name": "links", "servers": servers, **more}])
     balancer.start()
     wait_for(lambda: statuses(balancer) == {"web1": "UP", "web2": "UP"})
     yield balancer, hosts
@@ -841,3 +907,46 @@ def test_a_slot_has_a_second_door_that_is_shut_until_it_is_opened(tmp_path: Path
         edge.stop()
         by_port.shutdown()
         by_port.server_close()
+
+
+def visit(balancer: Edge, cookie: str) -> tuple[str, str]:
+    """Who answers somebody with this cookie, and the cookie that is set, if one is."""
+    answer, body = balancer.get("/", **({"Cookie": cookie} if cookie else {}))
+    assert answer.status == 200
+    return json.loads(body)["slot"], (answer.headers["Set-Cookie"] or "").partition(";")[0]
+
+
+@pytest.mark.parametrize("balanced", [{"sticky": True}], indirect=True)
+def test_a_visitor_comes_back_to_the_same_host_unless_it_is_out(balanced: tuple[Edge, dict[str, Edge]]) -> None:
+    balancer, hosts = balanced
+    first, cookie = visit(balancer, "")
+    assert "web" not in cookie, "it tells nobody which hosts there are"
+    assert {visit(balancer, cookie) for _ in range(6)} == {(first, "")}
+    mine = first.rpartition(" ")[2]
+    other = next(name for name in hosts if name != mine)
+    state = balancer.directory / "server-state"
+    edge = RuntimeEdge(str(balancer.directory / "admin.sock"), "app_links", str(state), expected=[mine])
+    answer = balancer.get("/", Cookie=cookie)[0]
+    assert answer.headers["Set-Cookie"] is None
+
+    # One that is drained would still get whoever has its cookie.
+    assert change(edge, mine, "drain", 10) == 0
+    there, new = visit(balancer, cookie)
+    assert there.endswith(other)
+    assert new not in ("", cookie), "and stays there"
+    assert {visit(balancer, cookie)[0] for _ in range(6)} == {there}
+    with pytest.raises(EdgeError, match="is the last host"):
+        change(edge, other, "drain", 10)
+    balancer.restart()
+    wait_for(lambda: statuses(balancer)[other] == "UP")
+    assert {visit(balancer, cookie)[0] for _ in range(6)} == {there}, "after a restart, too"
+
+    # Put back while nobody answers there, it gets nothing.
+    hosts[mine].stop()
+    hosts[mine].log = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    change(edge, mine, "ready", 10)
+    assert {visit(balancer, cookie)[0] for _ in range(6)} == {there}
+    assert edge.servers()[mine].enabled
+    assert statuses(balancer)[mine].startswith("DOWN")
+    hosts[mine].start()
+    wait_for(lambda: visit(balancer, cookie)[0] == first)

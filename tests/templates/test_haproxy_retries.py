@@ -48,7 +48,9 @@ class Asked:
 
 
 @contextmanager
-def balanced(directory: Path, asked: Asked, of_the_app: dict[str, Any], *without: str) -> Iterator[Edge]:
+def balanced(
+    directory: Path, asked: Asked, of_the_app: dict[str, Any], *without: str, **of_the_balancer: Any
+) -> Iterator[Edge]:
     """A balancer before two hosts, of which those in `without` have no slot; it has not seen that yet."""
     with ExitStack() as stack:
         servers = {}
@@ -65,7 +67,7 @@ def balanced(directory: Path, asked: Asked, of_the_app: dict[str, Any], *without
             servers[name] = f"127.0.0.1:{edge.port}"
         there = directory / "lb"
         there.mkdir()
-        balancer = Edge(there, haproxy_apps=[{"name": "links", "servers": servers}])
+        balancer = Edge(there, haproxy_apps=[{"name": "links", "servers": servers, **of_the_balancer}])
         balancer.start()
         stack.callback(balancer.stop)
         for name in HOSTS:

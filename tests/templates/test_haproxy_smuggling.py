@@ -74,8 +74,8 @@ def behind(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         cwd=directory, env={**os.environ, "SEEN": str(directory / "seen")}, start_new_session=True,
     )  # fmt: skip
     edge = Edge(directory)
-    edge.start()
     try:
+        edge.start()
         wait_for(lambda: edge.get("/there")[0].status == 200, 30)
         yield edge, Server(directory)
     finally:

@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.slipway.fleet.plugins.modules.balancer import change
 
-from tests.templates.test_haproxy import Edge, Slot, answering, app, certificate, slots
+from tests.templates.test_haproxy import Edge, Slot, answering, app, certificate, runtime, slots, wait_for
+from tests.templates.test_haproxy_retries import HOSTS, Asked, balanced
 
 __all__ = ["certificate", "slots"]  # fixtures
 # Of the timeouts that are not what a test is about, in seconds: no test waits so long.
@@ -20,6 +22,8 @@ WAITS = {"haproxy_request_timeout": LONG, "haproxy_keep_alive_timeout": LONG, "h
 # Within which one of a second is over, on a busy machine, too.
 SOON = 20
 GET = b"GET /x HTTP/1.1\r\nHost: x\r\n"
+# With the key of the example in RFC 6455.
+WEBSOCKET = GET + b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
 POST = b"POST /x HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nbegun"
 
 
@@ -90,7 +94,7 @@ def test_headers_that_are_never_complete_are_given_up(slots: dict[str, Slot], tm
         (GET, "haproxy_request_timeout", {b"408"}),
         (b"", "haproxy_request_timeout", {b""}),
         (GET + b"\r\n", "haproxy_keep_alive_timeout", {b"200"}),
-        (POST, "haproxy_client_timeout", {b"408", b"504"}),  # whichever of the two sides HAProxy looks at first
+        (POST, "haproxy_client_timeout", {b"408", b"504", b"400"}),  # by version
     ],
     ids=["within its headers", "before its first byte", "after an answer", "within its body"],
 )
@@ -104,8 +108,7 @@ def test_a_client_that_says_no_more_is_given_up(
 
 def test_a_websocket_has_a_timeout_of_its_own(slots: dict[str, Slot], tmp_path: Path) -> None:
     with connected(slots, tmp_path, haproxy_client_timeout=1, haproxy_tunnel_timeout=3) as client:
-        key = b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"  # of the example in RFC 6455
-        client.sendall(GET + key + b"Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+        client.sendall(WEBSOCKET)
         assert client.recv(65536).startswith(b"HTTP/1.1 101 ")
         began = time.monotonic()
         time.sleep(1.5)  # longer than other clients may say nothing
@@ -113,3 +116,21 @@ def test_a_websocket_has_a_timeout_of_its_own(slots: dict[str, Slot], tmp_path: 
         assert client.recv(100) == b"still there"
         assert rest(client) == b""
         assert time.monotonic() - began > 4, "from the last message on"
+
+
+def test_a_websocket_stays_where_its_host_is_taken_out(tmp_path: Path) -> None:
+    asked = Asked()
+    asked.handler = Waits
+    with (
+        balanced(tmp_path, asked, {}, sticky=True) as balancer,
+        socket.create_connection(("127.0.0.1", balancer.port), SOON) as client,
+    ):
+        client.sendall(WEBSOCKET)
+        assert client.recv(65536).startswith(b"HTTP/1.1 101 ")
+        edge = runtime(balancer)
+        edge.expected = set(HOSTS)
+        wait_for(lambda: all(server.answers for server in edge.servers().values()))
+        (mine,) = [name for name, server in edge.servers().items() if server.sessions]
+        assert change(edge, mine, "drain", 0.5) == 1
+        client.sendall(b"still there")
+        assert client.recv(100) == b"still there"

@@ -31,6 +31,8 @@ def test_the_balancer_sends_to_every_web_host_what_their_app_takes() -> None:
         "paths": [],
         "health_path": "/healthz",
         "health_statuses": ["200-299"],
+        "maintenance_page": "",
+        "sticky": False,
         "server_timeout": 75,
         "servers": {"web1": "192.0.2.11:80", "web2": "192.0.2.12:80", "web3": "192.0.2.13:80"},
     }
@@ -70,6 +72,7 @@ def test_what_the_edge_does_for_the_app_of_a_host_is_said_by_the_app_s_variables
         "basic_auth": {"review": "$6$a$" + "a" * 86},
         "robots": False,
         "compression": ["text/css"],
+        "maintenance_page": "page.html",
     }
     of_the_app = {f"fastapi_app_{name}": value for name, value in said.items()}
     (app,) = Role("haproxy", fastapi_app_name="links", **of_the_app).value("haproxy_apps")

@@ -206,7 +206,12 @@ def test_a_removed_app_leaves_nothing_and_takes_nothing_along(tmp_path: Path) ->
     (tmp_path / "switched.map").write_text("# by operators\nlinks on\nshop on\n")
     act(options(tmp_path, {"links": piece("links")}), check_mode=False)
     act(options(tmp_path, {"shop": piece("shop", "s.example")}), check_mode=False)
+    pages = [tmp_path / f"pages/planned{name}.html" for name in ("", "-links", "-shop")]
+    pages[0].parent.mkdir()
+    for page in pages:
+        page.touch()
     assert act(options(tmp_path, {}, edge="", removed=["links"]), check_mode=False)["changed"]
+    assert [page.exists() for page in pages] == [True, False, True]
     left = texts(tmp_path)
     assert "links" not in "".join(left.values())
     assert "backend app_shop" in left["haproxy.cfg"]

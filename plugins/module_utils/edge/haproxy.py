@@ -269,8 +269,10 @@ class Edge:
             )
         return found
 
-    def set_state(self, slot: str, state: str, beside: str = "") -> None:
+    def set_state(self, slot: str, state: str, beside: str = "", checked: bool = False) -> None:
         """Set `slot` to ready or drain, and write the states down so that a reload or a reboot keeps them.
+
+        A third one is maint, see `leave`; with `checked` the server begins as one that did not pass its check.
 
         Ready is the door that its release opens: whoever else listens behind the other one gets nothing. Drained are
         both, so that the edge sees by its own check what is started there.
@@ -294,7 +296,7 @@ class Edge:
                         self._set(ask, beside, "ready")
                         self._set(ask, slot, state)
                 else:
-                    self._set(self.ask, slot, state)
+                    self._set(self.ask, slot, state, checked)
                 dump = self.ask("show servers state").lstrip("\n")
                 if self._is(dump, slot, state) and (not beside or self._is(dump, beside, "ready")):
                     self._store(dump)
@@ -302,6 +304,25 @@ class Edge:
                         self._serve_waiting()
                     return
         raise EdgeError(f"HAProxy did not keep `set server {self.backend}/{slot} state {state}`; is it being reloaded?")
+
+    def sticky(self, server: str) -> bool:
+        """Whether clients come back to this server by a cookie, drained or not. Raises EdgeError."""
+        rows = rows_of(self.ask("show stat"), ",", STATISTICS, self.backend)
+        return any(row.get("cookie") for row in rows if row["svname"] == server)
+
+    def leave(self, server: str) -> None:
+        """Have a server get nothing new, not even from clients that have its cookie; what is open there stays.
+
+        It is not checked meanwhile, so `come_back` puts it back. Raises EdgeError and NotStored.
+        """
+        self.set_state(server, "maint")
+
+    def come_back(self, server: str) -> None:
+        """Have it get requests once a check has passed: HAProxy would take it for as well as it was before.
+
+        Raises EdgeError and NotStored.
+        """
+        self.set_state(server, "ready", checked=True)
 
     def _serve_waiting(self) -> None:
         """Have the servers take what waits at the edge, where they have a limit (fastapi_app_max_connections).
@@ -319,9 +340,11 @@ class Edge:
         if servers[slot].enabled and servers[slot].answers and not servers[beside].answers:
             raise EdgeError(f"HAProxy's check of slot {beside} does not pass, so slot {slot} keeps its requests")
 
-    def _set(self, ask: Callable[[str], str], slot: str, state: str) -> None:
+    def _set(self, ask: Callable[[str], str], slot: str, state: str, checked: bool = False) -> None:
         for door, its in self._doors(slot, state).items():
             command = f"set server {self.backend}/{door} state {its}"
+            if checked:
+                command += f";set server {self.backend}/{door} health down"
             answer = ask(command).strip()
             if answer == UNKNOWN and door != slot and its != "ready":
                 continue  # an edge from before slots had ports

@@ -50,6 +50,7 @@ def edge(value_of: Values) -> Iterator[str]:
         yield from protection.limits(app)
         yield from protection.who_may(app)
         yield from protection.compressed(app)
+        yield from protection.own_page(app)
         yield from protection.certificates_of_clients(app, authorities, tls, bool(value_of("haproxy_trusted_proxies")))
     if not 1 <= int(value_of("haproxy_log_sample")) <= _RAREST:
         yield (

@@ -41,6 +41,8 @@ _BROWSERS = (
     "Mozilla/5.0 (iPhone; CPU iPhone OS like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/ Mobile/",
     "Mozilla/5.0 (Linux; Android; Macintosh; Intel Mac OS X)",
 )
+# Bytes of a page beside its headers in a buffer of HAProxy's, which has 16 kB.
+MOST_OF_A_PAGE = 12 << 10
 _RATE_EXAMPLE = "{requests: 100, seconds: 10}"
 
 
@@ -148,6 +150,26 @@ def compressed(app: App) -> Iterator[str]:
     known = [one for one in types if one not in wrong]
     if small := [one for one in known if _NOT_COMPRESSED.fullmatch(one) or _EVENTS.startswith(one)]:
         yield (f"{where}: {', '.join(small)} is compressed already, or must not wait to be ({_EVENTS}); take it away.")
+
+
+def own_page(app: App) -> Iterator[str]:
+    """A sentence where the maintenance page of an app cannot be shown."""
+    path = str(app.get("maintenance_page") or "")
+    if not path:
+        return
+    where = f"{_where(app, 'maintenance_page')}: {path}"
+    text = text_of(path)
+    if text is None:
+        yield f"{where} is no file that this machine can read; correct the path."
+    elif not text.strip():
+        yield f"{where} is empty; put the page there."
+    elif "\ufffd" in text:
+        yield f"{where} is not in UTF-8, as which it is shown; save it so."
+    elif (size := len(text.replace("%", "%%").encode())) > MOST_OF_A_PAGE:
+        yield (
+            f"{where} has {size} bytes (a percent sign counts twice), and HAProxy has room for {MOST_OF_A_PAGE}; make "
+            "it smaller, with large images from another site or none."
+        )
 
 
 def certificates_of_clients(app: App, authorities: str, tls: bool, proxies: bool) -> Iterator[str]:

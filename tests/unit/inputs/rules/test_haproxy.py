@@ -75,6 +75,28 @@ def test_paths_that_need_a_certificate(authority: str, tmp_path: Path) -> None:
     says("haproxy", RIGHT | right | {"haproxy_apps": [slots("links", client_certificate_paths=["/", "/a/~b"])]})
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (b"<p>Back at 5\xc2\xa0pm, 100 % sure: REQUEST_ID</p>", []),
+        (b"x" * (12 << 10), []),
+        (b"x" * 12_000 + b"%" * 200, ["has 12400 bytes (a percent sign counts twice), and HAProxy has room for 12288"]),
+        (b" \n", ["is empty; put the page there"]),
+        (b"caf\xe9", ["is not in UTF-8, as which it is shown; save it so"]),
+        (None, ["is no file that this machine can read; correct the path"]),
+    ],
+)
+def test_a_page_of_the_app_s_own_is_read_before_anything_is_changed(
+    text: bytes | None, said: list[str], tmp_path: Path
+) -> None:
+    page = tmp_path / "page.html"
+    if text is not None:
+        page.write_bytes(text)
+    where = f"fastapi_app_maintenance_page of links (maintenance_page in haproxy_apps): {page} "
+    given = {"haproxy_apps": [slots("links", maintenance_page=str(page))]}
+    says("haproxy", RIGHT | given, *(f"{where}{words}" for words in said))
+
+
 def test_authorities_of_clients_are_looked_at_before_they_get_anywhere(authority: str, tmp_path: Path) -> None:
     there = tmp_path / "ca.pem"
     for text, said in (
