@@ -13,35 +13,15 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from backed import PSQL, REVISION, VOLUME, asked, refused, sql
 from contract import until
 from deployment import Deployment
 
-VOLUME = "/var/lib/slipway/shortlinks/volumes/media"
 STATE = "/var/lib/slipway/backup/state.json"
 REPOSITORY = "/srv/repository"
 BESIDE = "SELECT count(*) FROM pg_database WHERE datname LIKE 'slipway_restoring_%'"
-PSQL = "docker exec -i slipway-postgres-postgres-1 psql --username postgres --tuples-only --no-align --dbname"
 # Bases of the database are there too, of which a set needs nothing, so each pack of some size is damaged.
 PACKS = f"find {REPOSITORY}/data -type f -size +100k -exec"
-
-
-def sql(host: Any, statement: str, database: str = "shortlinks") -> str:
-    found: str = host.check_output(f'{PSQL} {database} -c "{statement}"')
-    return found.strip()
-
-
-def asked(host: Any, words: str) -> dict[str, Any]:
-    """The answer of the host's program, which succeeds."""
-    answer: dict[str, Any] = json.loads(host.check_output(f"slipway-backup {words}"))
-    return answer
-
-
-def refused(host: Any, words: str) -> str:
-    """Why the host's program did not do it."""
-    result = host.run(f"slipway-backup {words}")
-    assert result.rc != 0, result.stdout
-    said: str = result.stderr
-    return said
 
 
 def state(host: Any) -> dict[str, Any]:
@@ -288,20 +268,6 @@ def test_what_does_not_fit_the_release_is_refused(host: Any) -> None:
         sql(host, "UPDATE alembic_version SET version_num = :'head'".replace(":'head'", f"'{head}'"))
     assert "the schema of shortlinks in set" in said
     assert head in said
-
-
-REVISION = """
-import sqlalchemy as sa
-from alembic import op
-
-revision = "0003"
-down_revision = "0002"
-
-
-def upgrade() -> None:
-    op.execute("UPDATE ballast SET words = words || '!' WHERE id <= 500")
-    op.execute("ALTER TABLE ballast ADD COLUMN stamp float DEFAULT random()")
-"""
 
 
 def test_a_migration_is_rehearsed_on_a_set_that_was_made_for_it(host: Any, deployment: Deployment) -> None:

@@ -16,9 +16,9 @@ from typing import Any
 
 import pytest
 import yaml
+from backed import REVISION, VOLUME, asked, refused, sql
 from contract import ROOT, until
 from deployment import Deployment
-from test_data import REVISION, VOLUME, asked, refused, sql
 
 # What a new host has not: all but the packages, and the repository, which stands in for one elsewhere.
 LOSE = """
