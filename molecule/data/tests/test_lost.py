@@ -66,7 +66,9 @@ def kept_until(host: Any) -> str:
     return found
 
 
-def test_a_lost_host_comes_back_under_another_name(host: Any, deployment: Deployment, renamed: Deployment) -> None:
+def test_a_lost_host_comes_back_under_another_name(
+    host: Any, deployment: Deployment, renamed: Deployment, capsys: pytest.CaptureFixture[str]
+) -> None:
     until(lambda: asked(host, "status")["points"]["follows"], "the log follows on a base")
     before = sql(host, "SELECT count(*), sum(id) FROM ballast")
     with written(host):
@@ -100,5 +102,6 @@ def test_a_lost_host_comes_back_under_another_name(host: Any, deployment: Deploy
     assert host.check_output("cat /srv/uploads/a/b") == "first"
     assert host.check_output(f"cat {VOLUME}/c") == "picture"
     gone = last - float(sql(host, LAST))
-    print(f"a lost host: {took:.0f} s from its loss to serving, and {gone:.1f} s of data lost")
+    with capsys.disabled():
+        print(f"a lost host: {took:.0f} s from its loss to serving, and {gone:.1f} s of data lost")
     assert gone < 120
