@@ -304,11 +304,12 @@ def test_status_tells(host: Any, deployment: Deployment) -> None:
 def test_a_set_of_before_a_migration_is_migrated_by_the_deploy_after_it(host: Any, deployment: Deployment) -> None:
     """Yesterday's data under today's release, which is deployed once more."""
     (made,) = [one["set"] for one in state(host)["sets"] if one["reason"] == "before-a-migration"]
+    serves = deployment.version()["release"]
     words = f"restore --set {made} --part database:shortlinks --confirm shortlinks --no-safety"
     assert "or say -e slipway_schema=any and migrate afterwards with a deploy" in refused(host, words)
     asked(host, f"{words} --any-schema")
     assert sql(host, "SELECT version_num FROM alembic_version") == "0002"
-    serves = deployment.version()["release"]
+    until(lambda: deployment.get("/version")[0] == 503, "the release gets no requests on a schema of before it")
     outcome = deployment.deploy(fastapi_image_context=str(deployment.scratch / "stamped"), fastapi_app_rehearse=False)
     assert outcome.code == 0, outcome.output
     assert sql(host, "SELECT version_num FROM alembic_version") == "0003"
