@@ -76,7 +76,7 @@ def test_points_in_time_are_kept_where_a_database_is_backed_up_and_they_are_want
     timer = "/etc/systemd/system/slipway-backup-wal.timer"
     assert files(backup_database="compose")[timer]["src"] == "wal_timer.j2"
     assert "slipway-backup-wal.timer" in role(backup_database="compose").value("__backup_timers")
-    without = [{"backup_database": provider} for provider in ("none", "elsewhere")]
+    without: list[dict[str, Any]] = [{"backup_database": provider} for provider in ("none", "elsewhere")]
     for off in (*without, {"backup_database": "compose", "backup_wal": False}):
         assert files(**off)[timer]["state"] == "absent"
         assert "slipway-backup-wal.timer" not in role(**off).value("__backup_timers")

@@ -5,26 +5,14 @@ The tests are a story, and run in the order of the file, after those of the sets
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
+from backed import PSQL, asked, sql
 from contract import until
 from deployment import Deployment
 
-PSQL = "docker exec -i slipway-postgres-postgres-1 psql --username postgres --tuples-only --no-align --dbname"
 STARTED = "docker inspect --format '{{.State.StartedAt}}' slipway-postgres-postgres-1"
 MADE = "docker inspect --format '{{.Created}}' slipway-postgres-postgres-1"
-
-
-def sql(host: Any, statement: str, database: str = "shortlinks") -> str:
-    found: str = host.check_output(f'{PSQL} {database} -c "{statement}"')
-    return found.strip()
-
-
-def asked(host: Any, words: str) -> dict[str, Any]:
-    """The answer of the host's program, which succeeds."""
-    answer: dict[str, Any] = json.loads(host.check_output(f"slipway-backup {words}"))
-    return answer
 
 
 def points(host: Any) -> dict[str, Any]:
