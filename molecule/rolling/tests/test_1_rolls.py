@@ -13,7 +13,7 @@ import pytest
 import yaml
 from contract import ROOT
 from deployment import assert_nothing_lost
-from fleet import AT_ONCE, HOME, WEB, Fleet, on, outcomes
+from fleet import AT_ONCE, BALANCER, DATA, HOME, WEB, Fleet, on, outcomes
 from soak import LONG
 
 # Requests over all rolls.
@@ -74,7 +74,7 @@ def ci(fleet: Fleet, scratch: Path) -> Fleet:
     install = re.search(r"^    (visudo -cf sudoers-deploy && install .+)$", page, re.MULTILINE)
     assert install
     rule = (ROOT / "docs/examples/sudoers-deploy").read_text(encoding="utf-8").replace("\ndeploy ALL", "\nci ALL")
-    for host in WEB:
+    for host in (*WEB, DATA, BALANCER):
         encoded = base64.b64encode(rule.encode()).decode()
         on(host, f"useradd --create-home ci && cp -r /home/deploy/.ssh /home/ci/ && chown -R ci: /home/ci/.ssh"
                  f" && cd /run && echo {encoded} | base64 -d >sudoers-deploy && {install[1]}")  # fmt: skip
