@@ -483,6 +483,13 @@ def test_the_rules_of_the_metadata_service_leave_the_name_server_open() -> None:
     assert six.endswith("} reject")
 
 
+def test_no_app_asks_the_edge_by_loopback() -> None:
+    rules = [line.strip() for line in role().render("metadata.nft.j2").splitlines()]
+    to_the_edge = "tcp dport { 80, 443 } reject with tcp reset"
+    assert f"meta skuid @users ip saddr 127.0.0.0/8 {to_the_edge}" in rules
+    assert f"meta skuid @users ip6 saddr ::1 {to_the_edge}" in rules
+
+
 def test_a_unit_reaches_the_metadata_service_only_where_that_is_wanted() -> None:
     assert "169.254.169.254" not in one("IPAddressAllow")
     opened = one("IPAddressAllow", fastapi_app_instance_metadata=True).split()

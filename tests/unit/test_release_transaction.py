@@ -220,6 +220,19 @@ def judged(root: Path, host: Host, judge: FakeJudge) -> dict[str, Any]:
     return work.run()
 
 
+@pytest.mark.parametrize("more", [{}, {"restart": True}])
+def test_who_is_not_judged_leaves_no_figures_of_another_release(tmp_path: Path, more: dict[str, Any]) -> None:
+    """Or the release after it would be compared with them."""
+    host = Host()
+    deploy(tmp_path, host, "one")
+    stage(tmp_path, "two")
+    forgotten: list[str] = []
+    work = transaction(tmp_path, host, "two", **more)
+    work.forget = forgotten.append
+    result = work.run()
+    assert forgotten == [result["slot"]]
+
+
 def test_a_release_that_is_judged_worse_is_taken_back(tmp_path: Path) -> None:
     host, judge = Host(), FakeJudge(Verdict("worse", "9.1% of 330 requests failed"))
     with pytest.raises(TransactionError, match="worse than the old one: 9.1% of 330") as caught:

@@ -38,6 +38,7 @@ class Records:
         hold: Optional[Hold] = None,
         contract: Optional[Comparer] = None,
         replay: Optional[Replayer] = None,
+        forget: Callable[[str], None] = lambda slot: None,
     ) -> None:
         self.request = request
         self.store = store
@@ -48,6 +49,7 @@ class Records:
         self.judge = judge
         self.contract = contract
         self.replay = replay
+        self.forget = forget
         self.tell = tell
         self.hold: Hold = hold or Unheld()
         self.phases: list[dict[str, Any]] = []

@@ -218,6 +218,8 @@ class Steps(Gaps):
         def switch() -> None:
             if self.judge:
                 self.judge.begin(new)
+            else:
+                self.forget(new)  # by what it answers from now on the next release is judged
             self._tell_edge(new, "ready")
             if not intent.switched:
                 self.store.write_intent(replace(intent, switched=True))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, Optional
@@ -12,7 +13,7 @@ from ..edge.counts import counts, forget, paths
 from ..edge.haproxy import EDGE_ARGUMENT, Edge
 from ..host.shown import staged
 from ..openapi.document import LARGEST
-from .canary import GO, Canary, Thresholds
+from .canary import GO, UNREAD, Canary, Thresholds
 from .contract import IGNORE, PATIENCE, WARN, Contract
 from .doors import ports_of
 from .lease import Lease
@@ -67,6 +68,16 @@ def judge_of(arguments: dict[str, Any], edge: Edge) -> Optional[Canary]:
         Thresholds(**known),
         unknown,
     )
+
+
+def forget_of(edge: Edge) -> Callable[[str], None]:
+    """Who has nothing counted of a slot that gets no requests yet, since it was another release's. Raises nothing."""
+
+    def clear(slot: str) -> None:
+        with suppress(*UNREAD):
+            forget(edge.ask, edge.backend, slot)
+
+    return clear
 
 
 def contract_of(arguments: dict[str, Any], store: Store, ask: Callable[..., Probe]) -> Optional[Contract]:
@@ -182,5 +193,6 @@ def transaction_of(arguments: dict[str, Any], **changes: Any) -> Transaction:
         judge=judge_of(given, edge),
         contract=contract_of(given, store, ask),
         replay=replay_of(given, edge, ask),
+        forget=forget_of(edge),
         hold=Leased(lease_of(arguments), arguments["run_id"]) if arguments.get("run_id") else None,
     )
