@@ -271,7 +271,7 @@ def test_a_release_that_does_not_serve_is_refused_in_each_shape(tiles: App, boar
             # It reads PORT; another one that it is told to listen on, beside the variable, is found.
             "board": {"fastapi_app_environment": {"PORT": "5001"}, **quick},
             "feed": {"fastapi_app_command": ["hypercorn", "--config", "hypercorn.toml", "feed:ap"]},
-            "depot": {"fastapi_app_secrets": {}},
+            "depot": {"fastapi_app_secrets": {}, **quick},
         },
         apps,
     )
