@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 from ansible_collections.slipway.fleet.plugins.plugin_utils.controller.run import inventory_name
 from contract import ROOT, inventory_file
@@ -18,13 +17,10 @@ Object.fromEntries([...document.querySelectorAll("[data-figure^='requests.']")].
 """
 
 
-def test_the_first_deploy_was_seen_by_users(host: Any, tmp_path: Path) -> None:
-    """Of all scenarios of a run the reports are in one directory, by the time at which they began."""
-    name = host.check_output("hostname")
-    pages = sorted((ROOT / "reports" / inventory_name([inventory_file()])).glob("*.html"))
-    reports = {page: json.loads(page.with_suffix(".json").read_text(encoding="utf-8")) for page in pages}
-    page, report = next((page, one) for page, one in reports.items() if [of["host"] for of in one["hosts"]] == [name])
-    requests = report["requests"]
+def test_the_first_deploy_was_seen_by_users(tmp_path: Path) -> None:
+    """Molecule runs it in the directory of the scenario, and the second one, which changes nothing, writes none."""
+    page = max((ROOT / "molecule/default/reports" / inventory_name([inventory_file()])).glob("*.html"))
+    requests = json.loads(page.with_suffix(".json").read_text(encoding="utf-8"))["requests"]
     assert requests["requests"] > 0
     assert requests["failed"] == 0
     assert requests["answered_by"] == {"app": requests["requests"], "edge": 0, "nobody": 0}
