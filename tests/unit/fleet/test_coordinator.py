@@ -236,7 +236,8 @@ def test_a_plan_says_what_is_compared_before_a_switch_and_what_a_break_means() -
 
     assert plan("refuse", "warn").splitlines()[-3:-1] == [
         "API, compared before each switch: a break keeps the release from serving (fastapi_app_breaking_api: refuse)",
-        "Replay, before each switch: a route that is broken is named, and the release goes on (fastapi_app_replay: warn)",
+        "Replay, before each switch: a route that is broken is named, and the release goes on "
+        "(fastapi_app_replay: warn)",
     ]
     nothing = [
         plan("ignore", "ignore"),
