@@ -234,10 +234,10 @@ def test_a_plan_says_what_is_compared_before_a_switch_and_what_a_break_means() -
         there.usual["activate"] = {"contract": {"path": path, "breaking": breaking}, "replay": replay}
         return there.run(check_mode=True).plan
 
+    warned = "(fastapi_app_replay: warn)"
     assert plan("refuse", "warn").splitlines()[-3:-1] == [
         "API, compared before each switch: a break keeps the release from serving (fastapi_app_breaking_api: refuse)",
-        "Replay, before each switch: a route that is broken is named, and the release goes on "
-        "(fastapi_app_replay: warn)",
+        f"Replay, before each switch: a route that is broken is named, and the release goes on {warned}",
     ]
     nothing = [
         plan("ignore", "ignore"),
