@@ -22,16 +22,15 @@ ROLES = sorted(path for path in ROOT.glob("roles/*") if path.is_dir())
 PLAYBOOKS = sorted(ROOT.glob("playbooks/*.yml"))
 
 
-def repository_files() -> list[Path]:
-    """Every file that Git knows or would add."""
+def repository_paths() -> list[Path]:
+    """Every file and link that Git knows or would add."""
     names = subprocess.run(
         ["git", "-c", "safe.directory=*", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=ROOT,
         capture_output=True,
         check=True,
     ).stdout.decode()
-    paths = (ROOT / name for name in names.split("\0") if name)
-    return sorted(path for path in paths if path.is_file() and not path.is_symlink())
+    return sorted(ROOT / name for name in names.split("\0") if name)
 
 
 def read(path: Path) -> str:
@@ -42,7 +41,8 @@ def read(path: Path) -> str:
         return ""
 
 
-FILES = repository_files()
+PATHS = repository_paths()
+FILES = [path for path in PATHS if path.is_file() and not path.is_symlink()]
 
 
 def load(path: Path) -> Any:
@@ -85,6 +85,15 @@ def id_of(path: object) -> str | None:
 
 def test_no_unwanted_words() -> None:
     all_hold(lambda path: rules.unwanted_words(read(path)), FILES)
+
+
+def test_a_link_leads_to_what_is_beside_it_in_the_repository() -> None:
+    links = [path for path in PATHS if path.is_symlink()]
+    assert links
+    leading_out = [
+        path for path in links if path.readlink().is_absolute() or not path.resolve(strict=True).is_relative_to(ROOT)
+    ]
+    assert leading_out == []
 
 
 def test_every_noqa_has_a_reason() -> None:
