@@ -49,7 +49,6 @@ def test_systemd_finds_nothing_wrong_with_the_unit(host: Any, unit: str) -> None
 
 def test_the_slot_has_limits(host: Any, promise: Promise, unit: str) -> None:
     assert int(shown(host, unit, "MemoryMax")) == promise.memory_mib << 20
-    assert int(shown(host, unit, "MemoryLow")) == promise.memory_mib << 19
     assert int(shown(host, unit, "TasksMax")) == promise.pids
     assert shown(host, unit, "CPUQuotaPerSecUSec") != "infinity"
     assert int(shown(host, unit, "LogRateLimitBurst")) > 0

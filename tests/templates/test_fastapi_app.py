@@ -91,7 +91,7 @@ def test_a_launcher_makes_variables_of_secrets() -> None:
 
 def test_the_limits() -> None:
     limits = unit(fastapi_app_memory_mib=300, fastapi_app_cpus=1.5, fastapi_app_pids=99, fastapi_app_stop_grace=50)
-    assert (limits["MemoryLow"], limits["MemoryMax"]) == (["150M"], ["300M"])
+    assert limits["MemoryMax"] == ["300M"]
     assert limits["CPUQuota"] == ["150%"]
     assert limits["TasksMax"] == ["99"]
     assert limits["TimeoutStopSec"] == ["50"]
@@ -404,7 +404,6 @@ def test_a_process_is_a_service_with_all_that_the_web_process_has() -> None:
     assert worker["labels"] == web["web"]["labels"] | {"slipway.process": "worker"}
     assert (worker["stop_grace_period"], worker["mem_limit"]) == ("300s", "512m")
     assert (beat["mem_limit"], beat["memswap_limit"], beat["cpu_quota"]) == ("128m", "128m", 50000)
-    assert (worker["mem_reservation"], beat["mem_reservation"]) == ("256m", "64m")
     assert (worker["ports"], worker["healthcheck"], worker["init"]) == ([], {"disable": True}, True)
     for name in ("image", "volumes", "networks", "user", "read_only", "tmpfs", "cap_drop", "security_opt", "restart"):
         assert worker[name] == beat[name] == web["web"][name]

@@ -47,7 +47,6 @@ def test_each_is_a_unit_of_the_release_with_another_command(systemd: Systemd, ma
         "ExecStart=",
         'ExecStart="celery" "--app" "a b"',
         "TimeoutStopSec=300",
-        "MemoryLow=256M",
         "MemoryMax=512M",
         "CPUQuota=100%",
         "SyslogIdentifier=links-worker",

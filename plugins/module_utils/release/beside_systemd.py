@@ -133,7 +133,6 @@ def dropped_in(name: str, process: Process, release: str, slot: str, logged_as: 
             "ExecStart=",
             f"ExecStart={launcher}{' '.join(map(unit_word, process.command))}",
             f"TimeoutStopSec={process.stop_grace:g}",
-            f"MemoryLow={process.memory_mib // 2}M",
             f"MemoryMax={process.memory_mib}M",
             f"CPUQuota={int(process.cpus * 100)}%",
             f"SyslogIdentifier={logged_as}",
