@@ -29,7 +29,7 @@ from ansible_collections.slipway.fleet.plugins.plugin_utils.controller.telling i
     Telling,
     screened,
 )
-from ansible_collections.slipway.fleet.plugins.plugin_utils.controller.turn_commands import run_command
+from ansible_collections.slipway.fleet.plugins.plugin_utils.controller.turn_commands import missing, run_command
 from ansible_collections.slipway.fleet.plugins.plugin_utils.controller.watching import EdgeProbe
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet import coordinator
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.migrations import pending, revisions_in
@@ -155,6 +155,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             for host in (host for host in hosts if host in active):
                 try:
                     found[host] = made.of(roles.beside(play.variables(host)))
+                    if lacking := missing(found[host].get("target", {}).get("turn", {})):
+                        found[host] = {"wrong": lacking}
                 except Refused as error:
                     found[host] = {"wrong": [str(error)]}
         return found

@@ -58,7 +58,7 @@ def no_fencing(code: Installed) -> None:
 def state_is_stored_before_it_is_set(code: Installed) -> None:
     """The file from which HAProxy starts is written before the switch, and not read back."""
 
-    def set_state(self: Edge, slot: str, state: str, beside: str = "") -> None:
+    def set_state(self: Edge, slot: str, state: str, beside: str = "", checked: bool = False) -> None:
         with self._alone():
             dump = self.ask("show servers state").lstrip("\n")
             self._set(self.ask, slot, state)

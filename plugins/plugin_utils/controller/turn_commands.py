@@ -5,13 +5,26 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from ansible_collections.slipway.fleet.plugins.module_utils.host.command import CommandError, run
 from ansible_collections.slipway.fleet.plugins.plugin_utils.controller.link import in_thread
 
-# Lines of what it said that stand in a message: the last ones say why.
-LINES = 3
+# Lines of what it said that stand in a message, the last ones, which say why; and characters of them.
+LINES, LONGEST = 3, 300
+
+
+def missing(turn: Mapping[str, Any]) -> list[str]:
+    """A sentence for each command of a host's turn that this controller does not have."""
+    first = {when: str(words[0]) for when in ("before", "after") if (words := turn.get(when))}
+    return [
+        f"fastapi_app_{when}_turn begins with {word}, which is no program on the controller, where it runs; name one "
+        "that is executable, such as {{ inventory_dir }}/leave.sh"
+        for when, word in first.items()
+        if not shutil.which(word)
+    ]
 
 
 async def run_command(words: Sequence[str], seconds: float, variables: Mapping[str, str]) -> str:
@@ -29,4 +42,4 @@ def failure_of(words: Sequence[str], seconds: float, variables: Mapping[str, str
     if ran.returncode == 0:
         return ""
     said = " / ".join(line.strip() for line in ran.said.splitlines()[-LINES:] if line.strip())
-    return f"`{words[0]}` ended with {ran.returncode}: {said}"
+    return f"`{words[0]}` ended with {ran.returncode}: {said[-LONGEST:]}"

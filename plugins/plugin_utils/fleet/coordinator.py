@@ -39,6 +39,7 @@ from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.singletons imp
     tell_of_lost,
 )
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.staging import check_return, migrate, provide, stage
+from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.turns import put_back
 
 
 async def run(
@@ -99,6 +100,8 @@ async def story(this: Run, watch: Optional[Watch]) -> FleetReport:
         await look(this)
         agree(this)
         refuse_strangers(this)
+        if not this.policy.check_mode:
+            await put_back(this)
         if not this.changing:
             return report(this)
         tell_of_lost(this)

@@ -17,7 +17,7 @@ from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.run import (
     before,
     trouble_of,
 )
-from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.turns import turn, way_back
+from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.turns import BEFORE, NotBegun, turn, way_back
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.verdict import (
     DOUBT,
     GOOD,
@@ -50,13 +50,16 @@ async def take_turn(run: Run, member: Member) -> None:
         answer = await before(run.turns_late, turn(run, member, lambda: activate(run, member, phases)))
         member.rolled = GOOD if answer.get("changed") else UNCHANGED
         member.switched = member.rolled == GOOD
+    except NotBegun:
+        run.tell("ended", member, outcome="")
+        return
     except Exception as error:  # noqa: BLE001 - whatever it was, the host is not known to be good
         member.trouble = trouble_of(error)
         member.rolled = member.trouble.outcome
-        member.in_doubt = member.trouble.kind == DOUBT
+        member.untouched = not phases.asked
+        member.in_doubt = member.trouble.kind == DOUBT and phases.asked
         answer = dict(error.details) if isinstance(error, Refused) else {}
         member.switched = bool(answer.get("changed"))
-        member.untouched = bool(answer.get("untouched"))
         run.stop(f"{member.name}: {member.trouble.cause}")
     ended = answer.get("phases") or phases.ended
     member.steps += steps(phases.began, ended)
@@ -133,7 +136,12 @@ async def settle(run: Run) -> None:
         return
     back = [member for member in run.changing if may_have_switched(member) and not run.keeps]
     run.tell("settling", hosts=[member.name for member in back], reason=run.reason)
-    await run.each(back, lambda member: take_back(run, member))
+    # What takes hosts out of a balancer is to take out no more at a time than the roll did.
+    apart = any(member.target.turn.get(BEFORE) for member in back)
+    for batch in sorted({member.batch for member in back}) if apart else [0]:
+        await run.each(
+            [member for member in back if not apart or member.batch == batch], lambda member: take_back(run, member)
+        )
 
 
 def may_have_switched(member: Member) -> bool:
@@ -206,11 +214,12 @@ class Phases:
     def __init__(self, run: Run, member: Member, revert: bool = False) -> None:
         self.ended: list[Mapping[str, Any]] = []
         self.began = run.clock.now()
+        self.asked = False
         self._run, self._member, self._revert = run, member, revert
 
     def begin(self) -> None:
-        """The transaction begins now, and not before: times of phases count from here."""
-        self.began = self._run.clock.now()
+        """The host is asked now, and not before: times of phases count from here."""
+        self.began, self.asked = self._run.clock.now(), True
 
     def __call__(self, phase: Result) -> None:
         seconds: Optional[float] = phase.get("seconds")

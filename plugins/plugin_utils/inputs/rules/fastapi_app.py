@@ -6,12 +6,11 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 from collections.abc import Iterator
 from dataclasses import fields
 from typing import Any
 
-from ansible_collections.slipway.fleet.plugins.module_utils.release.canary import Thresholds
+from ansible_collections.slipway.fleet.plugins.module_utils.release.canary import GO, Thresholds
 from ansible_collections.slipway.fleet.plugins.module_utils.release.doors import FOR_EXAMPLE, wrong_ports
 from ansible_collections.slipway.fleet.plugins.module_utils.release.jobs import FOR_EXAMPLE as FOR_EXAMPLE_OF_A_SCHEDULE
 from ansible_collections.slipway.fleet.plugins.module_utils.release.words import told
@@ -112,19 +111,7 @@ VALUES: tuple[Rule, ...] = (
 
 def app(value_of: Values) -> Iterator[str]:
     """A sentence for each value that cannot be used by itself."""
-    yield from broken(VALUES, value_of)
-    yield from turns(value_of)
-
-
-def turns(value_of: Values) -> Iterator[str]:
-    """A sentence for each command before and after a host's turn that this controller does not have."""
-    for name in ("fastapi_app_before_turn", "fastapi_app_after_turn"):
-        words = value_of(name)
-        if words and not shutil.which(str(words[0])):
-            yield (
-                f"{name} begins with {json.dumps(str(words[0]))}, which is no program on the controller, where it "
-                "runs; name one that is executable, such as {{ inventory_dir }}/leave.sh."
-            )
+    return broken(VALUES, value_of)
 
 
 def release(value_of: Values) -> Iterator[str]:
@@ -148,6 +135,12 @@ def release(value_of: Values) -> Iterator[str]:
     yield from volumes(value_of("fastapi_app_volumes"), runtime, sockets)
     yield from assets(value_of("fastapi_app_assets"), runtime, [*value_of("fastapi_app_volumes").values(), *sockets])
     yield from canary(value_of("fastapi_app_canary"))
+    unknown, left = value_of("fastapi_app_canary_unknown"), value_of("fastapi_app_before_turn")
+    if left and unknown != GO:
+        yield (
+            f"fastapi_app_canary_unknown is {unknown} and fastapi_app_before_turn takes a host out of its balancer: "
+            f"nobody asks it then, so every release would be unknown. Set {GO}, or leave the host in."
+        )
     ports = value_of("fastapi_app_slot_ports")
     if wrong := wrong_ports(ports):
         yield f"fastapi_app_slot_ports is {json.dumps(ports)}; {wrong}, {FOR_EXAMPLE}."
