@@ -8,10 +8,14 @@ from pathlib import Path
 
 import pytest
 from ansible.plugins.loader import init_plugin_loader
+from hypothesis import settings
 
 ROOT = Path(__file__).resolve().parents[1]
 
 init_plugin_loader([str(ROOT / ".collections")])
+# How long an example takes is the machine's affair.
+settings.register_profile("without a clock", deadline=None)
+settings.load_profile("without a clock")
 
 
 def of_the_process() -> tuple[int, str]:

@@ -412,7 +412,7 @@ SCHEMAS = st.recursive(
 
 
 @given(SCHEMAS, SCHEMAS)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_whatever_stands_there_the_same_breaks_nothing(schema: Any, named: Any) -> None:
     for api in (asks, answers):
         one = api(schema, **components(A=named))
@@ -422,7 +422,7 @@ def test_whatever_stands_there_the_same_breaks_nothing(schema: Any, named: Any) 
 
 
 @given(SCHEMAS, SCHEMAS, SCHEMAS)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_whatever_stands_there_it_is_compared(old: Any, new: Any, named: Any) -> None:
     for api in (asks, answers):
         found = compare(api(old, **components(A=named)), api(new))
@@ -442,7 +442,7 @@ JSON = st.recursive(
 
 
 @given(JSON, JSON)
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_nothing_in_a_document_stops_it(old: Any, new: Any) -> None:
     compare({"openapi": "3.1.0", "paths": old}, {"openapi": "3.1.0", "paths": new})
     compare({"openapi": "3.1.0", "paths": {"/a": {"get": old}}}, {"openapi": "3.1.0", "paths": {"/a": {"get": new}}})
