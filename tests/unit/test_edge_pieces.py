@@ -87,6 +87,8 @@ def test_an_app_of_another_inventory_is_not_taken_for_this_one_by_its_name() -> 
         made(found, Wanted({"shop": piece("shop", "other.example")}, EDGE, PLAIN))
     renamed = "# former name: s.example\n" + piece("shop", "other.example")
     assert made(found, Wanted({"shop": renamed}, EDGE, PLAIN)).pieces["shop"].host_names == ("other.example",)
+    after = there(Settings(("shop",), PLAIN), shop=renamed)
+    assert made(after, Wanted({"shop": piece("shop", "s.example")}, EDGE, PLAIN)).pieces["shop"].former_names == ()
     redirected = piece("shop", "other.example", redirects=("S.example",))
     assert made(found, Wanted({"shop": redirected}, EDGE, PLAIN)).pieces["shop"].host_names == ("other.example",)
 

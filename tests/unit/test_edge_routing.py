@@ -32,16 +32,21 @@ from tests.unit.test_edge_pieces import piece
         (["a.example.org"], ["b.example.org"], ["c.example.org"], True),
         ([], ["b.example.org"], [], False),
         (["a.example.org"], [], [], False),
+        (["b.example.org"], ["a.example.org"], ["c.example.org"], True),
+        (["b.example.org", "former a.example.org"], ["A.example.org"], [], False),
+        (["b.example.org", "former a.example.org"], ["c.example.org"], [], True),
     ],
 )
 def test_an_app_of_the_same_name_and_of_none_of_its_names_is_another_one(
     there: list[str], here: list[str], former: list[str], refused: bool
 ) -> None:
-    said = not_the_same("shop", there, here, former)
+    names = [name for name in there if not name.startswith("former ")]
+    before = "".join(f"# former name: {name[7:]}\n" for name in there if name not in names)
+    said = not_the_same(parse("shop", before + piece("shop", *names)), here, former)
     assert bool(said) is refused
     if said:
-        assert said.startswith(f"shop is behind this edge as {', '.join(there)} already, and here shop is {here[0]}")
-        assert f"fastapi_app_former_names: [{there[0]}]" in said
+        assert said.startswith(f"shop is behind this edge as {', '.join(names)} already, and here shop is {here[0]}")
+        assert f"fastapi_app_former_names: [{names[0]}]" in said
 
 
 API = "{ path,field(2,/),url_dec -m str api }"

@@ -117,6 +117,8 @@ def test_another_app_of_this_name_is_a_problem_before_anything_is_sent(tmp_path:
     (tmp_path / "apps/links.cfg").write_text("# host name: a.example\n# redirect name: c.example\n")
     assert found().startswith("links is behind this edge as a.example, c.example already, and here links is b.example")
     assert [found("rollback"), found(names=()), found(former="a.example"), found(names=("c.example",))] == [""] * 4
+    (tmp_path / "apps/links.cfg").write_text("# host name: a.example\n# former name: b.example\n")
+    assert found() == "", "a rename that is taken back"
 
 
 def test_a_uid_of_somebody_else_is_a_problem_before_anything_is_sent(tmp_path: Path, host: Host) -> None:

@@ -218,7 +218,7 @@ class Made:
 
 
 def _in_place_of(piece: Piece, there: Optional[Piece]) -> str:
-    return not_the_same(piece.app, there.names, piece.names, piece.former_names) if there else ""
+    return not_the_same(there, piece.names, piece.former_names) if there else ""
 
 
 def made(found: Present, wanted: Wanted) -> Made:

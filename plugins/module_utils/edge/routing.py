@@ -56,24 +56,26 @@ def parse(app: str, text: str) -> Piece:
     return Piece(app, text, host_names, bool(_SHOWN.search(text)), redirect_names, paths, looked_at, former_names)
 
 
-def not_the_same(app: str, there: Sequence[str], here: Sequence[str], former: Sequence[str]) -> str:
+def not_the_same(there: Piece, here: Sequence[str], former: Sequence[str]) -> str:
     """Why an app is not the one of its name that is behind this edge; empty where it may be.
 
     Two inventories that know nothing of each other may have chosen one name, and the app that comes would take the
-    place of the one that serves. Whether it is the same is told by the names that users ask for, a star's included.
+    place of the one that serves. Whether it is the same is told by the names that users ask for, a star's included,
+    and by those that either had before: a rename may be taken back.
 
     Args:
-        app: the name of both
-        there: all names of the one that is there; without any it may be the same
-        here: those of the one that comes; likewise
+        there: the one that is there; without any name it may be the same
+        here: all names of the one that comes; likewise
         former: names that the one that comes had before
     """
-    if not there or not here or any(_meet(one, other) for one in there for other in (*here, *former)):
+    known = (*there.names, *there.former_names)
+    if not there.names or not here or any(_meet(one, other) for one in known for other in (*here, *former)):
         return ""
+    app, names = there.app, ", ".join(there.names)
     return (
-        f"{app} is behind this edge as {', '.join(there)} already, and here {app} is {', '.join(here)}: they share no "
+        f"{app} is behind this edge as {names} already, and here {app} is {', '.join(here)}: they share no "
         "name, so this seems to be another app, which would take the place of that one. Give it a fastapi_app_name of "
-        f"its own. Where it is the same app, renamed, set fastapi_app_former_names: [{', '.join(there)}] "
+        f"its own. Where it is the same app, renamed, set fastapi_app_former_names: [{names}] "
         "(former_names in haproxy_apps of a balancer), or have the old name in fastapi_app_redirect_names; and where "
         f"that one is to go, run the remove playbook for it first: -e slipway_remove={app}"
     )

@@ -31,7 +31,8 @@ _OF_BUILDKIT = {
     "COPY": ("--link", "--chmod", "--parents", "--exclude"),
     "ADD": ("--link", "--chmod", "--checksum", "--keep-git-dir", "--exclude"),
 }
-_HEREDOC = re.compile(r"<<-?[\"']?[A-Za-z_]")
+_HEREDOC = re.compile(r"[0-9]*<<(?P<dash>-?)(?P<name>[^<]+)")
+_WORD = re.compile(r"""(?:[^\s"'\\]|\\.|"(?:[^"\\]|\\.)*"|'[^']*'|["'\\])+""")
 NO_BUILDKIT = (
     "{} needs BuildKit, since the older builder {}: install docker-buildx (Debian 13 and later) or "
     "docker-buildx-plugin (Docker's repository) where the image is built, or build it on a host that has it: "
@@ -59,7 +60,7 @@ def build(
         raise ImageError(NO_BUILDKIT.format("fastapi_image_build_secrets", "would leave the secrets in a layer"))
     if ssh.wanted and not buildkit:
         raise ImageError(NO_BUILDKIT.format(ssh.variable, "knows no RUN --mount=type=ssh"))
-    if not buildkit and (word := of_buildkit(dockerfile_in(context, dockerfile))):
+    if not buildkit and (word := of_buildkit(dockerfile_in(context, dockerfile), target)):
         raise ImageError(NO_BUILDKIT.format(f"`{word}` in {dockerfile}", "does not know it"))
     with _secret_files(secrets) as secret_options, ssh.options() as ssh_options, open(context, "rb") as stream:
         docker(
@@ -91,19 +92,51 @@ def dockerfile_in(context: Path, name: str) -> str:
         return ""
 
 
-def of_buildkit(text: str) -> str:
-    """What a Dockerfile has that BuildKit alone understands, as its line has it; empty where there is nothing."""
-    lines = re.sub(r"\\\s*\n(?:[ \t]*#[^\n]*\n)*", " ", text).splitlines()
-    for words in (line.split() for line in lines):
-        command = words[0].upper() if words else ""
+def of_buildkit(text: str, target: str = "") -> str:
+    """What a Dockerfile has that BuildKit alone understands, as its line has it; empty where there is nothing.
+
+    With the name or number of a stage as `target`, what comes after that stage is not read.
+    """
+    lines, stage, last = text.splitlines(), 0, False
+    for words, below in _commands(lines):
+        command = words[0].upper()
+        if command == "FROM" and last:
+            break
+        if command == "FROM":
+            name = words[-1].lower() if [word.upper() for word in words[-2:-1]] == ["AS"] else ""
+            last = bool(target) and target.lower() in (name, str(stage))
+            stage += 1
         if command not in ("RUN", "COPY", "ADD"):
             continue
         options = list(itertools.takewhile(lambda word: word.startswith("--"), words[1:]))
         found = [option for option in options if option.startswith(_OF_BUILDKIT[command])]
-        found += [word for word in words[1 + len(options) :] if _HEREDOC.match(word)]
+        found += [word for word in words[1 + len(options) :] if _begins_text(word, lines[below:])]
         if found:
             return f"{command} {found[0].partition(',')[0]}"
     return ""
+
+
+def _commands(lines: list[str]) -> Iterator[tuple[list[str], int]]:
+    """The commands of a Dockerfile in words as a shell has them, each with the number of the line below it."""
+    below = 0
+    while below < len(lines):
+        command = lines[below]
+        below += 1
+        while not command.lstrip().startswith("#") and command.rstrip().endswith("\\") and below < len(lines):
+            if not lines[below].lstrip().startswith("#"):
+                command = f"{command.rstrip()[:-1]} {lines[below]}"
+            below += 1
+        if words := _WORD.findall(command):
+            yield words, below
+
+
+def _begins_text(word: str, below: list[str]) -> bool:
+    """Whether a word of a command stands for the lines below it, up to one that has its name and nothing else."""
+    found = _HEREDOC.fullmatch(word)
+    if not found:
+        return False
+    name = found["name"].replace("'", "").replace('"', "")
+    return name in ([line.lstrip("\t") for line in below] if found["dash"] else below)
 
 
 def has_buildkit() -> bool:

@@ -20,7 +20,7 @@ from ..host.errors import Damaged
 from ..image.local import CONTENT_LABEL, image_named_in
 from .beside import processes_of
 from .beside_compose import ComposeBeside
-from .launch import SHELL, by_python, by_shell
+from .launch import SHELL, WANTED, by_python, by_shell
 from .listening import exposed, parse_listening, tables_of
 from .model import SLOTS, SlotStatus
 from .runtime import RuntimeFailed
@@ -31,7 +31,7 @@ from .words import compose_word
 
 RELEASE_LABEL = "slipway.release"
 # Lines of a release's Compose file: its secrets are variables, too; it has a command of its own.
-LAUNCHED, COMMANDED = "x-slipway-secrets: variables", "    command: "
+COMMANDED = "    command: "
 # Before the services of its processes.
 BESIDE_WEB = "  # What runs beside it."
 _OPEN_FILES = re.compile(r"\$\{SLIPWAY_OPEN_FILES:-(\d+)\}")
@@ -313,7 +313,7 @@ class Compose:
         """The Compose files of a release: its own, and the one that puts the launcher before what the image runs."""
         file = self._file(release)
         lines = file.read_text(encoding="utf-8").splitlines()
-        if LAUNCHED not in lines:
+        if WANTED not in lines:
             return [file]
         return [file, self._launch(release, commands_web(lines))]
 

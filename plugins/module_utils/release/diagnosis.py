@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
 from ..host.reading import object_of
 from .listening import EXPOSED
-from .missed import secrets_missed
+from .missed import NO_SECRETS, Secrets, secrets_missed
 from .model import Gate, Probe, SlotStatus
 
 _KILLED = 137  # 128 + SIGKILL, how Docker reports it
@@ -30,10 +30,25 @@ _ENDED = re.compile(r"Child process \[\d+\] died")
 
 def last_exception(log: str) -> str:
     """The last `some.module.SomeError: text` of a log, plain or inside JSON; empty when there is none."""
-    for line in reversed(log[-_LOOKED_AT:].replace("\\n", "\n").splitlines()):
-        if found := _exception_in(line):
-            return found
+    return exception_text(log).partition("\n")[0]
+
+
+def exception_text(log: str) -> str:
+    """The last exception, and below it the lines of its own that name fields of a model; empty when there is none."""
+    lines = log[-_LOOKED_AT:].replace("\\n", "\n").splitlines()
+    for position in range(len(lines) - 1, -1, -1):
+        if found := _exception_in(lines[position]):
+            return "\n".join([found, *_fields(lines[position + 1 :])])
     return ""
+
+
+def _fields(lines: list[str]) -> Iterator[str]:
+    """The lines at the beginning that are a field, as one word, or what is wrong with it, which is indented."""
+    for line, below in zip(lines, [*lines[1:], ""]):
+        indented = line.startswith("  ")
+        if not indented and (" " in line or not below.startswith("  ")):
+            return
+        yield line
 
 
 def import_errors(log: str) -> Counter[str]:
@@ -172,7 +187,7 @@ def elsewhere(health: Probe, listening: list[str]) -> str:
 
 
 def explain(
-    cause: str, status: SlotStatus, health: Probe, evidence: dict[str, Any], secrets: Collection[str] = ()
+    cause: str, status: SlotStatus, health: Probe, evidence: dict[str, Any], secrets: Secrets = NO_SECRETS
 ) -> str:
     """One sentence that says why the slot never got ready; `secrets` are those of its release.
 
@@ -183,13 +198,13 @@ def explain(
     memory = "perhaps out of memory" in log[-_LOOKED_AT:].lower()
     if status.out_of_memory or status.exit_code == _KILLED or memory:
         return f"out of memory: the kernel killed it at its memory limit ({cause})"
-    if health.status == 0 and (exception := last_exception(log)):
-        return f"{exception}{secrets_missed(log, secrets)} ({cause})"
+    if health.status == 0 and (exception := exception_text(log)):
+        return f"{last_exception(log)}{secrets_missed(exception, secrets)} ({cause})"
     alone = "" if status.running else one_worker(log)
     if workers := alone or (ended_workers(log) if health.nobody else ""):
         return f"{workers} ({cause})"
     if (where := elsewhere(health, evidence.get("listening", []))) and where not in cause:
         return f"{where} ({cause})"
     if not status.running and health.error and (words := last_words(log)):
-        return f"{words[:200]}{secrets_missed(log, secrets)} ({cause})"
+        return f"{words[:200]}{secrets_missed(words, secrets)} ({cause})"
     return cause

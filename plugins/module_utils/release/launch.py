@@ -28,6 +28,8 @@ except OSError as error:
 """
 # The word that the command of the app comes after.
 NAME = "slipway-launch"
+# The line of a release's Compose file that asks for it.
+WANTED = "x-slipway-secrets: variables"
 SHELL = "/bin/sh"
 
 
@@ -39,6 +41,11 @@ def by_shell() -> list[str]:
 def by_python(interpreter: str) -> list[str]:
     """The words before a command, for where there is a Python and no shell."""
     return [interpreter, "-I", "-S", "-c", _PYTHON, NAME]
+
+
+def launched(text: str) -> bool:
+    """Whether what starts a release, a Compose file or a unit, has a launcher before its command."""
+    return WANTED in text.splitlines() or bool(launcher_in(text))
 
 
 def launcher_in(unit: str) -> str:

@@ -1,9 +1,10 @@
-"""Variables that an app misses, as its log has them, and which of them are secrets. Takes time in proportion to it."""
+"""Variables that an app misses, as its words have them, and which of them are secrets. Takes time in proportion."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 _LOOKED_AT = 1 << 16  # characters of a log, from its end
 _NAME = r"[A-Za-z_][A-Za-z0-9_]{2,80}"
@@ -18,6 +19,17 @@ _NAMED = (
     re.compile(rf"{_VARIABLE} not found\. Declare it as envvar"),
 )  # fmt: skip
 _SECRET = re.compile(r"SECRET|PASSW|TOKEN|_KEY|^KEY|CREDENTIAL|DSN|DATABASE_UR[IL]|_URL$|_URI$")
+
+
+@dataclass(frozen=True)
+class Secrets:
+    """The secrets that a release has; with `variables` its processes have each as a variable of its name, too."""
+
+    names: tuple[str, ...] = ()
+    variables: bool = False
+
+
+NO_SECRETS = Secrets()
 
 
 def looked_at(log: str) -> str:
@@ -47,28 +59,33 @@ def secret(name: str) -> bool:
     return bool(_SECRET.search(name))
 
 
-def secrets_missed(log: str, there: Collection[str] = ()) -> str:
-    """What to write where a log misses variables that are secrets by their names; empty where it misses none.
+def secrets_missed(words: str, there: Secrets = NO_SECRETS) -> str:
+    """What to write where an app misses variables that are secrets by their names; empty where it misses none.
 
     Args:
-        log: what the app wrote
+        words: those of its log that say why it ended, and no other line: an app may do without what it warns of
         there: the secrets that its release has
     """
-    text = looked_at(log)
+    text = looked_at(words)
     required = (name.upper() for name, what in fields(text) if "required" in what.lower())
     missing = [name for name in dict.fromkeys([*required, *named(text)]) if secret(name)]
-    known = {name.upper() for name in there}
-    files = [name for name in missing if name.upper() in known]
+    known = {name.upper() for name in there.names}
+    found = [name for name in missing if name.upper() in known]
     unknown = [name for name in missing if name.upper() not in known]
     told = []
     if unknown:
         told.append(f"set {_listed(unknown)} in fastapi_app_secrets, from the vault")
-    if files:
+    if found and there.variables:
         told.append(
-            f"of {_listed(files)} there is a file below /run/secrets and no variable, as fastapi_app_secrets_as says: "
+            f"{_listed(found)} {'are there as variables' if found[1:] else 'is there as a variable'}, so the app looks "
+            "under another name, as with a prefix (env_prefix) or an alias: name it so in fastapi_app_secrets"
+        )
+    elif found:
+        told.append(
+            f"of {_listed(found)} there is a file below /run/secrets and no variable, as fastapi_app_secrets_as says: "
             "have variables in it, too"
         )
-    return "".join(f"; {words}" for words in told)
+    return "".join(f"; {one}" for one in told)
 
 
 def _listed(names: list[str]) -> str:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Collection
 from typing import Any
 
 from ..host.errors import Damaged, SlipwayError
 from ..host.shown import tail
-from .diagnosis import last_exception
-from .missed import secrets_missed
+from .diagnosis import exception_text, last_exception, last_words
+from .missed import Secrets, secrets_missed
 from .runtime import Runtime, RuntimeFailed
 from .store import Store
 
@@ -80,8 +79,9 @@ def serving(store: Store, purpose: str) -> str:
     return state.release
 
 
-def cause(code: int, output: str, secrets: Collection[str]) -> str:
+def cause(code: int, output: str, secrets: Secrets) -> str:
     """Why a one-off command failed, in one line; `secrets` are those of its release."""
     if code == KILLED:
         return "out of memory: the kernel killed it at its memory limit"
-    return (last_exception(output) or f"exit code {code}") + secrets_missed(output, secrets)
+    why = exception_text(output) or last_words(output)
+    return (last_exception(output) or f"exit code {code}") + secrets_missed(why, secrets)

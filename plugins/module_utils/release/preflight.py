@@ -195,7 +195,7 @@ def place_problem(
         there = parse(app, (edge / "apps" / f"{app}.cfg").read_text())
     except OSError:
         return None
-    return not_the_same(app, there.names, names, former)
+    return not_the_same(there, names, former)
 
 
 def find_problems(

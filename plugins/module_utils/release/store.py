@@ -25,6 +25,8 @@ from ..host.shown import staged
 from .assets import alone
 from .doors import said_by
 from .keeps import keeps_of
+from .launch import launched
+from .missed import Secrets
 from .model import OF_THE_RELEASE, Draining, Gate, Intent, State, read_record
 from .runtime import STAGED_BY
 
@@ -272,12 +274,17 @@ class Store:
         found = said_by(self.releases, release)
         return {name: found[name] for name in OF_THE_RELEASE if type(found.get(name)) is type(getattr(Gate, name))}
 
-    def secrets(self, release: str) -> list[str]:
-        """The names of a release's secrets; none where they cannot be seen."""
+    def secrets(self, release: str) -> Secrets:
+        """The secrets of a release; none where they cannot be seen."""
+        place = self.releases / release
         try:
-            return sorted(path.name for path in (self.releases / release / "secrets").iterdir())
-        except OSError:
-            return []
+            names = sorted(path.name for path in (place / "secrets").iterdir())
+            texts = [
+                path.read_text(encoding="utf-8") for name in STAGED_BY.values() if (path := place / name).is_file()
+            ]
+        except (OSError, UnicodeDecodeError):
+            return Secrets()
+        return Secrets(tuple(names), any(map(launched, texts)))
 
     def overlaps(self, release: str) -> bool:
         """Whether a release may run beside another one; one whose files cannot be read is not let."""

@@ -5,12 +5,14 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from ansible_collections.slipway.fleet.plugins.module_utils.release.diagnosis import ended_workers
 from ansible_collections.slipway.fleet.plugins.module_utils.release.missed import secret
+from ansible_collections.slipway.fleet.plugins.plugin_utils.inputs.rules.volumes import wrong_volume
 from ansible_collections.slipway.fleet.plugins.plugin_utils.inspect.findings import server
 from ansible_collections.slipway.fleet.plugins.plugin_utils.inspect.trial import (
     PLACEHOLDER,
@@ -25,6 +27,8 @@ from ansible_collections.slipway.fleet.plugins.plugin_utils.inspect.trial import
 _ROOM = 2
 # Slashes in the path of a file that lies in the root, or in a directory of it such as /app, where code is.
 _DEPTH = 2
+_CODE = frozenset({"__pycache__", "site-packages", "dist-packages", "bin", "lib", "lib64"})
+_VOLUMES = 5  # as many as one line may name
 _SLOW_START = 20.0  # seconds, a third of the gate's
 
 
@@ -130,13 +134,29 @@ def _where_it_differs(found: Found) -> list[tuple[str, object, str]]:
 
 
 def _kept(written: Sequence[str]) -> str:
-    """How what was written would stay: by volumes, as far as it lies in directories that are not the app's own."""
-    places = sorted({str(PurePosixPath(path).parent) for path in written if path.count("/") > _DEPTH})
-    volumes = {PurePosixPath(place).name.strip(".").lower(): place for place in places[:5]}
-    if not volumes or len(volumes) < len(places):
+    """How what was written would stay: by volumes, as far as it lies in directories that are not the app's own.
+
+    A volume keeps what the first release had there, so none is for code; one has what is in directories below, too.
+    """
+    places = {str(PurePosixPath(path).parent) for path in written if path.count("/") > _DEPTH}
+    places = {place for place in places if not (_of_code(place) or wrong_volume(_volume(place), place, "compose"))}
+    tops = [
+        place for place in sorted(places) if not any(str(above) in places for above in PurePosixPath(place).parents)
+    ]
+    volumes = {_volume(place): place for place in tops[:_VOLUMES]}
+    if not volumes or len(volumes) < len(tops):
         return ""
     told = ", ".join(f"{name}: {place}" for name, place in volumes.items())
     return f"; where it is data and not code, fastapi_app_volumes: {{{told}}} keeps it"
+
+
+def _volume(place: str) -> str:
+    """A name for a volume at this path, of what the role lets a name have."""
+    return re.sub(r"[^a-z0-9_]+", "-", PurePosixPath(place).name.lower()).strip("-_")[:31]
+
+
+def _of_code(place: str) -> bool:
+    return not _CODE.isdisjoint(place.removeprefix("/var/lib/").split("/"))
 
 
 def _memory(found: Found) -> int:

@@ -196,15 +196,17 @@ def test_a_project_of_the_asynchronous_template(make: Make) -> None:
 @pytest.fixture
 def elsewhere(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, Path]]:
     """The URL of a server that takes TLS alone, and its authority's certificate, which no system knows."""
-    with tempfile.TemporaryDirectory(prefix="pg") as directory, socket.create_server(("127.0.0.1", 0)) as free:
-        here, port = Path(directory), free.getsockname()[1]
+    with tempfile.TemporaryDirectory(prefix="pg") as directory, socket.socket() as held:
+        # A port that is bound is given to nobody; the server, which reuses addresses as this does, listens at it.
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        held.bind(("127.0.0.1", 0))
+        here, port = Path(directory), held.getsockname()[1]
         here.chmod(0o755)
         authority = Authority.make(here / "authority", "127.0.0.1")
         access = here / "pg_hba.conf"
         access.write_text("local all all trust\nhostssl all all 127.0.0.1/32 trust\n")
         if AS_USER:
             shutil.chown(authority.key, "postgres")
-        free.close()
         monkeypatch.setenv("PGPORT", str(port))
         tls = {"ssl": "on", "ssl_cert_file": authority.certificate, "ssl_key_file": authority.key, "hba_file": access}
         own = [f"{name}={value}" for name, value in tls.items()]

@@ -32,11 +32,41 @@ def archive(directory: Path, name: str, text: str) -> Path:
         ("FROM x\nRUN <<EOF\necho a\nEOF\n", "RUN <<EOF"),
         ("FROM x\nRUN cat <<'END' >/y\na\nEND\n", "RUN <<'END'"),
         ('FROM x\nCOPY --from=y --chown=1:1 a b\nRUN echo --mount=type=cache\nCMD ["--link"]\n', ""),
+        ("FROM x\nRUN cat <<-EOF >/y\n\ta \\\n\tEOF\n", "RUN <<-EOF"),
+        ('FROM x\nCOPY <<"a b" /y\nc\na b\n', 'COPY <<"a b"'),
+        ("FROM x\nRUN echo it\\'s && \\\n  cat 3<<EOF\nEOF\n", "RUN 3<<EOF"),
+        ("FROM x\nRUN x=$(( 1 <<n ))\n", ""),
+        ("FROM x\nRUN sh -c 'cat <<EOF'\nRUN x='a <<EOF b'\nEOF\n", ""),
+        ('FROM x\nRUN ["bash", "-c", "cat <<EOF"]\nEOF\n', ""),
+        ("FROM x\n# why \\\nRUN --mount=type=cache y\n", "RUN --mount=type=cache"),
         ("", ""),
+        ("FROM\nFROM x\n", ""),
     ],
 )
 def test_what_buildkit_alone_understands(text: str, word: str) -> None:
     assert image_build.of_buildkit(text) == word
+
+
+STAGES = "FROM x AS First\nRUN a\nFROM first\nRUN b\nFROM first as last\nRUN --mount=type=cache c\n"
+
+
+@pytest.mark.parametrize(
+    ("target", "refused"),
+    [("first", False), ("0", False), ("1", False), ("", True), ("LAST", True), ("2", True), ("elsewhere", True)],
+)
+def test_what_comes_after_the_stage_that_is_built_needs_no_buildkit(target: str, refused: bool) -> None:
+    assert image_build.of_buildkit(STAGES, target) == ("RUN --mount=type=cache" if refused else "")
+
+
+def test_a_build_of_a_stage_reads_no_further(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(image_build, "has_buildkit", lambda: False)
+    monkeypatch.setattr(image_build, "docker", lambda *words, **_: asked.extend(words))
+    monkeypatch.setattr(image_build, "find", lambda _: None)
+    context = archive(tmp_path, "Dockerfile", STAGES)
+    with pytest.raises(ImageError, match="is not there"):
+        image_build.build(context, "app:1", "0" * 64, "Dockerfile", {}, {}, target="first")
+    assert "--target=first" in asked
 
 
 @pytest.mark.parametrize("name", ["Dockerfile", "./deploy/../Dockerfile", "elsewhere/Dockerfile"])

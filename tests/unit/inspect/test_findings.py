@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from ansible_collections.slipway.fleet.plugins.plugin_utils.inputs.rules.volumes import volumes
 from ansible_collections.slipway.fleet.plugins.plugin_utils.inspect.findings import (
     health_check_path,
     health_path,
@@ -147,9 +148,22 @@ def test_every_other_line_is_there_for_what_was_seen() -> None:
     ("written", "said"),
     [
         (
-            ("/app/data/a.db", "/app/data/a.db-wal", "/home/shop/.cache/x"),
-            "{data: /app/data, cache: /home/shop/.cache}",
+            ("/app/data/a.db", "/app/data/a.db-wal", "/home/shop/Cache.d/x"),
+            "{data: /app/data, cache-d: /home/shop/Cache.d}",
         ),
+        # The role takes no path with a dot first or a space.
+        (("/app/data/a.db", "/home/shop/.cache/x", "/usr/src/app/my app/x", "/run/shop/x"), "{data: /app/data}"),
+        (("/app/data/a/b.db", "/app/data/c.db", "/app/data-2/d.db"), "{data: /app/data, data-2: /app/data-2}"),
+        (
+            (
+                "/app/src/__pycache__/a.pyc",
+                "/opt/venv/lib/x",
+                "/opt/venv/lib/python3.13/site-packages/a/b",
+                "/app/bin/x",
+            ),
+            "",
+        ),
+        (("/var/lib/shop/a.db",), "{shop: /var/lib/shop}"),
         (("/app/started.txt", "/app/data/a.db"), "{data: /app/data}"),
         (("/app/a/data/1", "/app/b/data/1"), ""),
         (("/app/started.txt", "/log"), ""),
@@ -159,6 +173,7 @@ def test_what_is_written_has_a_volume_named_to_it(written: tuple[str, ...], said
     text = lines(replace(FOUND, trial=replace(FOUND.trial, read_only=False), seen=replace(SEEN, written=written)))
     (line,) = [line for line in text.splitlines() if line.startswith("fastapi_app_read_only: false")]
     assert line.partition("fastapi_app_volumes: ")[2] == (f"{said} keeps it" if said else "")
+    assert list(volumes(yaml.safe_load(said or "{}"), "compose", [])) == []
 
 
 ON_SOCKET = replace(SEEN, listening=("socket /the.sock",))
