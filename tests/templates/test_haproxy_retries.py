@@ -39,7 +39,7 @@ class Asked:
                 with asked._lock:
                     asked.count += 1
                 if self.path == "/slow":
-                    asked.goes_on.wait(20)
+                    asked.goes_on.wait(30)
                 body = json.dumps({"said by": "the app", "headers": dict(self.headers)}).encode()
                 self.send_response(asked.status)
                 self.send_header("Content-Length", str(len(body)))
