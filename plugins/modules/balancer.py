@@ -11,12 +11,15 @@ short_description: Take a host out of a load balancer without cutting a request,
 description:
   - Runs on the load balancer. A host that is drained gets nothing new; the module waits until its requests have ended.
     Where clients come back to a host by a cookie, they are sent to another one; a host that is put back gets requests
-    once a check of it has passed.
+    once a check of it has passed, for which the module waits, five seconds at most.
   - The state is written down, so a reload or a reboot of the load balancer keeps it.
 options:
   server: {description: Name of the host in the backend., type: str, required: true}
   state: {description: Whether the host gets requests., type: str, choices: [ready, drain], required: true}
-  wait: {description: Seconds that requests in flight may take to end., type: float, default: 30.0}
+  wait:
+    description: Seconds that requests in flight may take to end, or the first check of a host that is put back.
+    type: float
+    default: 30.0
 extends_documentation_fragment: [slipway.fleet.edge, slipway.fleet.record]
 author: [Slipway contributors]
 attributes:
@@ -48,6 +51,8 @@ from ..module_utils.edge.haproxy import EDGE_ARGUMENT, Edge, EdgeError
 from ..module_utils.host.ledger import RECORD_ARGUMENT, recorded
 
 POLL = 0.25
+# Seconds for the first check of a host that is put back: one a second, each of which may take three.
+CHECKED = 5.0
 ARGUMENTS: dict[str, Any] = {
     "edge": EDGE_ARGUMENT,
     "server": {"type": "str", "required": True},
@@ -76,6 +81,10 @@ def change(edge: Edge, server: str, state: str, wait: float) -> int:
         edge.leave(server)
     else:
         edge.come_back(server)
+        # Else it would be no host that answers to whoever drains the next one.
+        answered = time.monotonic() + min(wait, CHECKED)
+        while not edge.servers()[server].answers and time.monotonic() < answered:
+            time.sleep(POLL)
     deadline = time.monotonic() + wait
     while state == "drain" and (left := edge.servers()[server].sessions):
         if time.monotonic() >= deadline:

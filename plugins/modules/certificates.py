@@ -74,6 +74,7 @@ names:
       tried: ""
       error: ""
       overdue: ""
+      early: false
 problems:
   description: A sentence for each name of which something is wrong.
   returned: with O(state=look)

@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
+from datetime import UTC, datetime, timedelta
 from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,11 @@ from ansible_collections.slipway.fleet.plugins.module_utils.edge.certificates im
 from ansible_collections.slipway.fleet.plugins.module_utils.edge.lego import ORDER_BY_DNS, OrderFailed, order
 from ansible_collections.slipway.fleet.plugins.module_utils.host.errors import SlipwayError
 from ansible_collections.slipway.fleet.plugins.modules import certificates
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 
 from tests.templates.rendering import Role
 from tests.templates.test_haproxy import Edge, Slot, answering, app, free_port, wait_for
@@ -33,32 +39,36 @@ NAME, OTHER = "shop.example.org", "www.example.org"
 BOTH = (NAME, OTHER)
 
 
-def made(directory: Path, *names: str, days: int = 90) -> tuple[str, str]:
-    """A chain and a key, as an authority and its client make them."""
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days",
-         str(days), "-subj", "/CN=test", "-addext", "subjectAltName=" + ",".join(f"DNS:{name}" for name in names),
-         "-keyout", "made.key", "-out", "made.crt"],
-        cwd=directory, check=True, capture_output=True,
-    )  # fmt: skip
-    return (directory / "made.crt").read_text(), (directory / "made.key").read_text()
+def made(*names: str, days: int = 90, begins: int = 0) -> tuple[str, str]:
+    """A chain and a key, as an authority and its client make them; it begins so many days from now."""
+    key, since = ec.generate_private_key(ec.SECP256R1()), datetime.now(UTC) + timedelta(days=begins)
+    myself = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test")])
+    certificate = (
+        x509.CertificateBuilder(myself, myself, key.public_key(), x509.random_serial_number())
+        .not_valid_before(since)
+        .not_valid_after(since + timedelta(days=days))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name) for name in names]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    return certificate.public_bytes(Encoding.PEM).decode(), private.decode()
 
 
 class Authority:
     """Gives what `openssl` makes, or says no."""
 
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
+    def __init__(self) -> None:
         self.says_no = ""
         self.asked: list[tuple[str, str]] = []
         self.revoked: list[tuple[str, str, str]] = []
         self.days = 90
+        self.begins = 0
 
     def __call__(self, _: Settings, authority: str, name: str, __: float) -> tuple[str, str]:
         self.asked.append((authority, name))
         if self.says_no and self.says_no in authority:
             raise OrderFailed(f"{authority} gave none: no")
-        return made(self.directory, name, days=self.days)
+        return made(name, days=self.days, begins=self.begins)
 
     def revoke(self, _: Settings, authority: str, name: str, chain: str, __: float) -> None:
         if self.says_no:
@@ -93,7 +103,7 @@ class AcmeEdge(Edge):
         script = script.replace("chgrp haproxy", f"chgrp {os.getgid()}")
         subprocess.run(["sh", "-c", script], check=True, capture_output=True)
         self.slot = Slot(str(directory / "links-blue.sock"), "blue")
-        self.authority = Authority(directory)
+        self.authority = Authority()
         self.moment = 0.0
 
     def renewal(
@@ -222,7 +232,7 @@ def test_challenges_are_answered_whoever_may_ask_for_the_app(tmp_path: Path) -> 
 
 
 def test_the_certificate_of_the_vault_is_shown_until_a_name_has_its_own(tmp_path: Path) -> None:
-    vault = "".join(made(tmp_path, NAME, OTHER, "*.wild.example"))
+    vault = "".join(made(NAME, OTHER, "*.wild.example"))
     edge = AcmeEdge(tmp_path, vault=vault)
     (edge.directory / "site.pem").unlink()
     edge.start()
@@ -382,7 +392,7 @@ def test_what_the_role_waits_for_are_the_names_of_its_own_inventory() -> None:
 
 
 def test_what_is_no_certificate_of_the_name_is_not_taken(edge: AcmeEdge, monkeypatch: pytest.MonkeyPatch) -> None:
-    wrong: dict[str, Any] = {"chain": made(edge.directory, OTHER), "key": made(edge.directory, NAME)}
+    wrong: dict[str, Any] = {"chain": made(OTHER), "key": made(NAME)}
     for given in (wrong["chain"], (wrong["key"][0], wrong["chain"][1])):
         monkeypatch.setattr(Authority, "__call__", lambda *_, given=given: given)
         outcome = edge.renewal(astray=OTHER).run(asked=BOTH)
@@ -390,18 +400,44 @@ def test_what_is_no_certificate_of_the_name_is_not_taken(edge: AcmeEdge, monkeyp
     assert not list((edge.directory / "names").iterdir())
 
 
-def test_one_that_is_not_valid_yet_is_not_taken(edge: AcmeEdge) -> None:
-    """Of a host whose clock is a day behind, or an authority whose clock is ahead."""
+def test_one_that_is_not_valid_yet_is_not_taken_in_place_of_one_that_is(edge: AcmeEdge) -> None:
+    """Of a host whose clock is behind, or an authority whose clock is ahead."""
+    edge.authority.begins = -62
     edge.renewal().run(asked=BOTH)
-    before = edge.certificate(NAME)
-    edge.moment = -86400.0
-    outcome = edge.renewal().run(forced=[NAME])
+    before, asked = edge.certificate(NAME), len(edge.authority.asked)
+    edge.authority.begins = 1
+    outcome = edge.renewal(astray=OTHER).run()
     assert (outcome.changed, edge.certificate(NAME)) == ([], before)
-    (problem,) = outcome.problems
+    problem, _ = outcome.problems
     assert "was not renewed: what came is valid from 20" in problem
     assert "; compare `date -u` with that of another machine" in problem
-    edge.moment = -1800.0
-    assert edge.renewal().run(forced=[NAME]).changed == [NAME], "half an hour is what clocks differ by"
+    for hours, orders in ((2, 1), (23, 1), (25, 2)):
+        edge.moment = hours * 3600.0
+        edge.authority.begins = 3
+        edge.renewal(astray=OTHER).run()
+        assert len(edge.authority.asked) == asked + orders, "an authority gives a few a week"
+    edge.authority.begins = 1
+    edge.moment += 86400.0
+    assert edge.renewal(astray=OTHER).run().changed == [NAME]
+
+
+def test_one_that_is_not_valid_yet_is_taken_where_there_is_none(edge: AcmeEdge) -> None:
+    """The host's clock is a day behind: users with right clocks believe it, and an authority gives a few a week."""
+    edge.moment = -86400.0
+    first = edge.renewal().run(asked=BOTH)
+    assert first.changed == [NAME, OTHER]
+    assert not first.missing
+    assert edge.certificate(NAME) in edge.stored(NAME)
+    again = edge.renewal().run(asked=BOTH)
+    assert again.changed == []
+    for outcome in (first, again):
+        assert [problem.partition(" is valid from ")[0] for problem in outcome.problems] == [
+            f"the certificate of {name}" for name in BOTH
+        ]
+        assert all("; compare `date -u` with that of another machine" in problem for problem in outcome.problems)
+    assert edge.renewal().run(forced=[NAME]).changed == [NAME]
+    edge.moment = 0.0
+    assert not edge.renewal().run().problems, "the clock is right again"
 
 
 def test_an_authority_that_is_down_for_days_is_asked_less_and_less_and_has_its_turn_when_it_is_back(
@@ -431,7 +467,7 @@ def test_an_authority_that_hangs_takes_nothing_from_the_second_one(
     edge: AcmeEdge, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With a program in lego's place that waits for an answer of the first authority, and gets one of the second."""
-    chain, key = made(tmp_path, NAME)
+    chain, key = made(NAME)
     programs = tmp_path / "programs"
     programs.mkdir()
     (programs / "given.crt").write_text(chain)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -15,6 +16,8 @@ import pytest
 from tests.templates.test_haproxy import Edge, Slot, answering, app, statuses, wait_for
 
 HOSTS = ("web1", "web2")
+# Requests a second that a host lets a balancer ask another one again (__haproxy_again_rate).
+AGAIN = 10
 BOTH = dict.fromkeys(HOSTS, "UP")
 
 
@@ -36,13 +39,15 @@ class Asked:
                 with asked._lock:
                     asked.count += 1
                 if self.path == "/slow":
-                    asked.goes_on.wait(20)
+                    asked.goes_on.wait(30)
                 body = json.dumps({"said by": "the app", "headers": dict(self.headers)}).encode()
                 self.send_response(asked.status)
                 self.send_header("Content-Length", str(len(body)))
                 self.send_header("X-Slipway-Final", "1")
                 self.end_headers()
                 self.wfile.write(body)
+
+            do_POST = do_GET  # noqa: N815 - as the base class looks for it
 
         self.handler = Handler
 
@@ -86,14 +91,28 @@ def retried(balancer: Edge) -> int:
     return int(backend[names.index("wretr")])
 
 
-def test_a_request_that_a_full_host_gave_up_is_asked_of_no_other(tmp_path: Path) -> None:
-    """Where all hosts are full, each request would be four, and whoever waits would wait four times as long."""
+def test_one_host_that_is_full_costs_nobody_an_answer(tmp_path: Path) -> None:
     asked = Asked()
-    with balanced(tmp_path, asked, {"max_connections": 1}) as balancer, ThreadPoolExecutor(14) as clients:
+    with balanced(tmp_path, asked, {"max_connections": 1}) as balancer, ThreadPoolExecutor(5) as clients:
+        busy = clients.submit(balancer.get, "/slow")
+        wait_for(lambda: asked.count == 1)
+        answers = [one.result()[0].status for one in [clients.submit(balancer.get, "/x") for _ in range(4)]]
+        assert retried(balancer) > 0, "the full one was asked, too"
+        asked.goes_on.set()
+        assert busy.result()[0].status == 200
+    assert answers == [200] * 4
+
+
+def test_where_all_hosts_are_full_few_requests_are_asked_again(tmp_path: Path) -> None:
+    """Each would be four, and would wait four times as long."""
+    asked = Asked()
+    with balanced(tmp_path, asked, {"max_connections": 1}) as balancer, ThreadPoolExecutor(62) as clients:
         busy = [clients.submit(balancer.get, "/slow") for _ in HOSTS]
         wait_for(lambda: asked.count == 2)
-        shed = [clients.submit(balancer.get, "/x").result for _ in range(10)]
+        began = time.monotonic()
+        shed = [clients.submit(balancer.get, "/x").result for _ in range(60)]
         answers = [result() for result in shed]
+        seconds = time.monotonic() - began
         asked_again = retried(balancer)
         asked.goes_on.set()
         assert {one.result()[0].status for one in busy} == {200}
@@ -101,11 +120,16 @@ def test_a_request_that_a_full_host_gave_up_is_asked_of_no_other(tmp_path: Path)
     assert all("Error 503, request " in body for _, body in answers)
     assert {answer.headers["Retry-After"] for answer, _ in answers} == {"5"}
     assert not [answer for answer, _ in answers if "X-Slipway-Final" in answer.headers]
-    assert asked_again == 0
+    assert 0 < asked_again <= most_asked_again(seconds)
     assert asked.count == 2, "and none of them reached the app"
 
 
-@pytest.mark.parametrize("status", [503, 529, 200])
+def most_asked_again(seconds: float) -> float:
+    """By one balancer of both hosts, within so many seconds; a thread or two may count at the same moment."""
+    return len(HOSTS) * (AGAIN * (seconds + 1) + 2)
+
+
+@pytest.mark.parametrize("status", [529, 200])
 def test_what_the_app_says_itself_is_its_answer(tmp_path: Path, status: int) -> None:
     asked = Asked()
     asked.status = status
@@ -115,6 +139,29 @@ def test_what_the_app_says_itself_is_its_answer(tmp_path: Path, status: int) -> 
     assert {json.loads(body)["said by"] for _, body in answers} == {"the app"}
     assert not [body for _, body in answers if "slipway-balancer" in body.lower()], "the app hears nothing of it"
     assert asked.count == 10
+
+
+def test_an_app_that_says_503_everywhere_is_asked_little_more_than_users_ask(tmp_path: Path) -> None:
+    asked = Asked()
+    asked.status = 503
+    with balanced(tmp_path, asked, {}) as balancer:
+        began = time.monotonic()
+        answers = [balancer.get("/x") for _ in range(200)]
+        seconds = time.monotonic() - began
+    assert {answer.status for answer, _ in answers} == {503}
+    assert {json.loads(body)["said by"] for _, body in answers} == {"the app"}
+    assert not [answer for answer, _ in answers if "X-Slipway-Final" in answer.headers]
+    assert 0 < asked.count - 200 <= most_asked_again(seconds)
+
+
+def test_what_may_not_be_asked_twice_leaves_the_others_theirs(tmp_path: Path) -> None:
+    asked = Asked()
+    asked.status = 503
+    with balanced(tmp_path, asked, {}) as balancer:
+        assert {balancer.get("/x", "POST")[0].status for _ in range(60)} == {503}
+        assert asked.count == 60
+        balancer.get("/x")
+    assert asked.count == 64
 
 
 def test_a_host_without_a_slot_costs_nobody_anything(tmp_path: Path) -> None:

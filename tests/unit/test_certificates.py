@@ -99,6 +99,8 @@ def failed(*minutes_ago: float) -> Record:
         (failed(*range(61, 76)), NOW - 61 * 60 + DAY, 0),
         (failed(50, 40, 30, 20), NOW - 20 * 60 + 8 * HOUR, NOW + 10 * 60),
         (failed(70, 40, 30, 20), NOW - 20 * 60 + 8 * HOUR, 0),
+        (Record().refused("it is not valid yet", NOW - 1800, given=True), NOW - 1800 + DAY, 0),
+        (Record().refused("", NOW - 7200, given=True).refused("no", NOW - 1800), NOW - 1800 + 2 * HOUR, 0),
     ],
 )
 def test_orders_that_failed_are_not_repeated_too_soon(record: Record, by_timer: float, by_hand: float) -> None:
@@ -156,13 +158,33 @@ def test_what_is_told_of_each_name(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("life", "old", "overdue"),
-    [(90, 60.9, False), (90, 61.1, True), (6, 4.9, False), (6, 5.1, True), (90, 1, False)],
+    [
+        (90, 60.9, False),
+        (90, 61.1, True),
+        (6, 4.9, False),
+        (6, 5.1, True),
+        (1, 0.8, False),
+        (1, 0.85, True),
+        (1, 1.1, True),
+        (90, 1, False),
+    ],
 )
-def test_a_renewal_is_overdue_a_day_after_its_time(life: float, old: float, overdue: bool) -> None:
+def test_a_renewal_is_overdue_a_day_after_its_time_or_a_sixth_of_its_life(
+    life: float, old: float, overdue: bool
+) -> None:
     """The timer that was stopped, masked or broken, which nobody would see before the certificate ended."""
     (entry,) = told({"a.example": Record().succeeded(lasting(life, old), "https://a/dir", NOW)}, NOW)
     assert bool(entry["overdue"]) is overdue
     assert bool(drift([entry])) is overdue
+    assert not any("since  and" in problem for problem in drift([entry]))
+
+
+def test_one_that_is_not_valid_yet_is_told_with_the_clocks() -> None:
+    (entry,) = told({"a.example": Record().succeeded(lasting(90, -1), "https://a/dir", NOW)}, NOW)
+    assert entry["error"].startswith("is valid from 2027-01-16 08:00 UTC on, and here it is 2027-01-15 08:00 UTC; ")
+    assert drift([entry]) == [f"the certificate of a.example {entry['error']}"]
+    (entry,) = told({"a.example": Record().succeeded(lasting(90, -0.04), "https://a/dir", NOW)}, NOW)
+    assert not drift([entry]), "an hour is what clocks differ by"
 
 
 def made(directory: Path, name: str, days: int = 30) -> Path:

@@ -185,6 +185,29 @@ def test_a_worker_that_does_not_know_what_was_set_is_told_again_before_it_is_sto
     assert "green 2 0" in (tmp_path / "state").read_text()
 
 
+@pytest.mark.parametrize("checked", [False, True])
+def test_a_worker_that_goes_refuses_nothing_by_each_part_of_its_answer(tmp_path: Path, checked: bool) -> None:
+    class Goes(Answers):
+        def ask(self, command: str) -> str:
+            answer = super().ask(command)
+            goes = command.startswith("set") and len(self.told) == 1
+            # As HAProxy 2.6 answers a worker's client after it was told to go.
+            return "Proxy is disabled.\n\n" * len(command.split(";")) if goes else answer
+
+    edge = Goes(tmp_path, "blue", "blue green")
+    edge.set_state("green", "ready", checked=checked)
+    assert len(edge.told) == 2
+
+
+def test_one_part_of_a_command_that_is_refused_is_named(tmp_path: Path) -> None:
+    class Refuses(Answers):
+        def ask(self, command: str) -> str:
+            return "Proxy is disabled.\n\nNo such server.\n\n" if command.startswith("set") else super().ask(command)
+
+    with pytest.raises(EdgeError, match=r"HAProxy refused .* health down`: No such server\.$"):
+        Refuses(tmp_path, "blue").set_state("green", "ready", checked=True)
+
+
 def test_one_that_never_keeps_it_is_named_and_nothing_is_stored(tmp_path: Path) -> None:
     with pytest.raises(EdgeError, match="did not keep"):
         Answers(tmp_path, "blue").set_state("green", "ready")

@@ -28,7 +28,6 @@ from ..host.errors import SlipwayError
 from ..host.ledger import by_hand, ledgers, recorded
 from . import lego, maps, names, pieces
 from .certificates import (
-    HOUR,
     SELF_SIGNED,
     SETTINGS,
     Certificate,
@@ -40,6 +39,7 @@ from .certificates import (
     load,
     metrics,
     next_order,
+    not_yet,
     read,
     store,
     told,
@@ -59,6 +59,10 @@ LIMIT = 1200.0
 
 class UnderWay(SlipwayError):
     """Another run is at it; the text says what to do."""
+
+
+class NotYet(lego.OrderFailed):
+    """A certificate that is not valid yet is not taken in place of one that is."""
 
 
 @dataclass
@@ -184,20 +188,25 @@ class Renewal:
         by_http = not self.settings.by_dns and self.settings.directory != SELF_SIGNED
         if by_http and (lost := self._astray(name, self.settings.addresses, self.settings.token)):
             return record.unasked(lost)
-        errors = []
+        errors, given = [], False
         for authority in self.settings.authorities():
             try:
                 chain, key = self._order(self.settings, authority, name, min(lego.patience(self.settings), left))
                 found = self._put(name, chain, key)
             except SlipwayError as error:
                 errors.append(str(error))
+                given = given or isinstance(error, NotYet)
                 continue
             outcome.changed.append(name)
             return record.succeeded(found, authority, self._now())
-        return record.refused("; and ".join(errors), self._now())
+        return record.refused("; and ".join(errors), self._now(), given)
 
     def _put(self, name: str, chain: str, key: str) -> Certificate:
-        """Have the certificate in its file, then in the running HAProxy. Raises OrderFailed for one that is no good."""
+        """Have the certificate in its file, then in the running HAProxy. Raises OrderFailed for one that is no good.
+
+        One that is not valid yet by this host's clock is taken where there is none that is: if that clock is behind,
+        users believe it. Else it is NotYet: if it is the authority's clock, they would not.
+        """
         text = "\n".join(line for line in f"{chain}\n{key}".splitlines() if line.strip()) + "\n"
         target = file_of(self.directory, name)
         # Beside the directory, since HAProxy reads every file that is in it.
@@ -209,12 +218,8 @@ class Renewal:
                 raise lego.OrderFailed(
                     "what came is no valid certificate of the name with its key; look at the authority"
                 )
-            if found.begins > self._now() + HOUR:
-                # Whose clock is wrong nobody here knows. If it is the authority's, users would not believe it yet.
-                raise lego.OrderFailed(
-                    f"what came is valid from {_time(found.begins)} on, and here it is {_time(self._now())}; compare "
-                    "`date -u` with that of another machine, and have this host's clock set (timedatectl)"
-                )
+            if (early := not_yet(found.begins, self._now())) and self._valid(name):
+                raise NotYet(f"what came {early}")
             os.chown(new, -1, self.directory.stat().st_gid)
             new.chmod(0o640)
             new.replace(target)
@@ -223,6 +228,11 @@ class Renewal:
         sync_directory(self.directory)
         self._serve([name])
         return found
+
+    def _valid(self, name: str) -> bool:
+        """Whether the certificate that there is holds for the name, by this host's clock."""
+        found, now = read(file_of(self.directory, name)), self._now()
+        return found is not None and name in found.names and found.ends > now and not not_yet(found.begins, now)
 
     def _serve(self, wanted: Collection[str]) -> None:
         """Have HAProxy serve what is in the files of these names, and send HTTP to HTTPS there.
@@ -263,10 +273,6 @@ class Renewal:
         if self.settings.metrics and path.parent.is_dir():
             with suppress(OSError):
                 write_durably(path, metrics(records), mode=0o644)
-
-
-def _time(at: float) -> str:
-    return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(at))
 
 
 def _before(error: str) -> str:

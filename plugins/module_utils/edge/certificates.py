@@ -112,7 +112,10 @@ def renewal(begins: float, ends: float) -> float:
 
 @dataclass(frozen=True)
 class Record:
-    """What became of the orders for a name. Times are seconds since 1970, 0 for never."""
+    """What became of the orders for a name. Times are seconds since 1970, 0 for never.
+
+    `given`: the last order gave a certificate that was not taken, and the authority gives a few a week.
+    """
 
     begins: float = 0.0
     ends: float = 0.0
@@ -122,14 +125,15 @@ class Record:
     error: str = ""
     failures: int = 0
     failed: tuple[float, ...] = ()
+    given: bool = False
 
     def succeeded(self, certificate: Certificate, authority: str, now: float) -> Record:
         return Record(certificate.begins, certificate.ends, certificate.issuer, authority, now)
 
-    def refused(self, error: str, now: float) -> Record:
-        """After an order that gave nothing. What there is of a certificate stays."""
-        lately = tuple(at for at in self.failed if now - at < HOUR)
-        return replace(self, tried=now, error=error, failures=self.failures + 1, failed=(*lately, now))
+    def refused(self, error: str, now: float, given: bool = False) -> Record:
+        """After an order that gave nothing, or one that was not taken. What there is of a certificate stays."""
+        failed = (*(at for at in self.failed if now - at < HOUR), now)
+        return replace(self, tried=now, error=error, failures=self.failures + 1, failed=failed, given=given)
 
     def settled(self) -> Record:
         """Where no order is due. What the authority counts stays."""
@@ -186,14 +190,15 @@ def due(certificate: Optional[Certificate], name: str, now: float) -> bool:
 def next_order(record: Record, now: float, asked: bool) -> float:
     """From when the next order may be placed, in seconds since 1970.
 
-    After a failure the timer waits for an hour, then two, four and so on, a day at most. Whoever asks for one waits
+    After a failure the timer waits for an hour, then two, four and so on, a day at most, and a day at once where the
+    order gave a certificate that was not taken. Whoever asks for one waits
     only where the authority would refuse it, and everybody after it.
     """
     lately = [at for at in record.failed if now - at < HOUR]
     limit: float = lately[-FAILED_IN_AN_HOUR] + HOUR if len(lately) >= FAILED_IN_AN_HOUR else 0.0
     if asked or not record.failures:
         return limit
-    return max(limit, record.tried + min(HOUR * 2.0 ** (record.failures - 1), DAY))
+    return max(limit, record.tried + (DAY if record.given else min(HOUR * 2.0 ** (record.failures - 1), DAY)))
 
 
 def load(state: Path) -> dict[str, Record]:
@@ -220,22 +225,39 @@ def store(state: Path, records: Mapping[str, Record]) -> None:
 def told(records: Mapping[str, Record], now: float) -> list[dict[str, Any]]:
     """For each name its days left (None without a certificate), who issued it, when it was renewed, and what failed.
 
-    `overdue` is since when the next one should have come, where that is a day ago: the timer looks every hour.
+    `overdue` is since when the next one should have come, where that is a day ago, or a sixth of its life: the timer
+    looks every hour. `early` is one that is not valid yet by the clock of this host.
     """
-    return [
-        {
-            "name": name,
-            "days": int((record.ends - now) // DAY) if record.ends else None,
-            "issuer": record.issuer,
-            "renewed": _day(record.begins),
-            "tried": _day(record.tried),
-            "error": record.error,
-            "overdue": _day(since)
-            if record.ends and now > (since := renewal(record.begins, record.ends)) + DAY
-            else "",
-        }
-        for name, record in sorted(records.items())
-    ]
+    return [_told(name, record, now) for name, record in sorted(records.items())]
+
+
+def _told(name: str, record: Record, now: float) -> dict[str, Any]:
+    since = renewal(record.begins, record.ends)
+    early = not_yet(record.begins, now)
+    return {
+        "name": name,
+        "days": int((record.ends - now) // DAY) if record.ends else None,
+        "issuer": record.issuer,
+        "renewed": _day(record.begins),
+        "tried": _day(record.tried),
+        "error": record.error or early,
+        "overdue": _day(since) if record.ends and now > since + min(DAY, (record.ends - record.begins) / 6) else "",
+        "early": bool(early) and not record.error,
+    }
+
+
+def not_yet(begins: float, now: float) -> str:
+    """What is wrong where a certificate is not valid yet by the clock of this host, empty where it is.
+
+    Whose clock is wrong nobody here knows. An hour is what clocks may differ by.
+    """
+    if begins <= now + HOUR:
+        return ""
+    first, here = (time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(at)) for at in (begins, now))
+    return (
+        f"is valid from {first} on, and here it is {here}; compare `date -u` with that of another machine, and have "
+        "this host's clock set (timedatectl)"
+    )
 
 
 def _day(at: float) -> str:
@@ -251,6 +273,8 @@ def drift(entries: Sequence[Mapping[str, Any]]) -> list[str]:
             found.append(f"{name} has no certificate yet: {error or 'none was ordered; run the provision playbook'}")
         elif days < 0:
             found.append(f"the certificate of {name} ended {-days} days ago: {error or untried(entry)}")
+        elif entry.get("early"):
+            found.append(f"the certificate of {name} {error}")
         elif error or entry.get("overdue"):
             found.append(
                 f"the certificate of {name} ends in {days} days and was not renewed: {error or untried(entry)}"

@@ -345,11 +345,12 @@ class Edge:
             command = f"set server {self.backend}/{door} state {its}"
             if checked:
                 command += f";set server {self.backend}/{door} health down"
-            answer = ask(command).strip()
-            if answer == UNKNOWN and door != slot and its != "ready":
+            # One line of each part of the command that was not done.
+            said = [line for line in map(str.strip, ask(command).splitlines()) if line not in ("", GOING)]
+            if said == [UNKNOWN] and door != slot and its != "ready":
                 continue  # an edge from before slots had ports
-            if answer and answer != GOING:
-                raise EdgeError(f"HAProxy refused `{command}`: {answer}")
+            if said:
+                raise EdgeError(f"HAProxy refused `{command}`: {' '.join(said)}")
 
     def _doors(self, slot: str, state: str) -> dict[str, str]:
         """The state of each door of a slot that is to be ready or drained, that of the socket first."""
