@@ -29,7 +29,7 @@ from . import files, stores, wal
 from .archive import Archive, Repository
 from .base import make_base
 from .drill import drill
-from .model import BUSY, FAILED, LOCKED, REFUSED, BackupError, Settings, failures
+from .model import BUSY, CONFIG, FAILED, LOCKED, REFUSED, BackupError, Settings, failures
 from .pointing import PointRestore, forget_killed
 from .points import readable, spans, stale
 from .records import age, at_time, now, problems
@@ -38,7 +38,6 @@ from .restic import PATIENT, WAIT, Restic, environment, program
 from .restoring import Restore
 from .saving import BY_TIMER, Host, save
 
-CONFIG = Path("/etc/slipway/backup/config.json")
 # Where the module says whose operation it is.
 RECORD = "SLIPWAY_RECORD"
 TIMERS = {"next": "slipway-backup.timer", "next_drill": "slipway-backup-drill.timer"}
