@@ -34,6 +34,7 @@ from ansible_collections.slipway.fleet.plugins.module_utils.backup.model import 
     BackupError,
     Settings,
 )
+from ansible_collections.slipway.fleet.plugins.module_utils.backup.postgres import Server
 from ansible_collections.slipway.fleet.plugins.module_utils.backup.restic import Restic
 from ansible_collections.slipway.fleet.plugins.module_utils.backup.restoring import Restore
 from ansible_collections.slipway.fleet.plugins.module_utils.backup.saving import MIGRATION, Host, save
@@ -113,6 +114,11 @@ def test_another_host_of_a_repository_is_restored_on_one_of_another_name(
         said = fault_of(lambda: restore_of(*words))  # noqa: B023 - called at once
         assert said[0] == EMPTY
         assert "it has sets of h, of which a restore names one (slipway_of)" in said[1]
+    new.live = Server(["x"])
+    monkeypatch.setattr(Server, "major", lambda _: 15)
+    found_none = fault_of(lambda: restore_of("--of=h", "--time=2026-01-01T00:00:00Z"))[1]
+    assert "no point in time of h can be reached" in found_none
+    new.live = None
     asked = restore_of("--of=h")
     plan = asked.plan()
     assert (plan["set"], plan["of"], plan["names"]) == (first["set"], "h", ["new"])
