@@ -105,7 +105,7 @@ def readable(found: Iterable[Way], major: int) -> list[Way]:
 
 
 def chosen(found: Sequence[Way], wanted: str, major: int, whose: str = "") -> Way:
-    """The shortest way to a point of this host or that one, of what a server of this major version reads if there is one.
+    """The shortest way to a point of this host or that one, of what a server of this version reads if there is one.
 
     Raises BackupError for one that cannot be reached, with those that can.
     """
