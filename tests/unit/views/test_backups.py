@@ -82,7 +82,7 @@ def test_a_repository_that_keeps_everything_is_told() -> None:
     said = backups.tell({"db1": {"set_up": True, "told": known}}).text
     assert "db1: nothing is removed from rest:https://backups.example.com/ (backup_append_only)" in said
     assert "backup_wal_every" not in said
-    points = {"reach": [], "gaps": [], "behind": None}
+    points: dict[str, Any] = {"reach": [], "gaps": [], "behind": None}
     said = backups.tell({"db1": {"set_up": True, "told": known | {"points": points}}}).text
     assert "(backup_append_only); each copy of the log adds snapshots to it, so raise backup_wal_every" in said
     assert "removed" not in backups.tell({"db1": KNOWN}).text
