@@ -186,3 +186,18 @@ def test_an_inventory_without_hosts(tmp_path: Path) -> None:
 def test_an_inventory_that_is_not_there(tmp_path: Path) -> None:
     code, output = play("deploy", tmp_path / "no-such-inventory")
     refused(code, output, "no-such-inventory")
+
+
+def test_a_doctor_of_a_database_that_is_down_looks_at_the_app(tmp_path: Path) -> None:
+    """All hosts of data are gone, or do not answer what is asked: those of web have their table all the same."""
+    file = inventory(tmp_path)
+    hosts = yaml.safe_load(file.read_text(encoding="utf-8"))
+    failing = {"ansible_connection": "local", "ansible_become": False, "ansible_python_interpreter": "/no/python"}
+    hosts["data"] = {"hosts": {"db1": NOWHERE, "db2": failing}, "vars": {"backup_repository": "/mnt/backup"}}
+    file.write_text(yaml.safe_dump(hosts), encoding="utf-8")
+    code, output = play("doctor", file)
+    assert code == 2, output
+    told = output[output.index("Kept outside") :]
+    assert re.search(r"^db1: .*connect", told, re.MULTILINE), output
+    assert re.search(r"^db2: .*/no/python", told, re.MULTILINE), output
+    assert re.search(r"^nowhere +cannot be reached", told, re.MULTILINE), output

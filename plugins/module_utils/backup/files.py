@@ -17,6 +17,7 @@ from .model import DIFFERENT, DISK_FULL, FAILED, MIB, MISSING_PART, BackupError,
 NOT_SAVED = ("venv", ".venv", "assets")
 # What stays free on a disk in any case.
 RESERVE = 64 * MIB
+MOUNTS = Path("/proc/self/mountinfo")
 
 
 def absent(settings: Settings) -> list[str]:
@@ -78,20 +79,33 @@ def room(what: str, *needs: tuple[Path, int]) -> None:
             )
 
 
-def own_disk(settings: Settings) -> bool:
-    """Whether the repository is a directory on the disk of what is backed up, and so is lost with it."""
+def own_disk(settings: Settings, table: Path = MOUNTS) -> bool:
+    """Whether the repository is a directory on the disk of what is backed up, and so is lost with it.
+
+    A mount of its own is not touched: one whose server is gone fails, or does not answer for ever.
+    """
     if settings.local is None:
         return False
-    there = next(one for one in (settings.local, *settings.local.parents) if one.exists())
-    return os.stat(there).st_dev == os.stat(settings.place).st_dev
+    own = _device(os.path.realpath(settings.place), table)
+    named = os.path.normpath(settings.local)
+    return _device(named, table) == own and _device(os.path.realpath(named), table) == own
 
 
-def mounts(table: Path = Path("/proc/self/mountinfo")) -> list[str]:
-    """Where something is mounted, a directory of the same file system included (proc(5))."""
-    return [
-        re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), line.split(" ")[4])
-        for line in table.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
-    ]
+def _device(path: str, table: Path) -> str:
+    """Of the file system that a path is in, what is mounted over another one in its place."""
+    found = [(len(point), at, device) for at, (point, device) in enumerate(_mounted(table)) if below(path, point)]
+    return max(found)[2] if found else ""
+
+
+def mounts(table: Path = MOUNTS) -> list[str]:
+    """Where something is mounted, a directory of the same file system included."""
+    return [point for point, _ in _mounted(table)]
+
+
+def _mounted(table: Path) -> list[tuple[str, str]]:
+    """Each mount with the device of its file system, in their order (proc(5))."""
+    lines = (line.split(" ") for line in table.read_text(encoding="utf-8", errors="surrogateescape").splitlines())
+    return [(re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), line[4]), line[2]) for line in lines]
 
 
 def have_parents(path: Path) -> None:

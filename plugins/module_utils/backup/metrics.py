@@ -14,16 +14,21 @@ from typing import Any
 
 from ..host.durable import read_json, write_durably
 from ..host.errors import Damaged
+from .model import CONFIG
 
 # Debian's package prometheus-node-exporter reads what is here.
 FILE = Path("/var/lib/prometheus/node-exporter/slipway_backup.prom")
 
 
-def tell(place: Path, file: Path = FILE) -> None:
-    """Write what the records in a host's directory of backups say now, where somebody reads it. Raises nothing."""
+def tell(place: Path, file: Path = FILE, config: Path = CONFIG, ended: bool = False) -> None:
+    """Write what the records in a host's directory of backups say now, where somebody reads it. Raises nothing.
+
+    Nothing of a log that is not kept any more, though its records stay: `ended` where the configuration is about to be.
+    """
     if file.parent.is_dir():
+        log = _read(place / "wal.json") if _read(config).get("wal") and not ended else {}
         with suppress(OSError):
-            write_durably(file, metrics(_read(place / "state.json"), _read(place / "wal.json")), mode=0o644)
+            write_durably(file, metrics(_read(place / "state.json"), log), mode=0o644)
 
 
 def metrics(sets: Mapping[str, Any], log: Mapping[str, Any]) -> str:
@@ -38,7 +43,9 @@ def metrics(sets: Mapping[str, Any], log: Mapping[str, Any]) -> str:
         *_gauge("failed", "Whether the last backup, drill or restore failed.", int(bool(error)), _labels(error)),
     ]
     if log:
-        lines += _gauge("point_seconds", "The newest point in time that is kept.", _seconds(log.get("until")))
+        reached = log["reach"][-1][1] if log.get("based") and log.get("reach") else None
+        lines += _gauge("point_seconds", "The newest point in time that can be reached.", _seconds(reached))
+        lines += _gauge("base_failed", "Whether the last base could not be made.", int(bool(log.get("base_error"))))
     return "\n".join([*lines, ""])
 
 

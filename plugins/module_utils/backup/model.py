@@ -30,6 +30,8 @@ REFUSED = "refused"
 FAILED = "failed"
 
 FORMAT = 1
+# What the role wrote for this host.
+CONFIG = Path("/etc/slipway/backup/config.json")
 # What the kernel says of a full disk: ENOSPC, EDQUOT.
 FULL = (errno.ENOSPC, errno.EDQUOT)
 MIB = 1 << 20

@@ -63,7 +63,7 @@ class PointRestore(Restore):
         found = reachable(archive, host.settings)
         if self.of and not found:
             self.source.restic.find()  # says whose sets there are, where it has none either
-        self._way = chosen(found, self.point, now)
+        self._way = chosen(found, self.point, now, self.of)
         self._about = archive.about(self._way.base)
         then = self._about["major"]
         if then != now:

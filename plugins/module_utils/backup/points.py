@@ -104,15 +104,15 @@ def readable(found: Iterable[Way], major: int) -> list[Way]:
     return [one for one in found if one.base.major in (0, major)]
 
 
-def chosen(found: Sequence[Way], wanted: str, major: int) -> Way:
-    """The shortest way to a point, of what a server of this major version reads if there is one.
+def chosen(found: Sequence[Way], wanted: str, major: int, whose: str = "") -> Way:
+    """The shortest way to a point of this host or that one, of what a server of this version reads if there is one.
 
     Raises BackupError for one that cannot be reached, with those that can.
     """
     at = moment(wanted)
     fits = [one for one in found if moment(one.base.time) <= at <= moment(one.until)]
     if not fits:
-        raise BackupError(REFUSED, f"nothing was done: {unreachable(wanted, spans(readable(found, major)))}")
+        raise BackupError(REFUSED, f"nothing was done: {unreachable(wanted, spans(readable(found, major)), whose)}")
     best = max(readable(fits, major) or fits, key=lambda one: one.base.time)
     needed = []
     for piece in best.pieces:
@@ -122,8 +122,13 @@ def chosen(found: Sequence[Way], wanted: str, major: int) -> Way:
     return Way(best.base, tuple(needed), best.until)
 
 
-def unreachable(wanted: str, reached: Sequence[Span]) -> str:
-    """Why a point cannot be reached, and which can."""
+def unreachable(wanted: str, reached: Sequence[Span], whose: str = "") -> str:
+    """Why a point of this host cannot be reached, or of that one, and which can."""
+    if not reached and whose:
+        return (
+            f"no point in time of {whose} can be reached, so {wanted} cannot; restore a set of {whose} instead "
+            "(slipway_of without slipway_time)"
+        )
     if not reached:
         return f"no point in time can be reached on this host, so {wanted} cannot; slipway-backup status says why"
     parts = "; ".join(f"from {since} to {until}" for since, until in reached)

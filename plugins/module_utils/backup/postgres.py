@@ -16,8 +16,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any, Callable, Optional
 
+from ..host import command
 from ..host.errors import SlipwayError
 from ..postgres import server as postgres
 from ..postgres.databases import MARK, there
@@ -26,6 +27,7 @@ from ..postgres.server import (
     LIMIT,
     SEPARATOR,
     STATEMENT,
+    Run,
     literal,
     quoted,
 )
@@ -46,26 +48,32 @@ SET datestyle = 'ISO, YMD'; SET intervalstyle = 'postgres'; SET extra_float_digi
 """
 _UNHURRIED = "SET statement_timeout = 0; SET idle_session_timeout = 0; SET client_min_messages = 'error'; "
 # Milliseconds for which a dump waits for a lock. It looks for a deadlock at once, and all others do after a second,
-# when it has given up (deadlock_timeout): no migration is ended for a dump.
+# when it has given up (deadlock_timeout): no migration that asks for tables is ended for a dump.
 PATIENCE, FIRST = 900, 10
-# Seconds for which a dump is tried anew where a lock is not free, and between two tries.
-LOCKED, EVERY = 900.0, 5.0
-# What PostgreSQL says then, and where a table went between the look at what there is and the lock on it.
-_NOT_FREE = re.compile(
-    r"due to (lock|statement) timeout|deadlock detected|could not obtain lock|relation .* does not exist"
-)
+# Seconds for which a dump is tried anew where a lock is not free: where somebody waits for it, and by a run of a timer,
+# for which a long transaction of the night is no reason to fail; and between two tries.
+LOCKED, PATIENT, EVERY = 900.0, 3600.0, 5.0
+# What PostgreSQL says then.
+_NOT_FREE = re.compile(r"due to (lock|statement) timeout|deadlock detected|could not obtain lock")
+# And where a table went between the look at what there is and the lock on it; how often that is tried anew.
+_GONE, GONE = re.compile(r'(relation|schema) ".*" does not exist'), 5
 # The tables are locked before the snapshot is taken, until all are dumped and counted: what a migration does to them is
-# seen whole, or waits.
+# seen whole, or waits. pg_dump has the same locks a second time; half of what the server has room for stays the app's.
+# Where the tables are too many for that, they are dumped without.
 _SNAPSHOT = f"""\
 SET lock_timeout = {PATIENCE}; SET deadlock_timeout = {FIRST}; SET lc_messages = 'C';
-SELECT coalesce('LOCK TABLE ' || string_agg(format('ONLY %I.%I', n.nspname, c.relname), ', ' ORDER BY c.oid)
+SELECT count(*) * 4 <= current_setting('max_locks_per_transaction')::bigint * (
+    current_setting('max_connections')::bigint + current_setting('max_prepared_transactions')::bigint) AS slipway_room,
+  coalesce('LOCK TABLE ' || string_agg(format('ONLY %I.%I', n.nspname, c.relname), ', ' ORDER BY c.oid)
   || ' IN ACCESS SHARE MODE', '') AS slipway_locks
 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't' AND n.nspname !~ '^(pg_|information_schema$)'
 \\gset
 BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;
+\\if :slipway_room
 :slipway_locks ;
-SELECT pg_export_snapshot();
+\\endif
+SELECT pg_export_snapshot(), :'slipway_room';
 SET lock_timeout = 0;
 """  # noqa: S608 - constants
 # A line for each table, `name|rows|digest`, and one for each revision that Alembic has recorded, `revision`.
@@ -99,7 +107,14 @@ WHERE c.relkind = 'r' AND c.relpersistence <> 't' AND n.nspname !~ '^(pg_|inform
 
 
 class Server(postgres.Server):
-    """With what a backup and a restore need of it; what it refuses is a BackupError."""
+    """With what a backup and a restore need of it; what it refuses is a BackupError.
+
+    `warnings` are what an operator is to know of its dumps.
+    """
+
+    def __init__(self, superuser: Sequence[str], name: str = "the database server", run: Run = command.run) -> None:
+        super().__init__(superuser, name, run)
+        self.warnings: list[str] = []
 
     def failed(self, text: str) -> SlipwayError:
         return BackupError(FAILED, text)
@@ -126,22 +141,32 @@ class Server(postgres.Server):
             raise BackupError(FAILED, f"nobody knows where the data of {self.name} is: {ran.said}")
         return Path(ran.stdout.strip()), int(log)
 
-    def dump(self, database: Database, into: Path) -> Database:
+    def dump(self, database: Database, into: Path, patience: Optional[float] = None) -> Database:
         """Write it to a file, and count what it has in the same snapshot. Raises BackupError.
 
-        Where a migration has a lock on a table, the dump lets all of its own go and is tried anew.
+        Where a migration has a lock on a table, the dump lets all of its own go and is tried anew, for `patience`
+        seconds; for a few times where what was to be locked is not there.
         """
-        deadline = time.monotonic() + LOCKED
+        patience = LOCKED if patience is None else patience
+        deadline, gone = time.monotonic() + patience, 0
         while True:
             try:
                 return self._dumped(database, into)
             except BackupError as error:
-                if not _NOT_FREE.search(str(error)):
+                locked = _NOT_FREE.search(str(error))
+                if not locked and not _GONE.search(str(error)):
                     raise
-                if time.monotonic() >= deadline:
+                gone += not locked
+                if gone >= GONE:
                     raise BackupError(
                         FAILED,
-                        f"{database.name} cannot be dumped: a table of it was locked for {LOCKED:.0f} s, by a "
+                        f"{database.name} cannot be dumped: what was to be dumped was not there, {gone} times in turn; "
+                        f"see what drops it, or whether the database is damaged: {error}",
+                    ) from error
+                if locked and time.monotonic() >= deadline:
+                    raise BackupError(
+                        FAILED,
+                        f"{database.name} cannot be dumped: a table of it was locked for {patience:.0f} s, by a "
                         f"migration or a session that was left open in a transaction; see that it ends: {error}",
                     ) from error
             time.sleep(EVERY)
@@ -155,7 +180,7 @@ class Server(postgres.Server):
             assert session.stdout is not None
             session.stdin.write(_SAME_TEXT + _SNAPSHOT)
             session.stdin.flush()
-            snapshot = session.stdout.readline().strip()
+            snapshot, _, room = session.stdout.readline().strip().partition(SEPARATOR)
             if snapshot:
                 self._dump(database.name, snapshot, into)
             said, errors = session.communicate(_COUNTS if snapshot else "", timeout=LIMIT)
@@ -164,6 +189,12 @@ class Server(postgres.Server):
             session.wait()
         if not snapshot or session.returncode:
             raise BackupError(FAILED, f"{self.name} could not count what {database.name} has: {errors.strip()}")
+        if room == "f":
+            self.warnings.append(
+                f"{database.name} has more tables than the server has room for locks on, so it was dumped without: a "
+                "migration meanwhile may have left a set that no drill proves. Raise max_locks_per_transaction in "
+                "postgres_settings"
+            )
         return counted(database, said.splitlines())
 
     def _dump(self, name: str, snapshot: str, into: Path) -> None:

@@ -29,18 +29,17 @@ from . import files, stores, wal
 from .archive import Archive, Repository
 from .base import make_base
 from .drill import drill
-from .model import BUSY, FAILED, LOCKED, REFUSED, BackupError, Settings, failures
+from .model import BUSY, CONFIG, FAILED, LOCKED, REFUSED, BackupError, Settings, failures
 from .pointing import PointRestore, forget_killed
 from .points import readable, spans, stale
 from .records import age, at_time, now, problems
 from .rehearsing import order_of, rehearse
 from .restic import PATIENT, WAIT, Restic, environment, program
 from .restoring import Restore
-from .saving import Host, save
+from .saving import BY_TIMER, Host, save
 
-CONFIG = Path("/etc/slipway/backup/config.json")
-# Where the module says whose operation it is, and the reason that the timer gives.
-RECORD, BY_TIMER = "SLIPWAY_RECORD", "timer"
+# Where the module says whose operation it is.
+RECORD = "SLIPWAY_RECORD"
 TIMERS = {"next": "slipway-backup.timer", "next_drill": "slipway-backup-drill.timer"}
 
 
@@ -122,6 +121,7 @@ def answer(asked: argparse.Namespace, host: Host) -> dict[str, Any]:
                 which = done.get("point") or f"set {done.get('set')}"
                 for note in notes:
                     note.more["what"] = f"{which}, {note.begun['what']}"
+            warnings += host.live.warnings if host.live else []
             return {**done, "warnings": [*warnings, *(words for note in notes for words in note.warnings)]}
         except BackupError as error:
             # A name that was not typed right is no fault of the host, and neither is what a release does to a copy.
@@ -309,7 +309,7 @@ def next_run(timer: str) -> Optional[str]:
 
 def repository(asked: argparse.Namespace, found: Settings) -> Restic:
     """The sets of the host, for what was asked."""
-    by_timer = getattr(asked, "reason", "") == "timer"
+    by_timer = getattr(asked, "reason", "") == BY_TIMER
     wait = 0.0 if asked.verb == "wal" else PATIENT if by_timer else WAIT
     return Restic(found, cached=asked.verb not in ("drill", "rehearse"), wait=wait)
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import IO, Any, Callable, Optional
+from urllib.parse import quote
 
 from ..host import command
 from ..host.durable import read_json
@@ -51,6 +52,9 @@ WAIT, PATIENT, EVERY = 900.0, 21600.0, 15.0
 # How many snapshots one command forgets.
 AT_ONCE = 500
 
+# The login to a server of restic's own kind, which restic reads from the environment since 0.17 alone.
+REST_LOGIN = ("RESTIC_REST_USERNAME", "RESTIC_REST_PASSWORD")
+
 # The exit code for a snapshot that was made although something could not be read, and what restic says then.
 INCOMPLETE, UNREAD = 3, "source file could not be read"
 
@@ -66,10 +70,11 @@ _NO_WAY = (
     *("connection refused", "connection reset", "connection timed out", "i/o timeout", "no route to host"),
     *("network is unreachable", "no such host", "could not resolve hostname", "ssh command exited", SESSION),
 )
+_NO_ENTRY = "401 unauthorized|403 forbidden"
 _FAULTS = (
     (WRONG_KEY, r"wrong password or no key found"),
     (HOST_KEY, r"host key verification failed|remote host identification has changed"),
-    (LOGIN, r"permission denied \(|signature we calculated|access key id you provided|access ?denied"),
+    (LOGIN, r"permission denied \(|signature we calculated|access key id you provided|access ?denied|" + _NO_ENTRY),
     (UNREACHABLE, "|".join(_NO_WAY)),
     (NO_REPOSITORY, r"unable to open config file|is there a repository at|repository does not exist"),
     (LOCKED, r"repository is already locked|unable to create lock"),
@@ -364,11 +369,17 @@ def environment(settings: Settings) -> dict[str, str]:
         "LC_ALL": "C.UTF-8",
         "TZ": "UTC",
         **{name: str(value) for name, value in more.items()},
-        "RESTIC_REPOSITORY": settings.repository,
+        "RESTIC_REPOSITORY": _with_login(settings.repository, *(str(more.get(name) or "") for name in REST_LOGIN)),
         "RESTIC_PASSWORD_FILE": str(settings.files / "password"),
         "RESTIC_CACHE_DIR": "/var/cache/slipway-backup",
         "RESTIC_PROGRESS_FPS": "0.01",
     }
+
+
+def _with_login(repository: str, user: str, password: str) -> str:
+    """The address of a server of restic's own kind with its login, as every version reads that; restic hides it."""
+    found = re.fullmatch(r"(rest:https?://)([^@/]+(?:/.*)?)", repository)
+    return f"{found[1]}{quote(user, '')}:{quote(password, '')}@{found[2]}" if found and user else repository
 
 
 def vanished(ran: command.Ran, paths: Sequence[str]) -> bool:

@@ -15,14 +15,15 @@ from ..host.errors import Damaged
 from ..postgres.server import SUPERUSERS
 from . import files, stores
 from .model import FAILED, NO_REPOSITORY, BackupError, Manifest, Settings, failures, manifest_of
-from .postgres import Server
+from .postgres import LOCKED, PATIENT, Server
 from .records import Records, now
 from .restic import CONTENT, EXTRA, REGULAR, SET, Restic, Snapshot
 
 GLOBALS = "globals.sql"
 MANIFEST = "manifest.json"
 # Why the sets are made that the retention by days, weeks and months is about; others stay for some time beside them.
-ASKED = ("timer", "asked")
+BY_TIMER = "timer"
+ASKED = (BY_TIMER, "asked")
 # Why one is made that a restore makes first, of what it can: what is lost is the reason for the restore.
 SAFETY = "before-a-restore"
 # Why one is made that a deploy or an upgrade of the database waits for.
@@ -94,7 +95,8 @@ def _save(host: Host, reason: str, began: float) -> dict[str, Any]:
         files.room("the repository", (settings.local, needed))
     at = now()
     stamp = f"at-{at}-{secrets.token_hex(3)}"
-    dumped = [host.live.dump(database, spool / database.file) for database in databases if host.live]
+    patience = PATIENT if reason == BY_TIMER else LOCKED
+    dumped = [host.live.dump(database, spool / database.file, patience) for database in databases if host.live]
     if host.live:
         host.live.globals(spool / GLOBALS)
     for store in kept:

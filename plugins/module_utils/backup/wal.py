@@ -356,6 +356,7 @@ def stop(log: Log, settings: Settings) -> bool:
     with state.alone(wait=True):
         slot = log.drop_slot()  # whatever the server writes into its log: that may be why
         state.note(based=False, error=None)
+        metrics.tell(settings.place, ended=True)
     return slot
 
 

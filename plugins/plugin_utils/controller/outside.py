@@ -16,6 +16,9 @@ LIMIT = 30.0
 # What a run says in place of a file when it asks for the vault's password.
 ASKED = ("prompt", "prompt_ask_vault_pass")
 
+# What of a directory of Ansible is the inventory, though Git ignores it.
+VARIABLES = ("group_vars", "host_vars")
+
 Git = Callable[[Path, Sequence[str]], Optional[str]]
 
 
@@ -38,7 +41,7 @@ def password_files() -> list[Path]:
 
 def kept(inventories: Sequence[str], passwords: Sequence[Path], ask: Git = git) -> Iterator[str]:
     """A sentence for each inventory, and for what opens its vault."""
-    tops = []
+    tops, own = [], {password.resolve() for password in passwords}
     for inventory in dict.fromkeys(one for one in inventories if "," not in one):  # no list of hosts
         path = Path(inventory).absolute()
         place = path if path.is_dir() else path.parent
@@ -47,9 +50,7 @@ def kept(inventories: Sequence[str], passwords: Sequence[Path], ask: Git = git) 
             yield f"inventory {path}: in no Git repository here; keep a copy of it, with its vault, on another machine"
             continue
         tops.append(Path(top.strip()))
-        left = [
-            line for line in (ask(place, ["status", "--porcelain", "--ignored", "--", "."]) or "").splitlines() if line
-        ]
+        left = [one for one in _uncommitted(place, path, Path(top.strip()), ask) if one not in own]
         lacks = [
             *([f"{len(left)} of its files are not committed"] if left else []),
             *([] if (ask(place, ["remote"]) or "").strip() else ["its Git repository has no remote"]),
@@ -69,3 +70,20 @@ def kept(inventories: Sequence[str], passwords: Sequence[Path], ask: Git = git) 
             yield f"the vault's password: {password}; have it where a fire does not reach both that and the vault"
     if not passwords:
         yield "the vault's password: no file of this run has it; know where else it is written down"
+
+
+def _uncommitted(place: Path, inventory: Path, top: Path, ask: Git) -> Iterator[Path]:
+    """What is not in Git as it is now; of what Git ignores the inventory alone, and not all that lies beside it."""
+    said = ask(place, ["status", "--porcelain", "-z", "--no-renames", "--ignored", "--", "."]) or ""
+    for line in filter(None, said.split("\0")):
+        found = top / line[3:]
+        if line[:2] != "!!" or _of_the_inventory(found, place.resolve(), inventory.resolve()):
+            yield found
+
+
+def _of_the_inventory(found: Path, place: Path, inventory: Path) -> bool:
+    """Whether Ansible reads it with the inventory: of a directory its files, but no hidden ones and none of a retry."""
+    if found in (place, inventory):
+        return True
+    own = found.parent == inventory and found.is_file() and found.suffix != ".retry" and found.name[0] != "."
+    return own or found.relative_to(place).parts[0] in VARIABLES

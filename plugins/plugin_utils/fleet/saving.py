@@ -104,7 +104,7 @@ def planned(run: Run, migrations: Sequence[str]) -> str:
     if not run.savers and run.policy.unsaved:
         return f"Before migrations: {elsewhere(run)}"
     if not run.savers:
-        return "Before migrations: no set is made, since no host of the group data has backup_repository"
+        return "Before migrations: no set is made, since no host of data with a database has backup_repository"
     first = ""
     if target.rehearse:
         first = (

@@ -89,6 +89,7 @@ def kept(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """Which hosts remove nothing of their repository, so that it grows, a line each."""
     return [
         f"{entry['host']}: nothing is removed from {entry['repository']} (backup_append_only)"
+        + ("; each copy of the log adds snapshots to it, so raise backup_wal_every" if entry["points"] else "")
         for entry in rows
         if entry["append_only"]
     ]

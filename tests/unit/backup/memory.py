@@ -103,6 +103,8 @@ class Databases:
         self.size = 10
         self.scripts: list[str] = []
         self.shapes: list[dict[str, tuple[str, int]]] = []
+        self.patience: list[float] = []
+        self.warnings: list[str] = []
 
     def _described(self, name: str) -> Database:
         return Database(name, "owner", "UTF8", "C", "C", self.size)
@@ -110,9 +112,10 @@ class Databases:
     def databases(self) -> list[Database]:
         return [self._described(name) for name in self.have if name not in self.closed]
 
-    def dump(self, database: Database, into: Path) -> Database:
+    def dump(self, database: Database, into: Path, patience: float = 0.0) -> Database:
         if error := self.fails.get("dump"):
             raise error
+        self.patience.append(patience)
         into.write_text(json.dumps(self.have[database.name]))
         return self.count(database, database.name)
 

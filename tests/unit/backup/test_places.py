@@ -11,6 +11,7 @@ import socket
 import subprocess
 import threading
 import time
+from base64 import b64encode
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -33,6 +34,7 @@ from ansible_collections.slipway.fleet.plugins.module_utils.backup.model import 
     BackupError,
     Settings,
 )
+from ansible_collections.slipway.fleet.plugins.module_utils.backup.postgres import Server
 from ansible_collections.slipway.fleet.plugins.module_utils.backup.restic import Restic
 from ansible_collections.slipway.fleet.plugins.module_utils.backup.restoring import Restore
 from ansible_collections.slipway.fleet.plugins.module_utils.backup.saving import MIGRATION, Host, save
@@ -112,6 +114,11 @@ def test_another_host_of_a_repository_is_restored_on_one_of_another_name(
         said = fault_of(lambda: restore_of(*words))  # noqa: B023 - called at once
         assert said[0] == EMPTY
         assert "it has sets of h, of which a restore names one (slipway_of)" in said[1]
+    new.live = Server(["x"])
+    monkeypatch.setattr(Server, "major", lambda _: 15)
+    found_none = fault_of(lambda: restore_of("--of=h", "--time=2026-01-01T00:00:00Z"))[1]
+    assert "no point in time of h can be reached" in found_none
+    new.live = None
     asked = restore_of("--of=h")
     plan = asked.plan()
     assert (plan["set"], plan["of"], plan["names"]) == (first["set"], "h", ["new"])
@@ -300,9 +307,20 @@ class Keeper(BaseHTTPRequestHandler):
 
     place: Path
     refused: ClassVar[list[str]] = []
+    login: ClassVar[str] = ""
 
     def log_message(self, *_: Any) -> None:
         pass
+
+    def parse_request(self) -> bool:
+        """Nobody is let in with another login."""
+        if not super().parse_request():
+            return False
+        wanted = f"Basic {b64encode(self.login.encode()).decode()}"
+        if self.login and self.headers.get("Authorization") != wanted:
+            self.answer(401)
+            return False
+        return True
 
     def answer(self, status: int, body: bytes = b"", length: int | None = None) -> None:
         self.send_response(status)
@@ -368,6 +386,19 @@ def test_sets_are_kept_where_nothing_is_removed(keeper: str, tmp_path: Path) -> 
     found, words = fault_of(stale.tidy)
     assert found in (FAILED, LOGIN), words
     assert "say backup_append_only: true" in words
+
+
+def test_a_server_of_its_own_kind_with_a_login(keeper: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As restic before 0.17 has it: without words for that in its environment."""
+    monkeypatch.setattr(Keeper, "login", "backup:p@ss/w:rd")
+    login = {"RESTIC_REST_USERNAME": "backup", "RESTIC_REST_PASSWORD": "p@ss/w:rd"}
+    host = host_of(tmp_path, keeper, **{"environment.json": json.dumps(login)})
+    assert save(host, MIGRATION)["repository"] == keeper
+    (tmp_path / "etc/environment.json").write_text(json.dumps({**login, "RESTIC_REST_PASSWORD": "an0ther"}))
+    found, words = fault_of(lambda: save(host, "asked"))
+    assert found == LOGIN, words
+    assert "backup_environment have it" in words
+    assert "an0ther" not in words
 
 
 def test_a_server_that_does_not_answer(tmp_path: Path) -> None:

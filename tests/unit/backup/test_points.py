@@ -98,6 +98,8 @@ def test_what_is_between_cannot_be_reached() -> None:
         chosen(found, at(3), 15)
     with pytest.raises(BackupError, match="no point in time can be reached on this host"):
         chosen([], at(3), 15)
+    with pytest.raises(BackupError, match=r"no point in time of db1 .* restore a set of db1 instead \(slipway_of"):
+        chosen([], at(3), 15, "db1")
 
 
 @pytest.mark.parametrize("text", ["", "now", "2026-01-01", "2026-01-01T10:00:00", "2026-13-01T10:00:00Z"])

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.slipway.fleet.plugins.module_utils.backup import postgres
-from ansible_collections.slipway.fleet.plugins.module_utils.backup.model import DIFFERENT, BackupError, Database
+from ansible_collections.slipway.fleet.plugins.module_utils.backup.model import DIFFERENT, FAILED, BackupError, Database
 from ansible_collections.slipway.fleet.plugins.module_utils.backup.postgres import Server
 from ansible_collections.slipway.fleet.plugins.module_utils.host.command import Ran
 from ansible_collections.slipway.fleet.plugins.module_utils.postgres import server as psql
@@ -185,6 +185,7 @@ def test_a_migration_that_asks_for_what_a_dump_has_is_not_ended_for_it(moved: Du
         moved.migration.do("ALTER TABLE first ADD COLUMN more int")
         assert moved.migration.end("COMMIT") == ""
     assert {"public.first", "public.second"} < set(moved.found[0].tables)
+    assert moved.server.warnings == []
 
 
 def test_a_lock_that_nobody_lets_go_of_is_told(moved: Dumping, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -196,13 +197,51 @@ def test_a_lock_that_nobody_lets_go_of_is_told(moved: Dumping, monkeypatch: pyte
     moved.migration.end()
 
 
-def test_what_went_while_it_was_locked_is_in_no_dump(moved: Dumping) -> None:
-    moved.migration.do("BEGIN; DROP TABLE second")
+@pytest.mark.parametrize(
+    ("statements", "gone"),
+    [
+        ("DROP TABLE second", "public.second"),
+        ("ALTER TABLE second ADD COLUMN more int; DROP TABLE own.third; DROP SCHEMA own", "own.third"),
+    ],
+)
+def test_what_went_while_it_was_locked_is_in_no_dump(moved: Dumping, statements: str, gone: str) -> None:
+    moved.server.sql("moved", "CREATE SCHEMA own", "CREATE TABLE own.third (id int)")
+    moved.migration.do(f"BEGIN; {statements}")
     with moved.under_way():
         until(moved.waits, "the dump waits")
         assert moved.migration.end("COMMIT") == ""
-    assert "public.first" in moved.found[0].tables
-    assert "public.second" not in moved.found[0].tables
+    assert {"public.first", "public.second", "own.third"} - set(moved.found[0].tables) == {gone}
+
+
+@pytest.mark.parametrize("what", ['relation "public.gone"', 'schema "gone"'])
+def test_what_is_never_there_is_tried_a_few_times(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, what: str) -> None:
+    server, tried = Server(["x"]), []
+
+    def dumped(*_: object) -> Database:
+        tried.append(1)
+        raise BackupError(FAILED, f"could not count what links has: ERROR:  {what} does not exist")
+
+    monkeypatch.setattr(server, "_dumped", dumped)
+    monkeypatch.setattr(postgres, "EVERY", 0.0)
+    with pytest.raises(BackupError, match="links cannot be dumped: what was to be dumped was not there, 5 times"):
+        server.dump(LINKS, tmp_path / "dump")
+    assert len(tried) == postgres.GONE
+
+
+def test_a_database_of_more_tables_than_there_are_locks_is_dumped_without(tmp_path: Path) -> None:
+    with tempfile.TemporaryDirectory(prefix="pg") as directory:
+        Path(directory).chmod(0o755)
+        running = real_postgres.Server(Path(directory) / "there", "max_locks_per_transaction=10")
+        server = Server([*real_postgres.AS_USER, "env", f"PGHOST={running.directory}"])
+        try:
+            made = "FOR i IN 1..500 LOOP EXECUTE format('CREATE TABLE t%s ()', i); COMMIT; END LOOP"
+            running.sql(f"DO $$ BEGIN {made}; END $$")
+            (database,) = [one for one in server.databases() if one.name == "postgres"]
+            assert len(server.dump(database, tmp_path / "dump").tables) == 501, "with large objects"
+        finally:
+            running.stop()
+    (warned,) = server.warnings
+    assert "postgres has more tables than the server has room for locks on" in warned
 
 
 @pytest.mark.parametrize(("own", "nice"), [(0, []), (10, ["nice", "-n", "10"]), (19, ["nice", "-n", "19"])])

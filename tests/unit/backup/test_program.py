@@ -65,6 +65,12 @@ def asked(*words: str) -> argparse.Namespace:
     return program.parser().parse_args(words)
 
 
+def test_what_an_operator_is_to_know_of_a_dump_is_in_the_answer(tmp_path: Path) -> None:
+    live = Databases(links={})
+    live.warnings.append("links was dumped without locks")
+    assert program.answer(asked("backup"), host(tmp_path, live)[0])["warnings"] == ["links was dumped without locks"]
+
+
 @pytest.mark.parametrize(("error", "fault", "said"), WRONG)
 @pytest.mark.parametrize("verb", ["backup", "restore"])
 def test_whatever_goes_wrong_is_noted(tmp_path: Path, verb: str, error: Any, fault: str, said: str) -> None:

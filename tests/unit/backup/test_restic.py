@@ -166,6 +166,8 @@ def test_room_of_the_log_alone_is_made_free_where_that_is_said(gone: list[str], 
         ("unable to start the sftp session, error: EOF\nHost key verification failed.", model.HOST_KEY),
         ("unable to start the sftp session, error: read |0: file already closed", model.UNREACHABLE),
         ("unable to open config file: Stat: Get x: dial tcp: i/o timeout\nIs there a repository at", model.UNREACHABLE),
+        ("unable to open config file: unexpected HTTP response (401): 401 Unauthorized\nIs there a", model.LOGIN),
+        ("unable to open config file: unexpected HTTP response (403): 403 Forbidden\nIs there a", model.LOGIN),
         ("unable to open config file: Stat: Access Denied.\nIs there a repository at the following", model.LOGIN),
         ("Load(<data/0a1b>): ciphertext verification failed", model.DAMAGED),
         (
@@ -247,6 +249,25 @@ def test_words_for_s3_are_in_its_environment_alone(tmp_path: Path) -> None:
     assert found["AWS_ACCESS_KEY_ID"] == "id"
     assert found["RESTIC_REPOSITORY"] == "s3:https://s3.example.com/sets"
     assert found["RESTIC_PASSWORD_FILE"] == str(tmp_path / "password")
+
+
+@pytest.mark.parametrize(
+    ("place", "wanted"),
+    [
+        ("rest:https://h.example.com/sets", "rest:https://backup:p%40s%2Fs%3A@h.example.com/sets"),
+        ("rest:http://[2001:db8::1]:8000/", "rest:http://backup:p%40s%2Fs%3A@[2001:db8::1]:8000/"),
+        ("rest:https://other@h.example.com/sets", "rest:https://other@h.example.com/sets"),
+        ("s3:https://s3.example.com/sets", "s3:https://s3.example.com/sets"),
+    ],
+)
+def test_a_login_to_a_server_of_its_own_kind_is_in_what_every_version_reads(
+    tmp_path: Path, place: str, wanted: str
+) -> None:
+    login = {"RESTIC_REST_USERNAME": "backup", "RESTIC_REST_PASSWORD": "p@s/s:"}
+    (tmp_path / "environment.json").write_text(json.dumps(login))
+    assert restic.environment(Settings(place, "h", files=tmp_path))["RESTIC_REPOSITORY"] == wanted
+    (tmp_path / "environment.json").write_text("{}")
+    assert restic.environment(Settings(place, "h", files=tmp_path))["RESTIC_REPOSITORY"] == place
 
 
 @pytest.mark.parametrize(

@@ -54,6 +54,14 @@ def test_what_fails_on_the_way_is_no_set(tmp_path: Path, what: str) -> None:
     assert not made.settings.spool.exists()
 
 
+def test_a_run_of_a_timer_waits_longer_for_a_lock(tmp_path: Path) -> None:
+    live = Databases(links={})
+    made, _ = host(tmp_path, live)
+    for reason in ("timer", MIGRATION):
+        save(made, reason)
+    assert live.patience == [3600.0, 900.0]
+
+
 def test_a_dump_that_fails_is_no_set(tmp_path: Path) -> None:
     live = Databases(links={})
     made, repository = host(tmp_path, live)

@@ -53,6 +53,30 @@ def test_what_is_on_this_machine_alone(inventory: Path) -> None:
     assert said(inventory)[0].endswith("1 of its files are not committed, its Git repository has no remote")
 
 
+def test_of_what_git_ignores_the_inventory_alone_counts(inventory: Path) -> None:
+    (inventory / ".gitignore").write_text("vault.yml\n.vault_password\n*.retry\n.venv/\nreports/\n")
+    git(inventory, "add", ".gitignore")
+    git(inventory, "commit", "--quiet", "--message=two")
+    git(inventory, "push", "--quiet")
+    for ignored in (".vault_password", "deploy.retry", ".venv/bin/python", "reports/shop/status.json"):
+        (inventory / ignored).parent.mkdir(parents=True, exist_ok=True)
+        (inventory / ignored).write_text("x")
+    assert said(inventory)[0].endswith("in Git, and pushed")
+    assert said(inventory / "hosts.yml")[0].endswith("in Git, and pushed")
+    for read in ("group_vars/all/vault.yml", "host_vars/web1/vault.yml"):
+        (inventory / read).parent.mkdir(parents=True)
+        (inventory / read).write_text("x")
+    assert said(inventory)[0].endswith("2 of its files are not committed")
+    assert said(inventory / "hosts.yml")[0].endswith("2 of its files are not committed")
+
+
+def test_a_password_that_is_not_in_git_is_no_file_of_the_inventory(inventory: Path) -> None:
+    password = inventory / "password"
+    password.write_text("x")
+    assert said(inventory, password)[0].endswith("in Git, and pushed")
+    assert said(inventory)[0].endswith("1 of its files are not committed")
+
+
 def test_a_password_beside_what_it_opens(inventory: Path) -> None:
     password = inventory / ".vault_password"
     password.write_text("x")

@@ -175,5 +175,5 @@ def test_the_plan_says_it_once() -> None:
     assert "Before migrations: a set of db1 is made" in there.run(check_mode=True).plan.splitlines()
     there.savers = {}
     without = there.run(check_mode=True).plan
-    assert without.count("no set is made, since no host of the group data has backup_repository") == 1
+    assert without.count("no set is made, since no host of data with a database has backup_repository") == 1
     assert "Before migrations" not in fleet(1).run("rollback", check_mode=True).plan

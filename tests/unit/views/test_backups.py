@@ -81,6 +81,10 @@ def test_a_repository_that_keeps_everything_is_told() -> None:
     known = {**KNOWN["told"], "append_only": True, "repository": "rest:https://backups.example.com/"}
     said = backups.tell({"db1": {"set_up": True, "told": known}}).text
     assert "db1: nothing is removed from rest:https://backups.example.com/ (backup_append_only)" in said
+    assert "backup_wal_every" not in said
+    points: dict[str, Any] = {"reach": [], "gaps": [], "behind": None}
+    said = backups.tell({"db1": {"set_up": True, "told": known | {"points": points}}}).text
+    assert "(backup_append_only); each copy of the log adds snapshots to it, so raise backup_wal_every" in said
     assert "removed" not in backups.tell({"db1": KNOWN}).text
 
 

@@ -18,6 +18,7 @@ def backups(value_of: Values) -> Iterator[str]:
     yield from _repository(str(value_of("backup_repository")))
     yield from _kept(value_of("backup_keep"))
     schedule = r"[A-Za-z0-9*,.:/~ _+-]+"
+    unit = r"([\w:.@%-]+\.(service|target))?"
     example = "a time as OnCalendar of systemd reads it, such as *-*-* 02:30:00 (systemd-analyze calendar tells)"
     yield from broken(
         (
@@ -28,7 +29,7 @@ def backups(value_of: Values) -> Iterator[str]:
             Least("backup_wal_room", 256),
             Like("backup_schedule", schedule, example),
             Like("backup_drill_schedule", schedule, example),
-            Like("backup_on_failure", r"[\w:.@%-]*", "the name of a unit, such as mail-admin@%n.service"),
+            Like("backup_on_failure", unit, "the whole name of a unit, such as mail-admin@%n.service"),
             Like("backup_directories", r"/[^\0\n]*[^/\0\n]", "whole paths of directories, such as /srv/uploads"),
             Like("backup_environment", r"[A-Za-z_][A-Za-z0-9_]*", "names of variables, such as AWS_ACCESS_KEY_ID"),
         ),
@@ -48,7 +49,7 @@ def _repository(repository: str) -> Iterator[str]:
     elif re.match(r"\w+:.*//[^/@\s]*:[^/@\s]+@", repository):
         yield (
             "backup_repository has a password in it, which would be shown; put it into backup_environment in the words "
-            "that restic reads, such as RESTIC_REST_PASSWORD."
+            "that restic reads, such as RESTIC_REST_USERNAME and RESTIC_REST_PASSWORD."
         )
 
 

@@ -1,0 +1,34 @@
+"""Which hosts make a set before migrations, and when the database is said to be elsewhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar
+
+TASKS = Path(__file__).resolve().parents[2] / "playbooks/tasks/take_fleet.yml"
+KEPT, ELSEWHERE = {"backup_repository": "/mnt/backup"}, {"postgres_provider": "none"}
+
+
+@pytest.mark.parametrize(
+    ("data", "savers", "unsaved"),
+    [
+        ({}, [], []),
+        ({"db1": KEPT}, ["db1"], []),
+        ({"db1": KEPT, "redis1": KEPT | ELSEWHERE}, ["db1"], []),
+        ({"db1": {"postgres_provider": "compose"}, "redis1": KEPT | ELSEWHERE}, [], []),
+        ({"redis1": KEPT | ELSEWHERE}, [], ["redis1"]),
+        ({"redis1": KEPT | ELSEWHERE, "redis2": ELSEWHERE}, [], ["redis1"]),
+        ({"redis1": ELSEWHERE}, [], []),
+    ],
+)
+def test_who_makes_sets(data: dict[str, Any], savers: list[str], unsaved: list[str]) -> None:
+    loader = DataLoader()
+    task = loader.load_from_file(str(TASKS), trusted_as_template=True)[0]
+    hosts = {name: {"inventory_hostname": name, **own} for name, own in data.items()}
+    variables = {"groups": {"data": list(data)} if data else {}, "hostvars": hosts, **task["vars"]}
+    given = {name: task["slipway.fleet.rollout"][name] for name in ("savers", "unsaved")}
+    assert Templar(loader=loader, variables=variables).template(given) == {"savers": savers, "unsaved": unsaved}
