@@ -94,3 +94,17 @@ def test_without_hosts_every_scenario_has_failed(monkeypatch: pytest.MonkeyPatch
 def test_the_soak_is_no_part_of_a_usual_run() -> None:
     assert "soak" in run.PARTS
     assert "soak" not in run.USUAL
+
+
+@pytest.mark.parametrize("part", ["unit", "app"])
+def test_servers_are_installed_before_the_lab_asks_apt_too(monkeypatch: pytest.MonkeyPatch, part: str) -> None:
+    order: list[str] = []
+
+    def lab() -> Count:
+        order.append("lab")
+        return Count(passed=1)
+
+    monkeypatch.setattr(run, "install_servers", lambda: order.append("servers"))
+    monkeypatch.setattr(run, "PARTS", {**run.PARTS, part: Count, "lab": lab})
+    assert run.main([part, "lab"]) == 0
+    assert order == ["servers", "lab"]

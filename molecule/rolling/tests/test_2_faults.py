@@ -94,7 +94,7 @@ def test_an_image_that_nobody_has_stops_before_any_switch(fleet: Fleet) -> None:
 
 # A host's transaction lasts so long at least that it is still under way when a network was cut meanwhile. What a busy
 # machine does to the times of requests is not to end it before.
-LONG_ENOUGH = {"fastapi_app_soak": 20, "slipway_reconnect": 15, "fastapi_app_canary": {"judged": False}}
+LONG_ENOUGH = {"fastapi_app_soak": 10, "slipway_reconnect": 15, "fastapi_app_canary": {"judged": False}}
 
 
 class TestUnreachable:

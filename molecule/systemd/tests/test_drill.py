@@ -81,6 +81,7 @@ def test_the_release_comes_to_nothing_that_is_live(host: Any, promise: Promise, 
     assert_nothing_left(host)
 
 
+@pytest.mark.one_host
 def test_a_drill_that_is_killed_is_tidied_up_by_the_next_one(host: Any, drilled: int) -> None:
     before = state(host)["proven"]
     host.check_output("systemctl kill --signal=KILL drilled")
