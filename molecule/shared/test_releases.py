@@ -289,9 +289,11 @@ def test_the_ledger_tells_all_of_it(host: Any, promise: Promise) -> None:
     assert all(entry["cause"] for entry in failed)
 
 
-def test_a_reboot_brings_back_the_same_release(deployment: Deployment, name: str) -> None:
+def test_a_reboot_brings_back_the_same_release(deployment: Deployment, host: Any, promise: Promise, name: str) -> None:
     before = deployment.version()
     subprocess.run(["docker", "restart", name], check=True, capture_output=True, timeout=120)
     took = deployment.wait_until_serving()
     print(f"serving {took:.0f} s after the host was back")
     assert deployment.version() == before
+    closed = host.check_output("nft list set inet slipway_metadata users")
+    assert str(promise.uid) in closed, "the metadata service is shut again, in what is a new network"
