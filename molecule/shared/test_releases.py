@@ -82,6 +82,8 @@ LEAKS: dict[str, dict[str, Any]] = {
     "gate": {},
     "process": {"fastapi_app_processes": {"worker": {"command": ["python3", "-m", "app.leak"]}}},
 }
+# A busy machine may be as slow as it likes.
+COUNTED = {"judged": True, "ms_difference": 60000}
 # A migration that has no end, and does not end when it is asked to.
 ENDLESS = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(3601)"
 GREEDY = """
@@ -97,13 +99,15 @@ async def app(scope, receive, send):  # noqa: F811 - in place of the whole one
 """
 
 
-def test_two_releases_lose_nothing(deployment: Deployment) -> None:
+def test_two_releases_lose_nothing(deployment: Deployment, host: Any, promise: Promise) -> None:
     first = deployment.version()["release"]
     served = [first]
     with deployment.load("good", "--at-least", str(ENOUGH)) as report:
         for name in ("v2", "v3"):
             source = deployment.source(name, {"app/__init__.py": f"\n# {name}\n"})
-            outcome = deployment.deploy(**deployment.made_from(source), fastapi_app_revision=name)
+            outcome = deployment.deploy(
+                **deployment.made_from(source), fastapi_app_revision=name, fastapi_app_canary=COUNTED
+            )
             assert outcome.code == 0, outcome.output
             version = deployment.version()
             assert version["revision"] == name
@@ -113,6 +117,11 @@ def test_two_releases_lose_nothing(deployment: Deployment) -> None:
     assert report["total"] >= ENOUGH
     assert [seen["release"] for seen in report["releases"]] == served, "and each was seen serving, in this order"
     assert {seen["slot"] for seen in report["releases"]} == {"blue", "green"}
+    canary = json.loads(host.file(f"{promise.root}/ledger.jsonl").content_string.splitlines()[-1])["canary"]
+    assert canary["word"] != "worse", canary
+    for slot in ("new", "old"):
+        assert canary[slot]["requests"] > 0, "the edge of this host counts, whichever HAProxy and runtime it has"
+        assert canary[slot]["errors"] == 0
 
 
 def test_the_same_deploy_again_changes_nothing(deployment: Deployment, host: Any, promise: Promise) -> None:
