@@ -81,6 +81,7 @@ async def stage(run: Run) -> None:
 
 async def stage_one(run: Run, member: Member) -> None:
     target = member.target
+    for_plan: Result = {"contract": target.activate.get("contract"), "was": member.before}
     answer = await run.ask(
         member,
         "stage",
@@ -91,7 +92,7 @@ async def stage_one(run: Run, member: Member) -> None:
         check_timeout=target.check_timeout,
         check_mode=run.policy.check_mode,
         diff=run.policy.diff,
-        **({"contract": target.activate.get("contract"), "was": member.before} if run.policy.check_mode else {}),
+        **(for_plan if run.policy.check_mode else {}),
     )
     if run.policy.check_mode:
         member.api = answer.get("api")
