@@ -239,6 +239,8 @@ def missing_packages() -> list[str]:
         "debsecan": "debsecan",
         "testssl": "testssl.sh",
         "restic": "restic",
+        "nft": "nftables",
+        "ip": "iproute2",
     }
     missing = [package for program, package in programs.items() if not shutil.which(program, path=path)]
     return missing if postgres else ["postgresql", *missing]

@@ -117,6 +117,7 @@ import base64
 import hashlib
 import json
 import re
+import shlex
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -124,11 +125,12 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils.edge.haproxy import Edge, EdgeError
+from ..module_utils.edge.haproxy import OLDEST, Edge, EdgeError, outdated
 from ..module_utils.edge.maintenance import HEADER
 from ..module_utils.edge.maps import read, render
 from ..module_utils.edge.newcomers import balanced, held_back
 from ..module_utils.edge.pieces import Made, Present, Wanted, made, present
+from ..module_utils.host import command
 from ..module_utils.host import files as tree
 from ..module_utils.host.errors import SlipwayError
 from ..module_utils.host.shared import SHARED_SETTINGS, alone
@@ -203,6 +205,20 @@ def taken(edge: str) -> str:
     return ""
 
 
+def too_old(options: Mapping[str, Any]) -> str:
+    """Why the HAProxy of this host cannot be the edge, and what to do; empty where it can be, or is to come."""
+    try:
+        ran = command.run([shlex.split(options["validate"])[0], "-v"], 30)
+    except command.CommandError:
+        return ""
+    version = outdated(ran.stdout)
+    return version and (
+        f"Nothing of the edge was changed: the HAProxy of this host is {version}, and the edge needs "
+        f"{'.'.join(map(str, OLDEST))} or a newer one, which every supported distribution has. Install that of the "
+        "distribution (apt-cache policy haproxy says from where this one came), and run this again."
+    )
+
+
 def hold_back(options: Mapping[str, Any], pieces: Mapping[str, str]) -> None:
     """Have hosts that a load balancer gets anew begin as down at its next reload."""
     hosts = balanced(pieces)
@@ -230,7 +246,7 @@ def act(options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
         items = tree.parse(options["files"], rendered.get("files", {}))
         # A removal from a host without an edge has nothing to do.
         if edge.edge:
-            if wanted.edge is not None and (wrong := taken(edge.edge)):
+            if wanted.edge is not None and (wrong := too_old(options) or taken(edge.edge)):
                 raise SlipwayError(wrong)
             own = listed(options, found, edge)
             texts = {str(number): item.pop("content") for number, item in enumerate(own) if "content" in item}

@@ -471,32 +471,6 @@ def test_the_metadata_service_is_shut_to_the_user_and_to_the_networks_of_an_app(
     assert 'add element inet slipway_metadata bridges { "br-0123456789ab", "own" }' in found.splitlines()
 
 
-def test_the_rules_of_the_metadata_service_leave_the_name_server_open() -> None:
-    rules = [line.strip() for line in role().render("metadata.nft.j2").splitlines()]
-    closed = rules[rules.index("chain closed {") :]
-    (first, four, six) = [line for line in closed[:6] if not line.startswith("#")][1:4]
-    assert first == "meta l4proto { tcp, udp } th dport 53 return"
-    assert four.startswith("ip daddr { 169.254.169.254, ")
-    assert six.startswith("ip6 daddr { fd00:ec2::254, ")
-    assert four.endswith("} reject")
-    assert six.endswith("} reject")
-
-
-def test_an_app_asks_the_edge_by_loopback_only_where_that_is_wanted() -> None:
-    rules = [line.strip() for line in role().render("metadata.nft.j2").splitlines()]
-    to_the_edge = "tcp dport { 80, 443 } reject with tcp reset"
-    assert f"meta skuid @users ip saddr 127.0.0.0/8 {to_the_edge}" in rules
-    assert f"meta skuid @users ip6 saddr ::1 {to_the_edge}" in rules
-    shut, opened, refused = (
-        rules.index(f"meta skuid @{rule}")
-        for rule in ("users jump closed", "by_loopback return", f"users ip saddr 127.0.0.0/8 {to_the_edge}")
-    )
-    assert shut < opened < refused, "what the cloud lets the host do stays shut"
-    opens = "add element inet slipway_metadata by_loopback { 10007 }"
-    assert opens not in metadata(fastapi_app_uid=10007).splitlines()
-    assert opens in metadata(fastapi_app_uid=10007, fastapi_app_edge_by_loopback=True).splitlines()
-
-
 def test_a_unit_reaches_the_metadata_service_only_where_that_is_wanted() -> None:
     assert "169.254.169.254" not in one("IPAddressAllow")
     opened = one("IPAddressAllow", fastapi_app_instance_metadata=True).split()

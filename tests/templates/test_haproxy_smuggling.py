@@ -41,6 +41,7 @@ SERVERS = {
     "uvicorn with h11": ["uvicorn", "app:app", "--http", "h11", "--uds"],
     "uvicorn with httptools": ["uvicorn", "app:app", "--http", "httptools", "--uds"],
     "gunicorn with uvicorn's worker": ["gunicorn", "app:app", "-k", "uvicorn_worker.UvicornWorker", "-b"],
+    "gunicorn with its own reader": ["gunicorn", "app:app", "-k", "asgi", "-b"],
 }
 HEAD = b"POST /first HTTP/1.1\r\nHost: x\r\n"
 NEXT = b"GET /smuggled HTTP/1.1\r\nHost: x\r\n\r\n"

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.slipway.fleet.plugins.module_utils.edge.haproxy import EdgeError
+from ansible_collections.slipway.fleet.plugins.module_utils.edge.haproxy import EdgeError, outdated
 from ansible_collections.slipway.fleet.plugins.module_utils.edge.pieces import (
     Present,
     Settings,
@@ -256,6 +256,42 @@ def test_a_damaged_record_is_named(tmp_path: Path) -> None:
 def test_the_package_s_own_configuration_has_no_pieces(tmp_path: Path) -> None:
     (tmp_path / "haproxy.cfg").write_text("global\n    daemon\n\ndefaults\n    mode http\n")
     assert present(tmp_path, {}) == Present({})
+
+
+@pytest.mark.parametrize(
+    ("said", "version"),
+    [
+        ("HAProxy version 2.4.14-1ubuntu1 2022/02/28 - https://haproxy.org/", ""),
+        ("HAProxy version 2.6.12-1+deb12u4 2026/10/17 - https://haproxy.org/", ""),
+        ("HAProxy version 2.10.0 2027/01/01", ""),
+        ("HAProxy version 3.1-dev2-abc 2024/06/29", ""),
+        ("HAProxy version 10.0 2040/01/01", ""),
+        ("HAProxy version 2.4.13 2022/02/16 - https://haproxy.org/\nStatus: long-term", "2.4.13"),
+        ("HAProxy version 2.4.9 2021/11/23", "2.4.9"),
+        ("HAProxy version 2.4-dev19 2021/05/10", "2.4.0"),
+        ("HA-Proxy version 2.2.9-2+deb11u6 2023/12/07 - https://haproxy.org/", "2.2.9"),
+        ("HA-Proxy version 1.8.30", "1.8.30"),
+        ("usage: something else", ""),
+        ("", ""),
+    ],
+)
+def test_which_haproxy_is_too_old(said: str, version: str) -> None:
+    assert outdated(said) == version
+
+
+def test_a_haproxy_that_is_too_old_is_refused_by_its_version(tmp_path: Path) -> None:
+    there = tmp_path / "haproxy"
+    there.write_text("#!/bin/sh\n[ $1 = -c ] || echo 'HA-Proxy version 2.2.9-2+deb11u6 2023/12/07'\n")
+    there.chmod(0o755)
+    directory = tmp_path / "etc"
+    directory.mkdir()
+    given = options(directory, {"links": piece("links")}, validate=f"{there} -c -f %s")
+    for check_mode in (True, False):
+        with pytest.raises(SlipwayError, match=r"^Nothing of the edge .* is 2\.2\.9, and the edge needs 2\.4\.14"):
+            act(given, check_mode)
+    assert not list(directory.iterdir())
+    there.unlink()
+    assert act(given, check_mode=True)["changed"], "one that is to come is not known yet"
 
 
 @pytest.mark.parametrize("check_mode", [True, False])

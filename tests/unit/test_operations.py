@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import threading
 import time
@@ -96,6 +97,26 @@ def test_a_run_whose_controller_is_gone_holds_the_host_a_little_longer(world: Wo
     assert world.ask("renew", run_id="ann")["held"]
     world.ask("let_go", run_id="ann")
     assert world.ask("fade", **of) == {"held": False}
+
+
+def test_a_plan_is_told_what_a_release_breaks_that_ran_here_before(world: World) -> None:
+    store = Store(world.root)
+    about: dict[str, Any] = {"release": "two", "files": [], "contents": {}, "was": "one"}
+    warned = {"path": "/openapi.json", "breaking": "warn"}
+
+    def told(contract: Any = warned, **more: Any) -> Any:
+        return world.ask("stage", check_mode=True, contract=contract, **{**about, **more})["api"]
+
+    stage(world.root, "two")
+    store.keep_openapi("one", json.dumps({"openapi": "3.1.0", "paths": {"/a": {"get": {}}}}))
+    assert told() is None, "it never ran here"
+    store.keep_openapi("two", json.dumps({"openapi": "3.1.0", "paths": {}}))
+    assert told() == {"breaks": ["GET /a is gone"], "more": 0, "note": ""}
+    assert told({**warned, "breaking": "refuse"}) == told()
+    unasked = [told({**warned, "breaking": "ignore"}), told({**warned, "path": ""}), told(was=None)]
+    assert [*unasked, told(release="three")] == [None] * 4
+    world.hold("ann")
+    assert "api" not in world.ask("stage", run_id="ann", contract=warned, **about), "activate asks the app itself"
 
 
 CHANGING = {

@@ -544,6 +544,14 @@ def test_a_release_waits_for_the_end_of_a_drain_and_for_no_other_release(tmp_pat
     assert order == ["drained", "released"]
 
 
+def test_who_is_not_root_cannot_hold_the_lock(tmp_path: Path) -> None:
+    """Whoever can open a file can lock it, and let every release wait for ever."""
+    (tmp_path / "lock").touch()
+    (tmp_path / "lock").chmod(0o644)  # as an earlier version left it
+    with Store(tmp_path).lock("release two"):
+        assert (tmp_path / "lock").stat().st_mode & 0o777 == 0o600
+
+
 def test_the_lock_names_its_holder(tmp_path: Path) -> None:
     store = Store(tmp_path)
     with store.lock("release two by ci"), pytest.raises(store_module.Busy, match="release two by ci"), store.lock("me"):

@@ -60,7 +60,17 @@ CONFIGURED = 4
 UNKNOWN = "No such server."
 # Dumps that are compared with what was set before it is given up; a reload in between takes one.
 ATTEMPTS = 5
+# That with which Ubuntu 22.04 came out; 2.4.0 lacks words of the configuration. A package from elsewhere may be as old.
+OLDEST = (2, 4, 14)
+_VERSION = re.compile(r"^HA-?Proxy version (\d+)\.(\d+)(?:\.(\d+))?", re.MULTILINE)
 ANSWER_LIMIT = 16 << 20  # bytes; a host with a thousand servers answers with less than one
+
+
+def outdated(said: str) -> str:
+    """The version of a HAProxy that is older than the edge can be, by what `haproxy -v` says; empty for any other."""
+    found = _VERSION.search(said)
+    version = tuple(int(part or 0) for part in found.groups()) if found else OLDEST
+    return "" if version >= OLDEST else ".".join(map(str, version))
 
 
 @dataclass(frozen=True)

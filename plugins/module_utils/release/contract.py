@@ -76,8 +76,20 @@ class Contract:
             before = self._document(other(slot), was) if was else None
         except NoDocument as error:
             return Kept(note=f"the API was not compared: {error}" if self._refuses and was else "")
-        if before is None:
+        return Kept() if before is None else self._compared(before, now)
+
+    def foreseen(self, release: str, was: str) -> Kept:
+        """What `release` breaks of what `was` promised, by what both said when they ran here; asks nobody.
+
+        Nothing is told where one of them did not.
+        """
+        try:
+            before, now = (parsed(self._store.openapi(one)) for one in (was, release))
+        except NoDocument:
             return Kept()
+        return self._compared(before, now)
+
+    def _compared(self, before: dict[str, Any], now: dict[str, Any]) -> Kept:
         found = compare(before, now)
         note = "" if found.whole else "the OpenAPI documents are too much to be compared whole"
         return Kept(found.breaks, found.more, note, refused=self._refuses and bool(found.breaks))

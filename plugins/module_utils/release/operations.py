@@ -23,7 +23,7 @@ from . import preflight
 from .detach import Tell, run_detached
 from .drainer import Drainer
 from .keeps import keeps_of
-from .model import TransactionError
+from .model import Probe, TransactionError
 from .observe import look as seen_of
 from .observe import observe as observed
 from .observe import readable, surroundings
@@ -38,7 +38,7 @@ from .timed import perform
 from .timers import Timers
 from .transaction import Transaction
 from .volumes import seen as volumes_seen
-from .wiring import lease_of, runtime_of, store_of, timers_of, transaction_of
+from .wiring import contract_of, lease_of, runtime_of, store_of, timers_of, transaction_of
 
 # More releases than a host will ever have.
 ALL = 1 << 30
@@ -149,7 +149,8 @@ def shown(arguments: Arguments, tell: Tell) -> Result:
 def stage(arguments: Arguments, tell: Tell) -> Result:
     """Put a release's files in place, and let it check itself once before anything is started.
 
-    Takes release, files, contents, check (a command or empty), check_timeout, check_mode and diff.
+    Takes release, files, contents, check (a command or empty), check_timeout, check_mode and diff; in check mode also
+    contract and was, for what the release breaks of the API where that is known.
     """
     check_mode = bool(arguments.get("check_mode"))
     if not check_mode:
@@ -173,7 +174,16 @@ def stage(arguments: Arguments, tell: Tell) -> Result:
         "changed_paths": [str(change.item.dest) for change in changes],
         "diff": [part for change in changes for part in change.diff] if arguments.get("diff") else [],
         "checked": checked,
+        **({"api": _foreseen(arguments)} if check_mode else {}),
     }
+
+
+def _foreseen(arguments: Arguments) -> Optional[Result]:
+    """What a release that ran here before breaks of the API of the one that serves, as `activate` would tell it."""
+    if not arguments.get("was"):
+        return None
+    contract = contract_of(arguments, store_of(arguments), lambda *what: Probe(error="it is not asked"))
+    return contract.foreseen(arguments["release"], arguments["was"]).as_dict() if contract else None
 
 
 def run(arguments: Arguments, tell: Tell) -> Result:

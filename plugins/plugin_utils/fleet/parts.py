@@ -23,8 +23,10 @@ look: purpose, release ('' when unknown), host (what the preflight needs to know
 hold: run {id, who, from, what} -> taken_over {..} or None, serving, state
 renew: -> held (bool), frozen (why the app was frozen meanwhile, '' where it was not); a freeze ends no lease, so that
     what was begun can be put back
-stage: release, files, contents (by the position of the file), check (command or []), check_timeout, check_mode, diff
-    -> changed, changed_paths, diff [..], checked (bool)
+stage: release, files, contents (by the position of the file), check (command or []), check_timeout, check_mode, diff;
+    in check mode also contract (see activate) and was (the release that serves)
+    -> changed, changed_paths, diff [..], checked (bool); in check mode api, as activate tells it, where both releases
+    ran on the host before, else None
 run: release ('' for the one that serves), command, purpose, timeout, once -> rc, stdout, stderr, release; or job
 activate: release, expects (the release that must serve before; '' for none, None for whatever does), restart, drain,
     drain_websockets, soak, canary, contract {path, breaking} or None, replay (refuse, warn, ignore),

@@ -81,6 +81,7 @@ async def stage(run: Run) -> None:
 
 async def stage_one(run: Run, member: Member) -> None:
     target = member.target
+    for_plan: Result = {"contract": target.activate.get("contract"), "was": member.before}
     answer = await run.ask(
         member,
         "stage",
@@ -91,8 +92,11 @@ async def stage_one(run: Run, member: Member) -> None:
         check_timeout=target.check_timeout,
         check_mode=run.policy.check_mode,
         diff=run.policy.diff,
+        **(for_plan if run.policy.check_mode else {}),
     )
-    if not run.policy.check_mode:
+    if run.policy.check_mode:
+        member.api = answer.get("api")
+    else:
         run.changed = run.changed or bool(answer.get("changed"))
     run.diff += [{**entry, "host": member.name} for entry in answer.get("diff") or ()]
     run.tell("staged", member, release=member.wanted, changed=bool(answer.get("changed")))

@@ -300,10 +300,28 @@ def plan(
         lines.append(f"Migrations before the first host: {', '.join(migrations)}")
     lines += [saved] if saved else []
     lines += dict.fromkeys(words for activation in activations for words in compared(activation))
+    lines += foreseen(waiting, release)
     if free:
         host = min(free, key=lambda name: free[name])
         lines.append(f"Least free disk: {free[host]} MiB on {host}")
     return "\n".join(lines)
+
+
+def foreseen(rows: Sequence[Mapping[str, Any]], release: str) -> list[str]:
+    """What a release is known to break, once for all hosts on which it ran before and breaks the same."""
+    hosts: dict[tuple[tuple[str, ...], int], list[str]] = {}
+    for row in rows:
+        if row["breaks"]:
+            hosts.setdefault((tuple(row["breaks"]), row["breaks_left_out"]), []).append(row["host"])
+    lines = []
+    for (breaks, left_out), names in hosts.items():
+        count = len(breaks) + left_out
+        places = "place" if count == 1 else "places"
+        where = ", ".join(names)
+        lines.append(f"API: {release} breaks it in {count} {places}, by what it said when it ran on {where}:")
+        lines += [f"  {sentence}" for sentence in breaks]
+        lines += [f"  and {left_out} more"] if left_out else []
+    return lines
 
 
 # What becomes of a release that breaks something, by what its variable says.

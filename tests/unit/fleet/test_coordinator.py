@@ -248,6 +248,26 @@ def test_a_plan_says_what_is_compared_before_a_switch_and_what_a_break_means() -
     assert all(lines.startswith("Plan: release") for lines in nothing), nothing
 
 
+def test_a_plan_names_what_a_release_breaks_that_ran_before() -> None:
+    there = fleet(3)
+    contract = {"path": "/openapi.json", "breaking": "refuse"}
+    there.usual["activate"] = {"contract": contract}
+    gone = ["GET /a is gone", "GET /b is gone"]
+    for host in there.hosts[:2]:
+        host.answers["stage"] = {"api": {"breaks": gone, "more": 3, "note": ""}}
+    there.hosts[2].answers["stage"] = {"api": None}
+    report = there.run(check_mode=True)
+    lines = report.plan.splitlines()
+    at = lines.index("API: new breaks it in 5 places, by what it said when it ran on web1, web2:")
+    assert lines[at - 1].startswith("API, compared before each switch: ")
+    assert lines[at + 1 : at + 4] == [*(f"  {sentence}" for sentence in gone), "  and 3 more"]
+    assert report.plan.count("API: ") == 1
+    asked = [host.asked("stage")[0] for host in there.hosts]
+    assert [(one["contract"], one["was"]) for one in asked] == [(contract, "old")] * 3
+    there.run()
+    assert all("contract" not in host.asked("stage")[-1] for host in there.hosts)
+
+
 def test_problems_in_check_mode_are_warnings() -> None:
     there = fleet(2)
     there.hosts[1].problems = ["Docker is not installed"]
