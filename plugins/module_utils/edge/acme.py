@@ -106,6 +106,10 @@ class Renewal:
         every = {name for piece in found.pieces.values() for name in piece.names}
         return sorted(name for name in every if self.settings.takes_stars or not name.startswith("*"))
 
+    def records(self) -> dict[str, Record]:
+        """What is known of former orders, by name. Raises Damaged and OSError."""
+        return load(self.state)
+
     def orders(self, forced: Collection[str] = ()) -> list[str]:
         """The names for which an order is due. Raises OSError."""
         return [
@@ -122,11 +126,11 @@ class Renewal:
             forced: names that get another certificate, however new theirs is; somebody waits for these, too
             limit: seconds, after which no further order begins
 
-        Raises UnderWay and OSError. An order that fails is told in the outcome.
+        Raises UnderWay, Damaged before anything is done, and OSError. An order that fails is told in the outcome.
         """
         began, outcome = time.monotonic(), Outcome()
         with alone(self.state, limit):
-            wanted, before = self.wanted(), load(self.state)
+            wanted, before = self.wanted(), self.records()
             records = {name: self._record(name, before.get(name, Record())) for name in wanted}
             self._serve(wanted)
             waited, orders = {*asked, *forced}, self.orders(forced)
@@ -147,9 +151,9 @@ class Renewal:
     def replace(self, names: Sequence[str]) -> tuple[Outcome, list[str]]:
         """Order others for names whose keys leaked, and have those that they have revoked once the others serve.
 
-        Returns also a sentence for each that is not revoked. Raises UnderWay and OSError.
+        Returns also a sentence for each that is not revoked. Raises UnderWay, Damaged and OSError.
         """
-        before, records = {}, load(self.state)
+        before, records = {}, self.records()
         for name in names:
             path = file_of(self.directory, name)
             if read(path):

@@ -18,6 +18,7 @@ from typing import Any, Optional
 from ..host import command
 from ..host.durable import read_json, write_durably
 from ..host.errors import Damaged
+from ..host.reading import record_of
 
 # Where the role says that this edge orders certificates, and how; absent where it does not.
 SETTINGS = Path("/etc/haproxy/acme.json")
@@ -67,9 +68,15 @@ class Settings:
     @classmethod
     def load(cls, path: Path = SETTINGS) -> Optional[Settings]:
         """None where this edge orders no certificates. Raises Damaged and OSError."""
-        found = read_json(path)
-        known = {entry.name for entry in fields(cls)}
-        return cls(**{name: value for name, value in found.items() if name in known}) if found else None
+        try:
+            found = read_json(path)
+            known = {entry.name for entry in fields(cls)}
+            return None if found is None else cls(**{name: found[name] for name in found if name in known})
+        except (Damaged, TypeError) as error:
+            raise Damaged(
+                f"{path} is damaged ({error.__cause__ or error}), which says how certificates are ordered, so none is; "
+                "run the provision playbook, which writes it again. What there is of certificates is served on"
+            ) from error
 
     def authorities(self) -> list[str]:
         """Directories, the second one where it is named."""
@@ -202,17 +209,27 @@ def next_order(record: Record, now: float, asked: bool) -> float:
 
 
 def load(state: Path) -> dict[str, Record]:
-    """The records by name. One that cannot be read is none: what the files say counts."""
+    """The records by name. Raises Damaged, and OSError.
+
+    Without them nobody knows which orders failed lately, and an authority that is asked too often gives none for long.
+    """
+    path = state / RECORDS
     try:
-        found = read_json(state / RECORDS) or {}
-        return {str(name): _record(entry) for name, entry in found.items()}
-    except (Damaged, OSError, AttributeError, TypeError):
-        return {}
+        return {name: _record(entry) for name, entry in (read_json(path) or {}).items()}
+    except ValueError as error:
+        raise Damaged(
+            f"{path} is damaged ({error.__cause__ or error}), so no certificate is ordered, renewed or removed, and "
+            f"what there is is served on. Move it away (mv {path} {path}.damaged) and run `systemctl start "
+            "slipway-certificates`: certificates are read from their own files. If orders failed in the last hours, "
+            "wait a day before that: it is what kept them from being repeated too soon"
+        ) from error
 
 
-def _record(entry: Mapping[str, Any]) -> Record:
-    known = {one.name for one in fields(Record)}
-    found = Record(**{key: value for key, value in entry.items() if key in known})
+def _record(entry: Any) -> Record:
+    """Raises ValueError."""
+    if not isinstance(entry, dict):
+        raise ValueError("what it has of a name is no object")
+    found = record_of(Record, entry)
     return replace(found, failed=tuple(found.failed))
 
 
@@ -269,7 +286,9 @@ def drift(entries: Sequence[Mapping[str, Any]]) -> list[str]:
     found = []
     for entry in entries:
         name, days, error = entry["name"], entry["days"], entry["error"]
-        if days is None:
+        if entry.get("damaged"):
+            found.append(error)
+        elif days is None:
             found.append(f"{name} has no certificate yet: {error or 'none was ordered; run the provision playbook'}")
         elif days < 0:
             found.append(f"the certificate of {name} ended {-days} days ago: {error or untried(entry)}")
@@ -288,13 +307,37 @@ def untried(entry: Mapping[str, Any]) -> str:
 
 
 def of_this_edge(settings: Path = SETTINGS, now: Optional[float] = None) -> list[dict[str, Any]]:
-    """What is told of this host's certificates, none where its edge orders none."""
+    """What is told of this host's certificates, none where its edge orders none.
+
+    A file that cannot be read stands there with what to do, beside what the certificates' own files say.
+    """
+    now = time.time() if now is None else now
     try:
-        found = read_json(settings)
-        state = Path(str(found["state"])) if found else None
-    except (Damaged, OSError, KeyError):
+        found = Settings.load(settings)
+    except (Damaged, OSError) as error:
+        return [damaged(settings, error)]
+    if found is None:
         return []
-    return told(load(state), time.time() if now is None else now) if state else []
+    try:
+        return told(load(Path(found.state)), now)
+    except (Damaged, OSError) as error:
+        return [damaged(Path(found.state) / RECORDS, error), *told(of_files(Path(found.certificates)), now)]
+
+
+def of_files(directory: Path) -> dict[str, Record]:
+    """What the certificates themselves say, by name."""
+    there = ((path, read(path)) for path in sorted(directory.glob("*.pem")))
+    return {
+        found.names[0] if found.names else path.stem: Record(found.begins, found.ends, found.issuer)
+        for path, found in there
+        if found
+    }
+
+
+def damaged(path: Path, error: Exception) -> dict[str, Any]:
+    """What is told in the place of a name where a file of this host cannot be read."""
+    empty = dict.fromkeys(("issuer", "renewed", "tried", "overdue"), "")
+    return {**empty, "name": str(path), "days": None, "error": str(error), "early": False, "damaged": True}
 
 
 def of_the_vault(path: Path, least: int, now: Optional[float] = None) -> list[dict[str, Any]]:
@@ -303,6 +346,9 @@ def of_the_vault(path: Path, least: int, now: Optional[float] = None) -> list[di
     `least` are the days before its end from when it is to be renewed.
     """
     found = read(path)
+    if found is None and path.is_file():
+        why = "has no certificate that can be read, and HAProxy does not start with it; run the provision playbook"
+        return [damaged(path, Damaged(f"{path} {why}"))]
     if found is None:
         return []
     days = int((found.ends - (time.time() if now is None else now)) // DAY)

@@ -160,6 +160,8 @@ def _forget(home: Path, name: str) -> None:
 def _run(settings: Settings, authority: str, name: str, verb: list[str], limit: float) -> command.Ran:
     """Raises OrderFailed where an account cannot be made, and CommandError."""
     home = _home(settings, authority)
+    if wrong := account.damage(home, authority, settings.email):
+        raise OrderFailed(wrong)
     environment = {"PATH": os.defpath, "HOME": settings.state}
     if settings.ca_file:
         environment |= {"LEGO_CA_CERTIFICATES": settings.ca_file, "LEGO_CA_SYSTEM_CERT_POOL": "true"}
