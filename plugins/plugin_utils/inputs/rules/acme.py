@@ -55,6 +55,12 @@ def orders(value_of: Values, apps: Sequence[App]) -> Iterator[str]:
                 f"haproxy_acme_email: {app['name']} has no host names, and a certificate is for names; set "
                 "fastapi_app_host_names (host_names of haproxy_apps on a load balancer)."
             )
+        if bare := _bare(app) if str(value_of("haproxy_acme_directory")) != SELF_SIGNED else []:
+            yield (
+                f"haproxy_acme_email: {', '.join(bare)} of {app['name']} is an address, and the client that Debian has "
+                "orders certificates for names alone; use a name that leads there, haproxy_tls_certificate with one of "
+                "your own authority for the address (docs/https.md), or in a lab haproxy_acme_directory: self-signed."
+            )
         stars = [name for name in names if name.startswith("*")]
         if stars and not _takes_stars(value_of):
             yield (
@@ -62,6 +68,12 @@ def orders(value_of: Values, apps: Sequence[App]) -> Iterator[str]:
                 "is possible by HTTP; set haproxy_acme_dns_hook or haproxy_acme_dns_provider (docs/https.md), write "
                 "the names out, or use haproxy_tls_certificate."
             )
+
+
+def _bare(app: App) -> list[str]:
+    """What stands among the names of an app and is none: no name ends with a number (RFC 3696, 2)."""
+    names = [str(name) for key in ("host_names", "redirect_names") for name in app.get(key) or ()]
+    return [name for name in names if name.rpartition(".")[2].isdigit()]
 
 
 def _authorities(value_of: Values) -> Iterator[str]:

@@ -60,6 +60,12 @@ ACME: dict[str, Any] = {
         ({"haproxy_tls_certificate": CERTIFICATE + KEY}, ["exclude each other; take away haproxy_tls_certificate"]),
         ({"haproxy_apps": [slots("links")]}, ["links has no host names, and a certificate is for names"]),
         (
+            {"haproxy_apps": [slots("links", host_names=["a.example", "203.0.113.10"])]},
+            ["203.0.113.10 of links is an address, and the client that Debian has orders certificates for names"],
+        ),
+        ({"haproxy_apps": [slots("links", host_names=["1.example"], redirect_names=["192.0.2.1"])]}, ["is an address"]),
+        ({"haproxy_apps": [slots("links", host_names=["203.0.113.10"])], "haproxy_acme_directory": "self-signed"}, []),
+        (
             {"haproxy_apps": STARS},
             ["links stands for many names, for which no order is possible by HTTP; set haproxy_acme_dns_hook or"],
         ),
