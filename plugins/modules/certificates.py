@@ -77,6 +77,8 @@ names:
       error: ""
       overdue: ""
       early: false
+      hsts: 604800
+      hsts_from: ""
 problems:
   description: A sentence for each name of which something is wrong.
   returned: with O(state=look)

@@ -79,7 +79,9 @@ class Authority:
 class AcmeEdge(Edge):
     """An edge that orders certificates, with the responder of its client on a port of its own."""
 
-    def __init__(self, directory: Path, *peers: str, vault: str = "", **of_the_app: Any) -> None:
+    def __init__(
+        self, directory: Path, *peers: str, vault: str = "", haproxy_tls_hsts: Any = None, **of_the_app: Any
+    ) -> None:
         self.challenges = free_port()
         super().__init__(
             directory,
@@ -91,8 +93,11 @@ class AcmeEdge(Edge):
             __haproxy_own_certificate=str(directory / "own.pem"),
             __haproxy_own_list=str(directory / "own.list"),
             __haproxy_https_map=str(directory / "https.map"),
+            __haproxy_hsts_map=str(directory / "hsts.map"),
+            **({"haproxy_tls_hsts": haproxy_tls_hsts} if haproxy_tls_hsts is not None else {}),
         )
         (directory / "names").mkdir()
+        (directory / "hsts.map").touch()
         (directory / "https.map").touch()
         (directory / "site.pem").write_text(vault)
         (directory / "acme").mkdir()
@@ -114,7 +119,7 @@ class AcmeEdge(Edge):
             listen=f"127.0.0.1:{self.challenges}", certificates=str(self.directory / "names"),
             https_map=str(self.directory / "https.map"), socket=str(self.directory / "admin.sock"),
             state=str(self.directory / "acme"), token="x", pieces=str(self.directory),
-            metrics=str(self.directory / "metrics.prom"), **more,
+            metrics=str(self.directory / "metrics.prom"), hsts=-1, hsts_map=str(self.directory / "hsts.map"), **more,
         )  # fmt: skip
         found = Renewal(
             settings,
@@ -270,21 +275,74 @@ def test_an_edge_that_orders_no_more_keeps_what_it_has_and_stops_its_timer(vault
     assert f"/etc/systemd/system/{stopped['name']}" in stale, "by which it is known that there is one to stop"
 
 
-def test_hsts_is_for_names_with_a_certificate(edge: AcmeEdge) -> None:
-    def told(name: str) -> str | None:
-        context = ssl.create_default_context()
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-        connection = http.client.HTTPSConnection("127.0.0.1", edge.tls_port, timeout=10, context=context)
-        try:
-            connection.request("GET", "/", headers={"Host": name})
-            return connection.getresponse().getheader("Strict-Transport-Security")
-        finally:
-            connection.close()
+def hsts(edge: AcmeEdge, name: str) -> str | None:
+    """For how long a browser is told to stay with HTTPS."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    connection = http.client.HTTPSConnection("127.0.0.1", edge.tls_port, timeout=10, context=context)
+    try:
+        connection.request("GET", "/", headers={"Host": name})
+        return connection.getresponse().getheader("Strict-Transport-Security")
+    finally:
+        connection.close()
 
-    assert told(NAME) is None
-    edge.renewal(astray=OTHER).run(asked=BOTH)
-    assert told(NAME) == "max-age=31536000"
-    assert told(OTHER) is None
+
+@pytest.mark.parametrize(("choice", "said"), [(True, "max-age=31536000"), ("600", "max-age=600"), (False, None)])
+def test_hsts_by_choice_is_for_names_with_a_certificate_at_once(
+    tmp_path: Path, choice: object, said: str | None
+) -> None:
+    with started(tmp_path, NAME, haproxy_tls_hsts=choice) as edge:
+        edge.renewal(astray=OTHER).run(asked=BOTH)
+        assert hsts(edge, NAME) == said
+        assert hsts(edge, OTHER) is None
+
+
+def test_hsts_comes_by_itself_after_a_good_week_and_for_a_year_after_a_good_month(edge: AcmeEdge) -> None:
+    def seen(days: float, **more: Any) -> tuple[str | None, str | None]:
+        edge.moment = days * 86400.0
+        outcome = edge.renewal(**more).run()
+        told = hsts(edge, NAME), hsts(edge, OTHER)
+        assert [entry["hsts"] for entry in outcome.names] == [int((one or "=0").partition("=")[2]) for one in told]
+        return told
+
+    week, year = "max-age=604800", "max-age=31536000"
+    (entry, _) = edge.renewal().run(asked=BOTH).names
+    assert (hsts(edge, NAME), entry["hsts"]) == (None, 0)
+    assert datetime.fromisoformat(entry["hsts_from"]) - datetime.fromisoformat(entry["renewed"]) == timedelta(days=7)
+    assert seen(6.9) == (None, None)
+    process = edge.ask("show info").split("Pid: ")[1].split()[0]
+    assert seen(7.1) == (week, week)
+    assert edge.ask("show info").split("Pid: ")[1].split()[0] == process, "without a reload"
+    edge.restart()
+    wait_for(lambda: edge.get("/", Host=NAME)[0].status == 308)
+    assert (hsts(edge, NAME), hsts(edge, OTHER)) == (week, week), "it is in its file, too"
+    assert seen(29) == (week, week)
+    assert seen(31) == (year, year)
+    # A renewal that fails is no bad sign until it is overdue: after that nobody is told to rely on it.
+    edge.authority.says_no = "one.example"
+    assert seen(60.5) == (year, year)
+    assert seen(62) == (None, None)
+    # It counts anew from the next certificate on.
+    edge.authority.says_no, edge.authority.begins, edge.authority.days = "", 64, 90
+    assert seen(64.5) == (None, None)
+    assert seen(70.5) == (None, None)
+    assert seen(71.5) == (week, week)
+
+
+def test_hsts_is_not_for_what_no_browser_trusts_and_not_where_nobody_looked_for_long(edge: AcmeEdge) -> None:
+    for directory in ("staging", "self-signed"):
+        edge.moment = 0.0
+        renewal = edge.renewal(directory=directory)
+        assert renewal.run(forced=BOTH).changed == [NAME, OTHER]
+        edge.moment = 31 * 86400.0
+        assert {entry["hsts"] for entry in renewal.run().names} == {0}
+    edge.moment = 0.0
+    edge.renewal().run(forced=BOTH)
+    # The timer was stopped for two months, and all is renewed in its first run: that was no good week.
+    edge.moment, edge.authority.begins = 70 * 86400.0, 70
+    outcome = edge.renewal().run()
+    assert (outcome.changed, [entry["hsts"] for entry in outcome.names]) == ([NAME, OTHER], [0, 0])
+    assert hsts(edge, NAME) is None
 
 
 def test_a_challenge_goes_to_whoever_orders_and_is_never_sent_to_https(edge: AcmeEdge) -> None:

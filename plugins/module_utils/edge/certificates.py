@@ -29,11 +29,17 @@ DIRECTORIES = {
 }
 # In place of an authority, for a lab: the host signs for itself, and nobody trusts it.
 SELF_SIGNED = "self-signed"
+# What is issued there is for trying.
+UNTRUSTED = (SELF_SIGNED, DIRECTORIES["staging"])
 # The part of its life after which a certificate is renewed (letsencrypt.org/docs/integration-guide, when to renew).
 RENEWED_AT = 2 / 3
 HOUR, DAY = 3600.0, 86400.0
 # What runs the orders, for whoever looks why there was none.
 WHERE_TO_LOOK = "look at `systemctl status slipway-certificates.timer` and `journalctl -u slipway-certificates`"
+# For how long browsers are told to stay with HTTPS (RFC 6797) where that is left to the host: after so many good
+# seconds so many. First a week, which a mistake outlasts.
+HSTS_AUTO = -1
+HSTS = ((7 * DAY, int(7 * DAY)), (30 * DAY, int(365 * DAY)))
 # Let's Encrypt takes five failed validations of a name an hour (letsencrypt.org/docs/rate-limits); one is kept in hand.
 FAILED_IN_AN_HOUR = 4
 RECORDS = "names.json"
@@ -64,6 +70,8 @@ class Settings:
     dns_environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     dns_resolvers: Sequence[str] = ()
     dns_check: bool = True
+    hsts: int = 0
+    hsts_map: str = ""
 
     @classmethod
     def load(cls, path: Path = SETTINGS) -> Optional[Settings]:
@@ -121,7 +129,8 @@ def renewal(begins: float, ends: float) -> float:
 class Record:
     """What became of the orders for a name. Times are seconds since 1970, 0 for never.
 
-    `given`: the last order gave a certificate that was not taken, and the authority gives a few a week.
+    `given`: the last order gave a certificate that was not taken, and the authority gives a few a week. `good`:
+    since when the name has had a certificate that browsers trust, with no renewal overdue.
     """
 
     begins: float = 0.0
@@ -133,9 +142,25 @@ class Record:
     failures: int = 0
     failed: tuple[float, ...] = ()
     given: bool = False
+    good: float = 0.0
 
     def succeeded(self, certificate: Certificate, authority: str, now: float) -> Record:
-        return Record(certificate.begins, certificate.ends, certificate.issuer, authority, now)
+        return Record(certificate.begins, certificate.ends, certificate.issuer, authority, now, good=self.good)
+
+    def overdue(self, now: float) -> bool:
+        """Whether the next one should have come a day ago, or a sixth of its life: the timer looks every hour."""
+        life = self.ends - self.begins
+        return bool(self.ends) and now > renewal(self.begins, self.ends) + min(DAY, life / 6)
+
+    def judged(self, now: float) -> Record:
+        """With since when all is good, which begins anew where it is not."""
+        trusted = self.authority not in UNTRUSTED
+        good = trusted and self.ends > now and not self.overdue(now) and not not_yet(self.begins, now)
+        return replace(self, good=(self.good or self.begins) if good else 0.0)
+
+    def hsts(self, now: float) -> int:
+        """Seconds for which browsers are to stay with HTTPS, 0 where that is too early."""
+        return max((told for after, told in HSTS if self.good and now >= self.good + after), default=0)
 
     def refused(self, error: str, now: float, given: bool = False) -> Record:
         """After an order that gave nothing, or one that was not taken. What there is of a certificate stays."""
@@ -239,17 +264,18 @@ def store(state: Path, records: Mapping[str, Record]) -> None:
     write_durably(state / RECORDS, text + "\n", mode=0o600)
 
 
-def told(records: Mapping[str, Record], now: float) -> list[dict[str, Any]]:
+def told(records: Mapping[str, Record], now: float, hsts: int = 0) -> list[dict[str, Any]]:
     """For each name its days left (None without a certificate), who issued it, when it was renewed, and what failed.
 
-    `overdue` is since when the next one should have come, where that is a day ago, or a sixth of its life: the timer
-    looks every hour. `early` is one that is not valid yet by the clock of this host.
+    `overdue` is since when the next one should have come, see Record. `early` is one that is not valid yet by the clock
+    of this host. `hsts` are the seconds for which browsers are told to stay with HTTPS, `hsts_from` when that begins.
     """
-    return [_told(name, record, now) for name, record in sorted(records.items())]
+    return [_told(name, record, now, hsts) for name, record in sorted(records.items())]
 
 
-def _told(name: str, record: Record, now: float) -> dict[str, Any]:
-    since = renewal(record.begins, record.ends)
+def _told(name: str, record: Record, now: float, hsts: int) -> dict[str, Any]:
+    since, by_itself = renewal(record.begins, record.ends), hsts == HSTS_AUTO
+    lasts = record.hsts(now) if by_itself else hsts if record.ends else 0
     early = not_yet(record.begins, now)
     return {
         "name": name,
@@ -258,8 +284,10 @@ def _told(name: str, record: Record, now: float) -> dict[str, Any]:
         "renewed": _day(record.begins),
         "tried": _day(record.tried),
         "error": record.error or early,
-        "overdue": _day(since) if record.ends and now > since + min(DAY, (record.ends - record.begins) / 6) else "",
+        "overdue": _day(since) if record.overdue(now) else "",
         "early": bool(early) and not record.error,
+        "hsts": lasts,
+        "hsts_from": _day(record.good + HSTS[0][0]) if by_itself and record.good and not lasts else "",
     }
 
 
@@ -319,7 +347,7 @@ def of_this_edge(settings: Path = SETTINGS, now: Optional[float] = None) -> list
     if found is None:
         return []
     try:
-        return told(load(Path(found.state)), now)
+        return told(load(Path(found.state)), now, found.hsts)
     except (Damaged, OSError) as error:
         return [damaged(Path(found.state) / RECORDS, error), *told(of_files(Path(found.certificates)), now)]
 
