@@ -22,8 +22,10 @@ from typing import Any
 import pytest
 from ansible_collections.slipway.fleet.plugins.module_utils.edge import lego
 from ansible_collections.slipway.fleet.plugins.module_utils.edge.acme import LIMIT, Renewal, UnderWay, alone
-from ansible_collections.slipway.fleet.plugins.module_utils.edge.certificates import Settings, file_of
+from ansible_collections.slipway.fleet.plugins.module_utils.edge.certificates import Record, Settings, file_of
 from ansible_collections.slipway.fleet.plugins.module_utils.edge.lego import ORDER_BY_DNS, OrderFailed, order
+from ansible_collections.slipway.fleet.plugins.module_utils.host import command
+from ansible_collections.slipway.fleet.plugins.module_utils.host.command import Ran
 from ansible_collections.slipway.fleet.plugins.module_utils.host.errors import SlipwayError
 from ansible_collections.slipway.fleet.plugins.modules import certificates
 from cryptography import x509
@@ -496,6 +498,68 @@ def test_one_that_is_not_valid_yet_is_taken_where_there_is_none(edge: AcmeEdge) 
     assert edge.renewal().run(forced=[NAME]).changed == [NAME]
     edge.moment = 0.0
     assert not edge.renewal().run().problems, "the clock is right again"
+
+
+def test_a_name_is_tried_first_where_nothing_counts(edge: AcmeEdge) -> None:
+    first, tried = "https://one.example/d", "https://try.example/d"
+    renewal = edge.renewal(staging_directory=tried, astray=OTHER)
+    edge.authority.says_no = "try.example"
+    for _ in range(6):  # more than the authority would take in an hour
+        (problem, _) = renewal.run(asked=[NAME]).problems
+    why = f"it was tried where nothing counts, so nothing was ordered: {tried} gave none: no"
+    assert problem == f"{NAME} has no certificate yet: {why}"
+    assert edge.authority.asked == [(tried, NAME)] * 6
+    renewal.run()
+    assert len(edge.authority.asked) == 6, "the timer waits"
+    edge.authority.says_no, edge.authority.asked = "", []
+    assert renewal.run(asked=[NAME]).changed == [NAME]
+    assert edge.authority.asked == [(tried, NAME), (first, NAME)]
+    assert edge.certificate(NAME) in edge.stored(NAME)
+    # One that is there is renewed at once, and tried again where that failed.
+    edge.moment, edge.authority.asked, edge.authority.says_no = 61 * 86400.0, [], "one.example"
+    renewal.run()
+    edge.moment += 3700
+    renewal.run()
+    assert edge.authority.asked == [(first, NAME), (tried, NAME), (first, NAME)]
+    # One whose key leaked waits for nothing.
+    edge.moment, edge.authority.asked, edge.authority.says_no = 0.0, [], ""
+    renewal = edge.renewal(staging_directory=tried, astray=OTHER)
+    assert renewal.run(forced=[NAME]).changed == [NAME]
+
+
+def test_an_authority_for_trying_that_is_away_keeps_nobody_from_a_certificate(
+    edge: AcmeEdge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def runs(argv: list[str], *_: Any, **__: Any) -> Ran:
+        asked.append(argv[argv.index("--server") + 1])
+        said = "acme: error: 503 :: urn:ietf:params:acme:error:serverInternal :: later"
+        gone = "2026/11/27 19:47:11 Could not create client: get directory at 'https://try.example/d': no such host"
+        return Ran((), 1, {"https://try.example/d": gone, "https://busy.example/d": said}.get(asked[-1], "error: no"))
+
+    monkeypatch.setattr(command, "run", runs)
+    settings = edge.renewal().settings
+    for tried in ("https://try.example/d", "https://busy.example/d", "https://refuses.example/d"):
+        settings = replace(settings, staging_directory=tried)
+        stopped = Renewal(settings)._rehearsed(NAME, Record(), 5)
+        assert bool(stopped) is (tried == "https://refuses.example/d")
+        asked.clear()
+    assert settings.binding(tried) == {}, "who is known to one is not known to the other"
+
+
+def test_lets_encrypt_has_one_for_trying_and_others_do_where_it_is_said() -> None:
+    def tried(**variables: Any) -> Any:
+        role = Role("haproxy", haproxy_acme_email="ops@example.org", haproxy_apps=[{"name": "links"}], **variables)
+        return Settings(**role.value("__haproxy_acme_values")).rehearses_with()
+
+    assert tried() == "https://acme-staging-v02.api.letsencrypt.org/directory"
+    assert tried(haproxy_acme_directory="staging") == tried(haproxy_acme_directory="self-signed") == ""
+    assert tried(haproxy_acme_directory="https://ca.example/d") == ""
+    assert (
+        tried(haproxy_acme_directory="https://ca.example/d", haproxy_acme_staging_directory="https://t/d")
+        == "https://t/d"
+    )
 
 
 def test_an_authority_that_is_down_for_days_is_asked_less_and_less_and_has_its_turn_when_it_is_back(

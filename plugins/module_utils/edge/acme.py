@@ -199,6 +199,10 @@ class Renewal:
         by_http = not self.settings.by_dns and self.settings.directory != SELF_SIGNED
         if by_http and (lost := self._astray(name, self.settings.addresses, self.settings.token)):
             return record.unasked(lost)
+        began = time.monotonic()
+        if stopped := self._rehearsed(name, record, left):
+            return stopped
+        left -= time.monotonic() - began
         errors, given = [], False
         for authority in self.settings.authorities():
             try:
@@ -211,6 +215,26 @@ class Renewal:
             outcome.changed.append(name)
             return record.succeeded(found, authority, self._now())
         return record.refused("; and ".join(errors), self._now(), given)
+
+    def _rehearsed(self, name: str, record: Record, left: float) -> Optional[Record]:
+        """What becomes of a name that would get no certificate, None where it would, or where nothing is known of that.
+
+        Tried is what has no certificate, or failed before: an authority counts failures, and gives none for hours then.
+        What the one for trying gives is thrown away.
+        """
+        authority, patience, began = self.settings.rehearses_with(), lego.patience(self.settings), time.monotonic()
+        if not authority or not (record.failures or not record.ends):
+            return None
+        try:
+            self._order(self.settings, authority, name, min(patience, left))
+        except (lego.Away, command.CommandError):
+            pass
+        except SlipwayError as error:
+            why = f"it was tried where nothing counts, so nothing was ordered: {error}"
+            return record.refused(why, self._now(), counted=False)
+        if left - (time.monotonic() - began) < (patience if self.settings.by_dns else 1):
+            return record.unasked("it was tried well, and no time was left to order it; the timer does within the hour")
+        return None
 
     def _put(self, name: str, chain: str, key: str) -> Certificate:
         """Have the certificate in its file, then in the running HAProxy. Raises OrderFailed for one that is no good.

@@ -59,6 +59,7 @@ class Settings:
     token: str
     pieces: str
     fallback_directory: str = ""
+    staging_directory: str = ""
     ca_file: str = ""
     key_type: str = "ec256"
     addresses: Sequence[str] = ()
@@ -90,9 +91,14 @@ class Settings:
         """Directories, the second one where it is named."""
         return [DIRECTORIES.get(one, one) for one in (self.directory, self.fallback_directory) if one]
 
+    def rehearses_with(self) -> str:
+        """The directory where a name is tried first, empty where there is none."""
+        return DIRECTORIES.get(self.staging_directory, self.staging_directory)
+
     def binding(self, authority: str) -> Mapping[str, str]:
         """What an account with this authority is bound to, nothing where it is not."""
-        return self.eab if authority == DIRECTORIES.get(self.directory, self.directory) else self.fallback_eab
+        of = dict(zip(self.authorities(), (self.eab, self.fallback_eab)))
+        return of.get(authority, {})
 
     @property
     def by_dns(self) -> bool:
@@ -162,9 +168,12 @@ class Record:
         """Seconds for which browsers are to stay with HTTPS, 0 where that is too early."""
         return max((told for after, told in HSTS if self.good and now >= self.good + after), default=0)
 
-    def refused(self, error: str, now: float, given: bool = False) -> Record:
-        """After an order that gave nothing, or one that was not taken. What there is of a certificate stays."""
-        failed = (*(at for at in self.failed if now - at < HOUR), now)
+    def refused(self, error: str, now: float, given: bool = False, counted: bool = True) -> Record:
+        """After an order that gave nothing, or one that was not taken. What there is of a certificate stays.
+
+        One that is not counted was tried where there are no limits to speak of.
+        """
+        failed = (*(at for at in self.failed if now - at < HOUR), *([now] if counted else ()))
         return replace(self, tried=now, error=error, failures=self.failures + 1, failed=failed, given=given)
 
     def settled(self) -> Record:

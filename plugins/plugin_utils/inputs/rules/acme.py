@@ -77,13 +77,22 @@ def _bare(app: App) -> list[str]:
 
 
 def _authorities(value_of: Values) -> Iterator[str]:
-    for name, more in (("haproxy_acme_directory", SELF_SIGNED), ("haproxy_acme_fallback_directory", "")):
+    for name, more in (
+        ("haproxy_acme_directory", SELF_SIGNED),
+        ("haproxy_acme_fallback_directory", ""),
+        ("haproxy_acme_staging_directory", ""),
+    ):
         value = str(value_of(name))
         if value not in {*DIRECTORIES, more} and not re.fullmatch(r"https://[^\s/]+/\S*", value):
             yield (
                 f"{name} is {json.dumps(value)}; use {' or '.join(DIRECTORIES)}, or the address of a directory that "
                 "begins with https://."
             )
+    first, tried = str(value_of("haproxy_acme_directory")), str(value_of("haproxy_acme_staging_directory"))
+    if tried and tried in {first, str(value_of("haproxy_acme_fallback_directory"))}:
+        yield f"haproxy_acme_staging_directory is {tried}, as the authority itself; use another one, or leave it empty."
+    if tried and first == SELF_SIGNED:
+        yield "haproxy_acme_staging_directory is for an authority, and there is none with self-signed; leave it empty."
     path = str(value_of("haproxy_acme_ca_file") or "")
     if path and not has_certificate(path):
         yield f"haproxy_acme_ca_file: {path} is no file of this machine with a certificate (PEM); correct the path."

@@ -18,6 +18,7 @@ ACME: dict[str, Any] = {
     "haproxy_acme_email": "ops@example.org",
     "haproxy_acme_directory": "production",
     "haproxy_acme_fallback_directory": "",
+    "haproxy_acme_staging_directory": "",
     "haproxy_acme_ca_file": "",
     "haproxy_acme_addresses": ["203.0.113.10", "2001:db8::1"],
     "haproxy_acme_peers": ["10.0.0.2", "lb2.example.org:8080", "[2001:db8::2]:80"],
@@ -36,6 +37,14 @@ ACME: dict[str, Any] = {
     [
         ({}, []),
         ({"haproxy_acme_directory": "staging"}, []),
+        ({"haproxy_acme_staging_directory": "staging"}, []),
+        ({"haproxy_acme_staging_directory": "https://ca.internal/try"}, []),
+        ({"haproxy_acme_staging_directory": "try"}, ["haproxy_acme_staging_directory is"]),
+        ({"haproxy_acme_staging_directory": "production"}, ["is production, as the authority itself; use another one"]),
+        (
+            {"haproxy_acme_staging_directory": "staging", "haproxy_acme_directory": "self-signed"},
+            ["haproxy_acme_staging_directory is for an authority"],
+        ),
         ({"haproxy_acme_directory": "self-signed"}, []),
         ({"haproxy_acme_fallback_directory": "self-signed"}, ["haproxy_acme_fallback_directory is"]),
         ({"haproxy_acme_directory": "https://ca.internal:9000/acme/acme/directory"}, []),
