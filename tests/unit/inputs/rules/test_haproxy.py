@@ -225,6 +225,11 @@ def test_edges_that_cannot_be_run(changed: dict[str, Any], said: list[str]) -> N
             [slots("links", rate_limit={"requests": 5, "second": 1})],
             ["has second; known are requests, seconds and key", "seconds is null"],
         ),
+        ([slots("links", rate_limit={"requests": 5, "seconds": 1, "at_once": 20})], []),
+        (
+            [slots("links", rate_limit={"requests": 5, "seconds": 1, "at_once": 0})],
+            ["at_once is 0; use a whole number"],
+        ),
         ([slots("links", rate_limit={"requests": 5, "seconds": 1, "key": "a b"})], ['key is "a b"; use address']),
         ([slots("links", allowed_networks=["203.0.113.0/24", "2001:db8::/32", "192.0.2.1"], robots=False)], []),
         (
