@@ -289,14 +289,28 @@ def hsts(edge: AcmeEdge, name: str) -> str | None:
         connection.close()
 
 
-@pytest.mark.parametrize(("choice", "said"), [(True, "max-age=31536000"), ("600", "max-age=600"), (False, None)])
-def test_hsts_by_choice_is_for_names_with_a_certificate_at_once(
-    tmp_path: Path, choice: object, said: str | None
-) -> None:
-    with started(tmp_path, NAME, haproxy_tls_hsts=choice) as edge:
+def test_hsts_by_choice_is_for_names_with_a_certificate_at_once(tmp_path: Path) -> None:
+    with started(tmp_path, NAME, haproxy_tls_hsts="600") as edge:
         edge.renewal(astray=OTHER).run(asked=BOTH)
-        assert hsts(edge, NAME) == said
+        assert hsts(edge, NAME) == "max-age=600"
         assert hsts(edge, OTHER) is None
+
+
+@pytest.mark.parametrize(
+    ("choice", "by_acme", "said"),
+    [
+        (True, True, "31536000 if"),
+        (False, True, ""),
+        (0, True, ""),
+        ("auto", True, "%[var"),
+        ("auto", False, "31536000 if"),
+    ],
+)
+def test_hsts_by_choice(choice: object, by_acme: bool, said: str) -> None:
+    kind = {"haproxy_acme_email": "ops@example.org"} if by_acme else {"haproxy_tls_certificate": "x"}
+    text = Role("haproxy", haproxy_apps=[], haproxy_tls_hsts=choice, **kind).render("edge.cfg.j2")
+    found = re.findall(r"Strict-Transport-Security max-age=(\S+(?: if)?)", text)
+    assert [one.startswith(said) for one in found] == [True] * bool(said)
 
 
 def test_hsts_comes_by_itself_after_a_good_week_and_for_a_year_after_a_good_month(edge: AcmeEdge) -> None:
@@ -504,10 +518,11 @@ def test_a_name_is_tried_first_where_nothing_counts(edge: AcmeEdge) -> None:
     first, tried = "https://one.example/d", "https://try.example/d"
     renewal = edge.renewal(staging_directory=tried, astray=OTHER)
     edge.authority.says_no = "try.example"
-    for _ in range(6):  # more than the authority would take in an hour
-        (problem, _) = renewal.run(asked=[NAME]).problems
+    problems = [
+        renewal.run(asked=[NAME]).problems[0] for _ in range(6)
+    ]  # more than the authority would take in an hour
     why = f"it was tried where nothing counts, so nothing was ordered: {tried} gave none: no"
-    assert problem == f"{NAME} has no certificate yet: {why}"
+    assert problems == [f"{NAME} has no certificate yet: {why}"] * 6
     assert edge.authority.asked == [(tried, NAME)] * 6
     renewal.run()
     assert len(edge.authority.asked) == 6, "the timer waits"

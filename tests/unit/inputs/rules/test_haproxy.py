@@ -223,7 +223,7 @@ def test_edges_that_cannot_be_run(changed: dict[str, Any], said: list[str]) -> N
         ),
         (
             [slots("links", rate_limit={"requests": 5, "second": 1})],
-            ["has second; known are requests, seconds and key", "seconds is null"],
+            ["has second; known are requests, seconds, at_once and key", "seconds is null"],
         ),
         ([slots("links", rate_limit={"requests": 5, "seconds": 1, "at_once": 20})], []),
         (
