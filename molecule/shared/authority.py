@@ -48,6 +48,16 @@ class Authority:
         """How many orders were taken so far; it turns requests away by chance, and they come again."""
         return on(AUTHORITY, "journalctl -u pebble --no-pager").count("Added order ")
 
+    @staticmethod
+    def rehearsals() -> int:
+        """How many were placed where nothing counts."""
+        return on(AUTHORITY, "journalctl -u pebble-staging --no-pager").count("Added order ")
+
+    @staticmethod
+    def lets_rehearse() -> None:
+        """Have the one for trying ask where an edge answers. It knows nobody any more."""
+        on(AUTHORITY, "sed -i s/4711/80/ /etc/pebble-staging.json && systemctl restart pebble-staging")
+
     def says_of(self, serial: str) -> str:
         """Whether a certificate is to be believed, in its own word."""
         url = f"https://{AT}:15000/cert-status-by-serial/{serial.lower().lstrip('0')}"

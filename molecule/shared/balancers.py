@@ -23,7 +23,7 @@ CUT = (
     " && ip6tables -I OUTPUT -o eth0 -j DROP && ip link set eth0 arp off"
 )
 MENDED = CUT.replace("-I", "-D").replace("arp off", "arp on")
-# Seconds in which nobody was answered; three seconds of it are a balancer that says nothing, by its protocol.
+# Seconds in which nobody was answered; one second of it is a balancer that says nothing, by its protocol.
 LONGEST = 30.0
 # They do not hear each other, and all else gets through.
 DEAF = "iptables -I INPUT -p vrrp -j DROP"

@@ -62,7 +62,9 @@ ordered:
   type: list
   elements: str
 names:
-  description: What is known of each name. None where this edge orders no certificates.
+  description:
+    - What is known of each name. None where this edge orders no certificates. An entry with C(damaged) has the path of
+      a file that cannot be read, and its C(error) says what to do.
   returned: success
   type: list
   elements: dict
@@ -75,6 +77,8 @@ names:
       error: ""
       overdue: ""
       early: false
+      hsts: 604800
+      hsts_from: ""
 problems:
   description: A sentence for each name of which something is wrong.
   returned: with O(state=look)
@@ -127,6 +131,7 @@ def act(options: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     if settings is None:
         return {"changed": False, "ordered": [], "names": []}
     renewal = Renewal(settings)
+    renewal.records()  # one that is damaged is told before anything is begun
     if check_mode:
         due = renewal.orders()
         return {"changed": bool(due), "ordered": due, "names": []}

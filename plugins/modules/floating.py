@@ -33,6 +33,10 @@ options:
   config: {description: Configuration of keepalived., type: path, default: /etc/keepalived/keepalived.conf}
   check: {description: Command line that ends with 0 where this balancer can serve., type: str}
   notify: {description: Program that keepalived tells the state of this balancer., type: path}
+  stopped_file:
+    description: What says in the moment in which HAProxy ends that this balancer is down.
+    type: path
+    default: /run/slipway-floating/haproxy
   state_file: {description: Where that program keeps it., type: path, default: /run/slipway-floating/state}
   away_file: {description: What is there while the balancer is away., type: path, default: /var/lib/haproxy/away}
   standing_by: {description: The other balancers that would take over., type: list, elements: str, default: []}
@@ -113,6 +117,7 @@ ARGUMENTS: dict[str, Any] = {
     "config": {"type": "path", "default": "/etc/keepalived/keepalived.conf"},
     "check": {"type": "str"},
     "notify": {"type": "path"},
+    "stopped_file": {"type": "path", "default": "/run/slipway-floating/haproxy"},
     "state_file": {"type": "path", "default": "/run/slipway-floating/state"},
     "away_file": {"type": "path", "default": "/var/lib/haproxy/away"},
     "standing_by": {"type": "list", "elements": "str", "default": []},
@@ -183,7 +188,9 @@ def text(options: Mapping[str, Any], config: Path) -> str:
     known = [address for address in mine.addresses if floating.is_for(config, [address])]
     if wrong := floating.taken(mine, known, floating.link_of, floating.is_edge):
         raise SlipwayError(f"Nothing was changed: {wrong}.")
-    return floating.configuration(mine, options["preempt"], options["check"], options["notify"])
+    return floating.configuration(
+        mine, options["preempt"], options["check"], options["notify"], options["stopped_file"]
+    )
 
 
 def go_away(options: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:

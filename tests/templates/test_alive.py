@@ -122,6 +122,43 @@ def test_peers_are_asked_from_the_address_that_they_know(tmp_path: Path) -> None
             peer.shutdown()
 
 
+def test_where_haproxy_ends_another_one_is_to_take_over_at_once_if_there_is_one(tmp_path: Path) -> None:
+    said = tmp_path / "haproxy"
+
+    def ends(*balancers: str) -> str:
+        said.write_text("0\n")
+        assert asked("stopped", str(said), *balancers)
+        return said.read_text()
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Peer) as peer, ThreadPoolExecutor(1) as pool:
+        pool.submit(peer.serve_forever)
+        try:
+            there = f"127.0.0.1:{peer.server_port}"
+            # 192.0.2.1 is no address of this machine, and is asked for nothing from there.
+            assert ends("192.0.2.1:80", "127.0.0.11:1", there) == alive.DOWN
+            assert ends("127.0.0.13:1", there) == "0\n", "the other one does not answer"
+            assert ends("127.0.0.11:1", "127.0.0.1:1") == "0\n", "nobody would do better"
+            said.unlink()
+            assert asked("stopped", str(said), "127.0.0.11:1", there)
+            assert not said.exists(), "keepalived does not run"
+        finally:
+            peer.shutdown()
+
+
+def test_what_haproxy_runs_where_it_ends_is_this_program() -> None:
+    role = Role("haproxy", **FLOATING)
+    (line,) = [one for one in role.render("floating-haproxy.conf.j2").splitlines() if one.startswith("ExecStopPost=")]
+    assert line.split(" -S ")[1].split() == [
+        "/usr/local/lib/slipway/slipway_edge/edge/alive.py",
+        *("stopped", "/run/slipway-floating/haproxy", "127.0.0.11:80", "127.0.0.12:80"),
+    ]
+    told = role.task("floating.yml", "Configure keepalived", "slipway.fleet.floating")
+    assert told["stopped_file"] == "/run/slipway-floating/haproxy"
+    assert role.value("__haproxy_floating_program")[-1]["dest"].startswith("/usr/local/lib/slipway/slipway_edge/")
+    gone = "/etc/systemd/system/haproxy.service.d/floating.conf"
+    assert gone in Role("haproxy").value("__haproxy_stale_floating")
+
+
 def test_one_that_is_full_keeps_its_address(make_edge: Callable[..., Edge]) -> None:
     edge = make_edge(haproxy_max_connections=2)
     users = [socket.create_connection(("127.0.0.1", edge.port)) for _ in range(4)]

@@ -22,8 +22,10 @@ from typing import Any
 import pytest
 from ansible_collections.slipway.fleet.plugins.module_utils.edge import lego
 from ansible_collections.slipway.fleet.plugins.module_utils.edge.acme import LIMIT, Renewal, UnderWay, alone
-from ansible_collections.slipway.fleet.plugins.module_utils.edge.certificates import Settings, file_of
+from ansible_collections.slipway.fleet.plugins.module_utils.edge.certificates import Record, Settings, file_of
 from ansible_collections.slipway.fleet.plugins.module_utils.edge.lego import ORDER_BY_DNS, OrderFailed, order
+from ansible_collections.slipway.fleet.plugins.module_utils.host import command
+from ansible_collections.slipway.fleet.plugins.module_utils.host.command import Ran
 from ansible_collections.slipway.fleet.plugins.module_utils.host.errors import SlipwayError
 from ansible_collections.slipway.fleet.plugins.modules import certificates
 from cryptography import x509
@@ -79,7 +81,9 @@ class Authority:
 class AcmeEdge(Edge):
     """An edge that orders certificates, with the responder of its client on a port of its own."""
 
-    def __init__(self, directory: Path, *peers: str, vault: str = "", **of_the_app: Any) -> None:
+    def __init__(
+        self, directory: Path, *peers: str, vault: str = "", haproxy_tls_hsts: Any = None, **of_the_app: Any
+    ) -> None:
         self.challenges = free_port()
         super().__init__(
             directory,
@@ -91,8 +95,11 @@ class AcmeEdge(Edge):
             __haproxy_own_certificate=str(directory / "own.pem"),
             __haproxy_own_list=str(directory / "own.list"),
             __haproxy_https_map=str(directory / "https.map"),
+            __haproxy_hsts_map=str(directory / "hsts.map"),
+            **({"haproxy_tls_hsts": haproxy_tls_hsts} if haproxy_tls_hsts is not None else {}),
         )
         (directory / "names").mkdir()
+        (directory / "hsts.map").touch()
         (directory / "https.map").touch()
         (directory / "site.pem").write_text(vault)
         (directory / "acme").mkdir()
@@ -114,7 +121,7 @@ class AcmeEdge(Edge):
             listen=f"127.0.0.1:{self.challenges}", certificates=str(self.directory / "names"),
             https_map=str(self.directory / "https.map"), socket=str(self.directory / "admin.sock"),
             state=str(self.directory / "acme"), token="x", pieces=str(self.directory),
-            metrics=str(self.directory / "metrics.prom"), **more,
+            metrics=str(self.directory / "metrics.prom"), hsts=-1, hsts_map=str(self.directory / "hsts.map"), **more,
         )  # fmt: skip
         found = Renewal(
             settings,
@@ -270,21 +277,88 @@ def test_an_edge_that_orders_no_more_keeps_what_it_has_and_stops_its_timer(vault
     assert f"/etc/systemd/system/{stopped['name']}" in stale, "by which it is known that there is one to stop"
 
 
-def test_hsts_is_for_names_with_a_certificate(edge: AcmeEdge) -> None:
-    def told(name: str) -> str | None:
-        context = ssl.create_default_context()
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-        connection = http.client.HTTPSConnection("127.0.0.1", edge.tls_port, timeout=10, context=context)
-        try:
-            connection.request("GET", "/", headers={"Host": name})
-            return connection.getresponse().getheader("Strict-Transport-Security")
-        finally:
-            connection.close()
+def hsts(edge: AcmeEdge, name: str) -> str | None:
+    """For how long a browser is told to stay with HTTPS."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    connection = http.client.HTTPSConnection("127.0.0.1", edge.tls_port, timeout=10, context=context)
+    try:
+        connection.request("GET", "/", headers={"Host": name})
+        return connection.getresponse().getheader("Strict-Transport-Security")
+    finally:
+        connection.close()
 
-    assert told(NAME) is None
-    edge.renewal(astray=OTHER).run(asked=BOTH)
-    assert told(NAME) == "max-age=31536000"
-    assert told(OTHER) is None
+
+def test_hsts_by_choice_is_for_names_with_a_certificate_at_once(tmp_path: Path) -> None:
+    with started(tmp_path, NAME, haproxy_tls_hsts="600") as edge:
+        edge.renewal(astray=OTHER).run(asked=BOTH)
+        assert hsts(edge, NAME) == "max-age=600"
+        assert hsts(edge, OTHER) is None
+
+
+@pytest.mark.parametrize(
+    ("choice", "by_acme", "said"),
+    [
+        (True, True, "31536000 if"),
+        (False, True, ""),
+        (0, True, ""),
+        ("auto", True, "%[var"),
+        ("auto", False, "31536000 if"),
+    ],
+)
+def test_hsts_by_choice(choice: object, by_acme: bool, said: str) -> None:
+    kind = {"haproxy_acme_email": "ops@example.org"} if by_acme else {"haproxy_tls_certificate": "x"}
+    text = Role("haproxy", haproxy_apps=[], haproxy_tls_hsts=choice, **kind).render("edge.cfg.j2")
+    found = re.findall(r"Strict-Transport-Security max-age=(\S+(?: if)?)", text)
+    assert [one.startswith(said) for one in found] == [True] * bool(said)
+
+
+def test_hsts_comes_by_itself_after_a_good_week_and_for_a_year_after_a_good_month(edge: AcmeEdge) -> None:
+    def seen(days: float, **more: Any) -> tuple[str | None, str | None]:
+        edge.moment = days * 86400.0
+        outcome = edge.renewal(**more).run()
+        told = hsts(edge, NAME), hsts(edge, OTHER)
+        assert [entry["hsts"] for entry in outcome.names] == [int((one or "=0").partition("=")[2]) for one in told]
+        return told
+
+    week, year = "max-age=604800", "max-age=31536000"
+    (entry, _) = edge.renewal().run(asked=BOTH).names
+    assert (hsts(edge, NAME), entry["hsts"]) == (None, 0)
+    assert datetime.fromisoformat(entry["hsts_from"]) - datetime.fromisoformat(entry["renewed"]) == timedelta(days=7)
+    assert seen(6.9) == (None, None)
+    process = edge.ask("show info").split("Pid: ")[1].split()[0]
+    assert seen(7.1) == (week, week)
+    assert edge.ask("show info").split("Pid: ")[1].split()[0] == process, "without a reload"
+    edge.restart()
+    wait_for(lambda: edge.get("/", Host=NAME)[0].status == 308)
+    assert (hsts(edge, NAME), hsts(edge, OTHER)) == (week, week), "it is in its file, too"
+    assert seen(29) == (week, week)
+    assert seen(31) == (year, year)
+    # A renewal that fails is no bad sign until it is overdue: after that nobody is told to rely on it.
+    edge.authority.says_no = "one.example"
+    assert seen(60.5) == (year, year)
+    assert seen(62) == (None, None)
+    # It counts anew from the next certificate on.
+    edge.authority.says_no, edge.authority.begins, edge.authority.days = "", 64, 90
+    assert seen(64.5) == (None, None)
+    assert seen(70.5) == (None, None)
+    assert seen(71.5) == (week, week)
+
+
+def test_hsts_is_not_for_what_no_browser_trusts_and_not_where_nobody_looked_for_long(edge: AcmeEdge) -> None:
+    for directory in ("staging", "self-signed"):
+        edge.moment = 0.0
+        renewal = edge.renewal(directory=directory)
+        assert renewal.run(forced=BOTH).changed == [NAME, OTHER]
+        edge.moment = 31 * 86400.0
+        assert {entry["hsts"] for entry in renewal.run().names} == {0}
+    edge.moment = 0.0
+    edge.renewal().run(forced=BOTH)
+    # The timer was stopped for two months, and all is renewed in its first run: that was no good week.
+    edge.moment, edge.authority.begins = 70 * 86400.0, 70
+    outcome = edge.renewal().run()
+    assert (outcome.changed, [entry["hsts"] for entry in outcome.names]) == ([NAME, OTHER], [0, 0])
+    assert hsts(edge, NAME) is None
 
 
 def test_a_challenge_goes_to_whoever_orders_and_is_never_sent_to_https(edge: AcmeEdge) -> None:
@@ -438,6 +512,69 @@ def test_one_that_is_not_valid_yet_is_taken_where_there_is_none(edge: AcmeEdge) 
     assert edge.renewal().run(forced=[NAME]).changed == [NAME]
     edge.moment = 0.0
     assert not edge.renewal().run().problems, "the clock is right again"
+
+
+def test_a_name_is_tried_first_where_nothing_counts(edge: AcmeEdge) -> None:
+    first, tried = "https://one.example/d", "https://try.example/d"
+    renewal = edge.renewal(staging_directory=tried, astray=OTHER)
+    edge.authority.says_no = "try.example"
+    problems = [
+        renewal.run(asked=[NAME]).problems[0] for _ in range(6)
+    ]  # more than the authority would take in an hour
+    why = f"it was tried where nothing counts, so nothing was ordered: {tried} gave none: no"
+    assert problems == [f"{NAME} has no certificate yet: {why}"] * 6
+    assert edge.authority.asked == [(tried, NAME)] * 6
+    renewal.run()
+    assert len(edge.authority.asked) == 6, "the timer waits"
+    edge.authority.says_no, edge.authority.asked = "", []
+    assert renewal.run(asked=[NAME]).changed == [NAME]
+    assert edge.authority.asked == [(tried, NAME), (first, NAME)]
+    assert edge.certificate(NAME) in edge.stored(NAME)
+    # One that is there is renewed at once, and tried again where that failed.
+    edge.moment, edge.authority.asked, edge.authority.says_no = 61 * 86400.0, [], "one.example"
+    renewal.run()
+    edge.moment += 3700
+    renewal.run()
+    assert edge.authority.asked == [(first, NAME), (tried, NAME), (first, NAME)]
+    # One whose key leaked waits for nothing.
+    edge.moment, edge.authority.asked, edge.authority.says_no = 0.0, [], ""
+    renewal = edge.renewal(staging_directory=tried, astray=OTHER)
+    assert renewal.run(forced=[NAME]).changed == [NAME]
+
+
+def test_an_authority_for_trying_that_is_away_keeps_nobody_from_a_certificate(
+    edge: AcmeEdge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def runs(argv: list[str], *_: Any, **__: Any) -> Ran:
+        asked.append(argv[argv.index("--server") + 1])
+        said = "acme: error: 503 :: urn:ietf:params:acme:error:serverInternal :: later"
+        gone = "2026/11/27 19:47:11 Could not create client: get directory at 'https://try.example/d': no such host"
+        return Ran((), 1, {"https://try.example/d": gone, "https://busy.example/d": said}.get(asked[-1], "error: no"))
+
+    monkeypatch.setattr(command, "run", runs)
+    settings = edge.renewal().settings
+    for tried in ("https://try.example/d", "https://busy.example/d", "https://refuses.example/d"):
+        settings = replace(settings, staging_directory=tried)
+        stopped = Renewal(settings)._rehearsed(NAME, Record(), 5)
+        assert bool(stopped) is (tried == "https://refuses.example/d")
+        asked.clear()
+    assert settings.binding(tried) == {}, "who is known to one is not known to the other"
+
+
+def test_lets_encrypt_has_one_for_trying_and_others_do_where_it_is_said() -> None:
+    def tried(**variables: Any) -> Any:
+        role = Role("haproxy", haproxy_acme_email="ops@example.org", haproxy_apps=[{"name": "links"}], **variables)
+        return Settings(**role.value("__haproxy_acme_values")).rehearses_with()
+
+    assert tried() == "https://acme-staging-v02.api.letsencrypt.org/directory"
+    assert tried(haproxy_acme_directory="staging") == tried(haproxy_acme_directory="self-signed") == ""
+    assert tried(haproxy_acme_directory="https://ca.example/d") == ""
+    assert (
+        tried(haproxy_acme_directory="https://ca.example/d", haproxy_acme_staging_directory="https://t/d")
+        == "https://t/d"
+    )
 
 
 def test_an_authority_that_is_down_for_days_is_asked_less_and_less_and_has_its_turn_when_it_is_back(

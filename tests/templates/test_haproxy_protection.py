@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import csv
 import gzip
 import http.client
 import json
@@ -12,7 +13,7 @@ import subprocess
 import threading
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -210,6 +211,51 @@ def test_the_probe_is_limited_to_what_a_probe_asks(slots: dict[str, Slot], tmp_p
     limited = app(tmp_path, rate_limit={"requests": 1, "seconds": 60})
     with running(tmp_path, limited, __haproxy_probe_rate=0.05, **BEHIND_A_PROXY) as edge:
         assert asked(edge, ONE, 5, "/readyz", headers={"X-Slipway-Probe": "1"}) == [200] * 3 + [429] * 2
+
+
+class Reads(answering("blue")):  # type: ignore[misc]
+    """Reads a body to its end before it answers."""
+
+    def do_POST(self) -> None:  # noqa: N802 - the name of the base class
+        self.rfile.read(int(self.headers["Content-Length"]))
+        super().do_GET()
+
+
+def test_who_sends_a_body_for_ever_takes_no_more_turns_than_one_address_may(
+    slots: dict[str, Slot], tmp_path: Path
+) -> None:
+    """More than a buffer holds, so that it is in the app, and no timeout ends it, since something comes all the time.
+
+    Two slots have a turn each.
+    """
+    for slot in slots.values():
+        slot.server.RequestHandlerClass = Reads
+    limited = app(tmp_path, max_connections=1, max_wait=1, rate_limit={"requests": 1000, "seconds": 60, "at_once": 1})
+    begun = "POST /x HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\nX-Forwarded-For: {}\r\n\r\n" + "x" * 50000
+
+    def begins(client: str) -> socket.socket:
+        connection = socket.create_connection(("127.0.0.1", edge.port), 10)
+        connection.sendall(begun.format(client).encode())
+        return connection
+
+    def in_the_app() -> int:
+        lines = csv.DictReader(edge.ask("show stat").lstrip("# ").splitlines())
+        return sum(int(line["scur"]) for line in lines if line["pxname"] == "app_links" and line["svname"] == "BACKEND")
+
+    with running(tmp_path, limited, **BEHIND_A_PROXY) as edge, ExitStack() as open_:
+        slow = open_.enter_context(begins(ONE))
+        wait_for(lambda: in_the_app() == 1)
+        for _ in range(3):
+            slow.sendall(b"x")
+            again = open_.enter_context(begins(ONE))
+            assert again.recv(12) == b"HTTP/1.1 429"
+            assert asked(edge, OTHER) == [200], "there is a turn left"
+        open_.enter_context(begins(OTHER))
+        wait_for(lambda: in_the_app() == 2)
+        assert asked(edge, "203.0.113.9") == [503], "it takes as many addresses as there are turns"
+        slow.close()
+        wait_for(lambda: in_the_app() == 1)
+        assert asked(edge, ONE) == [200]
 
 
 def test_a_rate_by_a_header(slots: dict[str, Slot], tmp_path: Path) -> None:

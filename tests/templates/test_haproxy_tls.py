@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import socket
 import ssl
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.templates.test_haproxy import Edge, Slot, app, slots
+from tests.templates.test_haproxy import Edge, Slot, app, slots, wait_for
 
 __all__ = ["slots"]  # fixtures
 NAME = "shop.example.org"
@@ -40,9 +41,10 @@ class Authority:
         )  # fmt: skip
 
     def issue(self, name: str, use: str = "serverAuth", days: int = 90, key: tuple[str, ...] = KEY) -> str:
-        """Chain and key for a name."""
+        """Chain and key for a name, or for an address."""
+        kind = "IP" if name.rpartition(".")[2].isdigit() else "DNS"
         (self.directory / "leaf.cnf").write_text(
-            f"subjectAltName=DNS:{name}\ncrlDistributionPoints=URI:http://crl.example.org/\nextendedKeyUsage={use}\nkeyUsage=critical,digitalSignature\n"
+            f"subjectAltName={kind}:{name}\ncrlDistributionPoints=URI:http://crl.example.org/\nextendedKeyUsage={use}\nkeyUsage=critical,digitalSignature\n"
             "basicConstraints=critical,CA:false\nauthorityKeyIdentifier=keyid\n"
         )
         self.openssl(
@@ -111,6 +113,32 @@ def test_http_2_is_for_who_offers_it(edge: Edge, offered: tuple[str, ...], versi
         check=True, capture_output=True, text=True, timeout=20,
     )  # fmt: skip
     assert spoken.stdout == f"{asked} 200"
+
+
+def test_an_address_has_a_certificate_of_ones_own_authority(
+    slots: dict[str, Slot], authority: Authority, tmp_path: Path
+) -> None:
+    """As docs/https.md says, since no client of the distribution orders one. Who asks for an address says no name."""
+    address = "127.0.0.1"
+    edge = Edge(
+        tmp_path, haproxy_apps=[app(tmp_path, host_names=[address])], haproxy_tls_certificate=authority.issue(address)
+    )
+    edge.start()
+    try:
+        wait_for(lambda: edge.get("/", Host=address)[0].status == 308)
+        context = ssl.create_default_context(cafile=str(authority.file))
+        connection = http.client.HTTPSConnection(address, edge.tls_port, timeout=10, context=context)
+        wait_for(lambda: _status(connection, "/x") == 200)
+        connection.close()
+    finally:
+        edge.stop()
+
+
+def _status(connection: http.client.HTTPSConnection, path: str) -> int:
+    connection.request("GET", path)
+    answer = connection.getresponse()
+    answer.read()
+    return answer.status
 
 
 PROTOCOLS, CIPHERS, SECRECY, PREFERENCE, DEFAULTS, VULNERABILITIES = "-p", "-s", "-f", "-P", "-S", "-U"

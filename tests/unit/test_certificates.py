@@ -33,6 +33,7 @@ from ansible_collections.slipway.fleet.plugins.module_utils.edge.certificates im
 from ansible_collections.slipway.fleet.plugins.module_utils.edge.names import astray, is_here
 from ansible_collections.slipway.fleet.plugins.module_utils.host import command
 from ansible_collections.slipway.fleet.plugins.module_utils.host.command import Ran
+from ansible_collections.slipway.fleet.plugins.module_utils.host.errors import Damaged
 from ansible_collections.slipway.fleet.plugins.modules import certificates as certificates_module
 
 NOW = 1_800_000_000.0
@@ -108,15 +109,73 @@ def test_orders_that_failed_are_not_repeated_too_soon(record: Record, by_timer: 
     assert next_order(record, NOW, asked=True) == by_hand
 
 
-def test_records_outlive_the_run_and_damage_is_none(tmp_path: Path) -> None:
+def settings_in(directory: Path) -> Path:
+    """The file in which an edge is told how to order, with all it keeps below the directory."""
+    (directory / "names").mkdir(exist_ok=True)
+    values = dict.fromkeys(("email", "directory", "listen", "socket", "token"), "x")
+    values |= {"certificates": str(directory / "names"), "state": str(directory), "pieces": str(directory)}
+    path = directory / "acme.json"
+    path.write_text(json.dumps({**values, "https_map": str(directory / "https.map"), "of a newer version": 2}))
+    return path
+
+
+DAMAGE = [
+    "{",
+    "[]",
+    '{"a.example": 1}',
+    '{"a.example": {"failures": "2"}}',
+    '{"a.example": {"failed": [true]}}',
+    "\xff",
+]
+
+
+def test_records_outlive_the_run(tmp_path: Path) -> None:
     records = {"a.example": failed(5), "b.example": Record().succeeded(lasting(90, 1), "https://a/dir", NOW)}
     store(tmp_path, records)
     assert load(tmp_path) == records
     assert (tmp_path / "names.json").stat().st_mode & 0o777 == 0o600
     (tmp_path / "names.json").write_text('{"a.example": {"ends": 1.0, "of a newer version": 2}}')
     assert load(tmp_path) == {"a.example": Record(ends=1.0)}
-    (tmp_path / "names.json").write_text("{")
+    (tmp_path / "names.json").unlink()
     assert load(tmp_path) == {}
+
+
+@pytest.mark.parametrize("text", DAMAGE)
+def test_records_that_are_damaged_are_told_and_nothing_is_ordered_removed_or_written(
+    tmp_path: Path, text: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lego, "order", lambda *_: pytest.fail("ordered"))
+    settings, names = settings_in(tmp_path), tmp_path / "names.json"
+    shown = made(tmp_path / "names", "a.example", days=5)
+    monkeypatch.setattr(acme.Renewal, "wanted", lambda _: ["b.example"])
+    names.write_text(text, encoding="latin-1")
+    before = names.read_bytes(), shown.read_bytes()
+    assert acme.main(["--settings", str(settings), "--asked"]) == 1
+    why = capsys.readouterr().err.strip()
+    assert why.startswith(f"{names} is damaged (")
+    assert f"Move it away (mv {names} {names}.damaged)" in why
+    for check_mode in (True, False):
+        options = {"settings": str(settings), "names": [], "wait": 10, "missing": "tell", "record": None}
+        with pytest.raises(Damaged, match="Move it away"):
+            certificates_module.act(options, check_mode)
+    assert (names.read_bytes(), shown.read_bytes()) == before
+    damaged, there = of_this_edge(settings)
+    assert (damaged["name"], damaged["days"], there["name"], there["days"]) == (str(names), None, "a.example", 4)
+    assert drift([damaged, there]) == [why]
+    # What the sentence says is what helps.
+    names.rename(f"{names}.damaged")
+    assert acme.Renewal(Settings.load(settings) or pytest.fail("none")).records() == {}
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"state": "/x"}'])
+def test_settings_that_are_damaged_are_told(tmp_path: Path, text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "acme.json"
+    path.write_text(text)
+    (told_of,) = of_this_edge(path)
+    assert told_of["error"].startswith(f"{path} is damaged (")
+    assert drift([told_of]) == [told_of["error"]]
+    assert acme.main(["--settings", str(path)]) == 1
+    assert "run the provision playbook, which writes it again" in capsys.readouterr().err
 
 
 def test_what_is_told_of_each_name(tmp_path: Path) -> None:
@@ -151,7 +210,7 @@ def test_what_is_told_of_each_name(tmp_path: Path) -> None:
     assert 'slipway_certificate_failures{name="late.example"} 1\n' in metrics(records)
     assert f'slipway_certificate_ends_seconds{{name="good.example"}} {good.ends:.0f}\n' in metrics(records)
     assert of_this_edge(tmp_path / "acme.json") == []
-    (tmp_path / "acme.json").write_text(f'{{"state": "{tmp_path}"}}')
+    settings_in(tmp_path)
     store(tmp_path, records)
     assert of_this_edge(tmp_path / "acme.json", NOW) == entries
 
@@ -207,10 +266,13 @@ def test_the_certificate_of_the_vault_is_told_before_it_ends(tmp_path: Path) -> 
     assert late == f"the certificate of a.example ends in 3 days and was not renewed: {why}"
     assert drift(of_the_vault(path, 14, ends + 2.5 * DAY)) == [f"the certificate of a.example ended 3 days ago: {why}"]
     assert of_the_vault(tmp_path / "none.pem", 14) == []
+    path.write_text("nothing")
+    (damaged,) = drift(of_the_vault(path, 14))
+    assert damaged.startswith(f"{path} has no certificate that can be read, and HAProxy does not start with it")
 
 
 def test_a_look_orders_nothing(tmp_path: Path) -> None:
-    (tmp_path / "acme.json").write_text(f'{{"state": "{tmp_path}"}}')
+    settings_in(tmp_path)
     store(tmp_path, {"b.example": Record(error="it leads to the moon")})
     options = {"settings": tmp_path / "acme.json", "certificate": made(tmp_path, "a.example", days=5), "days": 14}
     found = certificates_module.look(options)
@@ -380,6 +442,30 @@ def test_an_order_leaves_no_second_copy_of_the_key(tmp_path: Path, monkeypatch: 
     (argv, environment), *_ = asked
     assert argv[-4:] == ["127.0.0.1:402", "--domains", "a.example", "run"]
     assert environment["LEGO_CA_CERTIFICATES"] == "/ca.pem"
+
+
+@pytest.mark.parametrize(("file", "text"), [("account.json", "{"), ("keys/me@example.org.key", "x")])
+def test_an_account_that_is_damaged_is_told_and_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str, text: str
+) -> None:
+    run, ran = command.run, list[str]()
+
+    def seen(argv: list[str], *more: Any, **by: Any) -> Ran:
+        ran.append(argv[0])
+        return run(argv, *more, **by)
+
+    monkeypatch.setattr(command, "run", seen)
+    place = tmp_path / "lego" / "a-dir" / "accounts" / "a" / "me@example.org"
+    (place / "keys").mkdir(parents=True)
+    (place / "account.json").write_text("{}")
+    (place / file).write_text(text)
+    settings = Settings.load(settings_in(tmp_path)) or pytest.fail("none")
+    with pytest.raises(lego.OrderFailed) as refused:
+        lego.order(replace(settings, email="me@example.org"), "https://a/dir", "shop.example.org", 5)
+    assert str(refused.value).startswith(f"{place / file} is damaged")
+    assert f"(mv {place} {place}.damaged)" in str(refused.value)
+    assert (place / file).read_text() == text
+    assert "lego" not in ran
 
 
 def test_an_account_that_the_authority_forgot_is_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

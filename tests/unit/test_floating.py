@@ -45,7 +45,7 @@ def test_balancers_may_know_each_other_by_another_network() -> None:
     there = host(eth0=["203.0.113.3/24"], eth1=["10.0.0.11/16"])
     mine = floating.part(["203.0.113.10/24"], ["10.0.0.11", "10.0.0.12"], 0, there)
     assert (mine.interface, mine.priority) == ("eth1", 200)
-    text = floating.configuration(mine, False, "/bin/true", "/bin/echo")
+    text = floating.configuration(mine, False, "/bin/true", "/bin/echo", "/run/x")
     assert "    interface eth1\n" in text
     assert "        203.0.113.10/24 dev eth0\n" in text
     assert "    track_interface {\n        eth0\n    }\n" in text
@@ -73,7 +73,7 @@ def test_what_cannot_be_had_here_is_refused(
 def test_the_configuration_of_a_balancer() -> None:
     there = host(eth0=["203.0.113.11/24", "2001:db8::11/64"])
     mine = floating.part(["203.0.113.10/24", "2001:db8::10/64"], BALANCERS, 51, there)
-    text = floating.configuration(mine, False, "/bin/check it", "/bin/told")
+    text = floating.configuration(mine, False, "/bin/check it", "/bin/told", "/run/x/haproxy")
     assert text.startswith(floating.HEADER)
     for part in (
         "    nopreempt\n",
@@ -84,17 +84,20 @@ def test_the_configuration_of_a_balancer() -> None:
         "    virtual_ipaddress_excluded {\n        2001:db8::10/64 dev eth0 preferred_lft 0\n    }\n",
         '    script "/bin/check it 203.0.113.11 203.0.113.12:80"\n',
         '    notify "/bin/told"\n',
+        'track_file haproxy {\n    file "/run/x/haproxy"\n    weight 1\n    init_file 0\n}\n',
+        "    track_file {\n        haproxy\n    }\n",
+        "    advert_int 0.2\n    down_timer_adverts 5\n",
     ):
         assert part in text
     assert "track_interface" not in text
-    assert "nopreempt" not in floating.configuration(mine, True, "", "")
+    assert "nopreempt" not in floating.configuration(mine, True, "", "", "")
 
 
 def test_between_balancers_of_ipv6_the_addresses_of_ipv4_go_along() -> None:
     there = host(eth0=["203.0.113.11/24", "2001:db8::11/64"])
     mine = floating.part(["203.0.113.10/24", "2001:db8::10/64"], ["2001:db8::11", "2001:DB8::0:12"], 0, there)
     assert mine.peers == ("2001:db8::12",)
-    text = floating.configuration(mine, False, "", "")
+    text = floating.configuration(mine, False, "", "", "")
     assert "    virtual_ipaddress {\n        2001:db8::10/64 dev eth0 preferred_lft 0\n    }\n" in text
     assert "    virtual_ipaddress_excluded {\n        203.0.113.10/24 dev eth0\n    }\n" in text
 
@@ -106,7 +109,7 @@ def test_balancers_with_lists_of_different_length_hear_each_other() -> None:
     parts = [floating.part(addresses, BALANCERS, 0, there) for addresses in lists]
     assert len({one.router_id for one in parts}) == 1
     for one in parts:
-        text = floating.configuration(one, False, "", "")
+        text = floating.configuration(one, False, "", "", "")
         assert "    virtual_ipaddress {\n        203.0.113.10/24 dev eth0\n    }\n" in text
         assert all(f" {address} dev eth0" in text for address in one.addresses)
     with pytest.raises(floating.FloatingError, match="no address of IPv6"):
@@ -146,7 +149,7 @@ def test_an_address_of_another_machine_is_told(links: dict[str, str], said: str)
 def test_an_address_that_is_added_later_is_looked_at_too(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     config = tmp_path / "keepalived.conf"
     options = {"addresses": ["203.0.113.10/24"], "balancers": BALANCERS, "router_id": 0, "preempt": False}
-    options |= {"check": "/bin/true", "notify": "/bin/true"}
+    options |= {"check": "/bin/true", "notify": "/bin/true", "stopped_file": "/run/x"}
     asked: list[str] = []
 
     def link_of(address: str, interface: str) -> str:

@@ -229,6 +229,12 @@ def test_the_certificates_of_the_edge_are_around_a_release(tmp_path: Path, monke
     entry = {"issuer": "R11", "renewed": "", "tried": "", "error": ""}
     ordered = [{"name": "a.example", "days": 61, **entry}, {"name": "b.example", "days": None, **entry}]
     monkeypatch.setattr(certificates, "of_this_edge", lambda: ordered)
+    monkeypatch.setattr(certificates, "SETTINGS", tmp_path / "edge" / "acme.json")
     found = observe.surroundings(transaction(tmp_path, Host(), "one"), None, 14, 0)
     assert (found["certificates"], found["certificate_days"]) == (ordered, 61)
     assert found["drift"] == ["b.example has no certificate yet: none was ordered; run the provision playbook"]
+    (tmp_path / "edge").mkdir()
+    (tmp_path / "edge" / "edge.json").write_text("{")
+    damaged, _ = observe.surroundings(transaction(tmp_path, Host(), "one"), None, 14, 0)["drift"]
+    assert damaged.startswith(f"{tmp_path}/edge/edge.json cannot be read (")
+    assert damaged.endswith("; remove it and run the provision playbook again")

@@ -256,6 +256,9 @@ class Renewed:
     def wanted(self) -> list[str]:
         return ["a.example", "b.example"]
 
+    def records(self) -> dict[str, Any]:
+        return {}
+
     def orders(self) -> list[str]:
         return ["a.example"]
 

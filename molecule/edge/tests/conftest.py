@@ -56,7 +56,8 @@ def make_site(tmp_path_factory: pytest.TempPathFactory, authority: Authority) ->
 
 @pytest.fixture(scope="session")
 def shop(make_site: Callable[..., Site]) -> Site:
-    return make_site("shop", "shop.example.org", "www.shop.example.org")
+    tried = {"haproxy_acme_staging_directory": f"https://{AT}:14001/dir"}
+    return make_site("shop", "shop.example.org", "www.shop.example.org", **tried)
 
 
 @pytest.fixture(scope="session")

@@ -39,7 +39,10 @@ def test_a_name_that_leads_elsewhere_is_told_by_name_and_not_ordered(shop: Site,
     failure = outcome.failure()
     assert f"www.shop.example.org leads to {AT}, which is not this edge" in failure, failure
     assert "haproxy_acme_missing: tell" in failure
-    assert authority.orders() == 1, "for the name that leads here alone"
+    assert (
+        "shop.example.org has no certificate yet: it was tried where nothing counts, so nothing was ordered" in failure
+    )
+    assert (authority.rehearsals(), authority.orders()) == (1, 0), "for the name that leads here alone, and for nobody"
     assert shop.by_http(name="www.shop.example.org")[0] == 503, "HTTP is there, and no release yet"
     with pytest.raises(ssl.SSLCertVerificationError):
         shop.page("www.shop.example.org")
@@ -47,11 +50,12 @@ def test_a_name_that_leads_elsewhere_is_told_by_name_and_not_ordered(shop: Site,
 
 def test_the_first_deploy_ends_with_https_that_a_browser_trusts(shop: Site, authority: Authority) -> None:
     authority.says("www.shop.example.org", ADDRESS)
+    authority.lets_rehearse()
     outcome = shop.play("site")
     assert outcome.code == 0, outcome.output
     assert shop.page() == shop.page("www.shop.example.org") == {"app": "shop", "scheme": "https"}
     assert shop.by_http("/x?y=1")[:2] == (308, "https://shop.example.org/x?y=1")
-    assert authority.orders() == 2, "one for each name"
+    assert (authority.rehearsals(), authority.orders()) == (3, 2), "one for each name"
     assert "gives no answer" not in outcome.output, "the run's own probe asked by HTTPS"
     answered = re.search(r"requests through the edge failed meanwhile; answered by the app: (\d+)", outcome.output)
     assert answered

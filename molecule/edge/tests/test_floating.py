@@ -17,8 +17,14 @@ from fleet import on
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed <ssl.SSLSocket:ResourceWarning")
 
 UNIT = "/etc/systemd/system/haproxy.service.d/slipway.conf"
-BROKEN = "systemctl mask --runtime haproxy && systemctl kill --signal=KILL haproxy"
-WHOLE = "systemctl unmask --runtime haproxy && systemctl start haproxy"
+# Killed, and systemd starts it no more.
+STAYS = "/run/systemd/system/haproxy.service.d/stays.conf"
+BROKEN = (
+    f"mkdir -p $(dirname {STAYS}) && printf '[Service]\\nRestart=no\\n' > {STAYS} && systemctl daemon-reload"
+    " && systemctl kill --signal=KILL haproxy"
+)
+WHOLE = f"rm {STAYS} && systemctl daemon-reload && systemctl start haproxy"
+SAYS = "cat /run/slipway-floating/haproxy"
 
 
 # As it is where the timer was stopped two days ago.
@@ -89,9 +95,17 @@ def test_one_whose_haproxy_restarts_hands_the_address_over_before_and_loses_noth
 def test_the_active_one_killed(pair: Pair) -> None:
     with pair.moved("killed") as active:
         on(active, BROKEN)
+    assert on(active, SAYS) == "-254\n", "it was said in the moment, and not found out by asking"
     on(active, WHOLE)
+    assert on(active, SAYS) == "0\n"
     pair.stands_by(active)
     assert pair.holder() != active, "it comes back, and takes nothing"
+
+
+def test_the_active_one_restarted_by_hand(pair: Pair) -> None:
+    with pair.moved("restarted by hand") as active:
+        on(active, "systemctl restart haproxy")
+    pair.stands_by(active)
 
 
 def test_the_active_one_frozen(pair: Pair) -> None:

@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 from ..host import command
 from ..host.durable import write_durably
 from ..host.errors import SlipwayError
+from ..host.reading import object_of
 
 # Seconds for one request, and how often one is sent whose nonce the authority does not take (RFC 8555, 6.5).
 PATIENCE, TRIES = 20.0, 6
@@ -58,6 +59,26 @@ def directory_of(home: Path, authority: str, email: str) -> Path:
 
 def is_there(home: Path, authority: str, email: str) -> bool:
     return (directory_of(home, authority, email) / "account.json").is_file()
+
+
+def damage(home: Path, authority: str, email: str) -> str:
+    """What is wrong with an account that is there, and what to do; empty where nothing is. lego dies of such a one."""
+    place = directory_of(home, authority, email)
+    record, key = place / "account.json", place / "keys" / f"{email}.key"
+    path = record
+    try:
+        if record.is_file():
+            object_of(record.read_text(encoding="utf-8"))
+        path = key
+        if key.is_file():
+            _openssl(["pkey", "-in", str(key), "-noout"])
+    except (OSError, ValueError, Unbound):
+        return (
+            f"{path} is damaged, which is of the account with {authority}; move the account away (mv {place} "
+            f"{place}.damaged), and the next order makes another one; where the authority takes only whom it "
+            "knows, haproxy_acme_eab must be right for that"
+        )
+    return ""
 
 
 def make(home: Path, authority: str, email: str, binding: Binding, ca_file: str = "") -> None:

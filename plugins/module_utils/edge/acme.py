@@ -28,6 +28,7 @@ from ..host.errors import SlipwayError
 from ..host.ledger import by_hand, ledgers, recorded
 from . import lego, maps, names, pieces
 from .certificates import (
+    HSTS_AUTO,
     SELF_SIGNED,
     SETTINGS,
     Certificate,
@@ -50,6 +51,9 @@ from .sni import Served
 
 _CERTIFICATE = re.compile("-----BEGIN CERTIFICATE-----\n.+?-----END CERTIFICATE-----\n", re.DOTALL)
 MAP_HEADER = "# Names with a certificate: HTTP is sent to HTTPS there. Written when a certificate comes.\n"
+HSTS_HEADER = (
+    "# Seconds for which browsers are told to use HTTPS alone, by name. Written by what renews certificates.\n"
+)
 Order = Callable[[Settings, str, str, float], tuple[str, str]]
 Revoke = Callable[[Settings, str, str, str, float], None]
 # Seconds after which a run begins no further order: one that began may take four times lego.ORDER_BY_DNS (two
@@ -106,6 +110,10 @@ class Renewal:
         every = {name for piece in found.pieces.values() for name in piece.names}
         return sorted(name for name in every if self.settings.takes_stars or not name.startswith("*"))
 
+    def records(self) -> dict[str, Record]:
+        """What is known of former orders, by name. Raises Damaged and OSError."""
+        return load(self.state)
+
     def orders(self, forced: Collection[str] = ()) -> list[str]:
         """The names for which an order is due. Raises OSError."""
         return [
@@ -122,11 +130,11 @@ class Renewal:
             forced: names that get another certificate, however new theirs is; somebody waits for these, too
             limit: seconds, after which no further order begins
 
-        Raises UnderWay and OSError. An order that fails is told in the outcome.
+        Raises UnderWay, Damaged before anything is done, and OSError. An order that fails is told in the outcome.
         """
         began, outcome = time.monotonic(), Outcome()
         with alone(self.state, limit):
-            wanted, before = self.wanted(), load(self.state)
+            wanted, before = self.wanted(), self.records()
             records = {name: self._record(name, before.get(name, Record())) for name in wanted}
             self._serve(wanted)
             waited, orders = {*asked, *forced}, self.orders(forced)
@@ -139,17 +147,19 @@ class Renewal:
             for path in unwanted(self.directory, wanted, self._now()):
                 path.unlink()
             self._send_to_https(())
+            records = {name: record.judged(self._now()) for name, record in records.items()}
             store(self.state, records)
+            self._tell_browsers(records)
             self._tell_metrics(records)
-            outcome.names = told(records, self._now())
+            outcome.names = told(records, self._now(), self.settings.hsts)
             return outcome
 
     def replace(self, names: Sequence[str]) -> tuple[Outcome, list[str]]:
         """Order others for names whose keys leaked, and have those that they have revoked once the others serve.
 
-        Returns also a sentence for each that is not revoked. Raises UnderWay and OSError.
+        Returns also a sentence for each that is not revoked. Raises UnderWay, Damaged and OSError.
         """
-        before, records = {}, load(self.state)
+        before, records = {}, self.records()
         for name in names:
             path = file_of(self.directory, name)
             if read(path):
@@ -172,7 +182,8 @@ class Renewal:
         found = read(file_of(self.directory, name))
         if found is None:
             return Record(tried=record.tried, error=record.error, failures=record.failures, failed=record.failed)
-        return Record(**{**vars(record), "begins": found.begins, "ends": found.ends, "issuer": found.issuer})
+        seen = Record(**{**vars(record), "begins": found.begins, "ends": found.ends, "issuer": found.issuer})
+        return seen.judged(self._now())
 
     def _ordered(self, name: str, record: Record, asked: bool, left: float, outcome: Outcome) -> Record:
         """The record after an order, or after none where there are reasons."""
@@ -188,6 +199,10 @@ class Renewal:
         by_http = not self.settings.by_dns and self.settings.directory != SELF_SIGNED
         if by_http and (lost := self._astray(name, self.settings.addresses, self.settings.token)):
             return record.unasked(lost)
+        began = time.monotonic()
+        if stopped := self._rehearsed(name, record, left):
+            return stopped
+        left -= time.monotonic() - began
         errors, given = [], False
         for authority in self.settings.authorities():
             try:
@@ -200,6 +215,26 @@ class Renewal:
             outcome.changed.append(name)
             return record.succeeded(found, authority, self._now())
         return record.refused("; and ".join(errors), self._now(), given)
+
+    def _rehearsed(self, name: str, record: Record, left: float) -> Optional[Record]:
+        """What becomes of a name that would get no certificate, None where it would, or where nothing is known of that.
+
+        Tried is what has no certificate, or failed before: an authority counts failures, and gives none for hours then.
+        What the one for trying gives is thrown away.
+        """
+        authority, patience, began = self.settings.rehearses_with(), lego.patience(self.settings), time.monotonic()
+        if not authority or not (record.failures or not record.ends):
+            return None
+        try:
+            self._order(self.settings, authority, name, min(patience, left))
+        except (lego.Away, command.CommandError):
+            pass
+        except SlipwayError as error:
+            why = f"it was tried where nothing counts, so nothing was ordered: {error}"
+            return record.refused(why, self._now(), counted=False)
+        if left - (time.monotonic() - began) < (patience if self.settings.by_dns else 1):
+            return record.unasked("it was tried well, and no time was left to order it; the timer does within the hour")
+        return None
 
     def _put(self, name: str, chain: str, key: str) -> Certificate:
         """Have the certificate in its file, then in the running HAProxy. Raises OrderFailed for one that is no good.
@@ -258,15 +293,28 @@ class Renewal:
 
     def _send_to_https(self, there: Collection[str]) -> None:
         """The map of names that have a certificate, in the file and in the running HAProxy. Raises OSError."""
-        path = Path(self.settings.https_map)
-        known = maps.read(path)
-        wanted = dict.fromkeys({name for name in {*known, *there} if file_of(self.directory, name).is_file()}, "on")
-        if wanted != known:
-            write_durably(path, maps.render(wanted, MAP_HEADER), mode=0o644)
+        known = {*maps.read(Path(self.settings.https_map)), *there}
+        wanted = dict.fromkeys({name for name in known if file_of(self.directory, name).is_file()}, "on")
+        self._have_map(Path(self.settings.https_map), wanted, MAP_HEADER)
+
+    def _tell_browsers(self, records: Mapping[str, Record]) -> None:
+        """For how long browsers are told to stay with HTTPS, where that is left to this host. Raises OSError."""
+        if self.settings.hsts == HSTS_AUTO and self.settings.hsts_map:
+            # One that is told nothing yet stands there, too, so that a star's word is not its own.
+            wanted = {name: str(record.hsts(self._now())) for name, record in records.items()}
+            self._have_map(Path(self.settings.hsts_map), wanted, HSTS_HEADER)
+
+    def _have_map(self, path: Path, wanted: dict[str, str], header: str) -> None:
+        """A map in its file and in the running HAProxy. Raises OSError."""
+        if wanted != maps.read(path):
+            write_durably(path, maps.render(wanted, header), mode=0o644)
         with suppress(EdgeError):
             shown = maps.parse_shown(self.ask(f"show map {path}"))
-            for name in sorted(set(wanted) ^ set(shown)):
-                self.ask(f"add map {path} {name} on" if name in wanted else f"del map {path} {name}")
+            for name in sorted(name for name in {*shown, *wanted} if shown.get(name) != wanted.get(name)):
+                if name in shown:
+                    self.ask(f"del map {path} {name}")
+                if name in wanted:
+                    self.ask(f"add map {path} {name} {wanted[name]}")
 
     def _tell_metrics(self, records: Mapping[str, Record]) -> None:
         path = Path(self.settings.metrics)

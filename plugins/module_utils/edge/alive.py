@@ -1,12 +1,16 @@
 """Whether this balancer may have a floating address, which keepalived asks each second: so it imports little.
 
     python3 -I -S alive.py ADDRESS:PORT SOCKET AWAY [OWN PEER:PORT...]
+    python3 -I -S alive.py stopped FILE BALANCER:PORT...
 
 It ends with 0 where the edge answers for itself through its own frontend, and where it has as many connections as it
 takes: another balancer would have them, too. It ends with 1 where HAProxy is dead, hangs or answers nothing and a peer
 does answer: an address that nobody has would help nobody. And it ends with 1 where the file AWAY says that an operator
 has taken this balancer out. Without peers it tells how the HAProxy of this host is. Peers are asked from the address
 OWN, by which they know this balancer: they answer nobody else, and a host may have several in their network.
+
+The second line is what systemd runs where HAProxy has ended, so that nobody waits for the next question: where another
+balancer answers, keepalived reads in FILE that this one is down, until HAProxy has started again.
 """
 
 from __future__ import annotations
@@ -19,14 +23,18 @@ import sys
 PAGE = "/.well-known/slipway-edge"
 # Seconds.
 PATIENCE, FOR_OPERATORS = 1.0, 0.5
+# The same where HAProxy is to start again as soon as that is known.
+HURRIED = 0.3
+# What a file says to keepalived of one that is down (keepalived.conf(5), track_file).
+DOWN = "-254\n"
 LIMIT = 65536
 
 
-def answers(where: str, own: str = "") -> bool:
+def answers(where: str, own: str = "", patience: float = PATIENCE) -> bool:
     """Whether a new connection to the frontend, ADDRESS:PORT, is taken, and asked for its page, answered."""
     address, _, port = where.rpartition(":")
     try:
-        with socket.create_connection((address, int(port)), PATIENCE, (own, 0) if own else None) as connection:
+        with socket.create_connection((address, int(port)), patience, (own, 0) if own else None) as connection:
             connection.sendall(f"GET {PAGE} HTTP/1.0\r\nHost: slipway-edge\r\n\r\n".encode())
             return connection.recv(64).split()[1:2] == [b"200"]
     except OSError:
@@ -60,5 +68,19 @@ def may_have_it(where: str, path: str, away: str, own: str = "", *peers: str) ->
     return serves or (bool(peers) and not any(answers(peer, own) for peer in peers))
 
 
+def stopped(path: str, *balancers: str) -> None:
+    """Have another balancer take the addresses at once, where there is one that answers. Raises OSError.
+
+    Nobody connects from an address that another machine has, so which of the balancers this one is need not be said.
+    """
+    every = [(one, own.rpartition(":")[0]) for one in balancers for own in balancers if own != one]
+    if os.path.exists(path) and any(answers(one, own, HURRIED) for one, own in every):
+        with open(path, "w", encoding="ascii") as file:
+            file.write(DOWN)
+
+
 if __name__ == "__main__":
+    if sys.argv[1] == "stopped":
+        stopped(*sys.argv[2:])
+        sys.exit()
     sys.exit(0 if may_have_it(*sys.argv[1:]) else 1)

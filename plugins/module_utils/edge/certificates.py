@@ -18,6 +18,7 @@ from typing import Any, Optional
 from ..host import command
 from ..host.durable import read_json, write_durably
 from ..host.errors import Damaged
+from ..host.reading import record_of
 
 # Where the role says that this edge orders certificates, and how; absent where it does not.
 SETTINGS = Path("/etc/haproxy/acme.json")
@@ -28,11 +29,17 @@ DIRECTORIES = {
 }
 # In place of an authority, for a lab: the host signs for itself, and nobody trusts it.
 SELF_SIGNED = "self-signed"
+# What is issued there is for trying.
+UNTRUSTED = (SELF_SIGNED, DIRECTORIES["staging"])
 # The part of its life after which a certificate is renewed (letsencrypt.org/docs/integration-guide, when to renew).
 RENEWED_AT = 2 / 3
 HOUR, DAY = 3600.0, 86400.0
 # What runs the orders, for whoever looks why there was none.
 WHERE_TO_LOOK = "look at `systemctl status slipway-certificates.timer` and `journalctl -u slipway-certificates`"
+# For how long browsers are told to stay with HTTPS (RFC 6797) where that is left to the host: after so many good
+# seconds so many. First a week, which a mistake outlasts.
+HSTS_AUTO = -1
+HSTS = ((7 * DAY, int(7 * DAY)), (30 * DAY, int(365 * DAY)))
 # Let's Encrypt takes five failed validations of a name an hour (letsencrypt.org/docs/rate-limits); one is kept in hand.
 FAILED_IN_AN_HOUR = 4
 RECORDS = "names.json"
@@ -52,6 +59,7 @@ class Settings:
     token: str
     pieces: str
     fallback_directory: str = ""
+    staging_directory: str = ""
     ca_file: str = ""
     key_type: str = "ec256"
     addresses: Sequence[str] = ()
@@ -63,21 +71,34 @@ class Settings:
     dns_environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     dns_resolvers: Sequence[str] = ()
     dns_check: bool = True
+    hsts: int = 0
+    hsts_map: str = ""
 
     @classmethod
     def load(cls, path: Path = SETTINGS) -> Optional[Settings]:
         """None where this edge orders no certificates. Raises Damaged and OSError."""
-        found = read_json(path)
-        known = {entry.name for entry in fields(cls)}
-        return cls(**{name: value for name, value in found.items() if name in known}) if found else None
+        try:
+            found = read_json(path)
+            known = {entry.name for entry in fields(cls)}
+            return None if found is None else cls(**{name: found[name] for name in found if name in known})
+        except (Damaged, TypeError) as error:
+            raise Damaged(
+                f"{path} is damaged ({error.__cause__ or error}), which says how certificates are ordered, so none is; "
+                "run the provision playbook, which writes it again. What there is of certificates is served on"
+            ) from error
 
     def authorities(self) -> list[str]:
         """Directories, the second one where it is named."""
         return [DIRECTORIES.get(one, one) for one in (self.directory, self.fallback_directory) if one]
 
+    def rehearses_with(self) -> str:
+        """The directory where a name is tried first, empty where there is none."""
+        return DIRECTORIES.get(self.staging_directory, self.staging_directory)
+
     def binding(self, authority: str) -> Mapping[str, str]:
         """What an account with this authority is bound to, nothing where it is not."""
-        return self.eab if authority == DIRECTORIES.get(self.directory, self.directory) else self.fallback_eab
+        of = dict(zip(self.authorities(), (self.eab, self.fallback_eab)))
+        return of.get(authority, {})
 
     @property
     def by_dns(self) -> bool:
@@ -114,7 +135,8 @@ def renewal(begins: float, ends: float) -> float:
 class Record:
     """What became of the orders for a name. Times are seconds since 1970, 0 for never.
 
-    `given`: the last order gave a certificate that was not taken, and the authority gives a few a week.
+    `given`: the last order gave a certificate that was not taken, and the authority gives a few a week. `good`:
+    since when the name has had a certificate that browsers trust, with no renewal overdue.
     """
 
     begins: float = 0.0
@@ -126,13 +148,32 @@ class Record:
     failures: int = 0
     failed: tuple[float, ...] = ()
     given: bool = False
+    good: float = 0.0
 
     def succeeded(self, certificate: Certificate, authority: str, now: float) -> Record:
-        return Record(certificate.begins, certificate.ends, certificate.issuer, authority, now)
+        return Record(certificate.begins, certificate.ends, certificate.issuer, authority, now, good=self.good)
 
-    def refused(self, error: str, now: float, given: bool = False) -> Record:
-        """After an order that gave nothing, or one that was not taken. What there is of a certificate stays."""
-        failed = (*(at for at in self.failed if now - at < HOUR), now)
+    def overdue(self, now: float) -> bool:
+        """Whether the next one should have come a day ago, or a sixth of its life: the timer looks every hour."""
+        life = self.ends - self.begins
+        return bool(self.ends) and now > renewal(self.begins, self.ends) + min(DAY, life / 6)
+
+    def judged(self, now: float) -> Record:
+        """With since when all is good, which begins anew where it is not."""
+        trusted = self.authority not in UNTRUSTED
+        good = trusted and self.ends > now and not self.overdue(now) and not not_yet(self.begins, now)
+        return replace(self, good=(self.good or self.begins) if good else 0.0)
+
+    def hsts(self, now: float) -> int:
+        """Seconds for which browsers are to stay with HTTPS, 0 where that is too early."""
+        return max((told for after, told in HSTS if self.good and now >= self.good + after), default=0)
+
+    def refused(self, error: str, now: float, given: bool = False, counted: bool = True) -> Record:
+        """After an order that gave nothing, or one that was not taken. What there is of a certificate stays.
+
+        One that is not counted was tried where there are no limits to speak of.
+        """
+        failed = (*(at for at in self.failed if now - at < HOUR), *([now] if counted else ()))
         return replace(self, tried=now, error=error, failures=self.failures + 1, failed=failed, given=given)
 
     def settled(self) -> Record:
@@ -202,17 +243,27 @@ def next_order(record: Record, now: float, asked: bool) -> float:
 
 
 def load(state: Path) -> dict[str, Record]:
-    """The records by name. One that cannot be read is none: what the files say counts."""
+    """The records by name. Raises Damaged, and OSError.
+
+    Without them nobody knows which orders failed lately, and an authority that is asked too often gives none for long.
+    """
+    path = state / RECORDS
     try:
-        found = read_json(state / RECORDS) or {}
-        return {str(name): _record(entry) for name, entry in found.items()}
-    except (Damaged, OSError, AttributeError, TypeError):
-        return {}
+        return {name: _record(entry) for name, entry in (read_json(path) or {}).items()}
+    except ValueError as error:
+        raise Damaged(
+            f"{path} is damaged ({error.__cause__ or error}), so no certificate is ordered, renewed or removed, and "
+            f"what there is is served on. Move it away (mv {path} {path}.damaged) and run `systemctl start "
+            "slipway-certificates`: certificates are read from their own files. If orders failed in the last hours, "
+            "wait a day before that: it is what kept them from being repeated too soon"
+        ) from error
 
 
-def _record(entry: Mapping[str, Any]) -> Record:
-    known = {one.name for one in fields(Record)}
-    found = Record(**{key: value for key, value in entry.items() if key in known})
+def _record(entry: Any) -> Record:
+    """Raises ValueError."""
+    if not isinstance(entry, dict):
+        raise ValueError("what it has of a name is no object")
+    found = record_of(Record, entry)
     return replace(found, failed=tuple(found.failed))
 
 
@@ -222,17 +273,18 @@ def store(state: Path, records: Mapping[str, Record]) -> None:
     write_durably(state / RECORDS, text + "\n", mode=0o600)
 
 
-def told(records: Mapping[str, Record], now: float) -> list[dict[str, Any]]:
+def told(records: Mapping[str, Record], now: float, hsts: int = 0) -> list[dict[str, Any]]:
     """For each name its days left (None without a certificate), who issued it, when it was renewed, and what failed.
 
-    `overdue` is since when the next one should have come, where that is a day ago, or a sixth of its life: the timer
-    looks every hour. `early` is one that is not valid yet by the clock of this host.
+    `overdue` is since when the next one should have come, see Record. `early` is one that is not valid yet by the clock
+    of this host. `hsts` are the seconds for which browsers are told to stay with HTTPS, `hsts_from` when that begins.
     """
-    return [_told(name, record, now) for name, record in sorted(records.items())]
+    return [_told(name, record, now, hsts) for name, record in sorted(records.items())]
 
 
-def _told(name: str, record: Record, now: float) -> dict[str, Any]:
-    since = renewal(record.begins, record.ends)
+def _told(name: str, record: Record, now: float, hsts: int) -> dict[str, Any]:
+    since, by_itself = renewal(record.begins, record.ends), hsts == HSTS_AUTO
+    lasts = record.hsts(now) if by_itself else hsts if record.ends else 0
     early = not_yet(record.begins, now)
     return {
         "name": name,
@@ -241,8 +293,10 @@ def _told(name: str, record: Record, now: float) -> dict[str, Any]:
         "renewed": _day(record.begins),
         "tried": _day(record.tried),
         "error": record.error or early,
-        "overdue": _day(since) if record.ends and now > since + min(DAY, (record.ends - record.begins) / 6) else "",
+        "overdue": _day(since) if record.overdue(now) else "",
         "early": bool(early) and not record.error,
+        "hsts": lasts,
+        "hsts_from": _day(record.good + HSTS[0][0]) if by_itself and record.good and not lasts else "",
     }
 
 
@@ -269,7 +323,9 @@ def drift(entries: Sequence[Mapping[str, Any]]) -> list[str]:
     found = []
     for entry in entries:
         name, days, error = entry["name"], entry["days"], entry["error"]
-        if days is None:
+        if entry.get("damaged"):
+            found.append(error)
+        elif days is None:
             found.append(f"{name} has no certificate yet: {error or 'none was ordered; run the provision playbook'}")
         elif days < 0:
             found.append(f"the certificate of {name} ended {-days} days ago: {error or untried(entry)}")
@@ -288,13 +344,37 @@ def untried(entry: Mapping[str, Any]) -> str:
 
 
 def of_this_edge(settings: Path = SETTINGS, now: Optional[float] = None) -> list[dict[str, Any]]:
-    """What is told of this host's certificates, none where its edge orders none."""
+    """What is told of this host's certificates, none where its edge orders none.
+
+    A file that cannot be read stands there with what to do, beside what the certificates' own files say.
+    """
+    now = time.time() if now is None else now
     try:
-        found = read_json(settings)
-        state = Path(str(found["state"])) if found else None
-    except (Damaged, OSError, KeyError):
+        found = Settings.load(settings)
+    except (Damaged, OSError) as error:
+        return [damaged(settings, error)]
+    if found is None:
         return []
-    return told(load(state), time.time() if now is None else now) if state else []
+    try:
+        return told(load(Path(found.state)), now, found.hsts)
+    except (Damaged, OSError) as error:
+        return [damaged(Path(found.state) / RECORDS, error), *told(of_files(Path(found.certificates)), now)]
+
+
+def of_files(directory: Path) -> dict[str, Record]:
+    """What the certificates themselves say, by name."""
+    there = ((path, read(path)) for path in sorted(directory.glob("*.pem")))
+    return {
+        found.names[0] if found.names else path.stem: Record(found.begins, found.ends, found.issuer)
+        for path, found in there
+        if found
+    }
+
+
+def damaged(path: Path, error: Exception) -> dict[str, Any]:
+    """What is told in the place of a name where a file of this host cannot be read."""
+    empty = dict.fromkeys(("issuer", "renewed", "tried", "overdue"), "")
+    return {**empty, "name": str(path), "days": None, "error": str(error), "early": False, "damaged": True}
 
 
 def of_the_vault(path: Path, least: int, now: Optional[float] = None) -> list[dict[str, Any]]:
@@ -303,6 +383,9 @@ def of_the_vault(path: Path, least: int, now: Optional[float] = None) -> list[di
     `least` are the days before its end from when it is to be renewed.
     """
     found = read(path)
+    if found is None and path.is_file():
+        why = "has no certificate that can be read, and HAProxy does not start with it; run the provision playbook"
+        return [damaged(path, Damaged(f"{path} {why}"))]
     if found is None:
         return []
     days = int((found.ends - (time.time() if now is None else now)) // DAY)

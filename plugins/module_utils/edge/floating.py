@@ -28,6 +28,9 @@ HEADER = "# Written by the role haproxy; what is changed here is lost.\n"
 # The first of the balancers; each further one has one less. 255 is for who owns an address, and 0 says that one goes.
 PRIORITY = 200
 TIMEOUT = 10.0  # seconds; of ip and nft
+# Seconds between two messages of the one that has the addresses, and how many are missed before another one takes them:
+# a second in all. Several small ones, since a network loses one now and then, and a host that is busy sends one late.
+ADVERTISE, MISSED = 0.2, 5
 PORT = 80  # on which the edges of all balancers listen
 # Seconds in which a machine of the same network has answered, and between two looks whether it has.
 NEIGHBOUR, LOOK = 1.5, 0.1
@@ -144,7 +147,7 @@ def part(
     )
 
 
-def configuration(mine: Part, preempt: bool, check: str, notify: str) -> str:
+def configuration(mine: Part, preempt: bool, check: str, notify: str, stopped: str) -> str:
     """keepalived.conf of this balancer.
 
     Args:
@@ -153,6 +156,7 @@ def configuration(mine: Part, preempt: bool, check: str, notify: str) -> str:
         check: a command line that ends with 0 where this balancer can serve, or none of the others; it is told after
             its own words which address this balancer has, and where it asks the others
         notify: a program that is told INSTANCE, slipway and the state that this balancer is in from then on
+        stopped: a file that says in the moment in which HAProxy ends that this balancer is down (edge/alive.py)
     """
     untold = [one for one in mine.addresses if one != mine.announced]
     further = sorted(set(mine.addresses.values()) - {mine.interface})
@@ -161,6 +165,7 @@ def configuration(mine: Part, preempt: bool, check: str, notify: str) -> str:
         ("virtual_ipaddress_excluded", [_virtual(one, mine.addresses[one]) for one in untold]),
         ("track_interface", further),
         ("track_script", ["edge"]),
+        ("track_file", ["haproxy"]),
     ]
     written = "".join(
         f"    {name} {{\n{''.join(f'        {line}{chr(10)}' for line in lines)}    }}\n"
@@ -176,7 +181,7 @@ def configuration(mine: Part, preempt: bool, check: str, notify: str) -> str:
         "    vrrp_version 3\n"
         "    # Nobody but the balancers below is believed.\n"
         "    vrrp_check_unicast_src\n"
-        "    # Before all that may keep a host busy: one that is silent for three seconds has lost the addresses.\n"
+        "    # Before all that may keep a host busy: one that is silent for a second has lost the addresses.\n"
         "    vrrp_priority -20\n"
         "    # Told again, for a switch or a neighbour that has missed it.\n"
         "    vrrp_garp_master_refresh 60\n"
@@ -189,13 +194,19 @@ def configuration(mine: Part, preempt: bool, check: str, notify: str) -> str:
         "    fall 2\n"
         "    rise 2\n"
         "}\n\n"
+        "track_file haproxy {\n"
+        f'    file "{stopped}"\n'
+        "    weight 1\n"
+        "    init_file 0\n"
+        "}\n\n"
         "vrrp_instance slipway {\n"
         "    state BACKUP\n"
         f"{'' if preempt else '    nopreempt' + chr(10)}"
         f"    interface {mine.interface}\n"
         f"    virtual_router_id {mine.router_id}\n"
         f"    priority {mine.priority}\n"
-        "    advert_int 1\n"
+        f"    advert_int {ADVERTISE}\n"
+        f"    down_timer_adverts {MISSED}\n"
         f"    unicast_src_ip {mine.own}\n"
         f"    unicast_peer {{\n{peers}    }}\n"
         f'    notify "{notify}"\n'

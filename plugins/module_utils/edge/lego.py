@@ -61,6 +61,8 @@ ADVICE_ON_SETTINGS = {
 # That an authority knows the account no more, as one that was set up anew (RFC 8555, 6.7); another one costs nothing.
 FORGOTTEN = "urn:ietf:params:acme:error:accountDoesNotExist"
 _KIND = re.compile(r"urn:ietf:params:acme:error:(\w+)")
+# Of an authority itself, and not of the name.
+_AWAY = re.compile(r"get directory at|did not end within|:acme:error:(rateLimited|serverInternal)\b")
 # How lego begins its lines, and those that tell how it goes.
 _NOISE = re.compile(r"^\d{4}/\d\d/\d\d \d\d:\d\d:\d\d (\[\w+\] )?", re.MULTILINE)
 _PROGRESS = re.compile(r"^\d{4}/\d\d/\d\d \d\d:\d\d:\d\d \[\w+\] .*$", re.MULTILINE)
@@ -71,6 +73,10 @@ _HOOK = re.compile(r"(?ms)acme: Preparing to solve DNS-01\s*\n(.*?)^\[[^]\n]+\] 
 
 class OrderFailed(SlipwayError):
     """An authority gave no certificate; the text has its words and what to do."""
+
+
+class Away(OrderFailed):
+    """An authority did not answer, or takes nothing now: nothing is known of the name."""
 
 
 def patience(settings: Settings) -> float:
@@ -106,7 +112,8 @@ def order(settings: Settings, authority: str, name: str, limit: float) -> tuple[
     try:
         if ran.returncode:
             said = _without_secrets(settings, ran.stdout + ran.stderr)
-            raise OrderFailed(f"{authority} gave none: {words(said, settings.by_dns)}")
+            kind = Away if _AWAY.search(said) else OrderFailed
+            raise kind(f"{authority} gave none: {words(said, settings.by_dns)}")
         chain, key, *_ = _files(home, name)
         return chain.read_text(encoding="utf-8"), key.read_text(encoding="utf-8")
     except OSError as error:
@@ -160,6 +167,8 @@ def _forget(home: Path, name: str) -> None:
 def _run(settings: Settings, authority: str, name: str, verb: list[str], limit: float) -> command.Ran:
     """Raises OrderFailed where an account cannot be made, and CommandError."""
     home = _home(settings, authority)
+    if wrong := account.damage(home, authority, settings.email):
+        raise OrderFailed(wrong)
     environment = {"PATH": os.defpath, "HOME": settings.state}
     if settings.ca_file:
         environment |= {"LEGO_CA_CERTIFICATES": settings.ca_file, "LEGO_CA_SYSTEM_CERT_POOL": "true"}

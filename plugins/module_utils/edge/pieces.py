@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 from ..host.errors import Damaged
+from ..host.reading import object_of
 from ..host.shared import REFUSE, REPLACE, differing
 from .haproxy import EdgeError
 from .routing import Piece, conflicts, is_named, not_the_same, parse, routes
@@ -69,22 +70,41 @@ def present(directory: Path, maintenance: Mapping[str, str]) -> Present:
         directory: where haproxy.cfg is
         maintenance: the map of the apps' pages, for a host from before pieces
 
-    Raises Damaged when the record of the settings cannot be read, and OSError.
+    Raises Damaged when a piece or the record of the settings cannot be read, and OSError.
     """
     if not (directory / "edge.cfg").exists():
         return _present_before(directory / "haproxy.cfg", maintenance)
-    pieces = {path.stem: parse(path.stem, path.read_text()) for path in sorted((directory / "apps").glob("[!.]*.cfg"))}
+    pieces = {path.stem: _piece(path) for path in sorted((directory / "apps").glob("[!.]*.cfg"))}
     return Present(pieces, (directory / "edge.cfg").read_text(), _settings(directory / "edge.json"))
 
 
 def _settings(path: Path) -> Optional[Settings]:
     try:
-        found = json.loads(path.read_text())
+        found = object_of(path.read_text(encoding="utf-8"))
         return Settings(tuple(found["apps"]), dict(found["settings"]))
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError) as error:
         raise Damaged(f"{path} cannot be read ({error}); remove it and run the provision playbook again") from error
+
+
+def damage(directory: Path) -> str:
+    """What is wrong with the record of an edge's settings, and what to do; empty where nothing is."""
+    try:
+        _settings(directory / "edge.json")
+    except (Damaged, OSError) as error:
+        return str(error)
+    return ""
+
+
+def _piece(path: Path) -> Piece:
+    """Raises Damaged, and OSError."""
+    try:
+        return parse(path.stem, path.read_text(encoding="utf-8"))
+    except UnicodeDecodeError as error:
+        raise Damaged(
+            f"{path} cannot be read ({error}); provision the app {path.stem} again, which writes it"
+        ) from error
 
 
 def has_tls(directory: Path) -> bool:

@@ -61,6 +61,8 @@ _FITS: dict[str, Callable[[Any], bool]] = {
     "str": _text,
     "bool": lambda value: isinstance(value, bool),
     "float": _number,
+    "int": lambda value: isinstance(value, int) and not isinstance(value, bool),
+    "tuple[float, ...]": lambda value: isinstance(value, list) and all(map(_number, value)),
     "dict[str, Any]": lambda value: isinstance(value, dict),
 }
 _FITS |= {

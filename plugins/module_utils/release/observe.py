@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Callable, Optional, TypeVar
 
-from ..edge import certificates
+from ..edge import certificates, pieces
 from ..edge.haproxy import Server
 from ..host import command
 from ..host.errors import Damaged
@@ -187,6 +187,7 @@ def surroundings(transaction: Transaction, certificate: Optional[str], days: int
     if left is not None and left < days:
         ends = f"ends in {left} days" if left >= 0 else f"ended {-left} days ago"
         drift.append(f"the certificate {certificate} {ends}; renew it in haproxy_tls_certificate and provision")
+    drift += filter(None, [pieces.damage(certificates.SETTINGS.parent)])
     ordered = certificates.of_this_edge()
     drift += certificates.drift(ordered)
     lease = Lease(transaction.request.app, root)

@@ -16,7 +16,8 @@ from ansible_collections.slipway.fleet.plugins.plugin_utils.views.view import (
     trouble,
 )
 
-COLUMNS = ("host", "name", "certificate", "issuer", "since", "trouble")
+COLUMNS = ("host", "name", "certificate", "issuer", "since", "hsts", "trouble")
+DAY = 86400
 
 
 def row(host: str, result: Optional[Mapping[str, Any]]) -> dict[str, Any]:
@@ -40,7 +41,16 @@ def line(host: str, one: Mapping[str, Any]) -> list[Any]:
     """A name as a line of the table."""
     overdue = f"overdue since {one['overdue']}" if one.get("overdue") else ""
     days = None if one["days"] is None else f"{one['days']} days"
-    return [host, one["name"], days, one["issuer"] or None, one["renewed"] or None, one["error"] or overdue or "none"]
+    about = [one["name"], days, one["issuer"] or None, one["renewed"] or None, hsts(one)]
+    return [host, *about, one["error"] or overdue or "none"]
+
+
+def hsts(one: Mapping[str, Any]) -> Optional[str]:
+    """For how long browsers are told to stay with HTTPS, or from when on they are."""
+    seconds, begins = int(one.get("hsts") or 0), str(one.get("hsts_from") or "")
+    if seconds:
+        return f"{seconds // DAY} days" if seconds >= DAY else f"{seconds} s"
+    return f"from {begins[:10]}" if begins else None
 
 
 def tell(results: Results) -> Told:

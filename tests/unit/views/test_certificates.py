@@ -12,7 +12,9 @@ from ansible_collections.slipway.fleet.plugins.plugin_utils.views import certifi
 ROOT = Path(__file__).resolve().parents[3]
 GONE = {"unreachable": True, "msg": "no route to host"}
 GOOD = {"name": "a.example", "days": 61, "issuer": "R11", "renewed": "2026-11-01T10:00:00Z", "tried": "", "error": ""}
-LATE = {**GOOD, "days": 28, "overdue": "2026-11-20T10:00:00Z"}
+OVERDUE = "overdue since 2026-11-20T10:00:00Z"
+GOOD |= {"hsts": 0, "hsts_from": "2026-11-08T10:00:00Z"}
+LATE = {**GOOD, "days": 28, "hsts": 604800, "overdue": "2026-11-20T10:00:00Z"}
 
 
 def edge(*names: dict[str, Any], problems: list[str] | None = None) -> dict[str, Any]:
@@ -22,9 +24,9 @@ def edge(*names: dict[str, Any], problems: list[str] | None = None) -> dict[str,
 def test_a_name_is_a_line_for_each_balancer() -> None:
     told = certificates.tell({"lb1": edge(GOOD), "lb2": edge(LATE, problems=["late"]), "lb3": GONE, "lb4": edge()})
     assert told.text.splitlines() == [
-        "host  name       certificate  issuer  since                 trouble",
-        "lb1   a.example  61 days      R11     2026-11-01T10:00:00Z  none",
-        "lb2   a.example  28 days      R11     2026-11-01T10:00:00Z  overdue since 2026-11-20T10:00:00Z",
+        "host  name       certificate  issuer  since                 hsts             trouble",
+        "lb1   a.example  61 days      R11     2026-11-01T10:00:00Z  from 2026-11-08  none",
+        f"lb2   a.example  28 days      R11     2026-11-01T10:00:00Z  7 days           {OVERDUE}",
     ]
     assert told.code == 0, "the table comes before what follows it in the play"
     assert [row["certificates"] for row in told.rows] == [[GOOD], [LATE], [], []]

@@ -55,6 +55,12 @@ def orders(value_of: Values, apps: Sequence[App]) -> Iterator[str]:
                 f"haproxy_acme_email: {app['name']} has no host names, and a certificate is for names; set "
                 "fastapi_app_host_names (host_names of haproxy_apps on a load balancer)."
             )
+        if bare := _bare(app) if str(value_of("haproxy_acme_directory")) != SELF_SIGNED else []:
+            yield (
+                f"haproxy_acme_email: {', '.join(bare)} of {app['name']} is an address, and the client that Debian has "
+                "orders certificates for names alone; use a name that leads there, haproxy_tls_certificate with one of "
+                "your own authority for the address (docs/https.md), or in a lab haproxy_acme_directory: self-signed."
+            )
         stars = [name for name in names if name.startswith("*")]
         if stars and not _takes_stars(value_of):
             yield (
@@ -64,14 +70,29 @@ def orders(value_of: Values, apps: Sequence[App]) -> Iterator[str]:
             )
 
 
+def _bare(app: App) -> list[str]:
+    """What stands among the names of an app and is none: no name ends with a number (RFC 3696, 2)."""
+    names = [str(name) for key in ("host_names", "redirect_names") for name in app.get(key) or ()]
+    return [name for name in names if name.rpartition(".")[2].isdigit()]
+
+
 def _authorities(value_of: Values) -> Iterator[str]:
-    for name, more in (("haproxy_acme_directory", SELF_SIGNED), ("haproxy_acme_fallback_directory", "")):
+    for name, more in (
+        ("haproxy_acme_directory", SELF_SIGNED),
+        ("haproxy_acme_fallback_directory", ""),
+        ("haproxy_acme_staging_directory", ""),
+    ):
         value = str(value_of(name))
         if value not in {*DIRECTORIES, more} and not re.fullmatch(r"https://[^\s/]+/\S*", value):
             yield (
                 f"{name} is {json.dumps(value)}; use {' or '.join(DIRECTORIES)}, or the address of a directory that "
                 "begins with https://."
             )
+    first, tried = str(value_of("haproxy_acme_directory")), str(value_of("haproxy_acme_staging_directory"))
+    if tried and tried in {first, str(value_of("haproxy_acme_fallback_directory"))}:
+        yield f"haproxy_acme_staging_directory is {tried}, as the authority itself; use another one, or leave it empty."
+    if tried and first == SELF_SIGNED:
+        yield "haproxy_acme_staging_directory is for an authority, and there is none with self-signed; leave it empty."
     path = str(value_of("haproxy_acme_ca_file") or "")
     if path and not has_certificate(path):
         yield f"haproxy_acme_ca_file: {path} is no file of this machine with a certificate (PEM); correct the path."

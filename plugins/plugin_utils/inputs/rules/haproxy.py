@@ -57,6 +57,9 @@ def edge(value_of: Values) -> Iterator[str]:
             f"haproxy_log_sample is {value_of('haproxy_log_sample')}; use the number of good answers of which one is "
             f"logged, from 1 (each) to {_RAREST}."
         )
+    hsts = str(value_of("haproxy_tls_hsts")).lower()
+    if not re.fullmatch("auto|true|false|[0-9]{1,9}", hsts):
+        yield f"haproxy_tls_hsts is {hsts}; use auto, true, false, or the seconds for which browsers stay with HTTPS."
     yield from _patience(int(value_of("haproxy_client_timeout")), apps)
     yield from _paths(value_of("haproxy_private_paths"))
     yield from _health(apps)

@@ -21,6 +21,8 @@ App = Mapping[str, Any]
 
 # What a rate has, and the most of it.
 _RATE = {"requests": 1_000_000, "seconds": 3600}
+# What it may have besides.
+_AT_ONCE = {"at_once": 100_000}
 _LONGEST_WAIT = 600
 # SHA-256 and SHA-512 by crypt(3), of rounds that the edge has time for with each request; bcrypt and yescrypt are made
 # to take a hundred times as long.
@@ -93,10 +95,10 @@ def limits(app: App) -> Iterator[str]:
 
 
 def _rate(where: str, rate: Mapping[str, Any]) -> Iterator[str]:
-    if unknown := sorted(str(key) for key in rate if key not in {*_RATE, "key"}):
-        yield f"{where} has {', '.join(unknown)}; known are {', '.join(_RATE)} and key, as in {_RATE_EXAMPLE}."
-    for name, most in _RATE.items():
-        value = rate.get(name)
+    if unknown := sorted(str(key) for key in rate if key not in {*_RATE, *_AT_ONCE, "key"}):
+        yield f"{where} has {', '.join(unknown)}; known are {', '.join(_RATE)}, at_once and key, as in {_RATE_EXAMPLE}."
+    for name, most in {**_RATE, **_AT_ONCE}.items():
+        value = rate.get(name, 1 if name in _AT_ONCE else None)
         if not (is_whole(value) and 1 <= int(str(value)) <= most):
             yield f"{where}: {name} is {json.dumps(value)}; use a whole number from 1 to {most}, as in {_RATE_EXAMPLE}."
     if not re.fullmatch("[A-Za-z0-9-]+", str(rate.get("key", "address"))):

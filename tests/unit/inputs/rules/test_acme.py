@@ -18,6 +18,7 @@ ACME: dict[str, Any] = {
     "haproxy_acme_email": "ops@example.org",
     "haproxy_acme_directory": "production",
     "haproxy_acme_fallback_directory": "",
+    "haproxy_acme_staging_directory": "",
     "haproxy_acme_ca_file": "",
     "haproxy_acme_addresses": ["203.0.113.10", "2001:db8::1"],
     "haproxy_acme_peers": ["10.0.0.2", "lb2.example.org:8080", "[2001:db8::2]:80"],
@@ -36,6 +37,14 @@ ACME: dict[str, Any] = {
     [
         ({}, []),
         ({"haproxy_acme_directory": "staging"}, []),
+        ({"haproxy_acme_staging_directory": "staging"}, []),
+        ({"haproxy_acme_staging_directory": "https://ca.internal/try"}, []),
+        ({"haproxy_acme_staging_directory": "try"}, ["haproxy_acme_staging_directory is"]),
+        ({"haproxy_acme_staging_directory": "production"}, ["is production, as the authority itself; use another one"]),
+        (
+            {"haproxy_acme_staging_directory": "staging", "haproxy_acme_directory": "self-signed"},
+            ["haproxy_acme_staging_directory is for an authority"],
+        ),
         ({"haproxy_acme_directory": "self-signed"}, []),
         ({"haproxy_acme_fallback_directory": "self-signed"}, ["haproxy_acme_fallback_directory is"]),
         ({"haproxy_acme_directory": "https://ca.internal:9000/acme/acme/directory"}, []),
@@ -59,6 +68,12 @@ ACME: dict[str, Any] = {
         ),
         ({"haproxy_tls_certificate": CERTIFICATE + KEY}, ["exclude each other; take away haproxy_tls_certificate"]),
         ({"haproxy_apps": [slots("links")]}, ["links has no host names, and a certificate is for names"]),
+        (
+            {"haproxy_apps": [slots("links", host_names=["a.example", "203.0.113.10"])]},
+            ["203.0.113.10 of links is an address, and the client that Debian has orders certificates for names"],
+        ),
+        ({"haproxy_apps": [slots("links", host_names=["1.example"], redirect_names=["192.0.2.1"])]}, ["is an address"]),
+        ({"haproxy_apps": [slots("links", host_names=["203.0.113.10"])], "haproxy_acme_directory": "self-signed"}, []),
         (
             {"haproxy_apps": STARS},
             ["links stands for many names, for which no order is possible by HTTP; set haproxy_acme_dns_hook or"],

@@ -38,6 +38,7 @@ RIGHT: dict[str, Any] = {
     "haproxy_maintenance": ["links"],
     "haproxy_tls_certificate": "",
     "haproxy_acme_email": "",
+    "haproxy_tls_hsts": "auto",
     "haproxy_client_ca_file": "",
     "haproxy_floating_addresses": [],
 }
@@ -120,6 +121,9 @@ def test_authorities_of_clients_are_looked_at_before_they_get_anywhere(authority
         ({}, []),
         ({"haproxy_client_timeout": 74}, ["haproxy_client_timeout (74) must be at least the longest server_timeout"]),
         ({"haproxy_log_sample": 100}, []),
+        *(({"haproxy_tls_hsts": value}, []) for value in (True, False, "False", 0, 600, "31536000")),
+        ({"haproxy_tls_hsts": "ever"}, ["haproxy_tls_hsts is ever; use auto, true, false, or the seconds"]),
+        ({"haproxy_tls_hsts": -1}, ["haproxy_tls_hsts is -1"]),
         ({"haproxy_log_sample": 0}, ["haproxy_log_sample is 0; use the number of good answers of which one is logged"]),
         ({"haproxy_private_paths": ["metrics"]}, ["a path begins with a slash"]),
         ({"haproxy_private_paths": ["/metrics/"]}, ["does not end with one"]),
@@ -219,7 +223,12 @@ def test_edges_that_cannot_be_run(changed: dict[str, Any], said: list[str]) -> N
         ),
         (
             [slots("links", rate_limit={"requests": 5, "second": 1})],
-            ["has second; known are requests, seconds and key", "seconds is null"],
+            ["has second; known are requests, seconds, at_once and key", "seconds is null"],
+        ),
+        ([slots("links", rate_limit={"requests": 5, "seconds": 1, "at_once": 20})], []),
+        (
+            [slots("links", rate_limit={"requests": 5, "seconds": 1, "at_once": 0})],
+            ["at_once is 0; use a whole number"],
         ),
         ([slots("links", rate_limit={"requests": 5, "seconds": 1, "key": "a b"})], ['key is "a b"; use address']),
         ([slots("links", allowed_networks=["203.0.113.0/24", "2001:db8::/32", "192.0.2.1"], robots=False)], []),
