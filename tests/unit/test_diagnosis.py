@@ -108,6 +108,11 @@ NOBODY = Probe(error="/run/links/green.sock does not exist", nobody=True)
         ),
         (NO_PORT, [f"tcp port 8000{EXPOSED}"], ON_ANOTHER.replace("write", "the image EXPOSEs 8000: write")),
         (NO_PORT, [f"tcp port 80{EXPOSED}"], ""),
+        (
+            NO_PORT,
+            ["socket /run/slipway/links/green/app.sock"],
+            "it listens on the slot's socket; write fastapi_app_port_by_image: false, and no fastapi_app_port",
+        ),
         (NO_PORT, [f"tcp port 80 on 127.0.0.1{EXPOSED}"], ON_LOOPBACK),
         (NO_PORT, ["tcp port 80"], ""),
         (

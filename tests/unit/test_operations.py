@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import threading
 import time
@@ -18,6 +19,7 @@ from ansible_collections.slipway.fleet.plugins.module_utils.host.errors import S
 from ansible_collections.slipway.fleet.plugins.module_utils.release import lease as lease_module
 from ansible_collections.slipway.fleet.plugins.module_utils.release import operations
 from ansible_collections.slipway.fleet.plugins.module_utils.release.beside import Instance
+from ansible_collections.slipway.fleet.plugins.module_utils.release.doors import port_of
 from ansible_collections.slipway.fleet.plugins.module_utils.release.lease import Lease
 from ansible_collections.slipway.fleet.plugins.module_utils.release.model import Draining, Probe
 from ansible_collections.slipway.fleet.plugins.module_utils.release.runtime import Adapter, RuntimeFailed
@@ -27,6 +29,7 @@ from ansible_collections.slipway.fleet.plugins.module_utils.release.timers impor
 from ansible_collections.slipway.fleet.plugins.module_utils.release.volumes import Volumes
 from ansible_collections.slipway.fleet.plugins.module_utils.release.wiring import Leased
 
+from tests.templates.rendering import Role
 from tests.unit import test_release_timers as of_timers
 from tests.unit.memory import Host, deploy, no_sync, stage, transaction  # noqa: F401 - a fixture of every test here
 
@@ -499,3 +502,54 @@ def test_a_volume_that_is_deleted_is_in_the_ledger(world: World, kept: Volumes) 
     for check_mode in (True, False):
         world.ask("remove_volume", volume="old", record=record, check_mode=check_mode)
     assert records(world) == [("remove_volume", "old", "done")]
+
+
+class TestByImage:
+    """Where the app of an image listens that an inventory says nothing of."""
+
+    @pytest.fixture
+    def exposes(self, world: World, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+        """What the image of every release EXPOSEs; ports are had, and nothing is needed beside the files."""
+        ports: list[str] = ["80/tcp"]
+        nothing = SimpleNamespace(ports={}, admit=lambda _: None, prepare=lambda _: None, share=lambda _: None)
+        monkeypatch.setattr(operations, "exposed_by", lambda image: ports)
+        monkeypatch.setattr(operations, "runtime_of", lambda arguments: nothing)
+        monkeypatch.setattr(operations, "edge_of", lambda place, runtime: None)
+        monkeypatch.setattr(operations, "port_problems", lambda *of: [])
+        world.hold("ann")
+        return ports
+
+    def stage(self, world: World, release: str, **more: Any) -> dict[str, Any]:
+        directory = world.root / "releases" / release
+        compose = Role(
+            "fastapi_app", fastapi_app_name="links", fastapi_app_image="links:1", fastapi_app_secrets={}
+        ).render("compose.yaml.j2")
+        files = [{"dest": str(directory), "state": "directory", "mode": "0755"}]
+        files += [{"dest": str(directory / name), "mode": "0644"} for name in ("gate.json", "compose.yaml")]
+        contents = {"1": json.dumps({"port": 0}), "2": compose}
+        return world.ask("stage", run_id="ann", release=release, files=files, contents=contents, **more)
+
+    def test_the_release_says_so_from_then_on(self, world: World, exposes: list[str]) -> None:
+        assert self.stage(world, "two", check_mode=True)["port"] == 80
+        assert not Store(world.root).has("two")
+        assert self.stage(world, "two")["port"] == 80
+        assert port_of(Store(world.root).releases, "two") == 80
+        again = self.stage(world, "two")
+        assert (again["port"], again["changed"]) == (80, False)
+
+    def test_one_that_is_there_listens_where_it_did(self, world: World, exposes: list[str]) -> None:
+        exposes.clear()
+        assert self.stage(world, "two")["port"] == 0
+        exposes.append("80/tcp")
+        again = self.stage(world, "two")
+        assert (again["port"], again["changed"]) == (0, False)
+        assert port_of(Store(world.root).releases, "two") == 0
+
+    def test_a_port_that_cannot_be_had_is_refused_before_a_file_is_written(
+        self, world: World, exposes: list[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(operations, "port_problems", lambda *of: ["the edge has no door"])
+        words = "the image EXPOSEs 80, so the app listens there, and the edge has no door. .*by_image: false"
+        with pytest.raises(SlipwayError, match=words):
+            self.stage(world, "two")
+        assert not (world.root / "releases/two").exists()

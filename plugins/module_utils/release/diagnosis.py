@@ -168,13 +168,9 @@ def elsewhere(health: Probe, listening: list[str]) -> str:
     wanted = _PORT.search(health.error)
     if wanted and f"tcp port {wanted[1]}" in ports:
         return ""
-    if wanted and any(address.startswith(f"tcp port {wanted[1]} on ") for address in ports):
-        return (
-            f"it listens on port {wanted[1]} of loopback alone, where nothing outside its container reaches it; "
-            "have it listen on 0.0.0.0, as the variable HOST tells it"
-        )
-    numbers = by_image or [address.split()[2] for address in ports]
-    if not numbers:
+    if wanted and (words := unreached(wanted[1], listening)):
+        return words
+    if not (numbers := by_image or [address.split()[2] for address in ports]):
         return ""
     there = f"it listens on {', '.join(ports)} and not on"
     write = f"{f'the image EXPOSEs {numbers[0]}: ' if by_image else ''}write fastapi_app_port: {numbers[0]}"
@@ -184,6 +180,18 @@ def elsewhere(health: Probe, listening: list[str]) -> str:
         f"{there} port {wanted[1]}; have it listen there, as the variable PORT tells it (@PORT@ in fastapi_app_command "
         f"with fastapi_app_runtime: systemd), or {write} where it has a container"
     )
+
+
+def unreached(port: str, listening: list[str]) -> str:
+    """Why nobody reaches an app on its port that listens nearby, and what to write; empty where it does not."""
+    if any(address.startswith("socket /run/slipway/") for address in listening):
+        return "it listens on the slot's socket; write fastapi_app_port_by_image: false, and no fastapi_app_port"
+    if any(address.startswith(f"tcp port {port} on ") for address in listening):
+        return (
+            f"it listens on port {port} of loopback alone, where nothing outside its container reaches it; have it "
+            "listen on 0.0.0.0, as the variable HOST tells it"
+        )
+    return ""
 
 
 def explain(

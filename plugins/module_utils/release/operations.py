@@ -20,7 +20,9 @@ from ..host.errors import SlipwayError
 from ..host.ledger import recorded
 from ..host.shown import command_line, staged
 from . import preflight
+from .by_image import by_image, exposed_by
 from .detach import Tell, run_detached
+from .doors import port_of
 from .drainer import Drainer
 from .keeps import keeps_of
 from .model import TransactionError
@@ -28,6 +30,7 @@ from .observe import look as seen_of
 from .observe import observe as observed
 from .observe import readable, surroundings
 from .oneoff import run_once
+from .port_problems import port_problems
 from .records import UNSEEN
 from .runtime import Runtime
 from .runtimes import Runtimes
@@ -38,7 +41,7 @@ from .timed import perform
 from .timers import Timers
 from .transaction import Transaction
 from .volumes import seen as volumes_seen
-from .wiring import lease_of, runtime_of, store_of, timers_of, transaction_of
+from .wiring import edge_of, lease_of, runtime_of, store_of, timers_of, transaction_of
 
 # More releases than a host will ever have.
 ALL = 1 << 30
@@ -149,12 +152,14 @@ def shown(arguments: Arguments, tell: Tell) -> Result:
 def stage(arguments: Arguments, tell: Tell) -> Result:
     """Put a release's files in place, and let it check itself once before anything is started.
 
-    Takes release, files, contents, check (a command or empty), check_timeout, check_mode and diff.
+    Takes release, files, contents, check (a command or empty), check_timeout, check_mode and diff. `port` of its result
+    is the one on which the app listens by EXPOSE of its image alone, else 0.
     """
     check_mode = bool(arguments.get("check_mode"))
     if not check_mode:
         _fence(arguments)
-    changes = files.plan(files.parse(arguments["files"], arguments["contents"]), check_mode)
+    items, port = _listening(arguments)
+    changes = files.plan(items, check_mode)
     if not check_mode:
         files.apply(changes)
         if store_of(arguments).has(arguments["release"]):
@@ -173,6 +178,7 @@ def stage(arguments: Arguments, tell: Tell) -> Result:
         "changed_paths": [str(change.item.dest) for change in changes],
         "diff": [part for change in changes for part in change.diff] if arguments.get("diff") else [],
         "checked": checked,
+        "port": port,
     }
 
 
@@ -332,6 +338,27 @@ VERBS: dict[str, Verb] = {
         *(stage, run, activate, settle, give_up, let_go, remove, remove_volume),
     )
 }
+
+
+def _listening(arguments: Arguments) -> tuple[list[files.Item], int]:
+    """The files of a release that is staged, and the port on which its app listens by EXPOSE of its image, else 0.
+
+    One that is there already listens where it did. Raises SlipwayError where that port cannot be had on this host.
+    """
+    store, release = store_of(arguments), arguments["release"]
+    items = files.parse(arguments["files"], arguments["contents"])
+    before = port_of(store.releases, release) if store.has(release) else None
+    if before == 0:
+        return items, 0
+    items, port = by_image(items, exposed_by)
+    if port and before is None:
+        place, slots = arguments["place"], runtime_of(arguments)
+        if found := port_problems(place["app"], slots.ports, edge_of(place, slots), slots):
+            raise SlipwayError(
+                f"the image EXPOSEs {port}, so the app listens there, and {'; '.join(found)}. One that listens on its "
+                "slot's socket has fastapi_app_port_by_image: false"
+            )
+    return items, port
 
 
 def _holder(run: dict[str, Any]) -> dict[str, Any]:

@@ -24,7 +24,8 @@ hold: run {id, who, from, what} -> taken_over {..} or None, serving, state
 renew: -> held (bool), frozen (why the app was frozen meanwhile, '' where it was not); a freeze ends no lease, so that
     what was begun can be put back
 stage: release, files, contents (by the position of the file), check (command or []), check_timeout, check_mode, diff
-    -> changed, changed_paths, diff [..], checked (bool)
+    -> changed, changed_paths, diff [..], checked (bool), port (where the app listens by
+    EXPOSE of its image, else 0)
 run: release ('' for the one that serves), command, purpose, timeout, once -> rc, stdout, stderr, release; or job
 activate: release, expects (the release that must serve before; '' for none, None for whatever does), restart, drain,
     drain_websockets, soak, canary, contract {path, breaking} or None, replay (refuse, warn, ignore),
@@ -207,7 +208,8 @@ class Event:
     kinds, with what `about` has:
     part (name: look, hold, provide, stage, migrate, roll, settle or end; told when it begins),
     looked (release, settled, serving), planned (plan), held (taken_over), prepared (made), put (content, changed),
-    staged (release, changed), saved (set, bytes, seconds; of a host that backs the database up),
+    staged (release, changed), exposed (port; where the image alone says that its app listens there),
+    saved (set, bytes, seconds; of a host that backs the database up),
     rehearsed (what its rehearsal told; of such a host),
     migrated (release, migration), batch (number, of, hosts), started (release, was),
     phase (phase, at, seconds once it has ended, revert), ended (outcome, was, release, phases, cause,

@@ -76,10 +76,14 @@ async def prepare(run: Run, groups: Sequence[tuple[Content, list[Member]]], have
 
 async def stage(run: Run) -> None:
     """Put the release's files on all hosts that change, and let the release check itself there. Raises Stopped."""
-    await run.all_or_stopped(run.changing, lambda member: stage_one(run, member))
+    ports: set[int] = set()
+    await run.all_or_stopped(run.changing, lambda member: stage_one(run, member, ports))
+    for port in sorted(ports):
+        run.tell("exposed", port=port)
 
 
-async def stage_one(run: Run, member: Member) -> None:
+async def stage_one(run: Run, member: Member, ports: set[int]) -> None:
+    """`ports` gets the one on which the app listens there, where its image alone says so."""
     target = member.target
     answer = await run.ask(
         member,
@@ -95,6 +99,8 @@ async def stage_one(run: Run, member: Member) -> None:
     if not run.policy.check_mode:
         run.changed = run.changed or bool(answer.get("changed"))
     run.diff += [{**entry, "host": member.name} for entry in answer.get("diff") or ()]
+    if port := int(answer.get("port") or 0):
+        ports.add(port)
     run.tell("staged", member, release=member.wanted, changed=bool(answer.get("changed")))
 
 
