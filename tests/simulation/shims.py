@@ -299,4 +299,5 @@ SPECIAL: dict[str, Any] = {
     "run_detached": run_detached,
     "files": FilesOf,
     "exposed_by": lambda image: [],
+    "image_there": lambda image, check_mode: {"image": image},
 }

@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from typing import Optional
 
 from ..host import command
 from ..host.files import Item
@@ -40,17 +41,26 @@ def by_image(items: Sequence[Item], exposed: Callable[[str], Iterable[str]]) -> 
         items: what `stage` is given
         exposed: the ports that an image EXPOSEs, in Docker's words: `80/tcp`
     """
-    there = {item.dest.name: item for item in items if item.state == "file" and item.dest.parts[-3:-2] == ("releases",)}
-    compose, gate = there.get(STAGED_BY["compose"]), there.get(GATE)
+    compose, gate = _named(items, STAGED_BY["compose"]), _named(items, GATE)
     if compose is None or gate is None:
         return list(items), 0
-    text, says = compose.content.decode(), json.loads(gate.content)
-    image = image_in(text)
+    text, says, image = compose.content.decode(), json.loads(gate.content), image_of(items)
     if says.get("port") or not image or UNMOVED in text.splitlines() or not (port := the_one(exposed(image))):
         return list(items), 0
     says = json.dumps({**says, "port": port}, indent=1, sort_keys=True) + "\n"
     new = {compose.dest: with_port(text, port).encode(), gate.dest: says.encode()}
     return [replace(item, content=new.get(item.dest, item.content)) for item in items], port
+
+
+def image_of(items: Sequence[Item]) -> Optional[str]:
+    """The image of a release that is staged, None for one without."""
+    compose = _named(items, STAGED_BY["compose"])
+    return image_in(compose.content.decode()) if compose else None
+
+
+def _named(items: Sequence[Item], name: str) -> Optional[Item]:
+    """A release's own file of that name."""
+    return next((item for item in items if item.dest.name == name and item.dest.parts[-3:-2] == ("releases",)), None)
 
 
 def with_port(text: str, port: int) -> str:

@@ -19,8 +19,10 @@ from ..host import files
 from ..host.errors import SlipwayError
 from ..host.ledger import recorded
 from ..host.shown import command_line, staged
+from ..image.leaks import leaks
+from ..image.local import look as image_there
 from . import preflight
-from .by_image import by_image, exposed_by
+from .by_image import by_image, exposed_by, image_of
 from .detach import Tell, run_detached
 from .doors import port_of
 from .drainer import Drainer
@@ -152,13 +154,18 @@ def shown(arguments: Arguments, tell: Tell) -> Result:
 def stage(arguments: Arguments, tell: Tell) -> Result:
     """Put a release's files in place, and let it check itself once before anything is started.
 
-    Takes release, files, contents, check (a command or empty), check_timeout, check_mode and diff. `port` of its result
-    is the one on which the app listens by EXPOSE of its image alone, else 0.
+    Takes release, files, contents, leaks (see `Target`), check (a command or empty), check_timeout, check_mode, diff.
+    `port` of its result is the one on which the app listens by EXPOSE of its image alone, else 0.
     """
     check_mode = bool(arguments.get("check_mode"))
     if not check_mode:
         _fence(arguments)
-    items, port = _listening(arguments)
+    items = files.parse(arguments["files"], arguments["contents"])
+    image, port, warnings = image_of(items), 0, []
+    # A dry run may come before the image.
+    if image and not (check_mode and not image_there(image, check_mode)["image"]):
+        items, port = _listening(arguments, items)
+        warnings = _leaks(arguments, items, image)
     changes = files.plan(items, check_mode)
     if not check_mode:
         files.apply(changes)
@@ -179,6 +186,7 @@ def stage(arguments: Arguments, tell: Tell) -> Result:
         "diff": [part for change in changes for part in change.diff] if arguments.get("diff") else [],
         "checked": checked,
         "port": port,
+        "warnings": warnings,
     }
 
 
@@ -340,13 +348,12 @@ VERBS: dict[str, Verb] = {
 }
 
 
-def _listening(arguments: Arguments) -> tuple[list[files.Item], int]:
+def _listening(arguments: Arguments, items: list[files.Item]) -> tuple[list[files.Item], int]:
     """The files of a release that is staged, and the port on which its app listens by EXPOSE of its image, else 0.
 
     One that is there already listens where it did. Raises SlipwayError where that port cannot be had on this host.
     """
     store, release = store_of(arguments), arguments["release"]
-    items = files.parse(arguments["files"], arguments["contents"])
     before = port_of(store.releases, release) if store.has(release) else None
     if before == 0:
         return items, 0
@@ -359,6 +366,26 @@ def _listening(arguments: Arguments) -> tuple[list[files.Item], int]:
                 "slot's socket has fastapi_app_port_by_image: false"
             )
     return items, port
+
+
+def _leaks(arguments: Arguments, items: list[files.Item], image: str) -> list[str]:
+    """That an image has secrets of the release that is staged in it; nothing of one that was staged before.
+
+    Raises SlipwayError where that is refused.
+    """
+    if arguments.get("leaks") == "ignore" or store_of(arguments).has(arguments["release"]):
+        return []
+    secrets = {item.dest.name: item.content.decode() for item in items if item.secret and item.state == "file"}
+    if not (found := leaks(image, secrets)):
+        return []
+    said = (
+        f"the image {image} has secrets of fastapi_app_secrets in it, for whoever has the image: {'; '.join(found)}. "
+        "Leave them out of it (.dockerignore, fastapi_image_build_secrets), build it again, and give them other values "
+        "where it was pushed"
+    )
+    if arguments.get("leaks") == "warn":
+        return [said]
+    raise SlipwayError(f"{said}; fastapi_app_secrets_in_image: warn lets it pass")
 
 
 def _holder(run: dict[str, Any]) -> dict[str, Any]:

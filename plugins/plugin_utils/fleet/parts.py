@@ -23,9 +23,9 @@ look: purpose, release ('' when unknown), host (what the preflight needs to know
 hold: run {id, who, from, what} -> taken_over {..} or None, serving, state
 renew: -> held (bool), frozen (why the app was frozen meanwhile, '' where it was not); a freeze ends no lease, so that
     what was begun can be put back
-stage: release, files, contents (by the position of the file), check (command or []), check_timeout, check_mode, diff
-    -> changed, changed_paths, diff [..], checked (bool), port (where the app listens by
-    EXPOSE of its image, else 0)
+stage: release, files, contents (by the position of the file), leaks, check (command or []), check_timeout, check_mode,
+    diff -> changed, changed_paths, diff [..], checked (bool), port (where the app listens by EXPOSE of its image, else
+    0), warnings [str]
 run: release ('' for the one that serves), command, purpose, timeout, once -> rc, stdout, stderr, release; or job
 activate: release, expects (the release that must serve before; '' for none, None for whatever does), restart, drain,
     drain_websockets, soak, canary, contract {path, breaking} or None, replay (refuse, warn, ignore),
@@ -170,6 +170,7 @@ class Target:
     contents: dict[str, str] = field(default_factory=dict, repr=False)
     config: str = field(default="", repr=False)  # what names a release beside its content
     release: str = ""  # one that was named by the operator
+    leaks: str = "refuse"  # what becomes of a release whose image has a secret of it: refuse, warn or ignore
     check: list[str] = field(default_factory=list)
     check_timeout: float = 300.0
     migrate: list[str] = field(default_factory=list)

@@ -91,6 +91,7 @@ async def stage_one(run: Run, member: Member, ports: set[int]) -> None:
         release=member.wanted,
         files=replaced(target.files, {SERVING: recorded(member.seen) or "none"}),
         contents=target.contents,
+        leaks=target.leaks,
         check=[] if run.policy.check_mode else target.check,
         check_timeout=target.check_timeout,
         check_mode=run.policy.check_mode,
@@ -99,6 +100,8 @@ async def stage_one(run: Run, member: Member, ports: set[int]) -> None:
     if not run.policy.check_mode:
         run.changed = run.changed or bool(answer.get("changed"))
     run.diff += [{**entry, "host": member.name} for entry in answer.get("diff") or ()]
+    for warning in answer.get("warnings") or ():
+        run.tell("warning", member, message=warning)
     if port := int(answer.get("port") or 0):
         ports.add(port)
     run.tell("staged", member, release=member.wanted, changed=bool(answer.get("changed")))

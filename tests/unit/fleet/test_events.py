@@ -58,8 +58,9 @@ def shown(there: Fleet) -> list[str]:
 def test_where_an_image_has_its_app_listen_is_told_once_for_the_fleet() -> None:
     there = fleet(3)
     for host in there.hosts:
-        host.answers["stage"] = {"port": 80}
+        host.answers["stage"] = {"port": 80, "warnings": ["the image has it"]}
     there.run()
+    assert "web2: the image has it" in shown(there)
     assert [line for line in shown(there) if "EXPOSE" in line] == ["the app listens on port 80, by EXPOSE of its image"]
 
 
