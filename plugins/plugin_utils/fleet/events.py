@@ -130,7 +130,7 @@ def notes(event: Event) -> list[Line]:
         return [
             (f"{where}the lock of {dead.get('what') or 'a run'} by {dead.get('who')} that is gone was taken over", "")
         ]
-    if event.kind in ("exposed", "saved", "rehearsed", "migrated"):
+    if event.kind in ("exposed", "saved", "rehearsed", "pending", "migrated"):
         return [(f"{where}{words}", "") for words in done_before(event)]
     if event.kind in ("ended", "settled"):
         judged = event.about.get("canary") or {}
@@ -149,6 +149,8 @@ def done_before(event: Event) -> list[str]:
         return [f"the app listens on port {about['port']}, by EXPOSE of its image"]
     if event.kind == "rehearsed":
         return sentences(about)
+    if event.kind == "pending":
+        return [f"the database gets {', '.join(about['revisions'])}"]
     if event.kind == "saved":
         return [f"set {about['set']} was made before the migrations, in {seconds(about.get('seconds'))} s"]
     return [f"the database is at revision {about['migration']}"] if about.get("migration") else []

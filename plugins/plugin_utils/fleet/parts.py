@@ -212,7 +212,7 @@ class Event:
     staged (release, changed), exposed (port; where the image alone says that its app listens there),
     saved (set, bytes, seconds; of a host that backs the database up),
     rehearsed (what its rehearsal told; of such a host),
-    migrated (release, migration), batch (number, of, hosts), started (release, was),
+    pending (revisions), migrated (release, migration), batch (number, of, hosts), started (release, was),
     phase (phase, at, seconds once it has ended, revert), ended (outcome, was, release, phases, cause,
     recovered, canary, api, replay, gap),
     settling (hosts, reason), settled (as ended, no outcome where nothing was to be done), lost (cause),

@@ -139,6 +139,7 @@ async def migrate(run: Run) -> None:
                 target.allow_destructive,
                 again=run.refuse_when_stopped,
                 before=before if makes_sets(run, first) or target.rehearse else None,
+                tell=lambda revisions: run.tell("pending", first, revisions=revisions),
             )
     else:
         if run.since and run.pending and run.pending(run.since):  # without a record nobody knows what is pending
