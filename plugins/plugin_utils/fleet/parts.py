@@ -10,7 +10,7 @@ A host understands the verbs of `plugins/module_utils/agent/verbs.py`. Arguments
 
 look: purpose, release ('' when unknown), host (what the preflight needs to know: runtime, python, image, architectures,
     disk_needed, disk_reserve, certificate, certificate_days, controller_time, clock_tolerance,
-    port, slot_mib, workers, hosts, processes, overlap, user, jobs)
+    port, slot_mib, cpus, workers, hosts, processes, overlap, user, jobs)
     -> problems [str], release, settled, serving {release, slot} or None (by what runs, answers and is enabled at the
     edge), state, drift [str], good [{release, migration, image, there}] oldest first, migration, release_migration,
     path (by which what serves can be asked), singletons [str] (those that run there), singletons_at {host, at} or None
