@@ -11,6 +11,7 @@ from ansible_collections.slipway.fleet.plugins.module_utils.release.diagnosis im
     import_errors,
     last_exception,
     last_words,
+    no_room,
 )
 from ansible_collections.slipway.fleet.plugins.module_utils.release.listening import EXPOSED
 from ansible_collections.slipway.fleet.plugins.module_utils.release.model import Probe, SlotStatus
@@ -70,6 +71,36 @@ def test_no_log_takes_long(log: str) -> None:
     last_words(log)
     import_errors(log)
     assert time.process_time() - begin < 2
+
+
+IN_A_CONTAINER = "; /tmp has fastapi_app_tmp_mib in a container: raise it, or name a volume's directory as TMPDIR in "
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("OSError: [Errno 28] No space left on device: '/tmp/tmpx1'", IN_A_CONTAINER),
+        ("OSError: [Errno 28] No space left on device", IN_A_CONTAINER),
+        ("cp: error writing 'x': No space left on device", IN_A_CONTAINER),
+        (
+            "OSError: [Errno 28] No space left on device: '/dev/shm/sem'",
+            "; /dev/shm has 64 MiB in a container: have it",
+        ),
+        ("OSError: [Errno 28] No space left on device: '/data/uploads/x'", ""),
+        ("OSError: [Errno 28] No space left on device: '/tmpfs/x'", ""),
+        ("OSError: [Errno 30] Read-only file system: '/tmp/x'", ""),
+    ],
+)
+def test_a_full_tmp_is_told_with_its_variable(words: str, said: str) -> None:
+    assert no_room(words).startswith(said)
+    assert bool(no_room(words)) is bool(said)
+
+
+def test_an_app_that_fills_its_tmp_while_it_starts_is_refused_with_what_to_write() -> None:
+    log = "Traceback (most recent call last):\nOSError: [Errno 28] No space left on device: '/tmp/model'\n"
+    found = explain("it exited", SlotStatus(), NOBODY, {"log": log})
+    assert found.startswith("OSError: [Errno 28] No space left on device: '/tmp/model'; /tmp has fastapi_app_tmp_mib")
+    assert found.endswith("(it exited)")
 
 
 NO_PORT = Probe(error="nothing answers on port 80 of the app (127.0.0.1:20010: connection closed)", nobody=True)

@@ -24,6 +24,9 @@ _IN_CODE = ("ImportError", "ModuleNotFoundError", "SyntaxError", "IndentationErr
 _UNLOADED = "Error loading ASGI app. "
 # Uvicorn's words where code hands it an application and not its name, and WEB_CONCURRENCY says more than 1.
 _ONE_WORKER = "You must pass the application as an import string"
+# The kernel's words, and the file in Python's; of a container these are file systems of their own.
+_FULL = re.compile(r"(?:\[Errno 28\] )?No space left on device(?:: ['\"]?(?P<path>/[^\s'\"]{0,200}))?")
+_MEMORY = "/dev/shm"  # noqa: S108 - of a container
 # Uvicorn's words for a worker that it has ended.
 _ENDED = re.compile(r"Child process \[\d+\] died")
 
@@ -101,6 +104,19 @@ def last_words(log: str) -> str:
         return str(entry.get("message") or entry.get("msg") or lines[-1])
     except ValueError:
         return lines[-1]
+
+
+def no_room(words: str) -> str:
+    """What to write where an app says that its /tmp is full; empty where it does not, or means another directory."""
+    path = match["path"] if (match := _FULL.search(words[-_LOOKED_AT:])) else None
+    if match is None or (path and not path.startswith(("/tmp/", f"{_MEMORY}/"))):  # noqa: S108 - of a container
+        return ""
+    if path and path.startswith(_MEMORY):
+        return f"; {_MEMORY} has 64 MiB in a container: have it write to /tmp, or to a volume"
+    return (
+        "; /tmp has fastapi_app_tmp_mib in a container: raise it, or name a volume's directory as TMPDIR in "
+        "fastapi_app_environment"
+    )
 
 
 def one_worker(log: str) -> str:
@@ -207,12 +223,12 @@ def explain(
     if status.out_of_memory or status.exit_code == _KILLED or memory:
         return f"out of memory: the kernel killed it at its memory limit ({cause})"
     if health.status == 0 and (exception := exception_text(log)):
-        return f"{last_exception(log)}{secrets_missed(exception, secrets)} ({cause})"
+        return f"{last_exception(log)}{secrets_missed(exception, secrets)}{no_room(exception)} ({cause})"
     alone = "" if status.running else one_worker(log)
     if workers := alone or (ended_workers(log) if health.nobody else ""):
         return f"{workers} ({cause})"
     if (where := elsewhere(health, evidence.get("listening", []))) and where not in cause:
         return f"{where} ({cause})"
     if not status.running and health.error and (words := last_words(log)):
-        return f"{words[:200]}{secrets_missed(words, secrets)} ({cause})"
+        return f"{words[:200]}{secrets_missed(words, secrets)}{no_room(words)} ({cause})"
     return cause
