@@ -41,6 +41,6 @@ ARG APP_REVISION=""
 LABEL org.opencontainers.image.revision="${APP_REVISION}"
 ENV RELEASE_REVISION="${APP_REVISION}"
 USER 10001:10001
-EXPOSE 8000
+# No EXPOSE: in production it listens on the socket of its slot, and an image that names a port is asked there.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 CMD ["python", "-m", "app.healthcheck"]
 CMD ["gunicorn", "--config", "/srv/gunicorn_conf.py", "app.main:app"]

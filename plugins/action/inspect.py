@@ -15,7 +15,14 @@ from ansible_collections.slipway.fleet.plugins.module_utils.image.local import I
 from ansible_collections.slipway.fleet.plugins.module_utils.release.words import told
 from ansible_collections.slipway.fleet.plugins.plugin_utils.image.context import ContextError
 from ansible_collections.slipway.fleet.plugins.plugin_utils.image.request import ImageRequest
-from ansible_collections.slipway.fleet.plugins.plugin_utils.inspect.inspection import app_name, had, report, search
+from ansible_collections.slipway.fleet.plugins.plugin_utils.inspect.inspection import (
+    app_name,
+    had,
+    report,
+    search,
+    target_in,
+)
+from ansible_collections.slipway.fleet.plugins.plugin_utils.inspect.project import lines_of
 from ansible_collections.slipway.fleet.plugins.plugin_utils.inspect.sandbox import (
     Limits,
     Sandbox,
@@ -47,6 +54,7 @@ OPTIONS: dict[str, Any] = {
     "open_files": {"type": "int", "required": True},
 }
 
+DOCKERFILE = "Dockerfile"
 # What stands in a release's file for what is known when it is started.
 MARKS = {"${SLIPWAY_SLOT}": "blue", "${SLIPWAY_RELEASE}": "inspect"}
 
@@ -80,6 +88,12 @@ class ActionModule(ActionBase):  # type: ignore[misc]
 
     def _looked(self, options: dict[str, Any]) -> tuple[str, str]:
         request = ImageRequest.of({name: value for name, value in options["image"].items() if value != ""})
+        name = options["name"] or app_name(options["what"])
+        directory = Path(options["what"]).expanduser()
+        if directory.is_dir() and request.dockerfile == DOCKERFILE and not (directory / DOCKERFILE).exists():
+            return lines_of(name, directory.resolve()), ""
+        target = target_in(options["what"], request)
+        request = replace(request, target=target[0] or request.target)
         limits = Limits(
             **{name: options[name] for name in ("tmp_mib", "cpus", "pids", "open_files")},
             socket=_marked(options["socket"]),
@@ -94,8 +108,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             trial, seen = search(
                 place, about, usual, limits.socket, options["deadline"], lambda text: Display().display(f"  {text}")
             )
-        name = options["name"] or app_name(options["what"])
-        return report(name, origin, about, usual, trial, seen, limits.socket)
+        return report(name, origin, about, usual, trial, seen, limits.socket, target)
 
 
 def _started(variables: dict[str, Any]) -> dict[str, str]:

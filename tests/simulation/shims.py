@@ -13,6 +13,7 @@ from collections.abc import Callable
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import lru_cache
+from pathlib import PurePosixPath
 from types import ModuleType, SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ from ansible_collections.slipway.fleet.plugins.module_utils.edge import haproxy
 from ansible_collections.slipway.fleet.plugins.module_utils.edge.haproxy import Edge, EdgeError
 from ansible_collections.slipway.fleet.plugins.module_utils.host import durable, ledger
 from ansible_collections.slipway.fleet.plugins.module_utils.host.errors import SlipwayError
+from ansible_collections.slipway.fleet.plugins.module_utils.host.files import Item
 from ansible_collections.slipway.fleet.plugins.module_utils.release import lease as lease_module
 from ansible_collections.slipway.fleet.plugins.module_utils.release.detach import Lost
 
@@ -169,16 +171,20 @@ def run_detached(work: Any, log: Any, tell: Any, after: Any = lambda: None) -> A
 class FilesOf:
     """Staged files, each written as the real `files` does it: hidden beside, then renamed."""
 
-    @staticmethod
-    def parse(files: Any, contents: Any) -> Any:
-        return [(item["dest"], contents[str(number)]) for number, item in enumerate(files)]
+    Place: Any = PurePosixPath
+
+    @classmethod
+    def parse(cls, files: Any, contents: Any) -> Any:
+        return [
+            Item(cls.Place(item["dest"]), content=contents[str(number)].encode()) for number, item in enumerate(files)
+        ]
 
     @staticmethod
     def plan(items: Any, check_mode: bool) -> Any:
         return [
-            SimpleNamespace(item=SimpleNamespace(dest=path), text=text, diff=[])
-            for path, text in items
-            if focus().peek(path) != text
+            SimpleNamespace(item=item, text=item.content.decode(), diff=[])
+            for item in items
+            if focus().peek(str(item.dest)) != item.content.decode()
         ]
 
     @staticmethod
@@ -292,4 +298,6 @@ SPECIAL: dict[str, Any] = {
     "certificate_days": lambda path: None,
     "run_detached": run_detached,
     "files": FilesOf,
+    "exposed_by": lambda image: [],
+    "image_there": lambda image, check_mode: {"image": image},
 }

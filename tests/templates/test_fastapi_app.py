@@ -11,7 +11,9 @@ from typing import Any
 
 import pytest
 import yaml
+from ansible_collections.slipway.fleet.plugins.module_utils.host.files import parse
 from ansible_collections.slipway.fleet.plugins.module_utils.release.beside import Process, processes_of
+from ansible_collections.slipway.fleet.plugins.module_utils.release.by_image import UNMOVED, by_image
 from ansible_collections.slipway.fleet.plugins.module_utils.release.compose import BESIDE_WEB, commands_web
 from ansible_collections.slipway.fleet.plugins.module_utils.release.jobs import Job, jobs_of
 
@@ -390,6 +392,54 @@ PROCESSES = {
     "worker": {"command": ["celery", "--app", "src.$x"], "replicas": 2, "stop_grace": 300, "environment": {"A": True}},
     "beat": {"command": ["celery", "beat"], "singleton": True, "memory_mib": 128, "cpus": 0.5},
 }
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {},
+        {"fastapi_app_processes": PROCESSES, "fastapi_app_command": []},
+        {"fastapi_app_environment": {"PORT": "9", "UVICORN_UDS": "/run/slipway/app.sock", "GUNICORN_BIND": "$x"}},
+    ],
+    ids=["usual", "with processes", "told by the inventory"],
+)
+def test_a_release_whose_image_says_the_port_is_as_one_whose_inventory_does(more: dict[str, Any]) -> None:
+    """A host makes the one of the other, since it alone has the image."""
+    given = {"fastapi_app_release": "0123456789ab", **more}
+    wanted, staged = role("compose", fastapi_app_port=80, **given), role("compose", **given)
+    items = parse(
+        [
+            {"dest": f"/opt/slipway/links/releases/0123456789ab/{name}", "mode": "0644"}
+            for name in ("gate.json", "compose.yaml")
+        ],
+        {"0": staged.value("__fastapi_app_looked_at"), "1": staged.render("compose.yaml.j2")},
+    )
+    asked: list[str] = []
+
+    def exposed(image: str) -> list[str]:
+        asked.append(image)
+        return ["80/tcp", "53/udp"]
+
+    (gate, compose), port = by_image(items, exposed)
+    assert (port, asked) == (80, ["slipway/links:0123456789ab"])
+    assert gate.content.decode() == wanted.value("__fastapi_app_looked_at")
+    assert yaml.safe_load(compose.content) == yaml.safe_load(wanted.render("compose.yaml.j2"))
+    for ports in ([], ["80/tcp", "443/tcp"], ["53/udp"]):
+        assert by_image(items, lambda image, ports=ports: ports) == (items, 0)  # type: ignore[misc]
+
+
+def test_an_app_can_stay_on_its_socket_whatever_its_image_exposes() -> None:
+    usual, unmoved = (
+        role("compose", fastapi_app_port_by_image=given, fastapi_app_release="0123456789ab") for given in (True, False)
+    )
+    assert UNMOVED not in usual.render("compose.yaml.j2")
+    assert usual.value("__fastapi_app_config") != unmoved.value("__fastapi_app_config"), "it is another release"
+    texts = {"0": unmoved.value("__fastapi_app_looked_at"), "1": unmoved.render("compose.yaml.j2")}
+    files = [{"dest": f"/o/links/releases/1/{name}", "mode": "0644"} for name in ("gate.json", "compose.yaml")]
+    assert by_image(parse(files, texts), lambda image: ["80/tcp"])[1] == 0
+    assert UNMOVED not in role("compose", fastapi_app_port=80, fastapi_app_port_by_image=False).render(
+        "compose.yaml.j2"
+    )
 
 
 def test_a_process_is_a_service_with_all_that_the_web_process_has() -> None:

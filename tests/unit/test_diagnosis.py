@@ -11,6 +11,7 @@ from ansible_collections.slipway.fleet.plugins.module_utils.release.diagnosis im
     import_errors,
     last_exception,
     last_words,
+    no_room,
 )
 from ansible_collections.slipway.fleet.plugins.module_utils.release.listening import EXPOSED
 from ansible_collections.slipway.fleet.plugins.module_utils.release.model import Probe, SlotStatus
@@ -72,6 +73,36 @@ def test_no_log_takes_long(log: str) -> None:
     assert time.process_time() - begin < 2
 
 
+IN_A_CONTAINER = "; /tmp has fastapi_app_tmp_mib in a container: raise it, or name a volume's directory as TMPDIR in "
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("OSError: [Errno 28] No space left on device: '/tmp/tmpx1'", IN_A_CONTAINER),
+        ("OSError: [Errno 28] No space left on device", IN_A_CONTAINER),
+        ("cp: error writing 'x': No space left on device", IN_A_CONTAINER),
+        (
+            "OSError: [Errno 28] No space left on device: '/dev/shm/sem'",
+            "; /dev/shm has 64 MiB in a container: have it",
+        ),
+        ("OSError: [Errno 28] No space left on device: '/data/uploads/x'", ""),
+        ("OSError: [Errno 28] No space left on device: '/tmpfs/x'", ""),
+        ("OSError: [Errno 30] Read-only file system: '/tmp/x'", ""),
+    ],
+)
+def test_a_full_tmp_is_told_with_its_variable(words: str, said: str) -> None:
+    assert no_room(words).startswith(said)
+    assert bool(no_room(words)) is bool(said)
+
+
+def test_an_app_that_fills_its_tmp_while_it_starts_is_refused_with_what_to_write() -> None:
+    log = "Traceback (most recent call last):\nOSError: [Errno 28] No space left on device: '/tmp/model'\n"
+    found = explain("it exited", SlotStatus(), NOBODY, {"log": log})
+    assert found.startswith("OSError: [Errno 28] No space left on device: '/tmp/model'; /tmp has fastapi_app_tmp_mib")
+    assert found.endswith("(it exited)")
+
+
 NO_PORT = Probe(error="nothing answers on port 80 of the app (127.0.0.1:20010: connection closed)", nobody=True)
 ON_ANOTHER = (
     "it listens on tcp port 8000 and not on port 80; have it listen there, as the variable PORT tells it (@PORT@ in "
@@ -108,6 +139,11 @@ NOBODY = Probe(error="/run/links/green.sock does not exist", nobody=True)
         ),
         (NO_PORT, [f"tcp port 8000{EXPOSED}"], ON_ANOTHER.replace("write", "the image EXPOSEs 8000: write")),
         (NO_PORT, [f"tcp port 80{EXPOSED}"], ""),
+        (
+            NO_PORT,
+            ["socket /run/slipway/links/green/app.sock"],
+            "it listens on the slot's socket; write fastapi_app_port_by_image: false, and no fastapi_app_port",
+        ),
         (NO_PORT, [f"tcp port 80 on 127.0.0.1{EXPOSED}"], ON_LOOPBACK),
         (NO_PORT, ["tcp port 80"], ""),
         (

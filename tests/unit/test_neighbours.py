@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from ansible_collections.slipway.fleet.plugins.module_utils.release import neighbours
 from ansible_collections.slipway.fleet.plugins.module_utils.release.neighbours import App, others, services
 
 from tests.templates.rendering import Role
@@ -61,15 +62,18 @@ def test_caches_beside_the_first_one(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("template", ["compose.yaml.j2", "unit.service.j2"])
-def test_other_apps_by_the_release_that_serves(tmp_path: Path, template: str) -> None:
+def test_other_apps_by_the_release_that_serves(tmp_path: Path, template: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(neighbours, "processors", lambda: 8)
     release(tmp_path, "shop", template)
     release(tmp_path, "tiles", template)
-    processes = {"worker": {"command": ["w"], "replicas": 2, "memory_mib": 100}}
+    processes = {"worker": {"command": ["w"], "replicas": 2, "memory_mib": 100, "cpus": 0.5}}
     write(tmp_path / "tiles/releases/one/processes.json", json.dumps(processes))
-    assert others(tmp_path, "shop") == {"tiles": App(500, 5)}
-    assert others(tmp_path, "tiles") == {"shop": App(300, 3)}
+    assert others(tmp_path, "shop") == {"tiles": App(500, 5, 3.0)}
+    assert others(tmp_path, "tiles") == {"shop": App(300, 3, 2.0)}
+    monkeypatch.setattr(neighbours, "processors", lambda: 1)
+    assert others(tmp_path, "tiles") == {"shop": App(300, 3, 1.0)}, "none has more than there are"
     write(tmp_path / "units/slipway-tiles@job-nightly.timer", "")
-    assert others(tmp_path, "shop", tmp_path / "units") == {"tiles": App(800, 5)}, "a job beside the slot"
+    assert others(tmp_path, "shop", tmp_path / "units") == {"tiles": App(800, 5, 2.0)}, "a job beside the slot"
 
 
 def test_records_that_cannot_be_read_count_for_nothing(tmp_path: Path) -> None:

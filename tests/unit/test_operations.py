@@ -19,6 +19,7 @@ from ansible_collections.slipway.fleet.plugins.module_utils.host.errors import S
 from ansible_collections.slipway.fleet.plugins.module_utils.release import lease as lease_module
 from ansible_collections.slipway.fleet.plugins.module_utils.release import operations
 from ansible_collections.slipway.fleet.plugins.module_utils.release.beside import Instance
+from ansible_collections.slipway.fleet.plugins.module_utils.release.doors import port_of
 from ansible_collections.slipway.fleet.plugins.module_utils.release.lease import Lease
 from ansible_collections.slipway.fleet.plugins.module_utils.release.model import Draining, Probe
 from ansible_collections.slipway.fleet.plugins.module_utils.release.runtime import Adapter, RuntimeFailed
@@ -28,6 +29,7 @@ from ansible_collections.slipway.fleet.plugins.module_utils.release.timers impor
 from ansible_collections.slipway.fleet.plugins.module_utils.release.volumes import Volumes
 from ansible_collections.slipway.fleet.plugins.module_utils.release.wiring import Leased
 
+from tests.templates.rendering import Role
 from tests.unit import test_release_timers as of_timers
 from tests.unit.memory import Host, deploy, no_sync, stage, transaction  # noqa: F401 - a fixture of every test here
 
@@ -41,6 +43,7 @@ class World:
         self.place = {"app": "links", "root": str(root), "edge": {"socket": "", "backend": "", "state_file": ""}}
         self.drains = 0
         self.lease = Lease("links", root)
+        self.images = {"links:1": "there"}
 
     def ask(self, verb: str, **arguments: Any) -> dict[str, Any]:
         return operations.VERBS[verb]({"place": self.place, **arguments}, lambda event: None)
@@ -520,3 +523,104 @@ def test_a_volume_that_is_deleted_is_in_the_ledger(world: World, kept: Volumes) 
     for check_mode in (True, False):
         world.ask("remove_volume", volume="old", record=record, check_mode=check_mode)
     assert records(world) == [("remove_volume", "old", "done")]
+
+
+class TestLeaks:
+    """An image that has a secret of its release in it."""
+
+    FILES = ("gate.json", "compose.yaml", "secrets/PAYMENT_KEY")
+
+    @pytest.fixture
+    def asked(self, world: World, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+        found: list[Any] = []
+
+        def leaks(image: str, secrets: dict[str, str]) -> list[str]:
+            found.append((image, secrets))
+            return ["PAYMENT_KEY (file /srv/.env)"]
+
+        monkeypatch.setattr(operations, "leaks", leaks)
+        monkeypatch.setattr(operations, "image_there", lambda image, check_mode: {"image": world.images.get(image)})
+        world.hold("ann")
+        return found
+
+    def stage(self, world: World, **more: Any) -> dict[str, Any]:
+        here = world.root / "releases/two"
+        files = [{"dest": str(here / name), "mode": "0644", "secret": "secrets" in name} for name in self.FILES]
+        contents = {"0": '{"port": 8000}', "1": "services:\n  web:\n    image: links:1\n", "2": "planted"}
+        return world.ask("stage", run_id="ann", release="two", files=files, contents=contents, **more)
+
+    @pytest.mark.parametrize("check_mode", [True, False])
+    def test_is_refused_before_a_file_is_written(self, world: World, asked: list[Any], check_mode: bool) -> None:
+        words = r"the image links:1 has secrets .*: PAYMENT_KEY \(file /srv/.env\)\. .*_in_image: warn"
+        with pytest.raises(SlipwayError, match=words):
+            self.stage(world, check_mode=check_mode)
+        assert asked == [("links:1", {"PAYMENT_KEY": "planted"})]
+        assert not (world.root / "releases/two").exists()
+
+    def test_is_a_warning_or_not_looked_for_where_the_inventory_says_so(self, world: World, asked: list[Any]) -> None:
+        (warning,) = self.stage(world, leaks="warn", check_mode=True)["warnings"]
+        assert "PAYMENT_KEY (file /srv/.env)" in warning
+        assert self.stage(world, leaks="ignore", check_mode=True)["warnings"] == []
+        assert len(asked) == 1
+
+    def test_is_not_looked_for_by_a_dry_run_before_the_image_is_there(self, world: World, asked: list[Any]) -> None:
+        world.images.clear()
+        assert self.stage(world, check_mode=True)["warnings"] == []
+        assert asked == []
+
+    def test_is_not_looked_for_again_in_a_release_that_is_there(self, world: World, asked: list[Any]) -> None:
+        stage(world.root, "two")
+        assert self.stage(world, check_mode=True)["warnings"] == []
+        assert asked == []
+
+
+class TestByImage:
+    """Where the app of an image listens that an inventory says nothing of."""
+
+    @pytest.fixture
+    def exposes(self, world: World, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+        """What the image of every release EXPOSEs; ports are had, and nothing is needed beside the files."""
+        ports: list[str] = ["80/tcp"]
+        nothing = SimpleNamespace(ports={}, admit=lambda _: None, prepare=lambda _: None, share=lambda _: None)
+        monkeypatch.setattr(operations, "exposed_by", lambda image: ports)
+        monkeypatch.setattr(operations, "image_there", lambda image, check_mode: {"image": image})
+        monkeypatch.setattr(operations, "runtime_of", lambda arguments: nothing)
+        monkeypatch.setattr(operations, "edge_of", lambda place, runtime: None)
+        monkeypatch.setattr(operations, "port_problems", lambda *of: [])
+        world.hold("ann")
+        return ports
+
+    def stage(self, world: World, release: str, **more: Any) -> dict[str, Any]:
+        directory = world.root / "releases" / release
+        compose = Role(
+            "fastapi_app", fastapi_app_name="links", fastapi_app_image="links:1", fastapi_app_secrets={}
+        ).render("compose.yaml.j2")
+        files = [{"dest": str(directory), "state": "directory", "mode": "0755"}]
+        files += [{"dest": str(directory / name), "mode": "0644"} for name in ("gate.json", "compose.yaml")]
+        contents = {"1": json.dumps({"port": 0}), "2": compose}
+        return world.ask("stage", run_id="ann", release=release, files=files, contents=contents, **more)
+
+    def test_the_release_says_so_from_then_on(self, world: World, exposes: list[str]) -> None:
+        assert self.stage(world, "two", check_mode=True)["port"] == 80
+        assert not Store(world.root).has("two")
+        assert self.stage(world, "two")["port"] == 80
+        assert port_of(Store(world.root).releases, "two") == 80
+        again = self.stage(world, "two")
+        assert (again["port"], again["changed"]) == (80, False)
+
+    def test_one_that_is_there_listens_where_it_did(self, world: World, exposes: list[str]) -> None:
+        exposes.clear()
+        assert self.stage(world, "two")["port"] == 0
+        exposes.append("80/tcp")
+        again = self.stage(world, "two")
+        assert (again["port"], again["changed"]) == (0, False)
+        assert port_of(Store(world.root).releases, "two") == 0
+
+    def test_a_port_that_cannot_be_had_is_refused_before_a_file_is_written(
+        self, world: World, exposes: list[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(operations, "port_problems", lambda *of: ["the edge has no door"])
+        words = "the image EXPOSEs 80, so the app listens there, and the edge has no door. .*by_image: false"
+        with pytest.raises(SlipwayError, match=words):
+            self.stage(world, "two")
+        assert not (world.root / "releases/two").exists()

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from ansible_collections.slipway.fleet.plugins.module_utils.edge import certificates
 from ansible_collections.slipway.fleet.plugins.module_utils.host.errors import SlipwayError
-from ansible_collections.slipway.fleet.plugins.module_utils.release import observe
+from ansible_collections.slipway.fleet.plugins.module_utils.release import observe, preflight
 from ansible_collections.slipway.fleet.plugins.module_utils.release.preflight import (
     HOST,
     disk_problems,
@@ -145,6 +145,17 @@ def test_limits_that_are_more_than_the_host_has_are_said_before_and_keep_nobody_
     found = find_problems("deploy", "three", "", said, transaction(tmp_path, host, "three"), place)
     assert not any("memory" in problem for problem in found)
     assert notes(tmp_path, host, "one", "rollback", slot_mib=1 << 30) == []
+
+
+def test_processors_that_all_apps_want_at_once_are_said_before(
+    tmp_path: Path, host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(preflight, "processors", lambda: 2)
+    assert notes(tmp_path, host, "three", cpus=2.0) == []
+    worker = {"worker": {"replicas": 3, "memory_mib": 1, "cpus": 1.0}}
+    (note,) = notes(tmp_path, host, "three", cpus=2.0, processes=worker)
+    assert note.startswith("processors: this host has 2, and a slot of 2 and its processes (worker 3) may use 5")
+    assert notes(tmp_path, host, "one", "rollback", cpus=2.0, processes=worker) == []
 
 
 def test_limits_count_together_with_all_that_is_on_the_host(tmp_path: Path, host: Host) -> None:

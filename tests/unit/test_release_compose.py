@@ -295,6 +295,12 @@ def test_where_a_slot_listens_is_read_from_the_host_as_an_image_need_not_have_a_
     assert compose.listening("green") == []
 
 
+def test_a_one_off_that_fills_its_tmp_is_told_by_which_variable(tmp_path: Path, state: Path) -> None:
+    (state / "compose.fails").write_text("OSError: [Errno 28] No space left on device: '/tmp/dump'\n")
+    compose = Compose("links", releases(tmp_path, "links", one="links:1"), SOCKETS)
+    assert "device: '/tmp/dump'; /tmp has fastapi_app_tmp_mib" in compose.run("one", ["x"], 30, "the-check").stderr
+
+
 def test_a_slot_is_told_its_port_and_a_one_off_command_has_none(tmp_path: Path, state: Path) -> None:
     compose = Compose("links", releases(tmp_path, "links", one="links:1"), SOCKETS, {"blue": 20010, "green": 20011})
     compose.start("green", "one")

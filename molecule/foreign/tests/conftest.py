@@ -13,9 +13,13 @@ from typing import Any
 
 import pytest
 import yaml
-from contract import PATIENCE
+from contract import PATIENCE, until
 from fleet import on, ssh_inventory
 from foreign import ADDRESS, HOST, PLAIN, PLAIN_ADDRESS, QUICK, App, of_the_notes
+from redis import Redis
+from redis.exceptions import RedisError
+
+from lab.registry import PASSWORD, USER, Image, Registry
 
 Make = Callable[..., App]
 Told = Callable[[], Any]
@@ -33,7 +37,7 @@ tar -C /tmp/all -cz python
 """
 # Where no registry is reached, the lab's Python image stands in for python:3.13-slim. Lab hosts share the memory of
 # one machine.
-LAB = {
+LAB: dict[str, Any] = {
     "fastapi_image_build_args": {"PYTHON": "slipway.lab/python:3.13"},
     "fastapi_app_memory_mib": 192,
     "fastapi_app_disk_reserve": 256,
@@ -90,13 +94,53 @@ def plain_broker() -> Told:
 
 
 @pytest.fixture(scope="session")
-def tiles(make_app: Make) -> App:
+def gateway() -> str:
+    """Where the network of the host in containers meets this machine."""
+    return on(HOST, "ip -4 route show default").split()[2]
+
+
+@pytest.fixture(scope="session")
+def registry(tmp_path_factory: pytest.TempPathFactory, gateway: str) -> Iterator[Registry]:
+    with Registry(tmp_path_factory.mktemp("registry"), gateway) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def queue(tmp_path_factory: pytest.TempPathFactory, gateway: str) -> Iterator[Redis]:
+    """A broker as a team has it elsewhere."""
+    port = 6398
+    words = ["redis-server", "--bind", gateway, "--port", str(port), "--protected-mode", "no", "--save", ""]
+    with subprocess.Popen(words, cwd=tmp_path_factory.mktemp("queue"), stdout=subprocess.DEVNULL) as server:
+        client = Redis(gateway, port, decode_responses=True)
+        until(lambda: answers(client), "the broker answers")
+        yield client
+        server.terminate()
+
+
+def answers(client: Redis) -> bool:
+    try:
+        return bool(client.ping())
+    except RedisError:
+        return False
+
+
+@pytest.fixture(scope="session")
+def tiles(make_app: Make, registry: Registry) -> App:
+    """Five lines, and beside them what leads to a registry that is not public."""
+    image = "slipway-foreign/tiles"
+    python = f"PYTHON={LAB['fastapi_image_build_args']['PYTHON']}"
+    build = ["docker", "build", "--quiet", "--tag", image, "--build-arg", python, str(APPS / "tiles")]
+    subprocess.run(build, check=True, stdout=subprocess.DEVNULL)
+    registry.push("team/tiles", "2.4.0", Image.of_docker(image))
     return make_app(
         fastapi_app_name="tiles",
         fastapi_app_host_names=["tiles.example.org"],
-        fastapi_image_context=str(APPS / "tiles"),
+        fastapi_image_name=f"{registry.name}/team/tiles:2.4.0",
         fastapi_app_port=80,
         fastapi_app_health_path="/healthz",
+        fastapi_image_registry_user=USER,
+        fastapi_image_registry_password=PASSWORD,
+        fastapi_image_registry_ca_file=str(registry.ca_file),
     )
 
 
@@ -149,7 +193,8 @@ def shop_staging(make_app: Make, shop: App) -> App:
 
 
 @pytest.fixture(scope="session")
-def board(make_app: Make) -> App:
+def board(make_app: Make, queue: Redis) -> App:
+    place = queue.connection_pool.connection_kwargs
     return make_app(
         fastapi_app_name="board",
         fastapi_app_host_names=["board.example.org", "forum.example.org"],
@@ -158,16 +203,29 @@ def board(make_app: Make) -> App:
         fastapi_app_health_path="/",
         fastapi_app_assets=["/srv/board/static"],
         fastapi_app_jobs={"yearly": {"command": ["true"], "schedule": "yearly"}},
+        fastapi_app_environment={"BROKER": f"redis://{place['host']}:{place['port']}/0"},
+        fastapi_app_processes={
+            "worker": {
+                "command": ["celery", "--app", "tasks", "worker", "--concurrency", "1"],
+                "stop_grace": 60,
+                "memory_mib": 192,
+            },
+            "beat": {
+                "command": ["celery", "--app", "tasks", "beat", "--schedule", "/tmp/beat"],
+                "singleton": True,
+                "memory_mib": 128,
+            },
+        },
     )
 
 
 @pytest.fixture(scope="session")
 def feed(make_app: Make) -> App:
+    """Where it listens its image says by EXPOSE, and no line."""
     return make_app(
         fastapi_app_name="feed",
         fastapi_app_host_names=["feed.example.org"],
         fastapi_image_context=str(APPS / "feed"),
-        fastapi_app_port=8080,
         fastapi_app_health_path="/",
     )
 

@@ -15,6 +15,7 @@ from typing import Any
 from contract import until
 from fleet import on
 from foreign import ADDRESS, AT_A_TIME, HOST, App, nothing_lost, side_by_side
+from redis import Redis
 
 Told = Callable[[], Any]
 
@@ -44,7 +45,7 @@ def test_a_host_whose_port_another_one_has_is_refused_by_its_name(tiles: App) ->
 
 
 def test_the_simplest_app_is_five_lines(tiles: App) -> None:
-    """`fastapi run` on port 80 as root."""
+    """`fastapi run` on port 80 as root, in an image that a registry has."""
     outcome = tiles.play("site")
     assert outcome.code == 0, outcome.output
     assert tiles.json() == {"app": "tiles"}
@@ -192,6 +193,8 @@ def test_apps_of_other_shapes_come_and_the_others_serve_on(
         outcomes = list(pool.map(lambda app: app.play("site"), apps))
     assert [outcome.output for outcome in outcomes if outcome.code] == []
     nothing_lost(of_tiles, of_shop)
+    said = "the app listens on port 8080, by EXPOSE of its image"
+    assert [said in outcome.output for outcome in outcomes] == [False, True, False, False]
     assert [app.json()["app"] for app in apps] == ["board", "feed", "depot", "shop"]
     assert feed.get("/news") == (200, "0\n1\n2\n")
     assert depot.json("/ready") == {"key": len("planted-key")}
@@ -215,9 +218,24 @@ def test_staging_has_nothing_of_production(shop: App, shop_staging: App) -> None
     assert ports["shop"] != ports["shop-staging"]
 
 
-def test_a_release_of_each_beside_those_of_the_others(tiles: App, shop: App, board: App, feed: App, depot: App) -> None:
+def door(app: App) -> int:
+    """The port on which the release that serves listens, 0 for the socket of its slot."""
+    gate = on(HOST, f"cat /opt/slipway/{app.name}/releases/{app.release}/gate.json")
+    return int(json.loads(gate)["port"])
+
+
+def tasks(queue: Redis, what: str) -> list[str]:
+    """Tasks of Celery that were begun, or are done, in that order."""
+    return [str(task) for task in queue.lrange(what, 0, -1)]
+
+
+def test_a_release_of_each_beside_those_of_the_others(
+    tiles: App, shop: App, board: App, feed: App, depot: App, queue: Redis
+) -> None:
     """By another server, other values, another kind of worker, another secret; a host's records are each app's own."""
     apps = (tiles, shop, board, feed, depot)
+    until(lambda: len(tasks(queue, "begun")) > len(tasks(queue, "done")), "a task of Celery is in hand")
+    assert door(feed) == 8080
     before, slot = {app.name: app.release for app in apps}, uploaded(shop)[0]
     threads = ["gunicorn", "--worker-class", "gthread", "--threads", "4", "board:wsgi"]
     built = {**board.variables["fastapi_image_build_args"], "BUILD": "2"}
@@ -230,8 +248,11 @@ def test_a_release_of_each_beside_those_of_the_others(tiles: App, shop: App, boa
                 "shop": {"fastapi_app_environment": elsewhere},
                 # A page that is open still wants its script.
                 "board": {"fastapi_app_command": threads, "fastapi_image_build_args": built},
-                # Where it is to listen it is told by the environment alone.
-                "feed": {"fastapi_app_command": ["granian", "--interface", "asgi", "feed:app"]},
+                # Where it is to listen it is told by the environment alone, and that says the socket of its slot.
+                "feed": {
+                    "fastapi_app_command": ["granian", "--interface", "asgi", "feed:app"],
+                    "fastapi_app_port_by_image": False,
+                },
                 "depot": {"fastapi_app_secrets": {"DEPOT_KEY": "another-planted-key"}},
             },
             apps,
@@ -244,8 +265,13 @@ def test_a_release_of_each_beside_those_of_the_others(tiles: App, shop: App, boa
     assert uploaded(shop) == (other(slot), ["first", "sample.txt"])
     assert shop.json("/uploads/second/new") == {"uid": 1000}
     assert shop.send(80) == 200
-    assert feed.get("/news") == (200, "0\n1\n2\n")
+    assert (door(feed), feed.get("/news")) == (0, (200, "0\n1\n2\n"))
     assert depot.json("/ready") == {"key": len("another-planted-key")}
+    # At SIGTERM Celery ends what it has in hand; of one that was killed the task would be missing here.
+    until(lambda: processes(before["board"]) == [], "the old worker has ended")
+    begun = tasks(queue, "begun")
+    until(lambda: set(begun) <= set(tasks(queue, "done")), "what the old worker had in hand is done")
+    assert len(set(begun)) == len(begun), "and done once"
     scripts = ["main-1.js", "main-2.js"]
     assert [board.get(f"/static/{script}")[0] for script in scripts] == [200, 200]
     served = f"/opt/slipway/board/releases/{before['board']}/assets/served/srv/board/static"
@@ -260,8 +286,11 @@ def test_a_secret_is_in_its_file_and_its_process_alone(shop: App, shop_staging: 
     assert "planted" not in on(HOST, "ps axww")
 
 
-def test_a_release_that_does_not_serve_is_refused_in_each_shape(tiles: App, board: App, feed: App, depot: App) -> None:
-    apps = (tiles, board, feed, depot)
+def test_a_release_that_does_not_serve_is_refused_in_each_shape(
+    tiles: App, shop: App, board: App, feed: App, depot: App
+) -> None:
+    """And one whose image has a secret of it: here what stands in its entry point."""
+    apps = (tiles, shop, board, feed, depot)
     before = {app.name: app.release for app in apps}
     # Long enough to listen beside another start, since what it answers then is the cause.
     quick = {"fastapi_app_gate_deadline": 40}
@@ -272,6 +301,7 @@ def test_a_release_that_does_not_serve_is_refused_in_each_shape(tiles: App, boar
             "board": {"fastapi_app_environment": {"PORT": "5001"}, **quick},
             "feed": {"fastapi_app_command": ["hypercorn", "--config", "hypercorn.toml", "feed:ap"]},
             "depot": {"fastapi_app_secrets": {}, **quick},
+            "shop": {"fastapi_app_secrets": {"PAYMENT_KEY": "PREPARED_BY_ENTRYPOINT=yes"}},
         },
         apps,
     )
@@ -280,6 +310,7 @@ def test_a_release_that_does_not_serve_is_refused_in_each_shape(tiles: App, boar
         "board": ("5001", "fastapi_app_port"),
         "feed": ("Cannot load application from 'feed:ap'",),
         "depot": ("KeyError: 'DEPOT_KEY'; set DEPOT_KEY in fastapi_app_secrets",),
+        "shop": ("has secrets of fastapi_app_secrets in it", "PAYMENT_KEY (file /home/shop/entrypoint.sh)"),
     }
     for app in apps:
         outcome = outcomes[app.name]
@@ -289,14 +320,17 @@ def test_a_release_that_does_not_serve_is_refused_in_each_shape(tiles: App, boar
         assert app.json() == {"app": app.name}
 
 
-def test_a_rollback(shop: App) -> None:
-    before, slot = shop.release, uploaded(shop)[0]
-    with shop.asked() as asked:
-        outcome = shop.play("rollback")
-        assert outcome.code == 0, outcome.output
-    nothing_lost(asked)
-    assert shop.release != before
+def test_rollbacks_beside_each_other(shop: App, feed: App) -> None:
+    """The one goes back from the socket of its slot to the port that its image names."""
+    apps = (shop, feed)
+    before, slot = [app.release for app in apps], uploaded(shop)[0]
+    with shop.asked() as of_shop, feed.asked() as of_feed, ThreadPoolExecutor(AT_A_TIME) as pool:
+        outcomes = list(pool.map(lambda app: app.play("rollback"), apps))
+    assert [outcome.output for outcome in outcomes if outcome.code] == []
+    nothing_lost(of_shop, of_feed)
+    assert [app.name for app, release in zip(apps, before, strict=True) if app.release == release] == []
     assert uploaded(shop) == (other(slot), ["first", "sample.txt", "second"])
+    assert (door(feed), feed.get("/news")) == (8080, (200, "0\n1\n2\n"))
 
 
 def test_all_are_back_after_a_boot(tiles: App, shop: App, board: App, feed: App, depot: App, broker: Told) -> None:

@@ -112,7 +112,12 @@ def look(reference: str, check_mode: bool) -> dict[str, Any]:
 
 def image_named_in(compose_file: Path) -> Optional[str]:
     """The image that a release's Compose file names, None where there is no file."""
-    for line in compose_file.read_text(encoding="utf-8").splitlines() if compose_file.is_file() else ():
+    return image_in(compose_file.read_text(encoding="utf-8")) if compose_file.is_file() else None
+
+
+def image_in(text: str) -> Optional[str]:
+    """The image that the text of a Compose file names first."""
+    for line in text.splitlines():
         key, _, value = line.strip().partition(": ")
         if key == "image":
             return value.strip("\"'")

@@ -20,6 +20,7 @@ from ..host.errors import Damaged
 from ..image.local import CONTENT_LABEL, image_named_in
 from .beside import processes_of
 from .beside_compose import ComposeBeside
+from .diagnosis import no_room
 from .launch import SHELL, WANTED, by_python, by_shell
 from .listening import exposed, parse_listening, tables_of
 from .model import SLOTS, SlotStatus
@@ -283,7 +284,8 @@ class Compose:
             raise
         if ran.timed_out:
             self._end(container, 0)
-        hint = self._another_user(release, ran.stdout if together else ran.stderr) if ran.returncode else ""
+        said = ran.stdout if together else ran.stderr
+        hint = f"{self._another_user(release, said)}{no_room(said)}" if ran.returncode else ""
         return replace(ran, stderr=ran.stderr.rstrip() + hint) if hint else ran
 
     def _end(self, container: str, wait: float) -> None:

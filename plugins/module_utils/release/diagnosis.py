@@ -24,6 +24,9 @@ _IN_CODE = ("ImportError", "ModuleNotFoundError", "SyntaxError", "IndentationErr
 _UNLOADED = "Error loading ASGI app. "
 # Uvicorn's words where code hands it an application and not its name, and WEB_CONCURRENCY says more than 1.
 _ONE_WORKER = "You must pass the application as an import string"
+# The kernel's words, and the file in Python's; of a container these are file systems of their own.
+_FULL = re.compile(r"(?:\[Errno 28\] )?No space left on device(?:: ['\"]?(?P<path>/[^\s'\"]{0,200}))?")
+_MEMORY = "/dev/shm"  # noqa: S108 - of a container
 # Uvicorn's words for a worker that it has ended.
 _ENDED = re.compile(r"Child process \[\d+\] died")
 
@@ -103,6 +106,19 @@ def last_words(log: str) -> str:
         return lines[-1]
 
 
+def no_room(words: str) -> str:
+    """What to write where an app says that its /tmp is full; empty where it does not, or means another directory."""
+    path = match["path"] if (match := _FULL.search(words[-_LOOKED_AT:])) else None
+    if match is None or (path and not path.startswith(("/tmp/", f"{_MEMORY}/"))):  # noqa: S108 - of a container
+        return ""
+    if path and path.startswith(_MEMORY):
+        return f"; {_MEMORY} has 64 MiB in a container: have it write to /tmp, or to a volume"
+    return (
+        "; /tmp has fastapi_app_tmp_mib in a container: raise it, or name a volume's directory as TMPDIR in "
+        "fastapi_app_environment"
+    )
+
+
 def one_worker(log: str) -> str:
     """That an app can have one worker alone, with the line that says so; empty where it does not end for that."""
     if _ONE_WORKER not in log[-_LOOKED_AT:]:
@@ -168,13 +184,9 @@ def elsewhere(health: Probe, listening: list[str]) -> str:
     wanted = _PORT.search(health.error)
     if wanted and f"tcp port {wanted[1]}" in ports:
         return ""
-    if wanted and any(address.startswith(f"tcp port {wanted[1]} on ") for address in ports):
-        return (
-            f"it listens on port {wanted[1]} of loopback alone, where nothing outside its container reaches it; "
-            "have it listen on 0.0.0.0, as the variable HOST tells it"
-        )
-    numbers = by_image or [address.split()[2] for address in ports]
-    if not numbers:
+    if wanted and (words := unreached(wanted[1], listening)):
+        return words
+    if not (numbers := by_image or [address.split()[2] for address in ports]):
         return ""
     there = f"it listens on {', '.join(ports)} and not on"
     write = f"{f'the image EXPOSEs {numbers[0]}: ' if by_image else ''}write fastapi_app_port: {numbers[0]}"
@@ -184,6 +196,18 @@ def elsewhere(health: Probe, listening: list[str]) -> str:
         f"{there} port {wanted[1]}; have it listen there, as the variable PORT tells it (@PORT@ in fastapi_app_command "
         f"with fastapi_app_runtime: systemd), or {write} where it has a container"
     )
+
+
+def unreached(port: str, listening: list[str]) -> str:
+    """Why nobody reaches an app on its port that listens nearby, and what to write; empty where it does not."""
+    if any(address.startswith("socket /run/slipway/") for address in listening):
+        return "it listens on the slot's socket; write fastapi_app_port_by_image: false, and no fastapi_app_port"
+    if any(address.startswith(f"tcp port {port} on ") for address in listening):
+        return (
+            f"it listens on port {port} of loopback alone, where nothing outside its container reaches it; have it "
+            "listen on 0.0.0.0, as the variable HOST tells it"
+        )
+    return ""
 
 
 def explain(
@@ -199,12 +223,12 @@ def explain(
     if status.out_of_memory or status.exit_code == _KILLED or memory:
         return f"out of memory: the kernel killed it at its memory limit ({cause})"
     if health.status == 0 and (exception := exception_text(log)):
-        return f"{last_exception(log)}{secrets_missed(exception, secrets)} ({cause})"
+        return f"{last_exception(log)}{secrets_missed(exception, secrets)}{no_room(exception)} ({cause})"
     alone = "" if status.running else one_worker(log)
     if workers := alone or (ended_workers(log) if health.nobody else ""):
         return f"{workers} ({cause})"
     if (where := elsewhere(health, evidence.get("listening", []))) and where not in cause:
         return f"{where} ({cause})"
     if not status.running and health.error and (words := last_words(log)):
-        return f"{words[:200]}{secrets_missed(words, secrets)} ({cause})"
+        return f"{words[:200]}{secrets_missed(words, secrets)}{no_room(words)} ({cause})"
     return cause

@@ -64,13 +64,17 @@ def exposed(addresses: list[str], ports: Iterable[str]) -> list[str]:
 
     Of several nobody knows which one is for requests.
     """
-    tcp = [port.partition("/")[0] for port in ports if port.endswith("/tcp")]
-    if len(tcp) != 1:
-        return addresses
+    port = str(the_one(ports))
     return [
-        address + EXPOSED if address.startswith("tcp ") and address.split()[2] == tcp[0] else address
+        address + EXPOSED if address.startswith("tcp ") and address.split()[2] == port else address
         for address in addresses
     ]
+
+
+def the_one(ports: Iterable[str]) -> int:
+    """The one TCP port among those that an image EXPOSEs (`80/tcp`); 0 where there is none, or more than one."""
+    tcp = [port.partition("/")[0] for port in ports if port.endswith("/tcp")]
+    return int(tcp[0]) if len(tcp) == 1 else 0
 
 
 def tables_of(process: Path) -> str:

@@ -10,10 +10,12 @@ from pathlib import Path
 from ..host.durable import read_json
 from ..host.errors import SlipwayError
 from .beside import processes_of
+from .processors import processors
 
 # The limits that the roles' templates write, in MiB, and how many workers an app's server is told to have. The first
 # one of a file is that of its web process.
 _LIMIT = re.compile(r"^\s*(?:mem_limit: (\d+)m|MemoryMax=(\d+)M)\s*$", re.MULTILINE)
+_QUOTA = re.compile(r"^\s*(?:cpu_quota: (\d+)|CPUQuota=(\d+)%)\s*$", re.MULTILINE)
 _WORKERS = re.compile(r"\bWEB_CONCURRENCY\"?[:=]\s*\"?(\d+)")
 # A quarter of what the packaged PostgreSQL may take, which has no limit of its own (roles/postgres).
 _BUFFERS = re.compile(r"^shared_buffers = '(\d+)MB'$", re.MULTILINE)
@@ -24,10 +26,14 @@ REDIS_UNIT, ONE_MORE = "redis-server.service.d/slipway.conf", "redis-server@{}.s
 
 @dataclass(frozen=True)
 class App:
-    """What an app may take while one slot of it runs: memory in MiB, and workers with the processes beside them."""
+    """What an app may take while one slot of it runs: memory in MiB, workers with the processes beside them.
+
+    And processors, of which none of its limits counts for more than the host has.
+    """
 
     memory_mib: int
     workers: int
+    cpus: float = 0.0
 
 
 def _text(path: Path) -> str:
@@ -40,6 +46,14 @@ def _text(path: Path) -> str:
 def _limit(text: str) -> int:
     found = _LIMIT.search(text)
     return int(found[1] or found[2]) if found else 0
+
+
+def _quota(text: str) -> float:
+    """Processors: Compose has microseconds of a period of 100 ms, systemd percents of one."""
+    found = _QUOTA.search(text)
+    if not found:
+        return 0.0
+    return int(found[1]) / 100_000 if found[1] else int(found[2]) / 100
 
 
 def runs_natively(postgres: Path) -> bool:
@@ -93,8 +107,9 @@ def others(apps: Path, app: str, units: Path = UNITS) -> dict[str, App]:
 def _app(releases: Path, release: str, timed: bool) -> App:
     text = _text(releases / release / "compose.yaml") or _text(releases / release / "unit.service")
     beside = processes_of(releases, release).values()
-    workers = _WORKERS.search(text)
+    workers, total = _WORKERS.search(text), processors()
     return App(
         (2 if timed else 1) * _limit(text) + sum(one.replicas * one.memory_mib for one in beside),
         (int(workers[1]) if workers else 1) + sum(one.replicas for one in beside),
+        min(_quota(text), total) + sum(one.replicas * min(one.cpus, total) for one in beside),
     )

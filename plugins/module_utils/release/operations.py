@@ -19,8 +19,12 @@ from ..host import files
 from ..host.errors import SlipwayError
 from ..host.ledger import recorded
 from ..host.shown import command_line, staged
+from ..image.leaks import leaks
+from ..image.local import look as image_there
 from . import preflight
+from .by_image import by_image, exposed_by, image_of
 from .detach import Tell, run_detached
+from .doors import port_of
 from .drainer import Drainer
 from .keeps import keeps_of
 from .model import Probe, TransactionError
@@ -28,6 +32,7 @@ from .observe import look as seen_of
 from .observe import observe as observed
 from .observe import readable, surroundings
 from .oneoff import run_once
+from .port_problems import port_problems
 from .records import UNSEEN
 from .runtime import Runtime
 from .runtimes import Runtimes
@@ -38,7 +43,7 @@ from .timed import perform
 from .timers import Timers
 from .transaction import Transaction
 from .volumes import seen as volumes_seen
-from .wiring import contract_of, lease_of, runtime_of, store_of, timers_of, transaction_of
+from .wiring import contract_of, edge_of, lease_of, runtime_of, store_of, timers_of, transaction_of
 
 # More releases than a host will ever have.
 ALL = 1 << 30
@@ -149,13 +154,20 @@ def shown(arguments: Arguments, tell: Tell) -> Result:
 def stage(arguments: Arguments, tell: Tell) -> Result:
     """Put a release's files in place, and let it check itself once before anything is started.
 
-    Takes release, files, contents, check (a command or empty), check_timeout, check_mode and diff; in check mode also
-    contract and was, for what the release breaks of the API where that is known.
+    Takes release, files, contents, leaks (see `Target`), check (a command or empty), check_timeout, check_mode and
+    diff; in check mode also contract and was, for what the release breaks of the API where that is known. `port` of its
+    result is the one on which the app listens by EXPOSE of its image alone, else 0.
     """
     check_mode = bool(arguments.get("check_mode"))
     if not check_mode:
         _fence(arguments)
-    changes = files.plan(files.parse(arguments["files"], arguments["contents"]), check_mode)
+    items = files.parse(arguments["files"], arguments["contents"])
+    image, port, warnings = image_of(items), 0, []
+    # A dry run may come before the image.
+    if image and not (check_mode and not image_there(image, check_mode)["image"]):
+        items, port = _listening(arguments, items)
+        warnings = _leaks(arguments, items, image)
+    changes = files.plan(items, check_mode)
     if not check_mode:
         files.apply(changes)
         if store_of(arguments).has(arguments["release"]):
@@ -174,6 +186,8 @@ def stage(arguments: Arguments, tell: Tell) -> Result:
         "changed_paths": [str(change.item.dest) for change in changes],
         "diff": [part for change in changes for part in change.diff] if arguments.get("diff") else [],
         "checked": checked,
+        "port": port,
+        "warnings": warnings,
         **({"api": _foreseen(arguments)} if check_mode else {}),
     }
 
@@ -342,6 +356,46 @@ VERBS: dict[str, Verb] = {
         *(stage, run, activate, settle, give_up, let_go, remove, remove_volume),
     )
 }
+
+
+def _listening(arguments: Arguments, items: list[files.Item]) -> tuple[list[files.Item], int]:
+    """The files of a release that is staged, and the port on which its app listens by EXPOSE of its image, else 0.
+
+    One that is there already listens where it did. Raises SlipwayError where that port cannot be had on this host.
+    """
+    store, release = store_of(arguments), arguments["release"]
+    before = port_of(store.releases, release) if store.has(release) else None
+    if before == 0:
+        return items, 0
+    items, port = by_image(items, exposed_by)
+    if port and before is None:
+        place, slots = arguments["place"], runtime_of(arguments)
+        if found := port_problems(place["app"], slots.ports, edge_of(place, slots), slots):
+            raise SlipwayError(
+                f"the image EXPOSEs {port}, so the app listens there, and {'; '.join(found)}. One that listens on its "
+                "slot's socket has fastapi_app_port_by_image: false"
+            )
+    return items, port
+
+
+def _leaks(arguments: Arguments, items: list[files.Item], image: str) -> list[str]:
+    """That an image has secrets of the release that is staged in it; nothing of one that was staged before.
+
+    Raises SlipwayError where that is refused.
+    """
+    if arguments.get("leaks") == "ignore" or store_of(arguments).has(arguments["release"]):
+        return []
+    secrets = {item.dest.name: item.content.decode() for item in items if item.secret and item.state == "file"}
+    if not (found := leaks(image, secrets)):
+        return []
+    said = (
+        f"the image {image} has secrets of fastapi_app_secrets in it, for whoever has the image: {'; '.join(found)}. "
+        "Leave them out of it (.dockerignore, fastapi_image_build_secrets), build it again, and give them other values "
+        "where it was pushed"
+    )
+    if arguments.get("leaks") == "warn":
+        return [said]
+    raise SlipwayError(f"{said}; fastapi_app_secrets_in_image: warn lets it pass")
 
 
 def _holder(run: dict[str, Any]) -> dict[str, Any]:

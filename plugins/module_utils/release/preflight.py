@@ -31,6 +31,7 @@ from .model import State
 from .neighbours import others, services
 from .observe import certificate_days, free_mib, observe
 from .port_problems import port_problems
+from .processors import processors, processors_lack
 from .runtime import RuntimeFailed
 from .runtimes import staged_for
 from .seen_jobs import timers_problems
@@ -47,8 +48,8 @@ SMALL, FEW_INODES, INODES = 4 << 20, 100, 5000
 # counts where nothing is said: sizes in bytes, times in seconds, `controller_time` since the epoch and 0 for unknown,
 # `port` where the app of a new release listens, 0 for the slot's socket; `overlap` whether that may run beside the one
 # that serves, `names` under which it is asked and `former_names` under which it was, `user` whom the inventory names to
-# run it, and `uid` that of its own user under systemd; `slot_mib` and `processes` are its limits, `workers` those of a
-# slot, and `hosts` how many the fleet has.
+# run it, and `uid` that of its own user under systemd; `slot_mib`, `cpus` and `processes` are its limits, `workers`
+# those of a slot, and `hosts` how many the fleet has.
 HOST: dict[str, Any] = {
     "runtime": "compose",
     "python": "/usr/bin/python3",
@@ -62,6 +63,7 @@ HOST: dict[str, Any] = {
     "clock_tolerance": 60.0,
     "port": 0,
     "slot_mib": 0,
+    "cpus": 0.0,
     "workers": 0,
     "hosts": 1,
     "processes": {},
@@ -327,6 +329,9 @@ def shared(host: dict[str, Any], transaction: Transaction, overlap: bool) -> lis
     taken = {**services(apps), **{name: one.memory_mib for name, one in beside.items()}}
     lacks = (
         memory_lack(host["slot_mib"], host["processes"], here, overlap, total_mib(), bool(host["jobs"]), taken),
+        processors_lack(
+            float(host["cpus"]), host["processes"], here, processors(), {name: one.cpus for name, one in beside.items()}
+        ),
         connections_lack(seen_server(apps / "postgres"), app, workers, int(host["hosts"]), overlap, beside),
     )
     return [lack for lack in lacks if lack]

@@ -34,7 +34,12 @@ class NotUnderstood(Refused):
 
 
 async def bring_forward(
-    ask: Ask, where: str, allow_destructive: bool, again: Callable[[], None], before: Optional[Before] = None
+    ask: Ask,
+    where: str,
+    allow_destructive: bool,
+    again: Callable[[], None],
+    before: Optional[Before] = None,
+    tell: Callable[[list[str]], None] = lambda revisions: None,
 ) -> str:
     """Apply what is pending, and return the revision in which the database is then; several are joined by commas.
 
@@ -47,6 +52,7 @@ async def bring_forward(
         again: called before each change but the first question
         before: called once with what is pending and was judged, before anything of it is applied; the first question
             changes nothing then, not even an empty database
+        tell: gets the revisions that were judged and are applied now
     """
     allowed: Optional[list[str]] = None if allow_destructive else []
     for _ in range(ASKED):
@@ -65,7 +71,9 @@ async def bring_forward(
             await before(found)
             before = None
             again()
-        allowed = None if allow_destructive else [one["revision"] for one in found["pending"]]
+        revisions = [str(one["revision"]) for one in found["pending"]]
+        tell(revisions)
+        allowed = None if allow_destructive else revisions
     raise Refused("somebody else goes on migrating this database; deploy again when nobody does")
 
 

@@ -211,6 +211,7 @@ async def plan(this: Run) -> FleetReport:
         [(str(seen.get("image") or ""), str(seen.get("release_image") or "")) for seen in before],
         planned(this, migrations),
         [member.target.activate for member in this.changing if member.before],
+        this.policy.operation == "deploy" and not this.pending and any(one.target.migrations for one in this.changing),
     )
     this.tell("planned", plan=this.plan)
     return report(this)

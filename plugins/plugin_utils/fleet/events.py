@@ -130,8 +130,8 @@ def notes(event: Event) -> list[Line]:
         return [
             (f"{where}the lock of {dead.get('what') or 'a run'} by {dead.get('who')} that is gone was taken over", "")
         ]
-    if event.kind in ("saved", "rehearsed", "migrated"):
-        return [(f"{where}{words}", "") for words in of_the_database(event)]
+    if event.kind in ("exposed", "saved", "rehearsed", "pending", "migrated"):
+        return [(f"{where}{words}", "") for words in done_before(event)]
     if event.kind in ("ended", "settled"):
         judged = event.about.get("canary") or {}
         # One that is worse is the cause, which is told already.
@@ -142,11 +142,15 @@ def notes(event: Event) -> list[Line]:
     return []
 
 
-def of_the_database(event: Event) -> list[str]:
-    """What was done for the database, or to it, a line each."""
+def done_before(event: Event) -> list[str]:
+    """What was found, or done for the database or to it, before anything is switched, a line each."""
     about = event.about
+    if event.kind == "exposed":
+        return [f"the app listens on port {about['port']}, by EXPOSE of its image"]
     if event.kind == "rehearsed":
         return sentences(about)
+    if event.kind == "pending":
+        return [f"the database gets {', '.join(about['revisions'])}"]
     if event.kind == "saved":
         return [f"set {about['set']} was made before the migrations, in {seconds(about.get('seconds'))} s"]
     return [f"the database is at revision {about['migration']}"] if about.get("migration") else []

@@ -10,7 +10,7 @@ A host understands the verbs of `plugins/module_utils/agent/verbs.py`. Arguments
 
 look: purpose, release ('' when unknown), host (what the preflight needs to know: runtime, python, image, architectures,
     disk_needed, disk_reserve, certificate, certificate_days, controller_time, clock_tolerance,
-    port, slot_mib, workers, hosts, processes, overlap, user, jobs)
+    port, slot_mib, cpus, workers, hosts, processes, overlap, user, jobs)
     -> problems [str], release, settled, serving {release, slot} or None (by what runs, answers and is enabled at the
     edge), state, drift [str], good [{release, migration, image, there}] oldest first, migration, release_migration,
     path (by which what serves can be asked), singletons [str] (those that run there), singletons_at {host, at} or None
@@ -23,10 +23,10 @@ look: purpose, release ('' when unknown), host (what the preflight needs to know
 hold: run {id, who, from, what} -> taken_over {..} or None, serving, state
 renew: -> held (bool), frozen (why the app was frozen meanwhile, '' where it was not); a freeze ends no lease, so that
     what was begun can be put back
-stage: release, files, contents (by the position of the file), check (command or []), check_timeout, check_mode, diff;
-    in check mode also contract (see activate) and was (the release that serves)
-    -> changed, changed_paths, diff [..], checked (bool); in check mode api, as activate tells it, where both releases
-    ran on the host before, else None
+stage: release, files, contents (by the position of the file), leaks, check (command or []), check_timeout, check_mode,
+    diff; in check mode also contract (see activate) and was (the release that serves)
+    -> changed, changed_paths, diff [..], checked (bool), port (where the app listens by EXPOSE of its image, else 0),
+    warnings [str]; in check mode api, as activate tells it, where both releases ran on the host before, else None
 run: release ('' for the one that serves), command, purpose, timeout, once -> rc, stdout, stderr, release; or job
 activate: release, expects (the release that must serve before; '' for none, None for whatever does), restart, drain,
     drain_websockets, soak, canary, contract {path, breaking} or None, replay (refuse, warn, ignore),
@@ -171,6 +171,7 @@ class Target:
     contents: dict[str, str] = field(default_factory=dict, repr=False)
     config: str = field(default="", repr=False)  # what names a release beside its content
     release: str = ""  # one that was named by the operator
+    leaks: str = "refuse"  # what becomes of a release whose image has a secret of it: refuse, warn or ignore
     check: list[str] = field(default_factory=list)
     check_timeout: float = 300.0
     migrate: list[str] = field(default_factory=list)
@@ -209,9 +210,10 @@ class Event:
     kinds, with what `about` has:
     part (name: look, hold, provide, stage, migrate, roll, settle or end; told when it begins),
     looked (release, settled, serving), planned (plan), held (taken_over), prepared (made), put (content, changed),
-    staged (release, changed), saved (set, bytes, seconds; of a host that backs the database up),
+    staged (release, changed), exposed (port; where the image alone says that its app listens there),
+    saved (set, bytes, seconds; of a host that backs the database up),
     rehearsed (what its rehearsal told; of such a host),
-    migrated (release, migration), batch (number, of, hosts), started (release, was),
+    pending (revisions), migrated (release, migration), batch (number, of, hosts), started (release, was),
     phase (phase, at, seconds once it has ended, revert), ended (outcome, was, release, phases, cause,
     recovered, canary, api, replay, gap),
     settling (hosts, reason), settled (as ended, no outcome where nothing was to be done), lost (cause),

@@ -76,10 +76,14 @@ async def prepare(run: Run, groups: Sequence[tuple[Content, list[Member]]], have
 
 async def stage(run: Run) -> None:
     """Put the release's files on all hosts that change, and let the release check itself there. Raises Stopped."""
-    await run.all_or_stopped(run.changing, lambda member: stage_one(run, member))
+    ports: set[int] = set()
+    await run.all_or_stopped(run.changing, lambda member: stage_one(run, member, ports))
+    for port in sorted(ports):
+        run.tell("exposed", port=port)
 
 
-async def stage_one(run: Run, member: Member) -> None:
+async def stage_one(run: Run, member: Member, ports: set[int]) -> None:
+    """`ports` gets the one on which the app listens there, where its image alone says so."""
     target = member.target
     for_plan: Result = {"contract": target.activate.get("contract"), "was": member.before}
     answer = await run.ask(
@@ -88,6 +92,7 @@ async def stage_one(run: Run, member: Member) -> None:
         release=member.wanted,
         files=replaced(target.files, {SERVING: recorded(member.seen) or "none"}),
         contents=target.contents,
+        leaks=target.leaks,
         check=[] if run.policy.check_mode else target.check,
         check_timeout=target.check_timeout,
         check_mode=run.policy.check_mode,
@@ -99,6 +104,10 @@ async def stage_one(run: Run, member: Member) -> None:
     else:
         run.changed = run.changed or bool(answer.get("changed"))
     run.diff += [{**entry, "host": member.name} for entry in answer.get("diff") or ()]
+    for warning in answer.get("warnings") or ():
+        run.tell("warning", member, message=warning)
+    if port := int(answer.get("port") or 0):
+        ports.add(port)
     run.tell("staged", member, release=member.wanted, changed=bool(answer.get("changed")))
 
 
@@ -134,6 +143,7 @@ async def migrate(run: Run) -> None:
                 target.allow_destructive,
                 again=run.refuse_when_stopped,
                 before=before if makes_sets(run, first) or target.rehearse else None,
+                tell=lambda revisions: run.tell("pending", first, revisions=revisions),
             )
     else:
         if run.since and run.pending and run.pending(run.since):  # without a record nobody knows what is pending

@@ -276,6 +276,7 @@ def plan(
     images: Sequence[tuple[str, str]] = (),
     saved: str = "",
     activations: Sequence[Mapping[str, Any]] = (),
+    unread: bool = False,
 ) -> str:
     """What a run would do, as lines for people.
 
@@ -287,6 +288,7 @@ def plan(
         images: for each host that changes, the image of the release that serves and of the wanted one
         saved: what is done for the database before it is migrated
         activations: of each host that changes and serves something, what verb activate would be asked
+        unread: whether only the image can tell what the database needs
     """
     waiting = [row for row in rows if row["batch"]]
     if not waiting:
@@ -298,6 +300,12 @@ def plan(
     lines += [f"Image: {was or 'none'} -> {to}" for was, to in dict.fromkeys(images) if to not in ("", was)]
     if migrations:
         lines.append(f"Migrations before the first host: {', '.join(migrations)}")
+    if unread:
+        lines.append(
+            "Migrations before the first host: its image tells them once it is there, and what may break the release "
+            "that serves is refused then, before anything is switched (slipway_migrations, the directory of the "
+            "revisions in a checkout, names them here)"
+        )
     lines += [saved] if saved else []
     lines += dict.fromkeys(words for activation in activations for words in compared(activation))
     lines += foreseen(waiting, release)

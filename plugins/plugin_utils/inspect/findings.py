@@ -36,7 +36,12 @@ def documented(openapi: str) -> list[str]:
         found = [path for path, methods in paths.items() if "get" in methods and "{" not in path]
     except (AttributeError, KeyError, TypeError, ValueError):
         return []
-    return sorted((path for path in found if _TELLING.search(path)), key=lambda path: ("ready" not in path, len(path)))
+    return telling(found)
+
+
+def telling(paths: Iterable[str]) -> list[str]:
+    """Those whose names say that they tell how the app is, the best one first."""
+    return sorted((path for path in paths if _TELLING.search(path)), key=lambda path: ("ready" not in path, len(path)))
 
 
 def candidates(shipped: Shipped, openapi: str = "") -> list[str]:

@@ -17,6 +17,7 @@ from ansible_collections.slipway.fleet.plugins.plugin_utils.image.build import F
 from ansible_collections.slipway.fleet.plugins.plugin_utils.image.request import ImageRequest
 from ansible_collections.slipway.fleet.plugins.plugin_utils.inspect.findings import OPENAPI, health_path
 from ansible_collections.slipway.fleet.plugins.plugin_utils.inspect.lines import Found, lines, problem
+from ansible_collections.slipway.fleet.plugins.plugin_utils.inspect.stages import target_of
 from ansible_collections.slipway.fleet.plugins.plugin_utils.inspect.trial import (
     Answer,
     Seen,
@@ -80,14 +81,21 @@ def report(
     trial: Trial,
     seen: Seen,
     socket: str,
+    target: tuple[str, str] = ("", ""),
 ) -> tuple[str, str]:
     """The lines of an inventory, and why a release with them would not serve; that is empty where it would."""
     health, why = health_path(about, seen.answers, seen.answers.get(OPENAPI, Answer(0)).text)
-    found = Found(name, origin, about, usual, trial, seen, health, why)
+    found = Found(name, origin, about, usual, trial, seen, health, why, target)
     if not (wrong := problem(found, socket)):
         return lines(found), ""
     words = last_exception(seen.log) or last_words(seen.log)
     return lines(found), f"{wrong}: {words[:500]}" if words else wrong
+
+
+def target_in(what: str, request: ImageRequest) -> tuple[str, str]:
+    """The stage of a directory's Dockerfile that serves, and why; empty for the last one, and where one is named."""
+    path = Path(what).expanduser() / request.dockerfile
+    return ("", "") if request.target or not path.is_file() else target_of(path.read_text(errors="replace"))
 
 
 @contextmanager
@@ -112,10 +120,7 @@ def had(what: str, request: ImageRequest) -> Iterator[tuple[str, tuple[str, str]
 def _built(directory: Path, request: ImageRequest) -> tuple[str, str]:
     """The image of a directory, and the name that goes afterwards."""
     if not (directory / request.dockerfile).is_file():
-        raise ImageError(
-            f"{directory} has no {request.dockerfile}; name it with fastapi_image_dockerfile. A project without an "
-            "image is deployed with fastapi_app_runtime: systemd (docs/systemd.md)"
-        )
+        raise ImageError(f"{directory} has no {request.dockerfile}; name it with fastapi_image_dockerfile")
     building = replace(request, name="slipway-inspect/image", source="build", context=directory, bundle=None)
     _, wanted = FromContext(building).take_here()
     return wanted.reference, wanted.reference

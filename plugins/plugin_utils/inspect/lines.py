@@ -30,6 +30,8 @@ _DEPTH = 2
 _CODE = frozenset({"__pycache__", "site-packages", "dist-packages", "bin", "lib", "lib64"})
 _VOLUMES = 5  # as many as one line may name
 _SLOW_START = 20.0  # seconds, a third of the gate's
+# A line of an inventory: name, value, and why it is there.
+Row = tuple[str, object, str]
 
 
 @dataclass(frozen=True)
@@ -44,13 +46,14 @@ class Found:
     seen: Seen
     health: str  # empty where no path answers
     why: str
+    target: tuple[str, str] = ("", "")  # the stage of its Dockerfile that was built, and why; empty for the last one
 
 
 def lines(found: Found) -> str:
     """The lines as YAML. Those that the user has to fill in say so."""
     said = [f"# {text}" for text in _told(found)]
     for name, value, why in (*_always(found), *_where_it_differs(found)):
-        said += _line(name, value, why)
+        said.append(line(name, value, why))
     return "\n".join([*said, *_variables(found)]) + "\n"
 
 
@@ -75,13 +78,15 @@ def _told(found: Found) -> list[str]:
     return told
 
 
-def _always(found: Found) -> list[tuple[str, object, str]]:
+def _always(found: Found) -> list[Row]:
     name, trial = found.name, found.trial
-    rows: list[tuple[str, object, str]] = [
+    rows: list[Row] = [
         ("fastapi_app_name", name, "a name of your choice, for its directories and units"),
         ("fastapi_app_host_names", [f"{name}.example.org"], "yours: under which users reach it"),
         (*found.origin, "what was looked at"),
     ]
+    if found.target[0]:
+        rows.append(("fastapi_image_target", *found.target))
     if found.origin[0] == "fastapi_image_name":
         pulled = (
             ("pull", "hosts get it from its registry"),
@@ -91,14 +96,17 @@ def _always(found: Found) -> list[tuple[str, object, str]]:
     if trial.port:
         exposed = "EXPOSE of the image names it" if trial.port in found.shipped.ports else "it was seen listening there"
         rows.append(("fastapi_app_port", trial.port, exposed))
+    elif len(found.shipped.ports) == 1:
+        why = f"it listens on the socket of its slot, though EXPOSE of the image names {found.shipped.ports[0]}"
+        rows.append(("fastapi_app_port_by_image", False, why))
     if found.health:
         rows.append(("fastapi_app_health_path", found.health, found.why))
     return rows
 
 
-def _where_it_differs(found: Found) -> list[tuple[str, object, str]]:
+def _where_it_differs(found: Found) -> list[Row]:
     usual, trial, seen = found.usual, found.trial, found.seen
-    rows: list[tuple[str, object, str]] = []
+    rows: list[Row] = []
     if trial.user != usual.user:
         rows.append(
             ("fastapi_app_user", "root", f"user {usual.user[0]} may not use files that it needs; they are root's")
@@ -183,8 +191,9 @@ def _shown(value: str) -> str:
     return "" if value == PLACEHOLDER else value
 
 
-def _line(name: str, value: object, why: str) -> list[str]:
-    return [f"{name}: {_value(value)}  # {why}"]
+def line(name: str, value: object, why: str) -> str:
+    """One of an inventory, with its reason."""
+    return f"{name}: {_value(value)}  # {why}"
 
 
 def _value(value: object) -> str:

@@ -314,6 +314,8 @@ class Fleet:
     commands: Commands | None = None
     release: str = ""
     savers: dict[str, Any] = field(default_factory=dict)
+    # What the controller knows to be pending; None without a source.
+    pending: Callable[[str], list[str]] | None = field(default=lambda since: [f"after {since}"])
 
     def host(self, name: str) -> MemoryHost:
         return next(host for host in self.hosts if host.name == name)
@@ -345,7 +347,7 @@ class Fleet:
             self.events.append,
             LoopClock(),
             self.watch,
-            lambda since: [f"after {since}"],
+            self.pending,
             self.savers,
             self.commands,
         )

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet import schema_changes
+from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.events import Progress
 
 from tests.unit.fleet.memory import Fleet, fleet
 
@@ -55,7 +56,25 @@ def test_what_was_judged_is_applied_and_nothing_else() -> None:
     there = with_alembic(said("0003", ADDS), said("0004"))
     assert there.run().word == "good"
     assert [told["allowed"] for told in asked(there)] == [[], ["0004"]]
+    assert [event.about["revisions"] for event in there.told("pending")] == [["0004"]]
+    assert "web1: the database gets 0004" in [line for event in there.events for line, _ in Progress().lines(event)]
     assert there.told("migrated")[0].about["migration"] == "0004"
+
+
+def test_a_plan_says_who_tells_what_is_pending_where_the_controller_has_no_source() -> None:
+    """Of an image that is pulled, shipped or in a bundle."""
+    words = "Migrations before the first host: its image tells them once it is there"
+    there = with_alembic(said("0003", ADDS))
+    there.pending = None
+    assert words in there.run(check_mode=True).plan
+    assert asked(there) == []
+    there.pending = lambda since: ["0004"]
+    plan = there.run(check_mode=True).plan
+    assert words not in plan
+    assert "Migrations before the first host: 0004" in plan
+    there = with_alembic(said("0003"), migrations="")
+    there.pending = None
+    assert words not in there.run(check_mode=True).plan
 
 
 @pytest.mark.parametrize(

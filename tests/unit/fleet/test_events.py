@@ -55,6 +55,15 @@ def shown(there: Fleet) -> list[str]:
     return [line for event in there.events for line, _ in progress.lines(event)]
 
 
+def test_where_an_image_has_its_app_listen_is_told_once_for_the_fleet() -> None:
+    there = fleet(3)
+    for host in there.hosts:
+        host.answers["stage"] = {"port": 80, "warnings": ["the image has it"]}
+    there.run()
+    assert "web2: the image has it" in shown(there)
+    assert [line for line in shown(there) if "EXPOSE" in line] == ["the app listens on port 80, by EXPOSE of its image"]
+
+
 def test_a_good_run() -> None:
     there = fleet(2)
     there.run()

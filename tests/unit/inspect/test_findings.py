@@ -109,6 +109,15 @@ def test_the_simplest_app_is_five_lines() -> None:
     assert "2.0 s after its start, and has 90 MiB at rest" in text
 
 
+def test_the_stage_that_was_built_and_a_socket_beside_an_expose_are_lines() -> None:
+    staged = yaml.safe_load(lines(replace(FOUND, target=("production", "the last stage is dev"))))
+    assert staged == yaml.safe_load(lines(FOUND)) | {"fastapi_image_target": "production"}
+    said = yaml.safe_load(lines(replace(FOUND, trial=USUAL)))
+    assert "fastapi_app_port" not in said
+    assert said["fastapi_app_port_by_image"] is False
+    assert "fastapi_app_port_by_image" not in lines(replace(FOUND, trial=USUAL, shipped=Shipped(ports=(80, 90))))
+
+
 def test_every_other_line_is_there_for_what_was_seen() -> None:
     trial = Trial(
         (0, 0),

@@ -320,10 +320,19 @@ def test_it_is_not_tried_for_ever() -> None:
 def test_a_directory_without_a_dockerfile_is_named(tmp_path: Path) -> None:
     request = ImageRequest(name="x", source="build")
     with (
-        pytest.raises(ImageError, match=r"has no Dockerfile; .*fastapi_image_dockerfile.*runtime: systemd"),
+        pytest.raises(ImageError, match="has no Dockerfile; name it with fastapi_image_dockerfile"),
         inspection.had(str(tmp_path), request),
     ):
         pass
+
+
+def test_the_stage_that_serves_is_built_unless_one_is_named(tmp_path: Path) -> None:
+    (tmp_path / "Dockerfile").write_text("FROM a AS production\nFROM a AS dev\n")
+    request = ImageRequest(name="x", source="build")
+    why = "the last stage of its Dockerfile is dev"
+    assert inspection.target_in(str(tmp_path), request) == ("production", why)
+    assert inspection.target_in(str(tmp_path), replace(request, target="dev")) == ("", "")
+    assert inspection.target_in("shop:1", request) == ("", "")
 
 
 def test_an_image_that_was_not_there_before_goes_again(monkeypatch: pytest.MonkeyPatch) -> None:
