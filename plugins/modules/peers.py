@@ -214,8 +214,6 @@ def known(peers: Peers, options: Options, check: bool) -> dict[str, Any]:
         "tls": {app: [one.name for one in behind if one.tls and one.app == app] for app in balanced(options)},
         "stale": sorted(map(str, peers.given(app["name"] for app in options["apps"]) - set(files))),
         "problems": found,
-        # Where nothing is there yet a run without --check makes it first.
-        "warnings": [] if check else found,
         "told": peers.look(),
         "diff": [part for change in changes for part in change.diff],
     }
@@ -274,6 +272,10 @@ def main() -> None:
         module.fail_json(msg=str(error))
     except OSError as error:
         module.fail_json(msg=f"{error.filename or module.params['directory']}: {error.strerror or error}.")
+    # Where nothing is there yet a run without --check makes it first.
+    if module.params["state"] == "known" and not module.check_mode:
+        for problem in result["problems"]:
+            module.warn(problem)
     if not module._diff:
         result.pop("diff", None)
     module.exit_json(**result)
