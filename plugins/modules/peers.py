@@ -167,7 +167,7 @@ def servers(peers: Peers, options: Options) -> list[Server]:
     def server(one: tuple[str, str, str]) -> Server:
         app, name, where = one
         if name not in asked[app]:
-            return Server(app, name, where, wanted=False, tls=False)
+            return Server(app, name, where, tls=False)
         there = at_the_door(where, options["port"])
         return peers.server(app, name, there, options["others"].get(name), peer_trial.ask)
 
@@ -190,12 +190,12 @@ def known(peers: Peers, options: Options, check: bool) -> dict[str, Any]:
     """Give this edge the certificates of the others. Raises SlipwayError and OSError."""
     others = options["others"]
     serving = [app["name"] for app in options["apps"] if not app.get("servers")]
-    next_due = peers.use_next(others, peers.concerned(serving, others), time.time())
+    next_due = peers.use_next(others, time.time())
     changed = next_due
     if not check:
         if next_due:
             peers.turn_over()
-        changed = peers.readable(options["owner"], options["group"]) or changed
+        changed = peers.readable() or changed
     behind = servers(peers, options)
     of_balancers = peers.balancers(serving, others)
     files = {**peers.hosts(behind), **of_balancers}
@@ -253,7 +253,7 @@ def look(peers: Peers, options: Options) -> dict[str, Any]:
 
 def act(options: Options, check: bool) -> dict[str, Any]:
     """Bring this edge to what the task says, and return its result. Raises SlipwayError and OSError."""
-    peers = Peers(Path(options["directory"]), options["name"])
+    peers = Peers(Path(options["directory"]), options["name"], options["owner"], options["group"])
     if options["state"] == "look":
         return look(peers, options)
     if options["state"] == "known":

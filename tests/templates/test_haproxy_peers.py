@@ -79,7 +79,7 @@ class Machine:
     def __init__(self, directory: Path, name: str, kind: type[Edge]) -> None:
         self.name, self.directory, self.kind = name, directory / name, kind
         self.directory.mkdir()
-        self.peers = Peers(self.directory, name)
+        self.peers = Peers(self.directory, name, OWNER, GROUP)
         self.running: Edge | None = None
 
     def act(self, state: str, check: bool = False, **options: Any) -> dict[str, Any]:

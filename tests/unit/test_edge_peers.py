@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import grp
 import ipaddress
+import os
+import pwd
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -66,7 +69,7 @@ def said(peers: Peers, **more: Any) -> dict[str, Any]:
 
 
 def test_the_next_certificate_waits_for_all_that_have_to_do_with_this_edge(tmp_path: Path) -> None:
-    peers, now = Peers(tmp_path, "web1"), time.time()
+    peers, now = edge(tmp_path, "web1"), time.time()
     assert peers.make_due(now, check=True)
     assert peers.certificates() == []
     assert peers.make_due(now)
@@ -75,19 +78,30 @@ def test_the_next_certificate_waits_for_all_that_have_to_do_with_this_edge(tmp_p
     assert ends(first) > now + 9 * 365 * DAY
     assert peers.make_due(now + REPLACED_DAYS * DAY + 1)
     _, following = peers.certificates()
-    knows = {"asks": {}, "certificates": [], "knows": {"links": {"web1": [fingerprint(first), fingerprint(following)]}}}
-    later, of_old = now + 2 * DAY, {**knows, "knows": {"links": {"web1": [fingerprint(first)]}}}
-    assert not peers.use_next({"lb1": knows}, ["lb1"], now), "a clock may be behind"
-    assert not peers.use_next({"lb1": knows, "lb2": of_old}, ["lb1", "lb2"], later)
-    assert not peers.use_next({"lb1": knows, "lb2": None}, ["lb1", "lb2"], later), "one is away"
-    assert peers.use_next({"lb1": knows, "lb2": None}, ["lb1"], later)
+    of_both, of_old = [fingerprint(first), fingerprint(following)], [fingerprint(first)]
+    knows = {"asks": {"links": ["web1"]}, "certificates": [], "knows": {"links": {"web1": of_both}}}
+    later, behind = now + 2 * DAY, {**knows, "knows": {"links": {"web1": of_old}, "other": {"web1": of_both}}}
+    assert not peers.use_next({"lb1": knows}, now), "a clock may be behind"
+    assert not peers.use_next({"lb1": knows, "lb2": behind}, later), "what counts is what it knows of the app"
+    assert peers.use_next({"lb1": knows, "lb2": None}, later), "one that never asked this host by TLS"
+    path = tmp_path / "peers/balancers/links/lb2.pem"
+    path.parent.mkdir(parents=True)
+    path.write_text(first)
+    assert not peers.use_next({"lb1": knows, "lb2": None}, later), "one that does, and is away"
+    assert not peers.use_next({"lb1": knows}, later), "one of another inventory"
+    path.unlink()
     peers.turn_over()
     assert peers.certificates() == [following, first]
     assert "PRIVATE" not in (tmp_path / "peers/former.pem").read_text()
+    assert peers.own.stat().st_mode & 0o777 == 0o640
+
+
+def edge(directory: Path, name: str) -> Peers:
+    return Peers(directory, name, pwd.getpwuid(os.getuid()).pw_name, grp.getgrgid(os.getgid()).gr_name)
 
 
 def test_a_host_listens_for_the_balancers_that_ask_it_by_tls_and_forgets_who_left(tmp_path: Path) -> None:
-    host, balancer = Peers(tmp_path / "web1", "web1"), Peers(tmp_path / "lb1", "lb1")
+    host, balancer = edge(tmp_path / "web1", "web1"), edge(tmp_path / "lb1", "lb1")
     for one in (host, balancer):
         assert one.make_due(time.time())
     path = host.home / "balancers/links/lb1.pem"
@@ -100,7 +114,7 @@ def test_a_host_listens_for_the_balancers_that_ask_it_by_tls_and_forgets_who_lef
     path.parent.mkdir(parents=True)
     path.write_text(own)
     assert host.balancers(["links"], {"lb1": None}) == {path: own}
-    assert host.concerned(["links"], {"lb1": None}) == {"lb1"}
+    assert host.concerned({"lb1": None}) == {("links", "lb1")}
     # A balancer of another inventory's app is none of this run's, and stays.
     assert host.all_balancers({}, ["links"]) == []
     assert host.all_balancers({}, ["shop"]) == balancer.certificates()
@@ -123,7 +137,7 @@ def test_a_host_listens_for_the_balancers_that_ask_it_by_tls_and_forgets_who_lef
 def test_a_balancer_goes_over_where_tls_works_and_never_back(
     tmp_path: Path, piece: str, works: bool, known: bool, tls: bool
 ) -> None:
-    balancer = Peers(tmp_path, "lb1")
+    balancer = edge(tmp_path, "lb1")
     balancer.make_due(time.time())
     (tmp_path / "apps").mkdir()
     (tmp_path / "apps/links.cfg").write_text(piece)
@@ -141,9 +155,9 @@ def test_a_balancer_goes_over_where_tls_works_and_never_back(
 
 def test_what_is_wrong_is_said_with_what_follows_from_it() -> None:
     servers = [
-        Server("links", "web1", "192.0.2.1:4443", True, True, trouble="no connection"),
-        Server("links", "web2", "192.0.2.2:4443", True, False, trouble="no connection"),
-        Server("links", "web3", "192.0.2.3:4443", True, True),
+        Server("links", "web1", "192.0.2.1:4443", True, trouble="no connection"),
+        Server("links", "web2", "192.0.2.2:4443", False, trouble="no connection"),
+        Server("links", "web3", "192.0.2.3:4443", True),
     ]
     first, second = troubles(servers, "lb1")
     assert first.endswith("192.0.2.1:4443: no connection. Nothing is sent to web1 from there")

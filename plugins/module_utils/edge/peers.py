@@ -26,6 +26,7 @@ import shutil
 import ssl
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Optional, Union
@@ -158,7 +159,6 @@ class Server:
     app: str
     name: str
     where: str
-    wanted: bool
     tls: bool
     certificates: tuple[str, ...] = field(default=(), repr=False)
     trouble: str = ""
@@ -175,6 +175,8 @@ class Peers:
     directory: Path
     name: str
     """Of this host in the inventory."""
+    owner: str = "root"
+    group: str = "haproxy"
 
     @property
     def home(self) -> Path:
@@ -235,32 +237,33 @@ class Peers:
         if path and not check:
             self.home.mkdir(mode=0o750, parents=True, exist_ok=True)
             write_durably(path, make(self.name), mode=0o600)
+            if path == self.own:
+                with suppress(LookupError):  # before HAProxy is installed its group is not there
+                    self.readable()
         return path is not None
 
-    def use_next(self, others: Mapping[str, Optional[Look]], concerned: Iterable[str], now: float) -> bool:
+    def use_next(self, others: Mapping[str, Optional[Look]], now: float) -> bool:
         """Whether the next certificate is to be used from now on: all that this edge has to do with know it.
 
         Args:
             others: what the other edges said of themselves, None of one that could not be asked
-            concerned: those that ask this one by TLS, or are asked so
             now: seconds since 1970
         """
         following = certificates_of(_read(self.next))
         if not following or _times(following[0])[0] + SETTLES > now:
             return False
         shown = fingerprint(following[0])
-        return all(_knows(others.get(name), self.name, shown) for name in concerned)
+        return all(_knows(others.get(name), app, self.name, shown) for app, name in self.concerned(others))
 
-    def concerned(self, serving: Iterable[str], others: Mapping[str, Optional[Look]]) -> set[str]:
-        """The other edges that ask this one by TLS, of the apps that it serves, or that it asks so."""
-        asking = {
-            name
-            for app in serving
+    def concerned(self, others: Mapping[str, Optional[Look]]) -> set[tuple[str, str]]:
+        """App and name of each edge that asks this one by TLS or is asked so, whichever inventory has it."""
+        here = {(app, name) for side in (HOSTS, BALANCERS) for app, of in self.known(side).items() for name in of}
+        return here | {
+            (app, name)
             for name, said in others.items()
-            if (self.home / BALANCERS / app / f"{name}.pem").exists()
-            or (said and self.name in said["asks"].get(app, ()))
+            for app, asked in (said or {}).get("asks", {}).items()
+            if self.name in asked
         }
-        return asking | {name for of in self.known(HOSTS).values() for name in of}
 
     def given(self, apps: Iterable[str]) -> set[Path]:
         """The files of certificates that are there for these apps."""
@@ -269,17 +272,20 @@ class Peers:
     def turn_over(self) -> None:
         """Use the next certificate."""
         write_durably(self.home / "former.pem", "".join(certificates_of(_read(self.own))), mode=0o600)
+        self._give(self.next, 0o640)
         os.replace(self.next, self.own)
 
-    def readable(self, owner: str, group: str) -> bool:
+    def readable(self) -> bool:
         """Have HAProxy read the directory and the certificate in use; whether that had to be changed."""
-        changed = False
-        for path, mode in ((self.home, 0o750), (self.own, 0o640)):
-            if path.exists() and (path.group() != group or path.stat().st_mode & 0o777 != mode):
-                shutil.chown(path, owner, group)
-                path.chmod(mode)
-                changed = True
-        return changed
+        given = [self._give(path, mode) for path, mode in ((self.home, 0o750), (self.own, 0o640))]
+        return any(given)
+
+    def _give(self, path: Path, mode: int) -> bool:
+        if not path.exists() or (path.group() == self.group and path.stat().st_mode & 0o777 == mode):
+            return False
+        shutil.chown(path, self.owner, self.group)
+        path.chmod(mode)
+        return True
 
     def balancers(self, apps: Iterable[str], others: Mapping[str, Optional[Look]]) -> dict[Path, str]:
         """The files of certificates that balancers of these apps may show here: of all that ask, or are to ask, by TLS.
@@ -312,7 +318,7 @@ class Peers:
         certificates = [one for one in (said["certificates"] if said else given) if one not in own]
         trouble = tried(where, certificates, self.own) if certificates else NOT_KNOWN
         before = {entry[1]: bool(entry["tls"]) for entry in _SERVER.finditer(_read(self._piece(app)))}
-        return Server(app, name, where, True, not trouble or before.get(name, True), tuple(certificates), trouble)
+        return Server(app, name, where, not trouble or before.get(name, True), tuple(certificates), trouble)
 
     def _piece(self, app: str) -> Path:
         return self.directory / "apps" / f"{app}.cfg"
@@ -356,8 +362,8 @@ def wrong_servers(setting: str, apps: Mapping[str, Mapping[str, str]], hosts: It
     ]
 
 
-def _knows(said: Optional[Look], name: str, shown: str) -> bool:
-    return said is not None and any(shown in of.get(name, ()) for of in said.get("knows", {}).values())
+def _knows(said: Optional[Look], app: str, name: str, shown: str) -> bool:
+    return said is not None and shown in said["knows"].get(app, {}).get(name, ())
 
 
 def _read(path: Path) -> str:
