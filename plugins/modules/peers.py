@@ -195,7 +195,7 @@ def known(peers: Peers, options: Options, check: bool) -> dict[str, Any]:
     if not check:
         if next_due:
             peers.turn_over()
-        changed = peers.readable() or changed
+        changed = any([peers.readable(), peers.read_anew(), changed])
     behind = servers(peers, options)
     of_balancers = peers.balancers(serving, others)
     files = {**peers.hosts(behind), **of_balancers}

@@ -228,7 +228,7 @@ def test_who_shows_another_certificate_gets_nothing_and_is_named(pair: Pair) -> 
     # A machine of the same name that somebody made anew, or who has taken its address.
     pair.host.peers.own.unlink()
     pair.host.act("own")
-    pair.of_host()
+    assert pair.of_host()["changed"], "HAProxy is to read it"
     wait_for(lambda: statuses(balancer) == {"web1": "DOWN"})
     wait_for(lambda: balancer.get("/x")[0].status == 503)
     (said,) = pair.look()["problems"]

@@ -191,6 +191,11 @@ class Peers:
         return self.home / "next.pem"
 
     @property
+    def unread(self) -> Path:
+        """There from when a certificate was made in place until the run that has HAProxy read it."""
+        return self.home / "unread"
+
+    @property
     def bundle(self) -> Path:
         return self.home / "balancers.pem"
 
@@ -238,6 +243,7 @@ class Peers:
             self.home.mkdir(mode=0o750, parents=True, exist_ok=True)
             write_durably(path, make(self.name), mode=0o600)
             if path == self.own:
+                self.unread.touch()
                 with suppress(LookupError):  # before HAProxy is installed its group is not there
                     self.readable()
         return path is not None
@@ -279,6 +285,13 @@ class Peers:
         """Have HAProxy read the directory and the certificate in use; whether that had to be changed."""
         given = [self._give(path, mode) for path, mode in ((self.home, 0o750), (self.own, 0o640))]
         return any(given)
+
+    def read_anew(self) -> bool:
+        """Whether HAProxy is to read a certificate that was made in place; said once."""
+        found = self.unread.exists()
+        if found:
+            self.unread.unlink()
+        return found
 
     def _give(self, path: Path, mode: int) -> bool:
         if not path.exists() or (path.group() == self.group and path.stat().st_mode & 0o777 == mode):
