@@ -245,10 +245,19 @@ def edge_process() -> int:
 
 def drained() -> set[str]:
     """Hosts to which the load balancer was told to send nothing."""
+    return {row["srv_name"] for row in _servers() if row["srv_admin_state"] != "0"}
+
+
+def asked_by_tls() -> set[str]:
+    """Hosts that the load balancer asks so."""
+    return {row["srv_name"] for row in _servers() if row["srv_use_ssl"] == "1"}
+
+
+def _servers() -> list[dict[str, str]]:
+    """What the load balancer has of each host."""
     said = on(BALANCER, f'python3 -c "{ASK.format("servers state")}"').splitlines()
     names = next(line for line in said if line.startswith("# ")).split()[1:]
-    rows = [dict(zip(names, line.split(), strict=False)) for line in said if f"app_{APP}" in line]
-    return {row["srv_name"] for row in rows if row["srv_admin_state"] != "0"}
+    return [dict(zip(names, line.split(), strict=False)) for line in said if f"app_{APP}" in line]
 
 
 def in_pool(host: str) -> bool:

@@ -42,6 +42,9 @@ from ansible_collections.slipway.fleet.plugins.plugin_utils.views import (
     logs as told_logs,
 )
 from ansible_collections.slipway.fleet.plugins.plugin_utils.views import (
+    peers as told_peers,
+)
+from ansible_collections.slipway.fleet.plugins.plugin_utils.views import (
     status as told_status,
 )
 from ansible_collections.slipway.fleet.plugins.plugin_utils.views.view import Results, Told
@@ -59,12 +62,14 @@ TELLERS: dict[str, Callable[[Results], Told]] = {
     "cache_problems": told_caches.tell_problems,
     "certificates": told_certificates.tell,
     "certificate_problems": told_certificates.tell_problems,
+    "peers": told_peers.tell,
+    "peer_problems": told_peers.tell_problems,
     "lock": told_lock.tell,
     "problems": told_lock.tell_problems,
     "logs": told_logs.tell,
     "output": told_logs.tell_output,
 }
-WRITTEN = ("status", "history", "audit", "backups", "balancers", "caches", "certificates")
+WRITTEN = ("status", "history", "audit", "backups", "balancers", "caches", "certificates", "peers")
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]

@@ -5,7 +5,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Optional
 
 from ansible_collections.slipway.fleet.plugins.module_utils.edge.floating import (
     announced,
@@ -27,6 +28,30 @@ def floating_beside(hosts: Sequence[Mapping[str, Any]], own: str) -> list[str]:
 
 def _floats(host: Mapping[str, Any]) -> set[str]:
     return set(map(bare, host.get("haproxy_floating_addresses") or ()))
+
+
+def peers_of(groups: Mapping[str, Sequence[str]], own: str) -> list[str]:
+    """The edges on the other side of a host: of a balancer those that serve, of one that serves the balancers."""
+    sides = groups.get("web") or (), groups.get("load_balancer") or ()
+    found = [name for side, other in (sides, sides[::-1]) if own in side for name in other]
+    return [name for name in dict.fromkeys(found) if name != own]
+
+
+def peers_seen(
+    hosts: Sequence[Mapping[str, Any]], asked: Mapping[str, Any] = MappingProxyType({})
+) -> dict[str, Optional[dict[str, Any]]]:
+    """What is known of the certificates of other edges, None of one that could not be asked.
+
+    Args:
+        hosts: the variables of those; what `slipway.fleet.peers` said in this run is among them
+        asked: a loop of `slipway.fleet.peers` over those that the run leaves out
+    """
+    found = {
+        str(host["inventory_hostname"]): (host.get("haproxy_peer_result") or {}).get("told") or None for host in hosts
+    }
+    for result in asked.get("results") or ():
+        found[str(result["item"])] = result.get("told") or None
+    return found
 
 
 def floating_clashes(hosts: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -92,5 +117,7 @@ class FilterModule:
         return {
             "standing_by": standing_by,
             "floating_beside": floating_beside,
+            "peers_of": peers_of,
+            "peers_seen": peers_seen,
             "floating_clashes": floating_clashes,
         }

@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ansible_collections.slipway.fleet.plugins.module_utils.edge.peers import at_the_door
 from ansible_collections.slipway.fleet.plugins.module_utils.edge.routing import (
     at_or_below,
     leading_to,
@@ -24,6 +25,7 @@ class FilterModule:
     def filters(self) -> dict[str, Any]:
         return {
             "at_or_below": at_or_below,
+            "at_the_door": at_the_door,
             "leading_to": leading_to,
             "other_spellings": other_spellings,
             "own_page": own_page,

@@ -111,6 +111,10 @@ kept:
   description: Whether the settings of the edge stay those of another inventory.
   returned: success
   type: bool
+peers:
+  description: Whether this edge has certificates of balancers or hosts (M(slipway.fleet.peers)).
+  returned: success
+  type: bool
 """
 
 import base64
@@ -260,6 +264,7 @@ def act(options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
         "changed": bool(changes),
         "changed_paths": [str(change.item.dest) for change in changes],
         "kept": edge.kept,
+        "peers": (directory / "peers").is_dir(),
         "diff": [
             {key: hidden(side) if isinstance(side, str) else side for key, side in part.items()}
             for change in changes

@@ -10,10 +10,10 @@ module: tell
 short_description: Show what the hosts of a play told, put together for the fleet
 description:
   - Reads what the tasks before it registered on every host of the play, and shows it. Runs on the controller, once.
-  - V(status), V(history), V(audit), V(backups), V(balancers), V(caches) and V(certificates) are tables, and JSON for
-    programs. V(lock) and V(problems) are tables. V(backup_problems), V(balancer_problems), V(cache_problems) and
-    V(certificate_problems) fail where a backup, a floating address, the app's cache or a certificate of a load
-    balancer is not as it should be; V(balancer_addresses) tells what is wrong with a
+  - V(status), V(history), V(audit), V(backups), V(balancers), V(caches), V(certificates) and V(peers) are tables, and
+    JSON for programs. V(lock) and V(problems) are tables. V(backup_problems), V(balancer_problems), V(cache_problems),
+    V(certificate_problems) and V(peer_problems) fail where a backup, a floating address, the app's cache, a certificate
+    of a load balancer, or how it asks a host, is not as it should be; V(balancer_addresses) tells what is wrong with a
     balancer, and fails where two or none have an address. V(logs) are the lines of all hosts in the order of time.
     V(output) is what a command printed. V(drills) is a page with what is proven of the backups, which fails where a
     drill did. V(outside) says whether what must be kept outside is.
@@ -37,6 +37,8 @@ options:
       - certificate_problems
       - drills
       - outside
+      - peers
+      - peer_problems
       - lock
       - logs
       - problems

@@ -13,7 +13,7 @@ import pytest
 import yaml
 from contract import ROOT
 from deployment import assert_nothing_lost
-from fleet import AT_ONCE, BALANCER, DATA, HOME, WEB, Fleet, on, outcomes
+from fleet import AT_ONCE, BALANCER, DATA, HOME, WEB, Fleet, asked_by_tls, on, outcomes
 from soak import LONG
 
 # Requests over all rolls.
@@ -46,6 +46,7 @@ def test_rolls_lose_nothing(fleet: Fleet, _: str) -> None:
             seen.append(fleet.version()["release"])
     assert len(seen) == len(ROLLS) + 1
     assert report["total"] >= ENOUGH
+    assert asked_by_tls() == set(WEB), "that is how the load came to the hosts"
     assert_nothing_lost(report)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import pytest
 import yaml
 from contract import ROOT, until
 from deployment import Deployment, assert_nothing_lost
-from fleet import AT_ONCE, BALANCER, DATA, HOME, WEB, Fleet, in_pool, on, sessions
+from fleet import AT_ONCE, BALANCER, DATA, HOME, WEB, Fleet, asked_by_tls, in_pool, on, sessions
 
 A, B, C = WEB
 
@@ -23,7 +22,10 @@ def scaled(fleet: Fleet, scratch: Path) -> Fleet:
     for group in ("all", "data", "web"):
         (directory / "group_vars" / group).symlink_to(ROOT / "molecule/rolling/group_vars" / group)
     (directory / "group_vars/load_balancer").symlink_to(ROOT / "inventories/fleet/group_vars/load_balancer")
-    shutil.copy(fleet.inventory, directory / "hosts.yml")
+    lines = yaml.safe_load(Path(fleet.inventory).read_text())
+    # These hosts are in one private network.
+    lines["load_balancer"]["vars"] = {"haproxy_tls_to_hosts": True}
+    (directory / "hosts.yml").write_text(yaml.safe_dump(lines))
     return replace(fleet, inventory=str(directory / "hosts.yml"))
 
 
@@ -56,6 +58,7 @@ def test_a_host_goes_and_comes_by_a_line_of_hosts_yml(scaled: Fleet) -> None:
         # A slot of before may have ended its drain meanwhile.
         assert all(processes(host) <= before[host] for host in (A, B)), "the others, which had it, were left alone"
         until(lambda: sessions(C) > 0, f"{C} gets requests")
+        assert asked_by_tls() == set(WEB)
     assert_nothing_lost(report)
 
 
