@@ -187,6 +187,8 @@ def test_a_backup_that_is_killed_leaves_no_half_a_set(host: Any) -> None:
     assert sets(host) == known
     assert asked(host, "backup")["rows"] >= 100_000
     assert len(sets(host)) == len(known) + 1
+    left = "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'slipway-dump%'"
+    assert sql(host, left) == "0", "the server does nothing more for the killed one"
 
 
 def test_a_restore_that_is_killed_touches_nothing_live(host: Any, deployment: Deployment) -> None:
