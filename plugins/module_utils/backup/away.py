@@ -26,12 +26,17 @@ SELECT 'large objects', count(*), coalesce(sum(hashtextextended(oid::text || ':'
 FROM pg_catalog.pg_largeobject_metadata;"""
 
 
+# Sessions that it may end: of roles that it is a member of, and with pg_signal_backend of all but superusers.
+_MINE = """ AND usesysid IN (SELECT oid FROM pg_roles r WHERE pg_has_role(r.oid, 'USAGE')
+  OR pg_has_role('pg_signal_backend', 'USAGE') AND NOT r.rolsuper)"""
+
+
 class Away(Server):
     """The server with the databases of `settings.elsewhere`."""
 
     own, hurried, options = False, "", ""
     counts = COUNTS.replace(LARGE_OBJECTS, _OBJECTS)
-    mine = " AND pg_has_role(usesysid, 'MEMBER')"
+    mine = _MINE
     user = ()
 
     def __init__(self, settings: Settings, run: Run = command.run, programs: Path = PROGRAMS) -> None:

@@ -188,7 +188,7 @@ class Server(postgres.Server):
 
         The caller holds the host's backups, so there is no other one. Raises BackupError.
         """
-        sessions = f"FROM pg_stat_activity WHERE application_name = {literal(self.dumps)}"
+        sessions = f"FROM pg_stat_activity WHERE application_name = {literal(self.dumps)}{self.only}"
         self.sql("postgres", f"SELECT pg_terminate_backend(pid) {sessions}")
 
     def _dumped(self, database: Database, into: Path) -> Database:

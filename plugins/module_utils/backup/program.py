@@ -56,7 +56,7 @@ def settings(config: Path) -> Settings:
         repository=found["repository"],
         host=found["host"],
         database=found["database"],
-        elsewhere=tuple(found["elsewhere"]),
+        elsewhere=tuple(found.get("elsewhere") or ()),
         directories=tuple(found["directories"]),
         volumes=tuple(found["volumes"]),
         keep=found["keep"],

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import shutil
 import socket
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,15 +28,16 @@ from ansible_collections.slipway.fleet.plugins.module_utils.backup.scratch impor
 
 from lab.registry import Authority
 from tests import real_postgres
-from tests.app.conftest import binary
+from tests.app.conftest import binary, until
 from tests.templates.rendering import Role
 
 PASSWORD = "planted-secret-0123456789"
 MADE = (
     "CREATE ROLE links LOGIN CREATEDB PASSWORD 'planted-secret-0123456789'",
-    "CREATE ROLE reader; CREATE ROLE other",
+    "CREATE ROLE reader; CREATE ROLE other LOGIN",
     "CREATE DATABASE links OWNER links",
     "CREATE DATABASE elses OWNER other",
+    "GRANT pg_signal_backend TO links",
 )
 ROWS = "CREATE TABLE notes AS SELECT g AS id, md5(g::text) AS words FROM generate_series(1, 1000) g"
 OWNED = ("GRANT SELECT ON notes TO reader", "SELECT lo_from_bytea(0, 'a large object')")
@@ -72,6 +74,29 @@ class World:
         (self.settings.files / "password").write_text("for-tests-only-password")
         self.reach()
         self.host = Host(self.settings, Restic(self.settings, cached=False))
+
+    @contextmanager
+    def session_of(self, role: str) -> Iterator[subprocess.Popen[bytes]]:
+        """Somebody else in the database, who does nothing."""
+        words = [
+            binary("psql"),
+            "-X",
+            "-h",
+            str(self.server.directory),
+            "-U",
+            role,
+            "links",
+            "-c",
+            "SELECT pg_sleep(600)",
+        ]
+        session = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            asked = f"SELECT count(*) FROM pg_stat_activity WHERE usename = '{role}'"  # noqa: S608 - the test's own
+            until(lambda: self.server.sql(asked) == "1", "it is there")
+            yield session
+        finally:
+            session.kill()
+            session.wait()
 
     def reach(self, **changed: Any) -> None:
         """Write what the role writes for the host."""
@@ -143,7 +168,9 @@ def test_it_is_dumped_proven_and_restored(world: World, scratch: type[Scratch]) 
     world.server.sql("CREATE DATABASE slipway_restoring_others")
     restore = Restore(world.host, "latest", ["database:links"])
     assert (restore.plan()["impossible"], restore.plan()["names"]) == ("", ["links"])
-    (done,) = restore.run("links")["restored"]
+    with world.session_of("other") as session:
+        (done,) = restore.run("links")["restored"]
+        assert session.wait(60), "it was ended, since its database got another name"
     assert counted(world) == before
     assert world.server.sql("SELECT has_table_privilege('reader', 'notes', 'SELECT')", "links") == "t"
     assert world.server.sql("SELECT pg_get_userbyid(datdba) FROM pg_database WHERE datname = 'links'") == "links"
