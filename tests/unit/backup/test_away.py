@@ -19,12 +19,12 @@ import pytest
 from ansible_collections.slipway.fleet.plugins.module_utils.backup import away
 from ansible_collections.slipway.fleet.plugins.module_utils.backup.away import Away
 from ansible_collections.slipway.fleet.plugins.module_utils.backup.drill import drill
-from ansible_collections.slipway.fleet.plugins.module_utils.backup.model import REFUSED, BackupError, Settings
+from ansible_collections.slipway.fleet.plugins.module_utils.backup.model import REFUSED, BackupError, Database, Settings
 from ansible_collections.slipway.fleet.plugins.module_utils.backup.rehearsing import rehearse
 from ansible_collections.slipway.fleet.plugins.module_utils.backup.restic import Restic
 from ansible_collections.slipway.fleet.plugins.module_utils.backup.restoring import Restore
 from ansible_collections.slipway.fleet.plugins.module_utils.backup.saving import MIGRATION, Host, save
-from ansible_collections.slipway.fleet.plugins.module_utils.backup.scratch import Scratch
+from ansible_collections.slipway.fleet.plugins.module_utils.backup.scratch import Scratch, StandIn
 
 from lab.registry import Authority
 from tests import real_postgres
@@ -176,6 +176,17 @@ def test_it_is_dumped_proven_and_restored(world: World, scratch: type[Scratch]) 
     assert world.server.sql("SELECT pg_get_userbyid(datdba) FROM pg_database WHERE datname = 'links'") == "links"
     assert done["kept"] in world.server.databases()
     assert "slipway_restoring_others" in world.server.databases(), "of somebody else on that server"
+
+
+@pytest.mark.parametrize(("encoding", "plain"), [("UTF8", "C.UTF-8"), ("LATIN1", "C")])
+def test_a_locale_that_this_host_has_not_keeps_nobody_from_the_proof(world: World, encoding: str, plain: str) -> None:
+    """As a provider's en_US on a host that has none; it sorts texts, and is in no row."""
+    server = StandIn(world.server.superuser)
+    wanted = Database("links", "postgres", encoding, "xx_XX.UTF-8", "xx_XX.UTF-8", 0, provider="c")
+    server.make(wanted, "slipway_restoring_elses")
+    sorts = "SELECT datcollate, datctype FROM pg_database WHERE datname = 'slipway_restoring_elses'"
+    assert world.server.sql(sorts) == f"{plain}|{plain}"
+    server.drop("slipway_restoring_elses")
 
 
 def test_a_table_that_another_role_keeps_to_itself_is_told(world: World, tmp_path: Path) -> None:
