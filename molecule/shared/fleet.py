@@ -22,6 +22,11 @@ from deployment import Deployment, failure_in
 WEB = {"slipway-web-a": "172.29.86.11", "slipway-web-b": "172.29.86.12", "slipway-web-c": "172.29.86.13"}
 DATA, BALANCER = "slipway-data", "slipway-lb"
 APP = "shortlinks"
+# How the app reaches what it needs, with the login of the day, for tests that say more than that.
+ENVIRONMENT = {
+    "DATABASE_URL": "postgresql+asyncpg://{{ postgres_login }}@172.29.86.20:5432/shortlinks",
+    "REDIS_URL": "redis://172.29.86.20:6379/0",
+}
 # Where it makes no difference in which order hosts turn over.
 AT_ONCE = {"slipway_batches": ["100%"]}
 HOME = f"/opt/slipway/{APP}"

@@ -72,8 +72,8 @@ options:
     default: []
   unsaved:
     description:
-      - Hosts of which sets are made without the database, since that is elsewhere. Where no other host makes sets, plan
-        and record say that there was none of the database before the migrations.
+      - Hosts that say that the database is elsewhere, where no set that is made before migrations has it; plan, run and
+        record say so.
     type: list
     elements: str
     default: []

@@ -59,6 +59,7 @@ def test_the_settings_are_what_the_program_reads() -> None:
         "repository": "sftp:backup@host:/srv/sets",
         "host": "db1",
         "database": "none",
+        "elsewhere": [],
         "directories": ["/srv/a"],
         "volumes": ["/var/lib/slipway/*/volumes/*"],
         "keep": {"daily": 7, "weekly": 4, "monthly": 6},

@@ -92,15 +92,25 @@ def test_the_timers_are_due(host: Any) -> None:
 
 
 @contextmanager
-def copied(host: Any) -> Iterator[None]:
-    """The repository is a copy while the block runs, which may be damaged, and gets nothing of the timer's."""
+def quiet(host: Any) -> Iterator[None]:
+    """Nothing of the timer's runs meanwhile, which would have files open in what is mounted or moved."""
     timer = "slipway-backup-wal.timer"
-    host.check_output(f"systemctl stop {timer} slipway-backup-wal.service")
-    host.check_output(f"mv {REPOSITORY} {REPOSITORY}.good && cp -a {REPOSITORY}.good {REPOSITORY}")
+    host.check_output(f"systemctl stop {timer} slipway-backup-wal.service slipway-backup-base.service")
     try:
         yield
     finally:
-        host.check_output(f"rm -rf {REPOSITORY} && mv {REPOSITORY}.good {REPOSITORY} && systemctl start {timer}")
+        host.check_output(f"systemctl start {timer}")
+
+
+@contextmanager
+def copied(host: Any) -> Iterator[None]:
+    """The repository is a copy while the block runs, which may be damaged."""
+    with quiet(host):
+        host.check_output(f"mv {REPOSITORY} {REPOSITORY}.good && cp -a {REPOSITORY}.good {REPOSITORY}")
+        try:
+            yield
+        finally:
+            host.check_output(f"rm -rf {REPOSITORY} && mv {REPOSITORY}.good {REPOSITORY}")
 
 
 FLIP = (
@@ -161,11 +171,12 @@ def test_a_second_one_is_refused_while_one_runs(host: Any) -> None:
 
 def test_a_full_disk_is_refused_before_anything_is_written(host: Any) -> None:
     known = sets(host)
-    host.check_output("mount -t tmpfs -o size=1m none /var/lib/slipway/backup")
-    try:
-        said = refused(host, "backup")
-    finally:
-        host.check_output("umount /var/lib/slipway/backup")
+    with quiet(host):
+        host.check_output("mount -t tmpfs -o size=1m none /var/lib/slipway/backup")
+        try:
+            said = refused(host, "backup")
+        finally:
+            host.check_output("umount /var/lib/slipway/backup")
     assert "nothing was done: the dump of the databases and stores needs" in said
     assert sets(host) == known
 
@@ -187,6 +198,8 @@ def test_a_backup_that_is_killed_leaves_no_half_a_set(host: Any) -> None:
     assert sets(host) == known
     assert asked(host, "backup")["rows"] >= 100_000
     assert len(sets(host)) == len(known) + 1
+    left = "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'slipway-dump%'"
+    assert sql(host, left) == "0", "the server does nothing more for the killed one"
 
 
 def test_a_restore_that_is_killed_touches_nothing_live(host: Any, deployment: Deployment) -> None:

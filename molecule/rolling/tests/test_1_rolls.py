@@ -11,23 +11,30 @@ from pathlib import Path
 
 import pytest
 import yaml
+from ansible_collections.slipway.fleet.plugins.filter.release import login_of
 from contract import ROOT
 from deployment import assert_nothing_lost
-from fleet import AT_ONCE, BALANCER, DATA, HOME, WEB, Fleet, asked_by_tls, on, outcomes
+from fleet import APP, AT_ONCE, BALANCER, DATA, ENVIRONMENT, HOME, WEB, Fleet, asked_by_tls, on, outcomes
 from soak import LONG
 
 # Requests over all rolls.
 ENOUGH, RATE = (50_000, "120") if LONG else (3000, "60")
-# One of each kind at least; more of them find what comes with age.
-ROLLS = ["deploy", "code", "rollback", "restart"]
+# One of each kind at least, new passwords as the new configuration; more of them find what comes with age.
+ROLLS = ["rotate", "code", "rollback", "restart"]
 if LONG:
     ROLLS = ["deploy", *ROLLS[:3], "deploy", "restart", "deploy", "deploy", "rollback", "deploy"]
+# What the vault has from the rotation on, and who may log in to the database then.
+ROTATED = {"vault_postgres_password": "for-tests-only-rotated-1", "vault_redis_password": "for-tests-only-rotated-2"}
+LOGINS = (
+    "docker exec slipway-postgres-postgres-1 psql --username postgres --tuples-only --no-align"
+    " --command \"SELECT rolname FROM pg_roles WHERE rolcanlogin AND starts_with(rolname, 'shortlinks')\""
+)
 
 
 @pytest.mark.soak
 @pytest.mark.parametrize("_", [f"{len(ROLLS)} rolls"])
 def test_rolls_lose_nothing(fleet: Fleet, _: str) -> None:
-    """Configuration, code, rollbacks and a restart; requests of 1 s and 10 s, streams and websockets among the rest."""
+    """New passwords, code, rollbacks and a restart; requests of 1 s and 10 s, streams and websockets among the rest."""
     numbers = itertools.count(1)
     seen = [fleet.version()["release"]]
     code = fleet.source("changed", {"app/__init__.py": "\n# another\n"})
@@ -36,6 +43,8 @@ def test_rolls_lose_nothing(fleet: Fleet, _: str) -> None:
     with fleet.load("rolls", *heavy) as report:
         for kind in ROLLS:
             variables = fleet.release(f"r{next(numbers)}") if kind in ("deploy", "code") else {}
+            if kind == "rotate":
+                fleet.usual.update(ROTATED)
             if kind == "code":
                 variables["fastapi_image_context"] = code
             # Two batches: with three, the drain of websockets alone would take most of the time.
@@ -44,6 +53,9 @@ def test_rolls_lose_nothing(fleet: Fleet, _: str) -> None:
             assert outcomes(outcome.output) == ["good"] * len(WEB)
             assert len(set(fleet.states().values())) == 1
             seen.append(fleet.version()["release"])
+            if kind == "rotate":
+                assert on(DATA, LOGINS).split() == [login_of(APP, ROTATED["vault_postgres_password"])], "no former one"
+                assert on(DATA, "cat /opt/slipway/redis/secrets/users.acl").count(" #") == 1
     assert len(seen) == len(ROLLS) + 1
     assert report["total"] >= ENOUGH
     assert asked_by_tls() == set(WEB), "that is how the load came to the hosts"
@@ -90,9 +102,7 @@ def ci(fleet: Fleet, scratch: Path) -> Fleet:
 
 def test_a_rollback_returns_to_the_last_good_release_with_its_configuration(fleet: Fleet, ci: Fleet) -> None:
     """The second deploy and the rollback by a user who has just the rights that they need."""
-    environment = {"DATABASE_URL": "postgresql+asyncpg://shortlinks@172.29.86.20:5432/shortlinks",
-                   "REDIS_URL": "redis://172.29.86.20:6379/0"}  # fmt: skip
-    configured = {"fastapi_app_environment": environment | {"HITS_FLUSH_INTERVAL": "0.7"}}
+    configured = {"fastapi_app_environment": ENVIRONMENT | {"HITS_FLUSH_INTERVAL": "0.7"}}
     good = fleet.deploy(**fleet.release("good"), **configured, **AT_ONCE)
     assert good.code == 0, good.output
     wanted = fleet.version()["release"]

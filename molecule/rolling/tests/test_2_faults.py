@@ -10,16 +10,26 @@ from typing import Any
 
 import pytest
 from contract import until
-from fleet import AT_ONCE, BALANCER, HOME, WEB, Fleet, Run, drained, edge_process, on, outcomes, table, unreachable
+from fleet import (
+    AT_ONCE,
+    BALANCER,
+    ENVIRONMENT,
+    HOME,
+    WEB,
+    Fleet,
+    Run,
+    drained,
+    edge_process,
+    on,
+    outcomes,
+    table,
+    unreachable,
+)
 from soak import LONG
 
 pytestmark = pytest.mark.usefixtures("loaded")
 
 A, B, C = WEB
-ENVIRONMENT = {
-    "DATABASE_URL": "postgresql+asyncpg://shortlinks@172.29.86.20:5432/shortlinks",
-    "REDIS_URL": "redis://172.29.86.20:6379/0",
-}
 # Put at the end of app/main.py: readiness that breaks a while after the start.
 SICK_LATER = """
 

@@ -129,7 +129,7 @@ def _databases(
     """Restore every database, compare what it has, and start the releases against it."""
     spool = Path(f"{place}{manifest.spool}")
     if host.live is None:
-        raise BackupError(FAILED, "the set has databases, and backup_database says that this host has no server")
+        raise BackupError(FAILED, "the set has databases, and this host neither runs a server nor knows one elsewhere")
     made = scratch(host.live, host.settings.database)
     files.room("the server of the drill", (made.disk, manifest.bytes))
     stack = ExitStack()

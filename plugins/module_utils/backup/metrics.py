@@ -40,6 +40,7 @@ def metrics(sets: Mapping[str, Any], log: Mapping[str, Any]) -> str:
         *_gauge("added_bytes", "What it added to the repository.", newest.get("added") or 0),
         *_gauge("proven_seconds", "When the newest proven set was made.", _seconds(proven.get("time"))),
         *_gauge("restore_seconds", "How long the drill of that took.", proven.get("seconds") or 0),
+        *_gauge("release_proven", "Whether a release passed its gate on that set.", int(_released(proven))),
         *_gauge("failed", "Whether the last backup, drill or restore failed.", int(bool(error)), _labels(error)),
     ]
     if log:
@@ -53,6 +54,12 @@ def _gauge(name: str, about: str, value: float, labels: str = "") -> Iterator[st
     yield f"# HELP slipway_backup_{name} {about}"
     yield f"# TYPE slipway_backup_{name} gauge"
     yield f"slipway_backup_{name}{labels} {value}"
+
+
+def _released(proven: Mapping[str, Any]) -> bool:
+    """Whether there are releases that were started against a proven set, and none that could not be."""
+    releases = proven.get("releases") or ()
+    return bool(releases) and not any(one.get("unproven") for one in releases)
 
 
 def _labels(error: Mapping[str, Any]) -> str:

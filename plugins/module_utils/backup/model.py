@@ -68,6 +68,7 @@ class Settings:
     `directories` are paths, `volumes` patterns that may match nothing; `keep` counts days, weeks and months.
     `releases`: whether a drill starts those that serve, which have `deadline` seconds to pass their gate.
     `append_only`: whether the repository refuses to remove anything, so that it is not tried.
+    `elsewhere` are the databases of a server on no host of the fleet.
     `wal`: whether the database's write-ahead log is kept, for points in time of the last `wal_days`; the server keeps
     `wal_room` MiB of it at most where it cannot be.
     """
@@ -75,6 +76,7 @@ class Settings:
     repository: str
     host: str
     database: str = "none"
+    elsewhere: tuple[str, ...] = ()
     directories: tuple[str, ...] = ()
     volumes: tuple[str, ...] = ()
     keep: Mapping[str, int] = field(default_factory=dict)

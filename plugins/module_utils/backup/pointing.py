@@ -53,7 +53,7 @@ class PointRestore(Restore):
         source: Optional[Host] = None,
     ) -> None:
         """Raises BackupError where the point cannot be reached, or has not what is named."""
-        if host.live is None:
+        if host.live is None or not host.live.own:
             raise BackupError(REFUSED, "nothing was done: this host runs no database server (backup_database: none)")
         at = moment(wanted)
         self.point = at.isoformat().replace("+00:00", "Z")

@@ -33,6 +33,8 @@ from ..postgres.server import (
 )
 from .model import DIFFERENT, FAILED, REFUSED, BackupError, Database
 
+# What the sessions of a dump are called by the server.
+DUMPS = "slipway-dump"
 # Databases that are made on the way to a restore, and those that were in the place of one.
 BESIDE, BEFORE = "slipway_restoring_", "slipway_before_"
 # What sorts texts, by pg_database.datlocprovider.
@@ -53,6 +55,7 @@ PATIENCE, FIRST = 900, 10
 # Seconds for which a dump is tried anew where a lock is not free: where somebody waits for it, and by a run of a timer,
 # for which a long transaction of the night is no reason to fail; and between two tries.
 LOCKED, PATIENT, EVERY = 900.0, 3600.0, 5.0
+_HURRIED = f"SET deadlock_timeout = {FIRST}; SET lc_messages = 'C';\n"
 # What PostgreSQL says then.
 _NOT_FREE = re.compile(r"due to (lock|statement) timeout|deadlock detected|could not obtain lock")
 # And where a table went between the look at what there is and the lock on it; how often that is tried anew.
@@ -61,7 +64,7 @@ _GONE, GONE = re.compile(r'(relation|schema) ".*" does not exist'), 5
 # seen whole, or waits. pg_dump has the same locks a second time; half of what the server has room for stays the app's.
 # Where the tables are too many for that, they are dumped without.
 _SNAPSHOT = f"""\
-SET lock_timeout = {PATIENCE}; SET deadlock_timeout = {FIRST}; SET lc_messages = 'C';
+SET lock_timeout = {PATIENCE};
 SELECT count(*) * 4 <= current_setting('max_locks_per_transaction')::bigint * (
     current_setting('max_connections')::bigint + current_setting('max_prepared_transactions')::bigint) AS slipway_room,
   coalesce('LOCK TABLE ' || string_agg(format('ONLY %I.%I', n.nspname, c.relname), ', ' ORDER BY c.oid)
@@ -76,8 +79,12 @@ BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;
 SELECT pg_export_snapshot(), :'slipway_room';
 SET lock_timeout = 0;
 """  # noqa: S608 - constants
+LARGE_OBJECTS = """\
+SELECT 'large objects', count(*),
+  coalesce(sum(hashtextextended(loid::text || ':' || pageno || ':' || md5(data), 0)::numeric), 0)
+FROM pg_catalog.pg_largeobject;"""
 # A line for each table, `name|rows|digest`, and one for each revision that Alembic has recorded, `revision`.
-_COUNTS = r"""
+COUNTS = rf"""
 SELECT format(
   'SELECT %L, count(*), coalesce(sum(hashtextextended(slipway_row::text, 0)::numeric), 0)
    FROM ONLY %I.%I AS slipway_row',
@@ -88,17 +95,14 @@ WHERE c.relkind = 'r' AND c.relpersistence <> 't' AND n.nspname !~ '^(pg_|inform
   WHERE d.classid = 'pg_catalog.pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
 ORDER BY 1
 \gexec
-SELECT 'large objects', count(*),
-  coalesce(sum(hashtextextended(loid::text || ':' || pageno || ':' || md5(data), 0)::numeric), 0)
-FROM pg_catalog.pg_largeobject;
+{LARGE_OBJECTS}
 SELECT 'SELECT version_num FROM alembic_version ORDER BY 1' WHERE to_regclass('alembic_version') IS NOT NULL
 \gexec
-"""
+"""  # noqa: S608 - constants
 _DATABASES = """\
 SELECT datname, pg_get_userbyid(datdba), pg_encoding_to_char(encoding), datcollate, datctype, pg_database_size(oid),
   to_jsonb(d)->>'datlocprovider', coalesce(to_jsonb(d)->>'datlocale', to_jsonb(d)->>'daticulocale')
-FROM pg_database d WHERE datallowconn AND NOT datistemplate AND NOT starts_with(datname, 'slipway_restoring_')
-ORDER BY datname"""
+FROM pg_database d WHERE datallowconn AND NOT datistemplate AND NOT starts_with(datname, 'slipway_restoring_')"""
 
 _SHAPE = """\
 SELECT format('%I.%I', n.nspname, c.relname), c.relfilenode, coalesce(s.n_tup_upd + s.n_tup_del, 0)
@@ -109,8 +113,14 @@ WHERE c.relkind = 'r' AND c.relpersistence <> 't' AND n.nspname !~ '^(pg_|inform
 class Server(postgres.Server):
     """With what a backup and a restore need of it; what it refuses is a BackupError.
 
-    `warnings` are what an operator is to know of its dumps.
+    `warnings` are what an operator is to know of its dumps, `dumps` is what it calls their sessions. `own`: whether all
+    of it is this host's, with its disk and its roles; `counts` asks what a database has, `hurried` and `options` have a
+    dump see a deadlock first; `only` and `mine` are conditions for the databases that are backed up, and for the
+    sessions that it may end.
     """
+
+    own, dumps, counts, hurried, only, mine = True, DUMPS, COUNTS, _HURRIED, "", ""
+    options = f"-c deadlock_timeout={FIRST} -c lc_messages=C"
 
     def __init__(self, superuser: Sequence[str], name: str = "the database server", run: Run = command.run) -> None:
         super().__init__(superuser, name, run)
@@ -123,7 +133,9 @@ class Server(postgres.Server):
         """All that can be connected to, without what they have."""
         return [
             Database(name, owner, encoding, collate, ctype, int(size), provider=provider, locale=locale)
-            for name, owner, encoding, collate, ctype, size, provider, locale in self.sql("postgres", _DATABASES)
+            for name, owner, encoding, collate, ctype, size, provider, locale in self.sql(
+                "postgres", f"{_DATABASES}{self.only} ORDER BY datname"
+            )
         ]
 
     def major(self) -> int:
@@ -171,19 +183,27 @@ class Server(postgres.Server):
                     ) from error
             time.sleep(EVERY)
 
+    def end_dumps(self) -> None:
+        """End the sessions of one that was killed, which would hold its locks until it has read all that it was to.
+
+        The caller holds the host's backups, so there is no other one. Raises BackupError.
+        """
+        sessions = f"FROM pg_stat_activity WHERE application_name = {literal(self.dumps)}{self.only}"
+        self.sql("postgres", f"SELECT pg_terminate_backend(pid) {sessions}")
+
     def _dumped(self, database: Database, into: Path) -> Database:
-        session = subprocess.Popen(
-            self._psql(database.name), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
+        pipe = subprocess.PIPE
+        session = subprocess.Popen(self._psql(database.name), stdin=pipe, stdout=pipe, stderr=pipe, text=True)
         try:
             assert session.stdin is not None
             assert session.stdout is not None
-            session.stdin.write(_SAME_TEXT + _SNAPSHOT)
+            named = f"SET application_name = {literal(self.dumps)};\n"
+            session.stdin.write(named + _SAME_TEXT + self.hurried + _SNAPSHOT)
             session.stdin.flush()
             snapshot, _, room = session.stdout.readline().strip().partition(SEPARATOR)
             if snapshot:
                 self._dump(database.name, snapshot, into)
-            said, errors = session.communicate(_COUNTS if snapshot else "", timeout=LIMIT)
+            said, errors = session.communicate(self.counts if snapshot else "", timeout=LIMIT)
         finally:
             session.kill()
             session.wait()
@@ -201,8 +221,8 @@ class Server(postgres.Server):
         with into.open("wb") as stream:
             # Without compression, so that the repository finds what it has already; it compresses by itself.
             words = ["pg_dump", "--format=custom", "--compress=0", f"--snapshot={snapshot}"]
-            words += [f"--lock-wait-timeout={PATIENCE}", "--username=postgres", f"--dbname={name}"]
-            own = ["env", f"PGOPTIONS=-c deadlock_timeout={FIRST} -c lc_messages=C", *self._nice()]
+            words += [f"--lock-wait-timeout={PATIENCE}", *self.user, f"--dbname={name}"]
+            own = ["env", f"PGAPPNAME={self.dumps}", f"PGOPTIONS={self.options}", *self._nice()]
             ran = self._run([*self._superuser, *own, *words], LIMIT, target=stream)
         if ran.returncode:
             raise BackupError(FAILED, f"pg_dump of {name} failed: {ran.said}")
@@ -251,14 +271,14 @@ class Server(postgres.Server):
     def globals(self, into: Path) -> None:
         """Write the roles with their passwords, as hashes, and what else belongs to no database."""
         with into.open("wb") as stream:
-            words = ["pg_dumpall", "--globals-only", "--username=postgres", "--no-tablespaces"]
+            words = ["pg_dumpall", "--globals-only", *self.user, "--no-tablespaces"]
             ran = self._run([*self._superuser, *self._nice(), *words], LIMIT, target=stream)
         if ran.returncode:
             raise BackupError(FAILED, f"pg_dumpall --globals-only failed: {ran.said}")
 
     def count(self, database: Database, name: str) -> Database:
         """The database as one of that name has it now."""
-        ran = self._feed([*self._psql(name)], f"{_SAME_TEXT}{_COUNTS}")
+        ran = self._feed(self._psql(name), f"{_SAME_TEXT}{self.counts}")
         return counted(database, ran.splitlines())
 
     def heads(self, name: str) -> tuple[str, ...]:
@@ -298,10 +318,14 @@ class Server(postgres.Server):
     def fill(self, name: str, dump: Path) -> None:
         """Restore a dump into a database, all of it or nothing. Raises BackupError."""
         with dump.open("rb") as stream:
-            words = ["pg_restore", "--exit-on-error", "--single-transaction", "--username=postgres", f"--dbname={name}"]
+            words = ["pg_restore", "--exit-on-error", "--single-transaction", *self.user, f"--dbname={name}"]
             ran = self._run([*self._superuser, *words], LIMIT, source=stream)
         if ran.returncode:
             raise BackupError(FAILED, f"pg_restore into {name} failed: {ran.said}")
+
+    def unwritable(self) -> str:
+        """Why no database can be restored there; empty where one can. Raises BackupError where nobody can tell."""
+        return ""
 
     def drop(self, name: str) -> None:
         """Remove a database that was made on the way; of no other name. Raises BackupError."""
@@ -327,7 +351,7 @@ class Server(postgres.Server):
         taken = [(name, kept) for name, _, kept in names if name in there]
         statements = [
             *(
-                f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = {literal(name)}"  # noqa: S608 - quoted
+                f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = {literal(name)}{self.mine}"  # noqa: S608 - quoted
                 for name, _ in taken
             ),
             *(f"ALTER DATABASE {quoted(name)} RENAME TO {quoted(kept)}" for name, kept in taken),

@@ -56,6 +56,7 @@ def settings(config: Path) -> Settings:
         repository=found["repository"],
         host=found["host"],
         database=found["database"],
+        elsewhere=tuple(found.get("elsewhere") or ()),
         directories=tuple(found["directories"]),
         volumes=tuple(found["volumes"]),
         keep=found["keep"],
@@ -134,7 +135,7 @@ def answer(asked: argparse.Namespace, host: Host) -> dict[str, Any]:
 def healed(asked: argparse.Namespace, host: Host) -> list[str]:
     """Have the stores serve that a restore which was killed has left, and return why one does not.
 
-    What a recovery that was killed has left is gone then, too.
+    What a recovery and a dump that were killed have left is gone then, too.
 
     Raises BackupError where a set is to be made, which would not have it; another verb may be what mends it.
     """
@@ -143,6 +144,8 @@ def healed(asked: argparse.Namespace, host: Host) -> list[str]:
             for store in stores.stores(host.settings.apps):
                 stores.heal(store)
             forget_killed(host)
+            if host.live:
+                host.live.end_dumps()
     except BackupError as error:
         if asked.verb == "backup":
             raise
@@ -212,7 +215,7 @@ def archive_of(host: Host) -> Archive:
 
 
 def log_of(host: Host) -> wal.Log:
-    if host.live is None:
+    if host.live is None or not host.live.own:
         raise BackupError(REFUSED, "nothing was done: this host runs no database server (backup_database: none)")
     return wal.Log(host.live)
 
@@ -288,6 +291,7 @@ def status(host: Host) -> dict[str, Any]:
     return {
         "repository": host.settings.repository,
         "database": host.settings.database,
+        "elsewhere": list(host.settings.elsewhere),
         "append_only": host.settings.append_only,
         "own_disk": files.own_disk(host.settings),
         **state,

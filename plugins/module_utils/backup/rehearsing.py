@@ -49,6 +49,8 @@ def rehearse(
     root = settings.apps / order["app"]
     if host.live is None:
         raise BackupError(REFUSED, "this host has no database server that is backed up (backup_database)")
+    if not host.live.own:
+        raise BackupError(REFUSED, "no release can be tried on a copy of a database that is elsewhere")
     made = scratch(host.live, settings.database)
     aside = start(order["app"], root, made.stage, settings.scratch)
     try:

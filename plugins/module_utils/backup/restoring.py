@@ -89,7 +89,7 @@ class Restore:
         """Raise BackupError where a disk, the server's included, is too small for what comes beside what is there."""
         saved = sum(self._within(self._saved(store)) for store in self.stores)
         needs = [(self.host.settings.scratch, self._dumps() + saved)]
-        if self.databases and self.host.live is not None:
+        if self.databases and self.host.live is not None and self.host.live.own:
             disk, log = self.host.live.disk()
             size = sum(database.bytes for database in self.databases)
             # What is not yet in the repository is kept for that besides.
@@ -120,6 +120,8 @@ class Restore:
                 "and take what you need of this one by hand: on the host slipway-backup restic restore "
                 f"{self.manifest.content[:8]} --target /root/look --include {path}"
             )
+        if self.databases and self.host.live is not None and (why := self.host.live.unwritable()):
+            return f"no database can be restored: {why}"
         for store in self.stores:
             if why := stores.unreadable(self.manifest, store):
                 return (
@@ -270,7 +272,8 @@ class Restore:
         self._fetch(scratch, [*wanted, f"{spool}/{GLOBALS}"])
         for path in wanted:
             files.same(self.manifest, scratch, path)
-        have_roles(live, Path(f"{scratch}{spool}"))
+        if live.own:
+            have_roles(live, Path(f"{scratch}{spool}"))
         for database in self.databases:
             own = f"{BESIDE}{database.name}"[:63]
             live.make(database, own)

@@ -14,6 +14,7 @@ from ..host.durable import read_json
 from ..host.errors import Damaged
 from ..postgres.server import SUPERUSERS
 from . import files, stores
+from .away import Away
 from .model import FAILED, NO_REPOSITORY, BackupError, Manifest, Settings, failures, manifest_of
 from .postgres import LOCKED, PATIENT, Server
 from .records import Records, now
@@ -39,7 +40,7 @@ class Host:
         self.settings = settings
         self.restic = restic or Restic(settings)
         self.records = Records(settings.place)
-        self.live = live or (Server(SUPERUSERS[settings.database]) if settings.database in SUPERUSERS else None)
+        self.live = live or live_of(settings)
 
     def manifest(self, found: Snapshot) -> Manifest:
         """What a set has to have. Raises BackupError."""
@@ -52,6 +53,13 @@ class Host:
         finally:
             into.unlink(missing_ok=True)
         return manifest
+
+
+def live_of(settings: Settings) -> Optional[Server]:
+    """The server whose databases this host backs up, where there is one."""
+    if settings.database in SUPERUSERS:
+        return Server(SUPERUSERS[settings.database])
+    return Away(settings) if settings.elsewhere else None
 
 
 def save(host: Host, reason: str, more: Optional[Callable[[Host], Sequence[str]]] = None) -> dict[str, Any]:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from ..host import command
 from ..postgres.server import CONTAINER, STATEMENT, Run
 from ..release.stage import Stage
-from .model import FAILED, BackupError
+from .away import Away
+from .model import FAILED, BackupError, Database
 from .postgres import Server
 
 # The containers of a drill: its server, and what stands in for the caches of the host.
@@ -21,6 +23,22 @@ def aliases(networks: str) -> list[str]:
     """The names under which a container is known in its networks, as Docker tells these in JSON."""
     found = json.loads(networks) or {}
     return sorted({name for network in found.values() for name in network.get("Aliases") or ()})
+
+
+class StandIn(Server):
+    """The server of a drill for one elsewhere, which counts as that one was counted."""
+
+    counts = Away.counts
+
+    def make(self, database: Database, name: str) -> None:
+        """With what sorts texts by code point where this host has not the locale; rows are the same with any."""
+        try:
+            super().make(database, name)
+        except BackupError as error:
+            if "locale" not in str(error).lower():
+                raise
+            plain = "C.UTF-8" if database.encoding == "UTF8" else "C"
+            super().make(replace(database, collate=plain, ctype=plain, provider="", locale=""), name)
 
 
 class Scratch:
@@ -118,30 +136,31 @@ class Scratch:
         return server
 
     def _cluster(self) -> Server:
-        """A cluster of the distribution's package, that lets in whom the live one does."""
+        """A cluster of the distribution's package, that lets in whom the live one does, where that is here."""
         data, socket = self.CLUSTER / "data", self.CLUSTER / "socket"
         # What nobody else comes into has the socket in a directory that is mounted for those who may.
         for path, mode in ((self.CLUSTER, "0700"), (data, "0700"), (socket, "0755")):
             self._done(["install", "--directory", "--owner=postgres", f"--mode={mode}", str(path)])
-        asked = "SELECT current_setting('port'), current_setting('hba_file'), current_setting('ident_file')"
-        ((port, access, names),) = self._live.sql("postgres", asked)
-        self._done(["ip", "netns", "add", self.NAME])
-        self._have_addresses(self._addresses())
+        settings = {"fsync": "off", "unix_socket_directories": socket, **self._lets_in()}
+        if self._live.own:
+            self._done(["ip", "netns", "add", self.NAME])
+            self._have_addresses(self._addresses())
         self._done(self._pg("initdb", "--pgdata", str(data), "--auth=peer", "--encoding=UTF8"))
-        settings = {
-            "fsync": "off",
-            "listen_addresses": "*",
-            "port": port,
-            "unix_socket_directories": socket,
-            "hba_file": access,
-            "ident_file": names,
-        }
         options = " ".join(f"-c {name}={value}" for name, value in settings.items())
         log = str(self.CLUSTER / "log")
         start = self._pg("pg_ctl", "--pgdata", str(data), "--log", log, "--wait", "--options", options, "start")
-        self._done([*self._there(), *start])
-        own = ("runuser", "-u", "postgres", "--", "env", f"PGHOST={socket}", f"PGPORT={port}")
-        return Server(own, "the server of the drill", self._run)
+        self._done([*(self._there() if self._live.own else ()), *start])
+        there = (f"PGHOST={socket}", f"PGPORT={settings['port']}", f"PATH={self._bin()}:/usr/bin:/bin")
+        kind = Server if self._live.own else StandIn
+        return kind(("runuser", "-u", "postgres", "--", "env", *there), "the server of the drill", self._run)
+
+    def _lets_in(self) -> dict[str, object]:
+        """The settings by which others come in: those of the live one, and for one elsewhere nobody but the host."""
+        if not self._live.own:
+            return {"listen_addresses": "''", "port": "5432"}
+        asked = "SELECT current_setting('port'), current_setting('hba_file'), current_setting('ident_file')"
+        ((port, access, names),) = self._live.sql("postgres", asked)
+        return {"listen_addresses": "*", "port": port, "hba_file": access, "ident_file": names}
 
     def _there(self) -> list[str]:
         """The words before a command that make it one in the network of the drill."""
@@ -161,7 +180,12 @@ class Scratch:
             self._done([*ip, "address", "add", f"{address}/{length}", "dev", "lo", *more])
 
     def _pg(self, program: str, *words: str) -> list[str]:
-        return ["runuser", "-u", "postgres", "--", f"/usr/lib/postgresql/{self._live.major()}/bin/{program}", *words]
+        return ["runuser", "-u", "postgres", "--", f"{self._bin()}/{program}", *words]
+
+    def _bin(self) -> str:
+        """Where the programs are that suit the live one."""
+        major = self._live.major()
+        return f"/usr/lib/postgresql/{self._live.programs if isinstance(self._live, Away) else major}/bin"
 
     def _done(self, words: Sequence[str]) -> str:
         ran = self._run(words, STATEMENT)

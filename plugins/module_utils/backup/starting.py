@@ -22,6 +22,11 @@ from .model import GATE, BackupError, Manifest
 from .postgres import Server
 from .saving import Host, serving
 
+# What a host says that has no app to start.
+NO_APP = (
+    "no app runs on this host, as where the database has a host of its own; rows and files were compared all the same, "
+    "and a restore onto a host with both proves the rest (docs/backup.md)"
+)
 # Who starts the releases of an app: of its name, its directory, what is there in place of servers, and of its volumes.
 Starter = Callable[[str, Path, Stage, Path], Aside]
 
@@ -101,6 +106,8 @@ def unstartable(host: Host, manifest: Manifest) -> str:
     """Why no release of this host is started against a set; empty where that can be tried."""
     if not host.settings.releases:
         return "backup_drill_releases is false"
+    if host.live is not None and not host.live.own:
+        return "the database is elsewhere, and nothing here can stand in under its name and with its certificate"
     if not manifest.databases:
         return "no database server is backed up on this host, beside which a release could be started"
-    return "" if files.apps(host.settings) else "no app runs on this host"
+    return "" if files.apps(host.settings) else NO_APP

@@ -16,7 +16,6 @@ SUPERUSERS = {
     "native": ("runuser", "-u", "postgres", "--"),
 }
 PSQL = ("psql", "--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "--set", "ON_ERROR_STOP=1")
-AS = ("--username", "postgres", "--dbname")
 # Seconds for one statement, and for a dump or a restore.
 STATEMENT, LIMIT = 900.0, 86400.0
 # Bytes of what psql counts, a line a table.
@@ -31,7 +30,12 @@ class ServerError(SlipwayError):
 
 
 class Server:
-    """`superuser` are the words before psql that make it the superuser's; `name` is how messages call the server."""
+    """`superuser` are the words before psql that make it the superuser's; `name` is how messages call the server.
+
+    `user` are the words by which its programs log in.
+    """
+
+    user: tuple[str, ...] = ("--username", "postgres")
 
     def __init__(self, superuser: Sequence[str], name: str = "the database server", run: Run = command.run) -> None:
         self._superuser, self.name, self._run = tuple(superuser), name, run
@@ -75,7 +79,7 @@ class Server:
         return ServerError(text)
 
     def _psql(self, database: str) -> list[str]:
-        return [*self._superuser, *PSQL, "--field-separator", SEPARATOR, *AS, database]
+        return [*self._superuser, *PSQL, "--field-separator", SEPARATOR, *self.user, "--dbname", database]
 
 
 def quoted(name: str) -> str:

@@ -200,7 +200,7 @@ class Policy:
     reconnect: float = 60.0  # seconds that a host which went away is asked again before it counts as unreachable
     patience: float = 180.0  # seconds after an interruption within which begun hosts may end, and be taken back
     at_once: int = 50  # hosts that are asked for something at the same time
-    unsaved: Sequence[str] = ()  # hosts whose sets have no database, since that is elsewhere
+    unsaved: Sequence[str] = ()  # hosts that say that the database is elsewhere, where no set has it
 
 
 @dataclass(frozen=True)

@@ -23,8 +23,8 @@ async def rehearse(run: Run, member: Member, words: Sequence[str]) -> Result:
     Raises Refused where it cannot be rehearsed, fails there, takes longer than the limit, or leaves a schema on which
     the release that serves does not pass its gate, and Stopped where the run is to end meanwhile.
     """
-    if not run.savers:
-        raise Refused(f"fastapi_app_rehearse is true, and no host of the group data backs a database up. {WITHOUT}")
+    if not run.savers or run.policy.unsaved:
+        raise Refused(f"fastapi_app_rehearse is true, and no host of this run backs a database up. {WITHOUT}")
     name, host = next(iter(run.savers.items()))
     target = member.target
     order = {

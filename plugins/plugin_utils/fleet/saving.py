@@ -18,12 +18,12 @@ REQUIRED, WANTED, NONE = "required", "wanted", "none"
 # and between two looks.
 BUSY, WAIT, EVERY = "busy", 1800.0, 10.0
 # What a record says where no set could have the database.
-ELSEWHERE = "none, the database is elsewhere"
+ELSEWHERE = "without the database, which is elsewhere"
 
 
 def makes_sets(run: Run, member: Member) -> bool:
     """Whether a set is made before what is pending is applied, or is missed."""
-    return bool(run.savers or run.policy.unsaved) and member.target.backup != NONE
+    return bool(run.savers) and member.target.backup != NONE
 
 
 async def save(run: Run, member: Member) -> str:
@@ -35,10 +35,10 @@ async def save(run: Run, member: Member) -> str:
     """
     if not makes_sets(run, member):
         return ""
-    if not run.savers:
-        run.tell("warning", message=f"{elsewhere(run)}; whoever runs it keeps it")
-        return ELSEWHERE
     made: list[str] = []
+    if run.policy.unsaved:
+        run.tell("warning", message=f"{elsewhere(run)}; whoever runs it keeps it")
+        made.append(ELSEWHERE)
     for name, host in run.savers.items():
         try:
             asked = {"verb": "backup", "reason": REASON}
@@ -55,7 +55,7 @@ async def save(run: Run, member: Member) -> str:
                 ) from error
             run.tell("warning", message=f"{name}: no set was made before the migrations: {cause}")
         else:
-            made.append(f"{done['set']} of {name}")
+            made.insert(len(made) - bool(run.policy.unsaved), f"{done['set']} of {name}")
             run.tell_of("saved", name, {key: done.get(key) for key in ("set", "bytes", "seconds")})
     return ", ".join(made)
 
@@ -81,9 +81,12 @@ async def asked_of(run: Run, member: Member, name: str, host: Host, asked: Mappi
 
 
 def elsewhere(run: Run) -> str:
-    """Why the sets of the hosts that make some would not have the database."""
+    """Why the sets of the hosts that make some will not have the database."""
     hosts = ", ".join(run.policy.unsaved)
-    return f"no set of the database is made, since it is elsewhere (postgres_provider: none on {hosts})"
+    return (
+        f"no set has the database, since it is elsewhere (postgres_provider: none on {hosts}) and no host is told how "
+        "it is dumped (backup_database_elsewhere)"
+    )
 
 
 def record_of(run: Run, member: Member) -> dict[str, Any]:
@@ -101,8 +104,6 @@ def planned(run: Run, migrations: Sequence[str]) -> str:
     known = target.migrations or (target.migrate and run.since and migrations)  # as `staging.migrate` knows it
     if run.policy.operation != "deploy" or not known or target.backup == NONE:
         return ""
-    if not run.savers and run.policy.unsaved:
-        return f"Before migrations: {elsewhere(run)}"
     if not run.savers:
         return "Before migrations: no set is made, since no host of data with a database has backup_repository"
     first = ""
@@ -110,4 +111,5 @@ def planned(run: Run, migrations: Sequence[str]) -> str:
         first = (
             f"; what is pending runs on it first, and is refused where that takes over {target.rehearse_limit:.0f} s"
         )
-    return f"Before migrations: a set of {', '.join(run.savers)} is made{first}"
+    lacks = f"; {elsewhere(run)}" if run.policy.unsaved else ""
+    return f"Before migrations: a set of {', '.join(run.savers)} is made{first}{lacks}"

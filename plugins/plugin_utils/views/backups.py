@@ -23,6 +23,7 @@ def row(host: str, result: Optional[Mapping[str, Any]]) -> dict[str, Any]:
         "set_up": bool((result or {}).get("set_up")),
         "repository": told.get("repository"),
         "database": told.get("database"),
+        "elsewhere": told.get("elsewhere") or [],
         "append_only": bool(told.get("append_only")),
         "newest": told.get("newest"),
         "proven": told.get("proven"),
@@ -76,10 +77,13 @@ def unproven(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def elsewhere(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The hosts whose sets an operator might take for sets of the database, a line each."""
+    """What sets have of a database elsewhere, for which an operator might take more, a line each host."""
+    none = "no database, since that is elsewhere (postgres_provider: none)"
+    ways = "backup_database_elsewhere says how it is dumped, or whoever runs it keeps it"
     return [
-        f"{entry['host']}: its sets have no database, since that is elsewhere (postgres_provider: none); "
-        "whoever runs it keeps it"
+        f"{entry['host']}: its sets have {', '.join(dumped)}, which is elsewhere and has no points in time"
+        if (dumped := entry["elsewhere"])
+        else f"{entry['host']}: its sets have {none}; {ways}"
         for entry in rows
         if entry["database"] == "elsewhere"
     ]

@@ -93,6 +93,8 @@ class Repository:
 class Databases:
     """A server: rows by database and table. A dump is its JSON."""
 
+    own = True
+
     def __init__(self, **databases: dict[str, list[str]]) -> None:
         self.have = databases
         self.made: list[str] = []
@@ -105,6 +107,7 @@ class Databases:
         self.shapes: list[dict[str, tuple[str, int]]] = []
         self.patience: list[float] = []
         self.warnings: list[str] = []
+        self.ended = 0
 
     def _described(self, name: str) -> Database:
         return Database(name, "owner", "UTF8", "C", "C", self.size)
@@ -130,6 +133,12 @@ class Databases:
         if error := self.fails.get("heads"):
             raise error
         return self.heads_of.get(name, ())
+
+    def end_dumps(self) -> None:
+        self.ended += 1
+
+    def unwritable(self) -> str:
+        return ""
 
     def disk(self) -> tuple[Path, int]:
         return Path("/"), 1 << 30

@@ -28,6 +28,17 @@ def lines(text: str) -> list[str]:
     return [line for line in text.splitlines() if not line.startswith("#")]
 
 
+@pytest.mark.parametrize(
+    ("releases", "proven"),
+    [([], 0), ([""], 1), (["", "no image"], 0), (["", ""], 1)],
+    ids=["none", "one", "not all", "all"],
+)
+def test_whether_a_release_was_tried_on_the_proven_set(releases: list[str], proven: int) -> None:
+    tried = [{"app": f"a{number}", "unproven": why} for number, why in enumerate(releases)]
+    found = values(metrics.metrics({"proven": {**PROVEN, "releases": tried}}, {}))
+    assert found["slipway_backup_release_proven"] == proven
+
+
 def test_what_is_told_of_sets_and_of_the_log() -> None:
     known = {"newest": NEWEST, "proven": PROVEN, "error": {"what": "drill", "fault": "damaged", "message": "gone"}}
     assert values(metrics.metrics(known, KEPT)) == {
@@ -36,6 +47,7 @@ def test_what_is_told_of_sets_and_of_the_log() -> None:
         "slipway_backup_added_bytes": 40,
         "slipway_backup_proven_seconds": 1767493800,
         "slipway_backup_restore_seconds": 75.2,
+        "slipway_backup_release_proven": 0,
         'slipway_backup_failed{what="drill",fault="damaged"}': 1,
         "slipway_backup_point_seconds": 1768039200,
         "slipway_backup_base_failed": 0,

@@ -188,6 +188,17 @@ def test_a_migration_that_asks_for_what_a_dump_has_is_not_ended_for_it(moved: Du
     assert moved.server.warnings == []
 
 
+def test_what_a_killed_dump_has_left_in_the_server_is_ended(moved: Dumping) -> None:
+    """In a container it goes on without the one who asked for it, and has its locks as long."""
+    moved.migration.do("BEGIN; LOCK TABLE second IN ACCESS EXCLUSIVE MODE")
+    with moved.under_way():
+        until(moved.waits, "the dump has a lock")
+        moved.server.end_dumps()
+    assert "terminating connection due to administrator command" in str(moved.found[0])
+    moved.migration.do("ALTER TABLE first ADD COLUMN more int")
+    assert moved.migration.end("COMMIT") == "", "and no session of another kind"
+
+
 def test_a_lock_that_nobody_lets_go_of_is_told(moved: Dumping, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(postgres, "LOCKED", 0.0)
     moved.migration.do("BEGIN; LOCK TABLE second IN ACCESS EXCLUSIVE MODE")
@@ -258,7 +269,8 @@ def test_a_dump_in_a_container_gives_way_as_the_program_does(
     monkeypatch.setattr(os, "nice", lambda _: own)
     Server(("docker", "exec", "-i", "c"), run=run)._dump("links", "snapshot", tmp_path / "dump")
     assert asked[0][:5] == ["docker", "exec", "-i", "c", "env"]
-    assert asked[0][6 : 6 + len(nice) + 1] == [*nice, "pg_dump"]
+    assert asked[0][5] == f"PGAPPNAME={postgres.DUMPS}"
+    assert asked[0][7 : 7 + len(nice) + 1] == [*nice, "pg_dump"]
     Server(("runuser", "-u", "postgres", "--"), run=run)._dump("links", "snapshot", tmp_path / "dump")
     assert "nice" not in asked[1], "natively it inherits that"
 

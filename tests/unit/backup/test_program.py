@@ -69,6 +69,7 @@ def test_what_an_operator_is_to_know_of_a_dump_is_in_the_answer(tmp_path: Path) 
     live = Databases(links={})
     live.warnings.append("links was dumped without locks")
     assert program.answer(asked("backup"), host(tmp_path, live)[0])["warnings"] == ["links was dumped without locks"]
+    assert live.ended == 1, "what a killed one has left in the server was ended"
 
 
 @pytest.mark.parametrize(("error", "fault", "said"), WRONG)

@@ -134,6 +134,19 @@ def test_whether_there_is_a_repository(code: int, there: bool) -> None:
     assert made(Program(unlock=(code, said))).unlock() is there
 
 
+def test_a_repository_that_removes_nothing_says_how_that_is_wanted() -> None:
+    """With the words of restic 0.14, which asks a server that refuses for 40 s before it ends with them."""
+    refused = (
+        "Remove(<snapshot/bbbbbbbbbb>) returned error, retrying after 552ms: blob not removed, server response: "
+        "403 Forbidden (403)\nunable to remove <snapshot/bbbbbbbbbb> from the repository"
+    )
+    host = made(Program(SETS, forget=(1, refused)))
+    host.stale = lambda: ["bbbb" * 16]  # type: ignore[method-assign]
+    with pytest.raises(BackupError, match="say backup_append_only: true") as caught:
+        host.tidy()
+    assert caught.value.fault in (model.FAILED, model.LOGIN)
+
+
 def test_what_is_protected_stays() -> None:
     program = Program(SETS[:4], forget=(0, json.dumps([{"remove": [{"id": "bbbb" * 16}]}])))
     assert made(program).tidy(["bbbbbbbb"]) == []

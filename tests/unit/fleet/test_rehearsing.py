@@ -106,7 +106,7 @@ def test_nobody_rehearses_without_sets() -> None:
     there, _ = rehearsed()
     there.savers = {}
     report = there.run()
-    assert "fastapi_app_rehearse is true, and no host of the group data backs a database up" in report.message
+    assert "fastapi_app_rehearse is true, and no host of this run backs a database up" in report.message
     assert "-e fastapi_app_rehearse=false" in report.message
 
 

@@ -142,31 +142,34 @@ def test_a_new_host_that_comes_first_hides_nothing_that_is_pending(settled: bool
     assert len(saver.asked) == 1
 
 
-def test_a_database_elsewhere_is_in_no_set_and_that_is_told_and_recorded() -> None:
-    there = with_alembic(said("0003", ADDS), said("0004"))
+def test_volumes_have_a_set_where_the_database_is_elsewhere_and_that_is_told_and_recorded() -> None:
+    saver = Saver("web1")
+    there = saved(saver, said("0003", ADDS), said("0004"))
     assert there.run(unsaved=["db1"]).word == "good"
     (told,) = there.told("warning")
     assert told.about["message"] == (
-        "no set of the database is made, since it is elsewhere (postgres_provider: none on db1); "
-        "whoever runs it keeps it"
+        "no set has the database, since it is elsewhere (postgres_provider: none on db1) and no host is told how it is "
+        "dumped (backup_database_elsewhere); whoever runs it keeps it"
     )
+    assert [asked["reason"] for asked in saver.asked] == ["before-a-migration"]
     about = [host.asked("activate")[0]["about"] for host in there.hosts]
-    assert [one["backup"] for one in about] == ["none, the database is elsewhere"] * 3
+    assert [one["backup"] for one in about] == ["set1 of web1, without the database, which is elsewhere"] * 3
 
 
-def test_what_has_no_database_is_not_asked_where_another_host_has_it() -> None:
-    saver = Saver()
-    there = saved(saver, said("0003", ADDS), said("0004"))
-    assert there.run(unsaved=["cache1"]).word == "good"
-    assert len(saver.asked) == 1
-    assert not there.told("warning")
+def test_volumes_that_cannot_be_saved_stop_the_deploy_as_a_database_does() -> None:
+    there = saved(Saver("web1", errors=[Refused("the disk is full")]), said("0003", ADDS), said("0004"))
+    report = there.run(unsaved=["db1"])
+    assert (report.word, len(asked(there))) == ("refused", 1)
+    assert "web1: no set could be made before the migrations: the disk is full" in report.message
 
 
 def test_the_plan_says_that_a_database_is_elsewhere() -> None:
-    there = with_alembic(said("0003", ADDS))
-    plan = there.run(check_mode=True, unsaved=["db1", "db2"]).plan
-    assert "no set of the database is made, since it is elsewhere (postgres_provider: none on db1, db2)" in plan
-    unwanted = with_alembic(said("0003", ADDS), backup="none")
+    plan = saved(Saver("web1"), said("0003", ADDS)).run(check_mode=True, unsaved=["db1", "db2"]).plan
+    assert (
+        "Before migrations: a set of web1 is made; no set has the database, since it is elsewhere "
+        "(postgres_provider: none on db1, db2)"
+    ) in plan
+    unwanted = saved(Saver("web1"), said("0003", ADDS), backup="none")
     assert "elsewhere" not in unwanted.run(check_mode=True, unsaved=["db1"]).plan
 
 

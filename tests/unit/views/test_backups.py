@@ -74,6 +74,9 @@ def test_a_database_elsewhere_is_told_as_in_no_set() -> None:
     told = backups.tell({"db1": {"set_up": True, "told": {**KNOWN["told"], "database": "elsewhere"}}})
     assert "db1: its sets have no database, since that is elsewhere (postgres_provider: none)" in told.text
     assert told.rows[0]["database"] == "elsewhere"
+    dumped = {**KNOWN["told"], "database": "elsewhere", "elsewhere": ["links"]}
+    said = backups.tell({"db1": {"set_up": True, "told": dumped}}).text
+    assert "db1: its sets have links, which is elsewhere and has no points in time" in said
     assert "no database" not in backups.tell({"web1": {"set_up": True, "told": {"database": "none"}}}).text
 
 

@@ -5,10 +5,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from ansible_collections.slipway.fleet.plugins.plugin_utils.inputs.values import Least, Like, Values, broken, password
 
+# What backup_database_elsewhere has to have, and what it may have besides; what each of it is, a line of libpq's file.
+_NEEDED, _MORE = ("host", "user", "password", "databases"), ("port", "tls", "authority")
+_WORD = ("[!-~]+", "printable ASCII characters without a space or a newline")
+_PARTS = {
+    "host": _WORD,
+    "user": _WORD,
+    "password": _WORD,
+    "databases": (r"[^\0-\x1f/]+", "names of databases"),
+    "port": ("[1-9][0-9]{0,4}", "a number"),
+    "tls": ("verify-full|verify-ca|require|disable", "verify-full, verify-ca, require or disable"),
+    "authority": (r"\s*-----BEGIN CERTIFICATE[\s\S]*", "a certificate, several lines from -----BEGIN CERTIFICATE on"),
+}
 _PERIODS = ("hourly", "daily", "weekly", "monthly", "yearly")
 
 
@@ -36,6 +49,7 @@ def backups(value_of: Values) -> Iterator[str]:
         value_of,
     )
     yield from _ssh(value_of)
+    yield from _elsewhere(value_of("backup_database_elsewhere"), str(value_of("backup_database")))
 
 
 def _repository(repository: str) -> Iterator[str]:
@@ -51,6 +65,23 @@ def _repository(repository: str) -> Iterator[str]:
             "backup_repository has a password in it, which would be shown; put it into backup_environment in the words "
             "that restic reads, such as RESTIC_REST_USERNAME and RESTIC_REST_PASSWORD."
         )
+
+
+def _elsewhere(given: Mapping[str, Any], provider: str) -> Iterator[str]:
+    """How a database on no host of the fleet is reached."""
+    name = "backup_database_elsewhere"
+    if given and provider in ("compose", "native"):
+        yield f"{name} is set on a host that runs the database itself ({provider}); say postgres_provider: none."
+    if given and (unknown := sorted({*map(str, given)} - {*_NEEDED, *_MORE})):
+        yield f"{name} has {unknown[0]}; it knows {', '.join((*_NEEDED, *_MORE))}."
+    if missing := [part for part in _NEEDED if given and not given.get(part)]:
+        yield f"{name} has no {missing[0]}; it needs {', '.join(_NEEDED)}."
+    for part, (pattern, use) in _PARTS.items():
+        value = given.get(part) or []
+        if not all(re.fullmatch(pattern, str(one)) for one in (value if isinstance(value, list) else [value])):
+            yield f"{part} of {name} has to be {use}."
+    if isinstance(given.get("databases"), str):
+        yield f"databases of {name} is {given['databases']}; use a list, such as [{given['databases']}]."
 
 
 def _kept(keep: dict[str, object]) -> Iterator[str]:

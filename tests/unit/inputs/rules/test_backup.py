@@ -25,7 +25,10 @@ RIGHT: dict[str, Any] = {
     "backup_keep": {"daily": 7, "weekly": 4, "monthly": 6},
     "backup_directories": [],
     "backup_on_failure": "",
+    "backup_database": "none",
+    "backup_database_elsewhere": {},
 }
+AWAY = {"host": "db.example.com", "user": "links", "password": "planted-secret", "databases": ["links"]}
 KEY = "-----BEGIN OPENSSH PRIVATE KEY-----\nx\n"
 
 
@@ -43,6 +46,25 @@ KEY = "-----BEGIN OPENSSH PRIVATE KEY-----\nx\n"
         ({"backup_ssh_key": "/root/.ssh/id_ed25519", "backup_ssh_known_hosts": "h k"}, ["is no private key"]),
         ({"backup_ssh_key": KEY}, ["backup_ssh_known_hosts is empty"]),
         ({"backup_ssh_key": KEY, "backup_ssh_known_hosts": "h ssh-ed25519 k"}, []),
+        ({"backup_database_elsewhere": AWAY}, []),
+        ({"backup_database_elsewhere": AWAY, "backup_database": "native"}, ["runs the database itself (native)"]),
+        ({"backup_database_elsewhere": {**AWAY, "hosts": "x"}}, ["has hosts; it knows host, user"]),
+        ({"backup_database_elsewhere": {**AWAY, "password": ""}}, ["has no password; it needs host"]),
+        (
+            {"backup_database_elsewhere": {**AWAY, "password": "two\nlines"}},
+            ["password of backup_database_elsewhere has to be printable"],
+        ),
+        (
+            {"backup_database_elsewhere": {**AWAY, "port": "5432 sslmode=disable"}},
+            ["port of backup_database_elsewhere has to be a number"],
+        ),
+        ({"backup_database_elsewhere": {**AWAY, "databases": "links"}}, ["use a list, such as [links]"]),
+        ({"backup_database_elsewhere": {**AWAY, "databases": ["a/b"]}}, ["has to be names of databases"]),
+        (
+            {"backup_database_elsewhere": {**AWAY, "tls": "prefer"}},
+            ["has to be verify-full, verify-ca, require or disable"],
+        ),
+        ({"backup_database_elsewhere": {**AWAY, "authority": "/etc/ca.pem"}}, ["has to be a certificate"]),
         ({"backup_on_failure": "mail-admin@%n.service"}, []),
         ({"backup_on_failure": "failed.target"}, []),
         ({"backup_on_failure": "mail-admin"}, ["the whole name of a unit"]),
