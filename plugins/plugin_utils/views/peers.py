@@ -44,7 +44,8 @@ def tell(results: Results) -> Told:
 def tell_problems(results: Results) -> Told:
     """Exit code 3 where a host is not asked as it should be; 4 where a balancer did not answer."""
     rows = [row(balancer, result) for balancer, result in results.items()]
-    wrong = [f"{entry['host']}: {problem}" for entry in rows if entry["answers"] for problem in entry["problems"]]
+    # Each names its balancer.
+    wrong = [problem for entry in rows if entry["answers"] for problem in entry["problems"]]
     quiet = [f"no answer from {entry['host']}" for entry in rows if not entry["answers"]]
     message = "; ".join([*wrong, *quiet])
     return Told(message, rows, DRIFT if wrong else UNSEEN if quiet else 0, message)
