@@ -60,6 +60,7 @@ options:
     type: int
     default: 0
   slot_mib: {description: Memory limit of a slot in MiB; 0 checks none., type: int, default: 0}
+  cpus: {description: Processors that a slot may use; 0 checks none., type: float, default: 0.0}
   workers: {description: Workers of a slot; 0 counts no connections., type: int, default: 0}
   hosts: {description: How many hosts the fleet has., type: int, default: 1}
   processes: {description: What runs beside it by name with its limits., type: dict, default: {}}
@@ -146,6 +147,7 @@ ARGUMENTS: dict[str, Any] = {
     "clock_tolerance": {"type": "float", "default": HOST["clock_tolerance"]},
     "port": {"type": "int", "default": HOST["port"]},
     "slot_mib": {"type": "int", "default": HOST["slot_mib"]},
+    "cpus": {"type": "float", "default": HOST["cpus"]},
     "workers": {"type": "int", "default": HOST["workers"]},
     "hosts": {"type": "int", "default": HOST["hosts"]},
     "processes": {"type": "dict", "default": HOST["processes"]},
