@@ -36,7 +36,7 @@ options:
   stopped_file:
     description: What says in the moment in which HAProxy ends that this balancer is down.
     type: path
-    default: /run/slipway-floating/haproxy
+    default: /run/slipway-haproxy
   state_file: {description: Where that program keeps it., type: path, default: /run/slipway-floating/state}
   away_file: {description: What is there while the balancer is away., type: path, default: /var/lib/haproxy/away}
   standing_by: {description: The other balancers that would take over., type: list, elements: str, default: []}
@@ -117,7 +117,7 @@ ARGUMENTS: dict[str, Any] = {
     "config": {"type": "path", "default": "/etc/keepalived/keepalived.conf"},
     "check": {"type": "str"},
     "notify": {"type": "path"},
-    "stopped_file": {"type": "path", "default": "/run/slipway-floating/haproxy"},
+    "stopped_file": {"type": "path", "default": "/run/slipway-haproxy"},
     "state_file": {"type": "path", "default": "/run/slipway-floating/state"},
     "away_file": {"type": "path", "default": "/var/lib/haproxy/away"},
     "standing_by": {"type": "list", "elements": "str", "default": []},

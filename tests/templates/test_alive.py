@@ -150,10 +150,10 @@ def test_what_haproxy_runs_where_it_ends_is_this_program() -> None:
     (line,) = [one for one in role.render("floating-haproxy.conf.j2").splitlines() if one.startswith("ExecStopPost=")]
     assert line.split(" -S ")[1].split() == [
         "/usr/local/lib/slipway/slipway_edge/edge/alive.py",
-        *("stopped", "/run/slipway-floating/haproxy", "127.0.0.11:80", "127.0.0.12:80"),
+        *("stopped", "/run/slipway-haproxy", "127.0.0.11:80", "127.0.0.12:80"),
     ]
     told = role.task("floating.yml", "Configure keepalived", "slipway.fleet.floating")
-    assert told["stopped_file"] == "/run/slipway-floating/haproxy"
+    assert told["stopped_file"] == "/run/slipway-haproxy"
     assert role.value("__haproxy_floating_program")[-1]["dest"].startswith("/usr/local/lib/slipway/slipway_edge/")
     gone = "/etc/systemd/system/haproxy.service.d/floating.conf"
     assert gone in Role("haproxy").value("__haproxy_stale_floating")

@@ -24,7 +24,7 @@ BROKEN = (
     " && systemctl kill --signal=KILL haproxy"
 )
 WHOLE = f"rm {STAYS} && systemctl daemon-reload && systemctl start haproxy"
-SAYS = "cat /run/slipway-floating/haproxy"
+SAYS = "cat /run/slipway-haproxy"
 
 
 # As it is where the timer was stopped two days ago.
