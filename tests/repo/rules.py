@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -189,6 +190,34 @@ def plays(text: str) -> list[str]:
         for part in ("pre_tasks", "tasks", "post_tasks", "handlers"):
             found += short_role_names(content.get(part))
     return found
+
+
+# Of the roles for data what asks for no app: the caches of a host, whoever has them, and what an upgrade said.
+OF_NO_APP = {"status", "upgraded"}
+
+
+def data_roles(node: Any, place: Path) -> Iterator[str]:
+    """Roles of database and cache that a play calls for an app, also by files of tasks beside it."""
+    if isinstance(node, str) and node in ("slipway.fleet.postgres", "slipway.fleet.redis"):
+        yield node
+    elif isinstance(node, list):
+        for part in node:
+            yield from data_roles(part, place)
+    elif isinstance(node, dict) and node.get("tasks_from") not in OF_NO_APP:
+        for name, part in node.items():
+            if str(name).endswith(("import_tasks", "include_tasks")):
+                yield from data_roles(yaml.safe_load((place / str(part)).read_text(encoding="utf-8")), place)
+            yield from data_roles(part, place)
+
+
+def whose(text: str, place: Path) -> list[str]:
+    """A host of data has no variables of an app's own, so a play for it says whose database and cache it means."""
+    return [
+        f"{play.get('name')}: it calls {role} and does not say slipway_app"
+        for play in yaml.safe_load(text)
+        for role in sorted(set(data_roles([play.get(part) for part in ("roles", "tasks")], place)))
+        if "slipway_app" not in (play.get("vars") or {})
+    ]
 
 
 def vault(text: str) -> list[str]:

@@ -320,6 +320,24 @@ def test_bad_plays_are_found(bad: str) -> None:
     assert not rules.plays("- hosts: all\n  roles: [slipway.fleet.haproxy]\n")
 
 
+@pytest.mark.parametrize("playbook", [*PLAYBOOKS, *sorted(ROOT.glob("playbooks/parts/*.yml"))], ids=id_of)
+def test_a_play_says_whose_database_and_cache_it_means(playbook: Path) -> None:
+    holds(rules.whose(read(playbook), playbook.parent), playbook)
+
+
+def test_a_play_for_nobody_s_database_is_found(tmp_path: Path) -> None:
+    (tmp_path / "more.yml").write_text(
+        "- ansible.builtin.import_role: {name: slipway.fleet.redis, tasks_from: users}\n"
+    )
+    for bad in (
+        "- hosts: data\n  roles: [slipway.fleet.postgres]\n",
+        "- hosts: data\n  tasks:\n    - block: [{ansible.builtin.import_role: {name: slipway.fleet.redis}}]\n",
+        "- hosts: data\n  tasks: [{ansible.builtin.import_tasks: more.yml}]\n",
+    ):
+        assert rules.whose(bad, tmp_path)
+        assert not rules.whose(f"{bad}  vars: {{slipway_app: links}}\n", tmp_path)
+
+
 # --- linters
 
 
