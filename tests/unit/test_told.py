@@ -69,7 +69,7 @@ def test_the_status_shows_every_difference() -> None:
     told = told_status.tell(
         {
             "web1": observed("aaa", certificate_days=80),
-            "web2": observed("aaa", "one", "two", holder={"what": "a deploy", "who": "ada"}),
+            "web2": observed("aaa", "one", "two"),
             "web3": observed("bbb", freeze={"who": "ada", "reason": "the sale"}),
             "web4": GONE,
         }
@@ -77,13 +77,24 @@ def test_the_status_shows_every_difference() -> None:
     assert told.text.splitlines() == [
         "host  release  slot  health  since  free MiB  certificate  lock                     drift",
         "web1  aaa      blue  ok      now    2048      80 days      -                        none",
-        "web2  aaa      blue  ok      now    2048      -            a deploy by ada          one",
+        "web2  aaa      blue  ok      now    2048      -            -                        one",
         "                                                                                    two",
         "web3  bbb      blue  ok      now    2048      -            frozen by ada: the sale  the fleet runs aaa",
         f"web4  -        -     -       -      -         -            -                        {GONE['cause']}",
     ]
     assert told.code == 3
     assert told.message == "drift on web2, web3; no answer from web4"
+
+
+def test_the_status_tells_of_a_run_that_is_at_work() -> None:
+    """Its hosts get their release one after the other, and on one that died on the way the host works on."""
+    at_work = {"by": "release bbb by ada, pid 7", "since": "10:00"}
+    held = {"what": "a deploy", "who": "ada"}
+    for more in ({"holder": held}, {"under_way": at_work}):
+        told = told_status.tell({"web1": observed("bbb"), "web2": observed("aaa", **more), "web3": observed("aaa")})
+        assert (told.code, [row["drift"] for row in told.rows]) == (0, [[], [], []])
+    assert told.text.splitlines()[4:] == ["", "under way on web2 since 10:00: release bbb by ada, pid 7"]
+    assert told.rows[1]["under_way"] == at_work
 
 
 def test_the_status_shows_a_process_that_was_killed_for_memory() -> None:
@@ -106,9 +117,9 @@ def test_the_status_has_a_table_of_the_names_with_their_certificates() -> None:
     told = told_status.tell({"web1": observed("aaa", certificates=[name, none]), "web2": observed("aaa")})
     assert told.text.splitlines()[3:] == [
         "",
-        "host  name       certificate  issuer  since                 trouble",
-        "web1  a.example  61 days      R11     2026-11-01T10:00:00Z  none",
-        "web1  b.example  -            -       -                     it leads to the moon",
+        "host  name       certificate  issuer  since                 hsts  trouble",
+        "web1  a.example  61 days      R11     2026-11-01T10:00:00Z  -     none",
+        "web1  b.example  -            -       -                     -     it leads to the moon",
     ]
     assert told.rows[0]["certificates"] == [name, none]
 
