@@ -28,7 +28,7 @@ from ansible_collections.slipway.fleet.plugins.module_utils.release.model import
         ('{"message": "x", "exc": "Traceback\\\\nRuntimeError: boom\\\\n"}', "RuntimeError: boom"),
         ('{"exc": "a.b.OddException: it broke", "level": "error"}', "a.b.OddException: it broke"),
         ("[1] OSError: [Errno 98] in use: ('0.0.0.0', 80)", "OSError: [Errno 98] in use: ('0.0.0.0', 80)"),
-        ('E.IntegrityError: (Unique) constraint "entries_pkey"', 'E.IntegrityError: (Unique) constraint "entries_pkey"'),
+        ('E.IntegrityError: constraint "entries_pkey"', 'E.IntegrityError: constraint "entries_pkey"'),
         ("re.PatternError: bad escape \\d at 0", "re.PatternError: bad escape \\d at 0"),
         (r'{"e": "File \"x.py\"\nE.KeyError: no \"a\u00e9\" here", "level": 4}', 'E.KeyError: no "a\u00e9" here'),
         (r'{"e": "{\"f\": \"T\\nOSError: no \\\"b\\\" here\\n\"}"}', 'OSError: no "b" here'),

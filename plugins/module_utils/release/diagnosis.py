@@ -161,8 +161,8 @@ def ended_workers(log: str) -> str:
     return (
         "Uvicorn ended its workers while they started, since they said nothing for 5 s, as on a host that is too busy. "
         "Set fastapi_app_workers: 1, which nobody ends for that; or, where the app has Uvicorn 0.37 or newer, have "
-        'fastapi_app_command: [uvicorn, "MODULE:app"], whose workers get fastapi_app_timeout (`fastapi run` has no such '
-        "option)"
+        'fastapi_app_command: [uvicorn, "MODULE:app"], whose workers get fastapi_app_timeout (`fastapi run` has no '
+        "such option)"
     )
 
 
