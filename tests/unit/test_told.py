@@ -22,7 +22,7 @@ from ansible_collections.slipway.fleet.plugins.plugin_utils.views import (
 from ansible_collections.slipway.fleet.plugins.plugin_utils.views import (
     status as told_status,
 )
-from ansible_collections.slipway.fleet.plugins.plugin_utils.views.view import silence, silent, table
+from ansible_collections.slipway.fleet.plugins.plugin_utils.views.view import brief, silence, silent, table
 
 GONE = {"outcome": "unreachable", "cause": "it cannot be reached: no route to host"}
 
@@ -38,6 +38,38 @@ def test_a_cell_is_plain_text_on_one_line() -> None:
         "red        -",
         "two lines  3",
     ]
+
+
+TRACEBACK = "".join(
+    f'  File "/usr/lib/python3/pool/base.py", line {line}, in connect\n    raise it\n' for line in range(90)
+)
+DRILL = "set 05f600d5 is not proven: GET /healthz answered 500"
+REFUSED = 'sqlalchemy.exc.OperationalError: (psycopg.OperationalError) connection to "172.17.0.4" failed'
+
+
+def test_a_log_in_a_cell_is_told_by_its_cause() -> None:
+    """A drill that failed put its whole traceback there, and what else was wrong with the host was lost in it."""
+    log = f"{DRILL}\n{TRACEBACK}{REFUSED}\n\tIs it running?\nsay backup_drill_releases: false"
+    told = told_status.tell({"web1": observed("aaa", log, "slot green runs too")})
+    _, first, second = told.text.splitlines()
+    assert first.endswith(f"  {DRILL} ... {REFUSED} ... say backup_drill_releases: false")
+    assert second.strip() == "slot green runs too"
+    assert told.rows[0]["drift"] == [log, "slot green runs too"]
+    assert max(map(len, table([["a"], [log * 9]]).splitlines())) <= 600
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ("word " * 100, ("word " * 100).strip()),
+        ("word " * 200, f"{'word ' * 119}wo..."),
+        (f"first\n{'x' * 900}\nlast", "first ... last"),
+        (f"{DRILL} {'x ' * 900}{REFUSED}", f"{DRILL} {'x ' * 70}... {REFUSED}"),
+        ("", ""),
+    ],
+)
+def test_what_is_longer_than_a_cell(value: str, said: str) -> None:
+    assert brief(value) == said
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from ansible_collections.slipway.fleet.plugins.plugin_utils.views.view import (
     UNSEEN,
     Results,
     Told,
+    brief,
     table,
     trouble,
 )
@@ -165,7 +166,7 @@ def became(run: Mapping[str, Any]) -> str:
     if not run.get("began"):
         return str(run.get("cause") or "has not run yet")
     code = f" with exit code {run['rc']}" if "rc" in run else ""
-    how = f"failed{code} ({run['cause']})" if run.get("cause") else f"ended{code}"
+    how = f"failed{code} ({brief(run['cause'])})" if run.get("cause") else f"ended{code}"
     when = f"at {run['ended']} after {run['seconds']:g} s" if "ended" in run else f"after {run['began']}"
     last = "".join(f"\n    {text}" for text in str(run.get("log") or "").splitlines())
     return f"{how} {when}, in release {run['release']}{last}"
@@ -179,7 +180,7 @@ def last(rows: Sequence[Mapping[str, Any]]) -> str:
     one = history.entry(newest["host"], newest["last"])
     words = [one["operation"], one["release"], f"on {newest['host']} by {one['who']} from {one['from']}"]
     said = f"last: {one['start']} {' '.join(str(word) for word in words if word)}"
-    return said + "".join(f"; {more}" for more in (one["result"], history.short(one["cause"], 200)) if more)
+    return said + "".join(f"; {more}" for more in (one["result"], brief(one["cause"] or "", 200)) if more)
 
 
 def tell(results: Results) -> Told:
