@@ -13,7 +13,8 @@ description:
     without a network, and looks at it from inside with its own Python. What it lacks is changed one by one, until it
     answers, or there is nothing left to change.
   - The lines are those of the last start, so a release with them is started in the same way. Variables that it misses
-    are given a placeholder, and are for the user to write.
+    are given a placeholder, an address of nobody where their name ends in URL, URI or DSN, and are for the user to
+    write.
   - The container is removed, and so is an image that was not there before. Docker's build cache stays.
 options:
   what: {description: Directory with a Dockerfile, or name of an image., type: str, required: true}

@@ -7,6 +7,8 @@ import re
 import shutil
 import tempfile
 import threading
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -454,6 +456,62 @@ def test_observe_names_each_difference(tmp_path: Path) -> None:
         "slot green runs too (release zero)",
         "HAProxy sends nothing to slot blue",
     ]
+
+
+@pytest.mark.parametrize("release", ["two", "sick"])
+def test_what_a_transaction_does_is_no_drift_while_it_holds_the_app(tmp_path: Path, release: str) -> None:
+    """Every status of a deploy called it interrupted, and what it told to do was refused."""
+    host, looks = Host(), []
+    deploy(tmp_path, host, "one")
+    stage(tmp_path, release)
+    host.sick["sick"] = Probe(500, "sick")
+    effect = host.effect
+
+    def watched(do: Callable[[], None]) -> None:
+        effect(do)
+        look = observe(transaction(tmp_path, host, ""), only_looks=True)
+        looks.append((look["drift"], look["under_way"]))
+
+    host.effect = watched  # type: ignore[method-assign]
+    with suppress(TransactionError), Store(tmp_path).lock("release two by ada, pid 7"):
+        transaction(tmp_path, host, release).run()
+    assert len(looks) > 6
+    assert [drift for drift, _ in looks if drift] == []
+    assert {under_way["by"] for _, under_way in looks} == {"release two by ada, pid 7"}
+    assert any((under_way["since"] or "").startswith("2026-01-01T") for _, under_way in looks)
+
+
+def test_a_transaction_is_interrupted_once_nobody_holds_the_app_for_it(tmp_path: Path) -> None:
+    """The end of a drain holds it as well, and goes on with no transaction."""
+    host = Host()
+    deploy(tmp_path, host, "one")
+    stage(tmp_path, "two")
+    host.crash_at = host.effects + 5
+    with pytest.raises(Crash):
+        transaction(tmp_path, host, "two").run()
+    host.crash_at = 0
+    looking = transaction(tmp_path, host, "")
+    interrupted = "an interrupted transaction to two waits; deploy again to finish or undo it"
+    assert observe(looking, only_looks=True)["drift"] == [interrupted, "slot green runs too (release two)"]
+    with Store(tmp_path).lock(store_module.ENDING):
+        assert observe(looking, only_looks=True)["drift"][0] == interrupted
+    with Store(tmp_path).lock("release two by ada, pid 7"):
+        assert observe(looking, only_looks=True)["drift"] == []
+        # A run takes the host for good only when that has ended.
+        assert observe(looking)["drift"] == [
+            "a transaction to two is under way (release two by ada, pid 7); wait until it has ended",
+            "slot green runs too (release two)",
+        ]
+
+
+def test_a_slot_that_does_not_answer_is_drift_while_a_transaction_is_under_way_beside_it(tmp_path: Path) -> None:
+    host = Host()
+    deploy(tmp_path, host, "one")
+    host.sick["one"] = Probe(500, "sick")
+    with Store(tmp_path).lock("release two by ada, pid 7"):
+        assert observe(transaction(tmp_path, host, ""), only_looks=True)["drift"] == ["unhealthy: 500 sick"]
+        host.running["blue"] = None  # it made way
+        assert observe(transaction(tmp_path, host, ""), only_looks=True)["drift"] == []
 
 
 def test_what_gets_requests_and_answers_none_does_not_serve_whatever_is_recorded(tmp_path: Path) -> None:

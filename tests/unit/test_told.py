@@ -22,7 +22,7 @@ from ansible_collections.slipway.fleet.plugins.plugin_utils.views import (
 from ansible_collections.slipway.fleet.plugins.plugin_utils.views import (
     status as told_status,
 )
-from ansible_collections.slipway.fleet.plugins.plugin_utils.views.view import silence, silent, table
+from ansible_collections.slipway.fleet.plugins.plugin_utils.views.view import brief, silence, silent, table
 
 GONE = {"outcome": "unreachable", "cause": "it cannot be reached: no route to host"}
 
@@ -38,6 +38,38 @@ def test_a_cell_is_plain_text_on_one_line() -> None:
         "red        -",
         "two lines  3",
     ]
+
+
+TRACEBACK = "".join(
+    f'  File "/usr/lib/python3/pool/base.py", line {line}, in connect\n    raise it\n' for line in range(90)
+)
+DRILL = "set 05f600d5 is not proven: GET /healthz answered 500"
+REFUSED = 'sqlalchemy.exc.OperationalError: (psycopg.OperationalError) connection to "172.17.0.4" failed'
+
+
+def test_a_log_in_a_cell_is_told_by_its_cause() -> None:
+    """A drill that failed put its whole traceback there, and what else was wrong with the host was lost in it."""
+    log = f"{DRILL}\n{TRACEBACK}{REFUSED}\n\tIs it running?\nsay backup_drill_releases: false"
+    told = told_status.tell({"web1": observed("aaa", log, "slot green runs too")})
+    _, first, second = told.text.splitlines()
+    assert first.endswith(f"  {DRILL} ... {REFUSED} ... say backup_drill_releases: false")
+    assert second.strip() == "slot green runs too"
+    assert told.rows[0]["drift"] == [log, "slot green runs too"]
+    assert max(map(len, table([["a"], [log * 9]]).splitlines())) <= 600
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ("word " * 100, ("word " * 100).strip()),
+        ("word " * 200, f"{'word ' * 119}wo..."),
+        (f"first\n{'x' * 900}\nlast", "first ... last"),
+        (f"{DRILL} {'x ' * 900}{REFUSED}", f"{DRILL} {'x ' * 70}... {REFUSED}"),
+        ("", ""),
+    ],
+)
+def test_what_is_longer_than_a_cell(value: str, said: str) -> None:
+    assert brief(value) == said
 
 
 @pytest.mark.parametrize(
@@ -69,7 +101,7 @@ def test_the_status_shows_every_difference() -> None:
     told = told_status.tell(
         {
             "web1": observed("aaa", certificate_days=80),
-            "web2": observed("aaa", "one", "two", holder={"what": "a deploy", "who": "ada"}),
+            "web2": observed("aaa", "one", "two"),
             "web3": observed("bbb", freeze={"who": "ada", "reason": "the sale"}),
             "web4": GONE,
         }
@@ -77,13 +109,25 @@ def test_the_status_shows_every_difference() -> None:
     assert told.text.splitlines() == [
         "host  release  slot  health  since  free MiB  certificate  lock                     drift",
         "web1  aaa      blue  ok      now    2048      80 days      -                        none",
-        "web2  aaa      blue  ok      now    2048      -            a deploy by ada          one",
+        "web2  aaa      blue  ok      now    2048      -            -                        one",
         "                                                                                    two",
         "web3  bbb      blue  ok      now    2048      -            frozen by ada: the sale  the fleet runs aaa",
         f"web4  -        -     -       -      -         -            -                        {GONE['cause']}",
     ]
     assert told.code == 3
     assert told.message == "drift on web2, web3; no answer from web4"
+
+
+def test_the_status_tells_of_a_run_that_is_at_work() -> None:
+    """Its hosts get their release one after the other, and on one that died on the way the host works on."""
+    at_work = {"by": "release bbb by ada, pid 7", "since": "10:00"}
+    held = {"what": "a deploy", "who": "ada"}
+    hosts = {"web1": observed("bbb"), "web3": observed("aaa")}
+    assert told_status.tell({**hosts, "web2": observed("aaa", holder=held)}).code == 0
+    told = told_status.tell({**hosts, "web2": observed("aaa", under_way=at_work)})
+    assert (told.code, [row["drift"] for row in told.rows]) == (0, [[], [], []])
+    assert told.text.splitlines()[4:] == ["", "under way on web2 since 10:00: release bbb by ada, pid 7"]
+    assert told.rows[2]["under_way"] == at_work
 
 
 def test_the_status_shows_a_process_that_was_killed_for_memory() -> None:
@@ -106,9 +150,9 @@ def test_the_status_has_a_table_of_the_names_with_their_certificates() -> None:
     told = told_status.tell({"web1": observed("aaa", certificates=[name, none]), "web2": observed("aaa")})
     assert told.text.splitlines()[3:] == [
         "",
-        "host  name       certificate  issuer  since                 trouble",
-        "web1  a.example  61 days      R11     2026-11-01T10:00:00Z  none",
-        "web1  b.example  -            -       -                     it leads to the moon",
+        "host  name       certificate  issuer  since                 hsts  trouble",
+        "web1  a.example  61 days      R11     2026-11-01T10:00:00Z  -     none",
+        "web1  b.example  -            -       -                     -     it leads to the moon",
     ]
     assert told.rows[0]["certificates"] == [name, none]
 

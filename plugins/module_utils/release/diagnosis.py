@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
+from itertools import accumulate
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -27,7 +30,9 @@ _ONE_WORKER = "You must pass the application as an import string"
 # The kernel's words, and the file in Python's; of a container these are file systems of their own.
 _FULL = re.compile(r"(?:\[Errno 28\] )?No space left on device(?:: ['\"]?(?P<path>/[^\s'\"]{0,200}))?")
 _MEMORY = "/dev/shm"  # noqa: S108 - of a container
-# Uvicorn's words for a worker that it has ended.
+# Begins or ends a text in a line of JSON, or after `msg=`.
+_QUOTE = re.compile(r'(?<!\\)"')
+# Uvicorn's words for a worker that has ended, by itself or by Uvicorn.
 _ENDED = re.compile(r"Child process \[\d+\] died")
 
 
@@ -38,11 +43,22 @@ def last_exception(log: str) -> str:
 
 def exception_text(log: str) -> str:
     """The last exception, and below it the lines of its own that name fields of a model; empty when there is none."""
-    lines = log[-_LOOKED_AT:].replace("\\n", "\n").splitlines()
+    lines = _lines(log)
     for position in range(len(lines) - 1, -1, -1):
-        if found := _exception_in(lines[position]):
-            return "\n".join([found, *_fields(lines[position + 1 :])])
+        if found := _exception_in(*lines[position]):
+            return "\n".join([found, *_fields([line for line, _ in lines[position + 1 :]])])
     return ""
+
+
+def _lines(log: str) -> list[tuple[str, bool]]:
+    """The lines of a log, those inside a line of JSON as well, and whether each begins within quotation marks."""
+    found = []
+    for whole in log[-_LOOKED_AT:].splitlines():
+        quotes = 0
+        for line in whole.replace("\\n", "\n").splitlines():
+            found.append((line, quotes % 2 == 1))
+            quotes += len(_QUOTE.findall(line))
+    return found
 
 
 def _fields(lines: list[str]) -> Iterator[str]:
@@ -56,7 +72,7 @@ def _fields(lines: list[str]) -> Iterator[str]:
 
 def import_errors(log: str) -> Counter[str]:
     """How often a log has which error of code that cannot be imported: no patience mends it."""
-    found = (_exception_in(line) or unloaded(line) for line in log[-_LOOKED_AT:].replace("\\n", "\n").splitlines())
+    found = (_exception_in(line, quoted) or unloaded(line) for line, quoted in _lines(log))
     return Counter(error for error in found if error.startswith((*_IN_CODE, _UNLOADED)))
 
 
@@ -67,13 +83,14 @@ def unloaded(line: str) -> str:
     return f"{begin}{rest[:_TEXT]}".replace('\\"', '"').partition('", "')[0].rstrip("}.")
 
 
-def _exception_in(line: str) -> str:
-    """The last exception that one line names."""
+def _exception_in(line: str, quoted: bool) -> str:
+    """The last exception that one line names, which begins within quotation marks or not."""
     parts = line.split(": ")
+    quotes = list(accumulate((len(_QUOTE.findall(part)) for part in parts), initial=int(quoted)))
     for position in range(len(parts) - 2, -1, -1):
         if not parts[position].endswith(_KINDS):
             continue
-        if text := _until(parts[position + 1 : position + 21]):
+        if text := _until(parts[position + 1 : position + 21], quotes[position + 1] % 2 == 1):
             return f"{_last_word(parts[position])}: {text}"
     return ""
 
@@ -86,12 +103,15 @@ def _last_word(text: str) -> str:
     return text[begin:].lstrip(".")
 
 
-def _until(parts: list[str]) -> str:
-    """The text of an exception, up to what ends it inside JSON."""
+def _until(parts: list[str], quoted: bool) -> str:
+    """The text of an exception, within quotation marks up to the one that ends it, and as it was before JSON."""
     text = ": ".join(parts)[:_TEXT]
-    for end in ('"', "\\"):
-        text = text.partition(end)[0]
-    return text.strip()
+    if quoted:
+        text = _QUOTE.split(text, maxsplit=1)[0].rstrip("\\")
+        with suppress(ValueError):
+            text = str(json.loads(f'"{text}"', strict=False))
+        text = text.replace('\\"', '"')
+    return text.rstrip("\\").strip()
 
 
 def last_words(log: str) -> str:
@@ -132,15 +152,17 @@ def one_worker(log: str) -> str:
 def ended_workers(log: str) -> str:
     """That Uvicorn has ended workers while they started, and how they get more time; empty where it has not.
 
-    Source: uvicorn.supervisors.multiprocess, which asks each worker and ends one that says nothing for
-    timeout_worker_healthcheck, 5 s; `fastapi run` calls it without that option.
+    One that dies by itself is told of in the same words, and says why. Source: uvicorn.supervisors.multiprocess, which
+    asks each worker and ends one that says nothing for timeout_worker_healthcheck, 5 s, an option since 0.37; `fastapi
+    run` calls it without that.
     """
-    if not _ENDED.search(log[-_LOOKED_AT:]):
+    if not _ENDED.search(log[-_LOOKED_AT:]) or last_exception(log):
         return ""
     return (
-        "Uvicorn ended its workers while they started, since they said nothing for a while, as on a host that is too "
-        "busy; `fastapi run` gives them 5 s and takes no other number, the command `uvicorn` gives them "
-        'fastapi_app_timeout: fastapi_app_command: [uvicorn, "MODULE:app"], or fastapi_app_workers: 1'
+        "Uvicorn ended its workers while they started, since they said nothing for 5 s, as on a host that is too busy. "
+        "Set fastapi_app_workers: 1, which nobody ends for that; or, where the app has Uvicorn 0.37 or newer, have "
+        'fastapi_app_command: [uvicorn, "MODULE:app"], whose workers get fastapi_app_timeout (`fastapi run` has no '
+        "such option)"
     )
 
 

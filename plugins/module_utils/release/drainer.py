@@ -10,7 +10,7 @@ from typing import Optional
 
 from .model import Draining, other
 from .records import UNSEEN
-from .store import ENDING, Busy
+from .store import DRAINING, ENDING, Busy
 from .transaction import Transaction
 
 # Seconds between two looks, and the name of the lock that says that a drainer is at work.
@@ -31,7 +31,7 @@ class Drainer:
         or until twice the time is over: then it is left to the next transaction.
         """
         try:
-            with self.transaction.store.only_one(LOCK, "a drain", 0.0):
+            with self.transaction.store.only_one(LOCK, DRAINING, 0.0):
                 return self._run()
         except Busy:
             return None
@@ -68,7 +68,7 @@ class Drainer:
         server = transaction.edge.servers()[slot]
         if not server.enabled:
             return server.sessions == 0
-        with transaction.store.lock("a drain", 0.0):
+        with transaction.store.lock(DRAINING, 0.0):
             if transaction.draining() == draining and transaction.edge.servers()[other(slot)].answers:
                 transaction.edge.set_state(slot, "drain", beside=other(slot))
         return False

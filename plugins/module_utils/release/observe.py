@@ -31,7 +31,10 @@ DOCKER = Path("/var/lib/docker")
 
 @dataclass
 class Seen:
-    """What could be seen of a host; what could not, or is not as recorded, is in `drift`, a sentence each."""
+    """What could be seen of a host; what could not, or is not as recorded, is in `drift`, a sentence each.
+
+    `under_way` is who holds the app for a transaction, empty where nobody does.
+    """
 
     state: Optional[State]
     intent: Optional[Intent]
@@ -39,6 +42,7 @@ class Seen:
     drift: list[str]
     slots: dict[str, SlotStatus] = field(default_factory=dict)
     servers: dict[str, Server] = field(default_factory=dict)
+    under_way: str = ""
 
     @property
     def recorded(self) -> Optional[str]:
@@ -65,38 +69,43 @@ class Seen:
         return len({self.slots[slot].release for slot in SLOTS if sight.serves(slot)}) > 1
 
 
-def observe(transaction: Transaction) -> dict[str, Any]:
+def observe(transaction: Transaction, only_looks: bool = False) -> dict[str, Any]:
     """What serves, the records, both slots, both servers of the edge, health, what drains, and every difference.
 
-    Raises nothing: what cannot be seen is drift.
+    Raises nothing: what cannot be seen is drift. For one who `only_looks` that is not what a transaction under way does
+    with slots, processes and edge; a run may not take a host for good before that has ended.
     """
     seen = look(transaction)
     serving, drift = seen.serving, seen.drift
-    if seen.twofold:
+    at_work = only_looks and bool(seen.under_way)
+    if seen.intent and not at_work:
+        drift.insert(0, unfinished(seen.intent, seen.under_way))
+    if seen.twofold and not at_work:
         drift.append("requests go to two releases; deploy again to finish or undo the switch")
     if seen.state is None:
         release = serving["release"] if serving else ""
-        drift.append(
-            f"nothing is recorded, and {release} serves; deploy again" if release else "nothing was released yet"
-        )
+        words = f"nothing is recorded, and {release} serves; deploy again" if release else "nothing was released yet"
+        drift += [] if at_work else [words]
     else:
-        drift += record_drift(transaction, seen, seen.state)
+        drift += [] if at_work else record_drift(seen, seen.state)
+        drift += changed_by_hand(transaction, seen.state)
     health = ""
     beside: list[Row] = []
     found = Probe()
     if slot := seen.recorded or (serving["slot"] if serving else None):
         release = seen.slots[slot].release if slot in seen.slots else None
         beside, wrong = seen_beside(transaction, slot, release or (seen.state.release if seen.state else None))
-        drift += wrong
+        drift += [] if at_work else wrong
         gate = transaction.gate_of(release or (seen.state.release if seen.state else None))
         found = lasting_health(transaction, slot, gate)
         health = found.error or str(found.status)
-        if found.error or not gate.takes(found.status):
+        stopped = at_work and slot in seen.slots and not seen.slots[slot].running  # it makes way for the new one
+        if (found.error or not gate.takes(found.status)) and not stopped:
             drift.append(f"unhealthy: {found.error or f'{found.status} {head(found.body, 200)}'}")
     if serving:
         if serving["slot"] != slot:
             found = lasting_health(transaction, serving["slot"], transaction.gate_of(serving["release"]))
-            if found.error or found.status >= SERVER_ERROR:
+            if (found.error or found.status >= SERVER_ERROR) and not at_work:
                 said = found.error or f"{found.status} {head(found.body, 200)}"
                 drift.append(f"slot {serving['slot']} gets requests and is unhealthy: {said}")
         # One from before a release said how it is looked at may have another health path, and answer 404 there; the
@@ -112,6 +121,7 @@ def observe(transaction: Transaction) -> dict[str, Any]:
         "health": health,
         "processes": beside,
         "draining": drain_of(seen),
+        "under_way": under_way_of(seen),
         "sbom": transaction.store.sbom(seen.state.release) if seen.state else None,
         "drift": drift,
     }
@@ -121,9 +131,8 @@ def look(transaction: Transaction) -> Seen:
     """Records, runtime and edge, each as far as it can be seen."""
     drift: list[str] = []
     store = transaction.store
+    before = store.at_work()
     seen = Seen(readable(store.state, drift), readable(store.intent, drift), readable(store.draining, drift), drift)
-    if seen.intent:
-        drift.append(f"an interrupted transaction to {seen.intent.release} waits; deploy again to finish or undo it")
     if damaged := readable(store.damaged_records, drift):
         drift.append(f"{damaged} lines of the ledger cannot be read")
     try:
@@ -132,17 +141,34 @@ def look(transaction: Transaction) -> Seen:
     except UNSEEN as error:
         if seen.state or seen.intent:  # a host on which nothing was released may lack them
             drift.append(str(error))
+    # One that began or ended meanwhile made what was seen differ from what is recorded.
+    seen.under_way = before or store.at_work()
     return seen
 
 
-def record_drift(transaction: Transaction, seen: Seen, state: State) -> list[str]:
-    """Where slots, edge and files differ from the recorded state."""
+def unfinished(intent: Intent, under_way: str) -> str:
+    """What is to be said of a transaction that has not ended; a process that works on it holds the app."""
+    if under_way:
+        return f"a transaction to {intent.release} is under way ({under_way}); wait until it has ended"
+    return f"an interrupted transaction to {intent.release} waits; deploy again to finish or undo it"
+
+
+def under_way_of(seen: Seen) -> Optional[dict[str, Any]]:
+    """The transaction under way: whose it is, and since when where that is known."""
+    return {"by": seen.under_way, "since": seen.intent.started if seen.intent else None} if seen.under_way else None
+
+
+def record_drift(seen: Seen, state: State) -> list[str]:
+    """Where slots and edge differ from the recorded state."""
     drift = slot_drift(state, seen.slots, seen.draining.slot if seen.draining else None) if seen.slots else []
     if seen.servers and not seen.servers[state.slot].enabled:
         drift.append(f"HAProxy sends nothing to slot {state.slot}")
-    return drift + [
-        f"{path} of release {state.release} was changed by hand" for path in changed_files(transaction, state)
-    ]
+    return drift
+
+
+def changed_by_hand(transaction: Transaction, state: State) -> list[str]:
+    """A sentence for each rendered file of the live release that is not what was released."""
+    return [f"{path} of release {state.release} was changed by hand" for path in changed_files(transaction, state)]
 
 
 def drain_of(seen: Seen) -> Optional[dict[str, Any]]:

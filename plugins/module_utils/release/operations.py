@@ -62,12 +62,13 @@ def observe(arguments: Arguments, tell: Tell) -> Result:
     """What serves, what is around it, and every difference from what should be."""
     host = {**preflight.HOST, "disk_reserve": 0, **(arguments.get("host") or {})}
     transaction = transaction_of(arguments)
-    seen = observed(transaction)
+    seen = observed(transaction, only_looks=True)
     around = surroundings(transaction, host["certificate"], host["certificate_days"], host["disk_reserve"])
     serving = _serving(seen)
     volumes = volumes_seen(runtime_of(arguments).volumes, transaction.store.releases, serving)
     jobs, wrong = seen_jobs(timers_of(arguments), serving)
-    drift = [*seen["drift"], *around["drift"], *wrong]
+    # The timers follow once the transaction has ended.
+    drift = [*seen["drift"], *around["drift"], *([] if seen["under_way"] else wrong)]
     last = (readable(transaction.store.told, drift) or [])[-1:]
     found = {"volumes": volumes, "jobs": jobs, "last": last[0] if last else None}
     return {**seen, **around, "drift": drift, **found}

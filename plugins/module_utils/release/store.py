@@ -41,6 +41,8 @@ IN_USE = ".in_use"
 MOMENT = 1.0
 # Who stops what is drained. That is no other release, takes at most the grace of the app, and is waited for.
 ENDING, ENDING_LIMIT = "the end of a drain", 600.0
+# Who looks at a drain that has not ended.
+DRAINING = "a drain"
 # Releases that were staged and never tried of which the newest stay: somebody may still mean to.
 UNTRIED = 3
 
@@ -117,6 +119,11 @@ class Store:
     def holder(self) -> Optional[str]:
         """Who holds the app on this host now, None where nobody does. Writes nothing."""
         return self._holder_of("lock")
+
+    def at_work(self) -> str:
+        """Who holds the app for a transaction now; empty where nobody does, or what drained is ended alone."""
+        holder = self.holder() or ""
+        return "" if holder in (ENDING, DRAINING) else holder
 
     def _holder_of(self, name: str, shared: bool = False) -> Optional[str]:
         """What is said in a file that somebody holds for himself alone, or is `shared`; None where nobody does."""

@@ -233,7 +233,7 @@ def report(this: Run, refused: str = "") -> FleetReport:
         message=message,
         release=release,
         rows=rows,
-        wrong={} if this.plan else verdict.wrong(rows, message, release),
+        wrong={} if this.plan else verdict.wrong(rows, message, release, this.policy.operation == "restart"),
         changed=this.changed,
         plan=this.plan,
         diff=this.diff,

@@ -249,18 +249,29 @@ def shortfall(rows: Sequence[Mapping[str, Any]], because: str, ended: str) -> st
     )
 
 
-def wrong(rows: Sequence[Mapping[str, Any]], message: str, release: str) -> dict[str, str]:
+def wrong(rows: Sequence[Mapping[str, Any]], message: str, release: str, restart: bool = False) -> dict[str, str]:
     """For each host that did not end as the run wanted, what it serves and why.
 
-    A cause is told by the host that has it; the others name that host.
+    A cause is told by the host that has it; the others name that host. After a `restart` that a host serves its release
+    says nothing.
     """
     blamed = next((row["host"] for row in rows if row["cause"]), "")
     otherwise = f"because of {blamed}" if blamed else message
     return {
-        row["host"]: f"serves {row['now'] or 'something unknown'} and not {release}: {row['cause'] or otherwise}"
+        row["host"]: wrong_of(row, otherwise, str(row["tried"] or release), restart)
         for row in rows
         if row["outcome"] not in (GOOD, UNCHANGED)
     }
+
+
+def wrong_of(row: Mapping[str, Any], otherwise: str, release: str, restart: bool) -> str:
+    """What a host serves and why; its own cause may begin with what it serves."""
+    cause = str(row["cause"] or otherwise)
+    if cause.startswith("serves "):
+        return cause
+    if row["now"] != release:
+        return f"serves {row['now'] or 'something unknown'} and not {release}: {cause}"
+    return f"serves {release}{', and was not started anew' if restart else ', but not as it should'}: {cause}"
 
 
 def wanted(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -87,7 +87,7 @@ class Pulled:
         try:
             return Wanted.of(self.request)
         except RegistryError as error:
-            raise ImageError(f"nothing was changed; {error}") from error
+            raise ImageError(str(error)) from error
 
     @cached_property
     def _resolved(self) -> tuple[Resolved, str]:
@@ -95,7 +95,7 @@ class Pulled:
         try:
             return remembered(self._wanted, self._run, lambda: _by_controller(self._wanted))
         except RegistryError as error:
-            raise ImageError(f"nothing was changed; {error}") from error
+            raise ImageError(str(error)) from error
 
     def identify(self) -> ImageIdentity:
         """By its digest where the controller resolves it; else its name and what digest that has."""

@@ -15,12 +15,12 @@ from ansible_collections.slipway.fleet.plugins.module_utils.release.missed impor
 from ansible_collections.slipway.fleet.plugins.plugin_utils.inputs.rules.volumes import wrong_volume
 from ansible_collections.slipway.fleet.plugins.plugin_utils.inspect.findings import server
 from ansible_collections.slipway.fleet.plugins.plugin_utils.inspect.trial import (
-    PLACEHOLDER,
     Seen,
     Shipped,
     Trial,
     loopback_port,
     read_only,
+    stands_in,
 )
 
 # Twice what it has at rest is room for requests; a process more of what a release has needs as much again.
@@ -188,7 +188,7 @@ def _variables(found: Found) -> list[str]:
 
 
 def _shown(value: str) -> str:
-    return "" if value == PLACEHOLDER else value
+    return "" if stands_in(value) else value
 
 
 def line(name: str, value: object, why: str) -> str:

@@ -15,6 +15,32 @@ from ansible_collections.slipway.fleet.plugins.module_utils.release.users import
 MOST_MEMORY = 4096  # MiB
 # What an image is given for a variable that it misses, until it says what that must be.
 PLACEHOLDER = "placeholder"
+# And for an address, which many a library reads at once: nobody listens there. By a word of the variable's name.
+_NOBODY = "127.0.0.1:9"
+# SQLAlchemy's words for a driver that an app has not, or that is not asynchronous: the next one is tried.
+_DATABASES = {
+    f"postgresql{driver}://slipway:{PLACEHOLDER}@{_NOBODY}/none": missing
+    for driver, missing in (
+        # Without one SQLAlchemy 2.0 takes psycopg2, and 2.1 psycopg.
+        ("", ("No module named 'psycopg2'", "No module named 'psycopg'", "requires an async driver")),
+        ("+asyncpg", ("No module named 'asyncpg'",)),
+        ("+psycopg", ("No module named 'psycopg'",)),
+        ("+psycopg2", ()),
+    )
+}
+_DATABASE, *_ = _DATABASES
+_REDIS = f"redis://{_NOBODY}/0"
+_ADDRESS = re.compile(r"(?:^|_)(?:URL|URI|DSN)$")
+_ADDRESSES = (
+    (re.compile(r"REDIS|VALKEY|CACHE|BROKER|CELERY"), _REDIS),
+    (re.compile(r"AMQP|RABBIT"), f"amqp://{_NOBODY}/"),
+    (re.compile(r"MONGO"), f"mongodb://{_NOBODY}/none"),
+    (re.compile(r"SENTRY"), f"https://{PLACEHOLDER}@{_NOBODY}/1"),
+    (re.compile(r"DATABASE|DB|POSTGRES|PG|SQL|DSN"), _DATABASE),
+)
+# What libraries say of a value that is no address, and what is one for them.
+_NO_ADDRESS = (("Could not parse SQLAlchemy URL", _DATABASE), ("Redis URL must specify", _REDIS))
+_SCHEME = re.compile(r"URL scheme should be '([a-z][a-z0-9+]*)'")
 # What is given instead, by a word of what pydantic says of a value.
 _KINDS = (
     ("integer", "1"),
@@ -150,24 +176,49 @@ def missed(log: str, given: Mapping[str, str]) -> dict[str, str]:
     for field_name, what in fields(text):
         name = field_name if field_name in given else field_name.upper()
         if "required" in what.lower() and name not in given:
-            found[name] = PLACEHOLDER
-        elif given.get(name) == PLACEHOLDER and (value := _value_for(what)):
+            found[name] = placeholder_for(name)
+        elif stands_in(given.get(name, "")) and (value := _value_for(what)) and value != given[name]:
             found[name] = value
     for name in named(text):
         if name not in given:
-            found.setdefault(name, PLACEHOLDER)
+            found.setdefault(name, placeholder_for(name))
     if not found and (spoilt := re.search(r"error parsing value for field \"?(\w+)", text)):
         name = spoilt[1].upper()
-        if given.get(name) == PLACEHOLDER:
+        if stands_in(given.get(name, "")):
             found[name] = "[]"
+    return found or _unnamed(text, given)
+
+
+def placeholder_for(name: str) -> str:
+    """What a variable gets that is missed; where its name says that it is an address, one that can be read."""
+    if not _ADDRESS.search(name.upper()):
+        return PLACEHOLDER
+    return next((value for word, value in _ADDRESSES if word.search(name.upper())), f"http://{_NOBODY}/")
+
+
+def stands_in(value: str) -> bool:
+    """Whether a value is none that anybody could use."""
+    return value == PLACEHOLDER or _NOBODY in value
+
+
+def _unnamed(text: str, given: Mapping[str, str]) -> dict[str, str]:
+    """What is given next where the log does not say for which variable."""
+    for name, value in given.items():
+        if any(words in text for words in _DATABASES.get(value, ())):
+            names = list(_DATABASES)
+            return {name: names[names.index(value) + 1]}
     waiting = [name for name, value in given.items() if value == PLACEHOLDER]
-    if not found and waiting and f"int() with base 10: '{PLACEHOLDER}'" in text:
-        # Which one it was is not said: the one that came last, as it got on with the others.
-        found[waiting[-1]] = "8000" if waiting[-1].endswith("PORT") else "1"
-    return found
+    if not waiting:
+        return {}
+    # The one that came last, as it got on with the others.
+    if f"int() with base 10: '{PLACEHOLDER}'" in text:
+        return {waiting[-1]: "8000" if waiting[-1].endswith("PORT") else "1"}
+    return next(({waiting[-1]: value} for words, value in _NO_ADDRESS if words in text), {})
 
 
 def _value_for(what: str) -> str:
+    if scheme := _SCHEME.search(what):
+        return f"{scheme[1]}://{_NOBODY}/none"
     return next((value for word, value in _KINDS if word in what), "")
 
 

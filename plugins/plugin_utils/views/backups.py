@@ -9,7 +9,14 @@ from typing import Any, Optional
 
 from ansible_collections.slipway.fleet.plugins.module_utils.backup.restoring import not_confirmed
 from ansible_collections.slipway.fleet.plugins.plugin_utils.report.amounts import size, span
-from ansible_collections.slipway.fleet.plugins.plugin_utils.views.view import DRIFT, Results, Told, table, trouble
+from ansible_collections.slipway.fleet.plugins.plugin_utils.views.view import (
+    DRIFT,
+    Results,
+    Told,
+    brief,
+    table,
+    trouble,
+)
 
 COLUMNS = ("host", "newest", "age", "size", "proven", "age", "restored in", "with release", "next", "problem")
 
@@ -69,7 +76,7 @@ def unproven(rows: Sequence[Mapping[str, Any]]) -> list[str]:
         whole = [("", proven.get("unproven"))]
         parts = [(f" of {one['app']}", one["unproven"]) for one in proven.get("releases") or ()]
         said += [
-            f"{entry['host']}: no release{app} was started against set {proven['set']}: {why}"
+            f"{entry['host']}: no release{app} was started against set {proven['set']}: {brief(why)}"
             for app, why in whole + parts
             if why
         ]
@@ -150,7 +157,7 @@ def tell_problems(results: Results) -> Told:
     """Exit code 3 where a host that is backed up has a problem; shows nothing more."""
     rows = [row(host, result) for host, result in results.items()]
     wrong = [entry for entry in rows if entry["set_up"] and entry["problems"]]
-    message = "; ".join(f"backups of {entry['host']}: {', '.join(entry['problems'])}" for entry in wrong)
+    message = "; ".join(f"backups of {entry['host']}: {', '.join(map(brief, entry['problems']))}" for entry in wrong)
     return Told(message, rows, DRIFT if wrong else 0, message)
 
 

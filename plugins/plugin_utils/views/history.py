@@ -14,6 +14,7 @@ from ansible_collections.slipway.fleet.plugins.plugin_utils.views.view import (
     UNSEEN,
     Results,
     Told,
+    short,
     silence,
     silent,
     table,
@@ -157,12 +158,6 @@ def cells(line: Mapping[str, Any], everybodies: Sequence[set[str]]) -> list[Any]
         line["backup"] or None,
         short(line["cause"], 70),
     ]
-
-
-def short(value: Any, length: int) -> Optional[str]:
-    """The beginning of a text, with three dots where something is left out; None where there is none."""
-    text = " ".join(str(value or "").split())
-    return (f"{text[: length - 3]}..." if len(text) > length else text) or None
 
 
 def tell(results: Results) -> Told:

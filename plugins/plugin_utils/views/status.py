@@ -14,6 +14,7 @@ from ansible_collections.slipway.fleet.plugins.plugin_utils.views.view import (
     UNSEEN,
     Results,
     Told,
+    brief,
     table,
     trouble,
 )
@@ -42,6 +43,7 @@ def row(host: str, result: Optional[Mapping[str, Any]]) -> dict[str, Any]:
         "certificates": list(seen.get("certificates") or ()),
         "freeze": seen.get("freeze") or None,
         "holder": seen.get("holder") or None,
+        "under_way": seen.get("under_way") or None,
         "volumes": list(seen.get("volumes") or ()),
         "jobs": list(seen.get("jobs") or ()),
         "last": seen.get("last") or None,
@@ -57,7 +59,12 @@ def health(seen: Mapping[str, Any]) -> Optional[str]:
 
 
 def with_fleet_drift(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The rows, with a note on each host whose release is not the one that most hosts run."""
+    """The rows, with a note on each host whose release is not the one that most hosts run.
+
+    While a run is at work on any of them that is what it does, one host after the other.
+    """
+    if any(entry["holder"] or entry["under_way"] for entry in rows):
+        return list(rows)
     releases = Counter(sorted(entry["release"] for entry in rows if entry["release"]))
     if len(releases) < 2:
         return list(rows)
@@ -76,6 +83,14 @@ def lock(entry: Mapping[str, Any]) -> str:
         return f"frozen by {freeze.get('who')}: {freeze.get('reason')}"
     holder = entry["holder"]
     return f"{holder.get('what')} by {holder.get('who')}" if holder else ""
+
+
+def under_way(entry: Mapping[str, Any]) -> str:
+    """The transaction that is at work on a host as a line; empty where none is."""
+    if not (found := entry["under_way"]):
+        return ""
+    since = f" since {found['since']}" if found.get("since") else ""
+    return f"under way on {entry['host']}{since}: {found['by']}"
 
 
 def beside(entry: Mapping[str, Any]) -> str:
@@ -151,7 +166,7 @@ def became(run: Mapping[str, Any]) -> str:
     if not run.get("began"):
         return str(run.get("cause") or "has not run yet")
     code = f" with exit code {run['rc']}" if "rc" in run else ""
-    how = f"failed{code} ({run['cause']})" if run.get("cause") else f"ended{code}"
+    how = f"failed{code} ({brief(run['cause'])})" if run.get("cause") else f"ended{code}"
     when = f"at {run['ended']} after {run['seconds']:g} s" if "ended" in run else f"after {run['began']}"
     last = "".join(f"\n    {text}" for text in str(run.get("log") or "").splitlines())
     return f"{how} {when}, in release {run['release']}{last}"
@@ -165,7 +180,7 @@ def last(rows: Sequence[Mapping[str, Any]]) -> str:
     one = history.entry(newest["host"], newest["last"])
     words = [one["operation"], one["release"], f"on {newest['host']} by {one['who']} from {one['from']}"]
     said = f"last: {one['start']} {' '.join(str(word) for word in words if word)}"
-    return said + "".join(f"; {more}" for more in (one["result"], history.short(one["cause"], 200)) if more)
+    return said + "".join(f"; {more}" for more in (one["result"], brief(one["cause"] or "", 200)) if more)
 
 
 def tell(results: Results) -> Told:
@@ -183,5 +198,5 @@ def tell(results: Results) -> Told:
     names = certificates.names(rows)
     shown = table([columns, *(line for entry in rows for line in lines(entry, columns))])
     shown += f"\n\n{names}" if names else ""
-    below = [*volumes, *filter(None, [last(rows)])]
+    below = [*filter(None, map(under_way, rows)), *volumes, *filter(None, [last(rows)])]
     return Told("\n".join([shown, *([""] if below else []), *below]), rows, code, message)

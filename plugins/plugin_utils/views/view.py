@@ -9,9 +9,13 @@ from dataclasses import dataclass, field
 from typing import Any, Optional
 
 from ansible_collections.slipway.fleet.plugins.module_utils.host.shown import clean as text
+from ansible_collections.slipway.fleet.plugins.module_utils.release.diagnosis import last_exception
 
 # How a run ends that only looks: with differences, and with hosts that did not answer (Ansible's own code for them).
 DRIFT, UNSEEN = 3, 4
+
+# Characters of a text in a table, and between the parts of a longer one; the rows for programs have all of it.
+LONGEST, LEFT_OUT = 600, " ... "
 
 # What the hosts of a play registered, by host; None for one that failed before.
 Results = Mapping[str, Optional[Mapping[str, Any]]]
@@ -29,9 +33,38 @@ class Told:
 
 def table(lines: Sequence[Sequence[Any]]) -> str:
     """Lines of cells, the first with the names of the columns; every column as wide as it must be."""
-    cells = [[" ".join(text(cell).split()) or ("-" if cell is None else "") for cell in line] for line in lines]
+    cells = [[brief(cell) or ("-" if cell is None else "") for cell in line] for line in lines]
     widths = [max(map(len, column)) for column in zip(*cells)]
     return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in cells)
+
+
+def brief(value: Any, longest: int = LONGEST) -> str:
+    """A value as one line. Of a longer one what it begins with, its last exception, and the last of its lines.
+
+    A log with a traceback has its cause at the end, and what to do may come after that.
+    """
+    whole = text(value)
+    if len(line := _one_line(whole)) <= longest:
+        return line
+    lines = list(filter(None, map(_one_line, whole.splitlines())))
+    told: list[str] = []
+    for part in (lines[0], last_exception(whole), lines[-1]):
+        words = short(part, (longest - 2 * len(LEFT_OUT)) // 3)
+        if words and not any(words in before for before in told):
+            told.append(words)
+    if not told[1:]:
+        return short(line, longest) or ""
+    return LEFT_OUT.join([*(words.removesuffix("...").rstrip() for words in told[:-1]), told[-1]])
+
+
+def short(value: Any, length: int) -> Optional[str]:
+    """The beginning of a text, with three dots where something is left out; None where there is none."""
+    line = _one_line(str(value or ""))
+    return (f"{line[: length - 3]}..." if len(line) > length else line) or None
+
+
+def _one_line(words: str) -> str:
+    return " ".join(words.split())
 
 
 def trouble(result: Optional[Mapping[str, Any]]) -> str:

@@ -235,7 +235,7 @@ def test_what_serves_counts_and_not_what_was_reported() -> None:
     report = there.run()
     assert (report.word, outcomes(report)) == ("failed", ["good", "failed", "good"])
     assert report.rows[1]["cause"] == "serves nothing and not new"
-    assert report.wrong == {"web2": "serves something unknown and not new: serves nothing and not new"}
+    assert report.wrong == {"web2": "serves nothing and not new"}
 
 
 def test_drift_at_the_end_is_no_good_end() -> None:
@@ -245,7 +245,28 @@ def test_drift_at_the_end_is_no_good_end() -> None:
     assert (report.word, report.rows[1]["outcome"]) == ("failed", "failed")
     assert report.rows[1]["cause"] == "serves new, but slot blue was restarted 3 times"
     assert report.rows[1]["drift"] == ["slot blue was restarted 3 times"]
+    assert report.wrong == {"web2": "serves new, but slot blue was restarted 3 times"}
     assert "does not serve as it should on every host" in report.message
+
+
+def test_a_restart_that_fails_is_told_as_that() -> None:
+    """The release that serves is the one that it is about: `serves old and not old`."""
+    there = fleet()
+    there.hosts[1].bad = {"old"}
+    report = there.run("restart", batches=[1])
+    assert report.wrong == {
+        "web2": f"serves old, and was not started anew: {report.rows[1]['cause']}",
+        "web3": "serves old, and was not started anew: because of web2",
+    }
+
+
+def test_a_host_that_serves_the_release_already_and_was_not_begun_is_not_told_as_without_it() -> None:
+    there = fleet()
+    there.hosts[2].serving = "new"
+    there.hosts[2].drift = ["slot green runs too"]
+    there.hosts[1].bad = {"new"}
+    report = there.run(batches=[1])
+    assert report.wrong["web3"] == "serves new, but not as it should: because of web2"
 
 
 def test_a_dead_host_is_never_reverted() -> None:

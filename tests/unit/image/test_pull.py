@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.slipway.fleet.plugins.module_utils.image.local import ImageError
 from ansible_collections.slipway.fleet.plugins.module_utils.image.pull import meaning, trust
 from ansible_collections.slipway.fleet.plugins.module_utils.image.registry import RegistryError, Resolved, parse
 from ansible_collections.slipway.fleet.plugins.module_utils.release.preflight import architecture_problem
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet import verdict as fleet
-from ansible_collections.slipway.fleet.plugins.plugin_utils.image.pull import Wanted, remembered
+from ansible_collections.slipway.fleet.plugins.plugin_utils.image.pull import Pulled, Wanted, remembered
 from ansible_collections.slipway.fleet.plugins.plugin_utils.image.request import ImageRequest
 
 NAME = "r.example:5000/app:1"
@@ -72,6 +73,17 @@ def test_a_refusal_is_not_asked_for_again() -> None:
         with pytest.raises(RegistryError, match="the registry is down"):
             remembered(wanted(), "run", refuse)
     assert len(asked) == 1
+
+
+def test_whether_anything_was_changed_is_for_the_run_to_say() -> None:
+    """It was said twice, and after hosts had been changed as well."""
+    pulled = Pulled(ImageRequest.of({"name": "127.0.0.1:9/app:1"}), "run")
+    with pytest.raises(ImageError) as refused:
+        pulled.identify()
+    assert str(refused.value).startswith("the controller cannot reach the registry 127.0.0.1:9")
+    with pytest.raises(ImageError) as refused:
+        Pulled(ImageRequest.of({"name": "App:1"}), "run").identify()
+    assert "nothing was changed" not in str(refused.value)
 
 
 def test_answers_of_earlier_runs_do_not_pile_up(tmp_path: Path) -> None:
@@ -153,7 +165,7 @@ def test_a_wrong_architecture_says_what_to_do() -> None:
 
 
 def test_a_plan_shows_which_image_follows_which() -> None:
-    row = {"host": "web1", "was": "1", "batch": 1}
+    row = {"host": "web1", "was": "1", "batch": 1, "breaks": []}
     images = [("app@sha256:1", "app@sha256:2"), ("app@sha256:1", "app@sha256:2"), ("", "app@sha256:2")]
     lines = fleet.plan([row], "2", images=images).splitlines()
     assert lines[2:] == ["Image: app@sha256:1 -> app@sha256:2", "Image: none -> app@sha256:2"]
@@ -161,4 +173,4 @@ def test_a_plan_shows_which_image_follows_which() -> None:
 
 @pytest.mark.parametrize("images", [[("app@sha256:1", "app@sha256:1")], [("app@sha256:1", "")]])
 def test_a_plan_says_nothing_of_an_image_that_stays(images: list[tuple[str, str]]) -> None:
-    assert "Image" not in fleet.plan([{"host": "web1", "was": "1", "batch": 1}], "2", images=images)
+    assert "Image" not in fleet.plan([{"host": "web1", "was": "1", "batch": 1, "breaks": []}], "2", images=images)

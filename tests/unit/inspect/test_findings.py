@@ -227,6 +227,7 @@ def test_the_lines_are_an_inventory_of_which_a_release_is_made(found: Found) -> 
         (Seen(running=False, exit_code=137, out_of_memory=True), "killed for its memory"),
         (Seen(running=True), "listens nowhere"),
         (Seen(running=True, log="INFO:     Child process [70] died"), "Uvicorn ended its workers while they started"),
+        (Seen(running=True, log="E.ArgError: no URL\nINFO: Child process [70] died"), "it runs, and listens nowhere"),
         (Seen(running=True, listening=("tcp port 8000 on 127.0.0.1",)), "loopback alone"),
         (Seen(running=True, listening=("tcp port 80",), answers={"/": Answer(400)}), "slipway_inspect_host"),
         (Seen(running=True, listening=("tcp port 80",), answers={"/": Answer(404)}), "fastapi_app_health_path"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import redis
 from ansible_collections.slipway.fleet.plugins.plugin_utils.inspect.trial import (
     Answer,
     Seen,
@@ -13,8 +14,12 @@ from ansible_collections.slipway.fleet.plugins.plugin_utils.inspect.trial import
     first_trial,
     missed,
     next_trial,
+    placeholder_for,
     read_only,
+    stands_in,
 )
+from sqlalchemy import create_engine
+from sqlalchemy.ext.asyncio import create_async_engine
 
 SOCKET = "/run/slipway/inspect/blue/app.sock"
 USER, ROOT = (10001, 10001), (0, 0)
@@ -28,7 +33,17 @@ database_url
 SMTP_PORT
   Input should be a valid integer, unable to parse string as an integer [type=int_parsing, input_value='placeholder']
 """
+SCHEME = """\
+1 validation error for Settings
+QUEUE_URL
+  URL scheme should be 'amqp' or 'amqps' [type=url_scheme, input_value='http://127.0.0.1:9/', input_type=str]
+"""
+DATABASE = "postgresql://slipway:placeholder@127.0.0.1:9/none"
 AS_OBJECT = "WARNING:  You must pass the application as an import string to enable 'reload' or 'workers'."
+
+
+def driven(driver: str) -> str:
+    return DATABASE.replace("://", f"+{driver}://")
 
 
 def ended(log: str, code: int = 1) -> Seen:
@@ -89,8 +104,20 @@ def test_who_sends_everybody_to_https_is_asked_as_https() -> None:
 @pytest.mark.parametrize(
     ("log", "given", "found"),
     [
-        (REQUIRED, {}, {"DATABASE_URL": "placeholder"}),
-        (REQUIRED, {"SMTP_PORT": "placeholder", "DATABASE_URL": "placeholder"}, {"SMTP_PORT": "1"}),
+        (REQUIRED, {}, {"DATABASE_URL": DATABASE}),
+        (REQUIRED, {"SMTP_PORT": "placeholder", "DATABASE_URL": DATABASE}, {"SMTP_PORT": "1"}),
+        ("KeyError: 'CELERY_BROKER_URL'", {}, {"CELERY_BROKER_URL": "redis://127.0.0.1:9/0"}),
+        ("KeyError: 'SENTRY_DSN'", {}, {"SENTRY_DSN": "https://placeholder@127.0.0.1:9/1"}),
+        ("KeyError: 'BASE_URL'", {}, {"BASE_URL": "http://127.0.0.1:9/"}),
+        ("No module named 'psycopg2'", {"DATABASE_URL": DATABASE}, {"DATABASE_URL": driven("asyncpg")}),
+        ("The asyncio extension requires an async driver", {"X_DSN": DATABASE}, {"X_DSN": driven("asyncpg")}),
+        ("No module named 'asyncpg'", {"DATABASE_URL": driven("asyncpg")}, {"DATABASE_URL": driven("psycopg")}),
+        ("No module named 'psycopg'", {"DATABASE_URL": driven("psycopg")}, {"DATABASE_URL": driven("psycopg2")}),
+        ("No module named 'psycopg2'", {"DATABASE_URL": driven("psycopg2")}, {}),
+        ("Could not parse SQLAlchemy URL from given URL", {"KEY": "x", "STORE": "placeholder"}, {"STORE": DATABASE}),
+        ("Redis URL must specify one of", {"STORE": "placeholder"}, {"STORE": "redis://127.0.0.1:9/0"}),
+        (SCHEME, {"QUEUE_URL": "http://127.0.0.1:9/"}, {"QUEUE_URL": "amqp://127.0.0.1:9/none"}),
+        (SCHEME, {"QUEUE_URL": "amqp://127.0.0.1:9/none"}, {}),
         ("RuntimeError: STRIPE_KEY is not set", {}, {"STRIPE_KEY": "placeholder"}),
         ("ValueError: SECRET_KEY environment variable is required", {}, {"SECRET_KEY": "placeholder"}),
         ("decouple.UndefinedValueError: DB_HOST not found. Declare it as envvar", {}, {"DB_HOST": "placeholder"}),
@@ -110,6 +137,26 @@ def test_who_sends_everybody_to_https_is_asked_as_https() -> None:
 )
 def test_variables_that_it_misses_are_found_in_its_log(log: str, given: dict[str, str], found: dict[str, str]) -> None:
     assert missed(log, given) == found
+
+
+def test_an_engine_that_is_made_at_import_takes_what_stands_in_for_its_address() -> None:
+    """It died of `placeholder`; asyncpg is the driver that is here."""
+    tried = placeholder_for("APP_DATABASE_URL")
+    with pytest.raises(ImportError) as lacks:
+        create_async_engine(tried)
+    found = missed(f"ModuleNotFoundError: {lacks.value}", {"APP_DATABASE_URL": tried})
+    engine = create_async_engine(found["APP_DATABASE_URL"])
+    assert engine.url.drivername == "postgresql+asyncpg"
+    assert redis.from_url(placeholder_for("REDIS_URL")).connection_pool.connection_kwargs["port"] == 9
+    for make in (create_engine, redis.from_url):
+        with pytest.raises(Exception, match="URL") as refused:
+            make("placeholder")
+        assert list(missed(str(refused.value), {"STORE": "placeholder"})) == ["STORE"]
+
+
+def test_what_stands_in_is_shown_to_nobody_as_a_value() -> None:
+    assert all(stands_in(placeholder_for(name)) for name in ("API_TOKEN", "DATABASE_URL", "BASE_URL", "MONGO_URI"))
+    assert not stands_in("8000")
 
 
 def test_paths_that_it_may_not_use_are_named() -> None:
