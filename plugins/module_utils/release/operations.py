@@ -15,6 +15,7 @@ from dataclasses import asdict
 from datetime import datetime, timezone
 from typing import Any, Optional
 
+from ..edge import maintenance
 from ..host import files
 from ..host.errors import SlipwayError
 from ..host.ledger import recorded
@@ -68,8 +69,9 @@ def observe(arguments: Arguments, tell: Tell) -> Result:
     volumes = volumes_seen(runtime_of(arguments).volumes, transaction.store.releases, serving)
     jobs, wrong = seen_jobs(timers_of(arguments), serving)
     drift = [*seen["drift"], *around["drift"], *wrong]
-    last = (readable(transaction.store.told, drift) or [])[-1:]
-    found = {"volumes": volumes, "jobs": jobs, "last": last[0] if last else None}
+    told = readable(transaction.store.told, drift) or []
+    page = maintenance.shown(transaction.request.app, told)
+    found = {"volumes": volumes, "jobs": jobs, "page": page, "last": told[-1] if told else None}
     return {**seen, **around, "drift": drift, **found}
 
 
