@@ -17,7 +17,8 @@ look: purpose, release ('' when unknown), host (what the preflight needs to know
     (where they ran when it was last released to), jobs and jobs_at (the same of jobs that have a timer), image,
     release_image, page (the maintenance page of the host's edge, {} where it shows none), free_mib, certificate_days,
     busy (who has a transaction under way, '' for nobody), frees_in (seconds until the lease of another run frees
-    itself, where that run has not been seen for a while; else 0), notes [str] (what is to be told before, and keeps nobody from anything).
+    itself, where that run has not been seen for a while; else 0), notes [str] (what is to be told before, and keeps
+    nobody from anything).
     A rollback without a release has no problem where there is nothing to return to: the fleet's common one is
     agreed by the coordinator, from `good`
 hold: run {id, who, from, what} -> taken_over {..} or None, serving, state
