@@ -62,6 +62,11 @@ volumes:
   returned: observe and remove
   type: list
   elements: raw
+former:
+  description: Paths of what restores have put aside of the volumes, which nothing takes away.
+  returned: remove and remove_volume
+  type: list
+  elements: str
 log: {description: Last lines of the slot that serves., returned: logs, type: str}
 jobs:
   description: What timers start on this host, when each is due and what became of it last.
