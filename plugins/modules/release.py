@@ -55,6 +55,7 @@ free_mib: {description: Free disk space in MiB., returned: observe, type: int}
 certificate_days: {description: Days until the certificate of the edge ends., returned: observe, type: int}
 freeze: {description: The freeze of the app., returned: observe, type: dict}
 holder: {description: The run that holds the app., returned: observe, type: dict}
+page: {description: The maintenance page that the edge of this host shows., returned: observe, type: dict}
 records: {description: Records of the ledger with the oldest first., returned: history, type: list, elements: dict}
 last: {description: The newest record of the ledger., returned: observe, type: dict}
 volumes:
