@@ -126,7 +126,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         failure = screen.text(probe.failure())
         # One that did not end well has other things to tell.
         doubt = screen.text(probe.doubt()) if report.word == "good" else ""
-        told = self._told(report, policy, wanted[0], telling, probe, directory, failure or doubt)
+        unseen = "; but ".join(filter(None, (failure or doubt, covered(report.covered))))
+        told = self._told(report, policy, wanted[0], telling, probe, directory, unseen)
         return self._ended(told, options, failure)
 
     def _given(self, variables: Mapping[str, Any]) -> dict[str, Any]:
@@ -297,6 +298,16 @@ def requests_told(summary: Mapping[str, Any]) -> str:
     return (
         f"{summary['failed']} of {summary['requests']} requests through the edge failed meanwhile; "
         f"answered by the app: {by['app']}, by the edge itself: {by['edge']}, by nobody: {by['nobody']}"
+    )
+
+
+def covered(hosts: Sequence[str]) -> str:
+    """What users got where edges showed the maintenance page, which lets the health path through, and so the probe."""
+    if not hosts:
+        return ""
+    return (
+        f"users got the maintenance page of {', '.join(hosts)} and not the app, whatever the requests of this run got; "
+        "maintenance.yml -e slipway_maintenance=off takes it away"
     )
 
 

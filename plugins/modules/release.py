@@ -56,6 +56,7 @@ certificate_days: {description: Days until the certificate of the edge ends., re
 freeze: {description: The freeze of the app., returned: observe, type: dict}
 holder: {description: The run that holds the app., returned: observe, type: dict}
 under_way: {description: The transaction at work on this host, by whom and since when., returned: observe, type: dict}
+page: {description: The maintenance page that the edge of this host shows., returned: observe, type: dict}
 records: {description: Records of the ledger with the oldest first., returned: history, type: list, elements: dict}
 last: {description: The newest record of the ledger., returned: observe, type: dict}
 volumes:
@@ -63,6 +64,11 @@ volumes:
   returned: observe and remove
   type: list
   elements: raw
+former:
+  description: Paths of what restores have put aside of the volumes, which nothing takes away.
+  returned: remove and remove_volume
+  type: list
+  elements: str
 log: {description: Last lines of the slot that serves., returned: logs, type: str}
 jobs:
   description: What timers start on this host, when each is due and what became of it last.

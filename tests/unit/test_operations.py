@@ -400,10 +400,22 @@ def test_a_volume_is_deleted_by_its_name_and_never_one_that_is_in_use(world: Wor
         world.ask("remove_volume", volume="uploads")
     with pytest.raises(SlipwayError, match="no volume 'odl' of this app on this host; there are: old, uploads"):
         world.ask("remove_volume", volume="odl")
-    assert world.ask("remove_volume", volume="old", check_mode=True) == {"changed": True}
+    assert world.ask("remove_volume", volume="old", check_mode=True) == {"changed": True, "former": []}
     assert kept.names() == ["old", "uploads"]
-    assert world.ask("remove_volume", volume="old") == {"changed": True}
+    assert world.ask("remove_volume", volume="old") == {"changed": True, "former": []}
     assert kept.names() == ["uploads"]
+
+
+def test_what_restores_have_put_aside_of_a_volume_stays_and_is_named(world: World, kept: Volumes) -> None:
+    older, newer, another = (
+        kept.directory / f".slipway-before-2026-11-{of}"
+        for of in ("26T10:00:00Z-old", "27T20:22:59Z-old", "27T20:22:59Z-very-old")
+    )
+    for path in (newer, older, another, kept.directory / ".slipway-restoring-old"):
+        path.mkdir()
+    assert world.ask("remove_volume", volume="old") == {"changed": True, "former": [str(older), str(newer)]}
+    assert newer.is_dir()
+    assert world.ask("remove")["former"] == [str(older), str(newer), str(another)]
 
 
 def test_a_volume_is_not_deleted_under_what_ends_still(world: World, kept: Volumes) -> None:
@@ -419,7 +431,7 @@ def test_a_volume_is_not_deleted_under_what_ends_still(world: World, kept: Volum
     with pytest.raises(SlipwayError, match="used by slot green of release one, which ends still"):
         world.ask("remove_volume", volume="uploads")
     world.host.running["green"] = None
-    assert world.ask("remove_volume", volume="uploads") == {"changed": True}
+    assert world.ask("remove_volume", volume="uploads")["changed"]
 
 
 def test_a_volume_is_not_deleted_under_a_job(world: World, kept: Volumes) -> None:
@@ -430,7 +442,7 @@ def test_a_volume_is_not_deleted_under_a_job(world: World, kept: Volumes) -> Non
         pytest.raises(SlipwayError, match="used by a job or command of release one, which ends still"),
     ):
         world.ask("remove_volume", volume="uploads")
-    assert world.ask("remove_volume", volume="uploads") == {"changed": True}
+    assert world.ask("remove_volume", volume="uploads")["changed"]
     assert kept.names() == ["old"]
 
 
@@ -469,11 +481,11 @@ def test_a_release_that_cannot_write_to_its_volume_is_refused_first_and_returned
 
 def test_the_removal_of_an_app_leaves_its_volumes_and_says_where(world: World, kept: Volumes) -> None:
     left = [str(kept.directory / name) for name in ("old", "uploads")]
-    assert world.ask("remove") == {"changed": True, "volumes": left}
+    assert world.ask("remove") == {"changed": True, "volumes": left, "former": []}
     assert not world.root.exists()
     assert kept.names() == ["old", "uploads"]
     world.host.running["blue"] = None
-    assert world.ask("remove_volume", volume="uploads") == {"changed": True}
+    assert world.ask("remove_volume", volume="uploads")["changed"]
 
 
 def records(world: World) -> list[tuple[str, str, str]]:

@@ -7,6 +7,7 @@ import os
 import socketserver
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
@@ -82,6 +83,8 @@ class Docker:
             return Ran((), 0, "abc\n" if there else "")
         if "logs" in words:
             return Ran((), 0, "the last words\n")
+        if words[-1] == "twin":
+            return Ran((), 0, '["postgres"]\n')
         return Ran((), 0, f"{os.getpid()} 127.0.0.1\n")
 
 
@@ -122,14 +125,25 @@ def started(tmp_path: Path, docker: Docker) -> Aside:
 
 
 def test_it_is_in_that_network_alone_and_behind_no_port() -> None:
-    made = aside(WEB, lambda source: f"/copy{source}", "aside")
+    made = aside(WEB, lambda source: f"/copy{source}", Stage("aside"))
     assert {"ports", "labels"}.isdisjoint(made)
     assert (made["networks"], made["restart"]) == ({"aside": {}}, "no")
     assert made["volumes"][0]["source"] == "/copy/run/slipway/links/drill"
     assert (made["image"], made["command"], made["environment"]) == ("app:1", ["serve"], {"A": "$$b"})
-    without = aside(WEB, str, "")
+    without = aside(WEB, str, Stage())
     assert without["network_mode"] == "none"
     assert "networks" not in without
+
+
+def test_it_shares_the_network_of_a_server_that_answers_at_addresses() -> None:
+    """Those are in the network of that container alone, and a container of another one never sees them."""
+    stage = Stage("aside", "/run/netns/aside", server="twin")
+    made = aside(WEB, str, stage)
+    assert made["network_mode"] == "container:twin"
+    assert "networks" not in made
+    by_name = aside(WEB, str, replace(stage, lacks="published nowhere"))
+    assert by_name["networks"] == {"aside": {}}
+    assert "network_mode" not in by_name
 
 
 @pytest.mark.parametrize(
@@ -236,6 +250,34 @@ def test_one_that_does_not_is_told_with_what_it_said(started: Aside, docker: Doc
     assert said.endswith("\nthe last words")
     docker.ends = True
     assert started.refusal("r1", 30.0) == "it ended by itself\nthe last words"
+    assert not docker.runs
+
+
+@pytest.mark.parametrize(
+    ("url", "why"),
+    [
+        ("postgresql+psycopg://app:word@192.0.2.20:5432/app", "by its address 192.0.2.20, and published nowhere"),
+        ("postgresql://app:word@data1/app", "under the name data1, and in a drill it is postgres$"),
+        ("postgresql://app:word@postgres/app", ""),
+        ("postgresql:///app?host=/run/postgresql", ""),
+        ("redis://:word@192.0.2.20/0", ""),
+    ],
+)
+def test_one_that_does_not_find_the_database_in_its_place_is_no_fault_of_the_set(
+    started: Aside, docker: Docker, app: list[int], url: str, why: str
+) -> None:
+    """What is not ready for another reason is one."""
+    secrets = started.store.releases / "r1/secrets"
+    secrets.mkdir()
+    (secrets / "database_url").write_text(url)
+    app[:] = [503]
+    stage = Stage("aside", lacks="published nowhere", server="twin")
+    beside = Aside("links", started.store.root, stage, started.store.root, Path, started.runtimes, docker)
+    if why:
+        with pytest.raises(Unfit, match=f"release r1 does not get ready in a drill: .*{why}"):
+            beside.refusal("r1", 0.0)
+    else:
+        assert beside.refusal("r1", 0.0).startswith("not ready within 0 s")
     assert not docker.runs
 
 

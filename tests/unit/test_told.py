@@ -137,6 +137,27 @@ def test_the_status_shows_a_process_that_was_killed_for_memory() -> None:
     assert told.code == 0
 
 
+def test_the_status_names_a_maintenance_page_that_is_on() -> None:
+    """The app is well behind it, and nobody gets it."""
+    page = {"declared": False, "since": "2026-11-27T20:22:55+00:00", "who": "ada"}
+    declared = {"declared": True, "since": "", "who": ""}
+    told = told_status.tell(
+        {
+            "web1": observed("aaa", page=page),
+            "web2": observed("aaa", page=page),
+            "web3": observed("aaa", page=declared),
+            "web4": observed("aaa", page={}),
+        }
+    )
+    by_ada, by_nobody = told.text.splitlines()[-2:]
+    assert by_ada == (
+        "maintenance page on web1, web2 since 2026-11-27T20:22:55+00:00 by ada: users get that and not the app; "
+        "maintenance.yml -e slipway_maintenance=off takes it away"
+    )
+    assert by_nobody.startswith("maintenance page on web3: users get that and not the app; take the app out of")
+    assert (told.code, told.rows[0]["page"], told.rows[3]["page"]) == (0, page, None)
+
+
 def test_the_status_has_a_table_of_the_names_with_their_certificates() -> None:
     name = {
         "name": "a.example",

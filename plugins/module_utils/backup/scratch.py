@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -45,8 +45,8 @@ class Scratch:
     """A server of its own for a drill, removed afterwards: enter it to have it run.
 
     It is in a network that leads nowhere, for a release that is started against it: in a container under the names of
-    the live one, and for units at its addresses; as a cluster of the host at its addresses and, where they have its
-    directory mounted in place of the live one, on its socket. Nobody else reaches it.
+    the live one, and for what shares its network at its addresses; as a cluster of the host at its addresses and, where
+    they have its directory mounted in place of the live one, on its socket. Nobody else reaches it.
     """
 
     NAME = NETWORK = "slipway-drill"
@@ -66,7 +66,7 @@ class Scratch:
     def stage(self) -> Stage:
         """Where releases find it. Raises BackupError where the live one does not say where they find that."""
         if self._provider == "compose":
-            return Stage(self.NETWORK, str(self.NAMESPACE), lacks=self._elsewhere())
+            return Stage(self.NETWORK, str(self.NAMESPACE), lacks=self._elsewhere(), server=self.NAME)
         directories = self._live.sql("postgres", "SHOW unix_socket_directories")[0][0].split(",")
         sockets = {directory.strip(): self.CLUSTER / "socket" for directory in directories}
         return Stage(namespace=str(self.NAMESPACE), sockets=sockets)
@@ -171,10 +171,14 @@ class Scratch:
         found = json.loads(self._done(["ip", "-json", "address", "show", "scope", "global"]) or "[]")
         return sorted({info["local"] for link in found for info in link.get("addr_info") or () if "local" in info})
 
-    def _have_addresses(self, addresses: Iterable[str]) -> None:
+    def _have_addresses(self, addresses: Sequence[str]) -> None:
         """In the network of the drill what listens everywhere answers at these, too."""
         ip = ["ip", "-netns", self.NAME]
         self._done([*ip, "link", "set", "lo", "up"])
+        if any(":" in address for address in addresses):
+            # Docker has it switched off in a network without IPv6.
+            on = "echo 0 >/proc/sys/net/ipv6/conf/lo/disable_ipv6"
+            self._done(["ip", "netns", "exec", self.NAME, "sh", "-c", on])
         for address in addresses:
             length, more = ("128", ["nodad"]) if ":" in address else ("32", [])
             self._done([*ip, "address", "add", f"{address}/{length}", "dev", "lo", *more])

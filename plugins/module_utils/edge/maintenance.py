@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Optional
 
 from ..host.durable import write_durably
+from ..host.ledger import DONE
 from .haproxy import Edge, EdgeError
 from .maps import parse_shown, read, render
 
 ON, OFF = "on", "off"
+# Where the role haproxy has the map of the variables, and the one of operators.
+DECLARED, SWITCHED = Path("/etc/haproxy/maintenance.map"), Path("/var/lib/haproxy/maintenance.map")
 HEADER = "# Apps and whether an operator shows their maintenance page; written by the maintenance playbook.\n"
 
 
@@ -65,3 +70,19 @@ def outcome(page: Page, wanted: str, check_mode: bool) -> dict[str, Any]:
     if differs and not check_mode:
         page.switch(wanted)
     return {"changed": differs, "shown": wanted == ON}
+
+
+def shown(app: str, records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The page that this host's edge shows of an app: since when and by whom, as far as records tell; empty for none.
+
+    `declared` where the variables say so, and an operator cannot take it away.
+    """
+    declared = switched = OFF
+    with suppress(OSError):
+        declared, switched = read(DECLARED).get(app, OFF), read(SWITCHED).get(app, OFF)
+    if ON not in (declared, switched):
+        return {}
+    done = [one for one in records if (one.get("operation"), one.get("result")) == ("maintenance", DONE)]
+    by = done[-1] if done else {}
+    known = by if switched == ON and by.get("what") == ON else {}
+    return {"declared": declared == ON, "since": known.get("start") or "", "who": known.get("who") or ""}

@@ -105,7 +105,10 @@ class Aside:
         return replace(ran, stdout=screen.text(ran.stdout), stderr=screen.text(ran.stderr))
 
     def refusal(self, release: str, deadline: float) -> str:
-        """Why a release does not pass its gate; empty where it does. Its first answer may take `deadline` seconds."""
+        """Why a release does not pass its gate; empty where it does. Its first answer may take `deadline` seconds.
+
+        Raises Unfit where it cannot be started here, or does not find the database in its place.
+        """
         gate = replace(Gate(), **self.store.gate(release))
         try:
             with self._made(release, 2 * deadline) as way:
@@ -118,9 +121,9 @@ class Aside:
                     if passes >= gate.passes:
                         return ""
                     if answer.error and time.monotonic() >= until:
-                        return self._shown(way, f"not ready within {deadline:.0f} s: {answer.error}")
+                        return self._refused(way, release, f"not ready within {deadline:.0f} s: {answer.error}")
                     if not way.runs():
-                        return self._shown(way, "it ended by itself")
+                        return self._refused(way, release, "it ended by itself")
                     time.sleep(gate.interval)
         except RuntimeFailed as error:
             return staged(self.store.releases).text(f"it does not start: {error}")
@@ -137,8 +140,10 @@ class Aside:
             return way.get(port, path, gate)
         return get(str(self.directories.sockets / SLOT / SOCKET), path, gate.timeout, gate)
 
-    def _shown(self, way: Way, why: str) -> str:
-        """With the last lines of its log, and without its secrets."""
+    def _refused(self, way: Way, release: str, why: str) -> str:
+        """With the last lines of its log, and without its secrets. Raises Unfit where it is no fault of the data."""
+        if lost := way.lost(release):
+            raise Unfit(f"release {release} does not get ready in a drill: {lost}")
         log = ""
         with suppress(SlipwayError):
             log = way.log(LOG_LINES).strip()

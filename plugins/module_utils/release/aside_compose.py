@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from ..host.command import Ran
 from .compose import Compose
@@ -36,8 +39,8 @@ class Containers:
                 f"release {release} runs in a container and the database does not, and it has no "
                 "fastapi_app_socket_directories with the database's socket"
             )
-        made: dict[str, Any] = {"services": {"web": aside(web, mounts, self._stage.network)}}
-        if self._stage.network:
+        made: dict[str, Any] = {"services": {"web": aside(web, mounts, self._stage)}}
+        if self._stage.network and not self._stage.shared:
             made["networks"] = {"aside": {"external": True, "name": self._stage.network}}
         self._file.write_text(json.dumps(made), encoding="utf-8")
         return int(web.get("mem_limit") or 0)
@@ -52,7 +55,8 @@ class Containers:
     def get(self, port: int, path: str, gate: Gate) -> Probe:
         """Ask it where it listens. Raises RuntimeFailed."""
         form = "{{.State.Pid}} {{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}"
-        process, _, address = self._done(["docker", "inspect", "--format", form, *self._containers()]).partition(" ")
+        names = [self._stage.shared] if self._stage.shared else self._containers()
+        process, _, address = self._done(["docker", "inspect", "--format", form, *names]).partition(" ")
 
         def asked() -> Probe:
             return get_port(f"{address.strip() or '127.0.0.1'}:{port}", port, path, gate.timeout, gate)
@@ -61,6 +65,25 @@ class Containers:
             return asked() if self._stage.network else within(f"/proc/{process}/ns/net", asked)
         except OSError as error:  # it is gone
             return Probe(error=str(error), nobody=True)
+
+    def lost(self, release: str) -> str:
+        """Why it cannot come to the database where it looks for it; empty where it can. Raises RuntimeFailed."""
+        web = self._compose.resolved(SLOT, release)["services"]["web"]
+        values = [str(value) for value in (web.get("environment") or {}).values()]
+        secrets = sorted((self._compose.releases / release / "secrets").glob("*"))
+        values += [path.read_text(encoding="utf-8", errors="replace") for path in secrets]
+        return next(filter(None, map(self._silent, hosts(values))), "")
+
+    def _silent(self, host: str) -> str:
+        """Why no database answers it under that host; empty where one does."""
+        if not self._stage.network:
+            return f"it looks for the database at {host}, and has only sockets in a drill"
+        if is_address(host):
+            return "" if self._stage.shared else f"it finds the database by its address {host}, and {self._stage.lacks}"
+        form = "{{range .NetworkSettings.Networks}}{{json .Aliases}}{{end}}"
+        names = json.loads(self._done(["docker", "inspect", "--format", form, self._stage.server])) or []
+        known = ", ".join(sorted(names))
+        return "" if host in names else f"it looks for the database under the name {host}, and in a drill it is {known}"
 
     def runs(self) -> bool:
         return bool(self._containers(running=True))
@@ -87,12 +110,32 @@ class Containers:
         return ran.stdout
 
 
-def aside(web: Mapping[str, Any], mounts: Mounts, network: str) -> dict[str, Any]:
+def hosts(values: Sequence[str]) -> Iterator[str]:
+    """The hosts that URLs of PostgreSQL name."""
+    for value in values:
+        with suppress(ValueError):
+            url = urlsplit(value.strip())
+            if url.scheme.partition("+")[0] in ("postgres", "postgresql") and url.hostname:
+                yield url.hostname
+
+
+def is_address(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def aside(web: Mapping[str, Any], mounts: Mounts, stage: Stage) -> dict[str, Any]:
     """A service as Compose resolves it, as it is started aside: in that network alone, once, behind no port.
 
-    Without a network it reaches sockets only. `mounts` names what is mounted in place of a directory of the host.
+    It shares that of the server where this answers at addresses, too. Without one it reaches sockets only.
+    `mounts` names what is mounted in place of a directory of the host.
     """
     left = {name: value for name, value in web.items() if name not in ("ports", "labels", "networks", "depends_on")}
     volumes = [{**one, "source": mounts(str(one["source"]))} for one in web.get("volumes") or ()]
-    alone: dict[str, Any] = {"networks": {"aside": {}}} if network else {"network_mode": "none"}
+    alone: dict[str, Any] = {"networks": {"aside": {}}} if stage.network else {"network_mode": "none"}
+    if stage.shared:
+        alone = {"network_mode": f"container:{stage.shared}"}
     return {**left, "volumes": volumes, **alone, "restart": "no", "healthcheck": {"disable": True}}

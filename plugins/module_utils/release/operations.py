@@ -15,6 +15,7 @@ from dataclasses import asdict
 from datetime import datetime, timezone
 from typing import Any, Optional
 
+from ..edge import maintenance
 from ..host import files
 from ..host.errors import SlipwayError
 from ..host.ledger import recorded
@@ -69,8 +70,9 @@ def observe(arguments: Arguments, tell: Tell) -> Result:
     jobs, wrong = seen_jobs(timers_of(arguments), serving)
     # The timers follow once the transaction has ended.
     drift = [*seen["drift"], *around["drift"], *([] if seen["under_way"] else wrong)]
-    last = (readable(transaction.store.told, drift) or [])[-1:]
-    found = {"volumes": volumes, "jobs": jobs, "last": last[0] if last else None}
+    told = readable(transaction.store.told, drift) or []
+    page = maintenance.shown(transaction.request.app, told)
+    found = {"volumes": volumes, "jobs": jobs, "page": page, "last": told[-1] if told else None}
     return {**seen, **around, "drift": drift, **found}
 
 
@@ -296,11 +298,11 @@ def let_go(arguments: Arguments, tell: Tell) -> Result:
 
 
 def remove(arguments: Arguments, tell: Tell) -> Result:
-    """Take the app off this host: its slots, releases, images and records. `volumes` are left."""
+    """Take the app off this host: its slots, releases, images and records. `volumes` are left, and `former` ones."""
     transaction, volumes = transaction_of(arguments), runtime_of(arguments).volumes
-    left = [str(volumes.directory / name) for name in volumes.names()]
+    left = {"volumes": [str(volumes.directory / name) for name in volumes.names()], "former": volumes.former()}
     if not transaction.store.root.exists():
-        return {"changed": False, "volumes": left}
+        return {"changed": False, **left}
     if not arguments.get("check_mode"):
         _fence(arguments)
         timers = timers_of(arguments)
@@ -308,11 +310,11 @@ def remove(arguments: Arguments, tell: Tell) -> Result:
             timers.stop()
             timers.remove()
             transaction.remove()
-    return {"changed": True, "volumes": left}
+    return {"changed": True, **left}
 
 
 def remove_volume(arguments: Arguments, tell: Tell) -> Result:
-    """Delete the `volume` of that name with all its data.
+    """Delete the `volume` of that name with all its data. What restores have put aside of it is left, as `former`.
 
     Raises SlipwayError where there is none, and where what runs uses it.
     """
@@ -324,13 +326,13 @@ def remove_volume(arguments: Arguments, tell: Tell) -> Result:
         )
     if arguments.get("check_mode"):
         _require_unused(store, runtime, name)
-        return {"changed": True}
+        return {"changed": True, "former": runtime.volumes.former(name)}
     _fence(arguments)
     held = store.lock("the removal of a volume") if store.root.is_dir() else nullcontext()
     with held, recorded(arguments.get("record"), "remove_volume", name) as note:
         _require_unused(store, runtime, name)
         removed = runtime.volumes.remove(name)
-    return {"changed": removed, **note.unwritten()}
+    return {"changed": removed, "former": runtime.volumes.former(name), **note.unwritten()}
 
 
 def screened(verb: Verb) -> Verb:

@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Optional
 
+from ..edge import maintenance
 from ..edge.certificates import SETTINGS
 from ..edge.haproxy import EdgeError
 from ..edge.pieces import has_tls
@@ -364,6 +365,7 @@ def seen(purpose: str, wanted: str, host: dict[str, Any], transaction: Transacti
         "state": state,
         "drift": now["drift"],
         "draining": now["draining"],
+        "page": maintenance.shown(transaction.request.app, ()),
         "free_mib": free_mib(store.root),
         "certificate_days": certificate_days(host["certificate"]),
     }

@@ -30,15 +30,22 @@ class Unfit(SlipwayError):
 class Stage:
     """What leads to the servers that stand in.
 
-    `network` is one of Docker's, and `namespace` the file of a network namespace in which they answer at every address
-    of this host; each is empty where there is none. `sockets` are directories of the host in which servers have their
-    sockets, with what is mounted in their place. `lacks` says why no unit comes to the servers from here.
+    `network` is one of Docker's, `namespace` the file of a network namespace in which they answer at every address of
+    this host, and `server` the container whose network that is; each is empty where there is none. `sockets` are
+    directories of the host in which servers have their sockets, with what is mounted in their place. `lacks` says why
+    what knows the servers by an address does not come to them.
     """
 
     network: str = ""
     namespace: str = ""
     sockets: Mapping[str, Path] = field(default_factory=dict)
     lacks: str = ""
+    server: str = ""
+
+    @property
+    def shared(self) -> str:
+        """The container whose network others share, in which servers answer at addresses; empty where they do not."""
+        return "" if self.lacks else self.server
 
     def socket(self, source: str) -> Optional[Path]:
         """What is mounted in place of a directory with sockets, by whichever name it is called."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -28,6 +29,9 @@ VOLUMES = Path("/var/lib/slipway")
 FOUND = "lost+found"
 # How one is named that is not whole yet, and seconds for which its size is looked for, and its files given an owner.
 UNFINISHED, SIZE_LIMIT, OWN_LIMIT = ".new-", 10.0, 600.0
+
+# How a restore names what it put aside, backup/restoring.py.
+FORMER = re.compile(r"\.slipway-before-\d{4}-\d\d-\d\dT[\d:]+Z-(?P<name>.+)")
 
 # Puts what a release brings at a path of the app into a directory; what it does not have is nothing.
 Fill = Callable[[str, Path], None]
@@ -96,6 +100,13 @@ class Volumes:
         if not self.directory.is_dir():
             return []
         return sorted(path.name for path in self.directory.iterdir() if path.is_dir() and not path.name.startswith("."))
+
+    def former(self, name: str = "") -> list[str]:
+        """Where restores have put aside what they replaced, of the volume of that name or of all."""
+        if not self.directory.is_dir():
+            return []
+        found = ((path, FORMER.fullmatch(path.name)) for path in sorted(self.directory.iterdir()))
+        return [str(path) for path, of in found if of and name in ("", of["name"])]
 
     def left(self) -> list[str]:
         """Those that somebody was killed over while they were made or deleted."""

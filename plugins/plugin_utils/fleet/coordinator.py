@@ -237,6 +237,7 @@ def report(this: Run, refused: str = "") -> FleetReport:
         changed=this.changed,
         plan=this.plan,
         diff=this.diff,
+        covered=[member.name for member in this.members if member.seen.get("page")],
         began=this.began,
         ended=this.clock.now(),
     )

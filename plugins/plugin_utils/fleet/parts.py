@@ -15,9 +15,10 @@ look: purpose, release ('' when unknown), host (what the preflight needs to know
     edge), state, drift [str], good [{release, migration, image, there}] oldest first, migration, release_migration,
     path (by which what serves can be asked), singletons [str] (those that run there), singletons_at {host, at} or None
     (where they ran when it was last released to), jobs and jobs_at (the same of jobs that have a timer), image,
-    release_image, free_mib, certificate_days, busy (who has a
-    transaction under way, '' for nobody), frees_in (seconds until the lease of another run frees itself, where that
-    run has not been seen for a while; else 0), notes [str] (what is to be told before, and keeps nobody from anything).
+    release_image, page (the maintenance page of the host's edge, {} where it shows none), free_mib, certificate_days,
+    busy (who has a transaction under way, '' for nobody), frees_in (seconds until the lease of another run frees
+    itself, where that run has not been seen for a while; else 0), notes [str] (what is to be told before, and keeps
+    nobody from anything).
     A rollback without a release has no problem where there is nothing to return to: the fleet's common one is
     agreed by the coordinator, from `good`
 hold: run {id, who, from, what} -> taken_over {..} or None, serving, state
@@ -272,7 +273,7 @@ class FleetReport:
 
     `rows` are those of the report (`verdict.host_row`). `word` is `verdict.verdict`'s, `refused` where it ended before
     anything was switched, or `planned`. `wrong` has for each host that does not serve what
-    the run wanted what it serves and why.
+    the run wanted what it serves and why. `covered` are the hosts whose edges showed the maintenance page at its begin.
     """
 
     word: str
@@ -283,5 +284,6 @@ class FleetReport:
     changed: bool
     plan: str = ""
     diff: list[Result] = field(default_factory=list)
+    covered: list[str] = field(default_factory=list)
     began: float = 0.0
     ended: float = 0.0

@@ -41,6 +41,7 @@ def row(host: str, result: Optional[Mapping[str, Any]]) -> dict[str, Any]:
         "free_mib": seen.get("free_mib"),
         "certificate_days": seen.get("certificate_days"),
         "certificates": list(seen.get("certificates") or ()),
+        "page": seen.get("page") or None,
         "freeze": seen.get("freeze") or None,
         "holder": seen.get("holder") or None,
         "under_way": seen.get("under_way") or None,
@@ -172,6 +173,22 @@ def became(run: Mapping[str, Any]) -> str:
     return f"{how} {when}, in release {run['release']}{last}"
 
 
+def pages(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A line for each maintenance page, with the hosts that show it."""
+    found: dict[str, list[str]] = {}
+    for entry in rows:
+        if page := entry["page"]:
+            by = (("since", page["since"]), ("by", page["who"]))
+            known = "".join(f" {word} {value}" for word, value in by if value)
+            remedy = (
+                "take the app out of haproxy_maintenance and provision"
+                if page["declared"]
+                else "maintenance.yml -e slipway_maintenance=off takes it away"
+            )
+            found.setdefault(f"{known}: users get that and not the app; {remedy}", []).append(entry["host"])
+    return [f"maintenance page on {', '.join(hosts)}{said}" for said, hosts in found.items()]
+
+
 def last(rows: Sequence[Mapping[str, Any]]) -> str:
     """The newest record of the ledgers as a line; empty where there is none."""
     newest = max((row for row in rows if row["last"]), key=lambda row: str(row["last"].get("start")), default=None)
@@ -198,5 +215,5 @@ def tell(results: Results) -> Told:
     names = certificates.names(rows)
     shown = table([columns, *(line for entry in rows for line in lines(entry, columns))])
     shown += f"\n\n{names}" if names else ""
-    below = [*filter(None, map(under_way, rows)), *volumes, *filter(None, [last(rows)])]
+    below = [*filter(None, map(under_way, rows)), *pages(rows), *volumes, *filter(None, [last(rows)])]
     return Told("\n".join([shown, *([""] if below else []), *below]), rows, code, message)

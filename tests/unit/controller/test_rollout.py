@@ -9,6 +9,7 @@ import pytest
 from ansible_collections.slipway.fleet.plugins.action.rollout import (
     PROBE_VARIABLES,
     VARIABLES,
+    covered,
     evidence_of,
     revisions_of,
     without_causes,
@@ -45,6 +46,12 @@ def test_a_verdict_names_the_host_whose_own_lines_say_why() -> None:
 )
 def test_evidence_does_not_say_the_cause_again(cause: str, diagnosis: str, evidence: str) -> None:
     assert evidence_of(row("web1", cause, diagnosis)) == evidence
+
+
+def test_a_run_under_the_maintenance_page_says_what_users_got() -> None:
+    """The probe may have asked the health path, which the page lets through."""
+    assert covered([]) == ""
+    assert covered(["web1", "web2"]).startswith("users got the maintenance page of web1, web2 and not the app")
 
 
 def test_the_revisions_of_what_is_built_are_found(tmp_path: Path) -> None:

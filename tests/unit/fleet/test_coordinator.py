@@ -104,6 +104,12 @@ def test_a_settled_host_that_breaks_meanwhile_is_no_good_end() -> None:
     assert report.rows[0]["cause"] == "serves nothing and not new"
 
 
+def test_whose_edges_showed_the_maintenance_page_is_told() -> None:
+    there = fleet()
+    there.hosts[1].answers["look"] = {"page": {"declared": False}}
+    assert there.run().covered == [there.hosts[1].name]
+
+
 def test_a_first_release_expects_nothing() -> None:
     there = fleet(serving=None, good=[])
     assert there.run().word == "good"
