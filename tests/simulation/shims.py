@@ -294,6 +294,7 @@ def install() -> Installed:
 
 
 SPECIAL: dict[str, Any] = {
+    "machine": lambda: focus().name,
     "free_mib": lambda root: _disk().free >> 20,
     "certificate_days": lambda path: None,
     "run_detached": run_detached,

@@ -102,6 +102,30 @@ def test_a_run_whose_controller_is_gone_holds_the_host_a_little_longer(world: Wo
     assert world.ask("fade", **of) == {"held": False}
 
 
+@pytest.mark.parametrize(
+    ("verb", "arguments", "said"),
+    [
+        ("activate", {"release": "two", "about": {"who": "bob"}}, "release two by bob"),
+        ("let_go", {}, "the end of a run by ann"),
+    ],
+)
+def test_who_meets_a_transaction_is_told_whose_it_is(
+    world: World, monkeypatch: pytest.MonkeyPatch, verb: str, arguments: dict[str, Any], said: str
+) -> None:
+    world.hold("ann")
+    met: list[str | None] = []
+    begin = Store.lock
+
+    def lock(self: Store, holder: str, *more: Any) -> Any:
+        met.append(holder)
+        return begin(self, holder, *more)
+
+    monkeypatch.setattr(Store, "lock", lock)
+    stage(world.root, "two")
+    world.ask(verb, run_id="ann", **arguments)
+    assert met == [f"{said}, pid {os.getpid()}"]
+
+
 def test_a_plan_is_told_what_a_release_breaks_that_ran_here_before(world: World) -> None:
     store = Store(world.root)
     about: dict[str, Any] = {"release": "two", "files": [], "contents": {}, "was": "one"}

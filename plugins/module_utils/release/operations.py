@@ -421,8 +421,10 @@ def _note(store: Store, event: str, by: dict[str, Any], before: Any) -> None:
 
 def _named(arguments: Arguments) -> str:
     """What others are told who meet the transaction."""
-    who = (arguments.get("about") or {}).get("who", "somebody")
-    return f"release {arguments.get('release') or arguments.get('return_to')} by {who}, pid {os.getpid()}"
+    release = arguments.get("release") or arguments.get("return_to")
+    who = (arguments.get("about") or {}).get("who") or (lease_of(arguments).holder() or {}).get("who")
+    what = f"release {release}" if release else "the end of a run"
+    return f"{what}{f' by {who}' if who else ''}, pid {os.getpid()}"
 
 
 def _fence(arguments: Arguments) -> None:

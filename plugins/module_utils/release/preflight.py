@@ -19,6 +19,7 @@ from ..edge.pieces import has_tls
 from ..edge.routing import not_the_same, parse
 from ..host import command
 from ..host.errors import SlipwayError
+from ..host.machine import machine
 from ..image.local import ARCHITECTURES
 from ..package.packages import PackageError, target_of
 from . import wiring
@@ -172,7 +173,7 @@ def busy_problem(holder: str) -> Optional[str]:
     """That a transaction which outlived its run is under way."""
     if not holder or holder == ENDING:  # which is waited for
         return None
-    return f"another release of this app is under way here ({holder}); wait until it has ended"
+    return f"this app is being changed here already ({holder}); wait until it has ended"
 
 
 def scheme_problem(purpose: str, proto: str, edge: Path = SETTINGS.parent) -> Optional[str]:
@@ -286,6 +287,7 @@ def look(arguments: dict[str, Any], transaction: Transaction, timers: Timers) ->
     A damaged record is drift. That there is no release to restart, or to return to by its name, is a problem; where a
     rollback names none, `good` has what the host could return to. `busy` is who has a transaction under way, and
     `frees_in` the seconds until the lease of a run that seems to be gone frees itself. `notes` are no problems.
+    `machine` is the same for two names of one host.
     """
     host = {**HOST, **(arguments.get("host") or {})}
     purpose, wanted = arguments.get("purpose") or "deploy", arguments.get("release") or ""
@@ -300,7 +302,8 @@ def look(arguments: dict[str, Any], transaction: Transaction, timers: Timers) ->
     frees_in = Lease(transaction.request.app, transaction.store.root).left_by_dead(arguments.get("run_id") or "")
     notes = notes_on(purpose, host, transaction, found)
     busy = transaction.store.holder() or ""
-    return {"problems": problems, "busy": busy, "frees_in": frees_in, "notes": notes, **found}
+    about = {"busy": busy, "frees_in": frees_in, "notes": notes, "machine": machine()}
+    return {"problems": problems, **about, **found}
 
 
 def notes_on(purpose: str, host: dict[str, Any], transaction: Transaction, found: dict[str, Any]) -> list[str]:

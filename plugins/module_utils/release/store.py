@@ -94,7 +94,7 @@ class Store:
                     found = stream.read().strip() or "an unnamed transaction"
                     more = ENDING_LIMIT if wait and found == ENDING else 0.0
                     if time.monotonic() >= deadline + more:
-                        raise Busy(f"another release of this app is under way on this host: {found}") from None
+                        raise Busy(f"this app is being changed on this host already: {found}") from None
                     time.sleep(0.2)
             stream.truncate(0)
             stream.write(holder)

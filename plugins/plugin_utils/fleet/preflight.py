@@ -69,7 +69,22 @@ async def look(run: Run) -> None:
                 run.tell("warning", member, message=f"a release would stop here: {problem}")
         elif problems:
             member.trouble = Trouble(FAILED, f"{CANNOT[run.policy.operation]}: {'; '.join(problems)}")
+    find_twice(run.members)
     refuse(run.members)
+
+
+def find_twice(members: Sequence[Member]) -> None:
+    """Find the hosts that are one machine under several names; a release would meet itself there."""
+    first: dict[str, Member] = {}
+    for member in members:
+        machine = str(member.seen.get("machine") or "")
+        known = first.setdefault(machine, member)
+        if machine and known is not member:
+            member.trouble = Trouble(
+                FAILED,
+                f"is the same machine as {known.name}: compare their ansible_host and ansible_port in the inventory "
+                f"and mend the wrong one, or leave {them([member.name])}",
+            )
 
 
 async def wait_for_dead(run: Run, member: Member) -> None:

@@ -107,6 +107,7 @@ class MemoryHost:
     staged: set[str] = field(default_factory=set)
     holder: str = ""
     busy: str = ""
+    machine: str = ""  # its own where nothing is said
     frees_in: list[float] = field(default_factory=list)  # of a dead run's lease, for each look
     calls: list[tuple[str, Result]] = field(default_factory=list)
     faults: dict[str, Fault] = field(default_factory=dict)
@@ -185,6 +186,7 @@ class MemoryHost:
             "image": f"app:{self.serving}",
             "release_image": "app:new",
             "busy": self.busy,
+            "machine": self.machine or f"the machine of {self.name}",
             "frees_in": frees_in,
         }
 

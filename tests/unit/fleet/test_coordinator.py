@@ -282,6 +282,30 @@ def test_problems_in_check_mode_are_warnings() -> None:
     assert (warning.host, warning.about["message"]) == ("web2", "a release would stop here: Docker is not installed")
 
 
+@pytest.mark.parametrize("operation", ["deploy", "rollback", "restart"])
+@pytest.mark.parametrize("check_mode", [False, True])
+@pytest.mark.parametrize("serving", ["old", "new"])
+def test_two_names_of_one_machine_are_refused_before_anything_is_changed(
+    operation: str, check_mode: bool, serving: str
+) -> None:
+    there = fleet(serving=serving)
+    there.hosts[0].machine = there.hosts[2].machine = "boot root name"
+    report = there.run(operation, check_mode=check_mode)
+    assert (report.word, report.changed) == ("refused", False)
+    assert report.message == (
+        "nothing was changed; web3 is the same machine as web1: compare their ansible_host and ansible_port in the "
+        "inventory and mend the wrong one, or leave it out of this run with --limit 'all:!web3'"
+    )
+    assert [host.verbs for host in there.hosts] == [["look"]] * 3
+
+
+def test_hosts_that_do_not_say_which_machine_they_are_are_taken_for_several() -> None:
+    there = fleet()
+    for host in there.hosts:
+        host.answers["look"] = {"machine": ""}
+    assert there.run().word == "good"
+
+
 def test_nothing_to_plan() -> None:
     there = fleet(2, serving="new")
     report = there.run(check_mode=True)
