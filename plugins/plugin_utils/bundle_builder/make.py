@@ -149,7 +149,9 @@ def _image(writer: Writer, options: dict[str, Any], told: Told) -> dict[str, Any
 def _present(name: str) -> Image:
     found = find(name)
     if found is None:
-        raise BundleError(f"this machine's Docker has no image {name}; build or pull it, or set its source to pull")
+        raise BundleError(
+            f"this machine's Docker has no image {name}; build or pull it, or set fastapi_image_source to pull"
+        )
     return found
 
 

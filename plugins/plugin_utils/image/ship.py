@@ -23,9 +23,7 @@ class FromDocker:
         self._name = request.name
 
     def identify(self) -> ImageIdentity:
-        local = find(self._name)
-        if local is None:
-            return ImageIdentity(self._name, "")
+        local = self._local
         return ImageIdentity(self._name, local.id, (local.architecture,), local.size)
 
     def wanted(self) -> Wanted:
@@ -40,8 +38,8 @@ class FromDocker:
         """The name with its tag. Raises ImageError for one that Docker could not give to an image that it is sent."""
         if "@" in self._name:
             raise ImageError(
-                f"{self._name} cannot be shipped under a digest, which only a registry gives to an image; name its "
-                "tag, or set source to pull"
+                f"fastapi_image_name is {self._name}, and an image cannot be shipped under a digest, which only a "
+                "registry gives to one; name its tag, or set fastapi_image_source to pull"
             )
         return self._name if ":" in self._name.rpartition("/")[2] else f"{self._name}:latest"
 
@@ -51,7 +49,10 @@ class FromDocker:
         name = self._full_name
         local = find(name)
         if local is None:
-            raise ImageError(f"the controller's Docker has no image {name}; pull or build it, or set source to pull")
+            raise ImageError(
+                f"the controller's Docker has no image {name}, as fastapi_image_name says and fastapi_image_source: "
+                "ship needs; mend the name, pull or build the image here, or set fastapi_image_source to pull"
+            )
         return local
 
 

@@ -343,8 +343,21 @@ async def test_shipped(docker: Docker, fleet: dict[str, Machine]) -> None:
     content = image_content(request, "run", check_mode=False)
     assert (await deploy(content, fleet))[1] == [(docker.images["app:1"][0].id, True)] * 3
     assert await content.bill() is None, "none is wanted"
-    with pytest.raises(ContentError, match="the controller's Docker has no image app:2"):
-        await deploy(image_content(ImageRequest("app:2", "ship"), "run", check_mode=False), fleet)
+
+
+@pytest.mark.parametrize("check_mode", [False, True])
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("app:2", r"no image app:2, as fastapi_image_name says and fastapi_image_source: ship needs; mend the name"),
+        (f"app@{DIGEST}", r"fastapi_image_name is app@sha256:d+, and .* or set fastapi_image_source to pull"),
+    ],
+)
+async def test_what_cannot_be_shipped_is_refused_before_any_host_is_asked(
+    docker: Docker, name: str, said: str, check_mode: bool
+) -> None:
+    with pytest.raises(ContentError, match=said):
+        await image_content(ImageRequest(name, "ship"), "run", check_mode).identify()
 
 
 async def test_a_layer_that_was_damaged_here_is_named_and_dropped(
