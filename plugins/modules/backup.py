@@ -56,6 +56,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.backup.asking import LOOKS, NOT_SET_UP, PROGRAM, ask
+from ..module_utils.host.answer import answer
 from ..module_utils.host.errors import SlipwayError
 from ..module_utils.host.ledger import RECORD_ARGUMENT
 
@@ -90,7 +91,7 @@ def main() -> None:
     except SlipwayError as error:
         module.fail_json(msg=str(error), **error.details)
     warnings = told.pop("warnings", [])
-    module.exit_json(changed=verb not in LOOKS, set_up=True, told=told, warnings=warnings)
+    answer(module, {"changed": verb not in LOOKS, "set_up": True, "told": told, "warnings": warnings})
 
 
 if __name__ == "__main__":

@@ -48,6 +48,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.edge.haproxy import EDGE_ARGUMENT, Edge, EdgeError
+from ..module_utils.host.answer import answer
 from ..module_utils.host.ledger import RECORD_ARGUMENT, recorded
 
 POLL = 0.25
@@ -109,7 +110,7 @@ def main() -> None:
             warnings = note.warnings
     except EdgeError as error:
         module.fail_json(msg=str(error))
-    module.exit_json(changed=differs, in_flight=in_flight, warnings=warnings)
+    answer(module, {"changed": differs, "in_flight": in_flight, "warnings": warnings})
 
 
 if __name__ == "__main__":

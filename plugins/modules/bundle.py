@@ -86,6 +86,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ..module_utils.host.answer import answer
 from ..module_utils.host.command import CommandError
 from ..module_utils.host.packages import PLACE, HostPackages, PackagesError
 
@@ -132,7 +133,7 @@ def perform(options: dict[str, Any], check_mode: bool) -> dict[str, Any]:
 def main() -> None:
     module = AnsibleModule(ARGUMENTS, supports_check_mode=True)
     try:
-        module.exit_json(**perform(module.params, module.check_mode))
+        answer(module, perform(module.params, module.check_mode))
     except (PackagesError, CommandError) as error:
         module.fail_json(msg=str(error))
 

@@ -94,6 +94,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.edge.acme import Renewal
 from ..module_utils.edge.certificates import Settings, drift, of_the_vault, of_this_edge
+from ..module_utils.host.answer import answer
 from ..module_utils.host.errors import SlipwayError
 from ..module_utils.host.ledger import RECORD_ARGUMENT, recorded
 
@@ -154,7 +155,7 @@ def main() -> None:
         result = look(module.params) if module.params["state"] == "look" else act(module.params, module.check_mode)
     except (SlipwayError, OSError) as error:
         module.fail_json(msg=str(error))
-    module.exit_json(**result)
+    answer(module, result)
 
 
 if __name__ == "__main__":

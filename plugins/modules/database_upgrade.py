@@ -60,6 +60,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ..module_utils.host.answer import answer
 from ..module_utils.host.errors import SlipwayError
 from ..module_utils.host.ledger import RECORD_ARGUMENT, recorded
 from ..module_utils.postgres.server import SUPERUSERS
@@ -134,10 +135,9 @@ def main() -> None:
     except OSError as error:
         words = f"{error.filename} cannot be read or written ({error.strerror})."
         module.fail_json(msg=words, closed=left_closed(module.params))
-    for words in told.pop("warnings", []):
-        module.warn(words)
+    warnings = told.pop("warnings", [])
     changed = not looks and (told["done"] or bool(told["settled"]))
-    module.exit_json(changed=changed, told=told)
+    answer(module, {"changed": changed, "told": told, "warnings": warnings})
 
 
 if __name__ == "__main__":

@@ -126,6 +126,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ..module_utils.host.answer import answer
 from ..module_utils.host.errors import SlipwayError
 from ..module_utils.release.preflight import HOST, busy_problem, find_problems, notes_on, seen
 from ..module_utils.release.wiring import PLACE_ARGUMENT, arguments_of, timers_of, transaction_of
@@ -182,7 +183,7 @@ def main() -> None:
         module.fail_json(msg=f"nothing was changed; {error}")
     for note in notes_on(purpose, host, transaction, found):
         module.warn(note)
-    module.exit_json(changed=False, problems=problems, **found)
+    answer(module, {"changed": False, "problems": problems, **found})
 
 
 if __name__ == "__main__":

@@ -136,6 +136,7 @@ from ..module_utils.edge.newcomers import balanced, held_back
 from ..module_utils.edge.pieces import Made, Present, Wanted, made, present
 from ..module_utils.host import command
 from ..module_utils.host import files as tree
+from ..module_utils.host.answer import answer
 from ..module_utils.host.errors import SlipwayError
 from ..module_utils.host.shared import SHARED_SETTINGS, alone
 from ..module_utils.release.listening import holder_of
@@ -284,7 +285,7 @@ def main() -> None:
         module.fail_json(msg=f"Nothing was changed: {error.filename} cannot be read ({error.strerror}).")
     if not module._diff:
         result.pop("diff")
-    module.exit_json(**result)
+    answer(module, result)
 
 
 if __name__ == "__main__":

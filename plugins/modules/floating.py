@@ -96,6 +96,7 @@ from ..module_utils.edge import floating
 from ..module_utils.edge.haproxy import Edge, EdgeError
 from ..module_utils.host import command
 from ..module_utils.host import files as tree
+from ..module_utils.host.answer import answer
 from ..module_utils.host.durable import write_durably
 from ..module_utils.host.errors import SlipwayError
 from ..module_utils.host.ledger import RECORD_ARGUMENT, recorded
@@ -319,7 +320,7 @@ def main() -> None:
         module.fail_json(msg=f"{error.filename} cannot be read or written ({error.strerror}).")
     if not module._diff:
         result.pop("diff", None)
-    module.exit_json(**result)
+    answer(module, result)
 
 
 if __name__ == "__main__":

@@ -54,6 +54,7 @@ image: {description: The image as the host has it., returned: when an operation 
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ..module_utils.host.answer import answer
 from ..module_utils.image.operations import ERRORS, OPERATIONS, OPTIONS, perform
 
 
@@ -65,7 +66,7 @@ def main() -> None:
     except ERRORS as error:
         module.fail_json(msg=str(error))
     else:
-        module.exit_json(**result)
+        answer(module, result)
 
 
 if __name__ == "__main__":

@@ -49,6 +49,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ..module_utils.host.answer import answer
 from ..module_utils.host.ledger import BEGUN, DONE, FAILED, RECORD_ARGUMENT, noted
 
 ARGUMENTS: dict[str, Any] = {
@@ -74,7 +75,7 @@ def perform(options: dict[str, Any]) -> dict[str, Any]:
 
 def main() -> None:
     module = AnsibleModule(ARGUMENTS, supports_check_mode=True)
-    module.exit_json(**({"changed": False, "begun": {}} if module.check_mode else perform(module.params)))
+    answer(module, {"changed": False, "begun": {}} if module.check_mode else perform(module.params))
 
 
 if __name__ == "__main__":

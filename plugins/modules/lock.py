@@ -64,6 +64,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ..module_utils.host.answer import answer
 from ..module_utils.host.errors import SlipwayError
 from ..module_utils.release import operations
 from ..module_utils.release.lease import Lease
@@ -105,7 +106,7 @@ def main() -> None:
         result.update(operations.shown(arguments, silent))
     except SlipwayError as error:
         module.fail_json(msg=f"nothing was changed; {error}", **error.details)
-    module.exit_json(**result)
+    answer(module, result)
 
 
 if __name__ == "__main__":

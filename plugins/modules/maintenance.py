@@ -48,6 +48,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.edge.haproxy import Edge, EdgeError
 from ..module_utils.edge.maintenance import OFF, ON, Page, outcome
+from ..module_utils.host.answer import answer
 from ..module_utils.host.ledger import RECORD_ARGUMENT, recorded
 
 ARGUMENTS: dict[str, Any] = {
@@ -77,7 +78,7 @@ def main() -> None:
         module.fail_json(msg=str(error))
     if result["changed"]:
         result["diff"] = {"before": f"maintenance page {before}\n", "after": f"maintenance page {wanted}\n"}
-    module.exit_json(**result)
+    answer(module, result)
 
 
 if __name__ == "__main__":

@@ -58,6 +58,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ..module_utils.host.answer import answer
 from ..module_utils.host.errors import SlipwayError
 from ..module_utils.host.ledger import RECORD_ARGUMENT
 from ..module_utils.release import operations
@@ -100,7 +101,7 @@ def main() -> None:
         module.fail_json(msg=str(error), **error.details)
     if result.pop("skipped", False):
         result["msg"] = f"{options['purpose']} was done before"
-    module.exit_json(changed=bool(pattern and re.search(pattern, result["stdout"])), **result)
+    answer(module, {"changed": bool(pattern and re.search(pattern, result["stdout"])), **result})
 
 
 if __name__ == "__main__":

@@ -42,6 +42,7 @@ present: {description: Whether the package is there., returned: for V(find), typ
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ..module_utils.host.answer import answer
 from ..module_utils.package.operations import ERRORS, OPERATIONS, OPTIONS, perform
 
 
@@ -53,7 +54,7 @@ def main() -> None:
     except ERRORS as error:
         module.fail_json(msg=str(error))
     else:
-        module.exit_json(**result)
+        answer(module, result)
 
 
 if __name__ == "__main__":

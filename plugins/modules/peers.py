@@ -106,6 +106,7 @@ from ..module_utils.edge.peers import (
 )
 from ..module_utils.host import command
 from ..module_utils.host import files as tree
+from ..module_utils.host.answer import answer
 from ..module_utils.host.errors import SlipwayError
 
 ARGUMENTS: dict[str, Any] = {
@@ -278,7 +279,7 @@ def main() -> None:
             module.warn(problem)
     if not module._diff:
         result.pop("diff", None)
-    module.exit_json(**result)
+    answer(module, result)
 
 
 if __name__ == "__main__":

@@ -106,6 +106,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ..module_utils.host.answer import answer
 from ..module_utils.host.errors import SlipwayError
 from ..module_utils.host.shared import SHARED_SETTINGS
 from ..module_utils.postgres.admitting import access_file, admit, have_read
@@ -160,7 +161,7 @@ def main() -> None:
         module.fail_json(msg=f"{error.filename} cannot be read or written ({error.strerror}).")
     if not module._diff:
         result.pop("diff", None)
-    module.exit_json(**result)
+    answer(module, result)
 
 
 if __name__ == "__main__":

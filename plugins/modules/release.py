@@ -86,6 +86,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ..module_utils.host.answer import answer
 from ..module_utils.host.errors import SlipwayError
 from ..module_utils.host.ledger import RECORD_ARGUMENT
 from ..module_utils.release import operations
@@ -126,7 +127,7 @@ def main() -> None:
         ARGUMENTS, required_if=[("operation", "remove_volume", ["volume"])], supports_check_mode=True
     )
     try:
-        module.exit_json(**perform(module))
+        answer(module, perform(module))
     except (SlipwayError, OSError) as error:
         module.fail_json(msg=str(error), **getattr(error, "details", {}))
 

@@ -111,6 +111,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.slipway.fleet.plugins.module_utils.host import files as tree
+from ansible_collections.slipway.fleet.plugins.module_utils.host.answer import answer
 
 # The contents travel apart from the rest as one opaque value that is not logged: so no text of a file is in the host's
 # journal, in the invocation that -vvv prints, or among the values that Ansible would blank out in the answer.
@@ -152,7 +153,7 @@ def act(module: AnsibleModule) -> dict[str, Any]:
 def main() -> None:
     module = AnsibleModule(ARGUMENTS, supports_check_mode=True)
     try:
-        module.exit_json(**act(module))
+        answer(module, act(module))
     except tree.TreeError as error:
         module.fail_json(msg=str(error), changed_paths=[])
 

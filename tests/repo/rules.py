@@ -5,6 +5,7 @@ A finding says where, what, and what to do. An empty list means that the rule ho
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -242,3 +243,19 @@ def lock_in_step(requirements: Iterable[str], lock: str) -> list[str]:
     blocks = re.split(r"^(?=[\w-]+.*==)", lock, flags=re.MULTILINE)
     unhashed = [block.splitlines()[0] for block in blocks if "==" in block and "--hash=sha256:" not in block]
     return found + [f"{pin}: no hash; run: make lock" for pin in unhashed]
+
+
+def ends_with_all(code: str) -> list[str]:
+    """Calls that end a module with a whole result, or with warnings, past what warns in its place."""
+    return [
+        f"{call.lineno}: exit_json of a whole result; use `answer` of module_utils/host/answer.py, which warns of its "
+        "`warnings`: Ansible will take none in a result any more"
+        for call in ast.walk(ast.parse(code))
+        if isinstance(call, ast.Call)
+        and isinstance(call.func, ast.Attribute)
+        and any(
+            keyword.arg == "warnings" or (keyword.arg is None and call.func.attr == "exit_json")
+            for keyword in call.keywords
+            if call.func.attr in ("exit_json", "fail_json")
+        )
+    ]

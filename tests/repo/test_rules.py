@@ -140,6 +140,25 @@ def test_a_noqa_needs_a_reason(line: str, right: bool) -> None:
     assert (rules.noqa_without_reason(line) == []) is right
 
 
+def test_modules_warn_of_what_is_to_be_warned_of() -> None:
+    all_hold(lambda path: rules.ends_with_all(read(path)), ROOT.glob("plugins/modules/*.py"))
+
+
+@pytest.mark.parametrize(
+    ("code", "right"),
+    [
+        ("module.exit_json(changed=True, warnings=note.warnings)", False),
+        ("module.fail_json(msg='no', warnings=[])", False),
+        ("module.exit_json(**result)", False),
+        ("module.exit_json(changed=True, told=told)", True),
+        ("module.fail_json(msg='no', **error.details)", True),
+        ("answer(module, {**result, 'warnings': note.warnings})", True),
+    ],
+)
+def test_a_result_with_warnings_goes_through_what_warns(code: str, right: bool) -> None:
+    assert (rules.ends_with_all(code) == []) is right
+
+
 def test_vault_files_are_encrypted() -> None:
     found = [path for path in FILES if path.name in ("vault.yml", "vault.yaml") or path.suffix == ".vault"]
     all_hold(lambda path: rules.vault(read(path)), found)

@@ -173,7 +173,7 @@ def test_a_host_with_the_containerd_store_gets_everything(images: Images) -> Non
 @pytest.mark.parametrize(
     ("variables", "words"),
     [
-        (ship("nothing"), f"the controller's Docker has no image {NAME}:nothing; pull or build it"),
+        (ship("nothing"), f"the controller's Docker has no image {NAME}:nothing, as fastapi_image_name says"),
         ({**ship("first"), "fastapi_image_name": f"{NAME}@sha256:{'0' * 64}"}, "cannot be shipped under a digest"),
         ({**ship("first"), "fastapi_image_name": ""}, "fastapi_image_name must name the image"),
     ],
