@@ -18,12 +18,13 @@ from typing import Any
 
 import yaml
 from ansible import constants
-from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure
+from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure, AnsibleUndefinedVariable
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 from ansible_collections.slipway.fleet.plugins.module_utils.release.lease import HEARTBEAT
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.parts import Unreachable
+from ansible_collections.slipway.fleet.plugins.plugin_utils.inputs import refusals
 from ansible_collections.slipway.fleet.plugins.plugin_utils.probe.client import alive, started
 
 # libyaml's, where it is there, is ten times faster.
@@ -145,17 +146,20 @@ def _validator(specification: str) -> ArgumentSpecValidator:
 def of_right_types(templar: Any, specification: str, variables: Mapping[str, Any]) -> dict[str, Any]:
     """A role's inputs, rendered, what was given as text as the number or the truth that it stands for (`-e NAME=2`).
 
-    Raises AnsibleActionFail for those that are not as its specification says.
+    Raises AnsibleActionFail for those that are not as its specification says, or are made of what is undefined.
 
     As ansible.builtin.validate_argument_spec does, which costs every host of the fleet a process of its own on the
     controller and as much again to copy the specification.
     """
     specification = os.path.realpath(specification)
     options = argument_spec(specification)
-    given: dict[str, Any] = templar.template({name: variables[name] for name in options if name in variables})
+    try:
+        given: dict[str, Any] = templar.template({name: variables[name] for name in options if name in variables})
+    except AnsibleUndefinedVariable as error:
+        raise AnsibleActionFail(refusals.of_undefined(str(error), variables)) from None  # which says it again
     result = _validator(specification).validate(given, validate_role_argument_spec=True)
     if result.error_messages:
-        raise AnsibleActionFail(f"Validation of arguments failed: {'; '.join(result.error_messages)}")
+        raise AnsibleActionFail("; ".join(refusals.of_types(result.error_messages, options)))
     meant = {name: result.validated_parameters[name] for name, value in given.items() if isinstance(value, str)}
     return given | {name: value for name, value in meant.items() if isinstance(value, (int, float))}
 
@@ -168,7 +172,8 @@ def refuse_wrong(options: dict[str, Any], role: str = "", types: dict[str, Any] 
     """
     named = {f"{role}_{name}": kind for name, kind in (types or {}).items()}
     given = {f"{role}_{name}": options[name] for name in types or () if options.get(name) is not None}
-    broken = ArgumentSpecValidator(named).validate(given).error_messages or options.get("wrong")
+    errors = ArgumentSpecValidator(named).validate(given).error_messages
+    broken = refusals.of_types(errors, named) or options.get("wrong")
     if broken:
         raise AnsibleActionFail(" ".join(broken))
 

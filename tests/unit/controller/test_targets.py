@@ -121,14 +121,16 @@ def test_each_host_is_told_what_is_wrong_with_its_own_variables() -> None:
                 {"fastapi_app_workers": "many"},
                 {"fastapi_app_environment": {"A": trusted("{{ nowhere }}")}},
                 {"fastapi_app_runtime": "podman"},
+                {"fastapi_app_secrets": {"KEY": trusted("{{ vault_secretkey }}")}},
             )
         ]
     assert found[0] == ["fastapi_app_workers is 0; use at least 1."]
     assert found[1] == []
-    assert "fastapi_app_workers" in found[2][0]
-    assert "int" in found[2][0]
-    assert "nowhere" in found[3][0]
+    assert found[2] == ["fastapi_app_workers is text and must be a whole number, such as `fastapi_app_workers: 2`"]
+    assert found[3] == ["'nowhere' is undefined, which fastapi_app_environment uses"]
     assert "compose, systemd" in found[4][0]
+    said = "'vault_secretkey' is undefined, which fastapi_app_secrets uses; did you mean vault_secret_key?"
+    assert found[5] == [said]
 
 
 FIVE_LINES = """

@@ -1,0 +1,74 @@
+# Copyright: Slipway contributors
+# SPDX-License-Identifier: MIT
+"""What Ansible says of variables that it cannot take, in words that name the variable and the mend."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+# How alike two names must be, as difflib counts.
+ALIKE = 0.8
+_UNDEFINED = re.compile(r"'(\w+)' is undefined")
+_TYPE = re.compile(
+    r"(?P<of>argument|Elements value for option) '(?P<name>[^']+)'(?P<before> found in '(?P<in>[^']+)')?"
+    r" is of type (?P<is>\w+)(?: found in '(?P<after>[^']+)'\.)? and we were unable to convert to (?P<wanted>\w+): "
+)
+IS = {"list": "a list", "dict": "a mapping", "str": "text", "NoneType": "nothing", "bool": "true or false"}
+IS |= {"int": "a number", "float": "a number"}
+# How a value of each type is written.
+WANTED: dict[str, tuple[str, Any]] = {
+    "list": ("a list", ["value"]),
+    "dict": ("a mapping", {"name": "value"}),
+    "str": ("text", "value"),
+    "path": ("a path", "/path"),
+    "bool": ("true or false", True),
+    "int": ("a whole number", 3),
+    "float": ("a number", 1.5),
+}
+
+
+def of_types(said: Iterable[str], options: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """The messages of a validation by an argument specification, those about types in plain words."""
+    return [_of_type(one, options) for one in said]
+
+
+def _of_type(said: str, options: Mapping[str, Mapping[str, Any]]) -> str:
+    found = _TYPE.match(said)
+    if not found or found["wanted"] not in WANTED:
+        return said
+    name, inside = found["name"], found["in"] or found["after"]
+    element = found["of"] != "argument"
+    words, example = WANTED[found["wanted"]]
+    usual = {} if element or inside else options.get(name, {})
+    shown = usual.get("default") or example
+    what = f"{'an entry of ' if element else ''}{name}{f' in {inside}' if inside else ''}"
+    form = json.dumps([shown] if element else shown, ensure_ascii=False)
+    form = form if shown != example else form.replace('"', "")
+    return f"{what} is {IS.get(found['is'], found['is'])} and must be {words}, such as `{name}: {form}`"
+
+
+def of_undefined(said: str, variables: Mapping[str, Any]) -> str:
+    """What Ansible says of a variable that is undefined, with those that are made of it and what may be meant."""
+    found = _UNDEFINED.search(said)
+    if not found:
+        return said
+    name = found[1]
+    users = [one for one, value in variables.items() if not one.startswith("__") and _uses(value, name)]
+    meant = difflib.get_close_matches(name, [one for one in variables if not one.startswith("__")], 1, ALIKE)
+    where = f", which {' and '.join(sorted(users))} {'use' if users[1:] else 'uses'}" if users else ""
+    return f"'{name}' is undefined{where}" + (f"; did you mean {meant[0]}?" if meant else "")
+
+
+def _uses(value: Any, name: str) -> bool:
+    """Whether a variable, not rendered yet, has a template with this name in it."""
+    if isinstance(value, str):
+        return name in value and any(
+            re.search(rf"(?<![\w.'\"]){name}\b", part) for part in re.findall(r"\{[{%].*?[}%]\}", value, re.DOTALL)
+        )
+    if isinstance(value, Mapping):
+        return any(_uses(one, name) for one in value.values())
+    return isinstance(value, (list, tuple)) and any(_uses(one, name) for one in value)

@@ -1,0 +1,70 @@
+"""What is said of variables of a wrong type, and of those that are made of what is undefined."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible_collections.slipway.fleet.plugins.plugin_utils.inputs.refusals import of_types, of_undefined
+
+SPEC: dict[str, Any] = {
+    "volumes": {"type": "dict"},
+    "names": {"type": "list", "elements": "str"},
+    "workers": {"type": "int", "default": 2},
+    "overlap": {"type": "bool", "default": True},
+    "pools": {"type": "list", "elements": "dict", "options": {"size": {"type": "int"}, "name": {"required": True}}},
+    "counts": {"type": "list", "elements": "int"},
+    "kind": {"type": "str", "choices": ["one", "two"]},
+}
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"volumes": ["/data"]}, "volumes is a list and must be a mapping, such as `volumes: {name: value}`"),
+        ({"names": {"a": 1}}, "names is a mapping and must be a list, such as `names: [value]`"),
+        ({"workers": "many"}, "workers is text and must be a whole number, such as `workers: 2`"),
+        ({"overlap": "perhaps"}, "overlap is text and must be true or false, such as `overlap: true`"),
+        ({"counts": ["few"]}, "an entry of counts is text and must be a whole number, such as `counts: [3]`"),
+        (
+            {"pools": [{"name": "a", "size": "big"}]},
+            "size in pools is text and must be a whole number, such as `size: 3`",
+        ),
+    ],
+)
+def test_a_wrong_type_is_told_in_plain_words(given: dict[str, Any], said: str) -> None:
+    errors = ArgumentSpecValidator(SPEC).validate(given).error_messages
+    assert of_types(errors, SPEC) == [said]
+
+
+def test_all_else_is_told_as_it_was() -> None:
+    errors = ArgumentSpecValidator(SPEC).validate({"kind": "three", "pools": [{}]}).error_messages
+    assert len(errors) == 2
+    assert of_types(errors, SPEC) == errors
+
+
+VARIABLES = {
+    "vault_secret_key": "x",
+    "fastapi_app_secrets": {"SECRET_KEY": "{{ vault_secretkey }}", "OTHER": "{{ vault_other | default('nowhere') }}"},
+    "fastapi_app_arguments": ["--a", "{{ 'b' if debugging else 'c' }}"],
+    "of_mine": "{% if debugging %}on{% endif %}",
+    "fastapi_app_environment": {"TEXT": "vault_secretkey and debugging"},
+    "__fastapi_app_made": "{{ vault_secretkey }}",
+}
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (
+            "Error: 'vault_secretkey' is undefined",
+            "'vault_secretkey' is undefined, which fastapi_app_secrets uses; did you mean vault_secret_key?",
+        ),
+        ("'debugging' is undefined", "'debugging' is undefined, which fastapi_app_arguments and of_mine use"),
+        ("'nobody' is undefined", "'nobody' is undefined"),
+        ("object of type 'dict' has no attribute 'a'", "object of type 'dict' has no attribute 'a'"),
+    ],
+)
+def test_what_is_undefined_is_told_with_its_place(error: str, said: str) -> None:
+    assert of_undefined(error, VARIABLES) == said
