@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,7 @@ OPTIONS: dict[str, Any] = {
     "health_path": {"type": "str", "default": ""},
     "deadline": {"type": "float", "default": 60.0},
     "file": {"type": "path"},
-    "image": {"type": "dict", "required": True},
+    "image_from": {"type": "str", "required": True},
     "environment": {"type": "dict", "required": True},
     "on_socket": {"type": "dict", "required": True},
     "on_port": {"type": "dict", "required": True},
@@ -55,6 +56,8 @@ OPTIONS: dict[str, Any] = {
 }
 
 DOCKERFILE = "Dockerfile"
+# Parts of a request that say which image it is.
+NAMED_BY_HAND = ("name", "context", "bundle")
 # What stands in a release's file for what is known when it is started.
 MARKS = {"${SLIPWAY_SLOT}": "blue", "${SLIPWAY_RELEASE}": "inspect"}
 
@@ -75,7 +78,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         if self._task.check_mode:
             return {"changed": False, "skipped": True, "msg": "nothing is started in check mode"}
         try:
-            lines, problem = self._looked(options)
+            lines, problem = self._looked(options, self._request(task_vars[options["image_from"]]))
         except (ImageError, ContextError) as error:
             raise AnsibleActionFail(str(error)) from error
         Display().display(lines)
@@ -86,8 +89,12 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             return result | {"failed": True, "msg": f"A release with these lines would not serve: {problem}"}
         return result
 
-    def _looked(self, options: dict[str, Any]) -> tuple[str, str]:
-        request = ImageRequest.of({name: value for name, value in options["image"].items() if value != ""})
+    def _request(self, variable: Mapping[str, Any]) -> ImageRequest:
+        """How images are built. What is looked at is named by hand, and not by where an inventory has its context."""
+        said = self._templar.template({name: value for name, value in variable.items() if name not in NAMED_BY_HAND})
+        return ImageRequest.of({"name": "", **{name: value for name, value in said.items() if value != ""}})
+
+    def _looked(self, options: dict[str, Any], request: ImageRequest) -> tuple[str, str]:
         name = options["name"] or app_name(options["what"])
         directory = Path(options["what"]).expanduser()
         if directory.is_dir() and request.dockerfile == DOCKERFILE and not (directory / DOCKERFILE).exists():

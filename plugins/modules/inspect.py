@@ -23,7 +23,12 @@ options:
   health_path: {description: A path that is asked before all others., type: str, default: ""}
   deadline: {description: Seconds that it may take to answer after each start., type: float, default: 60.0}
   file: {description: Where the lines are written, too., type: path}
-  image: {description: How images are built; options of M(slipway.fleet.image)., type: dict, required: true}
+  image_from:
+    description:
+      - Name of a variable that says how images are built, by options of M(slipway.fleet.image). Those that say which
+        image it is (C(name), C(context), C(bundle)) are not read.
+    type: str
+    required: true
   environment: {description: Variables that every release is told., type: dict, required: true}
   on_socket: {description: Variables that say where its socket is., type: dict, required: true}
   on_port: {description: Variables that say its port; C(@PORT@) stands for it., type: dict, required: true}
@@ -47,7 +52,7 @@ EXAMPLES = r"""
 - name: Find out how an image is deployed
   slipway.fleet.inspect:
     what: registry.example.org/shop:1.4
-    image: "{{ __fastapi_image_request }}"
+    image_from: __fastapi_image_request
     environment: {WEB_CONCURRENCY: "2"}
     on_socket: {UVICORN_UDS: /run/slipway/inspect/blue/app.sock}
     on_port: {HOST: 0.0.0.0, PORT: "@PORT@"}

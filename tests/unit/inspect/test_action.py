@@ -1,0 +1,29 @@
+"""What inspect reads of an inventory's lines that name an image: how it is built, and not where."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import yaml
+from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar
+from ansible.template import trust_as_template as trusted
+from ansible_collections.slipway.fleet.plugins.action.inspect import ActionModule
+from ansible_collections.slipway.fleet.plugins.plugin_utils.controller.roles import RoleVariables
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def test_the_lines_of_an_example_can_be_given_without_its_inventory() -> None:
+    lines = yaml.safe_load((ROOT / "inventories/single/group_vars/web/fastapi_image.yml").read_text())
+    assert "inventory_dir" in lines["fastapi_image_context"]
+    given = {name: trusted(value) if isinstance(value, str) else value for name, value in lines.items()}
+    loader = DataLoader()
+    variables = RoleVariables(loader, ("fastapi_image", "fastapi_app")).beside(
+        {"fastapi_app_name": "inspect", "fastapi_image_source": "build", **given, "fastapi_image_target": "production"}
+    )
+    action = ActionModule.__new__(ActionModule)
+    action._templar = Templar(loader=loader, variables=variables)
+    request = action._request(variables["__fastapi_image_request"])
+    assert (request.source, request.dockerfile, request.target) == ("build", "Dockerfile", "production")
+    assert (request.context, request.bundle) == (None, None)
