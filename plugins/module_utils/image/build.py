@@ -31,6 +31,11 @@ _OF_BUILDKIT = {
     "COPY": ("--link", "--chmod", "--parents", "--exclude"),
     "ADD": ("--link", "--chmod", "--checksum", "--keep-git-dir", "--exclude"),
 }
+# What Docker says where it cannot have an image that a Dockerfile begins with.
+_NO_BASE = re.compile(
+    r"Get \"https?://[^\"]+/v2/|pull access denied|manifest unknown|manifest for \S+ not found|failed to resolve (?:source|ref)"
+)
+_ARGUMENT = re.compile(r"\$(?:\{(?P<braced>\w+)(?::?-(?P<default>[^}]*))?\}|(?P<plain>\w+))")
 _HEREDOC = re.compile(r"[0-9]*<<(?P<dash>-?)(?P<name>[^<]+)")
 _WORD = re.compile(r"""(?:[^\s"'\\]|\\.|"(?:[^"\\]|\\.)*"|'[^']*'|["'\\])+""")
 NO_BUILDKIT = (
@@ -60,9 +65,11 @@ def build(
         raise ImageError(NO_BUILDKIT.format("fastapi_image_build_secrets", "would leave the secrets in a layer"))
     if ssh.wanted and not buildkit:
         raise ImageError(NO_BUILDKIT.format(ssh.variable, "knows no RUN --mount=type=ssh"))
-    if not buildkit and (word := of_buildkit(dockerfile_in(context, dockerfile), target)):
+    text = dockerfile_in(context, dockerfile)
+    if not buildkit and (word := of_buildkit(text, target)):
         raise ImageError(NO_BUILDKIT.format(f"`{word}` in {dockerfile}", "does not know it"))
-    with _secret_files(secrets) as secret_options, ssh.options() as ssh_options, open(context, "rb") as stream:
+    told = _told_with_bases(dockerfile, text, arguments)
+    with told, _secret_files(secrets) as secret_options, ssh.options() as ssh_options, open(context, "rb") as stream:
         docker(
             *(("buildx", "build", "--load", "--progress", "plain") if buildkit else ("build",)),
             *("--tag", reference, "--file", dockerfile, "--label", f"{CONTENT_LABEL}={content}"),
@@ -114,6 +121,53 @@ def of_buildkit(text: str, target: str = "") -> str:
         if found:
             return f"{command} {found[0].partition(',')[0]}"
     return ""
+
+
+def bases_of(text: str, arguments: dict[str, str]) -> dict[str, list[str]]:
+    """The images that a Dockerfile takes from elsewhere, each with the arguments of the build that name it."""
+    known: dict[str, str] = {}
+    begun, stages = False, {"scratch"}
+    found: dict[str, list[str]] = {}
+
+    def value(match: re.Match[str]) -> str:
+        name = match["braced"] or match["plain"]
+        return known.get(name) or match["default"] or ""
+
+    for words, _ in _commands(text.splitlines()):
+        command, rest = words[0].upper(), [word for word in words[1:] if not word.startswith("--")]
+        if command == "ARG" and not begun:
+            for word in rest:
+                name, _, default = word.partition("=")
+                known[name] = arguments.get(name, default.strip("\"'"))
+        elif command == "FROM" and rest:
+            names = [match["braced"] or match["plain"] for match in _ARGUMENT.finditer(rest[0])]
+            image = _ARGUMENT.sub(value, rest[0])
+            if image and image.lower() not in stages and not image.isdecimal():
+                found.setdefault(image, names)
+            begun = True
+            stages.update(name.lower() for name in rest[2:])
+        elif command == "COPY":
+            for image in (word.partition("=")[2] for word in words[1:] if word.startswith("--from=")):
+                if image.lower() not in stages and not image.isdecimal():
+                    found.setdefault(image, [])
+    return found
+
+
+@contextmanager
+def _told_with_bases(dockerfile: str, text: str, arguments: dict[str, str]) -> Iterator[None]:
+    """Where a build has no image to begin with, Docker names a registry, and seldom the line that wants it."""
+    try:
+        yield
+    except ImageError as error:
+        bases = bases_of(text, arguments)
+        if not _NO_BASE.search(str(error)) or not bases:
+            raise
+        told = [f"{image} ({', '.join(names)})" if names else image for image, names in bases.items()]
+        where = " or of fastapi_image_build_args" if any(bases.values()) else ""
+        raise ImageError(
+            f"an image that {dockerfile} begins with could not be had: {' or '.join(told)}. Mend the name there"
+            f"{where}, or have the image where it is built. {error}"
+        ) from None
 
 
 def _commands(lines: list[str]) -> Iterator[tuple[list[str], int]]:

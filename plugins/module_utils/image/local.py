@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any, Optional
@@ -21,6 +22,10 @@ ARCHITECTURES = {
     "riscv64": ("riscv64",),
     "s390x": ("s390x",),
 }
+
+
+# What the older builder says of itself before anything else.
+_OLDER_BUILDER = re.compile(r"DEPRECATED: The legacy builder [^\n]*\n(?:[ \t]+[^\n]*\n)*\s*")
 
 
 class ImageError(SlipwayError):
@@ -60,7 +65,7 @@ def docker(
     if ran.timed_out:
         raise ImageError(f"`docker {arguments[0]}` did not end within {timeout:.0f} s")
     if ran.returncode and not (accept and accept in ran.stderr):
-        raise ImageError(f"`docker {arguments[0]}` failed: {ran.said}")
+        raise ImageError(f"`docker {arguments[0]}` failed: {_OLDER_BUILDER.sub('', ran.said)}")
     return ran.stdout
 
 

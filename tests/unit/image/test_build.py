@@ -105,3 +105,63 @@ def test_a_stage_that_is_named_is_what_is_built(target: str, tmp_path: Path, mon
     with pytest.raises(ImageError, match="is not there"):
         image_build.build(archive(tmp_path, "Dockerfile", ""), "app:1", "0" * 64, "Dockerfile", {}, {}, target=target)
     assert [word for word in asked if word.startswith("--target")] == ([f"--target={target}"] if target else [])
+
+
+@pytest.mark.parametrize(
+    ("text", "arguments", "bases"),
+    [
+        ("FROM python:3.13\n", {}, {"python:3.13": []}),
+        (
+            "ARG BASE=python:3.13-slim OTHER=x\nFROM --platform=$P ${BASE} AS Build\nFROM build\nCOPY --from=0 a b\n",
+            {"BASE": "a.example/python:9"},
+            {"a.example/python:9": ["BASE"]},
+        ),
+        ('ARG BASE="python:3"\nFROM $BASE\nARG BASE=later\nFROM scratch\n', {}, {"python:3": ["BASE"]}),
+        (
+            "FROM r.example/${NAME:-app}:1\nCOPY --from=r.example/uv:1 /uv /\n",
+            {},
+            {"r.example/app:1": ["NAME"], "r.example/uv:1": []},
+        ),
+        ("", {}, {}),
+    ],
+)
+def test_the_images_that_a_dockerfile_takes(text: str, arguments: dict[str, str], bases: dict[str, list[str]]) -> None:
+    assert image_build.bases_of(text, arguments) == bases
+
+
+OLDER = """DEPRECATED: The legacy builder is deprecated and will be removed in a future release.
+            Install the buildx component to build images with BuildKit:
+            https://docs.docker.com/go/buildx/
+
+"""
+NO_HOST = 'Get "https://nowhere.example/v2/": dial tcp: lookup nowhere.example: no such host'
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        (
+            OLDER + NO_HOST,
+            (
+                "an image that Dockerfile begins with could not be had: nowhere.example/python:3 (BASE_IMAGE). Mend the "
+                "name there or of fastapi_image_build_args, or have the image where it is built. "
+                f"`docker build` failed: {NO_HOST}"
+            ),
+        ),
+        (
+            OLDER + "The command returned a non-zero code: 3",
+            "`docker build` failed: The command returned a non-zero code: 3",
+        ),
+    ],
+)
+def test_a_base_that_is_not_there_is_named_before_what_docker_says(
+    said: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "docker"
+    program.write_text(f"#!/bin/sh\ncat >/dev/null\ncat <<'END' >&2\n{said}\nEND\nexit 1\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    context = archive(tmp_path, "Dockerfile", "ARG BASE_IMAGE=python:3\nFROM ${BASE_IMAGE}\n")
+    with pytest.raises(ImageError) as refused:
+        image_build.build(context, "app:1", "0" * 64, "Dockerfile", {"BASE_IMAGE": "nowhere.example/python:3"}, {})
+    assert str(refused.value) == told
