@@ -33,7 +33,8 @@ _OF_BUILDKIT = {
 }
 # What Docker says where it cannot have an image that a Dockerfile begins with.
 _NO_BASE = re.compile(
-    r"Get \"https?://[^\"]+/v2/|pull access denied|manifest unknown|manifest for \S+ not found|failed to resolve (?:source|ref)"
+    r'Get "https?://[^"]+/v2/|pull access denied|manifest unknown|manifest for \S+ not found|'
+    r"failed to resolve (?:source|ref)"
 )
 _ARGUMENT = re.compile(r"\$(?:\{(?P<braced>\w+)(?::?-(?P<default>[^}]*))?\}|(?P<plain>\w+))")
 _HEREDOC = re.compile(r"[0-9]*<<(?P<dash>-?)(?P<name>[^<]+)")

@@ -149,8 +149,8 @@ NO_HOST = 'Get "https://nowhere.example/v2/": dial tcp: lookup nowhere.example: 
             ),
         ),
         (
-            OLDER + "The command returned a non-zero code: 3",
-            "`docker build` failed: The command returned a non-zero code: 3",
+            OLDER + "It returned 3",
+            "`docker build` failed: It returned 3",
         ),
     ],
 )
