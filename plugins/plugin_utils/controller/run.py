@@ -23,8 +23,8 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 from ansible_collections.slipway.fleet.plugins.module_utils.release.lease import HEARTBEAT
+from ansible_collections.slipway.fleet.plugins.plugin_utils.controller import refusals
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.parts import Unreachable
-from ansible_collections.slipway.fleet.plugins.plugin_utils.inputs import refusals
 from ansible_collections.slipway.fleet.plugins.plugin_utils.probe.client import alive, started
 
 # libyaml's, where it is there, is ten times faster.

@@ -143,8 +143,8 @@ NO_HOST = 'Get "https://nowhere.example/v2/": dial tcp: lookup nowhere.example: 
         (
             OLDER + NO_HOST,
             (
-                "an image that Dockerfile begins with could not be had: nowhere.example/python:3 (BASE_IMAGE). Mend the "
-                "name there or of fastapi_image_build_args, or have the image where it is built. "
+                "an image that Dockerfile begins with could not be had: nowhere.example/python:3 (BASE_IMAGE). Mend "
+                "the name there or of fastapi_image_build_args, or have the image where it is built. "
                 f"`docker build` failed: {NO_HOST}"
             ),
         ),

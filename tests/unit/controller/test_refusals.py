@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
-from ansible_collections.slipway.fleet.plugins.plugin_utils.inputs.refusals import of_types, of_undefined
+from ansible_collections.slipway.fleet.plugins.plugin_utils.controller.refusals import of_types, of_undefined
 
 SPEC: dict[str, Any] = {
     "volumes": {"type": "dict"},
