@@ -55,6 +55,10 @@ def _disk() -> Disk:
     return focus().disk
 
 
+def _machine() -> str:
+    return focus().name
+
+
 class _PathMeta(type):
     def __call__(cls, *parts: Any) -> Any:
         return focus().path(*parts)
@@ -294,7 +298,7 @@ def install() -> Installed:
 
 
 SPECIAL: dict[str, Any] = {
-    "machine": lambda: focus().name,
+    "machine": _machine,
     "free_mib": lambda root: _disk().free >> 20,
     "certificate_days": lambda path: None,
     "run_detached": run_detached,
