@@ -61,10 +61,10 @@ WRONG: dict[str, dict[str, Case]] = {
         "the name is too long": ({"fastapi_app_name": "a" * 40}, ("fastapi_app_name", "at most 31")),
         "the name is empty": ({"fastapi_app_name": ""}, ("fastapi_app_name",)),
         "an unknown runtime": ({"fastapi_app_runtime": "podman"}, ("fastapi_app_runtime", "compose, systemd")),
-        "a number that is none": ({"fastapi_app_workers": "many"}, ("fastapi_app_workers", "int")),
+        "a number that is none": ({"fastapi_app_workers": "many"}, ("fastapi_app_workers is text", "a whole number")),
         "no worker": ({"fastapi_app_workers": 0}, ("fastapi_app_workers is 0", "at least 1")),
         "a port that is none": ({"fastapi_app_port": 70000}, ("fastapi_app_port is 70000", "0 to 65535")),
-        "a port that is a name": ({"fastapi_app_port": "http"}, ("fastapi_app_port", "int")),
+        "a port that is a name": ({"fastapi_app_port": "http"}, ("fastapi_app_port is text", "fastapi_app_port: 8000")),
         "a port of the host for root": (
             {"fastapi_app_slot_ports": {"blue": 80}},
             ("fastapi_app_slot_ports", "from 1024 to 32767"),
@@ -80,12 +80,15 @@ WRONG: dict[str, dict[str, Case]] = {
         "a health path without a slash": ({"fastapi_app_health_path": "readyz"}, ("fastapi_app_health_path", "slash")),
         "an unknown policy": ({"fastapi_app_on_failure": "panic"}, ("fastapi_app_on_failure", "revert, hold")),
         "a release that climbs": ({"fastapi_app_release": "../../etc"}, ("fastapi_app_release", "history playbook")),
-        "a list for a dictionary": ({"fastapi_app_environment": ["A=1"]}, ("fastapi_app_environment", "dict")),
+        "a list for a dictionary": (
+            {"fastapi_app_environment": ["A=1"]},
+            ("fastapi_app_environment is a list", "a mapping"),
+        ),
         "a name that no process can have": (
             {"fastapi_app_environment": {"LOG LEVEL": "info"}},
             ("fastapi_app_environment", "LOG LEVEL", "letters, digits and underscores"),
         ),
-        "a text for the secrets": ({"fastapi_app_secrets": SECRET}, ("fastapi_app_secrets", "dict")),
+        "a text for the secrets": ({"fastapi_app_secrets": SECRET}, ("fastapi_app_secrets is text", "a mapping")),
         "a name of a secret that climbs": (
             {"fastapi_app_secrets": {"../KEY": SECRET}},
             ("fastapi_app_secrets", "../KEY", "letters, digits and underscores"),

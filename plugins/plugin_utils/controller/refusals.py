@@ -29,6 +29,7 @@ WANTED: dict[str, tuple[str, Any]] = {
     "int": ("a whole number", 3),
     "float": ("a number", 1.5),
 }
+PORT = 8000
 
 
 def of_types(said: Iterable[str], options: Mapping[str, Mapping[str, Any]]) -> list[str]:
@@ -44,7 +45,8 @@ def _of_type(said: str, options: Mapping[str, Mapping[str, Any]]) -> str:
     element = found["of"] != "argument"
     words, example = WANTED[found["wanted"]]
     usual = {} if element or inside else options.get(name, {})
-    shown = usual.get("default") or example
+    # A port that is no port reads like a mistake.
+    shown = usual.get("default") or (PORT if found["wanted"] == "int" and name.endswith("_port") else example)
     what = f"{'an entry of ' if element else ''}{name}{f' in {inside}' if inside else ''}"
     form = json.dumps([shown] if element else shown, ensure_ascii=False)
     form = form if shown != example else form.replace('"', "")

@@ -41,6 +41,7 @@ RIGHT: dict[str, Any] = {
     "haproxy_tls_hsts": "auto",
     "haproxy_client_ca_file": "",
     "haproxy_floating_addresses": [],
+    "haproxy_floating_balancers": [],
 }
 
 
