@@ -10,10 +10,11 @@ from typing import Any
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
-from ansible_collections.slipway.fleet.plugins.module_utils.image.local import ImageError
+from ansible_collections.slipway.fleet.plugins.module_utils.image.local import ImageError, ImageRefused
 from ansible_collections.slipway.fleet.plugins.plugin_utils.controller.module_link import ModuleLink
 from ansible_collections.slipway.fleet.plugins.plugin_utils.controller.run import refuse_wrong, run_id
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.parts import Refused, Unreachable
+from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.preflight import UNCHANGED
 from ansible_collections.slipway.fleet.plugins.plugin_utils.image import sbom
 from ansible_collections.slipway.fleet.plugins.plugin_utils.image.context import ContextError
 from ansible_collections.slipway.fleet.plugins.plugin_utils.image.pull import Pulled
@@ -45,7 +46,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         try:
             return self._run(operation, request, about, task_vars)
         except (ImageError, ContextError, Refused, Unreachable) as error:
-            said = request.without_secrets(str(error))
+            said = request.without_secrets(f"{UNCHANGED if isinstance(error, ImageRefused) else ''}{error}")
             if self._task.no_log:  # Ansible will not show it
                 Display().error(said)
             raise AnsibleActionFail(said) from error

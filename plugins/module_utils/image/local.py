@@ -32,6 +32,10 @@ class ImageError(SlipwayError):
     """The image could not be put in place; the text says why and what to do."""
 
 
+class ImageRefused(ImageError):
+    """It was refused before any host was changed; whether that is true of the whole run, the run says."""
+
+
 @dataclass(frozen=True)
 class Image:
     """An image that a Docker daemon has. `content` is the key of what it was built from, if we built it."""

@@ -14,7 +14,7 @@ from typing import Any
 
 from ansible_collections.slipway.fleet.plugins.module_utils.host.durable import older
 from ansible_collections.slipway.fleet.plugins.module_utils.image.layers import Saved
-from ansible_collections.slipway.fleet.plugins.module_utils.image.local import Image, ImageError, find
+from ansible_collections.slipway.fleet.plugins.module_utils.image.local import Image, ImageError, ImageRefused, find
 from ansible_collections.slipway.fleet.plugins.module_utils.image.pull import fetch
 from ansible_collections.slipway.fleet.plugins.module_utils.image.registry import (
     Login,
@@ -87,7 +87,7 @@ class Pulled:
         try:
             return Wanted.of(self.request)
         except RegistryError as error:
-            raise ImageError(str(error)) from error
+            raise ImageRefused(str(error)) from error
 
     @cached_property
     def _resolved(self) -> tuple[Resolved, str]:
@@ -95,7 +95,7 @@ class Pulled:
         try:
             return remembered(self._wanted, self._run, lambda: _by_controller(self._wanted))
         except RegistryError as error:
-            raise ImageError(str(error)) from error
+            raise ImageRefused(str(error)) from error
 
     def identify(self) -> ImageIdentity:
         """By its digest where the controller resolves it; else its name and what digest that has."""
