@@ -9,11 +9,11 @@ from typing import Any, Optional
 
 from ansible_collections.slipway.fleet.plugins.plugin_utils.views.view import (
     DRIFT,
-    UNSEEN,
     Results,
     Told,
+    problems_of,
+    row_of,
     table,
-    trouble,
 )
 
 COLUMNS = ("balancer", "has", "stands by", "state", "problem")
@@ -27,17 +27,14 @@ NOT_HEARD = (
 def row(host: str, result: Optional[Mapping[str, Any]]) -> dict[str, Any]:
     """One balancer for programs."""
     told = (result or {}).get("told") or {}
-    quiet = trouble(result)
-    return {
-        "host": host,
-        "answers": not quiet,
+    seen = {
         "addresses": list(told.get("addresses") or ()),
         "balancers": list(told.get("balancers") or ()),
         "holds": list(told.get("holds") or ()),
         "state": told.get("state") or None,
         "stands_by": bool(told.get("stands_by")),
-        "problems": [quiet] if quiet else list(told.get("problems") or ()),
     }
+    return row_of(host, result, seen)
 
 
 def split(rows: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -85,11 +82,7 @@ def tell(results: Results) -> Told:
 def tell_problems(results: Results) -> Told:
     """Exit code 3 where a balancer has a problem, or an address is had by two or none; 4 where one did not answer."""
     rows = [row(host, result) for host, result in results.items()]
-    quiet = [f"no answer from {entry['host']}" for entry in rows if not entry["answers"]]
-    wrong = [*split(rows), *lost(rows)]
-    wrong += [f"{entry['host']}: {problem}" for entry in rows if entry["answers"] for problem in entry["problems"]]
-    message = "; ".join([*wrong, *quiet])
-    return Told(message, rows, DRIFT if wrong else UNSEEN if quiet else 0, message)
+    return problems_of(rows, [*split(rows), *lost(rows)])
 
 
 def tell_addresses(results: Results) -> Told:

@@ -8,12 +8,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Optional
 
 from ansible_collections.slipway.fleet.plugins.plugin_utils.views.view import (
-    DRIFT,
-    UNSEEN,
     Results,
     Told,
+    problems_of,
+    row_of,
     table,
-    trouble,
 )
 
 COLUMNS = ("host", "name", "certificate", "issuer", "since", "hsts", "trouble")
@@ -22,13 +21,7 @@ DAY = 86400
 
 def row(host: str, result: Optional[Mapping[str, Any]]) -> dict[str, Any]:
     """One edge for programs."""
-    quiet, seen = trouble(result), result or {}
-    return {
-        "host": host,
-        "answers": not quiet,
-        "certificates": list(seen.get("names") or ()),
-        "problems": [quiet] if quiet else list(seen.get("problems") or ()),
-    }
+    return row_of(host, result, {"certificates": list((result or {}).get("names") or ())})
 
 
 def names(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -61,8 +54,4 @@ def tell(results: Results) -> Told:
 
 def tell_problems(results: Results) -> Told:
     """Exit code 3 where a certificate is not as it should be; 4 where an edge did not answer."""
-    rows = [row(host, result) for host, result in results.items()]
-    wrong = [f"{entry['host']}: {problem}" for entry in rows if entry["answers"] for problem in entry["problems"]]
-    quiet = [f"no answer from {entry['host']}" for entry in rows if not entry["answers"]]
-    message = "; ".join([*wrong, *quiet])
-    return Told(message, rows, DRIFT if wrong else UNSEEN if quiet else 0, message)
+    return problems_of([row(host, result) for host, result in results.items()])

@@ -8,12 +8,11 @@ from collections.abc import Mapping
 from typing import Any, Optional
 
 from ansible_collections.slipway.fleet.plugins.plugin_utils.views.view import (
-    DRIFT,
-    UNSEEN,
     Results,
     Told,
+    problems_of,
+    row_of,
     table,
-    trouble,
 )
 
 COLUMNS = ("balancer", "app", "asks", "at", "by", "certificates until", "problem")
@@ -21,13 +20,7 @@ COLUMNS = ("balancer", "app", "asks", "at", "by", "certificates until", "problem
 
 def row(balancer: str, result: Optional[Mapping[str, Any]]) -> dict[str, Any]:
     """One balancer for programs."""
-    quiet, seen = trouble(result), result or {}
-    return {
-        "host": balancer,
-        "answers": not quiet,
-        "servers": list(seen.get("servers") or ()),
-        "problems": [quiet] if quiet else list(seen.get("problems") or ()),
-    }
+    return row_of(balancer, result, {"servers": list((result or {}).get("servers") or ())})
 
 
 def tell(results: Results) -> Told:
@@ -43,9 +36,4 @@ def tell(results: Results) -> Told:
 
 def tell_problems(results: Results) -> Told:
     """Exit code 3 where a host is not asked as it should be; 4 where a balancer did not answer."""
-    rows = [row(balancer, result) for balancer, result in results.items()]
-    # Each names its balancer.
-    wrong = [problem for entry in rows if entry["answers"] for problem in entry["problems"]]
-    quiet = [f"no answer from {entry['host']}" for entry in rows if not entry["answers"]]
-    message = "; ".join([*wrong, *quiet])
-    return Told(message, rows, DRIFT if wrong else UNSEEN if quiet else 0, message)
+    return problems_of([row(balancer, result) for balancer, result in results.items()], named=False)

@@ -78,6 +78,28 @@ def trouble(result: Optional[Mapping[str, Any]]) -> str:
     return ""
 
 
+def row_of(host: str, result: Optional[Mapping[str, Any]], told: Mapping[str, Any]) -> dict[str, Any]:
+    """A host for programs: what it `told`, and its problems; that it did not answer is its only one then."""
+    quiet = trouble(result)
+    seen = result or {}
+    problems = (seen.get("told") or seen).get("problems") or ()
+    return {"host": host, "answers": not quiet, **told, "problems": [quiet] if quiet else list(problems)}
+
+
+def problems_of(rows: Sequence[Mapping[str, Any]], also: Sequence[str] = (), named: bool = True) -> Told:
+    """Exit code 3 where a host has a problem or there is one `also`; 4 where one did not answer.
+
+    Problems that name their host already are not `named` again.
+    """
+    wrong = list(also)
+    for entry in rows:
+        if entry["answers"]:
+            wrong += [f"{entry['host']}: {problem}" if named else problem for problem in entry["problems"]]
+    quiet = [f"no answer from {entry['host']}" for entry in rows if not entry["answers"]]
+    message = "; ".join([*wrong, *quiet])
+    return Told(message, list(rows), DRIFT if wrong else UNSEEN if quiet else 0, message)
+
+
 def silent(results: Results) -> dict[str, str]:
     """The hosts that told nothing, with the reason."""
     return {host: why for host, result in results.items() if (why := trouble(result))}
