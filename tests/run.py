@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -19,7 +20,8 @@ import tempfile
 import threading
 import time
 import xml.etree.ElementTree as ET
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
@@ -46,6 +48,17 @@ SECONDS = {
     "runtime_switch": 250,
     "bundle": 220,
 }
+TOLD = 1000  # last lines of a command in which its reason is looked for
+REASON = 600  # characters of why something failed, in its line at the end
+PARAGRAPH = 240  # of them for each thing that an output says of it
+# How Ansible, Molecule, pytest and this program begin to say why they end.
+TELLING = re.compile(r"\[ERROR\]|fatal: |failed: |CRITICAL|ERROR\b|E   |ended: ")
+OF_TASK = ("[ERROR]", "fatal: ", "failed: ")
+TASK = re.compile(r"(?:TASK|RUNNING HANDLER) \[")
+DONE = re.compile(r"➜ \w+: Executed: Successful$")
+# What is around their words: colours, and the box that Molecule draws.
+COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+FRAME = re.compile(r"^\s*│ ?")
 INSTALLING = threading.Lock()
 PREPARING = threading.Lock()
 # Plugins are checked under the name by which Ansible imports them, which is the path through the committed link.
@@ -122,15 +135,19 @@ def environment(**more: str) -> dict[str, str]:
     }
 
 
-def run(command: Sequence[str], limit: float = LIMIT, name: str = "", **variables: str) -> int:
+def run(
+    command: Sequence[str], limit: float = LIMIT, name: str = "", told: deque[str] | None = None, **variables: str
+) -> int:
     """Run a command at the top of the repository with nothing on stdin and return its exit code.
 
     Args:
         command: program and arguments
         limit: seconds; after them the whole process group is ended, and the exit code is 124
         name: put before each line that it prints, for commands that run side by side
+        told: gets the lines of a command with a name
         variables: of its environment, besides those of every command
     """
+    told = deque(maxlen=1) if told is None else told
     print(f"$ {' '.join(command)}", flush=True)
     try:
         process = subprocess.Popen(
@@ -155,15 +172,19 @@ def run(command: Sequence[str], limit: float = LIMIT, name: str = "", **variable
     timer.start()
     try:
         for line in process.stdout or ():
-            print(f"{name:<15}| {line.decode(errors='replace').rstrip()}", flush=True)
+            told.append(line.decode(errors="replace").rstrip())
+            print(f"{name:<15}| {told[-1]}", flush=True)
         code = process.wait()
     finally:
         timer.cancel()
+        if process.stdout:
+            process.stdout.close()
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
     if late.is_set():
-        print(f"ended: it took more than {limit:.0f} s", flush=True)
+        told.append(f"ended: it took more than {limit:.0f} s")
+        print(told[-1], flush=True)
         return 124
     return code
 
@@ -173,8 +194,42 @@ def check(command: Sequence[str]) -> Count:
     return Count(passed=1) if run(command, name=command[0]) == 0 else Count(failures=(" ".join(command),))
 
 
-def count_junit(report: Path, exit_code: int, what: str) -> Count:
-    """Read pytest's own figures; a run that failed without a failed test (a broken conftest) is one failure."""
+def reason(told: Iterable[str]) -> str:
+    """Why a command failed, by its output: the task that failed, and the last that each program said of it.
+
+    What was said goes on over wrapped lines and those of a result, until an empty one.
+    """
+    task: list[str] = []
+    paragraph: list[str] = []
+    said: dict[str, list[str]] = {}
+    for line in told:
+        text = FRAME.sub("", COLOUR.sub("", line)).strip().rstrip(" *")
+        if TASK.match(text):
+            paragraph = task = [text]
+        elif found := TELLING.match(text):
+            if found.group() in OF_TASK:
+                said["task"] = task
+            said.pop(found.group(), None)
+            paragraph = said[found.group()] = [text]
+        elif DONE.search(text) and "CRITICAL" not in said:
+            # What failed before it did not matter.
+            said, task = {}, []
+        elif text and not text.startswith("└"):
+            paragraph.append(text)
+        else:
+            paragraph = []
+    return "; ".join(" ".join(lines)[:PARAGRAPH] for lines in said.values())[:REASON]
+
+
+def count_junit(report: Path, exit_code: int, what: str, told: Iterable[str] = ()) -> Count:
+    """Read pytest's own figures; a run that failed without a failed test (a broken conftest) is one failure.
+
+    Args:
+        report: what pytest wrote
+        exit_code: of the command
+        what: put before the name of each test
+        told: the last lines of the command; they say why it failed where no test does
+    """
     cases = list(ET.parse(report).iter("testcase")) if report.exists() else []  # noqa: S314 - pytest wrote it just now
     failures = []
     times = []
@@ -185,11 +240,11 @@ def count_junit(report: Path, exit_code: int, what: str) -> Count:
             # A test can fail and its teardown as well: that is still one test.
             if (found := case.find(kind)) is not None:
                 why = " ".join((found.get("message") or kind).split())
-                failures.append(f"{name}: {why[:600]}")
+                failures.append(f"{name}: {why[:REASON]}")
                 break
     passed = len(cases) - len(failures)
     if exit_code and not failures:
-        failures = [f"{what}: ended with exit code {exit_code} and without a failed test"]
+        failures = [f"{what}: ended with exit code {exit_code} and without a failed test: {reason(told)}".rstrip(": ")]
     return Count(passed, tuple(failures), tuple(times))
 
 
@@ -200,8 +255,9 @@ def pytest(*paths: str, name: str = "", options: Sequence[str] = ()) -> Count:
         return Count()
     with tempfile.TemporaryDirectory() as directory:
         report = Path(directory, "report.xml")
-        code = run(["pytest", "--quiet", f"--junit-xml={report}", *options, *there], name=name)
-        return count_junit(report, code, "pytest")
+        told: deque[str] = deque(maxlen=TOLD)
+        code = run(["pytest", "--quiet", f"--junit-xml={report}", *options, *there], name=name, told=told)
+        return count_junit(report, code, "pytest", told)
 
 
 def scenario(name: str, *, long: bool = False) -> Count:
@@ -217,8 +273,9 @@ def scenario(name: str, *, long: bool = False) -> Count:
         # Named, because Molecule finds it by itself only in a clone of Git.
         command = ["molecule", "--base-config", ".config/molecule/config.yml", "test", "--scenario-name", name]
         options = f"--junit-xml={report}" + (" -m soak" if long else "")
-        code = run(command, name=name, PYTEST_ADDOPTS=options, SLIPWAY_SOAK="yes" if long else "")
-        result = count_junit(report, code, f"molecule {name}")
+        told: deque[str] = deque(maxlen=TOLD)
+        code = run(command, name=name, told=told, PYTEST_ADDOPTS=options, SLIPWAY_SOAK="yes" if long else "")
+        result = count_junit(report, code, f"molecule {name}", told)
     row = Row(f"  {name}", result, time.monotonic() - started)
     print(f"--- molecule: {row}", flush=True)
     return result + Count(rows=(row,))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,58 @@ def test_a_report_is_counted_with_its_times(tmp_path: Path) -> None:
 
 def test_a_run_that_failed_without_a_failed_test_is_a_failure(tmp_path: Path) -> None:
     assert run.count_junit(tmp_path / "missing.xml", 4, "pytest").failed == 1
+
+
+# As Molecule prints it: in colours, in a box, wrapped, and with the removal of the hosts after it.
+BROKEN_PREPARE = """
+echo 'TASK [Look whether it is there] ****'
+echo 'fatal: [host1]: FAILED! => {"msg": "it was not, and that is fine"}'
+echo 'INFO     default ➜ create: Executed: Successful'
+echo '  │ TASK [slipway.fleet.edge : Load the rules of the metadata'
+echo '  │   service] ***'
+printf '  │ \\033[31m[ERROR]: Task failed: Module failed: No such file or directory:\\033[0m\\n'
+echo '  │   b"nft"'
+echo '  │ '
+echo '  │ fatal: [host1]: FAILED! => '
+echo '  │     changed: false'
+echo '  │     msg: no nft'
+echo '  │ '
+echo '  │ PLAY RECAP ****'
+echo '  └─ Return code: 2 ───'
+printf '\\033[31m\\033[1mCRITICAL\\033[0m Ansible return code was 2, command was: ansible-playbook prepare.yml\\n'
+printf '\\033[31mERROR   \\033[0m default ➜ prepare: Executed: Failed\\n'
+echo '  │ TASK [Remove the hosts] ***'
+echo '  │ changed: [localhost]'
+echo 'INFO     default ➜ destroy: Executed: Successful'
+exit 2
+"""
+
+
+def test_what_ended_a_run_without_a_failed_test_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    told: deque[str] = deque(maxlen=run.TOLD)
+    code = run.run(["sh", "-c", BROKEN_PREPARE], name="default", told=told)
+    assert "│ PLAY RECAP" in capsys.readouterr().out
+    (failure,) = run.count_junit(tmp_path / "missing.xml", code, "molecule default", told).failures
+    assert failure == (
+        "molecule default: ended with exit code 2 and without a failed test: "
+        "TASK [slipway.fleet.edge : Load the rules of the metadata service]; "
+        '[ERROR]: Task failed: Module failed: No such file or directory: b"nft"; '
+        "fatal: [host1]: FAILED! => changed: false msg: no nft; "
+        "CRITICAL Ansible return code was 2, command was: ansible-playbook prepare.yml; "
+        "ERROR    default ➜ prepare: Executed: Failed"
+    )
+    assert len(run.reason(["fatal: " + "long " * 999, "CRITICAL " + "long " * 999, "ERROR " + "long " * 999])) == 600
+
+
+def test_a_command_that_took_too_long_says_so(tmp_path: Path) -> None:
+    told: deque[str] = deque(maxlen=run.TOLD)
+    code = run.run(["sleep", "60"], limit=0.1, name="slow", told=told)
+    (failure,) = run.count_junit(tmp_path / "missing.xml", code, "molecule slow", told).failures
+    assert failure.endswith("exit code 124 and without a failed test: ended: it took more than 0 s")
+
+
+def test_a_run_without_a_word_is_counted_without_a_reason(tmp_path: Path) -> None:
+    assert run.count_junit(tmp_path / "missing.xml", 1, "x").failures[0].endswith("without a failed test")
 
 
 def test_the_slowest_are_shown_and_no_more_than_twenty() -> None:
