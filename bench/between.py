@@ -1,7 +1,8 @@
 """`python3 -m bench.between` counts what TLS between a balancer and a host costs, and how long it makes a request.
 
 Two HAProxies run with the role's own configuration on loopback, before a third one that answers 2 kB at once. One
-after another a load goes to a balancer that asks the host by HTTP and to one that asks by TLS. Counted is the
+after another a load goes to a balancer that asks the host by HTTP, to one that asks by TLS, and to one that does so by
+a new connection for the first request of each client, as HAProxy does by itself (`http-reuse safe`). Counted is the
 processor time of the balancer and the host's edge. Needs `wrk` and `openssl`. The table is in docs/balancers.md.
 """
 
@@ -37,10 +38,19 @@ class Single(Edge):
         super().__init__(directory, **{**variables, "__haproxy_log": "127.0.0.1:9"})
 
 
+class Safe(Single):
+    """One that sends the first request of a client over a connection of its own."""
+
+    def start(self) -> None:
+        file = self.directory / "haproxy.cfg"
+        file.write_text(file.read_text().replace("http-reuse always", "http-reuse safe"))
+        super().start()
+
+
 @contextmanager
-def serving(directory: Path, by_tls: bool) -> Iterator[tuple[Edge, Edge]]:
+def serving(directory: Path, by_tls: bool, kind: type[Edge] = Single) -> Iterator[tuple[Edge, Edge]]:
     """A balancer and the edge of the host that it asks."""
-    pair = Pair(directory, Single)
+    pair = Pair(directory, kind)
     pair.slot.stop()
     configuration = directory / "app.cfg"
     configuration.write_text(APP.format(socket=pair.served[0]["slots"]["blue"], text="x" * 2000))
@@ -52,8 +62,9 @@ def serving(directory: Path, by_tls: bool) -> Iterator[tuple[Edge, Edge]]:
         wait_for(lambda: statuses(pair.balancer.edge) == {"web1": "UP"})
         yield pair.balancer.edge, pair.host.edge
     finally:
-        pair.balancer.edge.stop()
-        pair.host.edge.stop()
+        for machine in (pair.balancer, pair.host):
+            if machine.running:
+                machine.running.stop()
         app.terminate()
         app.wait(10)
 
@@ -77,20 +88,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     if not shutil.which("wrk"):
         raise SystemExit("wrk makes the load and is not installed: apt-get install wrk")
-    print("| a request | processor, HTTP | TLS | ratio | answer, HTTP | TLS |")
-    print("| --- | ---: | ---: | ---: | ---: | ---: |")
+    print("| a request | processor, HTTP | TLS, `safe` | TLS | ratio | answer, HTTP | TLS, `safe` | TLS |")
+    print("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
     with ExitStack() as stack:
         ways = []
-        for by_tls in (False, True):
+        for by_tls, kind in ((False, Single), (True, Safe), (True, Single)):
             directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="slipway-bench-")))
-            ways.append(stack.enter_context(serving(directory, by_tls)))
+            ways.append(stack.enter_context(serving(directory, by_tls, kind)))
         for name, load in LOADS.items():
             # In turn, so that whatever else the machine does is in both.
             rounds = [[measured(edges, load, options.seconds) for edges in ways] for _ in range(options.rounds)]
-            plain, tls = ([statistics.median(one[way][kind] for one in rounds) for kind in (0, 1)] for way in (0, 1))
-            ratio = statistics.median(one[1][0] / one[0][0] for one in rounds)
-            used = f"{plain[0]:.0f} µs | {tls[0]:.0f} µs | {ratio:.2f}"
-            print(f"| {name} | {used} | {plain[1]:.2f} ms | {tls[1]:.2f} ms |", flush=True)
+            used, took = ([statistics.median(one[way][kind] for one in rounds) for way in range(3)] for kind in (0, 1))
+            ratio = statistics.median(one[2][0] / one[0][0] for one in rounds)
+            costs = " | ".join(f"{one:.0f} µs" for one in used)
+            print(f"| {name} | {costs} | {ratio:.2f} | {' | '.join(f'{one:.2f} ms' for one in took)} |", flush=True)
 
 
 if __name__ == "__main__":

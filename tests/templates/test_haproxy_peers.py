@@ -203,6 +203,27 @@ def way(balancer: Edge) -> tuple[str, str]:
     return row["srv_port"], row["srv_use_ssl"]
 
 
+def counted(balancer: Edge, name: str) -> int:
+    """A figure of the balancer about web1."""
+    names, *rows = balancer.ask("show stat").strip().removeprefix("# ").splitlines()
+    (row,) = (row.split(",") for row in rows if row.startswith("app_links,web1,"))
+    return int(row[names.split(",").index(name)])
+
+
+def test_clients_on_new_connections_share_those_to_a_host_and_handshakes_are_short(pair: Pair) -> None:
+    balancer = pair.begin()
+    # Each is the first one of its connection, which HAProxy sends over a new one to the host otherwise.
+    wait_for(lambda: balancer.get("/x")[0].status == 200 and counted(balancer, "reuse") > 0)
+    # Checks have connections of their own, and sessions that are resumed.
+    wait_for(lambda: counted(balancer, "ssl_reused_sess") > 0)
+    # A session is good for no longer than the host knows the balancer: nobody has told this one of its new certificate.
+    pair.balancer.peers.own.unlink()
+    pair.balancer.act("own")
+    pair.of_host()
+    wait_for(lambda: statuses(balancer) == {"web1": "DOWN"})
+    wait_for(lambda: balancer.get("/x")[0].status == 503)
+
+
 def test_a_balancer_is_believed_by_its_certificate_and_nobody_else_is(pair: Pair, tmp_path: Path) -> None:
     balancer, host = pair.begin(), pair.host.edge
     found = heard(balancer.port)
