@@ -58,6 +58,7 @@ OPTIONS: dict[str, Any] = {
     "migrations": {"type": "path"},
     "savers": {"type": "list", "elements": "str", "default": []},
     "unsaved": {"type": "list", "elements": "str", "default": []},
+    "rehearsers": {"type": "dict", "default": {}},
     "directory": {"type": "path"},
     "probe": {
         "type": "dict",
@@ -174,6 +175,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             check_mode=self._task.check_mode,
             diff=self._task.diff,
             unsaved=options["unsaved"],
+            rehearsers=options["rehearsers"],
         )
 
     def _contents(self, computed: Mapping[str, Any]) -> dict[str, Content]:

@@ -202,6 +202,7 @@ class Policy:
     patience: float = 180.0  # seconds after an interruption within which begun hosts may end, and be taken back
     at_once: int = 50  # hosts that are asked for something at the same time
     unsaved: Sequence[str] = ()  # hosts that say that the database is elsewhere, where no set has it
+    rehearsers: Mapping[str, str] = field(default_factory=dict)  # by the host of the database, that of an app beside it
 
 
 @dataclass(frozen=True)
