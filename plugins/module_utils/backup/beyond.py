@@ -9,7 +9,7 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 from ..host import command
 from ..host.errors import Damaged
@@ -70,7 +70,7 @@ def require(host: Host, source: Host) -> None:
 
 
 def server_for(
-    source: Host, manifest: Manifest, run: Run = command.run, programs: Path = PROGRAMS
+    source: Host, manifest: Manifest, run: Run = command.run, programs: Optional[Path] = None
 ) -> tuple[Abroad, str]:
     """What stands in for the server of a set here, and as what it runs. Raises Unfit where this host lacks that."""
     name, likeness = manifest.host, likeness_from(manifest.server)
@@ -85,7 +85,7 @@ def server_for(
         if found := having(image, run):
             return Abroad(name, replace(likeness, image=found)), "compose"
         lacks.append(f"the image {image}")
-    if (programs / str(likeness.major) / "bin" / "initdb").exists():
+    if ((programs or PROGRAMS) / str(likeness.major) / "bin" / "initdb").exists():
         return Abroad(name, likeness), "native"
     lacks.append(f"the programs of PostgreSQL {likeness.major} (package postgresql-{likeness.major})")
     raise Unfit(f"this host has not {' nor '.join(lacks)}, with which it would stand in for the server of {name}")

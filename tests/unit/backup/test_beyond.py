@@ -48,7 +48,6 @@ def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (place / "17/bin").mkdir(parents=True)
     (place / "17/bin/initdb").touch()
     monkeypatch.setattr(beyond, "PROGRAMS", place)
-    monkeypatch.setattr(beyond.server_for, "__defaults__", (beyond.server_for.__defaults__[0], place))
     return place
 
 
