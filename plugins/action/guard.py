@@ -10,6 +10,10 @@ from typing import Any
 from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible_collections.slipway.fleet.plugins.filter.fleet import misspelled_variables
+from ansible_collections.slipway.fleet.plugins.plugin_utils.inputs.plain_vault import (
+    plain_vaults,
+    readable_by_everybody,
+)
 from ansible_collections.slipway.fleet.plugins.plugin_utils.inputs.published_vault import vaults_of_the_lab
 
 OPTIONS: dict[str, Any] = {
@@ -33,7 +37,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             self._task.tags, task_vars.get("ansible_run_tags") or ["all"]
         ):
             raise AnsibleActionFail(problem)
-        if published := vaults_of_the_lab(task_vars.get("ansible_inventory_sources") or []):
+        inventories = task_vars.get("ansible_inventory_sources") or []
+        if published := vaults_of_the_lab(inventories):
             raise AnsibleActionFail(known_to_everybody(published))
         try:
             wrong = misspelled_variables(task_vars["hostvars"], options["own_variables"])
@@ -42,7 +47,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         if wrong:
             advice = "Correct the name, or name it in slipway_own_variables if it is yours."
             raise AnsibleActionFail(f"Nothing was done. {' '.join(wrong)} {advice}")
-        return {"changed": False}
+        # Ansible shows a warning once, however often a run comes here.
+        return {"changed": False, "warnings": [readable_by_everybody(path) for path in plain_vaults(inventories)]}
 
 
 def no_hosts(

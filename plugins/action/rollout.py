@@ -41,6 +41,7 @@ from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.parts import (
     Target,
 )
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.run import Pending
+from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.squawk import findings
 from ansible_collections.slipway.fleet.plugins.plugin_utils.probe.edges import edges_of, stripped
 from ansible_collections.slipway.fleet.plugins.plugin_utils.report import document
 
@@ -58,6 +59,7 @@ OPTIONS: dict[str, Any] = {
     "migrations": {"type": "path"},
     "savers": {"type": "list", "elements": "str", "default": []},
     "unsaved": {"type": "list", "elements": "str", "default": []},
+    "rehearsers": {"type": "dict", "default": {}},
     "directory": {"type": "path"},
     "probe": {
         "type": "dict",
@@ -117,7 +119,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
                     policy, wanted, opened, content, release_id, telling, Time(), probe,
                     pending_in(options["migrations"] or revisions_of(next(iter(computed.values())))),
                     {name: opened[name] for name in options["savers"]},
-                    run_command,
+                    run_command, findings,
                 )  # fmt: skip
             finally:
                 await asyncio.gather(*(host.close() for host in opened.values()))
@@ -174,6 +176,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             check_mode=self._task.check_mode,
             diff=self._task.diff,
             unsaved=options["unsaved"],
+            rehearsers=options["rehearsers"],
         )
 
     def _contents(self, computed: Mapping[str, Any]) -> dict[str, Content]:

@@ -12,6 +12,7 @@ description:
   - Fails where the groups of a playbook have no hosts, where C(--limit) or C(--tags) leaves nothing to do, where the
     variables of a host cannot be read (a vault that does not open) or can be read by everybody, and where a variable is
     almost one of Slipway's.
+  - Warns of a file that is called C(vault) and is not encrypted.
   - Runs on the controller, once, and asks no host.
 options:
   over: {description: Groups that the playbook is about., type: list, elements: str, default: [web]}

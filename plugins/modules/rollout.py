@@ -77,6 +77,12 @@ options:
     type: list
     elements: str
     default: []
+  rehearsers:
+    description:
+      - By the name of a host that makes sets and has no app, the host of the app on which pending migrations are
+        rehearsed with its newest set.
+    type: dict
+    default: {}
   directory: {description: Where reports go; without it C(reports/INVENTORY)., type: path}
   probe:
     description: Requests through the edge while the fleet turns over.

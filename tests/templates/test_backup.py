@@ -65,12 +65,36 @@ def test_the_settings_are_what_the_program_reads() -> None:
         "keep": {"daily": 7, "weekly": 4, "monthly": 6},
         "releases": True,
         "deadline": 300,
+        "drill_of": "",
+        "drill_image": "",
         "append_only": False,
         "wal": False,
         "wal_days": 7,
         "wal_room": 2048,
     }
     assert json.loads(files(backup_database="native")["/etc/slipway/backup/config.json"]["content"])["wal"] is True
+
+
+@pytest.mark.parametrize(
+    ("given", "packages", "images"),
+    [
+        ({}, False, []),
+        ({"backup_drill_provider": "native"}, False, []),
+        ({"backup_drill_of": "db1"}, False, [{"name": "postgres:17.6", "source": "ship"}]),
+        (
+            {"backup_drill_of": "db1", "backup_drill_image": "postgres:15"},
+            False,
+            [{"name": "postgres:17.6", "source": "ship"}, {"name": "postgres:15"}],
+        ),
+        ({"backup_drill_of": "db1", "backup_drill_provider": "native"}, True, []),
+    ],
+)
+def test_a_host_that_drills_for_another_one_has_what_stands_in_for_its_servers(
+    given: dict[str, Any], packages: bool, images: list[dict[str, str]]
+) -> None:
+    made = role(backup_drill_images=[{"name": "postgres:17.6", "source": "ship"}], **given)
+    assert ("postgresql" in made.value("__backup_packages")) == packages
+    assert made.value("__backup_drill_images") == images
 
 
 def test_points_in_time_are_kept_where_a_database_is_backed_up_and_they_are_wanted() -> None:

@@ -37,3 +37,15 @@ def test_who_makes_sets(data: dict[str, Any], web: dict[str, Any], savers: list[
     variables = {"groups": groups, "hostvars": hosts, **task["vars"]}
     given = {name: task["slipway.fleet.rollout"][name] for name in ("savers", "unsaved")}
     assert Templar(loader=loader, variables=variables).template(given) == {"savers": savers, "unsaved": unsaved}
+
+
+def test_who_rehearses_for_a_host_of_the_database() -> None:
+    loader = DataLoader()
+    task = loader.load_from_file(str(TASKS), trusted_as_template=True)[0]
+    drills = KEPT | {"backup_drill_of": "db1"}
+    own = {"db1": KEPT, "web1": KEPT | {"backup_drill_of": ""}, "web2": drills, "web3": drills, "web4": {}}
+    hosts = {name: {"inventory_hostname": name, **more} for name, more in own.items()}
+    groups = {"web": ["web1", "web2", "web3", "web4"], "data": ["db1"]}
+    variables = {"groups": groups, "hostvars": hosts, **task["vars"]}
+    given = task["slipway.fleet.rollout"]["rehearsers"]
+    assert Templar(loader=loader, variables=variables).template(given) == {"db1": "web2"}

@@ -23,7 +23,7 @@ LOOK, WORK = 900.0, 2 * 86400.0
 # What somebody waits for is not as patient as what the timers start; a restore is what everybody waits for.
 NICE = {"backup": "Nice=10", "drill": "Nice=10", "rehearse": "Nice=10", "restore": "Nice=0"}
 # What is to be rehearsed, which is too long for an argument: the options with these names.
-ORDER = ("app", "release", "command", "timeout", "set")
+ORDER = ("app", "release", "command", "timeout", "set", "of")
 NOT_SET_UP = (
     "nothing was done: backups are not set up on this host; set backup_repository and backup_password, and run the "
     "provision playbook"
@@ -38,8 +38,9 @@ def words(options: Mapping[str, Any]) -> list[str]:
         asked.append(f"--reason={options['reason']}")
     if verb in ("drill", "plan", "restore"):
         asked.append(f"--set={options['set']}")
-    if verb in ("plan", "restore"):
+    if verb in ("drill", "plan", "restore"):
         asked += [f"--of={options['of']}"] if options.get("of") else []
+    if verb in ("plan", "restore"):
         asked += [f"--time={options['time']}"] if options.get("time") else []
         asked += [f"--part={part}" for part in options["parts"]]
     if verb == "restore":

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable, Optional
+from typing import Any, Callable, Optional
 
 from ..host import command
 from ..postgres.server import STATEMENT
 from ..release.stage import Stage
 from ..release.systemctl import text_of
+from . import files
+from .likeness import aliases, having, published
 from .model import FAILED, GATE, BackupError
-from .scratch import Scratch, aliases
+from .scratch import Scratch
 
 _SETTING = re.compile(r"^(unixsocket|dir) (/\S+)$", re.MULTILINE)
 
@@ -113,26 +116,92 @@ def contained(cache: Cache, stage: Stage, run: Run) -> Iterator[list[str]]:
 
     Containers find it under the names of the host's, and units at the port on which that is published.
     """
-    form = "{{.Image}}\n{{.Config.User}}\n{{.HostConfig.Memory}}\n{{json .NetworkSettings.Networks}}"
-    published = '\n{{with index .HostConfig.PortBindings "6379/tcp"}}{{(index . 0).HostPort}}{{end}}'
-    mounts = '{{range .Mounts}}{{if eq .Type "bind"}}\n{{.Source}}:{{.Destination}}:ro{{end}}{{end}}'
-    wanted = "\n{{range .Config.Cmd}}\t{{.}}{{end}}"
-    ran = run(["docker", "inspect", "--format", f"{form}{published}{wanted}{mounts}", cache.container], STATEMENT)
+    ran = run(["docker", "inspect", cache.container], STATEMENT)
     if ran.returncode:
         return
-    image, user, memory, networks, port, words, *binds = ran.stdout.rstrip("\n").split("\n")
-
-    def started(name: str, *network: str) -> list[str]:
-        return [
-            *("docker", "run", "--detach", "--name", name, *network, "--user", user, "--cap-drop", "ALL"),
-            *("--security-opt", "no-new-privileges:true", "--read-only", "--memory", memory, "--log-driver", "local"),
-            *("--tmpfs", "/data:mode=1777", "--tmpfs", "/tmp:mode=1777"),  # noqa: S108 - its own
-            *(word for bind in binds for word in ("--volume", bind)),
-            *(image, *words.strip("\t").split("\t")),
-        ]
-
+    (found,) = json.loads(ran.stdout)
+    binds = [f"{one['Source']}:{one['Destination']}:ro" for one in found["Mounts"] if one["Type"] == "bind"]
+    like = {**described(cache, found), "named": found["Image"]}
     if stage.network:
-        known = (word for name in aliases(networks) for word in ("--network-alias", name))
-        yield started(cache.twin, "--network", stage.network, *known)
-    if stage.network and port and not stage.lacks:
-        yield [*started(f"{cache.twin}-at-{port}", "--network", f"container:{Scratch.NAME}"), "--port", port]
+        known = (word for name in aliases(found["NetworkSettings"]["Networks"]) for word in ("--network-alias", name))
+        yield container(cache.twin, ("--network", stage.network, *known), like, binds)
+    if stage.network and like["port"] and not stage.lacks:
+        name, network = f"{cache.twin}-at-{like['port']}", ("--network", f"container:{Scratch.NAME}")
+        yield [*container(name, network, like, binds), "--port", like["port"]]
+
+
+def described(cache: Cache, found: Mapping[str, Any]) -> dict[str, Any]:
+    """What one in a container is like, as Docker tells of it."""
+    return {
+        "name": cache.name,
+        "root": str(cache.config.parent.parent),
+        "named": found["Config"]["Image"],
+        "user": found["Config"]["User"],
+        "memory": str(found["HostConfig"]["Memory"]),
+        "port": min(published(found["HostConfig"]["PortBindings"]), default=""),
+        "words": list(found["Config"]["Cmd"]),
+        "binds": {
+            one["Source"]: one["Destination"]
+            for one in found["Mounts"]
+            if one["Type"] == "bind" and files.below(one["Source"], str(cache.config.parent.parent))
+        },
+    }
+
+
+def container(name: str, network: Sequence[str], like: Mapping[str, Any], binds: Sequence[str]) -> list[str]:
+    """The command that starts one like that, with nothing in it."""
+    return [
+        *("docker", "run", "--detach", "--name", name, *network, "--user", like["user"], "--cap-drop", "ALL"),
+        *(
+            "--security-opt",
+            "no-new-privileges:true",
+            "--read-only",
+            "--memory",
+            like["memory"],
+            "--log-driver",
+            "local",
+        ),
+        *("--tmpfs", "/data:mode=1777", "--tmpfs", "/tmp:mode=1777"),  # noqa: S108 - its own
+        *(word for bind in binds for word in ("--volume", bind)),
+        *(like["named"], *like["words"]),
+    ]
+
+
+def likenesses(apps: Path, run: Run = command.run) -> list[dict[str, Any]]:
+    """What the caches of this host are like, for a drill on another one; of one in no container its name."""
+    found = []
+    for cache in caches(apps):
+        ran = None if cache.socket else run(["docker", "inspect", cache.container], STATEMENT)
+        known = {} if ran is None or ran.returncode else described(cache, json.loads(ran.stdout)[0])
+        found.append({"name": cache.name, **known})
+    return found
+
+
+def settings_of(apps: Path) -> list[str]:
+    """The directories with what the caches of this host are set to, and whom they let in."""
+    roots = [cache.config.parent.parent for cache in caches(apps)]
+    return [str(path) for root in roots for path in (root / "config", root / "secrets") if path.is_dir()]
+
+
+def stand_ins(stage: Stage, known: Sequence[Mapping[str, Any]], place: Path, host: str, run: Run = command.run) -> str:
+    """Start one for each cache of another host, at the port where it is published; why one is not there, if so.
+
+    Their settings are below `place`. They go with the server of the drill.
+    """
+    lacks = []
+    for like in known:
+        why = "it runs in no container there"
+        if like.get("port"):
+            binds = [f"{place}{source}:{target}:ro" for source, target in like["binds"].items()]
+            name, network = f"{Scratch.NAME}-of-{like['name']}", ("--network", f"container:{Scratch.NAME}")
+            why = "no container can be started beside that server here"
+            if stage.server and having(like["named"], run):
+                ran = run([*container(name, network, like, binds), "--port", like["port"]], STATEMENT)
+                why = ran.said if ran.returncode else ""
+            elif stage.server:
+                why = f"this host has not the image {like['named']}"
+        elif like.get("named"):
+            continue  # nobody reaches it from another host
+        if why:
+            lacks.append(f"nothing stands in for {like['name']} of {host}: {why}")
+    return "; ".join(lacks)

@@ -25,12 +25,12 @@ def absent(settings: Settings) -> list[str]:
     return [path for path in settings.directories if not os.path.isdir(path)]
 
 
-def saved(settings: Settings) -> list[str]:
-    """The directories that are there and that a set has besides the dumps. Raises BackupError."""
+def saved(settings: Settings, more: Iterable[str] = ()) -> list[str]:
+    """The directories that are there and that a set has besides the dumps; `more` are some. Raises BackupError."""
     volumes = [path for pattern in settings.volumes for path in glob.glob(pattern)]
     there = [path for path in volumes if os.path.isdir(path) or os.path.islink(path)]
     named = {os.path.normpath(path) for path in set(settings.directories) - set(absent(settings))}
-    found = sorted({*named, *map(os.path.normpath, (*there, *map(str, apps(settings))))})
+    found = sorted({*named, *map(os.path.normpath, (*there, *more, *map(str, apps(settings))))})
     for path in found:
         if os.path.islink(path):
             raise BackupError(FAILED, _of_a_link(path, path in named))

@@ -68,7 +68,8 @@ class Settings:
     `directories` are paths, `volumes` patterns that may match nothing; `keep` counts days, weeks and months.
     `releases`: whether a drill starts those that serve, which have `deadline` seconds to pass their gate.
     `append_only`: whether the repository refuses to remove anything, so that it is not tried.
-    `elsewhere` are the databases of a server on no host of the fleet.
+    `elsewhere` are the databases of a server on no host of the fleet. `drill_of` is the host whose databases a drill
+    here restores besides, for the releases of this one, and `drill_image` an image for that where it names none.
     `wal`: whether the database's write-ahead log is kept, for points in time of the last `wal_days`; the server keeps
     `wal_room` MiB of it at most where it cannot be.
     """
@@ -82,6 +83,8 @@ class Settings:
     keep: Mapping[str, int] = field(default_factory=dict)
     releases: bool = True
     deadline: float = 300.0
+    drill_of: str = ""
+    drill_image: str = ""
     append_only: bool = False
     wal: bool = False
     wal_days: int = 7
@@ -140,7 +143,8 @@ class Manifest:
     """What a set has to have: the last part of it that is written, so that a set with one is whole.
 
     `files` are path -> size and SHA-256; the hash is empty for a file that changed while it was read. `apps` are
-    app -> release that served. `content` is the snapshot with everything else.
+    app -> release that served. `content` is the snapshot with everything else. `server` is what one that stands in for
+    that of the databases has to be like (Likeness), and `caches` the same of each cache; sets of before have none.
     """
 
     host: str
@@ -151,6 +155,8 @@ class Manifest:
     directories: tuple[str, ...] = ()
     files: Mapping[str, tuple[int, str]] = field(default_factory=dict)
     apps: Mapping[str, str] = field(default_factory=dict)
+    server: Mapping[str, Any] = field(default_factory=dict)
+    caches: tuple[Mapping[str, Any], ...] = ()
 
     @property
     def bytes(self) -> int:
@@ -199,6 +205,8 @@ def manifest_of(content: Mapping[str, Any]) -> Manifest:
             directories=tuple(content["directories"]),
             files={path: (int(size), str(digest)) for path, (size, digest) in content["files"].items()},
             apps=dict(content["apps"]),
+            server=dict(content.get("server") or {}),
+            caches=tuple(content.get("caches") or ()),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise BackupError(DAMAGED, f"the set's manifest cannot be read: {error}") from error

@@ -31,6 +31,7 @@ from ..postgres.server import (
     literal,
     quoted,
 )
+from .likeness import Likeness, likeness_of
 from .model import DIFFERENT, FAILED, REFUSED, BackupError, Database
 
 # What the sessions of a dump are called by the server.
@@ -140,6 +141,18 @@ class Server(postgres.Server):
 
     def major(self) -> int:
         return int(self.sql("postgres", "SHOW server_version_num")[0][0]) // 10000
+
+    def likeness(self) -> Likeness:
+        """What one that stands in for it has to be like. Raises BackupError."""
+
+        def done(words: Sequence[str]) -> str:
+            ran = self._run(words, STATEMENT)
+            if ran.returncode:
+                raise BackupError(FAILED, f"nobody knows what {self.name} is like: {ran.said}")
+            return ran.stdout
+
+        provider = "compose" if CONTAINER in self._superuser else "native"
+        return likeness_of(provider, self.major(), lambda statement: self.sql("postgres", statement), done)
 
     def disk(self) -> tuple[Path, int]:
         """The directory of this host that has its data, and how many bytes its write-ahead log takes besides."""
@@ -411,10 +424,11 @@ def sorted_by(database: Database) -> str:
     return f" LOCALE_PROVIDER {provider}{locale}"
 
 
-def missing_roles(script: str, existing: Iterable[str]) -> str:
+def missing_roles(script: str, existing: Iterable[str], good: bool = False) -> str:
     """Of a script of all globals, what makes the roles that are not there: a statement a line, as pg_dumpall writes.
 
     A login that was made as a member is known as one again, and is not good again: it may have been taken away since.
+    With `good` it is as it was.
     """
     known = {form for name in existing for form in (name, quoted(name))}
     lines = script.splitlines()
@@ -431,5 +445,5 @@ def missing_roles(script: str, existing: Iterable[str]) -> str:
             for line in lines
             if line.startswith(wanted) or (line.startswith("GRANT ") and any(join in line for join in joins))
         ]
-        + [f"ALTER ROLE {name} NOLOGIN PASSWORD NULL;" for name in logins]
+        + [f"ALTER ROLE {name} NOLOGIN PASSWORD NULL;" for name in logins if not good]
     )

@@ -62,6 +62,8 @@ def settings(config: Path) -> Settings:
         keep=found["keep"],
         releases=found["releases"],
         deadline=found["deadline"],
+        drill_of=found.get("drill_of") or "",
+        drill_image=found.get("drill_image") or "",
         append_only=found["append_only"],
         wal=found["wal"] and found["database"] in SUPERUSERS,
         wal_days=found["wal_days"],
@@ -84,6 +86,8 @@ def parser() -> argparse.ArgumentParser:
             one.add_argument("--reason", default="asked", help="why, as a word; timer waits longer for other hosts")
         if name != "backup":
             one.add_argument("--set", default="latest", help="id of a set, or latest")
+        if name == "drill":
+            one.add_argument("--of", default="", help="host of the database, restored besides for the releases here")
         if name in ("plan", "restore"):
             one.add_argument("--of", default="", help="whose set or point in time: another host of the repository")
             one.add_argument("--time", default="", help="a point in time, such as 2026-11-27T10:15:00Z")
@@ -158,11 +162,12 @@ def act(asked: argparse.Namespace, host: Host) -> dict[str, Any]:
     if asked.verb == "backup":
         return save(host, asked.reason, in_the_evening(asked.reason) if host.settings.wal else None)
     if asked.verb == "drill":
-        proof = drill(host, asked.set)
+        proof = drill(host, asked.set, source=source_beyond(asked, host, asked.of))
         # The newest set and the newest point belong together; an earlier set is asked for by itself.
         return {**proof, "point": proven_point(host) if host.settings.wal and asked.set == "latest" else None}
     if asked.verb == "rehearse":
-        return rehearse(host, order_of(asked.order))
+        order = order_of(asked.order)
+        return rehearse(host, order, source=source_beyond(asked, host, order["of"]))
     done = restore_of(asked, host).run(asked.confirm, asked.any_schema, not asked.no_safety)
     if host.settings.wal and any(one["name"].startswith("database:") for one in done["restored"]):
         wal.order_base()  # the way from the one before leads through all that the restore wrote, and may be lost
@@ -181,6 +186,15 @@ def restore_of(asked: argparse.Namespace, host: Host) -> Restore:
         with suppress(BackupError):  # what was kept until now may do, and what is behind is named where it does not
             wal.keep(host, archive, log_of(host), wait=True)
     return PointRestore(host, archive, asked.time, asked.part, source=source)
+
+
+def source_beyond(asked: argparse.Namespace, host: Host, named: str) -> Optional[Host]:
+    """The other host whose databases a release of this one is started against; None where there is none."""
+    of = named or host.settings.drill_of
+    if not of:
+        return None
+    its = replace(host.settings, host=of)
+    return Host(its, repository(asked, its))
 
 
 def source_of(asked: argparse.Namespace, host: Host) -> Host:

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any, Callable, Optional
 
 from ..host.shown import tail
 from ..release.aside import Aside
-from ..release.stage import Unfit
-from . import files
-from .drill import have_roles, restored
+from ..release.stage import Stage, Unfit
+from . import cache, files
+from .beyond import require
+from .drill import beside, have_roles, restored
 from .model import FAILED, REFUSED, BackupError, Manifest
 from .postgres import Server
 from .saving import Host, serving
@@ -32,7 +34,11 @@ Shape = Mapping[str, tuple[str, int]]
 
 
 def rehearse(
-    host: Host, order: Mapping[str, Any], scratch: Callable[..., Any] = Scratch, start: Starter = starter
+    host: Host,
+    order: Mapping[str, Any],
+    scratch: Callable[..., Any] = Scratch,
+    start: Starter = starter,
+    source: Optional[Host] = None,
 ) -> dict[str, Any]:
     """Run a command of a release against a set, and tell what it did. The caller holds the host's backups.
 
@@ -43,8 +49,13 @@ def rehearse(
         order: `app`, `release`, `command`, `timeout` in seconds, and `set`
         scratch: the server to restore into
         start: who starts releases aside
+        source: the host of the databases, where that is another one; its newest set is taken, with the volumes of this
+            host's
     """
     began = time.monotonic()
+    if source:
+        require(host, source)
+        return {**_rehearsed_beyond(host, source, order, scratch, start), "took": round(time.monotonic() - began, 1)}
     settings = host.settings
     root = settings.apps / order["app"]
     if host.live is None:
@@ -53,10 +64,8 @@ def rehearse(
         raise BackupError(REFUSED, "no release can be tried on a copy of a database that is elsewhere")
     made = scratch(host.live, settings.database)
     aside = start(order["app"], root, made.stage, settings.scratch)
-    try:
+    with refused_unfit():
         aside.require(order["release"])
-    except Unfit as error:
-        raise BackupError(REFUSED, str(error)) from error
     found = host.restic.find(order["set"])
     with restored(host, found, "the rehearsal on") as (manifest, place):
         files.room("the server of the rehearsal", (made.disk, manifest.bytes))
@@ -70,8 +79,44 @@ def rehearse(
     return {"set": found.short, "time": manifest.time, "took": took, **seen, "release": now, **said}
 
 
-def _fill(server: Server, manifest: Manifest, spool: Path) -> None:
-    have_roles(server, spool)
+def _rehearsed_beyond(
+    host: Host, source: Host, order: Mapping[str, Any], scratch: Callable[..., Any], start: Starter
+) -> dict[str, Any]:
+    """The same with the databases of another host."""
+    settings = host.settings
+    root = settings.apps / order["app"]
+    with refused_unfit():
+        start(order["app"], root, Stage(), settings.scratch).require(order["release"])
+    with (
+        restored(host, host.restic.find(), "the rehearsal on") as (_, place),
+        refused_unfit(),
+        beside(source, place) as found,
+    ):
+        made = scratch(found.live, found.provider)
+        aside = start(order["app"], root, made.stage, place)
+        files.room("the server of the rehearsal", (made.disk, found.manifest.bytes))
+        with made as server:
+            _fill(server, found.manifest, found.spool, logins=True)
+            cache.stand_ins(made.stage, found.manifest.caches, found.place, found.manifest.host)
+            with cache.twins(made.stage, place, settings.apps):
+                seen = measured(server, found.manifest, aside, {**order, "set": found.found.short})
+                now = serving(root)
+                said = after(aside, now, settings.deadline)
+    whose = {"set": found.found.short, "of": source.settings.host, "time": found.manifest.time}
+    return {**whose, **seen, "release": now, **said}
+
+
+@contextmanager
+def refused_unfit() -> Iterator[None]:
+    """Raise BackupError where this host cannot start what is to be started aside."""
+    try:
+        yield
+    except Unfit as error:
+        raise BackupError(REFUSED, str(error)) from error
+
+
+def _fill(server: Server, manifest: Manifest, spool: Path, logins: bool = False) -> None:
+    have_roles(server, spool, logins)
     for database in manifest.databases:
         if database.name != "postgres":
             server.make(database, database.name)
@@ -175,4 +220,4 @@ def order_of(path: Path) -> dict[str, Any]:
         found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise BackupError(FAILED, f"{path} says nothing that could be rehearsed: {error}") from error
-    return {"set": "latest", "timeout": 300.0, **found}
+    return {"set": "latest", "of": "", "timeout": 300.0, **found}

@@ -7,13 +7,15 @@ import secrets
 import shutil
 import time
 from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Callable, Optional
 
 from ..host.durable import read_json
-from ..host.errors import Damaged
+from ..host.errors import Damaged, SlipwayError
 from ..postgres.server import SUPERUSERS
-from . import files, stores
+from . import cache, files, stores
 from .away import Away
 from .model import FAILED, NO_REPOSITORY, BackupError, Manifest, Settings, failures, manifest_of
 from .postgres import LOCKED, PATIENT, Server
@@ -93,7 +95,7 @@ def _save(host: Host, reason: str, began: float) -> dict[str, Any]:
     absent = files.absent(settings)
     if absent and reason != SAFETY:
         raise BackupError(FAILED, f"backup_directories names {absent[0]}, and this host has no such directory")
-    directories = files.saved(settings)
+    directories = files.saved(settings, cache.settings_of(settings.apps))
     spool = files.empty(settings.spool)
     databases = host.live.databases() if host.live else []
     kept = stores.stores(settings.apps)
@@ -120,6 +122,7 @@ def _save(host: Host, reason: str, began: float) -> dict[str, Any]:
         directories=tuple(directories),
         files=files.digests(listing),
         apps={path.name: serving(path) for path in files.apps(settings)},
+        **_beyond(host),
     )
     (settings.place / "listing").unlink()
     (spool / MANIFEST).write_text(json.dumps(manifest.json()), encoding="utf-8")
@@ -175,6 +178,14 @@ def known_sets(host: Host) -> list[dict[str, Any]]:
     """Those of the repository, oldest first, each with what this host remembers of it. Raises BackupError."""
     known = {one["set"]: one for one in host.records.read().get("sets") or ()}
     return [{"set": found.short, "time": found.time, **known.get(found.short, {})} for found in host.restic.sets()]
+
+
+def _beyond(host: Host) -> dict[str, Any]:
+    """What server and caches are like, for a drill on another host; where nobody knows, a set is one still."""
+    with suppress(SlipwayError, LookupError, ValueError):
+        if host.live and host.live.own:
+            return {"server": asdict(host.live.likeness()), "caches": tuple(cache.likenesses(host.settings.apps))}
+    return {}
 
 
 def _told(record: dict[str, Any]) -> dict[str, Any]:

@@ -2,33 +2,33 @@
 
 from __future__ import annotations
 
-import json
+import re
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Union
 
 from ..host import command
-from ..postgres.server import CONTAINER, STATEMENT, Run
+from ..postgres.server import STATEMENT, Run
 from ..release.stage import Stage
-from .away import Away
+from .away import PROGRAMS, Away
+from .likeness import Likeness
 from .model import FAILED, BackupError, Database
 from .postgres import Server
 
 # The containers of a drill: its server, and what stands in for the caches of the host.
 OWN = "^slipway-drill(-of-.*)?$"
-
-
-def aliases(networks: str) -> list[str]:
-    """The names under which a container is known in its networks, as Docker tells these in JSON."""
-    found = json.loads(networks) or {}
-    return sorted({name for network in found.values() for name in network.get("Aliases") or ()})
+# Whom a cluster lets in that stands in for one of another host: nobody else gets into its network.
+ACCESS = "local all all peer\nhost all all all md5\n"
+# What it says of a login that it has not, or has with another password.
+_AWAY = re.compile(
+    r"password authentication failed for user .*|role \".*\" (does not exist|is not permitted to log in)"
+)
 
 
 class StandIn(Server):
-    """The server of a drill for one elsewhere, which counts as that one was counted."""
-
-    counts = Away.counts
+    """The server of a drill for one of which this host has not all that it was made with."""
 
     def make(self, database: Database, name: str) -> None:
         """With what sorts texts by code point where this host has not the locale; rows are the same with any."""
@@ -39,6 +39,27 @@ class StandIn(Server):
                 raise
             plain = "C.UTF-8" if database.encoding == "UTF8" else "C"
             super().make(replace(database, collate=plain, ctype=plain, provider="", locale=""), name)
+
+
+class StandInElsewhere(StandIn):
+    """For one elsewhere, which counts as that one was counted."""
+
+    counts = Away.counts
+
+
+class Abroad:
+    """The server of another host of the fleet, as a set of that host describes it."""
+
+    own = True
+
+    def __init__(self, host: str, likeness: Likeness) -> None:
+        self.host, self._likeness = host, likeness
+
+    def likeness(self) -> Likeness:
+        return self._likeness
+
+    def major(self) -> int:
+        return self._likeness.major
 
 
 class Scratch:
@@ -54,7 +75,7 @@ class Scratch:
     # Where `ip netns` has it.
     NAMESPACE = Path("/run/netns", NAME)
 
-    def __init__(self, live: Server, provider: str, run: Run = command.run) -> None:
+    def __init__(self, live: Union[Server, Abroad], provider: str, run: Run = command.run) -> None:
         self._live, self._provider, self._run = live, provider, run
 
     @property
@@ -65,22 +86,11 @@ class Scratch:
     @property
     def stage(self) -> Stage:
         """Where releases find it. Raises BackupError where the live one does not say where they find that."""
+        live = self._live.likeness()
         if self._provider == "compose":
-            return Stage(self.NETWORK, str(self.NAMESPACE), lacks=self._elsewhere(), server=self.NAME)
-        directories = self._live.sql("postgres", "SHOW unix_socket_directories")[0][0].split(",")
-        sockets = {directory.strip(): self.CLUSTER / "socket" for directory in directories}
+            return Stage(self.NETWORK, str(self.NAMESPACE), lacks=live.lacks, server=self.NAME)
+        sockets = dict.fromkeys(live.sockets, self.CLUSTER / "socket")
         return Stage(namespace=str(self.NAMESPACE), sockets=sockets)
-
-    def _elsewhere(self) -> str:
-        """Why what comes to the container from outside of Docker would not find its twin; empty where it would."""
-        form = "{{json .HostConfig.PortBindings}}"
-        bound = json.loads(self._done(["docker", "inspect", "--format", form, CONTAINER])) or {}
-        ports = {one["HostPort"] for some in bound.values() for one in some or ()}
-        other = ports - {"5432"}
-        if ports and not other:
-            return ""
-        where = f"on port {', '.join(sorted(other))} of this host, and in a drill" if ports else "nowhere, and"
-        return f"the database's container is published {where} on 5432 alone (postgres_publish)"
 
     def __enter__(self) -> Server:
         self.remove()
@@ -108,31 +118,40 @@ class Scratch:
         if self.NAMESPACE.exists():
             self._run(["ip", "netns", "delete", self.NAME], STATEMENT)
 
+    def turned_away(self) -> str:
+        """The last line in which it says of somebody that he is let in by no name or password; empty without one."""
+        log = ["docker", "logs", self.NAME] if self._provider == "compose" else ["tail", "-n", "500", self._log]
+        said = self._run(log, STATEMENT, merge=True).stdout
+        return next((found[0] for line in reversed(said.splitlines()) if (found := _AWAY.search(line))), "")
+
+    @property
+    def _log(self) -> str:
+        return str(self.CLUSTER / "log")
+
     def _container(self) -> Server:
         """The same image as the live one's, without a port, a capability, or a network that leads anywhere."""
-        wanted = "{{.Image}} {{.Config.User}} {{.HostConfig.ShmSize}} {{json .NetworkSettings.Networks}}"
-        image, user, shared, networks = self._done(["docker", "inspect", "--format", wanted, CONTAINER]).split(" ", 3)
-        addresses = [] if self._elsewhere() else self._addresses()
+        live = self._live.likeness()
         self._done(["docker", "network", "create", "--internal", self.NETWORK])
         self._done(
             [
-                *("docker", "run", "--detach", "--name", self.NAME, "--network", self.NETWORK, "--user", user),
-                *(word for name in aliases(networks) for word in ("--network-alias", name)),
+                *("docker", "run", "--detach", "--name", self.NAME, "--network", self.NETWORK, "--user", live.user),
+                *(word for name in live.names for word in ("--network-alias", name)),
                 *("--cap-drop", "ALL", "--security-opt", "no-new-privileges:true", "--cpu-shares", "128"),
-                *("--shm-size", shared, "--memory", "512m", "--log-driver", "local"),
+                *("--shm-size", live.shared, "--memory", "512m", "--log-driver", "local"),
                 *("--env", "POSTGRES_USER=postgres", "--env", "POSTGRES_PASSWORD_FILE=/proc/sys/kernel/random/uuid"),
                 *("--env", "PGDATA=/var/lib/postgresql/data", "--volume", "/var/lib/postgresql/data"),
-                *(image, "postgres", "-c", "fsync=off", "-c", "listen_addresses=*"),
+                *("--env", f"PGPORT={live.port}"),
+                *(live.image, "postgres", "-c", "fsync=off", "-c", "listen_addresses=*"),
             ]
         )
-        server = Server(("docker", "exec", "-i", self.NAME), "the server of the drill", self._run)
+        server = self._kind(("docker", "exec", "-i", self.NAME), "the server of the drill", self._run)
         # Over TCP, where the server that the entry point starts for itself does not listen.
         ask = "for i in $(seq 300); do pg_isready -q -h 127.0.0.1 && exit; sleep 0.2; done; exit 1"
         self._done(["docker", "exec", self.NAME, "sh", "-c", ask])
-        if not self._elsewhere():
+        if not live.lacks:
             process = self._done(["docker", "inspect", "--format", "{{.State.Pid}}", self.NAME]).strip()
             self._done(["ip", "netns", "attach", self.NAME, process])
-            self._have_addresses(addresses)
+            self._have_addresses(live.addresses)
         return server
 
     def _cluster(self) -> Server:
@@ -144,32 +163,33 @@ class Scratch:
         settings = {"fsync": "off", "unix_socket_directories": socket, **self._lets_in()}
         if self._live.own:
             self._done(["ip", "netns", "add", self.NAME])
-            self._have_addresses(self._addresses())
+            self._have_addresses(self._live.likeness().addresses)
         self._done(self._pg("initdb", "--pgdata", str(data), "--auth=peer", "--encoding=UTF8"))
+        if isinstance(self._live, Abroad):
+            (data / "pg_hba.conf").write_text(ACCESS, encoding="utf-8")
         options = " ".join(f"-c {name}={value}" for name, value in settings.items())
-        log = str(self.CLUSTER / "log")
-        start = self._pg("pg_ctl", "--pgdata", str(data), "--log", log, "--wait", "--options", options, "start")
+        start = self._pg("pg_ctl", "--pgdata", str(data), "--log", self._log, "--wait", "--options", options, "start")
         self._done([*(self._there() if self._live.own else ()), *start])
         there = (f"PGHOST={socket}", f"PGPORT={settings['port']}", f"PATH={self._bin()}:/usr/bin:/bin")
-        kind = Server if self._live.own else StandIn
-        return kind(("runuser", "-u", "postgres", "--", "env", *there), "the server of the drill", self._run)
+        return self._kind(("runuser", "-u", "postgres", "--", "env", *there), "the server of the drill", self._run)
+
+    @property
+    def _kind(self) -> type[Server]:
+        if isinstance(self._live, Abroad):
+            return StandIn
+        return Server if self._live.own else StandInElsewhere
 
     def _lets_in(self) -> dict[str, object]:
         """The settings by which others come in: those of the live one, and for one elsewhere nobody but the host."""
         if not self._live.own:
             return {"listen_addresses": "''", "port": "5432"}
-        asked = "SELECT current_setting('port'), current_setting('hba_file'), current_setting('ident_file')"
-        ((port, access, names),) = self._live.sql("postgres", asked)
-        return {"listen_addresses": "*", "port": port, "hba_file": access, "ident_file": names}
+        live = self._live.likeness()
+        files = {"hba_file": live.access, "ident_file": live.idents} if isinstance(self._live, Server) else {}
+        return {"listen_addresses": "*", "port": live.port, **files}
 
     def _there(self) -> list[str]:
         """The words before a command that make it one in the network of the drill."""
         return ["nsenter", f"--net={self.NAMESPACE}", "--"]
-
-    def _addresses(self) -> list[str]:
-        """The addresses of this host that lead to it from elsewhere, at which apps may know the live one."""
-        found = json.loads(self._done(["ip", "-json", "address", "show", "scope", "global"]) or "[]")
-        return sorted({info["local"] for link in found for info in link.get("addr_info") or () if "local" in info})
 
     def _have_addresses(self, addresses: Sequence[str]) -> None:
         """In the network of the drill what listens everywhere answers at these, too."""
@@ -189,7 +209,7 @@ class Scratch:
     def _bin(self) -> str:
         """Where the programs are that suit the live one."""
         major = self._live.major()
-        return f"/usr/lib/postgresql/{self._live.programs if isinstance(self._live, Away) else major}/bin"
+        return f"{PROGRAMS}/{self._live.programs if isinstance(self._live, Away) else major}/bin"
 
     def _done(self, words: Sequence[str]) -> str:
         ran = self._run(words, STATEMENT)

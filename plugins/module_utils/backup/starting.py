@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Callable
 
@@ -18,6 +19,8 @@ from ..postgres.server import literal, quoted
 from ..release.aside import Aside
 from ..release.stage import Stage, Unfit
 from . import cache, files
+from .beyond import Beyond
+from .beyond import fitting as fitting_beyond
 from .model import GATE, BackupError, Manifest
 from .postgres import Server
 from .saving import Host, serving
@@ -25,7 +28,7 @@ from .saving import Host, serving
 # What a host says that has no app to start.
 NO_APP = (
     "no app runs on this host, as where the database has a host of its own; rows and files were compared all the same, "
-    "and a restore onto a host with both proves the rest (docs/backup.md)"
+    "and the app's host proves the rest where it has backup_drill_of (docs/backup.md)"
 )
 # Who starts the releases of an app: of its name, its directory, what is there in place of servers, and of its volumes.
 Starter = Callable[[str, Path, Stage, Path], Aside]
@@ -44,18 +47,54 @@ def start_releases(
 
     What cannot be proven here says why as `unproven`. Raises BackupError where a release does not pass.
     """
-    found = []
     with neighbours(host, server, stage, place):
-        for root in files.apps(host.settings):
-            began = time.monotonic()
-            app, said = root.name, {"release": "", "unproven": ""}
-            try:
-                said["release"] = fitting(host, manifest, root)
-                prove(host, app, said["release"], start(app, root, stage, place))
-            except Unfit as error:
-                said["unproven"] = str(error)
-            found.append({"app": app, **said, "seconds": round(time.monotonic() - began, 1)})
-    return found
+        return [
+            tried(root, lambda root: (fitting(host, manifest, root), ""), partial(_proved, host, stage, place, start))
+            for root in files.apps(host.settings)
+        ]
+
+
+def start_beyond(host: Host, found: Beyond, place: Path, made: Any, start: Starter = starter) -> list[dict[str, Any]]:
+    """The same against the databases of another host, which stand in `made`, with the volumes of a set of this one."""
+    lacks = cache.stand_ins(made.stage, found.manifest.caches, found.place, found.manifest.host)
+
+    def proved(root: Path, release: str, doubt: str) -> None:
+        try:
+            _proved(host, made.stage, place, start, root, release, "; ".join(filter(None, (lacks, doubt))))
+        except BackupError as error:
+            if error.fault == GATE and (away := made.turned_away()):
+                raise Unfit(
+                    f"it comes to the database by a login that {found.name} has not ({away}), as where its password "
+                    "was changed since; make a set there (slipway.fleet.backup)"
+                ) from error
+            raise
+
+    with cache.twins(made.stage, place, host.settings.apps):
+        return [tried(root, partial(fitting_beyond, found.manifest), proved) for root in files.apps(host.settings)]
+
+
+def tried(
+    root: Path, fit: Callable[[Path], tuple[str, str]], proved: Callable[[Path, str, str], None]
+) -> dict[str, Any]:
+    """What a proof says of an app: its release that passed, or why none was tried (`unproven`). Raises BackupError."""
+    began = time.monotonic()
+    said = {"release": "", "unproven": ""}
+    try:
+        said["release"], doubt = fit(root)
+        proved(root, said["release"], doubt)
+    except Unfit as error:
+        said["unproven"] = str(error)
+    return {"app": root.name, **said, "seconds": round(time.monotonic() - began, 1)}
+
+
+def _proved(host: Host, stage: Stage, place: Path, start: Starter, root: Path, release: str, doubt: str) -> None:
+    """Raise BackupError where a release does not pass, and Unfit where that may be no fault of the set."""
+    try:
+        prove(host, root.name, release, start(root.name, root, stage, place))
+    except BackupError as error:
+        if doubt and error.fault == GATE:
+            raise Unfit(f"{doubt}, and {error}") from error
+        raise
 
 
 def prove(host: Host, app: str, release: str, aside: Aside) -> None:
@@ -102,12 +141,18 @@ def neighbours(host: Host, server: Server, stage: Stage, place: Path) -> Iterato
         yield
 
 
-def unstartable(host: Host, manifest: Manifest) -> str:
-    """Why no release of this host is started against a set; empty where that can be tried."""
+def unstartable(host: Host, manifest: Manifest, beyond: bool = False) -> str:
+    """Why no release of this host is started against a set; empty where that can be tried.
+
+    `beyond`: whether the databases are those of another host.
+    """
     if not host.settings.releases:
         return "backup_drill_releases is false"
     if host.live is not None and not host.live.own:
         return "the database is elsewhere, and nothing here can stand in under its name and with its certificate"
-    if not manifest.databases:
-        return "no database server is backed up on this host, beside which a release could be started"
+    if not manifest.databases and not beyond:
+        return (
+            "no database server is backed up on this host, beside which a release could be started; where it is on "
+            "another host, backup_drill_of names that"
+        )
     return "" if files.apps(host.settings) else NO_APP

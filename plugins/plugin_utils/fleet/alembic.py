@@ -40,6 +40,7 @@ async def bring_forward(
     again: Callable[[], None],
     before: Optional[Before] = None,
     tell: Callable[[list[str]], None] = lambda revisions: None,
+    judged: Callable[[Mapping[str, Any]], None] = lambda found: None,
 ) -> str:
     """Apply what is pending, and return the revision in which the database is then; several are joined by commas.
 
@@ -53,6 +54,7 @@ async def bring_forward(
         before: called once with what is pending and was judged, before anything of it is applied; the first question
             changes nothing then, not even an empty database
         tell: gets the revisions that were judged and are applied now
+        judged: gets what is pending and is not refused, each time before anything of it is applied
     """
     allowed: Optional[list[str]] = None if allow_destructive else []
     for _ in range(ASKED):
@@ -66,6 +68,7 @@ async def bring_forward(
                 "over, and could not be rolled back to. Deploy a release that no longer uses it first, then allow it "
                 "with -e fastapi_app_allow_destructive=true"
             )
+        judged(found)
         again()
         if before:
             await before(found)

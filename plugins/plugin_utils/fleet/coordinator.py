@@ -30,7 +30,7 @@ from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.parts import (
 )
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.preflight import agree, look
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.roll import roll, settle
-from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.run import Member, Pending, Run, Stopped
+from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.run import Linter, Member, Pending, Run, Stopped
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.saving import planned
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.singletons import (
     hand_back,
@@ -54,6 +54,7 @@ async def run(
     pending: Optional[Pending] = None,
     savers: Optional[Mapping[str, Host]] = None,
     commands: Optional[Commands] = None,
+    linter: Optional[Linter] = None,
 ) -> FleetReport:
     """Take the fleet to what its hosts are to serve, and tell how that ended.
 
@@ -72,12 +73,13 @@ async def run(
         pending: migrations that a deploy would bring, for the plan, and for a set before a migration of a command
         savers: hosts that back the database up, by name; they are not closed
         commands: runs what the operator wants before and after a host's turn
+        linter: what else there is to know of the SQL of pending migrations
     """
     members = [
         Member(name=target.host, target=target, host=hosts[target.host], content=contents.get(target.host))
         for target in targets
     ]
-    this = Run(policy, members, clock, tell, release_id, savers or {}, pending, commands)
+    this = Run(policy, members, clock, tell, release_id, savers or {}, pending, commands, linter)
     whole = asyncio.ensure_future(story(this, watch))
     try:
         return await asyncio.shield(whole)

@@ -10,6 +10,7 @@ from typing import Any
 from ansible_collections.slipway.fleet.plugins.module_utils.release.canary import WORSE
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.parts import Event
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.rehearsing import sentences
+from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.squawk import sentences as linted
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.verdict import (
     FAILED,
     GOOD,
@@ -130,7 +131,7 @@ def notes(event: Event) -> list[Line]:
         return [
             (f"{where}the lock of {dead.get('what') or 'a run'} by {dead.get('who')} that is gone was taken over", "")
         ]
-    if event.kind in ("exposed", "saved", "rehearsed", "pending", "migrated"):
+    if event.kind in ("exposed", "saved", "rehearsed", "linted", "pending", "migrated"):
         return [(f"{where}{words}", "") for words in done_before(event)]
     if event.kind in ("ended", "settled"):
         judged = event.about.get("canary") or {}
@@ -149,6 +150,8 @@ def done_before(event: Event) -> list[str]:
         return [f"the app listens on port {about['port']}, by EXPOSE of its image"]
     if event.kind == "rehearsed":
         return sentences(about)
+    if event.kind == "linted":
+        return linted(about)
     if event.kind == "pending":
         return [f"the database gets {', '.join(about['revisions'])}"]
     if event.kind == "saved":

@@ -202,6 +202,7 @@ class Policy:
     patience: float = 180.0  # seconds after an interruption within which begun hosts may end, and be taken back
     at_once: int = 50  # hosts that are asked for something at the same time
     unsaved: Sequence[str] = ()  # hosts that say that the database is elsewhere, where no set has it
+    rehearsers: Mapping[str, str] = field(default_factory=dict)  # by the host of the database, that of an app beside it
 
 
 @dataclass(frozen=True)
@@ -214,7 +215,8 @@ class Event:
     staged (release, changed), exposed (port; where the image alone says that its app listens there),
     saved (set, bytes, seconds; of a host that backs the database up),
     rehearsed (what its rehearsal told; of such a host),
-    pending (revisions), migrated (release, migration), batch (number, of, hosts), started (release, was),
+    linted (found, lacks; what squawk found), pending (revisions), migrated (release, migration),
+    batch (number, of, hosts), started (release, was),
     phase (phase, at, seconds once it has ended, revert), ended (outcome, was, release, phases, cause,
     recovered, canary, api, replay, gap),
     settling (hosts, reason), settled (as ended, no outcome where nothing was to be done), lost (cause),

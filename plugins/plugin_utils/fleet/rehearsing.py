@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.parts import Refused, Result
+from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.parts import Host, Refused, Result
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.run import Member, Run, Stopped, trouble_of
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.saving import asked_of
 
@@ -20,14 +20,17 @@ WRITES = "writes"
 async def rehearse(run: Run, member: Member, words: Sequence[str]) -> Result:
     """Run the words of a migration on the newest set of the first host that backs the database up; tells what it saw.
 
+    That host does, or where it has no app one of the app's hosts that restores its sets (`rehearsers`).
+
     Raises Refused where it cannot be rehearsed, fails there, takes longer than the limit, or leaves a schema on which
     the release that serves does not pass its gate, and Stopped where the run is to end meanwhile.
     """
     if not run.savers or run.policy.unsaved:
         raise Refused(f"fastapi_app_rehearse is true, and no host of this run backs a database up. {WITHOUT}")
-    name, host = next(iter(run.savers.items()))
+    name, host, of = rehearser(run)
     target = member.target
     order = {
+        **({"of": of} if of else {}),
         "app": target.place["app"],
         "release": member.wanted,
         "command": list(words),
@@ -59,10 +62,24 @@ async def rehearse(run: Run, member: Member, words: Sequence[str]) -> Result:
     return told
 
 
+def rehearser(run: Run) -> tuple[str, Host, str]:
+    """The host that rehearses, and whose set it takes where that is another one's. Raises Refused."""
+    name, host = next(iter(run.savers.items()))
+    of = next((saver for saver in run.savers if saver in run.policy.rehearsers), "")
+    if not of:
+        return name, host, ""
+    beside = run.policy.rehearsers[of]
+    found = next((member.host for member in run.members if member.name == beside), None)
+    if found is None:
+        raise Refused(f"{beside} rehearses on the sets of {of} (backup_drill_of), and is not in this run. {WITHOUT}")
+    return beside, found, of
+
+
 def sentences(told: Mapping[str, Any]) -> list[str]:
     """What was seen in a rehearsal, a line each."""
     applied = ", ".join(told["applied"]) or "the migration"
-    said = [f"rehearsed on set {told['set']} of {told['time']}: {applied} in {told['seconds']:.1f} s"]
+    whose = f" of {told['of']}," if told.get("of") else ""
+    said = [f"rehearsed on set {told['set']}{whose} of {told['time']}: {applied} in {told['seconds']:.1f} s"]
     for (table, against), held in longest(told["locks"]).items():
         said.append(f"rehearsed: {table} is locked against {against} for {held:.1f} s at most")
     said += [f"rehearsed: {one['table']} is written anew, {one['rows']} rows" for one in told["rewritten"]]

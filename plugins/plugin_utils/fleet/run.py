@@ -37,6 +37,8 @@ from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.verdict import
 T = TypeVar("T")
 # From the schema revision that is there to those that a release brings besides, oldest first.
 Pending = Callable[[str], Sequence[str]]
+# What else there is to know of pending revisions, by their SQL and SQLAlchemy's name of the database: {found, lacks}.
+Linter = Callable[[Sequence[Mapping[str, Any]], str], Result]
 
 # Seconds between two questions to a host that went away or is busy.
 PAUSE = 2.0
@@ -133,6 +135,7 @@ class Run:
     savers: Mapping[str, Host] = field(default_factory=dict)  # those that back the database up, by name
     pending: Optional[Pending] = None
     commands: Optional[Commands] = None
+    linter: Optional[Linter] = None
     began: float = 0.0
     changed: bool = False  # whether anything on any host is not as it was
     plan: str = ""

@@ -124,6 +124,16 @@ async def migrate(run: Run) -> None:
     run.changed = True
     ask = asking(run, first, first.wanted, "the migration", target.migrate_timeout)
     made: Result = {}
+    read: set[str] = set()
+
+    def judged(found: Mapping[str, Any]) -> None:
+        """Tell what else there is to know of it, once for each revision."""
+        new = [one for one in found["pending"] if one["revision"] not in read]
+        read.update(one["revision"] for one in new)
+        if run.linter and new and found["from"]:  # what is in nobody's way on an empty database
+            told = run.linter(new, found["dialect"])
+            run.tell("linted", first, found=told["found"], lacks="" if "squawk" in made else told["lacks"])
+            made["squawk"] = [*made.get("squawk", ()), *told["found"]]
 
     async def before(found: Mapping[str, Any]) -> None:
         if found.get("empty"):
@@ -144,6 +154,7 @@ async def migrate(run: Run) -> None:
                 again=run.refuse_when_stopped,
                 before=before if makes_sets(run, first) or target.rehearse else None,
                 tell=lambda revisions: run.tell("pending", first, revisions=revisions),
+                judged=judged,
             )
     else:
         if run.since and run.pending and run.pending(run.since):  # without a record nobody knows what is pending

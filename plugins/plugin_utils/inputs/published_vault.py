@@ -16,16 +16,17 @@ PASSWORD = b"lab-only: opens nothing outside this lab"
 LAB = Path(__file__).resolve().parents[3] / "inventories/lab"
 # A file that is a vault, or a value in a file of variables.
 _VAULT = re.compile(r"\$ANSIBLE_VAULT;[^\n]*(?:\n[ \t]*[0-9a-f]+[ \t]*(?=\n|\Z))+")
-_LARGEST = 1 << 20  # bytes of a file of variables; larger ones are something else
+LARGEST = 1 << 20  # bytes of a file of variables; larger ones are something else
 
 
 def vaults_of_the_lab(sources: Iterable[str]) -> list[str]:
     """Files of these inventories, the lab's own left out, with a vault that the lab's password opens."""
     vault = VaultLib([("default", VaultSecret(PASSWORD))])
-    return sorted({str(path) for path in _files(sources) if _opens(vault, path)})
+    return sorted({str(path) for path in files_of(sources) if _opens(vault, path)})
 
 
-def _files(sources: Iterable[str]) -> Iterator[Path]:
+def files_of(sources: Iterable[str]) -> Iterator[Path]:
+    """Those that Ansible reads with these inventories, the lab's own left out."""
     for source in map(Path, sources):
         directory = source if source.is_dir() else source.parent
         beside = [source] if source.is_file() else [path for path in directory.glob("*") if path.is_file()]
@@ -36,7 +37,7 @@ def _files(sources: Iterable[str]) -> Iterator[Path]:
 
 
 def _opens(vault: VaultLib, path: Path) -> bool:
-    if path.stat().st_size > _LARGEST:
+    if path.stat().st_size > LARGEST:
         return False
     text = path.read_text(encoding="utf-8", errors="replace")
     return any(_opened(vault, found.group()) for found in _VAULT.finditer(text))

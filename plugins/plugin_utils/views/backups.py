@@ -68,11 +68,28 @@ def with_releases(proven: Mapping[str, Any]) -> Optional[str]:
     return ", ".join(str(one["release"]) for one in proven["releases"] if not one["unproven"]) or "none"
 
 
-def unproven(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Why of a set that is proven no release was started against it, a line each."""
-    said = []
+def beyond(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """By the host of a database the line that says which other host proved a release on its set."""
+    said = {}
     for entry in rows:
         proven = entry["proven"] or {}
+        of, passed = proven.get("of"), with_releases(proven)
+        if of and passed not in (None, "none"):
+            said[of["host"]] = (
+                f"{of['host']}: release {passed} passed its gate on set {of['set']} ({of['rows']} rows) in the drill "
+                f"of {entry['host']}"
+            )
+    return said
+
+
+def unproven(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Why of a set that is proven no release was started against it, a line each, or who did that elsewhere."""
+    proved = beyond(rows)
+    said = list(proved.values())
+    for entry in rows:
+        proven = entry["proven"] or {}
+        if entry["host"] in proved and not proven.get("releases"):
+            continue
         whole = [("", proven.get("unproven"))]
         parts = [(f" of {one['app']}", one["unproven"]) for one in proven.get("releases") or ()]
         said += [
@@ -224,3 +241,10 @@ def restored(told: Mapping[str, Any]) -> list[str]:
             "-e slipway_maintenance=off"
         )
     return said
+
+
+def stand_in_images(other: Mapping[str, Any]) -> list[dict[str, str]]:
+    """The images of database and cache that a host's variables name, for a drill on another one."""
+    kinds = [kind for kind in ("postgres", "redis") if other.get(f"{kind}_provider", "compose") == "compose"]
+    named = [(other.get(f"{kind}_image"), other.get(f"{kind}_image_source", "pull")) for kind in kinds]
+    return [{"name": str(name), "source": str(source)} for name, source in named if name]

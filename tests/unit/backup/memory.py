@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.slipway.fleet.plugins.module_utils.backup.likeness import Likeness
 from ansible_collections.slipway.fleet.plugins.module_utils.backup.model import EMPTY, BackupError, Database, Settings
 from ansible_collections.slipway.fleet.plugins.module_utils.backup.restic import CONTENT, SET, Snapshot
 from ansible_collections.slipway.fleet.plugins.module_utils.backup.saving import Host
@@ -129,6 +130,9 @@ class Databases:
         tables = {table: (len(rows), ",".join(sorted(rows))) for table, rows in self.have[name].items()}
         return replace(database, tables=tables, heads=self.heads(database.name))
 
+    def likeness(self) -> Likeness:
+        return Likeness("native", 17, "6543", ("10.0.0.20",))
+
     def heads(self, name: str) -> tuple[str, ...]:
         if error := self.fails.get("heads"):
             raise error
@@ -192,7 +196,9 @@ class Databases:
 
 
 class Aside:
-    """The server of a drill."""
+    """The server of a drill. `away` is what it says of somebody whom it does not let in."""
+
+    away = ""
 
     disk = Path("/")
     stage = Stage(namespace="/run/netns/drill", sockets={"/run/postgresql": Path("/drill/socket")})
@@ -205,6 +211,9 @@ class Aside:
 
     def __exit__(self, *_: object) -> None:
         pass
+
+    def turned_away(self) -> str:
+        return self.away
 
 
 class Started:
@@ -233,7 +242,7 @@ class Started:
         return self.ran
 
 
-def host(place: Path, live: Databases | None = None) -> tuple[Host, Repository]:
+def host(place: Path, live: Databases | None = None, name: str = "h") -> tuple[Host, Repository]:
     """A host with an app, a directory and a repository in memory."""
     uploads, app = place / "uploads", place / "apps" / "links"
     for directory in (uploads, app / "releases" / "r1" / "secrets", place / "state"):
@@ -244,7 +253,7 @@ def host(place: Path, live: Databases | None = None) -> tuple[Host, Repository]:
     (app / "releases" / "r1" / "secrets" / "KEY").write_text("hidden")
     settings = Settings(
         repository="s3:https://s3.example.com/sets",
-        host="h",
+        host=name,
         database="compose" if live else "none",
         directories=(str(uploads),),
         place=place / "state",

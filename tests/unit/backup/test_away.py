@@ -24,7 +24,7 @@ from ansible_collections.slipway.fleet.plugins.module_utils.backup.rehearsing im
 from ansible_collections.slipway.fleet.plugins.module_utils.backup.restic import Restic
 from ansible_collections.slipway.fleet.plugins.module_utils.backup.restoring import Restore
 from ansible_collections.slipway.fleet.plugins.module_utils.backup.saving import MIGRATION, Host, save
-from ansible_collections.slipway.fleet.plugins.module_utils.backup.scratch import Scratch, StandIn
+from ansible_collections.slipway.fleet.plugins.module_utils.backup.scratch import Scratch, StandInElsewhere
 
 from lab.registry import Authority
 from tests import real_postgres
@@ -181,7 +181,7 @@ def test_it_is_dumped_proven_and_restored(world: World, scratch: type[Scratch]) 
 @pytest.mark.parametrize(("encoding", "plain"), [("UTF8", "C.UTF-8"), ("LATIN1", "C")])
 def test_a_locale_that_this_host_has_not_keeps_nobody_from_the_proof(world: World, encoding: str, plain: str) -> None:
     """As a provider's en_US on a host that has none; it sorts texts, and is in no row."""
-    server = StandIn(world.server.superuser)
+    server = StandInElsewhere(world.server.superuser)
     wanted = Database("links", "postgres", encoding, "xx_XX.UTF-8", "xx_XX.UTF-8", 0, provider="c")
     server.make(wanted, "slipway_restoring_elses")
     sorts = "SELECT datcollate, datctype FROM pg_database WHERE datname = 'slipway_restoring_elses'"

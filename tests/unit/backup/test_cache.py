@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 from ansible_collections.slipway.fleet.plugins.module_utils.backup import cache
+from ansible_collections.slipway.fleet.plugins.module_utils.backup.likeness import aliases
 from ansible_collections.slipway.fleet.plugins.module_utils.backup.model import FAILED, GATE, BackupError
-from ansible_collections.slipway.fleet.plugins.module_utils.backup.scratch import Scratch, aliases
+from ansible_collections.slipway.fleet.plugins.module_utils.backup.scratch import Scratch
 from ansible_collections.slipway.fleet.plugins.module_utils.host.command import Ran
 from ansible_collections.slipway.fleet.plugins.module_utils.release.stage import Stage
 
@@ -34,9 +35,20 @@ class Asked:
         self.words.append([*words])
         if not self._there:
             return Ran((), 1, "", "No such object")
-        networks = json.dumps({"slipway": {"Aliases": ["redis", "0123456789ab"]}})
-        command = "\tredis-server\t/etc/slipway/redis.conf"
-        return Ran((), 0, f"sha256:abc\n999:999\n67108864\n{networks}\n{self._port}\n{command}\n{BIND}\n")
+        found = {
+            "Image": "sha256:abc",
+            "Config": {"User": "999:999", "Image": "redis:8", "Cmd": ["redis-server", "/etc/slipway/redis.conf"]},
+            "HostConfig": {
+                "Memory": 67108864,
+                "PortBindings": {"6379/tcp": [{"HostIp": "10.0.0.5", "HostPort": self._port}]} if self._port else {},
+            },
+            "NetworkSettings": {"Networks": {"slipway": {"Aliases": ["redis", "0123456789ab"]}}},
+            "Mounts": [
+                {"Type": "volume", "Source": "/var/lib/docker/volumes/data", "Destination": "/data"},
+                {"Type": "bind", "Source": "/opt/slipway/redis/config", "Destination": "/etc/slipway"},
+            ],
+        }
+        return Ran((), 0, json.dumps([found]))
 
     def started(self) -> list[list[str]]:
         return [words for words in self.words if words[:2] == ["docker", "run"]]
@@ -151,4 +163,4 @@ def test_that_of_the_package_needs_no_network_of_the_drill(tmp_path: Path) -> No
 
 def test_the_names_of_a_container_in_its_networks() -> None:
     networks = {"slipway": {"Aliases": ["redis", "0123456789ab"]}, "other": {"Aliases": None}}
-    assert aliases(json.dumps(networks)) == ["0123456789ab", "redis"]
+    assert aliases(networks) == ["0123456789ab", "redis"]

@@ -157,7 +157,7 @@ def test_one_that_is_stopped_leaves_nothing_running(tmp_path: Path, monkeypatch:
 
 def test_a_drill_of_the_newest_set_proves_the_newest_point_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made, _ = host(tmp_path, Databases(postgres={}))
-    monkeypatch.setattr(program, "drill", lambda *_: {"set": "4096af89"})
+    monkeypatch.setattr(program, "drill", lambda *_, source: {"set": "4096af89", "of": source})
     monkeypatch.setattr(program, "proven_point", lambda _: {"time": "2026-11-27T10:15:00Z"})
     assert program.answer(asked("drill"), made)["point"] is None, "nobody wants points there"
     made.settings = replace(made.settings, wal=True)

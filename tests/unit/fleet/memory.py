@@ -23,6 +23,7 @@ from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.parts import (
     Unreachable,
     Watch,
 )
+from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.run import Linter
 
 T = TypeVar("T")
 RUN = {"id": "run-1", "who": "ann", "from": "desk", "what": "a deploy"}
@@ -316,6 +317,7 @@ class Fleet:
     commands: Commands | None = None
     release: str = ""
     savers: dict[str, Any] = field(default_factory=dict)
+    linter: Linter | None = None
     # What the controller knows to be pending; None without a source.
     pending: Callable[[str], list[str]] | None = field(default=lambda since: [f"after {since}"])
 
@@ -352,6 +354,7 @@ class Fleet:
             self.pending,
             self.savers,
             self.commands,
+            self.linter,
         )
 
     def run(self, operation: str = "deploy", **policy: Any) -> FleetReport:

@@ -110,6 +110,30 @@ def test_nobody_rehearses_without_sets() -> None:
     assert "-e fastapi_app_rehearse=false" in report.message
 
 
+def test_where_the_database_has_a_host_of_its_own_a_host_of_the_app_rehearses() -> None:
+    there, data = rehearsed()
+    web, asked_of_it = there.hosts[0], []
+
+    async def call(verb: str, arguments: Any, on_event: Any = None) -> dict[str, Any]:
+        if verb != "backup":
+            return await type(web).call(web, verb, arguments, on_event)
+        asked_of_it.append(arguments)
+        return {**TOLD, "of": "db1"}
+
+    web.call = call  # type: ignore[method-assign]
+    assert there.run(rehearsers={"db1": web.name}).word == "good"
+    (order,) = asked_of_it
+    assert (order["verb"], order["of"], order["release"]) == ("rehearse", "db1", "new")
+    assert data.asked == []
+    (event,) = there.told("rehearsed")
+    first = next(iter(Progress().lines(event)))[0]
+    assert first == f"{web.name}: rehearsed on set set1 of db1, of 2026-01-01T00:00:00Z: 0004 in 1.2 s"
+    there, _ = rehearsed()
+    assert "web9 rehearses on the sets of db1 (backup_drill_of), and is not in this run" in (
+        there.run(rehearsers={"db1": "web9"}).message
+    )
+
+
 def test_a_command_of_the_app_s_own_is_rehearsed_as_it_is() -> None:
     stage = Stage()
     stage.told = TOLD

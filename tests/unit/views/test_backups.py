@@ -243,3 +243,29 @@ def test_the_plan_of_a_point_in_time() -> None:
 def test_what_a_restore_to_a_point_in_time_did() -> None:
     done = {"set": "", "point": UNTIL, "time": UNTIL, "seconds": 3.0, "restored": [], "absent": [], "safety": "ab"}
     assert backups.restored({**done, "restart": False})[0] == f"restored the point in time {UNTIL} in 3 s"
+
+
+def test_a_release_that_another_host_proved_is_told_of_that_of_the_database() -> None:
+    of = {"host": "db1", "set": "5eed5eed", "time": "2026-01-01T00:00:00Z", "rows": 12}
+    passed = {"app": "shop", "release": "3f1c09d2a7be", "unproven": ""}
+    on_web = {"set": "11111111", "releases": [passed], "unproven": "", "of": of}
+    on_data = {"set": "5eed5eed", "releases": [], "unproven": "no app runs on this host"}
+    results = {
+        host: {"set_up": True, "told": {"proven": proven}} for host, proven in (("web1", on_web), ("db1", on_data))
+    }
+    text = backups.tell(results).text
+    said = "db1: release 3f1c09d2a7be passed its gate on set 5eed5eed (12 rows) in the drill of web1"
+    assert said in text.splitlines()
+    assert "no app runs" not in text
+    on_web["releases"] = [{**passed, "release": "", "unproven": "the image is not on this host"}]
+    text = backups.tell(results).text
+    assert "db1: no release was started against set 5eed5eed: no app runs on this host" in text
+    assert said not in text
+
+
+def test_the_images_of_another_host_s_servers() -> None:
+    images = {"postgres_image": "postgres:17.6", "postgres_image_source": "ship", "redis_image": "redis:8"}
+    named = [{"name": "postgres:17.6", "source": "ship"}, {"name": "redis:8", "source": "pull"}]
+    assert backups.stand_in_images(images) == named
+    assert backups.stand_in_images({**images, "postgres_provider": "native"}) == named[1:]
+    assert backups.stand_in_images({}) == [], "what nobody names is that of the set"

@@ -50,6 +50,11 @@ def backups(value_of: Values) -> Iterator[str]:
     )
     yield from _ssh(value_of)
     yield from _elsewhere(value_of("backup_database_elsewhere"), str(value_of("backup_database")))
+    if (other := value_of("backup_drill_of")) and str(value_of("backup_database")) != "none":
+        yield (
+            f"backup_drill_of is {other} on a host that is told of a database of its own (group data), whose sets have "
+            "what a release needs; set it on a host of the app that has none."
+        )
 
 
 def _repository(repository: str) -> Iterator[str]:

@@ -27,6 +27,7 @@ RIGHT: dict[str, Any] = {
     "backup_on_failure": "",
     "backup_database": "none",
     "backup_database_elsewhere": {},
+    "backup_drill_of": "",
 }
 AWAY = {"host": "db.example.com", "user": "links", "password": "planted-secret", "databases": ["links"]}
 KEY = "-----BEGIN OPENSSH PRIVATE KEY-----\nx\n"
@@ -46,6 +47,11 @@ KEY = "-----BEGIN OPENSSH PRIVATE KEY-----\nx\n"
         ({"backup_ssh_key": "/root/.ssh/id_ed25519", "backup_ssh_known_hosts": "h k"}, ["is no private key"]),
         ({"backup_ssh_key": KEY}, ["backup_ssh_known_hosts is empty"]),
         ({"backup_ssh_key": KEY, "backup_ssh_known_hosts": "h ssh-ed25519 k"}, []),
+        ({"backup_drill_of": "db1"}, []),
+        (
+            {"backup_drill_of": "db1", "backup_database": "native"},
+            ["backup_drill_of is db1 on a host that is told of a"],
+        ),
         ({"backup_database_elsewhere": AWAY}, []),
         ({"backup_database_elsewhere": AWAY, "backup_database": "native"}, ["runs the database itself (native)"]),
         ({"backup_database_elsewhere": {**AWAY, "hosts": "x"}}, ["has hosts; it knows host, user"]),
