@@ -14,7 +14,9 @@ from ansible_collections.slipway.fleet.plugins.plugin_utils.controller.run impor
     refuse_wrong,
     run_id,
 )
+from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.agreement import unreached
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.parts import Unreachable
+from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.preflight import UNCHANGED
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]
@@ -36,10 +38,5 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         try:
             result = on_host(self, "slipway.fleet.doctor", options, task_vars)
         except Unreachable as error:
-            host = task_vars["inventory_hostname"]
-            return {
-                "failed": True,
-                "msg": f"nothing was changed; {host} cannot be reached: {error}. Mend its connection, or leave it out "
-                f"of this run with --limit 'all:!{host}'",
-            }
+            return {"failed": True, "msg": f"{UNCHANGED}{unreached(task_vars['inventory_hostname'], error)}"}
         return result

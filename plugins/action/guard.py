@@ -15,6 +15,8 @@ from ansible_collections.slipway.fleet.plugins.plugin_utils.inputs.plain_vault i
     readable_by_everybody,
 )
 from ansible_collections.slipway.fleet.plugins.plugin_utils.inputs.published_vault import vaults_of_the_lab
+from ansible_collections.slipway.fleet.plugins.plugin_utils.inputs.spelling import inputs_of_roles
+from ansible_collections.slipway.fleet.plugins.plugin_utils.inputs.typed import wrong_types
 
 OPTIONS: dict[str, Any] = {
     "over": {"type": "list", "elements": "str", "default": ["web"]},
@@ -42,11 +44,14 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             raise AnsibleActionFail(known_to_everybody(published))
         try:
             wrong = misspelled_variables(task_vars["hostvars"], options["own_variables"])
+            given = {host: task_vars["hostvars"].raw_get(host) for host in task_vars["hostvars"]}
         except AnsibleError as error:
             raise AnsibleActionFail(unreadable(str(error))) from error
         if wrong:
             advice = "Correct the name, or name it in slipway_own_variables if it is yours."
             raise AnsibleActionFail(f"Nothing was done. {' '.join(wrong)} {advice}")
+        if wrong := wrong_types(given, inputs_of_roles()):
+            raise AnsibleActionFail(f"Nothing was done. {' '.join(wrong)}")
         # Ansible shows a warning once, however often a run comes here.
         return {"changed": False, "warnings": [readable_by_everybody(path) for path in plain_vaults(inventories)]}
 

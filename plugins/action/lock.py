@@ -14,6 +14,7 @@ from ansible_collections.slipway.fleet.plugins.plugin_utils.controller.run impor
     whence,
     who,
 )
+from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.agreement import unreached
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.parts import Unreachable
 
 
@@ -28,7 +29,10 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         except Unreachable as error:
             if options.get("state", "held") != "held":
                 return {"changed": False, "outcome": "unreachable", "cause": f"it cannot be reached: {error}"}
-            return {"failed": True, "msg": f"this host cannot be reached, so the fleet is not held: {error}"}
+            return {
+                "failed": True,
+                "msg": f"the fleet is not held; {unreached(task_vars['inventory_hostname'], error)}",
+            }
         if options.get("state", "held") == "held" and result.get("lease_file") and not self._task.check_mode:
             keep_alive(self, result["lease_file"], options["run"])
         return result

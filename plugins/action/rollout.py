@@ -5,9 +5,10 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -91,13 +92,16 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         hosts = options["hosts"] or list(task_vars["ansible_play_hosts_all"])
         play = Play(self, task_vars)
         computed = self._computed(options, roles, play, hosts, task_vars["ansible_play_hosts"])
-        if wrong := refused(computed):
+        # The hosts were provisioned in this run, or let new credentials in.
+        changed = "provision_begun" in task_vars
+        if wrong := {host: so_far(said, changed) for host, said in refused(computed).items()}:
             result = {"changed": False, "verdict": "refused", "message": next(iter(wrong.values())), "wrong": wrong}
             return self._ended(result, options)
         directory = Path(options["directory"] or run.reports(task_vars))
         wanted = [target_of(host, known["target"]) for host, known in computed.items()]
         screen = Screen(secrets_in(computed))
-        policy, content, telling = self._policy(options, computed), self._contents(computed), Telling(screen)
+        policy, telling = self._policy(options, computed), Telling(screen)
+        content = self._contents(computed, changed)
         probe = EdgeProbe(
             options["probe"],
             lambda: edges_of(
@@ -125,6 +129,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
                 await asyncio.gather(*(host.close() for host in opened.values()))
 
         report = screened(wait_for(take(), run.main()), screen)
+        report = replace(report, message=so_far(report.message, changed))
         failure = screen.text(probe.failure())
         # One that did not end well has other things to tell.
         doubt = screen.text(probe.doubt()) if report.word == "good" else ""
@@ -179,7 +184,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             rehearsers=options["rehearsers"],
         )
 
-    def _contents(self, computed: Mapping[str, Any]) -> dict[str, Content]:
+    def _contents(self, computed: Mapping[str, Any], changed: bool) -> dict[str, Content]:
         dry = self._task.check_mode
         makers: dict[str, Callable[[Mapping[str, Any]], Content]] = {
             "present": lambda given: contents.Present(given["reference"], given["content"]),
@@ -189,7 +194,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         try:
             return contents.shared({host: known["content"] for host, known in computed.items()}, makers)
         except SlipwayError as error:
-            raise AnsibleActionFail(f"Nothing was changed. {error}") from error
+            raise AnsibleActionFail(so_far(f"Nothing was changed. {error}", changed)) from error
 
     def _told(
         self,
@@ -367,6 +372,11 @@ def pending_in(directory: str | Path | None) -> Pending | None:
     """From a schema revision to the migrations after it, by the revisions in a directory; None without one."""
     path = Path(directory) if directory else None
     return (lambda since: pending(path, since)) if path and path.is_dir() else None
+
+
+def so_far(said: str, changed: bool) -> str:
+    """What is said of a roll that changed nothing; `changed`: this run has changed hosts before it."""
+    return re.sub(r"\b([Nn]othing) was changed", r"\1 of the app was changed", said) if changed else said
 
 
 def refused(computed: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:

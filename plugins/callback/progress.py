@@ -11,6 +11,7 @@ short_description: Show how a roll over the fleet goes
 description:
   - While M(slipway.fleet.rollout) takes hosts to a release, one line on the terminal names them with the seconds gone
     and the batch. Where the output is no terminal there is none.
+  - At the end of any run it names the hosts that could not be reached, and what to do about them.
   - It also loads what many tasks use, once for all of them.
 requirements:
   - Enable it with C(callbacks_enabled = slipway.fleet.progress) in the section C(defaults) of C(ansible.cfg).
@@ -28,6 +29,7 @@ from ansible.plugins.callback import CallbackBase
 from ansible.utils.display import Display
 from ansible_collections.slipway.fleet.plugins.plugin_utils.controller import live
 from ansible_collections.slipway.fleet.plugins.plugin_utils.controller.preload import preload
+from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.agreement import mend
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.events import Progress
 
 ACTION = "slipway.fleet.rollout"
@@ -128,12 +130,18 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
 
     def v2_playbook_on_stats(self, stats: Any) -> None:
         self._quietly(self._end)
+        self._quietly(lambda: self._name_unreached(stats))
 
     def _quietly(self, work: Callable[[], None]) -> None:
         try:
             work()
         except Exception as error:  # noqa: BLE001 - a roll goes on whatever is wrong with its display
             self._shown.vvv(f"slipway.fleet.progress: {error!r}")
+
+    def _name_unreached(self, stats: Any) -> None:
+        if away := [host for host in sorted(stats.processed) if stats.summarize(host)["unreachable"]]:
+            # Not to the output, which a program may read.
+            self._shown.display(f"{', '.join(away)} cannot be reached. {mend(away)}\n", color="red", stderr=True)
 
     def _begin(self, task: Any) -> None:
         self._end()

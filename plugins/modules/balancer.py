@@ -73,9 +73,7 @@ def last_one(edge: Edge, server: str) -> bool:
 def change(edge: Edge, server: str, state: str, wait: float) -> int:
     """Set the state; returns the requests still in flight when the wait was over. Raises EdgeError."""
     if state == "drain" and last_one(edge, server):
-        raise EdgeError(
-            f"{server} is the last host of {edge.backend} that answers; it was left in, nothing was changed"
-        )
+        raise EdgeError(f"{server} is the last host of {edge.backend} that answers, so it was left in")
     if not edge.sticky(server):
         edge.set_state(server, state)
     elif state == "drain":

@@ -204,7 +204,8 @@ def taken(edge: str) -> str:
         who = holder_of(port)
         if who and not who.startswith("haproxy "):
             return (
-                f"Nothing was changed: port {port} of this host, on which the edge is to listen, belongs to {who}. "
+                "Nothing of the edge was changed: "
+                f"port {port} of this host, on which the edge is to listen, belongs to {who}. "
                 "Stop it for good (systemctl disable --now, where it is a service), or have it listen elsewhere."
             )
     return ""
@@ -218,7 +219,8 @@ def too_old(options: Mapping[str, Any]) -> str:
         return ""
     version = outdated(ran.stdout)
     return version and (
-        f"Nothing of the edge was changed: the HAProxy of this host is {version}, and the edge needs "
+        "Nothing of the edge was changed: "
+        f"the HAProxy of this host is {version}, and the edge needs "
         f"{'.'.join(map(str, OLDEST))} or a newer one, which every supported distribution has. Install that of the "
         "distribution (apt-cache policy haproxy says from where this one came), and run this again."
     )
@@ -282,7 +284,7 @@ def main() -> None:
     except SlipwayError as error:
         module.fail_json(msg=hidden(str(error)))
     except OSError as error:
-        module.fail_json(msg=f"Nothing was changed: {error.filename} cannot be read ({error.strerror}).")
+        module.fail_json(msg=f"Nothing of the edge was changed: {error.filename} cannot be read ({error.strerror}).")
     if not module._diff:
         result.pop("diff")
     answer(module, result)

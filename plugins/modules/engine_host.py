@@ -55,7 +55,7 @@ def main() -> None:
         module.fail_json(msg=str(error))
         raise
     if found := problems(there, given["source"], given["daemon"], given["named"]):
-        module.fail_json(msg=f"Nothing was changed. {'; '.join(found)}.")
+        module.fail_json(msg=f"Docker was left as it is. {'; '.join(found)}.")
     module.exit_json(changed=False, installed=bool(there.packages))
 
 

@@ -131,7 +131,7 @@ ARGUMENTS: dict[str, Any] = {
 }
 FILE = {"owner": "root", "group": "root", "mode": "0644"}
 # What is said where nothing was done.
-LEFT_IN = "it was left in, nothing was changed"
+LEFT_IN = "it was left in"
 
 
 def look(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -163,7 +163,8 @@ def configure(options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
         if options["state"] == "absent":
             return {"changed": False, "foreign": True}
         raise SlipwayError(
-            f"Nothing was changed: {config} was not written by this role. Move what it does elsewhere, remove the "
+            "Nothing of the floating addresses was changed: "
+            f"{config} was not written by this role. Move what it does elsewhere, remove the "
             "file and run this again; keepalived has one configuration"
         )
     more: dict[str, Any] = {"foreign": False}
@@ -185,10 +186,10 @@ def text(options: Mapping[str, Any], config: Path) -> str:
     try:
         mine = floating.part(options["addresses"], options["balancers"], options["router_id"], floating.of_this_host())
     except floating.FloatingError as error:
-        raise SlipwayError(f"Nothing was changed: {error}.") from error
+        raise SlipwayError(f"Nothing of the floating addresses was changed: {error}.") from error
     known = [address for address in mine.addresses if floating.is_for(config, [address])]
     if wrong := floating.taken(mine, known, floating.link_of, floating.is_edge):
-        raise SlipwayError(f"Nothing was changed: {wrong}.")
+        raise SlipwayError(f"Nothing of the floating addresses was changed: {wrong}.")
     return floating.configuration(
         mine, options["preempt"], options["check"], options["notify"], options["stopped_file"]
     )

@@ -88,6 +88,13 @@ def silent(event: dict[str, Any]) -> None:
     """A module has one answer, at its end."""
 
 
+def undone(state: str, what: str) -> str:
+    """What did not happen; whether this is the first thing of a run that changes something is not known here."""
+    if state == "held":
+        return f"{what} did not begin; "
+    return "the lock was not changed; " if state in VERBS else ""
+
+
 def main() -> None:
     module = AnsibleModule(ARGUMENTS, supports_check_mode=True, required_if=[("state", "frozen", ["reason"])])
     options = module.params
@@ -105,7 +112,7 @@ def main() -> None:
                 module.warn(f"a run would stop here: {problem}")
         result.update(operations.shown(arguments, silent))
     except SlipwayError as error:
-        module.fail_json(msg=f"nothing was changed; {error}", **error.details)
+        module.fail_json(msg=f"{undone(options['state'], options['what'])}{error}", **error.details)
     answer(module, result)
 
 

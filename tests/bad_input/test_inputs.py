@@ -79,6 +79,26 @@ WRONG: dict[str, Case] = {
         ("fastapi_app_enviroment", "did you mean fastapi_app_environment?", "slipway_own_variables"),
     ),
     "a deploy to a host that is not there": ("deploy", {}, ("cannot be reached", "Mend its connection", "--limit")),
+    "a provision of a host that is not there": (
+        "provision",
+        {},
+        ("nothing was changed; nowhere cannot be reached", "Mend its connection", "--limit 'all:!nowhere'"),
+    ),
+    "a lock of a host that is not there": (
+        "remove_volume",
+        {},
+        ("the fleet is not held; nowhere cannot be reached", "Mend its connection", "--limit 'all:!nowhere'"),
+    ),
+    "a provision with a list for a mapping": (
+        "provision",
+        {"docker_engine_daemon": ["debug"]},
+        ("Nothing was done. docker_engine_daemon is a list and must be a mapping", "(of nowhere"),
+    ),
+    "a backup with a text for a number": (
+        "backup",
+        {"redis_memory_mib": "many"},
+        ("Nothing was done. redis_memory_mib is text and must be a whole number, such as `redis_memory_mib: 3`",),
+    ),
     "a doctor of a host that is not there": ("doctor", {}, ("cannot be reached", "Mend its connection", "nowhere")),
 }
 
@@ -135,10 +155,30 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[int, str]]
 
 @pytest.mark.parametrize("case", WRONG)
 def test_wrong_input_is_named_with_its_mend(runs: dict[str, tuple[int, str]], case: str) -> None:
-    playbook, _, words = WRONG[case]
+    words = WRONG[case][2]
     refused(*runs[case], *words)
-    if playbook not in {"deploy", "doctor"}:
+    if "Mend its connection" not in words:
         assert "cannot be reached" not in runs[case][1]
+
+
+def test_a_host_that_an_operation_does_not_reach_is_named_at_its_end_with_the_mend(tmp_path: Path) -> None:
+    code, output = play("maintenance", inventory(tmp_path), slipway_maintenance="on")
+    assert code == 4, output
+    advice = "Mend its connection, or leave it out of this run with --limit 'all:!nowhere'"
+    assert f"nowhere cannot be reached. {advice}" in output[output.index("PLAY RECAP") :]
+
+
+def test_an_undefined_variable_of_the_database_is_named_with_its_place(tmp_path: Path) -> None:
+    file = inventory(tmp_path)
+    hosts = yaml.safe_load(file.read_text(encoding="utf-8"))
+    here = {"ansible_connection": "local", "ansible_become": False, "ansible_python_interpreter": sys.executable}
+    here |= {"postgres_provider": "native", "redis_provider": "none", "postgres_user": "a", "postgres_database": "a"}
+    wrong = {"postgres_password": "{{ vault_pg_password }}", "vault_postgres_password": "a" * 24}
+    hosts = {"data": {"hosts": {"db1": here | wrong}}}
+    file.write_text(yaml.safe_dump(hosts), encoding="utf-8")
+    code, output = play("provision", file, "--check")
+    meant = "did you mean vault_postgres_password?"
+    refused(code, output, f"'vault_pg_password' is undefined, which postgres_password uses; {meant}")
 
 
 def test_a_secret_that_the_vault_lacks_is_named(tmp_path: Path) -> None:

@@ -670,7 +670,7 @@ def test_a_page_that_is_no_longer_wanted_goes() -> None:
 
 @pytest.mark.parametrize("edge", [{"haproxy_maintenance": ["links"]}], indirect=True)
 def test_a_page_that_the_variables_want_is_not_switched_off(slots: dict[str, Slot], edge: Edge) -> None:
-    with pytest.raises(EdgeError, match="nothing was changed; haproxy_maintenance names links"):
+    with pytest.raises(EdgeError, match="the page was not switched; haproxy_maintenance names links"):
         outcome(page(edge), "off", check_mode=False)
     with pytest.raises(EdgeError, match="knows no app other"):
         outcome(page(edge, "other"), "on", check_mode=False)

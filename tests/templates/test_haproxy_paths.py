@@ -155,7 +155,7 @@ def test_what_two_inventories_cannot_both_have_changes_nothing(shared: Shared) -
         (["/readyz"], "/readyz, by which site is looked at under shop.example.org, is deep's by its paths (/readyz)"),
         (["/api/readyz"], "/api/readyz, by which api is looked at under shop.example.org, is deep's by its paths"),
     ):
-        with pytest.raises(EdgeError, match="^Nothing was changed: ") as refused:
+        with pytest.raises(EdgeError, match="^Nothing of the edge was changed: ") as refused:
             shared.provision(app(shared.directory, "deep", host_names=[NAME], paths=paths, health_path="/y"))
         assert said in str(refused.value)
     assert {path.name: path.read_bytes() for path in shared.directory.rglob("*.cfg")} == before

@@ -157,7 +157,7 @@ def test_another_app_comes_and_goes_and_the_first_one_loses_no_request(shared: S
 
 def test_a_piece_that_haproxy_does_not_take_changes_nothing(shared: Shared) -> None:
     before = (shared.directory / "haproxy.cfg").read_text()
-    with pytest.raises(TreeError, match="nothing was changed"):
+    with pytest.raises(TreeError, match="no file was changed"):
         shared.provision(app(shared.directory, "shop", host_names=["s.example.test"], server_timeout="soon"))
     assert (shared.directory / "haproxy.cfg").read_text() == before
     assert sorted(path.name for path in (shared.directory / "apps").iterdir()) == ["links.cfg"]

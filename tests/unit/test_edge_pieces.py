@@ -59,7 +59,9 @@ def test_other_apps_pieces_and_pages_stay_as_they_are() -> None:
 
 def test_nothing_is_changed_where_two_apps_want_the_same() -> None:
     found = there(Settings(("shop",), PLAIN), shop=piece("shop", "a.example", paths=("/b",)))
-    with pytest.raises(EdgeError, match=r"^Nothing was changed: /b under a\.example is a path of shop, which .*\.$"):
+    with pytest.raises(
+        EdgeError, match=r"^Nothing of the edge was changed: /b under a\.example is a path of shop, which .*\.$"
+    ):
         made(found, Wanted({"links": piece("links", "a.example", paths=("/b",))}, EDGE, PLAIN))
     assert set(made(found, Wanted({"links": piece("links", "a.example")}, EDGE, PLAIN)).pieces) == {"links", "shop"}
 
@@ -83,7 +85,9 @@ def test_what_no_app_has_of_a_name_is_not_there_and_no_other_name_is_served() ->
 
 def test_an_app_of_another_inventory_is_not_taken_for_this_one_by_its_name() -> None:
     found = there(Settings(("shop",), PLAIN), shop=piece("shop", "s.example"))
-    with pytest.raises(EdgeError, match=r"^Nothing was changed: shop is behind this edge as s\.example already, and"):
+    with pytest.raises(
+        EdgeError, match=r"^Nothing of the edge was changed: shop is behind this edge as s\.example already, and"
+    ):
         made(found, Wanted({"shop": piece("shop", "other.example")}, EDGE, PLAIN))
     renamed = "# former name: s.example\n" + piece("shop", "other.example")
     assert made(found, Wanted({"shop": renamed}, EDGE, PLAIN)).pieces["shop"].host_names == ("other.example",)
@@ -189,7 +193,7 @@ def test_what_is_refused_changes_nothing(tmp_path: Path) -> None:
     for check_mode in (True, False):
         with pytest.raises(EdgeError, match="links, which is behind this edge already"):
             act(options(tmp_path, {"shop": piece("shop")}), check_mode)
-    with pytest.raises(TreeError, match=r"haproxy.cfg is refused by its validator .* nothing was changed"):
+    with pytest.raises(TreeError, match=r"haproxy.cfg is refused by its validator .* no file was changed"):
         act(options(tmp_path, {"shop": piece("shop", "s")}, edge="frontend edge\n"), check_mode=False)
     assert texts(tmp_path) == before
 

@@ -164,7 +164,9 @@ def test_an_address_that_is_added_later_is_looked_at_too(monkeypatch: pytest.Mon
     assert module.text(options, config) == config.read_text()
     assert asked == [], "a second run asks nobody"
     options["addresses"] = ["203.0.113.10/24", "203.0.113.20/24"]
-    with pytest.raises(SlipwayError, match=r"Nothing was changed: .* 203\.0\.113\.20 is in use already"):
+    with pytest.raises(
+        SlipwayError, match=r"Nothing of the floating addresses was changed: .* 203\.0\.113\.20 is in use already"
+    ):
         module.text(options, config)
     assert "203.0.113.10" not in asked
 

@@ -91,6 +91,18 @@ def test_a_run_takes_a_host_to_a_release_and_lets_it_go(world: World) -> None:
     assert world.ask("renew", run_id="ann") == {"held": False, "frozen": ""}
 
 
+def test_timers_that_a_run_moves_are_no_difference_meanwhile(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = "the job nightly has no timer"
+    monkeypatch.setattr(operations, "seen_jobs", lambda timers, release: ([], [said]))
+    monkeypatch.setattr(operations, "surroundings", lambda *around: {"drift": []})
+    monkeypatch.setattr(operations, "runtime_of", lambda arguments: SimpleNamespace(volumes=Volumes("links")))
+    assert said in world.ask("observe")["drift"]
+    world.hold("ann")
+    assert said not in world.ask("observe")["drift"]
+    world.ask("let_go", run_id="ann")
+    assert said in world.ask("observe")["drift"]
+
+
 @pytest.mark.parametrize("of", [{"run": {"id": "ann"}}, {"run_id": "ann"}], ids=["who held", "who renewed"])
 def test_a_run_whose_controller_is_gone_holds_the_host_a_little_longer(world: World, of: dict[str, Any]) -> None:
     world.hold("ann")

@@ -53,6 +53,21 @@ def test_what_should_not_be_there_is_named(tmp_path: Path, host: Host) -> None:
     assert "the process beat of release zero runs too" in observe(transaction(tmp_path, host, ""))["drift"]
 
 
+@pytest.mark.parametrize("comes", [True, False], ids=["to this host", "to another one"])
+def test_a_singleton_that_a_run_moves_is_no_difference_meanwhile(tmp_path: Path, host: Host, comes: bool) -> None:
+    """The host that is to start it does so in its turn; until then the other one has it, or nobody."""
+    there = host.beside.there
+    if comes:
+        del there["1-beat-0"]
+    work = transaction(tmp_path, host, "", singletons=comes)
+    said = "of the process beat 0 of 1 run" if comes else "the process beat of release one runs too"
+    assert observe(work, only_looks=True)["drift"] == [said]
+    assert observe(work, held=True)["drift"] == [said], "for the run itself it is one"
+    assert observe(work, only_looks=True, held=True)["drift"] == []
+    there["1-worker-0"] = replace(there["1-worker-0"], running=False, gone=True)
+    assert observe(work, only_looks=True, held=True)["drift"] == ["of the process worker 1 of 2 run"]
+
+
 def test_what_cannot_be_seen_is_said(tmp_path: Path, host: Host) -> None:
     host.unseen = {"runtime"}
     assert seen_beside(transaction(tmp_path, host, ""), "blue", "one") == ([], ["Cannot connect to the Docker daemon"])

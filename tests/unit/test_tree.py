@@ -188,7 +188,7 @@ def test_absent_removes_a_link_and_not_what_it_leads_to(tmp_path: Path) -> None:
                 {"dest": "{0}/bad", "mode": "0644", "content": "bad text", "validate": "sh -c 'cat %s; exit 7'"},
                 {"dest": "{0}/is_dir", "state": "absent"},
             ],
-            "nothing was changed: exit code 7: bad text",
+            "no file was changed: exit code 7: bad text",
         ),
     ],
 )
@@ -236,7 +236,7 @@ def test_a_full_disk_is_noticed_before_anything_is_replaced(tmp_path: Path, monk
             raise OSError(28, "No space left on device", f"{tmp_path}/c")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(tree.TreeError, match="No space left on device; nothing was changed"):
+    with pytest.raises(tree.TreeError, match="No space left on device; no file was changed"):
         put(*({**file, "content": "new"} for file in files))
     assert snapshot(tmp_path) == before
 
@@ -414,7 +414,7 @@ def test_a_role_check_first_then_twice(playbook: Playbook) -> None:
 @pytest.mark.parametrize(
     ("variables", "said"),
     [
-        ({"ports": []}, "conf/main is refused by its validator `grep -q port %s`, nothing was changed: exit code 1"),
+        ({"ports": []}, "conf/main is refused by its validator `grep -q port %s`, no file was changed: exit code 1"),
         ({"ports": "{{ nowhere }}"}, "main.j2 cannot be rendered"),
         ({"secret": {"a": 1}}, "content is not text"),
         ({"where": "relative"}, "dest must be an absolute path"),
@@ -469,7 +469,7 @@ def test_what_a_file_must_keep_is_not_taken_out_of_it(tmp_path: Path) -> None:
     before = snapshot(tmp_path)
     other = {"dest": str(tmp_path / "new"), "mode": "0644", "content": "x"}
     for check in (True, False):
-        with pytest.raises(tree.TreeError, match=r"it serves links, shop \(.*/hba; nothing was changed\)"):
+        with pytest.raises(tree.TreeError, match=r"it serves links, shop \(.*/hba; no file was changed\)"):
             put(other, {**hba, "content": "host more all\n"}, check=check)
     assert snapshot(tmp_path) == before
 

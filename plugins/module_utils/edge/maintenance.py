@@ -65,7 +65,7 @@ def outcome(page: Page, wanted: str, check_mode: bool) -> dict[str, Any]:
     """The result for the module. Raises EdgeError."""
     problem: Optional[str] = page.problem(wanted)
     if problem:
-        raise EdgeError(f"nothing was changed; {problem}")
+        raise EdgeError(f"the page was not switched; {problem}")
     differs = page.differs(wanted)
     if differs and not check_mode:
         page.switch(wanted)

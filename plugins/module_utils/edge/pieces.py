@@ -255,7 +255,7 @@ def made(found: Present, wanted: Wanted) -> Made:
         kept = settings is None
         settings = found.settings if kept else settings
     if problems:
-        raise EdgeError(f"Nothing was changed: {'. And '.join(problems)}.")
+        raise EdgeError(f"Nothing of the edge was changed: {'. And '.join(problems)}.")
     if settings and wanted.removed:
         left = tuple(app for app in settings.apps if app not in wanted.removed)
         settings = Settings(left, settings.values)

@@ -248,7 +248,7 @@ def _require_kept(item: Item, before: bytes) -> None:
         set(re.findall(item.keeps, text.decode(errors="replace"), re.MULTILINE)) for text in (before, item.content)
     )
     if lost := sorted(had - has):
-        raise TreeError(f"{item.otherwise.replace('%s', ', '.join(lost))} ({item.dest}; nothing was changed)")
+        raise TreeError(f"{item.otherwise.replace('%s', ', '.join(lost))} ({item.dest}; no file was changed)")
 
 
 def _compare_link(item: Item, attributes: Attributes, status: os.stat_result | None) -> Change | None:
@@ -344,7 +344,7 @@ def apply(changes: Sequence[Change]) -> None:
             _sync_directories({change.item.dest.parent for change in changes})
         except OSError as error:
             consequence = (
-                "some files may be replaced already, a new run finishes" if replacing else "nothing was changed"
+                "some files may be replaced already, a new run finishes" if replacing else "no file was changed"
             )
             raise TreeError(f"{error.filename or 'the file system'}: {error.strerror}; {consequence}") from error
 
@@ -424,7 +424,7 @@ def _validate(item: Item, path: Path) -> None:
         reason = f"{command[0]} is not installed on this host"
     except subprocess.TimeoutExpired:
         reason = f"no answer within {VALIDATOR_LIMIT} s"
-    raise TreeError(f"{item.dest} is refused by its validator `{item.validate}`, nothing was changed: {reason}")
+    raise TreeError(f"{item.dest} is refused by its validator `{item.validate}`, no file was changed: {reason}")
 
 
 def _replace(change: Change, staged: Path | None) -> None:

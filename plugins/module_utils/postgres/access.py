@@ -94,7 +94,7 @@ def admitted(found: Access, app: str, logins: Sequence[Login], ways: Iterable[st
     Raises AccessError where a database or a role is another app's.
     """
     if wrong := list(_conflicts(found, app, logins)):
-        raise AccessError(f"nothing was changed: {'; '.join(wrong)}")
+        raise AccessError(f"nothing was changed in the database server: {'; '.join(wrong)}")
     before = [login for login in found.parts.get(UNNAMED, ()) if login in logins]
     left = tuple(login for login in found.parts.get(UNNAMED, ()) if login not in logins)
     mine = tuple(dict.fromkeys([*found.parts.get(app, ()), *before, *logins]))

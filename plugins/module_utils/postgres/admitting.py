@@ -86,7 +86,8 @@ def refuse_while_upgraded(directory: Path) -> None:
     """Raise AccessError while an upgrade of the server is under way, or was cut: nobody is to be let in then."""
     if (read_json(directory / UPGRADE) or {}).get("run"):
         raise AccessError(
-            "nothing was changed: an upgrade of this database server is under way, or was cut. Run "
+            "nothing was changed in the database server: "
+            "an upgrade of this database server is under way, or was cut. Run "
             "playbooks/upgrade_database.yml from the inventory that began it; it goes on, or takes back what was begun"
         )
 
@@ -107,7 +108,8 @@ def _text(path: Path) -> str:
     except UnicodeDecodeError as error:
         line = path.read_bytes()[: error.start].count(b"\n") + 1
         raise AccessError(
-            f"nothing was changed: line {line} of {path} has a byte that is no UTF-8, "
+            "nothing was changed in the database server: "
+            f"line {line} of {path} has a byte that is no UTF-8, "
             f"{error.object[error.start]:#04x}; write that line anew, or take it out"
         ) from error
 
@@ -124,7 +126,8 @@ def _same_provider(known: Optional[Kept], found: Access, mine: Kept, provider: s
     before = known.values.get("postgres_provider", seen) if known else seen
     if others and before != provider:
         raise AccessError(
-            f"nothing was changed: the database server of this host is {before}'s and serves "
+            "nothing was changed in the database server: "
+            f"the database server of this host is {before}'s and serves "
             f"{', '.join(app or 'an app without a name' for app in others)} too, and postgres_provider is {provider} "
             f"here. Set postgres_provider: {before}"
         )

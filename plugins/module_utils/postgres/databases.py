@@ -108,7 +108,7 @@ def refuse_others(found: There, known: Access, wanted: Sequence[Database]) -> No
                 "here, or drop that one if nobody needs it"
             )
     if wrong:
-        raise AccessError(f"nothing was changed: {'; '.join(wrong)}")
+        raise AccessError(f"nothing was changed in the database server: {'; '.join(wrong)}")
 
 
 def unfit(found: There, wanted: Sequence[Database], recorded: Collection[Login]) -> list[str]:
@@ -154,7 +154,8 @@ def refuse_strangers(found: There, wanted: Sequence[Database]) -> None:
         role = found.roles.get(database.login)
         if role and role.of != database.user:
             raise AccessError(
-                f"nothing was changed: the server has a role {database.login} already, which was not made as a login "
+                "nothing was changed in the database server: "
+                f"the server has a role {database.login} already, which was not made as a login "
                 f"of {database.user}; name another login here"
             )
 
@@ -167,7 +168,8 @@ def refuse_unknown(server: Server, wanted: Sequence[Database]) -> None:
     known = [name for (name,) in server.sql("postgres", "SELECT name FROM pg_available_extensions ORDER BY 1")]
     if unknown := sorted(named - set(known)):
         raise AccessError(
-            f"nothing was changed: the server has no extension {', '.join(unknown)}; it has: {', '.join(known)}. "
+            "nothing was changed in the database server: "
+            f"the server has no extension {', '.join(unknown)}; it has: {', '.join(known)}. "
             "Others come with another image (postgres_image) or package"
         )
 
@@ -194,7 +196,7 @@ class Making:
         found = there(self._server)
         # Again, since the server may not have run when the app was admitted.
         if wrong := unfit(found, wanted, [Login(database.name, database.user) for database in wanted]):
-            raise AccessError(f"nothing was changed in the server: {'; '.join(wrong)}")
+            raise AccessError(f"nothing was changed in the database server: {'; '.join(wrong)}")
         refuse_strangers(found, wanted)
         logins = {database.user: database.login for database in wanted}
         if careful:
@@ -215,7 +217,8 @@ class Making:
             role = found.roles.get(name)
             if role and role.login and role.kept and not fits(password, role.kept):
                 raise AccessError(
-                    f"nothing was changed: {name} has another password than the one given here, and what serves would "
+                    "nothing was changed in the database server: "
+                    f"{name} has another password than the one given here, and what serves would "
                     "be refused from now until its next release, since it logs in by that name. Let the name change "
                     'with the password: docs/rotation.md, "Database". Or take the gap: playbooks/site.yml'
                 )

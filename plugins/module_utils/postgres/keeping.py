@@ -58,7 +58,8 @@ def _compare(known: Kept, mine: Kept) -> None:
     ]
     if told:
         raise AccessError(
-            f"nothing was changed: the settings of this database server are those of {known.app}, from an inventory of "
+            "nothing was changed in the database server: "
+            f"the settings of this database server are those of {known.app}, from an inventory of "
             f"its own, and differ from the ones here: {'; '.join(told)}. Give both the same, or set "
             "postgres_shared_settings: keep to leave them as they are, or replace to change them for every app, which "
             "restarts the server"

@@ -69,11 +69,12 @@ class Seen:
         return len({self.slots[slot].release for slot in SLOTS if sight.serves(slot)}) > 1
 
 
-def observe(transaction: Transaction, only_looks: bool = False) -> dict[str, Any]:
+def observe(transaction: Transaction, only_looks: bool = False, held: bool = False) -> dict[str, Any]:
     """What serves, the records, both slots, both servers of the edge, health, what drains, and every difference.
 
     Raises nothing: what cannot be seen is drift. For one who `only_looks` that is not what a transaction under way does
-    with slots, processes and edge; a run may not take a host for good before that has ended.
+    with slots, processes and edge; a run may not take a host for good before that has ended. Where the app is `held`,
+    the run may be at work on another host, and move singletons.
     """
     seen = look(transaction)
     serving, drift = seen.serving, seen.drift
@@ -94,9 +95,10 @@ def observe(transaction: Transaction, only_looks: bool = False) -> dict[str, Any
     found = Probe()
     if slot := seen.recorded or (serving["slot"] if serving else None):
         release = seen.slots[slot].release if slot in seen.slots else None
-        beside, wrong = seen_beside(transaction, slot, release or (seen.state.release if seen.state else None))
+        release = release or (seen.state.release if seen.state else None)
+        beside, wrong = seen_beside(transaction, slot, release, moving=only_looks and held)
         drift += [] if at_work else wrong
-        gate = transaction.gate_of(release or (seen.state.release if seen.state else None))
+        gate = transaction.gate_of(release)
         found = lasting_health(transaction, slot, gate)
         health = found.error or str(found.status)
         stopped = at_work and slot in seen.slots and not seen.slots[slot].running  # it makes way for the new one

@@ -63,13 +63,14 @@ def observe(arguments: Arguments, tell: Tell) -> Result:
     """What serves, what is around it, and every difference from what should be."""
     host = {**preflight.HOST, "disk_reserve": 0, **(arguments.get("host") or {})}
     transaction = transaction_of(arguments)
-    seen = observed(transaction, only_looks=True)
+    held = bool(lease_of(arguments).holder())
+    seen = observed(transaction, only_looks=True, held=held)
     around = surroundings(transaction, host["certificate"], host["certificate_days"], host["disk_reserve"])
     serving = _serving(seen)
     volumes = volumes_seen(runtime_of(arguments).volumes, transaction.store.releases, serving)
     jobs, wrong = seen_jobs(timers_of(arguments), serving)
-    # The timers follow once the transaction has ended.
-    drift = [*seen["drift"], *around["drift"], *([] if seen["under_way"] else wrong)]
+    # The timers follow once the transaction has ended, and go from one host to another in a run.
+    drift = [*seen["drift"], *around["drift"], *([] if seen["under_way"] or held else wrong)]
     told = readable(transaction.store.told, drift) or []
     page = maintenance.shown(transaction.request.app, told)
     found = {"volumes": volumes, "jobs": jobs, "page": page, "last": told[-1] if told else None}

@@ -126,14 +126,14 @@ class Processes(Switch):
 
     def singletons(self) -> list[str]:
         """The singletons that run on this host, or end still. Raises RuntimeFailed."""
-        return sorted({one.name for one in self.runtime.beside.instances() if not one.gone and self._is_single(one)})
+        return sorted({one.name for one in self.runtime.beside.instances() if not one.gone and self.is_single(one)})
 
     def give_up(self) -> bool:
         """End all singletons of this host, and wait for that; returns whether there were any.
 
         Raises TransactionError where one does not end, RuntimeFailed and OSError.
         """
-        there = [one for one in self.runtime.beside.instances() if not one.gone and self._is_single(one)]
+        there = [one for one in self.runtime.beside.instances() if not one.gone and self.is_single(one)]
         self.runtime.beside.end([one for one in there if not one.ending])
         self._wait_gone(there, self._show_life)
         return bool(there)
@@ -158,9 +158,10 @@ class Processes(Switch):
 
     def _rivals(self, there: Collection[Instance], single: Collection[str], but: Collection[str]) -> list[Instance]:
         """The singletons among what is there, and what has the name of one that is to be started; `but` these ids."""
-        return [one for one in there if one.id not in but and (one.name in single or self._is_single(one))]
+        return [one for one in there if one.id not in but and (one.name in single or self.is_single(one))]
 
-    def _is_single(self, one: Instance) -> bool:
+    def is_single(self, one: Instance) -> bool:
+        """Whether its release declares it as a singleton; what cannot be read counts as one."""
         try:
             declared = processes_of(self.store.releases, one.release).get(one.name)
         except (Damaged, OSError):

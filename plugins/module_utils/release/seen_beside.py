@@ -11,8 +11,13 @@ from .records import UNSEEN
 Row = dict[str, Any]
 
 
-def seen_beside(work: Processes, slot: str, release: Optional[str]) -> tuple[list[Row], list[str]]:
-    """A line for each process of what serves in a slot, and every difference from what it declares. Raises nothing."""
+def seen_beside(
+    work: Processes, slot: str, release: Optional[str], moving: bool = False
+) -> tuple[list[Row], list[str]]:
+    """A line for each process of what serves in a slot, and every difference from what it declares. Raises nothing.
+
+    Where a run holds the app it may be `moving` singletons from one host to another: that is no difference.
+    """
     try:
         there = work.runtime.beside.instances()
         wanted = work.wanted(release) if release else {}
@@ -31,11 +36,14 @@ def seen_beside(work: Processes, slot: str, release: Optional[str]) -> tuple[lis
             "ending": sum(one.ending for one in named),
         }
         rows.append(row)
+        if moving and name in wanted and wanted[name].singleton:
+            continue
         if row["running"] < row["wanted"]:
             drift.append(f"of the process {name} {row['running']} of {row['wanted']} run")
         if row["restarts"]:
             drift.append(f"the process {name} was restarted {row['restarts']} times")
-    drift += [f"the process {one.name} of release {one.release} runs too" for one in others if not one.gone]
+    surplus = [one for one in others if not one.gone and not (moving and work.is_single(one))]
+    drift += [f"the process {one.name} of release {one.release} runs too" for one in surplus]
     return rows, drift
 
 

@@ -102,7 +102,7 @@ class Transaction(WaysBack):
         if expects is not None and serving and serving not in (expects, self.request.release):
             raise Fenced(
                 f"release {serving} serves on this host, expected was {expects or 'none'}; somebody else changed it. "
-                "Nothing was changed; run again"
+                "It was left as it is; run again"
             )
 
     def _settled(self, sight: Sight, live: str) -> bool:

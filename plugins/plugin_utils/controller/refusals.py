@@ -30,11 +30,18 @@ WANTED: dict[str, tuple[str, Any]] = {
     "float": ("a number", 1.5),
 }
 PORT = 8000
+# In which Ansible has all variables once more, and renders them where they are looked at.
+OF_ALL = ("hostvars", "vars")
 
 
 def of_types(said: Iterable[str], options: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """The messages of a validation by an argument specification, those about types in plain words."""
     return [_of_type(one, options) for one in said]
+
+
+def only_types(said: Iterable[str]) -> list[str]:
+    """Those messages of a validation that are about types."""
+    return [one for one in said if _TYPE.match(one)]
 
 
 def _of_type(said: str, options: Mapping[str, Mapping[str, Any]]) -> str:
@@ -47,22 +54,33 @@ def _of_type(said: str, options: Mapping[str, Mapping[str, Any]]) -> str:
     usual = {} if element or inside else options.get(name, {})
     # A port that is no port reads like a mistake.
     shown = usual.get("default") or (PORT if found["wanted"] == "int" and name.endswith("_port") else example)
+    if "{{" in str(shown):
+        shown = example
     what = f"{'an entry of ' if element else ''}{name}{f' in {inside}' if inside else ''}"
     form = json.dumps([shown] if element else shown, ensure_ascii=False)
     form = form if shown != example else form.replace('"', "")
     return f"{what} is {IS.get(found['is'], found['is'])} and must be {words}, such as `{name}: {form}`"
 
 
-def of_undefined(said: str, variables: Mapping[str, Any]) -> str:
-    """What Ansible says of a variable that is undefined, with those that are made of it and what may be meant."""
+def of_undefined(said: str, variables: Mapping[str, Any], inputs: Iterable[str] = ()) -> str:
+    """What Ansible says of a variable that is undefined, with those that are made of it and what may be meant.
+
+    One of `inputs` is meant as it is named.
+    """
     found = _UNDEFINED.search(said)
     if not found:
         return said
     name = found[1]
-    users = [one for one, value in variables.items() if not one.startswith("__") and _uses(value, name)]
-    meant = difflib.get_close_matches(name, [one for one in variables if not one.startswith("__")], 1, ALIKE)
+    own = [one for one in variables if not one.startswith("__") and one not in OF_ALL]
+    users = [one for one in own if _uses(variables[one], name)]
+    asked = name in inputs
+    meant = [] if asked else difflib.get_close_matches(name, own, 1, ALIKE)
     where = f", which {' and '.join(sorted(users))} {'use' if users[1:] else 'uses'}" if users else ""
-    return f"'{name}' is undefined{where}" + (f"; did you mean {meant[0]}?" if meant else "")
+    return (
+        (f"{name} is not set" if asked else f"'{name}' is undefined")
+        + where
+        + (f"; did you mean {meant[0]}?" if meant else "")
+    )
 
 
 def _uses(value: Any, name: str) -> bool:

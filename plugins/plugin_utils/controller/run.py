@@ -156,7 +156,7 @@ def of_right_types(templar: Any, specification: str, variables: Mapping[str, Any
     try:
         given: dict[str, Any] = templar.template({name: variables[name] for name in options if name in variables})
     except AnsibleUndefinedVariable as error:
-        raise AnsibleActionFail(refusals.of_undefined(str(error), variables)) from None  # which says it again
+        raise AnsibleActionFail(refusals.of_undefined(str(error), variables, options)) from None  # which says it again
     result = _validator(specification).validate(given, validate_role_argument_spec=True)
     if result.error_messages:
         raise AnsibleActionFail("; ".join(refusals.of_types(result.error_messages, options)))

@@ -85,3 +85,13 @@ def them(hosts: Sequence[str]) -> str:
     """How to leave hosts out of a run."""
     pattern = ":".join(["all", *(f"!{host}" for host in hosts)])
     return f"{'them' if hosts[1:] else 'it'} out of this run with --limit '{pattern}'"
+
+
+def mend(hosts: Sequence[str]) -> str:
+    """What to do about hosts that cannot be reached."""
+    return f"Mend {'their' if hosts[1:] else 'its'} connection, or leave {them(hosts)}"
+
+
+def unreached(host: str, why: object) -> str:
+    """That a host cannot be reached, and what to do about it."""
+    return f"{host} cannot be reached: {str(why).rstrip('.')}. {mend([host])}"

@@ -227,15 +227,18 @@ def report(this: Run, refused: str = "") -> FleetReport:
     """How the run ended; `refused` says why nothing was switched."""
     rows = rows_of(this)
     release = verdict.wanted(rows)
+    restart = this.policy.operation == "restart"
     word = "refused" if refused else "planned" if this.plan else verdict.verdict(rows)
-    message = refused or ("" if this.plan else verdict.sentence(word, rows, release, this.reason))
+    message = refused
+    if not refused and not this.plan:
+        message = verdict.sentence(word, rows, release, this.reason, restart, this.changed)
     this.tell("verdict", word=word, message=message)
     return FleetReport(
         word=word,
         message=message,
         release=release,
         rows=rows,
-        wrong={} if this.plan else verdict.wrong(rows, message, release, this.policy.operation == "restart"),
+        wrong={} if this.plan else verdict.wrong(rows, message, release, restart),
         changed=this.changed,
         plan=this.plan,
         diff=this.diff,

@@ -13,6 +13,7 @@ from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.agreement impo
     NoCommonRelease,
     common_release,
     lack,
+    mend,
     them,
 )
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.batches import batches_of
@@ -143,9 +144,7 @@ def refuse(members: Sequence[Member]) -> None:
     away = [member for member in members if member.trouble and member.trouble.outcome == UNREACHABLE]
     lines = [f"{member.name} {member.trouble.cause}" for member in away if member.trouble]
     if away:
-        names = [member.name for member in away]
-        whose = "their" if names[1:] else "its"
-        lines[-1] = f"{lines[-1].rstrip('.')}. Mend {whose} connection, or leave {them(names)}"
+        lines[-1] = f"{lines[-1].rstrip('.')}. {mend([member.name for member in away])}"
     lines += [f"{member.name} {member.trouble.cause}" for member in members if member.trouble and member not in away]
     if lines:
         raise Stopped(UNCHANGED + "\n".join(lines))

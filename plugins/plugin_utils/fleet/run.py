@@ -111,7 +111,8 @@ def trouble_of(error: BaseException) -> Trouble:
     """What an exception of a host's task means; one that nobody expected is a failure as well."""
     if isinstance(error, Unreachable):
         return Trouble(UNREACHABLE, f"cannot be reached: {error}", kind=DOUBT)
-    message = str(error).removeprefix("nothing was changed; ")
+    # What was changed is told by the run, which knows of all hosts.
+    message = str(error).removeprefix("nothing was changed; ").removeprefix("nothing was done: ")
     if isinstance(error, Refused):
         lines = message.splitlines() or [f"refused ({error.kind})"]
         return Trouble(FAILED, str(error.details.get("cause") or lines[0]), message, error.kind)

@@ -205,47 +205,56 @@ def verdict(rows: Sequence[Mapping[str, Any]]) -> str:
     return "reverted" if known and all(row["now"] == row["was"] for row in rows) else "failed"
 
 
-def sentence(word: str, rows: Sequence[Mapping[str, Any]], release: str, reason: str = "") -> str:
+def sentence(
+    word: str,
+    rows: Sequence[Mapping[str, Any]],
+    release: str,
+    reason: str = "",
+    restart: bool = False,
+    changed: bool = False,
+) -> str:
     """The verdict in one sentence, with the next step where there is one.
 
-    `reason` says why the run was stopped where no host was the cause.
+    `reason` says why the run was stopped where no host was the cause. What a `restart` starts anew serves already, and
+    is not what was refused. `changed`: a host was, with an image perhaps that turned out to be the one that serves.
     """
     first = next((row for row in rows if row["cause"]), None)
     because = f"{first['host']}: {first['cause']}" if first else reason or "see the table"
     ended = "stopped" if reason and not first else "refused"
+    subject = "the restart" if restart else f"release {release}"
     served = ", ".join(dict.fromkeys(str(row["now"]) for row in rows)) or release
     each = f"release {release}" if served == release else f"what it is to serve ({served})"
     if word == "nothing":
-        return f"every host serves {each} already; nothing was changed"
+        return f"every host serves {each} already; nothing was {'switched' if changed else 'changed'}"
     if word == "good":
         return f"every host serves {each}"
     if word == "reverted":
-        return f"release {release} was {ended} ({because}); every host serves what it served before"
+        return f"{subject} was {ended} ({because}); every host serves what it served before"
     if word == "held":
         wanted_so = "" if reason and not first else ", as fastapi_app_on_failure says"
-        return (
-            f"release {release} stopped in the middle ({because}) and was held there{wanted_so}; "
-            "mend the cause and deploy again, or run the rollback playbook"
+        return f"{subject} stopped in the middle ({because}) and was held there{wanted_so}; mend the cause and " + (
+            "restart again" if restart else "deploy again, or run the rollback playbook"
         )
-    return f"release {release} {shortfall(rows, because, ended)}"
+    return shortfall(rows, because, ended, release, "restart" if restart else "deploy")
 
 
-def shortfall(rows: Sequence[Mapping[str, Any]], because: str, ended: str) -> str:
+def shortfall(rows: Sequence[Mapping[str, Any]], because: str, ended: str, release: str, operation: str) -> str:
     """What became of a release that serves neither everywhere nor nowhere, and the next step."""
     outcomes = {row["outcome"] for row in rows}
     if GOOD in outcomes and outcomes <= {GOOD, UNCHANGED, UNREACHABLE}:
         return (
-            f"serves on every host that answers, but not all do ({because}); mend their connection and deploy again, "
-            "which takes them along"
+            f"release {release} serves on every host that answers, but not all do ({because}); mend their connection "
+            f"and {operation} again, which takes them along"
         )
     if GOOD in outcomes and outcomes <= {GOOD, UNCHANGED, UNREACHABLE, FAILED}:
         return (
-            f"does not serve as it should on every host ({because}); mend the hosts of the table that say so and "
-            "deploy again"
+            f"release {release} does not serve as it should on every host ({because}); mend the hosts of the table "
+            f"that say so and {operation} again"
         )
+    subject = "the restart" if operation == "restart" else f"release {release}"
     return (
-        f"was {ended} ({because}), and not every host is back on what it served before; mend the hosts of the table "
-        "that say so and deploy again"
+        f"{subject} was {ended} ({because}), and not every host is back on what it served before; mend the hosts of "
+        f"the table that say so and {operation} again"
     )
 
 

@@ -5,9 +5,11 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import re
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import yaml
 from ansible_collections.slipway.fleet.plugins.plugin_utils.controller.run import LOADER
@@ -18,13 +20,20 @@ ALIKE = 0.88
 _OF_PLAYBOOKS = re.compile(r"\bslipway_[a-z_]+\b")
 
 
-def known_variables(collection: Path = COLLECTION) -> set[str]:
-    """Names of all inputs: of the roles by their argument specs, of the playbooks by what stands in them."""
-    known: set[str] = set()
-    for spec in collection.glob("roles/*/meta/argument_specs.yml"):
+@functools.lru_cache(maxsize=1)
+def inputs_of_roles(collection: Path = COLLECTION) -> dict[str, dict[str, Any]]:
+    """What the argument specs of all roles say of each input."""
+    known: dict[str, dict[str, Any]] = {}
+    for spec in sorted(collection.glob("roles/*/meta/argument_specs.yml")):
         points = yaml.load(spec.read_text(encoding="utf-8"), LOADER)  # noqa: S506 - either of the two is safe
         for point in points["argument_specs"].values():
-            known |= set(point.get("options") or ())
+            known |= point.get("options") or {}
+    return known
+
+
+def known_variables(collection: Path = COLLECTION) -> set[str]:
+    """Names of all inputs: of the roles by their argument specs, of the playbooks by what stands in them."""
+    known = set(inputs_of_roles(collection))
     for playbook in collection.glob("playbooks/**/*.yml"):
         known |= set(_OF_PLAYBOOKS.findall(playbook.read_text(encoding="utf-8")))
     return known

@@ -68,3 +68,22 @@ VARIABLES = {
 )
 def test_what_is_undefined_is_told_with_its_place(error: str, said: str) -> None:
     assert of_undefined(error, VARIABLES) == said
+
+
+def test_an_input_that_is_not_set_is_told_as_that() -> None:
+    """No other one is meant by it."""
+    said = of_undefined("'debugging' is undefined", {**VARIABLES, "debuging": 1}, {"debugging": {"type": "bool"}})
+    assert said == "debugging is not set, which fastapi_app_arguments and of_mine use"
+
+
+class OfAll(dict[str, Any]):
+    """Stands in for those of Ansible's own, which render whatever is looked at."""
+
+    def values(self) -> Any:
+        raise AssertionError("rendered")
+
+
+def test_what_ansible_renders_is_not_looked_at_for_the_place() -> None:
+    """A task has them beside its own variables, and the words were lost in the same error once more."""
+    variables = {**VARIABLES, "hostvars": OfAll(web1={}), "vars": OfAll(VARIABLES)}
+    assert of_undefined("'nobody' is undefined", variables) == "'nobody' is undefined"

@@ -12,6 +12,7 @@ from ansible_collections.slipway.fleet.plugins.action.rollout import (
     covered,
     evidence_of,
     revisions_of,
+    so_far,
     without_causes,
 )
 from ansible_collections.slipway.fleet.plugins.plugin_utils.inputs.spelling import known_variables
@@ -46,6 +47,23 @@ def test_a_verdict_names_the_host_whose_own_lines_say_why() -> None:
 )
 def test_evidence_does_not_say_the_cause_again(cause: str, diagnosis: str, evidence: str) -> None:
     assert evidence_of(row("web1", cause, diagnosis)) == evidence
+
+
+@pytest.mark.parametrize(
+    ("said", "after_others"),
+    [
+        ("nothing was changed; web1 is full", "nothing of the app was changed; web1 is full"),
+        ("Nothing was changed. No image", "Nothing of the app was changed. No image"),
+        (
+            "every host serves b already; nothing was changed",
+            "every host serves b already; nothing of the app was changed",
+        ),
+        ("nothing was switched; web1 is full", "nothing was switched; web1 is full"),
+    ],
+)
+def test_after_a_provision_in_the_same_run_not_everything_is_as_it_was(said: str, after_others: str) -> None:
+    assert so_far(said, changed=False) == said
+    assert so_far(said, changed=True) == after_others
 
 
 def test_a_run_under_the_maintenance_page_says_what_users_got() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import selectors
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -358,7 +359,9 @@ class Fleet:
         )
 
     def run(self, operation: str = "deploy", **policy: Any) -> FleetReport:
-        return drive(self.begin(operation, **policy))
+        report = drive(self.begin(operation, **policy))
+        says_what_is_true(report)
+        return report
 
     @property
     def serving(self) -> list[str | None]:
@@ -371,6 +374,12 @@ class Fleet:
 def fleet(count: int = 3, **hosts: Any) -> Fleet:
     """So many hosts that serve the old release; keywords are attributes of all of them."""
     return Fleet([MemoryHost(f"web{number}", **hosts) for number in range(1, count + 1)])
+
+
+def says_what_is_true(report: FleetReport) -> None:
+    """That nothing was changed is told once at most, and never where something was."""
+    assert len(re.findall("nothing was (?:changed|switched|done)", report.message)) <= 1, report.message
+    assert not (report.changed and "nothing was changed" in report.message), report.message
 
 
 def outcomes(report: FleetReport) -> list[str]:

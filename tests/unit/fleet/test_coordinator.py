@@ -182,6 +182,7 @@ def test_content_that_turns_out_to_be_what_serves_changes_no_host() -> None:
     there.content.identity = Identity("registry/app:latest", "")
     report = there.run()
     assert (report.word, there.serving) == ("nothing", ["new", "new"])
+    assert report.message == "every host serves release new already; nothing was switched", "an image came to the hosts"
     assert [host.verbs for host in there.hosts] == [["look", "hold", "let_go"]] * 2
     assert [host.holder for host in there.hosts] == ["", ""]
 

@@ -258,6 +258,27 @@ def test_a_restart_that_fails_is_told_as_that() -> None:
         "web2": f"serves old, and was not started anew: {report.rows[1]['cause']}",
         "web3": "serves old, and was not started anew: because of web2",
     }
+    assert report.message.startswith("the restart was refused (web2: ")
+    assert "release old" not in report.message.partition(" (web2")[0]
+
+
+def test_a_restart_that_falls_short_says_to_restart_again() -> None:
+    there = fleet()
+    there.hosts[1].bad = {"old"}
+    there.hosts[1].hooks["let_go"] = lambda: setattr(there.hosts[1], "serving", None)
+    report = there.run("restart", batches=[1])
+    assert report.word == "failed"
+    assert report.message.startswith("the restart was refused (web2: ")
+    assert report.message.endswith("that say so and restart again")
+
+
+def test_what_a_host_says_of_its_files_is_no_word_about_the_run() -> None:
+    """Its message had `nothing was changed` in it, after files and images of the release had come to other hosts."""
+    there = fleet()
+    said = "/a is refused by its validator `grep`, no file was changed: it is empty"
+    there.hosts[1].faults["stage"] = Fault(Refused(said))
+    report = there.run()
+    assert "no file was changed" in report.message
 
 
 def test_a_host_that_serves_the_release_already_and_was_not_begun_is_not_told_as_without_it() -> None:

@@ -153,7 +153,7 @@ def test_an_unknown_extension_is_refused_with_those_that_there_are(world: World,
     named = {"shop": {}, "geo": {"extensions": ["postgi", "pg_trgm"]}}
     with pytest.raises(AccessError, match=r"no extension postgi; it has: .*pg_trgm.*uuid-ossp") as refused:
         world.run(operation, "shop", databases=named, passwords={"geo": TILES})
-    assert str(refused.value).startswith("nothing was changed")
+    assert str(refused.value).startswith("nothing was changed in the database server: ")
     assert "geo" not in world.databases()
 
 
@@ -232,7 +232,7 @@ def test_what_was_not_seen_while_the_server_was_down_is_seen_before_anything_is_
     ):
         (user,) = [one["user"] for one in named.values()]
         world.run("admit", "fresh", databases=named, server=Server(("false",)))
-        with pytest.raises(AccessError, match=rf"^nothing was changed in the server: {said}"):
+        with pytest.raises(AccessError, match=rf"^nothing was changed in the database server: {said}"):
             world.run("make", "fresh", databases=named, passwords={user: TILES})
     assert world.server.sql("postgres", roles) == before
     assert "fresh" not in world.databases()

@@ -157,7 +157,10 @@ def test_a_rotation_is_taken_back_by_the_former_password(app: App) -> None:
 @pytest.mark.parametrize("login", [OWNER, "links_always"])
 def test_who_has_one_name_is_told_of_the_gap(app: App, login: str) -> None:
     app.ensure(FIRST, login, careful=True)
-    with pytest.raises(AccessError, match=rf"nothing was changed: {login} has another password.*docs/rotation\.md"):
+    with pytest.raises(
+        AccessError,
+        match=rf"nothing was changed in the database server: {login} has another password.*docs/rotation\.md",
+    ):
         app.ensure(SECOND, login, careful=True)
     assert app.takes(FIRST, login)
     assert app.ensure(SECOND, login)[0] == [f"set the password of {login}"]
