@@ -86,7 +86,7 @@ def row_of(host: str, result: Optional[Mapping[str, Any]], told: Mapping[str, An
     return {"host": host, "answers": not quiet, **told, "problems": [quiet] if quiet else list(problems)}
 
 
-def problems_of(rows: Sequence[Mapping[str, Any]], also: Sequence[str] = (), named: bool = True) -> Told:
+def problems_of(rows: list[dict[str, Any]], also: Sequence[str] = (), named: bool = True) -> Told:
     """Exit code 3 where a host has a problem or there is one `also`; 4 where one did not answer.
 
     Problems that name their host already are not `named` again.
@@ -97,7 +97,7 @@ def problems_of(rows: Sequence[Mapping[str, Any]], also: Sequence[str] = (), nam
             wrong += [f"{entry['host']}: {problem}" if named else problem for problem in entry["problems"]]
     quiet = [f"no answer from {entry['host']}" for entry in rows if not entry["answers"]]
     message = "; ".join([*wrong, *quiet])
-    return Told(message, list(rows), DRIFT if wrong else UNSEEN if quiet else 0, message)
+    return Told(message, rows, DRIFT if wrong else UNSEEN if quiet else 0, message)
 
 
 def silent(results: Results) -> dict[str, str]:
