@@ -108,6 +108,49 @@ def test_an_app_that_fills_its_tmp_while_it_starts_is_refused_with_what_to_write
     assert found.endswith("(it exited)")
 
 
+STARTED = """INFO:     Started server process [7]
+ERROR:    Error loading ASGI app. Could not import module "parcel.mian".
+"""
+ENDED = """slipway-parcel@green.service: Deactivated successfully.
+Stopped slipway-parcel@green.service - parcel in slot green.
+slipway-parcel@green.service: Consumed 1.2s CPU time.
+"""
+
+
+@pytest.mark.parametrize(
+    ("log", "said"),
+    [
+        (STARTED, 'Error loading ASGI app. Could not import module "parcel.mian".'),
+        (STARTED + ENDED, 'Error loading ASGI app. Could not import module "parcel.mian".'),
+        ("[2026-11-28 00:00:00 +0000] [7] [ERROR] Can't connect to ('', 80)\n", "Can't connect to ('', 80)"),
+        ('{"level": "error", "message": "no licence"}\n', "no licence"),
+        ("no licence\n" + ENDED, "no licence"),
+        (ENDED, ""),
+        ("GET /error: 200\nerrors are none\n", "errors are none"),
+    ],
+)
+def test_what_an_app_says_itself_before_it_ends(log: str, said: str) -> None:
+    assert explain("it ended", SlotStatus(), NOBODY, {"log": log}) == (f"{said} (it ended)" if said else "it ended")
+
+
+def test_a_server_whose_workers_cannot_start_says_why_while_it_runs() -> None:
+    found = explain("nothing answers", SlotStatus(running=True), NOBODY, {"log": STARTED})
+    assert found == 'Error loading ASGI app. Could not import module "parcel.mian". (nothing answers)'
+
+
+def test_the_exception_of_a_health_path_is_told() -> None:
+    """Of one that says itself that it is not ready it may be another's."""
+    log = "Traceback (most recent call last):\nRuntimeError: health is broken\n"
+    health = Probe(500, "Internal Server Error")
+    assert explain("not ready", SlotStatus(running=True), health, {"log": log}) == (
+        "RuntimeError: health is broken (not ready)"
+    )
+    health = Probe(503, "not ready")
+    assert explain("not ready", SlotStatus(running=True), health, {"log": log}) == (
+        "not ready; the last exception in its log: RuntimeError: health is broken"
+    )
+
+
 NO_PORT = Probe(error="nothing answers on port 80 of the app (127.0.0.1:20010: connection closed)", nobody=True)
 ON_ANOTHER = (
     "it listens on tcp port 8000 and not on port 80; have it listen there, as the variable PORT tells it (@PORT@ in "

@@ -32,6 +32,12 @@ _FULL = re.compile(r"(?:\[Errno 28\] )?No space left on device(?:: ['\"]?(?P<pat
 _MEMORY = "/dev/shm"  # noqa: S108 - of a container
 # Begins or ends a text in a line of JSON, or after `msg=`.
 _QUOTE = re.compile(r'(?<!\\)"')
+# What systemd itself says of a unit, in the unit's journal.
+_OF_SYSTEMD = re.compile(r"(?:slipway-[^ ]+\.service: |(?:(?:Start|Stopp|Reload)(?:ing|ed)|Failed to start) slipway-)")
+# A line of a level that says what is wrong, as Uvicorn, Gunicorn, Hypercorn, Granian and loggers of JSON write it.
+_LEVEL = re.compile(
+    r"(?:(?:^|[\s\[])(?:ERROR|CRITICAL|FATAL)(?=[\]\s:])[\]:]*|[\"=](?:error|critical|fatal)\b\"?)\s*(?P<said>\S.*)",
+)
 # Uvicorn's words for a worker that has ended, by itself or by Uvicorn.
 _ENDED = re.compile(r"Child process \[\d+\] died")
 
@@ -115,15 +121,32 @@ def _until(parts: list[str], quoted: bool) -> str:
 
 
 def last_words(log: str) -> str:
-    """What a process said last: the message of a JSON line, else the line; empty when it said nothing."""
-    lines = [line.strip() for line in log[-_LOOKED_AT:].splitlines() if line.strip()]
-    if not lines:
-        return ""
+    """What a process said last: the message of a JSON line, else the line; empty when it said nothing itself."""
+    lines = _own_lines(log)
+    return _message(lines[-1]) if lines else ""
+
+
+def last_error(log: str) -> str:
+    """What a process said last as an error, by the level of the line; empty when it said no such thing."""
+    for line in reversed(_own_lines(log)):
+        if found := _LEVEL.search(line):
+            message = _message(line)
+            return found["said"].strip() if message == line else message
+    return ""
+
+
+def _own_lines(log: str) -> list[str]:
+    """The lines of a log that are not empty, without what systemd says of the unit."""
+    lines = (line.strip() for line in log[-_LOOKED_AT:].splitlines())
+    return [line for line in lines if line and not _OF_SYSTEMD.match(line)]
+
+
+def _message(line: str) -> str:
     try:
-        entry = object_of(lines[-1])
-        return str(entry.get("message") or entry.get("msg") or lines[-1])
+        entry = object_of(line)
     except ValueError:
-        return lines[-1]
+        return line
+    return str(entry.get("message") or entry.get("msg") or line)
 
 
 def no_room(words: str) -> str:
@@ -232,6 +255,16 @@ def unreached(port: str, listening: list[str]) -> str:
     return ""
 
 
+def _exception(log: str, health: Probe, cause: str, secrets: Secrets) -> str:
+    """The cause with the last exception of a log; empty where there is none, or the app answers."""
+    found = exception_text(log)
+    if not found or 0 < health.status < 500:
+        return ""
+    told = f"{last_exception(log)}{secrets_missed(found, secrets)}{no_room(found)}"
+    # A server answers 500 where an exception of the app came as far as it; other codes are what the app wanted to say.
+    return f"{told} ({cause})" if health.status in (0, 500) else f"{cause}; the last exception in its log: {told}"
+
+
 def explain(
     cause: str, status: SlotStatus, health: Probe, evidence: dict[str, Any], secrets: Secrets = NO_SECRETS
 ) -> str:
@@ -244,13 +277,17 @@ def explain(
     memory = "perhaps out of memory" in log[-_LOOKED_AT:].lower()
     if status.out_of_memory or status.exit_code == _KILLED or memory:
         return f"out of memory: the kernel killed it at its memory limit ({cause})"
-    if health.status == 0 and (exception := exception_text(log)):
-        return f"{last_exception(log)}{secrets_missed(exception, secrets)}{no_room(exception)} ({cause})"
+    if exception := _exception(log, health, cause, secrets):
+        return exception
     alone = "" if status.running else one_worker(log)
     if workers := alone or (ended_workers(log) if health.nobody else ""):
         return f"{workers} ({cause})"
     if (where := elsewhere(health, evidence.get("listening", []))) and where not in cause:
         return f"{where} ({cause})"
-    if not status.running and health.error and (words := last_words(log)):
+    # What is said as an error explains an end, and a server with nobody behind it.
+    words = last_error(log) if health.nobody else ""
+    if not status.running and health.error:
+        words = words or last_words(log)
+    if words and words[:200] not in cause:
         return f"{words[:200]}{secrets_missed(words, secrets)}{no_room(words)} ({cause})"
     return cause

@@ -39,6 +39,7 @@ import re
 import shutil
 import sys
 import time
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Optional
@@ -212,6 +213,7 @@ class Project:
         self.dialect = ""
         self.empty = False
         self.metadata: Any = None
+        self.applying = ""
 
     def look(self) -> None:
         """See where the database is."""
@@ -233,15 +235,19 @@ class Project:
             if not look and (allowed is None or not self.heads or set(names) <= set(allowed)):
                 left.clear()
                 for step in todo:
+                    self.applying = step.revision.revision
                     yield step
-                    applied.append(step.revision.revision)
+                    applied.append(self.applying)
+                self.applying = ""
 
         for attempt in range(1, TRIES + 1):
             try:
                 self._run(steps, dont_mutate=look)
             except Exception as error:
                 if not waited_too_long(error) or attempt == TRIES:
-                    raise
+                    if not self.applying:
+                        raise
+                    raise MigrationError(why_not(self.applying, error)) from error
                 print(f"no lock within {LOCK_TIMEOUT}, trying again ({attempt} of {TRIES})", file=sys.stderr)
                 time.sleep(0.1 * attempt)
             else:
@@ -341,6 +347,15 @@ def waited_too_long(error: BaseException) -> bool:
     return bool(state == LOCK_NOT_AVAILABLE)
 
 
+def why_not(revision: str, error: Exception) -> str:
+    """Why a revision was not applied, and what it did when that came, in one line."""
+    cause = getattr(error, "orig", None) or error
+    said = " ".join(str(cause).split())[:400].replace("Error: ", "Error, ")  # the last kind in a line is who failed
+    statement = " ".join(str(getattr(error, "statement", None) or "").split())[:200]
+    at = f"; it was at {statement}" if statement else ""
+    return f"revision {revision} was not applied ({type(cause).__name__}, {said}{at})"
+
+
 def joined(heads: tuple[str, ...]) -> Optional[str]:
     return ",".join(sorted(heads)) or None
 
@@ -396,6 +411,8 @@ if __name__ == "__main__":
             result = main(asked)
     except MigrationError as reason:
         hint = "; a rollback asks nothing with -e fastapi_app_migrations=" if asked.get("since") else ""
+        if reason.__cause__:
+            traceback.print_exception(reason.__cause__)
         sys.exit(f"MigrationError: {reason}{hint}")
     except Exception as error:
         if type(error).__name__ != "CommandError":

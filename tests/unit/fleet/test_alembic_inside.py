@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.slipway.fleet.plugins.module_utils.release.diagnosis import last_exception
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.alembic import understood, words
 
 from lab.registry import Authority
@@ -354,12 +355,16 @@ def test_a_release_that_does_not_know_the_schema_says_so(make: Make, tmp_path: P
         assert refused.stderr.endswith("a rollback asks nothing with -e fastapi_app_migrations=\n")
 
 
-def test_a_failure_has_the_words_of_the_database(make: Make) -> None:
+def test_a_failure_has_the_revision_and_the_words_of_the_database(make: Make) -> None:
     project = make()
-    project.revise("a", "op.execute('SELECT 1 / 0')")
+    project.revise("a", TABLE)
+    project.revise("b", "op.execute('SELECT 1 / 0')")
     failed = project.run(allowed=[])
     assert failed.returncode == 1
-    assert "division by zero" in failed.stderr
+    assert "Traceback" in failed.stderr
+    cause = last_exception(failed.stderr)
+    assert cause.startswith("MigrationError: revision b was not applied (")
+    assert "division by zero; it was at SELECT 1 / 0)" in cause
 
 
 def test_an_index_is_made_beside_those_who_wait_for_it_and_behind_who_was_there_before(make: Make, psql: Any) -> None:
