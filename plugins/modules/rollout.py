@@ -62,6 +62,10 @@ options:
     description: Whether a deploy that brings another image or package than the one that serves is refused.
     type: bool
     default: false
+  binding:
+    description: Whether a plan is refused where the run would be, since other steps of the playbook stand on it.
+    type: bool
+    default: false
   migrations: {description: Directory of Alembic revisions on the controller, for the plan., type: path}
   savers:
     description:

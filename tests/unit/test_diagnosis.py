@@ -14,7 +14,9 @@ from ansible_collections.slipway.fleet.plugins.module_utils.release.diagnosis im
     no_room,
 )
 from ansible_collections.slipway.fleet.plugins.module_utils.release.listening import EXPOSED
+from ansible_collections.slipway.fleet.plugins.module_utils.release.missed import NO_SECRETS
 from ansible_collections.slipway.fleet.plugins.module_utils.release.model import Probe, SlotStatus
+from ansible_collections.slipway.fleet.plugins.module_utils.release.oneoff import cause
 
 
 @pytest.mark.parametrize(
@@ -136,6 +138,23 @@ def test_what_an_app_says_itself_before_it_ends(log: str, said: str) -> None:
 def test_a_server_whose_workers_cannot_start_says_why_while_it_runs() -> None:
     found = explain("nothing answers", SlotStatus(running=True), NOBODY, {"log": STARTED})
     assert found == 'Error loading ASGI app. Could not import module "parcel.mian". (nothing answers)'
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ('E.DBAPIError: no pg_hba.conf entry for host "172.19.0.6", user "parcel_ca8e2163", database "parcel"', True),
+        ('psycopg.OperationalError: password authentication failed for user "parcel_ca8e2163"', True),
+        ('E.OperationalError: FATAL:  role "parcel_ca8e2163" does not exist', True),
+        ('E.OperationalError: FATAL:  role "managed" does not exist', False),
+        ('E.ProgrammingError: relation "parcel_ca8e2163" does not exist', False),
+    ],
+)
+def test_a_login_that_the_database_does_not_take(words: str, told: bool) -> None:
+    found = explain("not ready", SlotStatus(running=True), Probe(500, ""), {"log": f"Traceback\n{words}\n"})
+    assert found.startswith(words)
+    assert ("the database does not take the login parcel_ca8e2163: " in found) is told
+    assert ("playbooks/rotate.yml" in cause(1, f"Traceback\n{words}\n", NO_SECRETS)) is told
 
 
 def test_the_exception_of_a_health_path_is_told() -> None:

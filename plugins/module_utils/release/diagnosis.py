@@ -38,6 +38,11 @@ _OF_SYSTEMD = re.compile(r"(?:slipway-[^ ]+\.service: |(?:(?:Start|Stopp|Reload)
 _LEVEL = re.compile(
     r"(?:(?:^|[\s\[])(?:ERROR|CRITICAL|FATAL)(?=[\]\s:])[\]:]*|[\"=](?:error|critical|fatal)\b\"?)\s*(?P<said>\S.*)",
 )
+# What PostgreSQL says of a login that it does not take, of those that are named after a password.
+_LOGIN = re.compile(
+    r"(?:no pg_hba\.conf entry for [^\n]{0,100}user|password authentication failed for user|FATAL: +role) "
+    r"\\?\"(?P<name>[a-z0-9_-]{1,54}_[0-9a-f]{8})\\?\""
+)
 # Uvicorn's words for a worker that has ended, by itself or by Uvicorn.
 _ENDED = re.compile(r"Child process \[\d+\] died")
 
@@ -162,6 +167,19 @@ def no_room(words: str) -> str:
     )
 
 
+def no_login(words: str) -> str:
+    """What to do where the database does not let a login of the role postgres in; empty where it says no such thing.
+
+    Its name changes with the password, so it is one of a password that came or went.
+    """
+    if not (match := _LOGIN.search(words[-_LOOKED_AT:])):
+        return ""
+    return (
+        f"; the database does not take the login {match['name']}: where the password in the vault is a new one, run "
+        "playbooks/rotate.yml; where the release is of before a rotation, nothing leads back to it, so deploy again"
+    )
+
+
 def one_worker(log: str) -> str:
     """That an app can have one worker alone, with the line that says so; empty where it does not end for that."""
     if _ONE_WORKER not in log[-_LOOKED_AT:]:
@@ -260,7 +278,7 @@ def _exception(log: str, health: Probe, cause: str, secrets: Secrets) -> str:
     found = exception_text(log)
     if not found or 0 < health.status < 500:
         return ""
-    told = f"{last_exception(log)}{secrets_missed(found, secrets)}{no_room(found)}"
+    told = f"{last_exception(log)}{secrets_missed(found, secrets)}{no_room(found)}{no_login(found)}"
     # A server answers 500 where an exception of the app came as far as it; other codes are what the app wanted to say.
     return f"{told} ({cause})" if health.status in (0, 500) else f"{cause}; the last exception in its log: {told}"
 
@@ -289,5 +307,5 @@ def explain(
     if not status.running and health.error:
         words = words or last_words(log)
     if words and words[:200] not in cause:
-        return f"{words[:200]}{secrets_missed(words, secrets)}{no_room(words)} ({cause})"
+        return f"{words[:200]}{secrets_missed(words, secrets)}{no_room(words)}{no_login(words)} ({cause})"
     return cause

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..host.errors import Damaged, SlipwayError
 from ..host.shown import tail
-from .diagnosis import exception_text, last_exception, last_words
+from .diagnosis import exception_text, last_exception, last_words, no_login
 from .missed import Secrets, secrets_missed
 from .runtime import Runtime, RuntimeFailed
 from .store import Store
@@ -84,4 +84,4 @@ def cause(code: int, output: str, secrets: Secrets) -> str:
     if code == KILLED:
         return "out of memory: the kernel killed it at its memory limit"
     why = exception_text(output) or last_words(output)
-    return (last_exception(output) or f"exit code {code}") + secrets_missed(why, secrets)
+    return (last_exception(output) or f"exit code {code}") + secrets_missed(why, secrets) + no_login(why)

@@ -255,6 +255,16 @@ def test_a_plan_says_what_is_compared_before_a_switch_and_what_a_break_means() -
     assert all(lines.startswith("Plan: release") for lines in nothing), nothing
 
 
+def test_problems_stop_a_plan_on_which_a_rotation_stands() -> None:
+    there = fleet(2)
+    there.hosts[1].problems = ["Docker is not installed"]
+    report = there.run(check_mode=True, binding=True)
+    assert report.word == "refused"
+    assert report.message == "nothing was changed; web2 cannot take a release: Docker is not installed"
+    there.hosts[1].problems = []
+    assert there.run(check_mode=True, binding=True).word == "planned"
+
+
 def test_a_plan_names_what_a_release_breaks_that_ran_before() -> None:
     there = fleet(3)
     contract = {"path": "/openapi.json", "breaking": "refuse"}
