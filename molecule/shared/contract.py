@@ -10,6 +10,7 @@ import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -103,8 +104,9 @@ def inventory_file() -> str:
     return found
 
 
-def variables(name: str) -> dict[str, Any]:
-    """The variables of a host, secrets included, over the defaults of the roles."""
+@cache
+def variables(name: str) -> Mapping[str, Any]:
+    """The variables of a host, secrets included, over the defaults of the roles; nobody changes them."""
     values: dict[str, Any] = {}
     for defaults in sorted((ROOT / "roles").glob("*/defaults/main.yml")):
         values |= yaml.safe_load(defaults.read_text(encoding="utf-8")) or {}
