@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Optional
 
@@ -18,6 +19,8 @@ from ansible_collections.slipway.fleet.plugins.plugin_utils.views.view import (
     trouble,
 )
 
+# Where volumes of apps are, each below its app's own directory.
+_VOLUME = re.compile(r"/var/lib/slipway/(?P<app>[^/]+)/volumes/")
 COLUMNS = ("host", "newest", "age", "size", "proven", "age", "restored in", "with release", "next", "problem")
 
 
@@ -178,8 +181,33 @@ def tell_problems(results: Results) -> Told:
     return Told(message, rows, DRIFT if wrong else 0, message)
 
 
-def plan(told: Mapping[str, Any], safety: bool) -> list[str]:
-    """What a restore will do, a line each, how long it takes, and whether a set of what is there is made before."""
+def plan(told: Mapping[str, Any], safety: bool, app: str = "", databases: Sequence[str] = ()) -> list[str]:
+    """What a restore will do, a line each, how long it takes, and whether a set of what is there is made before.
+
+    What is not of the `app` of this inventory, and none of its `databases`, is another's, which serves on meanwhile.
+    """
+    lines = _plan(told, safety)
+    if others := [*_strangers(told, databases), *_strange_directories(told, app)]:
+        lines.append(
+            f"not of {app or 'this inventory'}: {', '.join(others)}; who has that serves on meanwhile, without the "
+            "maintenance page, and what is written there from now on is lost. Take it off with maintenance.yml of its "
+            "own inventory first, or restore a part: slipway_restore=database:NAME"
+        )
+    return lines
+
+
+def _strangers(told: Mapping[str, Any], databases: Sequence[str]) -> list[str]:
+    """The databases of a plan that are none of an inventory's, as far as it says which are."""
+    return [f"database {name}" for name in told["databases"] if databases and name not in databases]
+
+
+def _strange_directories(told: Mapping[str, Any], app: str) -> list[str]:
+    """The volumes of a plan that are another app's."""
+    found = ((path, _VOLUME.match(path)) for path in told["directories"] if app)
+    return [f"directory {path}" for path, volume in found if volume and volume["app"] != app]
+
+
+def _plan(told: Mapping[str, Any], safety: bool) -> list[str]:
     parts = [
         *(f"database {name}" for name in told["databases"]),
         *(f"directory {path}" for path in told["directories"]),

@@ -151,6 +151,17 @@ def test_a_plan() -> None:
     assert lost.endswith("is made before, without /srv/uploads (not there)")
 
 
+def test_a_plan_names_what_is_another_app_s() -> None:
+    own, others = "/var/lib/slipway/links/volumes/media", "/var/lib/slipway/parcel/volumes/media"
+    told = PLAN | {"databases": ["links", "parcel"], "directories": ["/srv/uploads", own, others]}
+    found = backups.plan(told, True, "links", ["links"])
+    assert len(found) == 4
+    assert found[3].startswith(f"not of links: database parcel, directory {others}; who has that serves on meanwhile")
+    assert len(backups.plan(told, True, "links", ["links", "parcel"])) == 4, "the directory"
+    assert len(backups.plan(PLAN, True, "links", ["links"])) == 3
+    assert len(backups.plan(told, True)) == 3, "nobody said what is whose"
+
+
 @pytest.mark.parametrize(
     ("changed", "typed", "any_schema", "said"),
     [
