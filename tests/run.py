@@ -38,14 +38,14 @@ BESIDE = 2
 # at the end; one that is not here begins before all of them.
 SECONDS = {
     "rolling": 1250,
-    "systemd": 800,
-    "foreign": 680,
-    "data": 560,
-    "release": 520,
-    "default": 480,
-    "edge": 440,
-    "images": 300,
-    "runtime_switch": 250,
+    "systemd": 1120,
+    "foreign": 720,
+    "data": 660,
+    "release": 590,
+    "default": 500,
+    "edge": 420,
+    "images": 280,
+    "runtime_switch": 260,
     "bundle": 220,
 }
 TOLD = 1000  # last lines of a command in which its reason is looked for

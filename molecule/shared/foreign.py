@@ -81,7 +81,7 @@ class App(Deployment):
         return str(json.loads(on(self.host, f"cat /opt/slipway/{self.name}/state.json"))["release"])
 
     @contextmanager
-    def asked(self, path: str = "/", says: str = "", rate: float = 20.0) -> Iterator[Asking]:
+    def asked(self, path: str = "/", says: str = "", rate: float = 10.0) -> Iterator[Asking]:
         """Ask for a page while the block runs, and whether it says that; by default whether it is this app's."""
         found, done = Asking(), threading.Event()
         words = says or f'"{self.name}"'

@@ -141,6 +141,7 @@ def test_a_link_in_place_of_the_socket_leads_nowhere(
     assert states(host, promise) == before
 
 
+@pytest.mark.one_host
 def test_what_a_slot_leaves_behind_does_not_hinder_the_next_start(
     attacker: Attacker, host: Any, promise: Promise, deployment: Deployment
 ) -> None:
@@ -173,6 +174,7 @@ def test_the_metadata_service_of_a_cloud_is_shut(attacker: Attacker, host: Any) 
         assert attacker.asks_metadata() == "ConnectionRefusedError"
 
 
+@pytest.mark.one_host
 @pytest.mark.usefixtures("metadata")
 def test_the_metadata_service_opens_where_the_app_needs_it(attacker: Attacker, deployment: Deployment) -> None:
     for wanted, answer in ((True, "the rights of the host"), (False, "ConnectionRefusedError")):

@@ -194,7 +194,7 @@ def left_in(text: str) -> list[str]:
 def load_over_all(deployment: Deployment) -> Iterator[None]:
     """One load over a whole class of tests; what it saw is judged after the last of them."""
     serving = deployment.version()["release"]
-    with deployment.load("broken") as report:
+    with deployment.load("broken", "--rate", "8") as report:
         yield
     assert_nothing_lost(report)
     assert [seen["release"] for seen in report["releases"]] == [serving], "no broken release ever served"

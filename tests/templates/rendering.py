@@ -3,13 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
+from ansible._internal._templating._jinja_bits import _TemplateCompileContext
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
+from ansible_collections.slipway.fleet.plugins.plugin_utils.controller.compiling import SYNTAX
+from jinja2 import Environment
 
 ROOT = Path(__file__).resolve().parents[2]
+# Hundreds of tests render the same templates, and to compile them takes longer than all else: each is compiled once.
+COMPILED: dict[tuple[Any, ...], Any] = {}
+COMPILE_ANEW = Environment.compile
+
+
+def compile_once(self: Environment, source: Any, *more: Any, **others: Any) -> Any:
+    """In place of Environment.compile; how Ansible wants backslashes read is no attribute of an environment."""
+    if more or others or not isinstance(source, str):
+        return COMPILE_ANEW(self, source, *more, **others)
+    wanted = _TemplateCompileContext.current(optional=True)
+    key = (type(self), str(source), wanted and wanted.escape_backslashes, *(getattr(self, name) for name in SYNTAX))
+    if key not in COMPILED:
+        COMPILED[key] = COMPILE_ANEW(self, source)
+    return COMPILED[key]
+
+
+@cache
+def read(path: Path) -> Any:
+    """What a file of a role says; nobody changes it."""
+    return DataLoader().load_from_file(str(path), cache="none", trusted_as_template=True)
 
 
 class Role:
@@ -32,21 +57,20 @@ class Role:
 
     def _file(self, kind: str) -> Mapping[str, Any]:
         path = self.directory / kind / "main.yml"
-        loaded = self._loader.load_from_file(str(path), trusted_as_template=True) if path.exists() else None
-        return loaded or {}
+        return (read(path) if path.exists() else None) or {}
+
+    def _made(self, template: Any) -> Any:
+        with patch.object(Environment, "compile", compile_once):
+            return Templar(loader=self._loader, variables=self._variables).template(template)
 
     def value(self, expression: str) -> Any:
         """What a variable or an expression is on the host."""
-        return Templar(loader=self._loader, variables=self._variables).template(
-            trust_as_template("{{ " + expression + " }}")
-        )
+        return self._made(trust_as_template("{{ " + expression + " }}"))
 
     def task(self, file: str, name: str, module: str) -> Any:
         """What a task of the role gives its module; `name` is a part of the task's name."""
-        path = self.directory / "tasks" / file
-        tasks = self._loader.load_from_file(str(path), trusted_as_template=True)
-        (given,) = [task[module] for task in tasks if name in task["name"]]
-        return Templar(loader=self._loader, variables=self._variables).template(given)
+        (given,) = [task[module] for task in read(self.directory / "tasks" / file) if name in task["name"]]
+        return self._made(given)
 
     def render(self, template: str, **more: Any) -> str:
         """The text of a file below templates/, with variables that only this file has."""
@@ -54,10 +78,11 @@ class Role:
         templar = Templar(loader=self._loader, variables=self._variables | more).copy_with_new_env(
             searchpath=[str(source.parent)]
         )
-        text = templar.template(
-            trust_as_template(source.read_text()),
-            escape_backslashes=False,
-            overrides={"trim_blocks": True, "lstrip_blocks": False, "newline_sequence": "\n"},
-        )
+        with patch.object(Environment, "compile", compile_once):
+            text = templar.template(
+                trust_as_template(source.read_text()),
+                escape_backslashes=False,
+                overrides={"trim_blocks": True, "lstrip_blocks": False, "newline_sequence": "\n"},
+            )
         assert isinstance(text, str)
         return text

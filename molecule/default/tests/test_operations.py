@@ -6,9 +6,12 @@ import json
 from pathlib import Path
 from typing import Any
 
-import pytest
 from contract import Promise
 from deployment import Deployment
+
+# What operators run in the release that serves.
+GOOD_COMMAND = 'python -c \'import os; print("release", os.environ["RELEASE_ID"], os.environ["RELEASE_SLOT"])\''
+BAD_COMMAND = "python -c 'import sys; print(\"my last words\"); sys.exit(7)'"
 
 
 def told(deployment: Deployment, what: str, scratch: Path) -> tuple[int, list[dict[str, Any]]]:
@@ -20,13 +23,6 @@ def told(deployment: Deployment, what: str, scratch: Path) -> tuple[int, list[di
     return outcome.code, rows
 
 
-def test_a_host_as_it_was_deployed_has_no_drift(deployment: Deployment, tmp_path: Path) -> None:
-    code, [row] = told(deployment, "status", tmp_path)
-    assert (code, row["drift"], row["health"]) == (0, [], "ok")
-    assert row["release"] == deployment.version()["release"]
-    assert row["free_mib"] > 0
-
-
 def test_a_file_changed_by_hand_is_drift_and_ends_with_3(
     deployment: Deployment, host: Any, promise: Promise, tmp_path: Path
 ) -> None:
@@ -36,19 +32,17 @@ def test_a_file_changed_by_hand_is_drift_and_ends_with_3(
     host.check_output(f"sed -i '$d' {release}/compose.yaml")
     assert code == 3
     assert "compose.yaml of release" in row["drift"][0]
-    assert told(deployment, "status", tmp_path)[0] == 0
 
 
-def test_the_history_tells_who_deployed_what(deployment: Deployment, name: str, tmp_path: Path) -> None:
-    code, rows = told(deployment, "history", tmp_path)
-    assert code == 0
-    last = [row for row in rows if row["release"]][-1]
-    assert (last["result"], last["hosts"]) == ("good", [name])
-    assert last["release"] == deployment.version()["release"]
-    assert all(last[name] for name in ("start", "who", "from", "image", "config", "migration"))
+def test_a_host_as_it_was_deployed_has_no_drift(deployment: Deployment, tmp_path: Path) -> None:
+    """Nor has the one of before, whose file is as it was again."""
+    code, [row] = told(deployment, "status", tmp_path)
+    assert (code, row["drift"], row["health"]) == (0, [], "ok")
+    assert row["release"] == deployment.version()["release"]
+    assert row["free_mib"] > 0
 
 
-def test_a_freeze_refuses_a_deploy_with_its_reason(deployment: Deployment, tmp_path: Path) -> None:
+def test_a_freeze_refuses_a_deploy_with_its_reason(deployment: Deployment) -> None:
     frozen = deployment.play("lock", slipway_lock="frozen", slipway_lock_reason="the sale runs until Monday")
     assert frozen.code == 0, frozen.output
     refused = deployment.deploy()
@@ -60,8 +54,6 @@ def test_a_freeze_refuses_a_deploy_with_its_reason(deployment: Deployment, tmp_p
     assert (doctor.code, doctor.changed) == (2, 0)
     assert "the sale runs until Monday" in doctor.output
     assert freed.code == 0, freed.output
-    events = [row["cause"] for row in told(deployment, "history", tmp_path)[1] if row["operation"] == "lock"]
-    assert events[-2:] == ["frozen: the sale runs until Monday", "the freeze was lifted"]
 
 
 def test_the_doctor_finds_nothing(deployment: Deployment) -> None:
@@ -76,28 +68,20 @@ def test_logs_are_shown_with_the_name_of_the_host(deployment: Deployment, name: 
     assert 1 <= len(lines) <= 5, outcome.output
 
 
-def test_a_command_runs_in_the_release_that_serves(deployment: Deployment, tmp_path: Path) -> None:
-    said = 'python -c \'import os; print("release", os.environ["RELEASE_ID"], os.environ["RELEASE_SLOT"])\''
-    outcome = deployment.play("run", slipway_command=said)
+def test_a_command_runs_in_the_release_that_serves(deployment: Deployment) -> None:
+    outcome = deployment.play("run", slipway_command=GOOD_COMMAND)
     assert outcome.code == 0, outcome.output
     assert f"release {deployment.version()['release']} oneoff" in outcome.output
-    last = told(deployment, "history", tmp_path)[1][-1]
-    assert (last["operation"], last["result"], last["release"]) == ("run", "done", deployment.version()["release"])
-    assert last["cause"] == said
 
 
-def test_a_command_that_fails_fails_the_run_with_its_output(deployment: Deployment, tmp_path: Path) -> None:
-    outcome = deployment.play("run", slipway_command="python -c 'import sys; print(\"my last words\"); sys.exit(7)'")
+def test_a_command_that_fails_fails_the_run_with_its_output(deployment: Deployment) -> None:
+    outcome = deployment.play("run", slipway_command=BAD_COMMAND)
     assert outcome.code != 0
     assert "exit code 7" in outcome.failure()
     assert "my last words" in outcome.output
-    last = told(deployment, "history", tmp_path)[1][-1]
-    assert (last["operation"], last["result"], last["rc"]) == ("run", "failed", 7)
 
 
-def test_the_maintenance_page_outlives_a_reload_and_a_provision_run(
-    deployment: Deployment, host: Any, tmp_path: Path
-) -> None:
+def test_the_maintenance_page_outlives_a_reload_and_a_provision_run(deployment: Deployment, host: Any) -> None:
     try:
         assert deployment.play("maintenance", slipway_maintenance="on").changed == 1
         assert deployment.play("maintenance", slipway_maintenance="on").changed == 0
@@ -110,8 +94,23 @@ def test_the_maintenance_page_outlives_a_reload_and_a_provision_run(
     finally:
         assert deployment.play("maintenance", slipway_maintenance="off").code == 0
     assert deployment.get("/livez")[0] == 200
-    last = [(row["operation"], row["result"], row["cause"]) for row in told(deployment, "history", tmp_path)[1][-3:]]
-    assert last == [("maintenance", "done", "on"), ("provision", "done", ""), ("maintenance", "done", "off")]
+
+
+def test_the_history_tells_who_did_what(deployment: Deployment, name: str, tmp_path: Path) -> None:
+    """All that the tests before did, and the deploy before them."""
+    code, rows = told(deployment, "history", tmp_path)
+    assert code == 0
+    serves = deployment.version()["release"]
+    deployed = [row for row in rows if row["result"] == "good"][-1]
+    assert (deployed["hosts"], deployed["release"]) == ([name], serves)
+    assert all(deployed[what] for what in ("start", "who", "from", "image", "config", "migration"))
+    frozen = [row["cause"] for row in rows if row["operation"] == "lock"]
+    assert frozen[-2:] == ["frozen: the sale runs until Monday", "the freeze was lifted"]
+    good, bad, *last = rows[-5:]
+    assert (good["operation"], good["result"], good["release"], good["cause"]) == ("run", "done", serves, GOOD_COMMAND)
+    assert (bad["operation"], bad["result"], bad["rc"]) == ("run", "failed", 7)
+    done = [(row["operation"], row["result"], row["cause"]) for row in last]
+    assert done == [("maintenance", "done", "on"), ("provision", "done", ""), ("maintenance", "done", "off")]
 
 
 def test_a_check_run_says_what_restarts_and_the_run_after_it_does_so(deployment: Deployment, host: Any) -> None:
@@ -126,14 +125,6 @@ def test_a_check_run_says_what_restarts_and_the_run_after_it_does_so(deployment:
     assert outcome.code == 0, outcome.output
     assert all(one != other for one, other in zip(host.check_output(since).split(), before.split(), strict=True))
     deployment.wait_until_serving()
-
-
-@pytest.mark.parametrize("typed", ["", "another"])
-def test_a_removal_needs_the_name(deployment: Deployment, typed: str) -> None:
-    outcome = deployment.play("remove", slipway_remove=typed)
-    assert (outcome.code != 0, outcome.changed) == (True, 0)
-    assert "slipway_remove" in outcome.failure()
-    assert deployment.get("/livez")[0] == 200
 
 
 def test_a_removed_app_leaves_nothing_but_its_data(deployment: Deployment, host: Any, promise: Promise) -> None:

@@ -53,6 +53,8 @@ def fleet(scratch: Path) -> Fleet:
             # The scenario release has it; here it is three processes that load the app for nothing.
             "fastapi_app_check_command": [],
             "fastapi_app_workers": 1,
+            # Ten a second are asked by default, as in the scenario `default`; here a load asks beside it.
+            "slipway_probe_rate": 4,
         },
     )
 

@@ -18,7 +18,7 @@ from fleet import APP, AT_ONCE, BALANCER, DATA, ENVIRONMENT, HOME, WEB, Fleet, a
 from soak import LONG
 
 # Requests over all rolls.
-ENOUGH, RATE = (50_000, "120") if LONG else (3000, "60")
+ENOUGH, RATE = (50_000, "120") if LONG else (3000, "20")
 # One of each kind at least, new passwords as the new configuration; more of them find what comes with age.
 ROLLS = ["rotate", "code", "rollback", "restart"]
 if LONG:

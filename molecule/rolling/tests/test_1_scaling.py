@@ -33,7 +33,7 @@ def test_a_host_goes_and_comes_by_a_line_of_hosts_yml(scaled: Fleet) -> None:
     hosts = Path(scaled.inventory)
     lines = yaml.safe_load(hosts.read_text())
     address = lines["all"]["hosts"][C]
-    with scaled.load("scaling", "--rate", "40", "--stream-pause", "10", "--slow-seconds", "2") as report:
+    with scaled.load("scaling", "--rate", "15", "--stream-pause", "10", "--slow-seconds", "2") as report:
         for outcome in (
             scaled.play("drain", haproxy_server=C),
             replace(scaled, limit=C).play("remove", slipway_remove="shortlinks"),

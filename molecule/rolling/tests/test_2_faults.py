@@ -147,19 +147,6 @@ def test_of_two_controllers_one_proceeds_and_the_other_names_it(fleet: Fleet) ->
     assert len(set(fleet.states().values())) == 1
 
 
-def test_a_freeze_stops_a_deploy_and_says_why(fleet: Fleet) -> None:
-    before = fleet.pids()
-    frozen = fleet.play("lock", slipway_lock="frozen", slipway_lock_reason="the sale runs until Monday")
-    assert frozen.code == 0, frozen.output
-    try:
-        outcome = fleet.deploy(**fleet.release("frozen"))
-        assert outcome.code != 0
-        assert "the sale runs until Monday" in outcome.failure()
-        assert fleet.pids() == before
-    finally:
-        assert fleet.play("lock", slipway_lock="free").code == 0
-
-
 # Where the controller is killed: words that the run prints just before, and how long to wait then. Each of the signals,
 # while the database is changed, and in the middle of the roll.
 POINTS = [
@@ -295,7 +282,6 @@ def test_a_balancer_remembers_a_drained_host_over_a_reload(fleet: Fleet) -> None
 def test_drift_ends_status_with_3(fleet: Fleet) -> None:
     release = fleet.states()[B]
     path = f"{HOME}/releases/{release}/compose.yaml"
-    assert fleet.play("status").code == 0
     on(B, f"cp -a {path} /run/kept && echo '# by hand' >> {path}")
     try:
         outcome = fleet.play("status")
@@ -303,4 +289,3 @@ def test_drift_ends_status_with_3(fleet: Fleet) -> None:
         on(B, f"cp -a /run/kept {path}")
     assert outcome.code == 3, outcome.output
     assert f"compose.yaml of release {release} was changed by hand" in outcome.output
-    assert fleet.play("history").code == 0
