@@ -7,6 +7,9 @@ from typing import Any
 
 import pytest
 from ansible_collections.slipway.fleet.plugins.module_utils.release.memory_lack import memory_lack, total_mib
+from ansible_collections.slipway.fleet.plugins.module_utils.release.processors import processors_lack
+
+from tests.templates.rendering import Role
 
 WORKER = {"worker": {"replicas": 2, "memory_mib": 256}}
 BEAT = {"beat": {"replicas": 1, "memory_mib": 512, "singleton": True}}
@@ -75,6 +78,36 @@ def test_memory_of_all_that_is_on_the_host(
 ) -> None:
     found = memory_lack(slot, processes, *how, total, jobs, others)
     assert (found is None) if said is None else (found is not None and said in found)
+
+
+# What a VM that is sold with 1 GB has, by its kernel: from 950 MiB to 985.
+SMALL = 950
+
+
+def of_role(role: str, **variables: Any) -> Role:
+    facts = {"distribution": "Debian", "distribution_major_version": "13", "memtotal_mb": SMALL}
+    return Role(role, ansible_facts=facts, **variables)
+
+
+@pytest.mark.parametrize(
+    ("processes", "said"),
+    [
+        ({}, None),
+        # As much again as the app, which is said, with the number to lower.
+        ({"worker": {"replicas": 1, "memory_mib": 512, "cpus": 2.0}}, "Lower fastapi_app_memory_mib"),
+        ({"worker": {"replicas": 1, "memory_mib": 96, "cpus": 0.5}}, "two slots of 512"),
+    ],
+)
+def test_the_defaults_fit_a_host_of_1_gb_and_one_processor(processes: dict[str, Any], said: str | None) -> None:
+    app, postgres, redis = of_role("fastapi_app"), of_role("postgres"), of_role("redis")
+    slot, cpus = app.value("fastapi_app_memory_mib | int"), app.value("fastapi_app_cpus | float")
+    others = {"postgres": postgres.value("postgres_memory_mib | int"), "redis": redis.value("redis_memory_mib | int")}
+    found = memory_lack(slot, processes, singletons=True, overlap=True, total=SMALL, others=others)
+    assert (found is None) if said is None else (found is not None and said in found)
+    # All that has a limit comes to a third of the slot above it at most, of which two seldom need all in one moment.
+    assert slot + sum(others.values()) - SMALL <= slot // 3
+    if not processes:
+        assert processors_lack(cpus, processes, singletons=True, total=1, others={}) is None
 
 
 def test_how_much_there_is(tmp_path: Path) -> None:

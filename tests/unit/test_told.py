@@ -158,6 +158,18 @@ def test_the_status_names_a_maintenance_page_that_is_on() -> None:
     assert (told.code, told.rows[0]["page"], told.rows[3]["page"]) == (0, page, None)
 
 
+def test_the_status_says_how_large_files_may_be_that_users_send() -> None:
+    """One that does not fit is answered 400 by the app's framework, and no log says why."""
+    room = {"takes": ["POST /files", "PUT /files/{id}"], "tmp_mib": 64}
+    told = told_status.tell({"web1": observed("aaa", files=room), "web2": observed("aaa", files=room)})
+    (said,) = (line for line in told.text.splitlines() if line.startswith("files on "))
+    assert said.startswith(
+        "files on web1, web2: POST /files and 1 more take files, which lie in /tmp while they come: 64"
+    )
+    assert "answered 400. Larger ones: fastapi_app_tmp_mib, or a volume's directory as TMPDIR" in said
+    assert (told.code, told.rows[0]["files"]) == (0, room)
+
+
 def test_the_status_has_a_table_of_the_names_with_their_certificates() -> None:
     name = {
         "name": "a.example",

@@ -43,6 +43,7 @@ from .store import MOMENT, Busy, Store
 from .timed import perform
 from .timers import Timers
 from .transaction import Transaction
+from .uploads import room_for_files
 from .volumes import seen as volumes_seen
 from .wiring import contract_of, edge_of, lease_of, runtime_of, store_of, timers_of, transaction_of
 
@@ -74,6 +75,7 @@ def observe(arguments: Arguments, tell: Tell) -> Result:
     told = readable(transaction.store.told, drift) or []
     page = maintenance.shown(transaction.request.app, told)
     found = {"volumes": volumes, "jobs": jobs, "page": page, "last": told[-1] if told else None}
+    found["files"] = room_for_files(transaction.store, serving)
     return {**seen, **around, "drift": drift, **found}
 
 

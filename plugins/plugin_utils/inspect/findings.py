@@ -8,6 +8,8 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from ansible_collections.slipway.fleet.plugins.module_utils.host.reading import object_of
+from ansible_collections.slipway.fleet.plugins.module_utils.openapi.document import NoDocument, parsed
+from ansible_collections.slipway.fleet.plugins.module_utils.openapi.uploads import uploads
 from ansible_collections.slipway.fleet.plugins.plugin_utils.inspect.trial import Answer, Seen, Shipped
 
 OPENAPI = "/openapi.json"
@@ -37,6 +39,14 @@ def documented(openapi: str) -> list[str]:
     except (AttributeError, KeyError, TypeError, ValueError):
         return []
     return telling(found)
+
+
+def takes_files(openapi: str) -> list[str]:
+    """Operations that take files, by an OpenAPI document."""
+    try:
+        return uploads(parsed(openapi))
+    except NoDocument:
+        return []
 
 
 def telling(paths: Iterable[str]) -> list[str]:

@@ -13,8 +13,9 @@ from pathlib import PurePosixPath
 from ansible_collections.slipway.fleet.plugins.module_utils.release.diagnosis import ended_workers
 from ansible_collections.slipway.fleet.plugins.module_utils.release.missed import secret
 from ansible_collections.slipway.fleet.plugins.plugin_utils.inputs.rules.volumes import wrong_volume
-from ansible_collections.slipway.fleet.plugins.plugin_utils.inspect.findings import server
+from ansible_collections.slipway.fleet.plugins.plugin_utils.inspect.findings import OPENAPI, server, takes_files
 from ansible_collections.slipway.fleet.plugins.plugin_utils.inspect.trial import (
+    Answer,
     Seen,
     Shipped,
     Trial,
@@ -29,6 +30,7 @@ _ROOM = 2
 _DEPTH = 2
 _CODE = frozenset({"__pycache__", "site-packages", "dist-packages", "bin", "lib", "lib64"})
 _VOLUMES = 5  # as many as one line may name
+TMP_MIB = 64  # of a release where nothing is written
 _SLOW_START = 20.0  # seconds, a third of the gate's
 # A line of an inventory: name, value, and why it is there.
 Row = tuple[str, object, str]
@@ -121,6 +123,10 @@ def _where_it_differs(found: Found) -> list[Row]:
         )
     if memory := _memory(found):
         rows.append(("fastapi_app_memory_mib", memory, f"{seen.memory_mib} MiB at rest; a host needs it twice"))
+    if takes := takes_files(seen.answers.get(OPENAPI, Answer(0)).text):
+        named = f"{takes[0]} and {len(takes) - 1} more take" if takes[1:] else f"{takes[0]} takes"
+        why = f"{named} files, which lie in /tmp while they come: all at a time; a volume as TMPDIR has more"
+        rows.append(("fastapi_app_tmp_mib", TMP_MIB, why))
     if trial.proto != "http":
         rows.append(("fastapi_app_edge_scheme", trial.proto, "it sends everybody there who does not come by TLS"))
     if found.health and seen.seconds > _SLOW_START:

@@ -47,6 +47,7 @@ def row(host: str, result: Optional[Mapping[str, Any]]) -> dict[str, Any]:
         "under_way": seen.get("under_way") or None,
         "volumes": list(seen.get("volumes") or ()),
         "jobs": list(seen.get("jobs") or ()),
+        "files": seen.get("files") or None,
         "last": seen.get("last") or None,
         "drift": [quiet] if quiet else [*(seen.get("drift") or ()), *failed_jobs(seen)],
     }
@@ -134,6 +135,22 @@ def volume(host: str, found: Mapping[str, Any]) -> str:
     return f"volume {found['name']} on {host}, {size} in {found['path']}: {use}"
 
 
+def files(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """How large files may be that users send, and which variable lets larger ones; once for hosts that say the same."""
+    found: dict[str, list[str]] = {}
+    for entry in rows:
+        if room := entry["files"]:
+            first, *others = room["takes"]
+            takes = f"{first} and {len(others)} more take" if others else f"{first} takes"
+            said = (
+                f"{takes} files, which lie in /tmp while they come: {room['tmp_mib']} MiB for all at a time, and what "
+                "does not fit is answered 400. Larger ones: fastapi_app_tmp_mib, or a volume's directory as TMPDIR in "
+                "fastapi_app_environment"
+            )
+            found.setdefault(said, []).append(entry["host"])
+    return [f"files on {', '.join(hosts)}: {said}" for said, hosts in found.items()]
+
+
 def over(found: Mapping[str, Any]) -> Mapping[str, Any]:
     """The last run of a job; of one that runs still, the run before that where there was one."""
     runs = found.get("running") and "ended" not in found
@@ -215,5 +232,5 @@ def tell(results: Results) -> Told:
     names = certificates.names(rows)
     shown = table([columns, *(line for entry in rows for line in lines(entry, columns))])
     shown += f"\n\n{names}" if names else ""
-    below = [*filter(None, map(under_way, rows)), *pages(rows), *volumes, *filter(None, [last(rows)])]
+    below = [*filter(None, map(under_way, rows)), *pages(rows), *files(rows), *volumes, *filter(None, [last(rows)])]
     return Told("\n".join([shown, *([""] if below else []), *below]), rows, code, message)

@@ -84,8 +84,11 @@ def test_a_plan_says_who_tells_what_is_pending_where_the_controller_has_no_sourc
         (ASKS, "revision 0006: what it does depends on the database, and cannot be read before (AttributeError"),
     ],
 )
-def test_what_may_break_the_release_before_is_refused(pending: dict[str, str], why: str) -> None:
+@pytest.mark.parametrize("known", [lambda since: ["0004"], None], ids=["built", "pulled"])
+def test_what_may_break_the_release_before_is_refused(pending: dict[str, str], why: str, known: Any) -> None:
+    """Of an image that is pulled too, whose revisions the controller does not have: it is asked itself."""
     there = with_alembic(said("0003", ADDS, pending))
+    there.pending = known
     report = there.run()
     assert (report.word, there.serving, len(asked(there))) == ("refused", ["old"] * 3, 1)
     assert report.message.startswith(f"nothing was switched; web1: DestructiveError: {why}")

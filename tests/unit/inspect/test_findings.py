@@ -118,6 +118,15 @@ def test_the_stage_that_was_built_and_a_socket_beside_an_expose_are_lines() -> N
     assert "fastapi_app_port_by_image" not in lines(replace(FOUND, trial=USUAL, shipped=Shipped(ports=(80, 90))))
 
 
+def test_an_app_that_takes_files_has_a_line_with_their_room() -> None:
+    form = {"multipart/form-data": {"schema": {"properties": {"file": {"type": "string", "format": "binary"}}}}}
+    document = json.dumps({"openapi": "3.1.0", "paths": {"/files": {"post": {"requestBody": {"content": form}}}}})
+    seen = replace(SEEN, answers={"/": GOOD, "/openapi.json": Answer(200, "", document)})
+    text = lines(replace(FOUND, seen=seen))
+    assert yaml.safe_load(text)["fastapi_app_tmp_mib"] == Role("fastapi_app").value("fastapi_app_tmp_mib")
+    assert "POST /files takes files, which lie in /tmp while they come" in text
+
+
 def test_every_other_line_is_there_for_what_was_seen() -> None:
     trial = Trial(
         (0, 0),
