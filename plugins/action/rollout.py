@@ -100,7 +100,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         directory = Path(options["directory"] or run.reports(task_vars))
         wanted = [target_of(host, known["target"]) for host, known in computed.items()]
         screen = Screen(secrets_in(computed))
-        policy, telling = self._policy(options, computed), Telling(screen)
+        # A plan in a run that goes on is no plan of that run.
+        strict = self._task.check_mode and not task_vars["ansible_check_mode"]
+        policy, telling = self._policy(options, computed, strict), Telling(screen)
         content = self._contents(computed, changed)
         probe = EdgeProbe(
             options["probe"],
@@ -169,7 +171,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
                     found[host] = {"wrong": [str(error)]}
         return found
 
-    def _policy(self, options: Mapping[str, Any], computed: Mapping[str, Any]) -> Policy:
+    def _policy(self, options: Mapping[str, Any], computed: Mapping[str, Any], strict: bool) -> Policy:
         operation = options["operation"]
         return Policy(
             operation=operation,
@@ -179,6 +181,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             same_content=options["same_content"],
             on_failure=next(iter(computed.values()))["target"]["on_failure"],
             check_mode=self._task.check_mode,
+            strict=strict,
             diff=self._task.diff,
             unsaved=options["unsaved"],
             rehearsers=options["rehearsers"],

@@ -44,7 +44,7 @@ CANNOT = {"deploy": "cannot take a release", "rollback": "cannot go back", "rest
 
 
 async def look(run: Run) -> None:
-    """Ask every host once. Raises Stopped that names every problem of every host; in check mode they are warnings."""
+    """Ask every host once. Raises Stopped that names every problem of every host; in a plan they are warnings."""
     try:
         batches_of([], run.policy.batches)
     except ValueError as error:
@@ -65,7 +65,7 @@ async def look(run: Run) -> None:
             member.lost = trouble
     for member in run.members:
         problems = [str(problem) for problem in member.seen.get("problems") or ()]
-        if problems and run.policy.check_mode:
+        if problems and run.policy.check_mode and not run.policy.strict:
             for problem in problems:
                 run.tell("warning", member, message=f"a release would stop here: {problem}")
         elif problems:
@@ -178,8 +178,8 @@ def refuse_other_content(run: Run) -> None:
         raise Stopped(
             UNCHANGED
             + "; ".join(lines)
-            + ". Check out what serves, or deploy this first; or have it come with the new "
-            "secrets: -e slipway_same_content=false"
+            + ". Check out what serves, or deploy this first, with the former values in the vault; or have it come with "
+            "the new secrets: -e slipway_same_content=false"
         )
 
 

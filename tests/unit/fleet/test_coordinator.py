@@ -283,6 +283,16 @@ def test_problems_in_check_mode_are_warnings() -> None:
     assert (warning.host, warning.about["message"]) == ("web2", "a release would stop here: Docker is not installed")
 
 
+def test_problems_in_a_plan_that_is_to_be_followed_refuse_it() -> None:
+    """A rotation looks by one, and lets new credentials in then."""
+    there = fleet(2)
+    there.hosts[1].problems = ["Docker is not installed"]
+    report = there.run(check_mode=True, strict=True)
+    assert (report.word, report.plan) == ("refused", "")
+    assert "web2 cannot take a release: Docker is not installed" in report.message
+    assert not there.told("warning")
+
+
 @pytest.mark.parametrize("operation", ["deploy", "rollback", "restart"])
 @pytest.mark.parametrize("check_mode", [False, True])
 @pytest.mark.parametrize("serving", ["old", "new"])
