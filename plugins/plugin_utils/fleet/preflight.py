@@ -178,8 +178,8 @@ def refuse_other_content(run: Run) -> None:
         raise Stopped(
             UNCHANGED
             + "; ".join(lines)
-            + ". Check out what serves, or deploy this first, with the former values in the vault; or have it come with "
-            "the new secrets: -e slipway_same_content=false"
+            + ". Check out what serves, or deploy this first, with the former values in the vault; or have it come "
+            "with the new secrets: -e slipway_same_content=false"
         )
 
 
