@@ -28,7 +28,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         options = {"controller_time": time.time(), "run": run_id(), **self._task.args}
         if specification := options.pop("specification", None):
             of_right_types(self._templar, specification, task_vars)
-        for option in ("wrong", "release"):
+        for option in ("wrong", "place", "release"):
             if name := options.pop(f"{option}_from", None):
                 options[option] = self._templar.template(task_vars[name])
         refuse_wrong(options)

@@ -57,7 +57,6 @@ OPTIONS: dict[str, Any] = {
     "batches": {"type": "list", "elements": "raw", "default": [1, "25%", "100%"]},
     "reconnect": {"type": "float", "default": 60.0},
     "same_content": {"type": "bool", "default": False},
-    "binding": {"type": "bool", "default": False},
     "migrations": {"type": "path"},
     "savers": {"type": "list", "elements": "str", "default": []},
     "unsaved": {"type": "list", "elements": "str", "default": []},
@@ -101,7 +100,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         directory = Path(options["directory"] or run.reports(task_vars))
         wanted = [target_of(host, known["target"]) for host, known in computed.items()]
         screen = Screen(secrets_in(computed))
-        policy, telling = self._policy(options, computed), Telling(screen)
+        # A plan in a run that goes on is no plan of that run.
+        strict = self._task.check_mode and not task_vars["ansible_check_mode"]
+        policy, telling = self._policy(options, computed, strict), Telling(screen)
         content = self._contents(computed, changed)
         probe = EdgeProbe(
             options["probe"],
@@ -170,7 +171,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
                     found[host] = {"wrong": [str(error)]}
         return found
 
-    def _policy(self, options: Mapping[str, Any], computed: Mapping[str, Any]) -> Policy:
+    def _policy(self, options: Mapping[str, Any], computed: Mapping[str, Any], strict: bool) -> Policy:
         operation = options["operation"]
         return Policy(
             operation=operation,
@@ -180,7 +181,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             same_content=options["same_content"],
             on_failure=next(iter(computed.values()))["target"]["on_failure"],
             check_mode=self._task.check_mode,
-            binding=options["binding"],
+            strict=strict,
             diff=self._task.diff,
             unsaved=options["unsaved"],
             rehearsers=options["rehearsers"],

@@ -22,6 +22,7 @@ options:
       - Name of the variable with what else is wrong, a list of sentences; with any, the task fails with them and the
         host is not asked. It is read once the types are known to be right.
     type: str
+  place_from: {description: Name of the variable with O(place) and read like O(wrong_from)., type: str}
   release_from: {description: Name of the variable with O(release) and read like O(wrong_from)., type: str}
   sought_from:
     description: Name of the variable with the options from O(certificate) on by their names, read like O(wrong_from).

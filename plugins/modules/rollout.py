@@ -62,10 +62,6 @@ options:
     description: Whether a deploy that brings another image or package than the one that serves is refused.
     type: bool
     default: false
-  binding:
-    description: Whether a plan is refused where the run would be, since other steps of the playbook stand on it.
-    type: bool
-    default: false
   migrations: {description: Directory of Alembic revisions on the controller, for the plan., type: path}
   savers:
     description:
@@ -114,7 +110,11 @@ options:
 extends_documentation_fragment: [slipway.fleet.of_the_roles]
 author: [Slipway contributors]
 attributes:
-  check_mode: {description: Shows the plan., support: full}
+  check_mode:
+    description: >-
+      Shows the plan. What a host lacks is a warning where the whole run is in check mode, since one that would first
+      provision the host would mend some of it; where the task alone is, it is refused.
+    support: full
   diff_mode: {description: Shows the release's files against those of the release that serves., support: full}
 """
 

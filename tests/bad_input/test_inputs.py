@@ -229,15 +229,21 @@ def test_an_inventory_that_is_not_there(tmp_path: Path) -> None:
 
 
 def test_a_doctor_of_a_database_that_is_down_looks_at_the_app(tmp_path: Path) -> None:
-    """All hosts of data are gone, or do not answer what is asked: those of web have their table all the same."""
+    """All hosts of data are gone, or do not answer what is asked: those of web have their table all the same.
+
+    With --check, too: whoever says it with a playbook that only looks is told no less.
+    """
     file = inventory(tmp_path)
     hosts = yaml.safe_load(file.read_text(encoding="utf-8"))
     failing = {"ansible_connection": "local", "ansible_become": False, "ansible_python_interpreter": "/no/python"}
     hosts["data"] = {"hosts": {"db1": NOWHERE, "db2": failing}, "vars": {"backup_repository": "/mnt/backup"}}
+    full = failing | {"ansible_python_interpreter": sys.executable, "fastapi_app_disk_reserve": 1 << 40}
+    hosts["web"]["hosts"]["full"] = full
     file.write_text(yaml.safe_dump(hosts), encoding="utf-8")
-    code, output = play("doctor", file)
+    code, output = play("doctor", file, "--check")
     assert code == 2, output
     told = output[output.index("Kept outside") :]
     assert re.search(r"^db1: .*connect", told, re.MULTILINE), output
     assert re.search(r"^db2: .*/no/python", told, re.MULTILINE), output
     assert re.search(r"^nowhere +cannot be reached", told, re.MULTILINE), output
+    assert not re.search(r"^full +none", told, re.MULTILINE), output

@@ -88,6 +88,11 @@ WRONG: dict[str, dict[str, Case]] = {
             {"fastapi_app_environment": {"LOG LEVEL": "info"}},
             ("fastapi_app_environment", "LOG LEVEL", "letters, digits and underscores"),
         ),
+        "a text for a list": (
+            {"fastapi_app_host_names": "links.example.org"},
+            ("fastapi_app_host_names is text and must be a list",),
+        ),
+        "nothing for a mapping": ({"fastapi_app_environment": None}, ("fastapi_app_environment is nothing",)),
         "a text for the secrets": ({"fastapi_app_secrets": SECRET}, ("fastapi_app_secrets is text", "a mapping")),
         "a name of a secret that climbs": (
             {"fastapi_app_secrets": {"../KEY": SECRET}},

@@ -285,6 +285,7 @@ def install() -> Installed:
             done.set(module, "get_port", _probe_port)
         if module.__name__.endswith(".preflight"):
             done.set(module, "docker_problem", lambda: None)
+            done.set(module, "edge_problem", str)
     done.set(Edge, "ask", _ask)
     done.set(Edge, "one_worker", _one_worker)
     done.set(haproxy, "parse_servers", lru_cache(4096)(haproxy.parse_servers))  # the same again and again

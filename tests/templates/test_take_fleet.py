@@ -49,22 +49,3 @@ def test_who_rehearses_for_a_host_of_the_database() -> None:
     variables = {"groups": groups, "hostvars": hosts, **task["vars"]}
     given = task["slipway.fleet.rollout"]["rehearsers"]
     assert Templar(loader=loader, variables=variables).template(given) == {"db1": "web2"}
-
-
-@pytest.mark.parametrize(
-    ("variables", "only_looks", "binding"),
-    [
-        ({"ansible_check_mode": False}, False, False),
-        ({"ansible_check_mode": True}, True, False),
-        ({"ansible_check_mode": False, "slipway_only_plan": True}, True, True),
-        ({"ansible_check_mode": True, "slipway_only_plan": True}, True, False),
-    ],
-)
-def test_what_a_rotation_stands_on_is_refused_and_a_dry_run_tells_it(
-    variables: dict[str, bool], only_looks: bool, binding: bool
-) -> None:
-    loader = DataLoader()
-    task = loader.load_from_file(str(TASKS), trusted_as_template=True)[0]
-    given = {"looks": task["check_mode"], "binding": task["slipway.fleet.rollout"]["binding"]}
-    told = Templar(loader=loader, variables=variables).template(given)
-    assert told == {"looks": only_looks, "binding": binding}

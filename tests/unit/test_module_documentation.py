@@ -24,7 +24,10 @@ def modules() -> dict[str, Any]:
 
 MODULES = modules()
 # What the action plugin takes out before the host is asked.
-OF_THE_ACTION = {"doctor": {"specification", "wrong_from", "release_from", "sought_from"}, "tree": {"content"}}
+OF_THE_ACTION = {
+    "doctor": {"specification", "wrong_from", "place_from", "release_from", "sought_from"},
+    "tree": {"content"},
+}
 
 
 def documented(module: Any) -> dict[str, Any]:

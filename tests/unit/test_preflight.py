@@ -121,6 +121,24 @@ def test_another_app_of_this_name_is_a_problem_before_anything_is_sent(tmp_path:
     assert found() == "", "a rename that is taken back"
 
 
+def test_an_edge_that_does_not_answer_is_told_apart_from_one_that_is_not_installed(
+    tmp_path: Path, host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = {"app": "links", "edge": {"state_file": str(tmp_path / "state"), "socket": str(tmp_path / "socket")}}
+
+    def found() -> list[str]:
+        problems = find_problems("deploy", "three", "", HOST, transaction(tmp_path, host, "three"), place)
+        return [problem for problem in problems if "HAProxy" in problem]
+
+    host.unseen = {"edge"}
+    (tmp_path / "haproxy").write_text("#!/bin/sh\n")
+    (tmp_path / "haproxy").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert found() == ["HAProxy does not answer"]
+    (tmp_path / "haproxy").unlink()
+    assert found() == ["HAProxy is not installed; run the provision playbook (slipway.fleet.provision)"]
+
+
 def test_a_uid_of_somebody_else_is_a_problem_before_anything_is_sent(tmp_path: Path, host: Host) -> None:
     place = {"app": "links", "edge": {"state_file": str(tmp_path / "state"), "socket": str(tmp_path / "socket")}}
 

@@ -104,6 +104,13 @@ def docker_problem() -> Optional[str]:
     return None
 
 
+def edge_problem(silent: EdgeError) -> str:
+    """Why the edge does not answer."""
+    if run("haproxy", "-v")[0] == 127:
+        return "HAProxy is not installed; run the provision playbook (slipway.fleet.provision)"
+    return str(silent)
+
+
 def python_problem(python: str) -> Optional[str]:
     try:
         target_of(python)
@@ -221,7 +228,7 @@ def find_problems(
     try:
         transaction.edge.servers()
     except EdgeError as error:
-        problems.append(str(error))
+        problems.append(edge_problem(error))
     else:
         if wanted_port(purpose, wanted, host["port"], transaction):
             ports, slots = ports_of(place["app"], place.get("ports") or {}), wiring.runtime_of({"place": place})

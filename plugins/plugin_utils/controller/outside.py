@@ -52,11 +52,11 @@ def kept(inventories: Sequence[str], passwords: Sequence[Path], ask: Git = git) 
         tops.append(Path(top.strip()))
         left = [one for one in _uncommitted(place, path, Path(top.strip()), ask) if one not in own]
         lacks = [
-            *([f"{len(left)} of its files are not committed"] if left else []),
+            *([f"{_are(len(left), 'files')} not committed"] if left else []),
             *([] if (ask(place, ["remote"]) or "").strip() else ["its Git repository has no remote"]),
         ]
         ahead = ask(place, ["log", "--oneline", "@{upstream}..", "--", "."])
-        lacks += [f"{len(ahead.splitlines())} of its commits are not pushed"] if ahead and ahead.strip() else []
+        lacks += [f"{_are(len(ahead.splitlines()), 'commits')} not pushed"] if ahead and ahead.strip() else []
         yield f"inventory {path}: {', '.join(lacks) if lacks else 'in Git, and pushed'}"
     for password in passwords:
         known = any(
@@ -74,11 +74,19 @@ def kept(inventories: Sequence[str], passwords: Sequence[Path], ask: Git = git) 
 
 def _uncommitted(place: Path, inventory: Path, top: Path, ask: Git) -> Iterator[Path]:
     """What is not in Git as it is now; of what Git ignores the inventory alone, and not all that lies beside it."""
-    said = ask(place, ["status", "--porcelain", "-z", "--no-renames", "--ignored", "--", "."]) or ""
+    # Each file of a new directory, but not each of one that is ignored, which may be a virtual environment.
+    each = ["--untracked-files=all", "--ignored=matching"]
+    said = ask(place, ["status", "--porcelain", "-z", "--no-renames", *each, "--", "."]) or ""
     for line in filter(None, said.split("\0")):
         found = top / line[3:]
-        if line[:2] != "!!" or _of_the_inventory(found, place.resolve(), inventory.resolve()):
+        if line[:2] != "!!":
             yield found
+        elif _of_the_inventory(found, place.resolve(), inventory.resolve()):
+            yield from (one for one in found.rglob("*") if one.is_file()) if found.is_dir() else [found]
+
+
+def _are(count: int, what: str) -> str:
+    return f"{count} of its {what} {'is' if count == 1 else 'are'}"
 
 
 def _of_the_inventory(found: Path, place: Path, inventory: Path) -> bool:

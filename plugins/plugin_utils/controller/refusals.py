@@ -7,7 +7,7 @@ from __future__ import annotations
 import difflib
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 # How alike two names must be, as difflib counts.
@@ -44,22 +44,50 @@ def only_types(said: Iterable[str]) -> list[str]:
     return [one for one in said if _TYPE.match(one)]
 
 
+def of_containers(
+    given: Mapping[str, Any], options: Mapping[str, Mapping[str, Any]], inside: str = ""
+) -> Iterator[str]:
+    """A sentence for each text where a list or a mapping is wanted.
+
+    A validation takes `a,b` for a list and `a=b` for a mapping, but roles have the variable as it was given.
+    """
+    for name, value in given.items():
+        yield from _of_container(name, value, options.get(name, {}), inside)
+
+
+def _of_container(name: str, value: Any, option: Mapping[str, Any], inside: str) -> Iterator[str]:
+    wanted, within = str(option.get("type", "")), option.get("options") or {}
+    if wanted not in ("list", "dict"):
+        return
+    if isinstance(value, str):
+        yield _told(name, "text", wanted, {} if inside else option, inside)
+    elif isinstance(value, Mapping):
+        yield from of_containers(value, within, name)
+    elif isinstance(value, (list, tuple)):
+        for one in (one for one in value if isinstance(one, Mapping)):
+            yield from of_containers(one, within, name)
+
+
 def _of_type(said: str, options: Mapping[str, Mapping[str, Any]]) -> str:
     found = _TYPE.match(said)
     if not found or found["wanted"] not in WANTED:
         return said
     name, inside = found["name"], found["in"] or found["after"]
     element = found["of"] != "argument"
-    words, example = WANTED[found["wanted"]]
     usual = {} if element or inside else options.get(name, {})
+    return _told(name, IS.get(found["is"], found["is"]), found["wanted"], usual, inside, element)
+
+
+def _told(name: str, kind: str, wanted: str, usual: Mapping[str, Any], inside: str = "", element: bool = False) -> str:
+    words, example = WANTED[wanted]
     # A port that is no port reads like a mistake.
-    shown = usual.get("default") or (PORT if found["wanted"] == "int" and name.endswith("_port") else example)
+    shown = usual.get("default") or (PORT if wanted == "int" and name.endswith("_port") else example)
     if "{{" in str(shown):
         shown = example
     what = f"{'an entry of ' if element else ''}{name}{f' in {inside}' if inside else ''}"
     form = json.dumps([shown] if element else shown, ensure_ascii=False)
     form = form if shown != example else form.replace('"', "")
-    return f"{what} is {IS.get(found['is'], found['is'])} and must be {words}, such as `{name}: {form}`"
+    return f"{what} is {kind} and must be {words}, such as `{name}: {form}`"
 
 
 def of_undefined(said: str, variables: Mapping[str, Any], inputs: Iterable[str] = ()) -> str:

@@ -12,13 +12,13 @@ import shlex
 import socket
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePath
 from typing import Any
 
 import yaml
 from ansible import constants
-from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure, AnsibleUndefinedVariable
+from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure, AnsibleError, AnsibleUndefinedVariable
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
@@ -153,15 +153,41 @@ def of_right_types(templar: Any, specification: str, variables: Mapping[str, Any
     """
     specification = os.path.realpath(specification)
     options = argument_spec(specification)
+    inputs = {name: variables[name] for name in options if name in variables}
     try:
-        given: dict[str, Any] = templar.template({name: variables[name] for name in options if name in variables})
-    except AnsibleUndefinedVariable as error:
-        raise AnsibleActionFail(refusals.of_undefined(str(error), variables, options)) from None  # which says it again
+        given: dict[str, Any] = templar.template(inputs)
+    except AnsibleError as error:
+        # What cannot be rendered may be made of one that is of a wrong type, which is the cause then.
+        if wrong := _of_wrong_types(_that_can_be(templar, inputs), options):
+            raise AnsibleActionFail("; ".join(wrong)) from None
+        if isinstance(error, AnsibleUndefinedVariable):
+            said = refusals.of_undefined(str(error), variables, options)
+            raise AnsibleActionFail(said) from None  # which says it again
+        raise
     result = _validator(specification).validate(given, validate_role_argument_spec=True)
-    if result.error_messages:
-        raise AnsibleActionFail("; ".join(refusals.of_types(result.error_messages, options)))
+    if wrong := _told(result.error_messages, given, options):
+        raise AnsibleActionFail("; ".join(wrong))
     meant = {name: result.validated_parameters[name] for name, value in given.items() if isinstance(value, str)}
     return given | {name: value for name, value in meant.items() if isinstance(value, (int, float))}
+
+
+def _that_can_be(templar: Any, inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """Those that can be rendered, each by itself."""
+    found = {}
+    for name, value in inputs.items():
+        with suppress(AnsibleError):
+            found[name] = templar.template(value)
+    return found
+
+
+def _of_wrong_types(given: Mapping[str, Any], options: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    asked = {name: options[name] for name in given}
+    said = ArgumentSpecValidator(asked).validate(dict(given), validate_role_argument_spec=True).error_messages
+    return _told(said, given, options)
+
+
+def _told(said: list[str], given: Mapping[str, Any], options: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    return list(dict.fromkeys([*refusals.of_types(said, options), *refusals.of_containers(given, options)]))
 
 
 def refuse_wrong(options: dict[str, Any], role: str = "", types: dict[str, Any] | None = None) -> None:

@@ -197,7 +197,8 @@ class Policy:
     on_failure: str = "revert"  # or hold
     same_content: bool = False  # whether a deploy that brings another image or package than serves is refused
     check_mode: bool = False
-    binding: bool = False  # whether what would stop the run stops its plan, on which more than a release stands
+    # What a host lacks refuses a plan, as it would what follows; else it is a warning, which provisioning may mend.
+    strict: bool = False
     diff: bool = False
     reconnect: float = 60.0  # seconds that a host which went away is asked again before it counts as unreachable
     patience: float = 180.0  # seconds after an interruption within which begun hosts may end, and be taken back

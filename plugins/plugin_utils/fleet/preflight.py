@@ -65,7 +65,7 @@ async def look(run: Run) -> None:
             member.lost = trouble
     for member in run.members:
         problems = [str(problem) for problem in member.seen.get("problems") or ()]
-        if problems and run.policy.check_mode and not run.policy.binding:
+        if problems and run.policy.check_mode and not run.policy.strict:
             for problem in problems:
                 run.tell("warning", member, message=f"a release would stop here: {problem}")
         elif problems:
@@ -178,7 +178,8 @@ def refuse_other_content(run: Run) -> None:
         raise Stopped(
             UNCHANGED
             + "; ".join(lines)
-            + ". Check out what serves; or have this come with the new secrets: -e slipway_same_content=false"
+            + ". Check out what serves, or deploy this first, with the former values in the vault; or have it come "
+            "with the new secrets: -e slipway_same_content=false"
         )
 
 

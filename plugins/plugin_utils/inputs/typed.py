@@ -8,7 +8,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
-from ansible_collections.slipway.fleet.plugins.plugin_utils.controller.refusals import of_types, only_types
+from ansible_collections.slipway.fleet.plugins.plugin_utils.controller.refusals import (
+    of_containers,
+    of_types,
+    only_types,
+)
 
 _TEMPLATE = ("{{", "{%", "{#")
 _PLAIN = (str, int, float, bool, type(None))
@@ -37,7 +41,8 @@ def _wrong(name: str, value: Any, option: Mapping[str, Any]) -> list[str]:
             return []
         option, value = {"type": option.get("type", "str")}, type(value)()  # what is in it is known later
     asked = {name: {key: said for key, said in option.items() if key != "required"}}
-    return of_types(only_types(ArgumentSpecValidator(asked).validate({name: value}).error_messages), asked)
+    said = only_types(ArgumentSpecValidator(asked).validate({name: value}).error_messages)
+    return list(dict.fromkeys([*of_types(said, asked), *of_containers({name: value}, asked)]))
 
 
 def _known(value: Any) -> bool:

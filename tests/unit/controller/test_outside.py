@@ -44,13 +44,24 @@ def test_an_inventory_that_is_kept(inventory: Path, tmp_path: Path) -> None:
 
 def test_what_is_on_this_machine_alone(inventory: Path) -> None:
     (inventory / "vault.yml").write_text("$ANSIBLE_VAULT;1.1;AES256\n")
-    assert said(inventory)[0].endswith("1 of its files are not committed")
+    assert said(inventory)[0].endswith("1 of its files is not committed")
     (inventory / ".gitignore").write_text("vault.yml\n")
     git(inventory, "add", ".gitignore")
     git(inventory, "commit", "--quiet", "--message=two")
-    assert said(inventory)[0].endswith("1 of its files are not committed, 1 of its commits are not pushed")
+    assert said(inventory)[0].endswith("1 of its files is not committed, 1 of its commits is not pushed")
     git(inventory, "remote", "remove", "origin")
-    assert said(inventory)[0].endswith("1 of its files are not committed, its Git repository has no remote")
+    assert said(inventory)[0].endswith("1 of its files is not committed, its Git repository has no remote")
+
+
+@pytest.mark.parametrize("ignored", ["", "shop-two/\n"], ids=["new", "ignored"])
+def test_of_a_directory_that_git_does_not_have_each_file_counts(inventory: Path, ignored: str) -> None:
+    (inventory.parent / ".git/info/exclude").write_text(ignored)
+    other = inventory.parent / "shop-two"
+    for file in ("hosts.yml", "group_vars/web/app.yml", "group_vars/all/vault.yml"):
+        (other / file).parent.mkdir(parents=True, exist_ok=True)
+        (other / file).write_text("x")
+    assert said(other)[0].endswith("3 of its files are not committed")
+    assert said(inventory)[0].endswith("in Git, and pushed")
 
 
 def test_of_what_git_ignores_the_inventory_alone_counts(inventory: Path) -> None:
@@ -74,7 +85,7 @@ def test_a_password_that_is_not_in_git_is_no_file_of_the_inventory(inventory: Pa
     password = inventory / "password"
     password.write_text("x")
     assert said(inventory, password)[0].endswith("in Git, and pushed")
-    assert said(inventory)[0].endswith("1 of its files are not committed")
+    assert said(inventory)[0].endswith("1 of its files is not committed")
 
 
 def test_a_password_beside_what_it_opens(inventory: Path) -> None:

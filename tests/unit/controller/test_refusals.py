@@ -6,7 +6,11 @@ from typing import Any
 
 import pytest
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
-from ansible_collections.slipway.fleet.plugins.plugin_utils.controller.refusals import of_types, of_undefined
+from ansible_collections.slipway.fleet.plugins.plugin_utils.controller.refusals import (
+    of_containers,
+    of_types,
+    of_undefined,
+)
 
 SPEC: dict[str, Any] = {
     "volumes": {"type": "dict"},
@@ -42,6 +46,28 @@ def test_all_else_is_told_as_it_was() -> None:
     errors = ArgumentSpecValidator(SPEC).validate({"kind": "three", "pools": [{}]}).error_messages
     assert len(errors) == 2
     assert of_types(errors, SPEC) == errors
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"names": "a.example"}, "names is text and must be a list, such as `names: [value]`"),
+        ({"names": ""}, "names is text and must be a list, such as `names: [value]`"),
+        ({"volumes": "data=/data"}, "volumes is text and must be a mapping, such as `volumes: {name: value}`"),
+        ({"words": "a,b"}, 'words is text and must be a list, such as `words: ["a", "b"]`'),
+        (
+            {"pools": [{"name": "a", "paths": "/a"}]},
+            "paths in pools is text and must be a list, such as `paths: [value]`",
+        ),
+        ({"names": ["a"], "volumes": {"data": "/data"}, "pools": [{"name": "a", "paths": ["/a"]}], "kind": "one"}, ""),
+    ],
+)
+def test_a_text_that_is_taken_for_a_list_is_refused(given: dict[str, Any], said: str) -> None:
+    """A validation takes it; the variable stays the text, and its letters were the list."""
+    spec = SPEC | {"words": {"type": "list", "elements": "str", "default": ["a", "b"]}}
+    spec["pools"] = {"type": "list", "elements": "dict", "options": {"name": {}, "paths": {"type": "list"}}}
+    assert not ArgumentSpecValidator(spec).validate(given).error_messages
+    assert list(of_containers(given, spec)) == ([said] if said else [])
 
 
 VARIABLES = {

@@ -122,6 +122,11 @@ def test_each_host_is_told_what_is_wrong_with_its_own_variables() -> None:
                 {"fastapi_app_environment": {"A": trusted("{{ nowhere }}")}},
                 {"fastapi_app_runtime": "podman"},
                 {"fastapi_app_secrets": {"KEY": trusted("{{ vault_secretkey }}")}},
+                # Others are made of them, and cannot be rendered.
+                {"fastapi_app_host_names": "links.example.org"},
+                {"fastapi_app_host_names": None},
+                {"fastapi_app_host_names": trusted("{{ fastapi_app_name }}.example.org")},
+                {"fastapi_app_secrets": "KEY=value"},
             )
         ]
     assert found[0] == ["fastapi_app_workers is 0; use at least 1."]
@@ -131,6 +136,12 @@ def test_each_host_is_told_what_is_wrong_with_its_own_variables() -> None:
     assert "compose, systemd" in found[4][0]
     said = "'vault_secretkey' is undefined, which fastapi_app_secrets uses; did you mean vault_secret_key?"
     assert found[5] == [said]
+    names = "and must be a list, such as `fastapi_app_host_names: [value]`"
+    assert found[6] == found[8] == [f"fastapi_app_host_names is text {names}"]
+    assert found[7] == [f"fastapi_app_host_names is nothing {names}"]
+    assert found[9] == [
+        "fastapi_app_secrets is text and must be a mapping, such as `fastapi_app_secrets: {name: value}`"
+    ]
 
 
 FIVE_LINES = """

@@ -255,16 +255,6 @@ def test_a_plan_says_what_is_compared_before_a_switch_and_what_a_break_means() -
     assert all(lines.startswith("Plan: release") for lines in nothing), nothing
 
 
-def test_problems_stop_a_plan_on_which_a_rotation_stands() -> None:
-    there = fleet(2)
-    there.hosts[1].problems = ["Docker is not installed"]
-    report = there.run(check_mode=True, binding=True)
-    assert report.word == "refused"
-    assert report.message == "nothing was changed; web2 cannot take a release: Docker is not installed"
-    there.hosts[1].problems = []
-    assert there.run(check_mode=True, binding=True).word == "planned"
-
-
 def test_a_plan_names_what_a_release_breaks_that_ran_before() -> None:
     there = fleet(3)
     contract = {"path": "/openapi.json", "breaking": "refuse"}
@@ -291,6 +281,16 @@ def test_problems_in_check_mode_are_warnings() -> None:
     assert there.run(check_mode=True).word == "planned"
     (warning,) = there.told("warning")
     assert (warning.host, warning.about["message"]) == ("web2", "a release would stop here: Docker is not installed")
+
+
+def test_problems_in_a_plan_that_is_to_be_followed_refuse_it() -> None:
+    """A rotation looks by one, and lets new credentials in then."""
+    there = fleet(2)
+    there.hosts[1].problems = ["Docker is not installed"]
+    report = there.run(check_mode=True, strict=True)
+    assert (report.word, report.plan) == ("refused", "")
+    assert "web2 cannot take a release: Docker is not installed" in report.message
+    assert not there.told("warning")
 
 
 @pytest.mark.parametrize("operation", ["deploy", "rollback", "restart"])

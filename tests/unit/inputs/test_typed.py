@@ -15,6 +15,9 @@ from ansible_collections.slipway.fleet.plugins.plugin_utils.inputs.typed import 
         ({"postgres_databases": ["links"]}, "postgres_databases is a list and must be a mapping, such as"),
         ({"postgres_databases": {"links": {"user": ["a"]}}}, ""),  # what is in a mapping is the role's to judge
         ({"docker_engine_networks": {"a": 1}}, "docker_engine_networks is a mapping and must be a list, such as"),
+        ({"fastapi_app_host_names": "a.example"}, "fastapi_app_host_names is text and must be a list, such as"),
+        ({"fastapi_app_host_names": "{{ names }}"}, ""),
+        ({"haproxy_apps": [{"name": "a", "paths": "/a"}]}, "paths in haproxy_apps is text and must be a list, such as"),
         ({"redis_memory_mib": "many"}, "redis_memory_mib is text and must be a whole number, such as `redis_m"),
         ({"redis_memory_mib": "{{ 2 * 48 }}"}, ""),
         ({"redis_memory_mib": "96"}, ""),
