@@ -72,12 +72,17 @@ class Promise:
         return f"/run/slipway/{self.app}"
 
 
-def until(ready: Callable[[], bool], what: str, seconds: float = PATIENCE) -> float:
-    """Wait until something is so; returns the seconds that it took."""
+# Seconds between two looks at what stays as it is once it is so. A look into a host takes a tenth of a second of a
+# processor, and a wait for a drain would have half of one.
+SELDOM = 0.5
+
+
+def until(ready: Callable[[], bool], what: str, seconds: float = PATIENCE, every: float = 0.1) -> float:
+    """Wait until something is so, looking `every` so many seconds; returns the seconds that it took."""
     began = time.monotonic()
     while not ready():
         assert time.monotonic() - began < seconds, f"not within {seconds:.0f} s: {what}"
-        time.sleep(0.1)
+        time.sleep(every)
     return time.monotonic() - began
 
 

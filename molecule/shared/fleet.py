@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from contract import PATIENCE, PLAIN, ROOT, until
+from contract import PATIENCE, PLAIN, ROOT, SELDOM, until
 from deployment import Deployment, failure_in
 
 WEB = {"slipway-web-a": "172.29.86.11", "slipway-web-b": "172.29.86.12", "slipway-web-c": "172.29.86.13"}
@@ -168,7 +168,7 @@ class Fleet(Deployment):
     def whole(self) -> str:
         """Wait until every transaction has ended by itself, and each host serves, alone, what it has recorded."""
         for host in WEB:
-            until(lambda host=host: not self._busy(host), f"the transaction on {host} ends by itself")  # type: ignore[misc]
+            until(lambda host=host: not self._busy(host), f"the transaction on {host} ends by itself", every=SELDOM)  # type: ignore[misc]
         states = self.states()
         assert self.serving() == states
         self._drained()
@@ -177,7 +177,7 @@ class Fleet(Deployment):
     def _drained(self) -> None:
         """Wait until the other slot of each host, which may drain and holds up nobody, has ended."""
         for host in WEB:
-            until(lambda host=host: self._slots(host) == 1, f"one slot runs on {host}")  # type: ignore[misc]
+            until(lambda host=host: self._slots(host) == 1, f"one slot runs on {host}", every=SELDOM)  # type: ignore[misc]
 
     def _slots(self, host: str) -> int:
         """How many slots run on the host."""
@@ -198,7 +198,7 @@ class Fleet(Deployment):
 
     def unlocked(self, seconds: float = 60) -> float:
         """Wait until no host is held by a run, which is promised; returns how long it took."""
-        return until(lambda: not self._held(), "the lock of a dead run is gone", seconds)
+        return until(lambda: not self._held(), "the lock of a dead run is gone", seconds, every=SELDOM)
 
     def _held(self) -> bool:
         """Whether a run holds a host. The hosts are asked side by side, so that asking takes no part of the limit."""

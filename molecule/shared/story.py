@@ -78,8 +78,8 @@ def deployment(name: str, tmp_path_factory: pytest.TempPathFactory) -> Deploymen
             "fastapi_app_drain": 8,
             "fastapi_app_soak": 2,
             "fastapi_app_gate_deadline": 60,
-            # What a host has by default, its first release has in the scenario `default`: a worker for each processor,
-            # which loads the app for itself, and a probe that asks ten times a second.
+            # What a host has by default, its first release has in the scenario `default`: two workers, each of
+            # which loads the app for itself where it is not preloaded, and a probe that asks ten times a second.
             "fastapi_app_workers": 1,
             "slipway_probe_rate": 4,
             # It would judge a machine that has other work, too.

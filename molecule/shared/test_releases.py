@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from contract import ROOT, SECRET_FILES, Promise, assert_no_secret, read_json, running_slots, until
+from contract import ROOT, SECRET_FILES, SELDOM, Promise, assert_no_secret, read_json, running_slots, until
 from deployment import Deployment, assert_nothing_lost
 
 # What a release does is the same on every distribution; that it serves there, other tests of a scenario show.
@@ -126,7 +126,7 @@ def test_two_releases_lose_nothing(deployment: Deployment, host: Any, promise: P
 
 
 def test_the_same_deploy_again_changes_nothing(deployment: Deployment, host: Any, promise: Promise) -> None:
-    until(lambda: len(running_slots(host, promise)) == 1, "the slot before has ended")
+    until(lambda: len(running_slots(host, promise)) == 1, "the slot before has ended", every=SELDOM)
     before = deployment.version()
     started = running_slots(host, promise)
     source = str(deployment.scratch / "v3")

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from typing import Any
 
-from contract import until
+from contract import SELDOM, until
 from fleet import on
 from foreign import ADDRESS, AT_A_TIME, HOST, App, nothing_lost, side_by_side
 from redis import Redis
@@ -75,7 +75,7 @@ def test_a_task_in_hand_survives_a_release_and_no_two_beats_are_there(shop: App,
     assert shop.release != release
     until(lambda: len(broker()["beats"]) > len(before["beats"]), "the new beat is there")
     assert one_after_another(broker()["beats"])
-    until(lambda: processes(release) == [], "the old workers have ended")
+    until(lambda: processes(release) == [], "the old workers have ended", every=SELDOM)
     lost = set(broker()["given"]) - set(broker()["done"])
     until(lambda: lost <= set(broker()["done"]), "what they had in hand is done")
     assert len(processes(shop.release)) == 3
@@ -268,7 +268,7 @@ def test_a_release_of_each_beside_those_of_the_others(
     assert (door(feed), feed.get("/news")) == (0, (200, "0\n1\n2\n"))
     assert depot.json("/ready") == {"key": len("another-planted-key")}
     # At SIGTERM Celery ends what it has in hand; of one that was killed the task would be missing here.
-    until(lambda: processes(before["board"]) == [], "the old worker has ended")
+    until(lambda: processes(before["board"]) == [], "the old worker has ended", every=SELDOM)
     begun = tasks(queue, "begun")
     until(lambda: set(begun) <= set(tasks(queue, "done")), "what the old worker had in hand is done")
     assert len(set(begun)) == len(begun), "and done once"
@@ -339,7 +339,7 @@ def test_all_are_back_after_a_boot(tiles: App, shop: App, board: App, feed: App,
     for app in (tiles, shop, board, feed, depot):
         until(lambda app=app: app.get()[0] == 200, f"{app.name} serves after the boot")  # type: ignore[misc]
         assert app.json() == {"app": app.name}
-    until(lambda: processes(shop.release) == running, "the processes of shop are back")
+    until(lambda: processes(shop.release) == running, "the processes of shop are back", every=SELDOM)
     assert uploaded(shop) == before
     until(lambda: bool(broker()["done"]) and bool(broker()["beats"]), "and at work")
 

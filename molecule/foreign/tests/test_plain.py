@@ -19,7 +19,7 @@ from typing import Any
 
 import httpx
 import pytest
-from contract import until
+from contract import SELDOM, until
 from fleet import on
 from foreign import PLAIN, PLAIN_ADDRESS, App, nothing_lost, of_the_notes, side_by_side
 from websockets.sync.client import ClientConnection, connect
@@ -202,7 +202,7 @@ def test_a_release_of_each_under_load(notes: App, plain_shop: App, desk: App, pl
     assert one_after_another(plain_broker()["beats"])
     lost = set(plain_broker()["given"]) - set(plain_broker()["done"])
     until(lambda: lost <= set(plain_broker()["done"]), "what the old workers had in hand is done")
-    until(lambda: len(units("shop")) == 3, "the new ones alone are there")
+    until(lambda: len(units("shop")) == 3, "the new ones alone are there", every=SELDOM)
 
 
 def test_the_app_is_told_what_was_written_and_its_secret_is_nowhere(plain_shop: App) -> None:
@@ -298,7 +298,7 @@ def test_all_are_back_after_a_boot(notes: App, plain_shop: App, desk: App, plain
         until(lambda app=app: app.get()[0] == 200, f"{app.name} serves after the boot")  # type: ignore[misc]
         assert app.json() == {"app": app.name}
     assert [app.release for app in (notes, plain_shop, desk)] == releases
-    until(lambda: len(units("shop")) == 3, "the processes of shop are back")
+    until(lambda: len(units("shop")) == 3, "the processes of shop are back", every=SELDOM)
     until(lambda: bool(plain_broker()["done"]) and bool(plain_broker()["beats"]), "and at work")
     assert notes.json("/notes") == ["kept"]
     assert desk.json("/tickets") == ["kept"]

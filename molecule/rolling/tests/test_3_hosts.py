@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import time
 
-from contract import until
+from contract import SELDOM, until
 from fleet import SLOTS, WEB, Fleet, in_pool, on
 
 A, B, C = WEB
@@ -18,7 +18,7 @@ def container(fleet: Fleet, host: str) -> str:
 
 
 def until_it_serves(fleet: Fleet, host: str) -> float:
-    return until(lambda: fleet.serving_or_none(host) is not None, f"{host} serves")
+    return until(lambda: fleet.serving_or_none(host) is not None, f"{host} serves", every=SELDOM)
 
 
 def test_a_killed_slot_is_back(fleet: Fleet) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from contract import ROOT, Promise, read_json, until
+from contract import ROOT, SELDOM, Promise, read_json, until
 from deployment import Deployment, assert_nothing_lost
 
 ENOUGH = 2000  # requests over all changes
@@ -34,12 +34,12 @@ def test_there_and_back_and_there_again(deployment: Deployment, host: Any, promi
         there = deployment.deploy(**source, **UNDER_SYSTEMD)
         assert there.code == 0, there.output
         second = deployment.version()["release"]
-        until(lambda: slots(host, promise) == (0, 1), "the container has drained and is gone")
+        until(lambda: slots(host, promise) == (0, 1), "the container has drained and is gone", every=SELDOM)
 
         back = deployment.play("rollback")
         assert back.code == 0, back.output
         assert deployment.version()["release"] == first, "the same release as before, by its own runtime"
-        until(lambda: slots(host, promise) == (1, 0), "the unit has drained and is gone")
+        until(lambda: slots(host, promise) == (1, 0), "the unit has drained and is gone", every=SELDOM)
 
         again = deployment.deploy(**source, **UNDER_SYSTEMD)
         assert again.code == 0, again.output

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from contract import Promise, shown, until
+from contract import SELDOM, Promise, shown, until
 from deployment import Deployment
 
 STATE = "/var/lib/slipway/backup/state.json"
@@ -73,7 +73,7 @@ def test_the_release_comes_to_nothing_that_is_live(host: Any, promise: Promise, 
     live = host.check_output(f"stat --format %d:%i {' '.join(SOCKETS)}").split()
     assert not set(sockets.split()) & set(live), "servers stand in for those that are live"
     host.check_output(f"kill -CONT {drilled}")
-    until(lambda: shown(host, "drilled", "SubState") in ("exited", "failed"), "the drill ends")
+    until(lambda: shown(host, "drilled", "SubState") in ("exited", "failed"), "the drill ends", every=SELDOM)
     proven = state(host)["proven"]
     (found,) = proven["releases"]
     serves = json.loads(host.check_output("cat /opt/slipway/shortlinks/state.json"))["release"]
