@@ -3,7 +3,7 @@
 HAProxy runs with the role's own configuration, before Gunicorn on a socket. Each request of the app needs one of a few
 connections for a fixed time, as of a pool to a database, so what it can do a second is known. Requests come by a clock,
 whether earlier ones were answered or not, each by a connection of its own; a client that has waited for `PATIENCE`
-leaves. The table is in docs/protection.md.
+leaves. In the middle of it the edge is looked at as status.yml does. The table is in docs/protection.md.
 """
 
 from __future__ import annotations
@@ -16,12 +16,17 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import tests.conftest  # noqa: F401 - it has the collection found
+
+# isort: split
+from ansible_collections.slipway.fleet.plugins.module_utils.edge.overload import overload
+
 from tests.templates.test_haproxy import Edge, app, wait_for
 
 POOL, SERVICE = 5, 0.1  # connections that the app has, and seconds for which a request needs one
@@ -62,7 +67,9 @@ def serving(directory: Path, **of_the_app: Any) -> Iterator[Edge]:
     entry = app(directory, **of_the_app)
     server = subprocess.Popen(
         [sys.executable, "-m", "gunicorn", "--worker-class", "uvicorn_worker.UvicornWorker", "--workers", "1",
-         "--bind", f"unix:{entry['slots']['blue']}", "--backlog", "2048", "--log-level", "error", "overloaded:app"],
+         "--bind", f"unix:{entry['slots']['blue']}", "--backlog", "2048",
+         # What waits in it is nobody's when the load has ended.
+         "--graceful-timeout", "1", "--log-level", "error", "overloaded:app"],
         cwd=directory, stdout=subprocess.DEVNULL,
     )  # fmt: skip
     edge = Edge(directory, haproxy_apps=[entry])
@@ -118,12 +125,22 @@ async def load(port: int, rate: float, seconds: float) -> Found:
     )
 
 
-def measured(rate: float, seconds: float, **of_the_app: Any) -> Found:
+def told(edge: Edge, after: float) -> int:
+    """The number that status names then; 0 where it tells of no overload."""
+    time.sleep(after)
+    return int(overload(edge.ask, "app_links").get("number", 0))
+
+
+def measured(rate: float, seconds: float, **of_the_app: Any) -> tuple[Found, int]:
     with (
         tempfile.TemporaryDirectory(prefix="slipway-bench-") as directory,
         serving(Path(directory), **of_the_app) as edge,
+        ThreadPoolExecutor(1) as pool,
     ):
-        return asyncio.run(load(edge.port, rate, seconds))
+        # What was before, so that there is something usual.
+        asyncio.run(load(edge.port, CAPACITY / 2, 3))
+        number = pool.submit(told, edge, seconds * 0.7)
+        return asyncio.run(load(edge.port, rate, seconds)), number.result()
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -137,14 +154,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         f"`fastapi_app_max_connections: {2 * POOL}`": {"max_connections": 2 * POOL},
         f"`fastapi_app_max_connections: {POOL}`, `fastapi_app_max_wait: 10`": {"max_connections": POOL, "max_wait": 10},
     }
-    print("| the edge has | asked for | answered well | p50 | p99 | 503 | client left |", flush=True)
-    print("| --- | ---: | ---: | ---: | ---: | ---: | ---: |", flush=True)
+    print("| the edge has | asked for | answered well | p50 | p99 | 503 | client left | told |", flush=True)
+    print("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |", flush=True)
     for name, of_the_app in rows.items():
         for times in options.times:
-            found = measured(times * CAPACITY, options.seconds, **of_the_app)
+            found, number = measured(times * CAPACITY, options.seconds, **of_the_app)
             print(
                 f"| {name} | {times * CAPACITY:.0f}/s | {found.good:.0f}/s | {found.median:.0f} ms "
-                f"| {found.late:.0f} ms | {found.refused:.0%} | {found.gave_up:.0%} |",
+                f"| {found.late:.0f} ms | {found.refused:.0%} | {found.gave_up:.0%} | {number or '-'} |",
                 flush=True,
             )
 

@@ -1,4 +1,4 @@
-"""Two balancers with a floating address, and a server behind them."""
+"""Two balancers with a floating address, before the host of the shop, which they ask by TLS."""
 
 from __future__ import annotations
 
@@ -7,11 +7,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
-from authority import AT, AUTHORITY
-from contract import ROOT, run_ansible, until
-from fleet import on
+from contract import run_ansible, until
 from served import Asking, Site
 
 A, B = "slipway-balancer-a", "slipway-balancer-b"
@@ -28,14 +25,6 @@ LONGEST = 30.0
 # They do not hear each other, and all else gets through.
 DEAF = "iptables -I INPUT -p vrrp -j DROP"
 HEARS = DEAF.replace("-I", "-D")
-
-
-def serve_front(name: str) -> dict[str, Any]:
-    """Run the page on the authority's host; returns the entry of `haproxy_apps`."""
-    page = (ROOT / "molecule/edge/page/page.py").read_text(encoding="utf-8")
-    on(AUTHORITY, f"cat > /srv/page.py <<'END'\n{page}\nEND")
-    on(AUTHORITY, "systemctl is-active front || systemd-run --unit=front --setenv=PAGE=front python3 /srv/page.py")
-    return {"name": "front", "host_names": [name], "health_path": "/", "servers": {"app": f"{AT}:8000"}}
 
 
 @dataclass

@@ -62,6 +62,7 @@ TELLERS: dict[str, Callable[[Results], Told]] = {
     "cache_problems": told_caches.tell_problems,
     "certificates": told_certificates.tell,
     "certificate_problems": told_certificates.tell_problems,
+    "between": told_peers.tell_between,
     "peers": told_peers.tell,
     "peer_problems": told_peers.tell_problems,
     "lock": told_lock.tell,

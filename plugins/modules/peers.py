@@ -70,8 +70,15 @@ stale:
   returned: with O(state=known)
   type: list
   elements: str
+pages:
+  description: The apps whose maintenance page this balancer shows in place of asking hosts, since when and by whom.
+  returned: with O(state=look)
+  type: list
+  elements: dict
 problems:
-  description: A sentence for each server that is not asked as is wanted, and for each certificate that ends soon.
+  description:
+    - A sentence for each server that is not asked as is wanted, with V(look) for each certificate that ends soon and
+      each file with a key that is missing or that others may read, too.
   returned: with O(state=look) and O(state=known)
   type: list
   elements: str
@@ -88,7 +95,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils.edge import floating, peer_trial
+from ..module_utils.edge import floating, maintenance, peer_trial
 from ..module_utils.edge.peers import (
     DAY,
     TOLD_DAYS,
@@ -108,6 +115,7 @@ from ..module_utils.host import command
 from ..module_utils.host import files as tree
 from ..module_utils.host.answer import answer
 from ..module_utils.host.errors import SlipwayError
+from ..module_utils.host.ledger import APPS, Ledger
 
 ARGUMENTS: dict[str, Any] = {
     "state": {"type": "str", "choices": ["own", "known", "look"], "default": "look"},
@@ -235,7 +243,7 @@ def row(one: Server, own: Sequence[str]) -> dict[str, Any]:
 
 
 def look(peers: Peers, options: Options) -> dict[str, Any]:
-    """How the servers of this balancer are asked. Raises SlipwayError and OSError."""
+    """How a balancer asks its servers, and what is wrong with the keys of any edge. Raises SlipwayError and OSError."""
     behind = servers(peers, options)
     rows = [row(one, certificates_of("".join(peers.certificates()[:1]))) for one in behind]
     soon = [
@@ -247,7 +255,12 @@ def look(peers: Peers, options: Options) -> dict[str, Any]:
     return {
         "changed": False,
         "servers": rows,
-        "problems": troubles(behind, peers.name) + soon,
+        "pages": [
+            {"app": app, **page}
+            for app in balanced(options)
+            if (page := maintenance.shown(app, Ledger(APPS / app).told()))
+        ],
+        "problems": [f"{peers.name}: {flaw}" for flaw in peers.flaws()] + troubles(behind, peers.name) + soon,
         "told": peers.look(),
     }
 

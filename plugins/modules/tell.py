@@ -16,7 +16,8 @@ description:
     of a load balancer, or how it asks a host, is not as it should be; V(balancer_addresses) tells what is wrong with a
     balancer, and fails where two or none have an address. V(logs) are the lines of all hosts in the order of time.
     V(output) is what a command printed. V(drills) is a page with what is proven of the backups, which fails where a
-    drill did. V(outside) says whether what must be kept outside is.
+    drill did. V(outside) says whether what must be kept outside is, V(between) what keeps users from hosts at load
+    balancers.
   - A host that could not be asked is shown like the others, and the run does not end with 0.
 options:
   what:
@@ -31,6 +32,7 @@ options:
       - balancers
       - balancer_problems
       - balancer_addresses
+      - between
       - caches
       - cache_problems
       - certificates

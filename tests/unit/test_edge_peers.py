@@ -28,7 +28,7 @@ from ansible_collections.slipway.fleet.plugins.module_utils.edge.peers import (
     troubles,
     wrong_servers,
 )
-from ansible_collections.slipway.fleet.plugins.plugin_utils.views.peers import tell, tell_problems
+from ansible_collections.slipway.fleet.plugins.plugin_utils.views.peers import tell, tell_between, tell_problems
 
 HERE = tuple(map(ipaddress.ip_network, ("10.0.1.0/24", "203.0.113.0/24", "2001:db8::/64", "fd00:1::/64")))
 
@@ -198,3 +198,56 @@ def test_status_shows_each_host_behind_each_balancer_and_fails_where_one_is_not_
     ]
     assert (tell_problems(results).code, tell_problems(results).message) == (3, "so")
     assert tell_problems({"lb1": results["lb1"], "lb3": None}).code == 4
+
+
+def test_the_doctor_says_how_hosts_are_asked_and_what_keeps_users_from_them() -> None:
+    of_tls = {"app": "links", "at": "192.0.2.1:4443", "by": "TLS", "until": "2036-01-01", "problem": ""}
+    servers = [
+        {**of_tls, "host": "web2"},
+        {**of_tls, "host": "web1"},
+        {**of_tls, "host": "web3", "by": "HTTP", "until": None},
+    ]
+    page = {"app": "links", "declared": False, "since": "2026-11-27T20:22:55+00:00", "who": "ada"}
+    results: dict[str, Any] = {
+        "lb1": {"servers": servers, "problems": ["lb1 cannot ask web2 by TLS"], "pages": [page]},
+        "web1": {"problems": ["web1: others may read the key"]},
+        "web2": None,
+        "web3": {"skipped": True},
+    }
+    by_page = (
+        "maintenance page on lb1 (links) since 2026-11-27T20:22:55+00:00 by ada: users get that and not the app; "
+        "maintenance.yml -e slipway_maintenance=off takes it away"
+    )
+    assert tell_between(results).text.splitlines() == [
+        "Load balancers, and the way from them to the hosts (docs/balancers.md):",
+        "lb1 asks web1, web2 by TLS, with certificates until 2036-01-01; web3 by HTTP",
+        "lb1 cannot ask web2 by TLS",
+        "web1: others may read the key",
+        "web2: it failed earlier in this run, see above",
+        by_page,
+    ]
+    assert tell_between(results).code == 0
+    assert tell_between({"web3": results["web3"]}).text == ""
+    assert tell(results).text.splitlines()[-1] == by_page
+
+
+def test_a_key_that_is_missing_or_that_others_may_read_is_told(tmp_path: Path) -> None:
+    owner, group = pwd.getpwuid(os.getuid()).pw_name, grp.getgrgid(os.getgid()).gr_name
+    peers = Peers(tmp_path, "lb1", owner, group)
+    assert peers.flaws() == [], "nothing is there before it is provisioned"
+    peers.make_due(time.time())
+    peers.readable()
+    assert peers.flaws() == []
+    for mode, said in ((0o644, "others may read"), (0o600, "HAProxy cannot read")):
+        peers.own.chmod(mode)
+        (flaw,) = peers.flaws()
+        assert flaw.startswith(said)
+        assert f"{peers.own} (mode {mode:04o}, group {group})" in flaw
+    assert peers.readable()
+    assert peers.flaws() == []
+    (flaw,) = Peers(tmp_path, "lb1", owner, "another").flaws()
+    assert flaw.startswith("others may read")
+    peers.own.write_text("".join(peers.certificates()))
+    (flaw,) = peers.flaws()
+    assert "has no certificate with its key" in flaw
+    assert "no certificate of its own" in peers.server("links", "web1", "192.0.2.1:4443", None, lambda *_: "").trouble

@@ -137,6 +137,17 @@ def test_the_status_shows_a_process_that_was_killed_for_memory() -> None:
     assert told.code == 0
 
 
+def test_the_status_says_of_an_app_that_is_behind_which_number_to_set() -> None:
+    found = {"slot": "blue", "ms": 4700, "usual_ms": 100, "rate": 47, "number": 10}
+    told = told_status.tell({"web1": observed("aaa", overload=found), "web2": observed("aaa", overload={})})
+    assert told.text.splitlines()[-1] == (
+        "overloaded on web1: half of the answers take 4.7 s or more, where the app alone takes 0.1 s, so users may "
+        "have left before. It does 47 requests a second: fastapi_app_max_connections: 10 and provision.yml would have "
+        "it answer as many in time, and the edge refuse the others"
+    )
+    assert told.code == 0
+
+
 def test_the_status_names_a_maintenance_page_that_is_on() -> None:
     """The app is well behind it, and nobody gets it."""
     page = {"declared": False, "since": "2026-11-27T20:22:55+00:00", "who": "ada"}

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 from authority import AT, Authority
-from balancers import ADDRESSES, FLOATING, FLOATING_6, Pair, serve_front
+from balancers import ADDRESSES, FLOATING, FLOATING_6, Pair
 from contract import ROOT
 from fleet import ssh_inventory
 from served import ADDRESS, HOST, Site
@@ -75,14 +75,23 @@ def board(make_site: Callable[..., Site]) -> Site:
 
 
 @pytest.fixture(scope="session")
-def pair(tmp_path_factory: pytest.TempPathFactory, authority: Authority) -> Pair:
-    """Two balancers, by an inventory that has nobody else; what is behind them is a server of no playbook."""
+def pair(tmp_path_factory: pytest.TempPathFactory, authority: Authority, shop: Site) -> Pair:
+    """Two balancers before the host of the shop, as the team of the shop has them in its inventory."""
     scratch = tmp_path_factory.mktemp("pair")
-    inventory = ssh_inventory(scratch, ADDRESSES, {"load_balancer": list(ADDRESSES)})
+    groups = {"web": [HOST], "load_balancer": list(ADDRESSES)}
+    inventory = ssh_inventory(scratch, {HOST: ADDRESS, **ADDRESSES}, groups)
     authority.start()
-    authority.says("front.example.org", FLOATING)
+    authority.says("shop.example.org", FLOATING)
+    behind = {
+        "name": "shop",
+        "host_names": ["shop.example.org"],
+        "health_path": "/",
+        "servers": {HOST: f"{ADDRESS}:80"},
+    }
     variables: dict[str, Any] = {
-        "haproxy_apps": [serve_front("front.example.org")],
+        "haproxy_apps": [behind],
+        # They are in one network, where it would be by plain HTTP.
+        "haproxy_tls_to_hosts": True,
         "haproxy_floating_addresses": [f"{FLOATING}/24", f"{FLOATING_6}/64"],
         # So long it leaves its clients to themselves before it hands an address over.
         "haproxy_keep_alive_timeout": 2,
@@ -94,11 +103,15 @@ def pair(tmp_path_factory: pytest.TempPathFactory, authority: Authority) -> Pair
     }
     (scratch / "group_vars").mkdir()
     (scratch / "group_vars" / "load_balancer.yml").write_text(yaml.safe_dump(variables))
+    of_shop = yaml.safe_load((shop.scratch / "group_vars" / "web.yml").read_text())
+    # The other team, which is gone, had set the edge's.
+    web = {**of_shop, "haproxy_shared_settings": "replace", "haproxy_acme_missing": "tell"}
+    (scratch / "group_vars" / "web.yml").write_text(yaml.safe_dump(web))
     return Pair(
         inventory=inventory,
         url="",
         scratch=scratch,
-        names=("front.example.org",),
+        names=("shop.example.org",),
         trusted=authority.file,
         address=FLOATING,
     )

@@ -12,6 +12,7 @@ from authority import Authority
 from balancers import ADDRESSES, CUT, DEAF, FLOATING, FLOATING_6, HEARS, MENDED, A, B, Pair
 from contract import until
 from fleet import on
+from served import ADDRESS, HOST
 
 # Python leaves a socket open where the other side is gone between the connection and the first byte of TLS.
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed <ssl.SSLSocket:ResourceWarning")
@@ -25,6 +26,7 @@ BROKEN = (
 )
 WHOLE = f"rm {STAYS} && systemctl daemon-reload && systemctl start haproxy"
 SAYS = "cat /run/slipway-haproxy"
+PAGES = "/var/lib/haproxy/maintenance.map"
 
 
 # As it is where the timer was stopped two days ago.
@@ -32,7 +34,7 @@ FORGOTTEN = """systemctl stop slipway-certificates.timer && python3 - <<'END'
 import json, pathlib, time
 path = pathlib.Path("/var/lib/slipway/acme/names.json")
 records = json.loads(path.read_text())
-records["front.example.org"] |= {"begins": time.time() - 62 * 86400, "ends": time.time() + 28.5 * 86400}
+records["shop.example.org"] |= {"begins": time.time() - 62 * 86400, "ends": time.time() + 28.5 * 86400}
 path.write_text(json.dumps(records))
 END"""
 
@@ -51,24 +53,37 @@ def test_an_address_that_no_host_can_have_is_refused_before_anything_is_changed(
 def test_both_order_the_certificate_of_a_name_that_leads_to_their_address(pair: Pair) -> None:
     outcome = pair.play("provision")
     assert outcome.code == 0, outcome.output
-    assert pair.page() == {"app": "front", "scheme": "https"}
-    pems = [on(host, "cat /etc/haproxy/certificates/names/front.example.org.pem") for host in ADDRESSES]
+    assert pair.page() == {"app": "shop", "scheme": "https"}
+    pems = [on(host, "cat /etc/haproxy/certificates/names/shop.example.org.pem") for host in ADDRESSES]
     assert len(set(pems)) == 2, "each has its own"
     has = pair.holder()
     assert FLOATING_6 in on(has, "ip -brief -6 address show dev eth0"), "that of IPv6 goes along"
     pair.stands_by(pair.other())
+    for host in ADDRESSES:
+        piece = on(host, "cat /etc/haproxy/apps/shop.cfg")
+        assert f"server {HOST} {ADDRESS}:4443 ssl verify required" in piece, "by TLS"
 
 
 def test_a_renewal_that_nobody_tried_at_a_balancer_is_told_by_the_status(pair: Pair) -> None:
     on(B, FORGOTTEN)
-    status = pair.play("status")
+    # And what `maintenance.yml --limit` left there alone.
+    on(B, f"echo 'shop on' >> {PAGES}")
+    status, doctor = pair.play("status"), pair.play("doctor")
+    on(B, f"sed -i '/^shop on$/d' {PAGES}")
     on(B, "systemctl start slipway-certificates.timer slipway-certificates.service")
     assert status.code == 3, status.output
     said = " ".join(status.output.split())
-    late = "the certificate of front.example.org ends in 28 days and was not renewed: its renewal is overdue since "
+    late = "the certificate of shop.example.org ends in 28 days and was not renewed: its renewal is overdue since "
     assert f"{B}: {late}" in said
     assert "`systemctl status slipway-certificates.timer`" in said
     assert f"{A}: the certificate" not in said
+    assert [said.count(f"{host} shop {HOST} {ADDRESS}:4443 TLS 20") for host in ADDRESSES] == [1, 1]
+    for outcome in (status, doctor):
+        said = " ".join(outcome.output.split())
+        assert f"maintenance page on {B} (shop): users get that and not the app" in said, said
+        assert f"maintenance page on {A}" not in said
+        assert "maintenance.yml -e slipway_maintenance=off takes it away" in said
+    assert f"{B} asks {HOST} by TLS, with certificates until 20" in said
 
 
 def test_one_whose_haproxy_restarts_hands_the_address_over_before_and_loses_nothing(

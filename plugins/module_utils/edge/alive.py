@@ -18,6 +18,8 @@ from __future__ import annotations
 import os
 import socket
 import sys
+from contextlib import suppress
+from time import monotonic
 
 # What the edge answers itself, to the balancers alone.
 PAGE = "/.well-known/slipway-edge"
@@ -30,15 +32,44 @@ DOWN = "-254\n"
 LIMIT = 65536
 
 
-def answers(where: str, own: str = "", patience: float = PATIENCE) -> bool:
-    """Whether a new connection to the frontend, ADDRESS:PORT, is taken, and asked for its page, answered."""
+def _asked(where: str, own: str, patience: float) -> socket.socket:
+    """A new connection to the frontend, ADDRESS:PORT, that was asked for its page. Raises OSError."""
     address, _, port = where.rpartition(":")
+    connection = socket.create_connection((address, int(port)), patience, (own, 0) if own else None)
+    connection.sendall(f"GET {PAGE} HTTP/1.0\r\nHost: slipway-edge\r\n\r\n".encode())
+    return connection
+
+
+def _good(connection: socket.socket, patience: float) -> bool:
+    """Raises OSError, of which socket.timeout is one."""
+    connection.settimeout(patience)
+    return connection.recv(64).split()[1:2] == [b"200"]
+
+
+def answers(where: str, own: str = "", patience: float = PATIENCE) -> bool:
+    """Whether a new connection to the frontend is taken, and asked for its page, answered."""
     try:
-        with socket.create_connection((address, int(port)), patience, (own, 0) if own else None) as connection:
-            connection.sendall(f"GET {PAGE} HTTP/1.0\r\nHost: slipway-edge\r\n\r\n".encode())
-            return connection.recv(64).split()[1:2] == [b"200"]
+        with _asked(where, own, patience) as connection:
+            return _good(connection, patience)
     except OSError:
         return False
+
+
+def serves(where: str, path: str) -> bool:
+    """Whether the edge of this host answers, or says that it has as many connections as it takes.
+
+    It is asked for that while its page does not come yet, so one that hangs has a second for both.
+    """
+    began, silent = monotonic(), False
+    try:
+        with _asked(where, "", PATIENCE) as connection:
+            with suppress(socket.timeout):  # before Python 3.10 this is no TimeoutError
+                if _good(connection, PATIENCE - FOR_OPERATORS):
+                    return True
+            silent = not is_full(path)
+            return not silent or _good(connection, max(began + PATIENCE - monotonic(), 0.01))
+    except OSError:
+        return not silent and is_full(path)
 
 
 def is_full(path: str) -> bool:
@@ -64,8 +95,7 @@ def may_have_it(where: str, path: str, away: str, own: str = "", *peers: str) ->
     """Whether this balancer may have the floating address."""
     if os.path.exists(away):
         return False
-    serves = answers(where) or is_full(path)
-    return serves or (bool(peers) and not any(answers(peer, own) for peer in peers))
+    return serves(where, path) or (bool(peers) and not any(answers(peer, own) for peer in peers))
 
 
 def stopped(path: str, *balancers: str) -> None:

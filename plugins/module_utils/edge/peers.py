@@ -49,6 +49,7 @@ SETTLES = DAY
 TOLD_DAYS = 90
 HOSTS, BALANCERS = "hosts", "balancers"
 NOT_KNOWN = "its certificate is not known here; provision the host and the balancer in one run"
+NO_OWN = "this balancer has no certificate of its own with a key; provision the host and the balancer in one run"
 CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----\n?", re.DOTALL)
 _SERVER = re.compile(r"^    server (\S+) \S+:\d+(?P<tls> ssl )?", re.MULTILINE)
 # RFC 1918 and RFC 4193; the ranges of documentation and of carriers are no private networks of anybody.
@@ -229,12 +230,16 @@ class Peers:
     def due(self, now: float) -> Optional[Path]:
         """Where a certificate is to be made now: in use where there is none that is good, the next one after a year."""
         own = certificates_of(_read(self.own))
-        if not own or "PRIVATE KEY" not in _read(self.own):
+        if not self._whole():
             return self.own
         begun, ended = _times(own[0])
         if ended <= now:
             return self.own
         return self.next if begun + REPLACED_DAYS * DAY <= now and not self.next.exists() else None
+
+    def _whole(self) -> bool:
+        text = _read(self.own)
+        return bool(certificates_of(text)) and "PRIVATE KEY" in text
 
     def make_due(self, now: float, check: bool = False) -> bool:
         """Make what is due. Raises PeersError."""
@@ -283,8 +288,33 @@ class Peers:
 
     def readable(self) -> bool:
         """Have HAProxy read the directory and the certificate in use; whether that had to be changed."""
-        given = [self._give(path, mode) for path, mode in ((self.home, 0o750), (self.own, 0o640))]
+        wanted = ((self.home, 0o750), (self.own, 0o640), (self.next, 0o600))
+        given = [self._give(path, mode) for path, mode in wanted]
         return any(given)
+
+    def flaws(self) -> list[str]:
+        """A sentence for each file with a key that is missing, or that is not for HAProxy alone."""
+        if not self.home.exists():
+            return []
+        found = []
+        if not self._whole():
+            found.append(
+                f"{self.own} has no certificate with its key; provision this host and the other side in one run"
+            )
+        for path in filter(Path.exists, (self.own, self.next)):
+            mode, group = path.stat().st_mode & 0o777, _group(path)
+            of_haproxy = group == self.group
+            if mode & 0o007 or (mode & 0o070 and not of_haproxy):
+                found.append(
+                    f"others may read the key in {path} (mode {mode:04o}, group {group}); remove the file and "
+                    "provision this host and the other side in one run, which makes another key"
+                )
+            elif path == self.own and not (mode & 0o040 and of_haproxy):
+                found.append(
+                    f"HAProxy cannot read {path} (mode {mode:04o}, group {group}) when it is reloaded; provision "
+                    "this host"
+                )
+        return found
 
     def read_anew(self) -> bool:
         """Whether HAProxy is to read a certificate that was made in place; said once."""
@@ -294,7 +324,7 @@ class Peers:
         return found
 
     def _give(self, path: Path, mode: int) -> bool:
-        if not path.exists() or (path.group() == self.group and path.stat().st_mode & 0o777 == mode):
+        if not path.exists() or (_group(path) == self.group and path.stat().st_mode & 0o777 == mode):
             return False
         shutil.chown(path, self.owner, self.group)
         path.chmod(mode)
@@ -329,7 +359,8 @@ class Peers:
         own = certificates_of(_read(self.own))
         given = certificates_of(_read(self.home / HOSTS / app / f"{name}.pem"))
         certificates = [one for one in (said["certificates"] if said else given) if one not in own]
-        trouble = tried(where, certificates, self.own) if certificates else NOT_KNOWN
+        trouble = "" if self._whole() else NO_OWN
+        trouble = trouble or (tried(where, certificates, self.own) if certificates else NOT_KNOWN)
         before = {entry[1]: bool(entry["tls"]) for entry in _SERVER.finditer(_read(self._piece(app)))}
         return Server(app, name, where, not trouble or before.get(name, True), tuple(certificates), trouble)
 
@@ -377,6 +408,13 @@ def wrong_servers(setting: str, apps: Mapping[str, Mapping[str, str]], hosts: It
 
 def _knows(said: Optional[Look], app: str, name: str, shown: str) -> bool:
     return said is not None and shown in said["knows"].get(app, {}).get(name, ())
+
+
+def _group(path: Path) -> str:
+    try:
+        return path.group()
+    except KeyError:  # nobody has this number
+        return str(path.stat().st_gid)
 
 
 def _read(path: Path) -> str:

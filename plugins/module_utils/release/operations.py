@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import asdict
 from datetime import datetime, timezone
 from typing import Any, Optional
 
 from ..edge import maintenance
+from ..edge.overload import overload
 from ..host import files
 from ..host.errors import SlipwayError
 from ..host.ledger import recorded
@@ -24,6 +25,7 @@ from ..image.leaks import leaks
 from ..image.local import look as image_there
 from . import preflight
 from .by_image import by_image, exposed_by, image_of
+from .canary import UNREAD
 from .detach import Tell, run_detached
 from .doors import port_of
 from .drainer import Drainer
@@ -76,6 +78,10 @@ def observe(arguments: Arguments, tell: Tell) -> Result:
     page = maintenance.shown(transaction.request.app, told)
     found = {"volumes": volumes, "jobs": jobs, "page": page, "last": told[-1] if told else None}
     found["files"] = room_for_files(transaction.store, serving)
+    # What the edge does not count yet, or is counting anew, is no overload.
+    with suppress(*UNREAD):
+        edge = edge_of(arguments["place"], runtime_of(arguments))
+        found["overload"] = overload(edge.ask, edge.backend)
     return {**seen, **around, "drift": drift, **found}
 
 

@@ -42,6 +42,7 @@ def row(host: str, result: Optional[Mapping[str, Any]]) -> dict[str, Any]:
         "certificate_days": seen.get("certificate_days"),
         "certificates": list(seen.get("certificates") or ()),
         "page": seen.get("page") or None,
+        "overload": seen.get("overload") or None,
         "freeze": seen.get("freeze") or None,
         "holder": seen.get("holder") or None,
         "under_way": seen.get("under_way") or None,
@@ -206,6 +207,18 @@ def pages(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     return [f"maintenance page on {', '.join(hosts)}{said}" for said, hosts in found.items()]
 
 
+def overload(entry: Mapping[str, Any]) -> str:
+    """A host that is asked for more than its app can do, as a line; empty where it is not. It is no drift."""
+    if not (found := entry["overload"]):
+        return ""
+    took, alone = (f"{found[name] / 1000:.3g} s" for name in ("ms", "usual_ms"))
+    return (
+        f"overloaded on {entry['host']}: half of the answers take {took} or more, where the app alone takes {alone}, "
+        f"so users may have left before. It does {found['rate']} requests a second: fastapi_app_max_connections: "
+        f"{found['number']} and provision.yml would have it answer as many in time, and the edge refuse the others"
+    )
+
+
 def last(rows: Sequence[Mapping[str, Any]]) -> str:
     """The newest record of the ledgers as a line; empty where there is none."""
     newest = max((row for row in rows if row["last"]), key=lambda row: str(row["last"].get("start")), default=None)
@@ -232,5 +245,12 @@ def tell(results: Results) -> Told:
     names = certificates.names(rows)
     shown = table([columns, *(line for entry in rows for line in lines(entry, columns))])
     shown += f"\n\n{names}" if names else ""
-    below = [*filter(None, map(under_way, rows)), *pages(rows), *files(rows), *volumes, *filter(None, [last(rows)])]
+    below = [
+        *filter(None, map(under_way, rows)),
+        *filter(None, map(overload, rows)),
+        *pages(rows),
+        *files(rows),
+        *volumes,
+        *filter(None, [last(rows)]),
+    ]
     return Told("\n".join([shown, *([""] if below else []), *below]), rows, code, message)
