@@ -46,7 +46,8 @@ def _is_file(schema: Mapping[str, Any], depth: int = LINKS) -> bool:
     """
     if schema.get("type") == "string" and (schema.get("format") == "binary" or "contentMediaType" in schema):
         return True
-    inside = [schema.get("items"), *(schema.get("anyOf") if isinstance(schema.get("anyOf"), list) else [])][:MOST]
+    choices = schema.get("anyOf")
+    inside = [schema.get("items"), *(choices[:MOST] if isinstance(choices, list) else ())]
     return depth > 0 and any(_is_file(_mapping(one), depth - 1) for one in inside if one)
 
 
