@@ -57,6 +57,7 @@ freeze: {description: The freeze of the app., returned: observe, type: dict}
 holder: {description: The run that holds the app., returned: observe, type: dict}
 under_way: {description: The transaction at work on this host, by whom and since when., returned: observe, type: dict}
 page: {description: The maintenance page that the edge of this host shows., returned: observe, type: dict}
+files: {description: Operations that take files, and the MiB of /tmp for those., returned: observe, type: dict}
 records: {description: Records of the ledger with the oldest first., returned: history, type: list, elements: dict}
 last: {description: The newest record of the ledger., returned: observe, type: dict}
 volumes:
