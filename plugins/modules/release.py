@@ -63,6 +63,7 @@ overload:
       empty where it is not.
   returned: observe
   type: dict
+files: {description: Operations that take files, and the MiB of /tmp for those., returned: observe, type: dict}
 records: {description: Records of the ledger with the oldest first., returned: history, type: list, elements: dict}
 last: {description: The newest record of the ledger., returned: observe, type: dict}
 volumes:

@@ -7,6 +7,7 @@ from typing import Any
 
 from ansible_collections.slipway.fleet.plugins.module_utils.openapi.compare import compare
 from ansible_collections.slipway.fleet.plugins.module_utils.openapi.document import NoDocument, parsed
+from ansible_collections.slipway.fleet.plugins.module_utils.openapi.uploads import uploads
 from ansible_collections.slipway.fleet.plugins.plugin_utils.inspect import findings
 from hypothesis import strategies as st
 
@@ -16,7 +17,19 @@ WORDS = st.sampled_from(
     [
         *("$ref", "type", "enum", "const", "properties", "required", "items", "allOf", "anyOf", "oneOf", "nullable"),
         *("format", "pattern", "maxLength", "minimum", "additionalProperties", "schema", "content", "parameters", "in"),
-        *("name", "requestBody", "responses", "200", "default", "get", "post", "application/json", "title", "/a/{b}"),
+        *(
+            "name",
+            "requestBody",
+            "responses",
+            "200",
+            "default",
+            "get",
+            "post",
+            "application/json",
+            "title",
+            "/a/{b}",
+            "multipart/form-data",
+        ),
     ]
 )
 LEAVES = st.one_of(
@@ -45,6 +58,7 @@ def test_two_documents(old: Any, new: Any, named: Any, other: Any) -> None:
         ):
             found = compare(api(one, named, other), api(two, other, named))
             assert isinstance(repr(found), str)
+            assert all(isinstance(name, str) for name in uploads(api(one, named, other)))
 
 
 @given(texts_like({"openapi": "3.1.0", "paths": {}}) | DEEP)
@@ -55,6 +69,7 @@ def test_a_text(text: str) -> None:
         except NoDocument:
             return
         compare(found, found)
+        uploads(found)
 
 
 @given(st.one_of(TEXTS, DEEP, like({"paths": {"/a": {}, "/healthz": {}}}).map(dumped), JSON.map(json.dumps)))

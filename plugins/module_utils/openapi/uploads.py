@@ -9,15 +9,20 @@ from typing import Any
 
 METHODS = ("post", "put", "patch")
 FORM = "multipart/form-data"
-# Operations and properties that are looked at, and references that lead to each other.
+NOTHING: Mapping[str, Any] = {}
+# Paths that are looked at, and references that lead to each other.
 MOST, LINKS = 2000, 5
 
 
 def uploads(document: Mapping[str, Any]) -> list[str]:
     """Operations with a file in their form, such as `POST /files`."""
     found = []
+    known: dict[int, bool] = {}  # many operations may have the same form
     for method, path, operation in _operations(document):
-        if any(_is_file(one) for one in _properties(document, operation)):
+        form = _form(document, operation)
+        if id(form) not in known:
+            known[id(form)] = any(_is_file(_mapping(one)) for one in _mapping(form.get("properties")).values())
+        if known[id(form)]:
             found.append(f"{method.upper()} {path}")
     return found
 
@@ -28,15 +33,15 @@ def _operations(document: Mapping[str, Any]) -> Iterator[tuple[str, str, Mapping
             yield method, str(path), _mapping(_mapping(methods).get(method))
 
 
-def _properties(document: Mapping[str, Any], operation: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    form = _mapping(_mapping(_mapping(operation.get("requestBody")).get("content")).get(FORM))
-    schema = _mapping(form.get("schema"))
+def _form(document: Mapping[str, Any], operation: Mapping[str, Any]) -> Mapping[str, Any]:
+    content = _mapping(_mapping(operation.get("requestBody")).get("content"))
+    schema = _mapping(_mapping(content.get(FORM)).get("schema"))
     for _ in range(LINKS):
         if not (link := str(schema.get("$ref") or "")):
             break
         schemas = _mapping(_mapping(document.get("components")).get("schemas"))
         schema = _mapping(schemas.get(link.rpartition("/")[2]))
-    return [_mapping(one) for one in list(_mapping(schema.get("properties")).values())[:MOST]]
+    return schema
 
 
 def _is_file(schema: Mapping[str, Any], depth: int = LINKS) -> bool:
@@ -46,9 +51,10 @@ def _is_file(schema: Mapping[str, Any], depth: int = LINKS) -> bool:
     """
     if schema.get("type") == "string" and (schema.get("format") == "binary" or "contentMediaType" in schema):
         return True
-    inside = [schema.get("items"), *(schema.get("anyOf") if isinstance(schema.get("anyOf"), list) else [])][:MOST]
+    choices = schema.get("anyOf")
+    inside = [schema.get("items"), *(choices if isinstance(choices, list) else ())]
     return depth > 0 and any(_is_file(_mapping(one), depth - 1) for one in inside if one)
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, dict) else {}
+    return value if isinstance(value, dict) else NOTHING

@@ -71,6 +71,13 @@ def test_what_is_no_such_document_takes_none(hostile: dict[str, Any]) -> None:
     assert uploads(hostile) == []
 
 
+def test_a_form_that_many_operations_have_is_read_once() -> None:
+    form = {"properties": {f"p{number}": {"type": "array", "items": {}} for number in range(50_000)}}
+    operation = {"requestBody": {"content": {"multipart/form-data": {"schema": {"$ref": "#/components/schemas/A"}}}}}
+    paths = {f"/{number}": {"post": operation, "put": operation, "patch": operation} for number in range(2000)}
+    assert uploads({"paths": paths, "components": {"schemas": {"A": form}}}) == []
+
+
 @pytest.mark.parametrize(
     ("compose", "mib"),
     [
