@@ -113,7 +113,9 @@ def test_the_simplest_app_is_five_lines() -> None:
 
 
 def test_the_stage_that_was_built_and_a_socket_beside_an_expose_are_lines() -> None:
-    staged = yaml.safe_load(lines(replace(FOUND, target=("production", "the last stage is dev"))))
+    staged = yaml.safe_load(
+        lines(replace(FOUND, built=[("fastapi_image_target", "production", "the last stage is dev")]))
+    )
     assert staged == yaml.safe_load(lines(FOUND)) | {"fastapi_image_target": "production"}
     said = yaml.safe_load(lines(replace(FOUND, trial=USUAL)))
     assert "fastapi_app_port" not in said
