@@ -18,6 +18,7 @@ from ansible_collections.slipway.fleet.plugins.plugin_utils.image.context import
 from ansible_collections.slipway.fleet.plugins.plugin_utils.image.request import ImageRequest
 from ansible_collections.slipway.fleet.plugins.plugin_utils.inspect.inspection import (
     app_name,
+    given_to_build,
     had,
     report,
     search,
@@ -100,6 +101,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         if directory.is_dir() and request.dockerfile == DOCKERFILE and not (directory / DOCKERFILE).exists():
             return lines_of(name, directory.resolve()), ""
         target = target_in(options["what"], request)
+        built = given_to_build(options["what"], request)
+        built += [("fastapi_image_target", *target)] if target[0] else []
         request = replace(request, target=target[0] or request.target)
         limits = Limits(
             **{name: options[name] for name in ("tmp_mib", "cpus", "pids", "open_files")},
@@ -115,7 +118,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             trial, seen = search(
                 place, about, usual, limits.socket, options["deadline"], lambda text: Display().display(f"  {text}")
             )
-        return report(name, origin, about, usual, trial, seen, limits.socket, target)
+        return report(name, origin, about, usual, trial, seen, limits.socket, built)
 
 
 def _started(variables: dict[str, Any]) -> dict[str, str]:

@@ -181,6 +181,18 @@ def test_an_undefined_variable_of_the_database_is_named_with_its_place(tmp_path:
     refused(code, output, f"'vault_pg_password' is undefined, which postgres_password uses; {meant}")
 
 
+def test_a_removal_of_a_cache_that_is_not_there_holds_nobody(tmp_path: Path) -> None:
+    """It is refused before the app's host is asked, and no ledger has that it began."""
+    file = inventory(tmp_path)
+    hosts = yaml.safe_load(file.read_text(encoding="utf-8"))
+    here = {"ansible_connection": "local", "ansible_become": False, "ansible_python_interpreter": sys.executable}
+    hosts["data"] = {"hosts": {"db1": here | {"redis_password": "a" * 24, "redis_instance": "of-this-test"}}}
+    file.write_text(yaml.safe_dump(hosts), encoding="utf-8")
+    code, output = play("remove_cache", file, slipway_remove_cache="redis", slipway_cache_unused=True)
+    refused(code, output, "Nothing was done. db1 has no cache redis-of-this-test of Slipway.")
+    assert "Hold the fleet" not in output
+
+
 def test_a_secret_that_the_vault_lacks_is_named(tmp_path: Path) -> None:
     code, output = play("deploy", inventory(tmp_path, without=("vault_secret_key",)))
     refused(code, output, "vault_secret_key")

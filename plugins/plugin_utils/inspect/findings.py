@@ -20,6 +20,7 @@ USUAL = (
     "/status", "/up",
 )  # fmt: skip
 LAST = ("/", "/docs", OPENAPI)
+FAILED = 500  # and above: the app's own failure, while 404 says that there is no such path
 _TELLING = re.compile(r"(ready|health|alive|livez|ping|status|heartbeat)", re.IGNORECASE)
 _URL = re.compile(r"https?://(?:localhost|127\.0\.0\.1|0\.0\.0\.0|\[::1\])(?::[\w${}:-]+)?(/[^\s'\"|;)]*)")
 _SERVERS = ("gunicorn", "hypercorn", "granian", "daphne", "uvicorn", "fastapi")
@@ -74,9 +75,22 @@ def health_path(shipped: Shipped, answers: Mapping[str, Answer], openapi: str = 
         if path in told:
             return path, f"its {OPENAPI} has it, and it answers {answer.status}"
         if path in LAST:
-            return path, f"no path of the usual names for health answers; this one does, with {answer.status}"
+            why = f"no path of the usual names for health answers well; this one does, with {answer.status}"
+            return path, "; but ".join(filter(None, [why, _unwell(shipped, answers, openapi)]))
         return path, f"a usual name, and it answers {answer.status}"
     return "", ""
+
+
+def _unwell(shipped: Shipped, answers: Mapping[str, Answer], openapi: str) -> str:
+    """That a path which tells how the app is failed here, where it had no database; empty where none did."""
+    told = [path for path in candidates(shipped, openapi) if path not in LAST]
+    for path in told:
+        if (answer := answers.get(path)) and answer.status >= FAILED:
+            return (
+                f"{path} is there and answered {answer.status}: where that is for what it has not here, such as a "
+                "database, name it instead, since this one answers whatever the app lacks"
+            )
+    return ""
 
 
 def server(seen: Seen) -> str:

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +16,7 @@ from ansible_collections.slipway.fleet.plugins.module_utils.release.diagnosis im
 from ansible_collections.slipway.fleet.plugins.plugin_utils.image.build import FromContext
 from ansible_collections.slipway.fleet.plugins.plugin_utils.image.request import ImageRequest
 from ansible_collections.slipway.fleet.plugins.plugin_utils.inspect.findings import OPENAPI, health_path
-from ansible_collections.slipway.fleet.plugins.plugin_utils.inspect.lines import Found, lines, problem
+from ansible_collections.slipway.fleet.plugins.plugin_utils.inspect.lines import Found, Row, lines, problem
 from ansible_collections.slipway.fleet.plugins.plugin_utils.inspect.stages import target_of
 from ansible_collections.slipway.fleet.plugins.plugin_utils.inspect.trial import (
     Answer,
@@ -29,6 +29,8 @@ from ansible_collections.slipway.fleet.plugins.plugin_utils.inspect.trial import
 
 # Each is a start of the container; a project with twenty variables that it asks for one by one is looked at, too.
 MOST_TRIALS = 25
+GIVEN = ("dockerfile", "target", "build_args", "ca_file")
+NOTHING_GIVEN = ImageRequest("")
 Told = Callable[[str], None]
 
 
@@ -51,9 +53,11 @@ def search(place: Place, about: Shipped, usual: Trial, socket: str, deadline: fl
         deadline: seconds for each trial
         told: is called with a line for each trial
     """
-    trial = first_trial(about, usual)
+    trial, before = first_trial(about, usual), ""
     for _ in range(MOST_TRIALS):
-        told(f"started with {_differs(trial, usual)}")
+        words = _differs(trial, usual)
+        told(f"started with {words}" + (" of another form" if words == before else ""))
+        before = words
         seen = place.look(trial, about, deadline)
         following = next_trial(trial, seen, about, socket)
         if following is None:
@@ -66,6 +70,7 @@ def _differs(trial: Trial, usual: Trial) -> str:
     """What one trial is about, for who waits."""
     words = [f"port {trial.port}" if trial.port else "the socket of a slot"]
     words += [f"user {trial.user[0]}"] if trial.user != usual.user else []
+    words += ["questions as by HTTPS"] if trial.proto != usual.proto else []
     words += ["one worker"] if trial.workers else []
     words += [f"{trial.memory_mib} MiB"] if trial.memory_mib != usual.memory_mib else []
     words += ["a system that it may write to"] if not trial.read_only else []
@@ -81,11 +86,11 @@ def report(
     trial: Trial,
     seen: Seen,
     socket: str,
-    target: tuple[str, str] = ("", ""),
+    built: Sequence[Row] = (),
 ) -> tuple[str, str]:
     """The lines of an inventory, and why a release with them would not serve; that is empty where it would."""
     health, why = health_path(about, seen.answers, seen.answers.get(OPENAPI, Answer(0)).text)
-    found = Found(name, origin, about, usual, trial, seen, health, why, target)
+    found = Found(name, origin, about, usual, trial, seen, health, why, built)
     if not (wrong := problem(found, socket)):
         return lines(found), ""
     words = last_exception(seen.log) or last_words(seen.log)
@@ -96,6 +101,17 @@ def target_in(what: str, request: ImageRequest) -> tuple[str, str]:
     """The stage of a directory's Dockerfile that serves, and why; empty for the last one, and where one is named."""
     path = Path(what).expanduser() / request.dockerfile
     return ("", "") if request.target or not path.is_file() else target_of(path.read_text(errors="replace"))
+
+
+def given_to_build(what: str, request: ImageRequest) -> list[Row]:
+    """What was given by hand for the build of a directory: without it the lines would build something else."""
+    if not Path(what).expanduser().is_dir():
+        return []
+    given = {name: getattr(request, name) for name in GIVEN if getattr(request, name) != getattr(NOTHING_GIVEN, name)}
+    return [
+        (f"fastapi_image_{name}", str(value) if isinstance(value, Path) else value, "you gave it, and it was built so")
+        for name, value in given.items()
+    ]
 
 
 @contextmanager

@@ -48,7 +48,7 @@ class Found:
     seen: Seen
     health: str  # empty where no path answers
     why: str
-    target: tuple[str, str] = ("", "")  # the stage of its Dockerfile that was built, and why; empty for the last one
+    built: Sequence[Row] = ()  # what its build was given
 
 
 def lines(found: Found) -> str:
@@ -87,8 +87,7 @@ def _always(found: Found) -> list[Row]:
         ("fastapi_app_host_names", [f"{name}.example.org"], "yours: under which users reach it"),
         (*found.origin, "what was looked at"),
     ]
-    if found.target[0]:
-        rows.append(("fastapi_image_target", *found.target))
+    rows += found.built
     if found.origin[0] == "fastapi_image_name":
         pulled = (
             ("pull", "hosts get it from its registry"),

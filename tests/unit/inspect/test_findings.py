@@ -51,6 +51,8 @@ def test_the_image_may_say_how_it_is_looked_at(text: str, path: str) -> None:
         (Shipped(), {"/v2/ready": GOOD, "/healthz": GOOD}, "/v2/ready", "openapi.json"),
         (Shipped(), {"/health": Answer(307, "/health/"), "/health/": GOOD}, "/health/", "usual name"),
         (Shipped(), {"/": GOOD, "/docs": GOOD}, "/", "no path of the usual names"),
+        (Shipped(), {"/v2/ready": Answer(500), "/docs": GOOD}, "/docs", "but /v2/ready is there and answered 500"),
+        (Shipped(), {"/ready": Answer(404), "/healthz": Answer(503), "/": GOOD}, "/", "but /healthz is there"),
         (Shipped(), {"/": Answer(404)}, "", ""),
         (Shipped(named_path="/simple/"), {"/simple/": GOOD, "/healthz": GOOD}, "/simple/", "you named it"),
         (Shipped(named_path="/simple/"), {"/simple/": Answer(404), "/healthz": GOOD}, "/healthz", "usual"),
@@ -60,6 +62,7 @@ def test_the_path_that_tells_most_is_taken(shipped: Shipped, answers: dict[str, 
     found, why = health_path(shipped, answers, OPENAPI)
     assert found == path
     assert word in why
+    assert ("but" in why) == ("but" in word)
 
 
 @pytest.mark.parametrize(
@@ -110,7 +113,9 @@ def test_the_simplest_app_is_five_lines() -> None:
 
 
 def test_the_stage_that_was_built_and_a_socket_beside_an_expose_are_lines() -> None:
-    staged = yaml.safe_load(lines(replace(FOUND, target=("production", "the last stage is dev"))))
+    staged = yaml.safe_load(
+        lines(replace(FOUND, built=[("fastapi_image_target", "production", "the last stage is dev")]))
+    )
     assert staged == yaml.safe_load(lines(FOUND)) | {"fastapi_image_target": "production"}
     said = yaml.safe_load(lines(replace(FOUND, trial=USUAL)))
     assert "fastapi_app_port" not in said

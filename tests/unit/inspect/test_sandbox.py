@@ -298,12 +298,15 @@ class Wanting:
 def test_it_is_tried_until_it_serves_and_each_trial_is_told() -> None:
     told: list[str] = []
     serves = Seen(running=True, listening=("tcp port 80",), answers={"/": Answer(200)})
-    place = Wanting(Seen(running=False, log="KeyError: 'API_TOKEN'"), Seen(True, listening=("tcp port 80",)), serves)
+    lacks, spoils = "KeyError: 'API_TOKEN'", 'SettingsError: error parsing value for field "api_token" from source'
+    ended = [Seen(running=False, log=log) for log in (lacks, spoils)]
+    place = Wanting(*ended, Seen(True, listening=("tcp port 80",)), serves)
     trial, seen = search(place, Shipped(), USUAL, SOCKET, 60, told.append)
-    assert (trial, seen) == (replace(USUAL, port=80, variables={"API_TOKEN": "placeholder"}), serves)
+    assert (trial, seen) == (replace(USUAL, port=80, variables={"API_TOKEN": "[]"}), serves)
     assert told == [
         "started with the socket of a slot",
         "started with the socket of a slot, values for API_TOKEN",
+        "started with the socket of a slot, values for API_TOKEN of another form",
         "started with port 80, values for API_TOKEN",
     ]
 
@@ -333,6 +336,18 @@ def test_the_stage_that_serves_is_built_unless_one_is_named(tmp_path: Path) -> N
     assert inspection.target_in(str(tmp_path), request) == ("production", why)
     assert inspection.target_in(str(tmp_path), replace(request, target="dev")) == ("", "")
     assert inspection.target_in("shop:1", request) == ("", "")
+
+
+def test_what_was_given_to_the_build_is_in_the_lines(tmp_path: Path) -> None:
+    request = ImageRequest(name="x", source="build")
+    why = "you gave it, and it was built so"
+    given = replace(request, target="dev", build_args={"BASE": "python:3.13"}, ca_file=Path("/etc/ca.pem"))
+    assert inspection.given_to_build("shop:1", given) == inspection.given_to_build(str(tmp_path), request) == []
+    assert inspection.given_to_build(str(tmp_path), given) == [
+        ("fastapi_image_target", "dev", why),
+        ("fastapi_image_build_args", {"BASE": "python:3.13"}, why),
+        ("fastapi_image_ca_file", "/etc/ca.pem", why),
+    ]
 
 
 def test_an_image_that_was_not_there_before_goes_again(monkeypatch: pytest.MonkeyPatch) -> None:
