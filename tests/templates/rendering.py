@@ -11,21 +11,21 @@ from unittest.mock import patch
 from ansible._internal._templating._jinja_bits import _TemplateCompileContext
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
-from ansible_collections.slipway.fleet.plugins.plugin_utils.controller.compiling import SYNTAX
 from jinja2 import Environment
 
 ROOT = Path(__file__).resolve().parents[2]
+# Nothing of the collection is imported here: tests of scenarios import this before Ansible's loader is there.
 # Hundreds of tests render the same templates, and to compile them takes longer than all else: each is compiled once.
 COMPILED: dict[tuple[Any, ...], Any] = {}
 COMPILE_ANEW = Environment.compile
 
 
 def compile_once(self: Environment, source: Any, *more: Any, **others: Any) -> Any:
-    """In place of Environment.compile; how Ansible wants backslashes read is no attribute of an environment."""
+    """In place of Environment.compile. A lexer stands for its syntax; how backslashes are read is said beside it."""
     if more or others or not isinstance(source, str):
         return COMPILE_ANEW(self, source, *more, **others)
     wanted = _TemplateCompileContext.current(optional=True)
-    key = (type(self), str(source), wanted and wanted.escape_backslashes, *(getattr(self, name) for name in SYNTAX))
+    key = (type(self), str(source), wanted and wanted.escape_backslashes, self.lexer)
     if key not in COMPILED:
         COMPILED[key] = COMPILE_ANEW(self, source)
     return COMPILED[key]
