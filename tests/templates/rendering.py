@@ -21,7 +21,7 @@ COMPILE_ANEW = Environment.compile
 
 
 def compile_once(self: Environment, source: Any, *more: Any, **others: Any) -> Any:
-    """In place of Environment.compile. A lexer stands for its syntax; how to read backslashes Ansible says beside it."""
+    """In place of Environment.compile. A lexer stands for its syntax; how backslashes are read is said beside it."""
     if more or others or not isinstance(source, str):
         return COMPILE_ANEW(self, source, *more, **others)
     wanted = _TemplateCompileContext.current(optional=True)
