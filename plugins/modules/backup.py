@@ -20,8 +20,8 @@ options:
   set: {description: Id of a set; V(latest) is the newest., type: str, default: latest}
   of:
     description:
-      - Whose set or point in time is restored, where that is another host of the repository; for a drill the host of
-        the database, whose newest set is restored besides.
+      - Whose set or point in time is restored, where that is another host of the repository.
+      - For a drill the host of the database, whose newest set is restored besides.
     type: str
     default: ""
   time: {description: A point in time instead of a set., type: str, default: ""}
