@@ -30,6 +30,8 @@ WANTED: dict[str, tuple[str, Any]] = {
     "float": ("a number", 1.5),
 }
 PORT = 8000
+VAULT = "vault_"
+NO_VAULT = "; no variable of this inventory begins with vault_: its group_vars/all/vault.yml is not there, or is empty"
 # In which Ansible has all variables once more, and renders them where they are looked at.
 OF_ALL = ("hostvars", "vars")
 
@@ -100,15 +102,26 @@ def of_undefined(said: str, variables: Mapping[str, Any], inputs: Iterable[str] 
         return said
     name = found[1]
     own = [one for one in variables if not one.startswith("__") and one not in OF_ALL]
-    users = [one for one in own if _uses(variables[one], name)]
+    users = [place for one in own for place in _places(one, variables[one], name)]
     asked = name in inputs
     meant = [] if asked else difflib.get_close_matches(name, own, 1, ALIKE)
     where = f", which {' and '.join(sorted(users))} {'use' if users[1:] else 'uses'}" if users else ""
     return (
         (f"{name} is not set" if asked else f"'{name}' is undefined")
         + where
-        + (f"; did you mean {meant[0]}?" if meant else "")
+        + (f"; did you mean {meant[0]}?" if meant else NO_VAULT if _lacks_vault(name, own) else "")
     )
+
+
+def _places(variable: str, value: Any, name: str) -> list[str]:
+    """Where a variable has a template with this name in it: of a mapping its keys."""
+    if isinstance(value, Mapping):
+        return [f"{variable}.{key}" for key, one in value.items() if _uses(one, name)]
+    return [variable] if _uses(value, name) else []
+
+
+def _lacks_vault(name: str, own: Iterable[str]) -> bool:
+    return name.startswith(VAULT) and not any(one.startswith(VAULT) for one in own)
 
 
 def _uses(value: Any, name: str) -> bool:

@@ -85,7 +85,7 @@ VARIABLES = {
     [
         (
             "Error: 'vault_secretkey' is undefined",
-            "'vault_secretkey' is undefined, which fastapi_app_secrets uses; did you mean vault_secret_key?",
+            "'vault_secretkey' is undefined, which fastapi_app_secrets.SECRET_KEY uses; did you mean vault_secret_key?",
         ),
         ("'debugging' is undefined", "'debugging' is undefined, which fastapi_app_arguments and of_mine use"),
         ("'nobody' is undefined", "'nobody' is undefined"),
@@ -94,6 +94,14 @@ VARIABLES = {
 )
 def test_what_is_undefined_is_told_with_its_place(error: str, said: str) -> None:
     assert of_undefined(error, VARIABLES) == said
+
+
+def test_a_vault_that_is_not_there_is_told() -> None:
+    variables = {"fastapi_app_secrets": {"A": "{{ vault_a }}", "B": "{{ vault_a }}"}}
+    said = of_undefined("'vault_a' is undefined", variables)
+    assert said.startswith("'vault_a' is undefined, which fastapi_app_secrets.A and fastapi_app_secrets.B use; no ")
+    assert "group_vars/all/vault.yml is not there" in said
+    assert "vault.yml" not in of_undefined("'vault_a' is undefined", {**variables, "vault_other": "x"})
 
 
 def test_an_input_that_is_not_set_is_told_as_that() -> None:
