@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
@@ -43,10 +44,13 @@ from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.parts import (
 )
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.run import Pending
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.squawk import findings
+from ansible_collections.slipway.fleet.plugins.plugin_utils.probe.client import Settings
 from ansible_collections.slipway.fleet.plugins.plugin_utils.probe.edges import edges_of, stripped
 from ansible_collections.slipway.fleet.plugins.plugin_utils.report import document
 
 WHAT = {"deploy": "a deploy", "rollback": "a rollback", "restart": "a restart"}
+# Kinds of failed requests that are told, and what a request that got no answer in time is called.
+MOST_KINDS, NO_ANSWER = 3, f"no answer within {Settings.timeout:.0f} s"
 # Where the agent of a dry run is kept until the host is started anew.
 IN_MEMORY = "/run/slipway-agent"
 OPTIONS: dict[str, Any] = {
@@ -304,11 +308,14 @@ def refused_by(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def requests_told(summary: Mapping[str, Any]) -> str:
-    """What became of the probe's requests, in a line."""
+    """What became of the probe's requests, in a line, and how those failed that did, what was most first."""
     by = summary["answered_by"]
+    kinds = Counter(str(one["error"]) for one in summary["failures"]).most_common(MOST_KINDS)
+    how = ", ".join(f"{NO_ANSWER if kind == 'timeout' else kind} ({count})" for kind, count in kinds)
     return (
         f"{summary['failed']} of {summary['requests']} requests through the edge failed meanwhile; "
         f"answered by the app: {by['app']}, by the edge itself: {by['edge']}, by nobody: {by['nobody']}"
+        + (f"; failed by: {how}" if how else "")
     )
 
 

@@ -193,6 +193,12 @@ def test_a_removal_of_a_cache_that_is_not_there_holds_nobody(tmp_path: Path) -> 
     assert "Hold the fleet" not in output
 
 
+def test_a_backup_of_nothing_is_a_failure(tmp_path: Path) -> None:
+    """What follows it in a script would go on without a set."""
+    code, output = play("backup", inventory(tmp_path))
+    refused(code, output, "Nothing was done. No host of this run is backed up (backup_repository)")
+
+
 def test_a_secret_that_the_vault_lacks_is_named(tmp_path: Path) -> None:
     code, output = play("deploy", inventory(tmp_path, without=("vault_secret_key",)))
     refused(code, output, "vault_secret_key")

@@ -205,4 +205,7 @@ def test_the_three_who_answered_are_told(tmp_path: Path) -> None:
     seen = ran(probe(tmp_path), GOOD, GOOD, REDIRECTED, REFUSED)
     assert requests_told(seen.summary) == (
         "2 of 4 requests through the edge failed meanwhile; answered by the app: 2, by the edge itself: 1, by nobody: 1"
+        "; failed by: answered 308 by the edge (1), refused (1)"
     )
+    seen = ran(probe(tmp_path), GOOD, *[{"by": "nobody", "error": "timeout"}] * 2)
+    assert requests_told(seen.summary).endswith("by nobody: 2; failed by: no answer within 5 s (2)")
