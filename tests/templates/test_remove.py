@@ -11,6 +11,11 @@ from ansible.template import Templar
 
 TASKS = Path(__file__).resolve().parents[2] / "playbooks/tasks/name_what_is_left.yml"
 KEPT = "slipway_before_20261127t202259z_guestbook"
+LOGIN = "guestbook_1a2b3c4d"
+ROLES = (
+    f"Still there: the roles guestbook, {LOGIN} of the database server, who may log in. When the databases are gone, "
+    "on this host:"
+)
 OLD = "/var/lib/slipway/guestbook/volumes/.slipway-before-2026-11-27T20:22:59Z-uploads"
 COMPOSE, NATIVE = "docker exec slipway-postgres-postgres-1 dropdb", "runuser -u postgres -- dropdb"
 
@@ -31,17 +36,18 @@ def test_what_restores_have_put_aside_is_named_with_the_command_that_deletes_it(
         postgres_provider=provider,
         redis_provider="none",
         fastapi_app_remove_result={"volumes": [], "former": [OLD]},
-        put_aside_result={"stdout_lines": [KEPT]},
+        left_in_server_result={"stdout_lines": [f"database {KEPT}", "role guestbook", f"role {LOGIN}"]},
     )
     assert said == [
         f"Still there, since restores have put them aside: {OLD}. On this host: rm -r {OLD}",
         f"Still there: the database guestbook with all its data. On this host: {drop} guestbook",
         f"Still there, since restores have put them aside: the databases {KEPT}. On this host: {drop} {KEPT}",
+        f"{ROLES} {drop[:-2]}user guestbook; {drop[:-2]}user {LOGIN}",
     ], "and no cache where there is none"
 
 
 def test_a_host_without_data_says_nothing_of_it() -> None:
-    assert left(groups={"web": ["web1"]}, postgres_database="guestbook", put_aside_result={"skipped": True}) == []
+    assert left(groups={"web": ["web1"]}, postgres_database="guestbook", left_in_server_result={"skipped": True}) == []
 
 
 def test_a_cache_and_backups_that_go_on_are_named() -> None:
