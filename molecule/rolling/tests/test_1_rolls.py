@@ -32,11 +32,11 @@ LOGINS = (
 
 
 def test_no_haproxy_was_started_with_what_it_cannot_run_with(fleet: Fleet) -> None:
-    """One that falls and is started again has it in its log, and ends with systemd giving it up on a quick machine."""
+    """One that falls is started again and again, which ends with systemd giving it up on a quick machine."""
     for host in (BALANCER, *WEB):
         said = on(host, "journalctl --unit haproxy.service --no-pager --output cat")
-        assert "haproxy version is" in said, "the log has its starts"
-        assert "[ALERT]" not in said, f"{host}: {said}"
+        assert "haproxy version is" in said or "New worker" in said, "the log has its starts"
+        assert "exited with code 1" not in said, f"{host}: {said}"
 
 
 @pytest.mark.soak
