@@ -106,7 +106,8 @@ class Screen:
             number = bisect_right(offsets, place) - 1
             return begins[number] + place - offsets[number]
 
-        spans = sorted((origin(begin), origin(end - 1) + 1) for begin, end in self._found(whole))
+        found = [*self._found(whole), *self._at_ends(whole)]
+        spans = sorted((origin(begin), origin(end - 1) + 1) for begin, end in found)
         made, done = [], 0
         for begin, end in spans:
             if begin >= done:
@@ -121,6 +122,17 @@ class Screen:
             while begin >= 0:
                 yield begin, begin + len(form)
                 begin = text.find(form, begin + len(form))
+
+    def _at_ends(self, text: str) -> Iterator[tuple[int, int]]:
+        """Where the text ends in the middle of a secret, as a log does that is still written, or begins in one."""
+        if text[-SHORTEST:] in self._grams:
+            count = max(_common(text, form) for form in self._forms)
+            if count >= OVER_LINES:
+                yield len(text) - count, len(text)
+        if text[:SHORTEST] in self._grams:
+            count = max(_common_end(text, 0, form) for form in self._forms)
+            if count >= OVER_LINES:
+                yield 0, count
 
     def _without_ends(self, text: str) -> str:
         """Without the beginning and the end of a secret that somebody (pydantic) has cut the middle out of."""
