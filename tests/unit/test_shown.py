@@ -64,6 +64,19 @@ def test_no_secret_is_left(secret: str, before: str, after: str) -> None:
     assert clean(secret) not in shown or clean(secret) in BLANK
 
 
+@pytest.mark.parametrize("secret", ["Xk9'planted/secret+value-of-a-release", "9f86d081884c7d659a2feaa0c55ad015"])
+@pytest.mark.parametrize("width", [13, 19])
+def test_a_log_that_is_still_written_ends_in_the_middle_of_a_secret(secret: str, width: int) -> None:
+    """And one of which the last lines are shown begins there."""
+    for form in (secret, base64.b64encode(secret.encode()).decode(), secret.encode().hex()):
+        pieces = [form[at : at + width] for at in range(0, len(form), width)]
+        for count in range(1, len(pieces)):
+            for lines in (["it begins", *pieces[:count]], [*pieces[-count:], "it ends"]):
+                shown = Screen([secret]).text("\n".join(lines))
+                assert not [piece for piece in pieces if len(piece) >= 8 and piece in shown], shown
+                assert "it begins" in shown or "it ends" in shown
+
+
 @given(st.text(LETTERS, min_size=8, max_size=40).filter(str.strip), st.binary(max_size=5), st.binary(max_size=5))
 def test_base64_of_a_secret_within_something_else(secret: str, before: bytes, after: bytes) -> None:
     whole = base64.b64encode(before + secret.encode() + after).decode()
