@@ -21,7 +21,8 @@ LINES: dict[str, dict[str, Any]] = {
 def test_the_lines_of_an_app(app: str, tmp_path: Path) -> None:
     file, variables = tmp_path / "lines.yml", tmp_path / "variables.yml"
     about = {"slipway_inspect": str(APPS / app), "slipway_inspect_file": str(file)}
-    variables.write_text(yaml.safe_dump(about | {"fastapi_image_build_args": {"PYTHON": "slipway.lab/python:3.13"}}))
+    given = {"fastapi_image_build_args": {"PYTHON": "slipway.lab/python:3.13"}}
+    variables.write_text(yaml.safe_dump(about | given))
     ran = run_ansible(["ansible-playbook", "slipway.fleet.inspect", "-e", f"@{variables}"])
     assert ran.returncode == 0, ran.stdout
     lines = yaml.safe_load(file.read_text())
@@ -31,5 +32,6 @@ def test_the_lines_of_an_app(app: str, tmp_path: Path) -> None:
         "fastapi_app_name": app,
         "fastapi_app_host_names": [f"{app}.example.org"],
         "fastapi_image_context": str(APPS / app),
+        **given,  # or the lines alone would not build it
         **LINES[app],
     }
