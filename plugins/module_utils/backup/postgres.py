@@ -61,6 +61,10 @@ _HURRIED = f"SET deadlock_timeout = {FIRST}; SET lc_messages = 'C';\n"
 _NOT_FREE = re.compile(r"due to (lock|statement) timeout|deadlock detected|could not obtain lock")
 # And where a table went between the look at what there is and the lock on it; how often that is tried anew.
 _GONE, GONE = re.compile(r'(relation|schema) ".*" does not exist'), 5
+# What the engine (runc) says in place of a program that it could not begin, as where the container's memory is full.
+_NOT_BEGUN = "OCI runtime exec failed"
+# What the server calls a snapshot.
+_SNAPSHOT_ID = re.compile(r"[0-9A-F]+(-[0-9A-F]+)+")
 # The tables are locked before the snapshot is taken, until all are dumped and counted: what a migration does to them is
 # seen whole, or waits. pg_dump has the same locks a second time; half of what the server has room for stays the app's.
 # Where the tables are too many for that, they are dumped without.
@@ -170,7 +174,7 @@ class Server(postgres.Server):
         """Write it to a file, and count what it has in the same snapshot. Raises BackupError.
 
         Where a migration has a lock on a table, the dump lets all of its own go and is tried anew, for `patience`
-        seconds; for a few times where what was to be locked is not there.
+        seconds; for a few times where what was to be locked is not there, or a program did not begin.
         """
         patience = LOCKED if patience is None else patience
         deadline, gone = time.monotonic() + patience, 0
@@ -179,9 +183,16 @@ class Server(postgres.Server):
                 return self._dumped(database, into)
             except BackupError as error:
                 locked = _NOT_FREE.search(str(error))
-                if not locked and not _GONE.search(str(error)):
+                unbegun = _NOT_BEGUN in str(error)
+                if not locked and not unbegun and not _GONE.search(str(error)):
                     raise
                 gone += not locked
+                if gone >= GONE and unbegun:
+                    raise BackupError(
+                        FAILED,
+                        f"{database.name} cannot be dumped: no program could be started beside {self.name}, {gone} "
+                        f"times in turn; see whether it has enough memory (postgres_memory_mib): {error}",
+                    ) from error
                 if gone >= GONE:
                     raise BackupError(
                         FAILED,
@@ -213,7 +224,10 @@ class Server(postgres.Server):
             named = f"SET application_name = {literal(self.dumps)};\n"
             session.stdin.write(named + _SAME_TEXT + self.hurried + _SNAPSHOT)
             session.stdin.flush()
-            snapshot, _, room = session.stdout.readline().strip().partition(SEPARATOR)
+            first = session.stdout.readline().strip()
+            snapshot, _, room = first.partition(SEPARATOR)
+            if not _SNAPSHOT_ID.fullmatch(snapshot):
+                snapshot = ""
             if snapshot:
                 self._dump(database.name, snapshot, into)
             said, errors = session.communicate(self.counts if snapshot else "", timeout=LIMIT)
@@ -221,7 +235,9 @@ class Server(postgres.Server):
             session.kill()
             session.wait()
         if not snapshot or session.returncode:
-            raise BackupError(FAILED, f"{self.name} could not count what {database.name} has: {errors.strip()}")
+            raise BackupError(
+                FAILED, f"{self.name} could not count what {database.name} has: {errors.strip() or first}"
+            )
         if room == "f":
             self.warnings.append(
                 f"{database.name} has more tables than the server has room for locks on, so it was dumped without: a "
@@ -238,7 +254,7 @@ class Server(postgres.Server):
             own = ["env", f"PGAPPNAME={self.dumps}", f"PGOPTIONS={self.options}", *self._nice()]
             ran = self._run([*self._superuser, *own, *words], LIMIT, target=stream)
         if ran.returncode:
-            raise BackupError(FAILED, f"pg_dump of {name} failed: {ran.said}")
+            raise BackupError(FAILED, f"pg_dump of {name} failed: {_said(ran, into)}")
 
     def _nice(self) -> list[str]:
         """What has a program give way as this one does; one in a container does not inherit that."""
@@ -381,6 +397,13 @@ class Server(postgres.Server):
                 if left == 1 or "being accessed by other users" not in str(error):
                     raise
         return {name for name, _ in taken}
+
+
+def _said(ran: command.Ran, into: Path) -> str:
+    """Why a program failed whose output went into a file, in which the words of a container's engine are, too."""
+    with into.open("rb") as stream:
+        first = stream.read(500).decode(errors="replace").strip()
+    return first if first.startswith(_NOT_BEGUN) else ran.said
 
 
 def counted(database: Database, lines: Iterable[str]) -> Database:

@@ -239,6 +239,36 @@ def test_what_is_never_there_is_tried_a_few_times(monkeypatch: pytest.MonkeyPatc
     assert len(tried) == postgres.GONE
 
 
+NOT_BEGUN = "OCI runtime exec failed: exec failed: unable to start container process: connection reset by peer"
+
+
+@pytest.mark.parametrize("fails", [1, postgres.GONE])
+def test_an_engine_that_could_not_start_a_program_is_asked_again(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, fails: int
+) -> None:
+    """Its words come where the snapshot's name is looked for."""
+    tries = tmp_path / "tries"
+    script = f"echo >> {tries}; [ $(wc -l < {tries}) -gt {fails} ] || {{ echo '{NOT_BEGUN}'; exit 255; }}; "
+    server = Server(["sh", "-c", f"{script}echo 00000003-0000001B-1; cat > /dev/null", "psql"])
+    monkeypatch.setattr(postgres, "EVERY", 0.0)
+    monkeypatch.setattr(server, "_dump", lambda name, snapshot, into: into.write_text(snapshot))
+    monkeypatch.setattr(postgres, "counted", lambda database, lines: database)
+    if fails < postgres.GONE:
+        assert server.dump(LINKS, tmp_path / "dump") == LINKS
+        assert (tmp_path / "dump").read_text() == "00000003-0000001B-1"
+    else:
+        with pytest.raises(
+            BackupError, match=rf"could be started beside .* 5 times .*postgres_memory_mib.*{NOT_BEGUN}"
+        ):
+            server.dump(LINKS, tmp_path / "dump")
+
+
+def test_a_dump_that_could_not_be_started_says_so(tmp_path: Path) -> None:
+    server = Server(["sh", "-c", f"echo '{NOT_BEGUN}'; exit 126"])
+    with pytest.raises(BackupError, match=f"pg_dump of links failed: {NOT_BEGUN}"):
+        server._dump("links", "00000003-0000001B-1", tmp_path / "dump")
+
+
 def test_a_database_of_more_tables_than_there_are_locks_is_dumped_without(tmp_path: Path) -> None:
     with tempfile.TemporaryDirectory(prefix="pg") as directory:
         Path(directory).chmod(0o755)
