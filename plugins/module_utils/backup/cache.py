@@ -152,15 +152,8 @@ def container(name: str, network: Sequence[str], like: Mapping[str, Any], binds:
     """The command that starts one like that, with nothing in it."""
     return [
         *("docker", "run", "--detach", "--name", name, *network, "--user", like["user"], "--cap-drop", "ALL"),
-        *(
-            "--security-opt",
-            "no-new-privileges:true",
-            "--read-only",
-            "--memory",
-            like["memory"],
-            "--log-driver",
-            "local",
-        ),
+        *("--security-opt", "no-new-privileges:true", "--read-only"),
+        *("--memory", like["memory"], "--log-driver", "local"),
         *("--tmpfs", "/data:mode=1777", "--tmpfs", "/tmp:mode=1777"),  # noqa: S108 - its own
         *(word for bind in binds for word in ("--volume", bind)),
         *(like["named"], *like["words"]),
