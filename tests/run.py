@@ -221,6 +221,19 @@ def reason(told: Iterable[str]) -> str:
     return "; ".join(" ".join(lines)[:PARAGRAPH] for lines in said.values())[:REASON]
 
 
+def why(message: str, whole: str) -> str:
+    """Why a test failed, in its own words, or in those of the playbook whose whole output it was given as its message.
+
+    Args:
+        message: pytest's, of which it leaves away the middle where it is long
+        whole: all that pytest has of it
+    """
+    lines = [line.removeprefix("E").strip() for line in whole.splitlines()]
+    if any(map(TASK.match, lines)) and (found := reason(lines)):
+        return f"{message.partition(':')[0]}: {found}"
+    return " ".join(message.split())[:REASON]
+
+
 def count_junit(report: Path, exit_code: int, what: str, told: Iterable[str] = ()) -> Count:
     """Read pytest's own figures; a run that failed without a failed test (a broken conftest) is one failure.
 
@@ -239,8 +252,7 @@ def count_junit(report: Path, exit_code: int, what: str, told: Iterable[str] = (
         for kind in ("failure", "error", "skipped"):
             # A test can fail and its teardown as well: that is still one test.
             if (found := case.find(kind)) is not None:
-                why = " ".join((found.get("message") or kind).split())
-                failures.append(f"{name}: {why[:REASON]}")
+                failures.append(f"{name}: {why(found.get('message') or kind, found.text or '')}")
                 break
     passed = len(cases) - len(failures)
     if exit_code and not failures:

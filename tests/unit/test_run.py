@@ -27,6 +27,33 @@ def test_a_report_is_counted_with_its_times(tmp_path: Path) -> None:
     assert max(count.times) == (20.25, "pytest: tests.a::bad")
 
 
+# As a test of a scenario fails whose message is a playbook's whole output: pytest leaves away the middle of its message.
+PLAYED = """<testsuites><testsuite>
+<testcase classname="tests.a" name="deploys"><failure message="AssertionError: PLAY [Refuse]   [+83 more lines]">
+    def test_deploys() -&gt; None:
+&gt;       assert outcome.code == 0, outcome.output
+E       AssertionError: PLAY [Refuse] *****
+E         TASK [Take the fleet to it] *****
+E         [ERROR]: Task failed: the process worker of the new release ended
+E         TimeoutError: timed out
+E
+E         fatal: [localhost]: FAILED! =&gt; the same again
+E         PLAY RECAP *****
+E       assert 2 == 0
+</failure></testcase></testsuite></testsuites>"""
+
+
+def test_a_playbook_in_a_failed_tests_message_says_why_it_failed(tmp_path: Path) -> None:
+    report = tmp_path / "report.xml"
+    report.write_text(PLAYED)
+    (failure,) = run.count_junit(report, 1, "molecule a").failures
+    assert failure == (
+        "molecule a: tests.a::deploys: AssertionError: TASK [Take the fleet to it]; "
+        "[ERROR]: Task failed: the process worker of the new release ended TimeoutError: timed out; "
+        "fatal: [localhost]: FAILED! => the same again PLAY RECAP assert 2 == 0"
+    )
+
+
 def test_a_run_that_failed_without_a_failed_test_is_a_failure(tmp_path: Path) -> None:
     assert run.count_junit(tmp_path / "missing.xml", 4, "pytest").failed == 1
 
