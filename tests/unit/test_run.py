@@ -27,7 +27,7 @@ def test_a_report_is_counted_with_its_times(tmp_path: Path) -> None:
     assert max(count.times) == (20.25, "pytest: tests.a::bad")
 
 
-# As a test of a scenario fails whose message is a playbook's whole output: pytest leaves away the middle of its message.
+# As a test of a scenario fails that gives a playbook's whole output: pytest leaves away the middle of its message.
 PLAYED = """<testsuites><testsuite>
 <testcase classname="tests.a" name="deploys"><failure message="AssertionError: PLAY [Refuse]   [+83 more lines]">
     def test_deploys() -&gt; None:
