@@ -13,6 +13,12 @@ beats: dict[str, list[float]] = {}
 runs: dict[str, list[float]] = {}
 
 
+class Server(ThreadingHTTPServer):
+    """Workers, beats and jobs of two releases ask at once, and one that got no answer would end."""
+
+    request_queue_size = 128
+
+
 class Broker(BaseHTTPRequestHandler):
     """next, done/TASK, beat/NAME, run/NAME, and told for all of it."""
 
@@ -35,4 +41,4 @@ class Broker(BaseHTTPRequestHandler):
         """Nobody reads it."""
 
 
-ThreadingHTTPServer(("", int(sys.argv[1])), Broker).serve_forever()
+Server(("", int(sys.argv[1])), Broker).serve_forever()

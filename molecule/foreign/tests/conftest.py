@@ -61,8 +61,8 @@ def make_app(tmp_path_factory: pytest.TempPathFactory) -> Make:
         (scratch / "group_vars" / "data.yml").write_text(yaml.safe_dump(data or {}))
         (scratch / "group_vars" / "web.yml").write_text(yaml.safe_dump(whole))
         names = tuple(variables["fastapi_app_host_names"])
-        # A host of one processor beside other work starts slowly; what is refused there is so by its answer.
-        patient = QUICK | ({"fastapi_app_gate_deadline": PATIENCE} if host == PLAIN else {})
+        # Beside other work apps start slowly; what is refused here is so by its answer.
+        patient = QUICK | {"fastapi_app_gate_deadline": PATIENCE}
         place: dict[str, Any] = {"inventory": inventory, "url": "", "scratch": scratch, "usual": patient}
         return App(**place, name=name, variables=whole, names=names, host=host, address=address)
 

@@ -5,6 +5,6 @@ import os
 
 
 def ask(path: str) -> str:
-    connection = http.client.HTTPConnection(os.environ["BROKER"], timeout=10)
+    connection = http.client.HTTPConnection(os.environ["BROKER"], timeout=60)
     connection.request("GET", f"/{path}")
     return connection.getresponse().read().decode()
