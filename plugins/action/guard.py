@@ -7,9 +7,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ansible import context
 from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible_collections.slipway.fleet.plugins.filter.fleet import misspelled_variables
+from ansible_collections.slipway.fleet.plugins.plugin_utils.controller.packing import keep_packed
 from ansible_collections.slipway.fleet.plugins.plugin_utils.inputs.plain_vault import (
     plain_vaults,
     readable_by_everybody,
@@ -52,6 +54,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             raise AnsibleActionFail(f"Nothing was done. {' '.join(wrong)} {advice}")
         if wrong := wrong_types(given, inputs_of_roles()):
             raise AnsibleActionFail(f"Nothing was done. {' '.join(wrong)}")
+        keep_packed(context.CLIARGS.get("args") or ())
         # Ansible shows a warning once, however often a run comes here.
         return {"changed": False, "warnings": [readable_by_everybody(path) for path in plain_vaults(inventories)]}
 
