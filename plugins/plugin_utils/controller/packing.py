@@ -65,7 +65,8 @@ def keep_packed(playbooks: Sequence[str]) -> None:
 
 def is_ours(playbook: str) -> bool:
     """Whether a playbook, by its path or its name, is one of this collection's."""
-    return playbook.startswith(f"{OURS}.") or Path(playbook).resolve().is_relative_to(COLLECTION)
+    path = Path(playbook).resolve()
+    return playbook.startswith(f"{OURS}.") or (path.is_file() and path.is_relative_to(COLLECTION))
 
 
 def is_whole(archive: Path) -> bool:
