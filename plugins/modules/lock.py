@@ -66,7 +66,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.host.answer import answer
 from ..module_utils.host.errors import SlipwayError
-from ..module_utils.release import operations
+from ..module_utils.release import locking
 from ..module_utils.release.lease import Lease
 
 ARGUMENTS: dict[str, Any] = {
@@ -81,7 +81,7 @@ ARGUMENTS: dict[str, Any] = {
 }
 
 
-VERBS = {"held": operations.hold, "frozen": operations.freeze, "free": operations.free}
+VERBS = {"held": locking.hold, "frozen": locking.freeze, "free": locking.free}
 
 
 def silent(event: dict[str, Any]) -> None:
@@ -110,7 +110,7 @@ def main() -> None:
             lease = Lease(options["app"], Path(options["root"]))
             if problem := lease.problem(str(options["run"])):
                 module.warn(f"a run would stop here: {problem}")
-        result.update(operations.shown(arguments, silent))
+        result.update(locking.shown(arguments, silent))
     except SlipwayError as error:
         module.fail_json(msg=f"{undone(options['state'], options['what'])}{error}", **error.details)
     answer(module, result)

@@ -12,7 +12,6 @@ import os
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
 from dataclasses import asdict
-from datetime import datetime, timezone
 from typing import Any, Optional
 
 from ..edge import maintenance
@@ -23,13 +22,14 @@ from ..host.ledger import recorded
 from ..host.shown import command_line, staged
 from ..image.leaks import leaks
 from ..image.local import look as image_there
-from . import preflight
+from . import locking, preflight
 from .by_image import by_image, exposed_by, image_of
 from .canary import UNREAD
 from .detach import Tell, run_detached
 from .doors import port_of
 from .drainer import Drainer
 from .keeps import keeps_of
+from .locking import fade, free, freeze, lease_of, renew, shown
 from .model import Probe, TransactionError
 from .observe import look as seen_of
 from .observe import observe as observed
@@ -47,7 +47,7 @@ from .timers import Timers
 from .transaction import Transaction
 from .uploads import room_for_files
 from .volumes import seen as volumes_seen
-from .wiring import contract_of, edge_of, lease_of, runtime_of, store_of, timers_of, transaction_of
+from .wiring import contract_of, edge_of, runtime_of, store_of, timers_of, transaction_of
 
 # More releases than a host will ever have.
 ALL = 1 << 30
@@ -101,66 +101,10 @@ def logs(arguments: Arguments, tell: Tell) -> Result:
 
 
 def hold(arguments: Arguments, tell: Tell) -> Result:
-    """Hold the app for the run {id, who, from, what}; a lease is no change of the host: it is gone when the run is.
-
-    Raises Held when another run or a freeze holds it.
-    """
-    lease, store = lease_of(arguments), store_of(arguments)
-    holder = _holder(arguments["run"])
-    dead = lease.acquire(holder)
-    if dead:
-        _note(store, "the lock was taken over from a run that is gone", holder, dead)
-    held = {"changed": False, "lease_file": str(lease.path), "taken_over": dead or {}}
-    if "edge" not in arguments["place"]:  # a module that asks for the lease alone
-        return held
+    """Hold the app for a run (`locking.hold`), and say what it serves. Raises Held when another one holds it."""
+    held = locking.hold(arguments, tell)
     seen = seen_of(transaction_of(arguments))
     return {**held, "serving": seen.serving, "state": asdict(seen.state) if seen.state else None}
-
-
-def renew(arguments: Arguments, tell: Tell) -> Result:
-    """Say that the run lives; `held` is false where it does not hold the app any more, `frozen` says why nobody may."""
-    lease = lease_of(arguments)
-    freeze = lease.frozen() or {}
-    return {"held": lease.renew(arguments["run_id"]), "frozen": str(freeze.get("reason") or "")}
-
-
-def fade(arguments: Arguments, tell: Tell) -> Result:
-    """The controller of the run (`run_id`, or the `run` that asked to hold the app) is gone; asked by the agent itself.
-
-    The lease ends soon, unless the controller comes back over another channel; a transaction under way keeps it as it
-    fades.
-    """
-    run_id = arguments.get("run_id") or arguments["run"]["id"]
-    return {"held": lease_of(arguments).fade(run_id)}
-
-
-def freeze(arguments: Arguments, tell: Tell) -> Result:
-    """Let nobody change the app, for a reason, until `free`."""
-    lease, holder, reason = lease_of(arguments), _holder(arguments["run"]), arguments["reason"]
-    before = lease.frozen()
-    if before and before["reason"] == reason:
-        return {"changed": False}
-    with recorded(_record_of(arguments, holder), "lock", f"frozen: {reason}", before=before) as note:
-        lease.freeze(reason, {name: holder[name] for name in ("who", "from", "since")})
-    return {"changed": True, **note.unwritten()}
-
-
-def free(arguments: Arguments, tell: Tell) -> Result:
-    """Lift the freeze and break the lease."""
-    lease = lease_of(arguments)
-    there = [entry for entry in (lease.frozen(), lease.holder()) if entry]
-    if not there:
-        return {"changed": False}
-    freed = " and ".join("the freeze was lifted" if "reason" in entry else "the lock was broken" for entry in there)
-    with recorded(_record_of(arguments, _holder(arguments["run"])), "lock", freed, before=there) as note:
-        found = lease.free()
-    return {"changed": bool(found), **note.unwritten()}
-
-
-def shown(arguments: Arguments, tell: Tell) -> Result:
-    """Who holds the app, and the freeze."""
-    lease = lease_of(arguments)
-    return {"holder": lease.holder() or {}, "freeze": lease.frozen() or {}}
 
 
 def stage(arguments: Arguments, tell: Tell) -> Result:
@@ -408,24 +352,6 @@ def _leaks(arguments: Arguments, items: list[files.Item], image: str) -> list[st
     if arguments.get("leaks") == "warn":
         return [said]
     raise SlipwayError(f"{said}; fastapi_app_secrets_in_image: warn lets it pass")
-
-
-def _holder(run: dict[str, Any]) -> dict[str, Any]:
-    """What a lease says of its run."""
-    since = datetime.now(timezone.utc).isoformat(timespec="seconds")
-    return {"run": run["id"], "since": since, **{name: run[name] for name in ("who", "from", "what")}}
-
-
-def _record_of(arguments: Arguments, holder: dict[str, Any]) -> dict[str, Any]:
-    """Whose operation it is that changes the lock, and in which ledger it stands."""
-    return {"root": arguments["place"]["root"], **{name: holder[name] for name in ("run", "who", "from")}}
-
-
-def _note(store: Store, event: str, by: dict[str, Any], before: Any) -> None:
-    store.root.mkdir(parents=True, exist_ok=True)
-    store.record(
-        {"event": event, "who": by["who"], "from": by["from"], "start": by["since"], "run": by["run"], "before": before}
-    )
 
 
 def _named(arguments: Arguments) -> str:

@@ -17,6 +17,7 @@ from .canary import GO, UNREAD, Canary, Thresholds
 from .contract import IGNORE, PATIENCE, WARN, Contract
 from .doors import ports_of
 from .lease import Lease
+from .locking import lease_of
 from .model import Gate, Probe, Request
 from .probe import SHORT, get, get_port
 from .replay import IGNORE as REPLAY_NOTHING
@@ -138,11 +139,6 @@ def timers_of(arguments: dict[str, Any]) -> Timers:
     place = arguments["place"]
     here, host = bool(place.get("singletons", True)), str(place.get("singleton_host") or "")
     return Timers(place["app"], store_of(arguments), here, host)
-
-
-def lease_of(arguments: dict[str, Any]) -> Lease:
-    """The lease and the freeze of the app; takes app and root of the place alone."""
-    return Lease(arguments["place"]["app"], Path(arguments["place"]["root"]))
 
 
 def edge_of(place: dict[str, Any], runtime: Runtimes) -> Edge:
