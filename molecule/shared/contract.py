@@ -14,6 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import ansible_runs
 import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -88,17 +89,7 @@ def until(ready: Callable[[], bool], what: str, seconds: float = PATIENCE, every
 
 def run_ansible(command: Sequence[str], limit: float = 900) -> subprocess.CompletedProcess[str]:
     """Run one of Ansible's commands at the top of the checkout, with its configuration and without colours."""
-    return subprocess.run(
-        command,
-        cwd=ROOT,
-        env=os.environ | PLAIN,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=limit,
-        check=False,
-    )
+    return ansible_runs.run(command, cwd=ROOT, env=os.environ | PLAIN, limit=limit)
 
 
 def inventory_file() -> str:

@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import ansible_runs
 import pytest
 import yaml
 
@@ -118,20 +119,10 @@ def inventory(directory: Path, *, without: tuple[str, ...] = (), hosts: dict[str
 
 def play(playbook: str, file: Path, *arguments: str, **variables: Any) -> tuple[int, str]:
     """Exit code and output of a playbook."""
-    result = subprocess.run(
-        [
-            *(str(Path(sys.executable).parent / "ansible-playbook"), "-i", str(file), f"slipway.fleet.{playbook}"),
-            *("-e", json.dumps(variables), *arguments),
-        ],
-        cwd=ROOT,
-        env=os.environ | {"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    command = [str(Path(sys.executable).parent / "ansible-playbook"), "-i", str(file), f"slipway.fleet.{playbook}"]
+    command += ["-e", json.dumps(variables), *arguments]
+    environment = os.environ | {"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"}
+    result = ansible_runs.run(command, cwd=ROOT, env=environment, limit=120)
     return result.returncode, result.stdout
 
 

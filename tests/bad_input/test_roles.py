@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import ansible_runs
 import pytest
 import yaml
 
@@ -357,15 +357,12 @@ def only_set(values: dict[str, Any]) -> dict[str, Any]:
 def results(directory: Path, role: str) -> tuple[dict[str, dict[str, Any]], str]:
     """One run over all cases of a role: the last result of every host by its name, and all that was printed."""
     (directory / f"{role}.yml").write_text(yaml.safe_dump(playbook(role)))
-    result = subprocess.run(
+    result = ansible_runs.run(
         [str(Path(sys.executable).parent / "ansible-playbook"), "-i", str(directory / "hosts.yml"), f"{role}.yml"],
         cwd=directory,
         env=os.environ | {"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_STDOUT_CALLBACK": "ansible.posix.json"},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
+        limit=300,
+        apart=True,
     )
     assert result.returncode, result.stdout
     printed = json.loads(result.stdout[result.stdout.index("{") :])
