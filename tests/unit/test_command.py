@@ -38,6 +38,21 @@ def test_one_that_hangs_is_killed_with_its_children() -> None:
     assert time.monotonic() - begin < 50
 
 
+@pytest.mark.parametrize(
+    ("program", "stuck"),
+    [
+        ("sleep 60", True),
+        ("sleep 60 & wait", True),
+        ("exec >/dev/null 2>&1; sleep 60", True),
+        ("(while :; do :; done) & wait", False),
+    ],
+)
+def test_one_that_has_nothing_of_the_processor_is_stuck(program: str, stuck: bool) -> None:
+    ran = run(["sh", "-c", program], timeout=8, stuck=2)
+    assert (ran.returncode, ran.stuck, ran.timed_out) == (TIMED_OUT, stuck, not stuck)
+    assert ran.stderr.endswith("`sh -c " + program + ("` did nothing for 2 s" if stuck else "` did not end within 8 s"))
+
+
 def test_a_child_that_keeps_the_pipe_keeps_nobody_waiting() -> None:
     begin = time.monotonic()
     ran = run(["sh", "-c", "echo done; setsid sleep 20 &"], 60)

@@ -43,6 +43,9 @@ REGULAR, EXTRA = "slipway-regular", "slipway-extra"
 LATELY = {REGULAR: "2d", EXTRA: "30d"}
 # Seconds for one command; a first backup over a slow line takes hours.
 LIMIT = 86400.0
+# Seconds without any of a processor after which a command is stuck. One that waits for a slow line has some of it;
+# restic 0.14 waits for itself, now and then, where a disk is full.
+STUCK = 900.0
 # Seconds for ssh to say why it does not come in.
 SSH_LIMIT = 60.0
 # Seconds for which another host that uses the repository is waited for where somebody waits for this one, by a run of a
@@ -304,13 +307,19 @@ class Restic:
         fits: Callable[[command.Ran], bool] = lambda _: False,
         limit: int = command.OUTPUT_LIMIT,
     ) -> str:
-        """What restic says where it succeeds, or fails in a way that fits all the same."""
-        waited, tried = 0.0, False
+        """What restic says where it succeeds, or fails in a way that fits all the same.
+
+        One that is stuck is ended and asked once more, unless a part of its output is gone already.
+        """
+        waited, tried, stuck = 0.0, False, target is not None
         while True:
             asked = [*program(self._settings), *self._options, *words]
-            ran = self._run(asked, LIMIT, environment(self._settings), target=target, limit=limit)
+            ran = self._run(asked, LIMIT, environment(self._settings), target=target, limit=limit, stuck=STUCK)
             if not ran.returncode or fits(ran):
                 return ran.stdout
+            if ran.stuck and not stuck:
+                stuck = True
+                continue  # it has left a lock, which goes below
             said = f"{ran.stderr}\n{ran.stdout}"
             if SESSION in said:
                 said += f"\n{self._ended()}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import selectors
 import signal
@@ -10,6 +11,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO, Optional
 
 from .errors import SlipwayError
@@ -19,8 +21,14 @@ OUTPUT_LIMIT = 4 << 20
 # For what is read from its beginning.
 WHOLE = 256 << 20
 TIMED_OUT = 124
+# Why a program was killed.
+LATE, STUCK = "late", "stuck"
+# How often it is looked whether one does something, in the time for which it may do nothing.
+LOOKS = 20
 # Seconds that output is still read after the program has ended, for one whose child keeps the pipe.
 LEFT_OPEN = 1.0
+# Seconds after which a program is looked at that says nothing.
+LOOK = 0.2
 
 
 class CommandError(SlipwayError):
@@ -29,13 +37,14 @@ class CommandError(SlipwayError):
 
 @dataclass(frozen=True)
 class Ran:
-    """How a program ended; `returncode` is 124 where it was killed at its limit."""
+    """How a program ended; `returncode` is 124 where it was killed, at its limit or since it was stuck."""
 
     command: tuple[str, ...]
     returncode: int
     stdout: str = ""
     stderr: str = ""
     timed_out: bool = False
+    stuck: bool = False
 
     @property
     def said(self) -> str:
@@ -52,6 +61,7 @@ def run(
     source: Optional[IO[bytes]] = None,
     target: Optional[IO[bytes]] = None,
     cwd: Optional[str] = None,
+    stuck: float = math.inf,
 ) -> Ran:
     """Run a program to its end, or kill it with its children after `timeout` seconds.
 
@@ -64,6 +74,7 @@ def run(
         source: an open file that is its input; without one it has none
         target: an open file that gets all of its output, of which none is kept then
         cwd: directory that is its own; without one that of this process
+        stuck: seconds; one that has not had the processor for so long, nor its children, is killed, too
 
     Raises CommandError when it cannot be started.
     """
@@ -83,40 +94,79 @@ def run(
         raise CommandError(f"`{command[0]}` cannot be started here: {error.strerror}") from error
     streams = [stream for stream in (process.stdout, process.stderr) if stream]
     try:
-        kept, in_time = _read(process, streams, time.monotonic() + timeout, limit)
+        kept, late = _read(process, streams, _Watch(process.pid, time.monotonic() + timeout, stuck), limit)
     finally:
         _kill(process)
         for stream in streams:
             stream.close()
     stdout, stderr = [*([b""] if target else []), *kept, b""][:2]
-    if not in_time:
-        words = f"`{' '.join(command[:3])}` did not end within {timeout:.0f} s"
-        stderr += f"\n{words}".encode()
+    if late:
+        ended = f"did nothing for {stuck:.0f} s" if late == STUCK else f"did not end within {timeout:.0f} s"
+        stderr += f"\n`{' '.join(command[:3])}` {ended}".encode()
     return Ran(
         tuple(command),
-        process.returncode if in_time else TIMED_OUT,
+        TIMED_OUT if late else process.returncode,
         stdout.decode(errors="replace"),
         stderr.decode(errors="replace"),
-        not in_time,
+        late == LATE,
+        late == STUCK,
     )
 
 
+class _Watch:
+    """Until when a program may run (on the monotonic clock), and for how long it may do nothing."""
+
+    def __init__(self, pid: int, deadline: float, stuck: float) -> None:
+        self.deadline = deadline
+        self._pid, self._stuck = pid, stuck
+        self._moved = self._looked = time.monotonic()
+        self._ticks = 0
+
+    def late(self, now: float) -> str:
+        """LATE or STUCK, where it is to end."""
+        if now >= self.deadline:
+            return LATE
+        if now - self._looked > self._stuck / LOOKS:
+            self._looked, ticks = now, ticks_of(self._pid)
+            if ticks != self._ticks:
+                self._ticks, self._moved = ticks, now
+        return STUCK if now - self._moved > self._stuck else ""
+
+
+def ticks_of(session: int) -> int:
+    """For how long all processes of a session have had a processor, in ticks of the clock (proc(5), stat)."""
+    found = 0
+    for file in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):  # it has ended
+            of = file.read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+            if int(of[3]) == session:
+                found += int(of[11]) + int(of[12])
+    return found
+
+
 def _read(
-    process: subprocess.Popen[bytes], streams: list[IO[bytes]], deadline: float, limit: int
-) -> tuple[list[bytes], bool]:
-    """The ends of the streams, and whether the program ended before the deadline (on the monotonic clock)."""
+    process: subprocess.Popen[bytes], streams: list[IO[bytes]], watch: _Watch, limit: int
+) -> tuple[list[bytes], str]:
+    """The ends of the streams, and why the program is to be killed: LATE, STUCK, or not at all."""
     kept = [bytearray() for _ in streams]
     ended = None
+    late = ""
     with selectors.DefaultSelector() as selector:
         for number, stream in enumerate(streams):
             selector.register(stream, selectors.EVENT_READ, number)
-        while selector.get_map():
+        while not late:
             now = time.monotonic()
             if ended is None and process.poll() is not None:
                 ended = now
-            if now >= deadline or (ended is not None and now - ended > LEFT_OPEN):
+            if ended is not None and (not selector.get_map() or now - ended > LEFT_OPEN):
                 break
-            for key, _ in selector.select(min(0.2, deadline - now)):
+            late = watch.late(now) if ended is None else ""
+            wait = max(min(LOOK, watch.deadline - now), 0.0)
+            if not selector.get_map():
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(wait)
+                continue
+            for key, _ in selector.select(wait):
                 chunk = os.read(key.fd, 1 << 16)
                 if not chunk:
                     selector.unregister(key.fileobj)
@@ -125,11 +175,7 @@ def _read(
                 buffer += chunk
                 if len(buffer) > 2 * limit:
                     del buffer[: -limit - 1]  # one more, by which it is longer
-    try:
-        process.wait(max(deadline - time.monotonic(), 0.05))
-    except subprocess.TimeoutExpired:
-        return [_end(buffer, limit) for buffer in kept], False
-    return [_end(buffer, limit) for buffer in kept], True
+    return [_end(buffer, limit) for buffer in kept], late
 
 
 def _end(buffer: bytearray, limit: int) -> bytes:

@@ -23,6 +23,7 @@ from tests.unit.backup.test_places import host_of
 here = Path(sys.argv[1])
 known = restic.environment
 restic.environment = lambda settings: {**known(settings), "RESTIC_CACHE_DIR": f"{here}/cache", "HOME": str(here)}
+restic.STUCK = 30  # now and then it waits for itself when its disk is full
 files.RESERVE = 0  # what is kept free on a real disk is more than all of this one
 disk = here / "disk"
 disk.mkdir()

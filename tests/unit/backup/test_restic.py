@@ -22,7 +22,13 @@ class Program:
         self.asked: list[list[str]] = []
 
     def __call__(
-        self, words: list[str], timeout: float, environment: Any = None, target: Any = None, limit: int = 0
+        self,
+        words: list[str],
+        timeout: float,
+        environment: Any = None,
+        target: Any = None,
+        limit: int = 0,
+        stuck: float = 0,
     ) -> Ran:
         words = [word for word in words[1:] if word != "--no-cache"]
         self.asked.append(words)
@@ -126,6 +132,34 @@ def test_what_cannot_be_read_of_a_list_is_told() -> None:
 
     with pytest.raises(BackupError, match="what restic snapshots said of /srv/sets cannot be read"):
         Restic(Settings("/srv/sets", "h"), run=run).sets()
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_one_that_is_stuck_is_asked_once_more(times: int) -> None:
+    ended: list[str] = []
+
+    def run(words: list[str], *_: object, **__: object) -> Ran:
+        ended.append(words[1])
+        is_stuck = len(ended) <= times
+        return Ran(tuple(words), 124 if is_stuck else 0, "[]", f"`{words[1]}` did nothing", stuck=is_stuck)
+
+    found = Restic(Settings("/srv/sets", "h"), run=run)
+    if times == 1:
+        assert found.sets() == []
+    else:
+        with pytest.raises(BackupError, match="restic failed with the repository /srv/sets: `snapshots` did nothing"):
+            found.sets()
+    assert len(ended) == 2
+
+
+def test_one_that_is_stuck_in_the_middle_of_a_file_is_not_asked_again(tmp_path: Path) -> None:
+    def run(words: list[str], *_: object, target: Any, **__: object) -> Ran:
+        target.write(b"half")
+        return Ran(tuple(words), 124, "", "`dump` did nothing", stuck=True)
+
+    with pytest.raises(BackupError, match="did nothing"):
+        Restic(Settings("/srv/sets", "h"), run=run).read("aaaa", "/a", tmp_path / "file")
+    assert (tmp_path / "file").read_bytes() == b"half"
 
 
 @pytest.mark.parametrize(("code", "there"), [(0, True), (1, False)])
