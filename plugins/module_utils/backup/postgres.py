@@ -222,8 +222,9 @@ class Server(postgres.Server):
             assert session.stdin is not None
             assert session.stdout is not None
             named = f"SET application_name = {literal(self.dumps)};\n"
-            session.stdin.write(named + _SAME_TEXT + self.hurried + _SNAPSHOT)
-            session.stdin.flush()
+            with suppress(BrokenPipeError):  # one that has ended already says why
+                session.stdin.write(named + _SAME_TEXT + self.hurried + _SNAPSHOT)
+                session.stdin.flush()
             first = session.stdout.readline().strip()
             snapshot, _, room = first.partition(SEPARATOR)
             if not _SNAPSHOT_ID.fullmatch(snapshot):

@@ -263,6 +263,19 @@ def test_an_engine_that_could_not_start_a_program_is_asked_again(
             server.dump(LINKS, tmp_path / "dump")
 
 
+def test_an_engine_that_is_gone_before_it_is_asked_says_why(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    class Ended(subprocess.Popen[str]):
+        def __init__(self, *words: Any, **streams: Any) -> None:
+            super().__init__(*words, **streams)
+            self.wait()
+
+    monkeypatch.setattr(postgres.subprocess, "Popen", Ended)
+    monkeypatch.setattr(postgres, "EVERY", 0.0)
+    server = Server(["sh", "-c", f"echo '{NOT_BEGUN}'; exit 255", "psql"])
+    with pytest.raises(BackupError, match=rf"could be started beside .* 5 times .*{NOT_BEGUN}"):
+        server.dump(LINKS, tmp_path / "dump")
+
+
 def test_a_dump_that_could_not_be_started_says_so(tmp_path: Path) -> None:
     server = Server(["sh", "-c", f"echo '{NOT_BEGUN}'; exit 126"])
     with pytest.raises(BackupError, match=f"pg_dump of links failed: {NOT_BEGUN}"):
