@@ -84,7 +84,7 @@ def test_what_the_edge_does_for_the_app_of_a_host_is_said_by_the_app_s_variables
 def of_data() -> dict[str, Any]:
     """The variables of the play that runs database and cache."""
     plays = yaml.safe_load((ROOT / "playbooks/provision.yml").read_text())
-    (given,) = [play["vars"] for play in plays if "slipway.fleet.redis" in str(play.get("roles"))]
+    (given,) = [play["vars"] for play in plays if "{'name': 'slipway.fleet.redis'" in str(play.get("tasks"))]
     assert isinstance(given, dict)
     return given
 

@@ -143,7 +143,8 @@ def parse_servers(statistics: str, states: str, backend: str) -> dict[str, Serve
             enabled=enabled[row["svname"]],
             answers=row["status"] != "DOWN" and row["check_status"].lstrip("* ").endswith("OK"),
             sessions=number_in(row, "scur"),
-            check=" ".join(filter(None, (row.get(name) for name in ("check_status", "check_code", "last_chk")))),
+            # A star says that the next one is under way.
+            check=" ".join(filter(None, map(row.get, ("check_status", "check_code", "last_chk")))).lstrip("* "),
         )
         for row in rows_of(statistics, ",", STATISTICS, backend)
         if row["svname"] in enabled
