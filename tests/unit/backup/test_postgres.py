@@ -269,7 +269,7 @@ def test_an_engine_that_is_gone_before_it_is_asked_says_why(monkeypatch: pytest.
             super().__init__(*words, **streams)
             self.wait()
 
-    monkeypatch.setattr(postgres.subprocess, "Popen", Ended)
+    monkeypatch.setattr(subprocess, "Popen", Ended)
     monkeypatch.setattr(postgres, "EVERY", 0.0)
     server = Server(["sh", "-c", f"echo '{NOT_BEGUN}'; exit 255", "psql"])
     with pytest.raises(BackupError, match=rf"could be started beside .* 5 times .*{NOT_BEGUN}"):
