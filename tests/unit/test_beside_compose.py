@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -96,28 +95,38 @@ def test_the_daemon_is_told_to_end_them_with_their_own_grace_before_they_are_mar
 
 
 @pytest.mark.parametrize(
-    ("said", "times", "fails"),
+    "said",
     [
-        (
-            ["Cannot update container abc: runc did not terminate: exit status 1: container not running: unknown"],
-            2,
-            False,
-        ),
-        (
-            ["Cannot update container abc: cannot update a stopped container: unknown"],
-            2,
-            False,
-        ),
-        (["Cannot update container abc: cannot update a deleted process: unknown"], 2, False),
-        (["Cannot update container abc: no room"], 1, True),
-        (["container not running", "container not running"], 2, True),
+        "Cannot update container abc: runc did not terminate: exit status 1: container not running: unknown",
+        "Cannot update container abc: cannot update a stopped container: unknown",
+        "Cannot update container abc: cannot update a deleted process: unknown",
+        "Cannot update container abc: task abc not found: not found",
     ],
 )
 def test_one_that_ends_while_it_is_marked_is_marked_then(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: list[str], times: int, fails: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str
 ) -> None:
+    compose, calls, seconds = marking(tmp_path, monkeypatch, [said, said, said])
+    compose.stay_down(["abc"])
+    assert calls == [("update", "--restart=no", "abc")] * 4
+    assert 0 < seconds[0] < 2
+
+
+def test_what_cannot_be_marked_is_said_in_docker_s_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    compose, calls, seconds = marking(tmp_path, monkeypatch, ["Cannot update container abc: no room"] * 1000)
+    with pytest.raises(RuntimeFailed, match="no room"):
+        compose.stay_down(["abc"])
+    assert 9 < seconds[0] < 11
+    assert len(calls) < 100
+
+
+def marking(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: list[str]
+) -> tuple[Compose, list[tuple[str, ...]], list[float]]:
+    """An app whose Docker fails with `said`, one a call, and then does as it is told; its calls, and a clock."""
     compose = Compose("links", releases(tmp_path, "links", one="links:1"), SOCKETS)
     calls: list[tuple[str, ...]] = []
+    seconds = [0.0]
 
     def docker(*words: str, **_: Any) -> str:
         calls.append(words)
@@ -125,10 +134,13 @@ def test_one_that_ends_while_it_is_marked_is_marked_then(
             raise RuntimeFailed(said[len(calls) - 1])
         return ""
 
+    def sleep(wanted: float) -> None:
+        seconds[0] += wanted
+
     monkeypatch.setattr(compose, "_docker", docker)
-    with pytest.raises(RuntimeFailed) if fails else nullcontext():
-        compose.stay_down(["abc"])
-    assert calls == [("update", "--restart=no", "abc")] * times
+    monkeypatch.setattr("time.monotonic", lambda: seconds[0])
+    monkeypatch.setattr("time.sleep", sleep)
+    return compose, calls, seconds
 
 
 class Told:

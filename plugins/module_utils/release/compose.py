@@ -46,8 +46,8 @@ _USER, _NUMBERS = (
 _RAISES = 1 << 24
 # What the kernel says of a file, not a database of a table.
 _DENIED = re.compile(r"(exec: |Errno 13\]|can't open)[^\n]*permission denied", re.IGNORECASE)
-# What Docker says of a container that ended while its restart policy was changed.
-_ENDED = ("not running", "stopped container", "deleted process")
+# Seconds for Docker to notice that a container has ended, and those between two calls.
+_NOTICES, _PAUSE = 10, 0.2
 # Where an image that says nothing has its programs.
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -198,15 +198,20 @@ class Compose:
             self.stay_down(containers)
 
     def stay_down(self, containers: Sequence[str]) -> None:
-        """Have containers not come back by themselves once they have ended. Raises RuntimeFailed."""
-        for left in range(len(containers), -1, -1):
+        """Have containers not come back by themselves once they have ended. Raises RuntimeFailed.
+
+        Of one that has ended Docker changes the record alone. One that ends between Docker's look at it and the change
+        is an error, in the words of whatever noticed it first (Docker, containerd, runc), so it is asked once more.
+        """
+        deadline = time.monotonic() + _NOTICES
+        while True:
             try:
                 self._docker("update", "--restart=no", *containers)
                 break
-            except RuntimeFailed as error:
-                # One ended between Docker's look at it and the change; of one that has only the record is changed.
-                if not left or not any(words in str(error) for words in _ENDED):
+            except RuntimeFailed:
+                if time.monotonic() >= deadline:
                     raise
+                time.sleep(_PAUSE)
 
     def resolved(self, slot: str, release: str) -> dict[str, Any]:
         """What Compose makes of a release's files for a slot, with every value in its place. Raises RuntimeFailed."""
