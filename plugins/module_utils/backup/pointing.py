@@ -16,11 +16,12 @@ from ..host import command
 from ..postgres.server import Run
 from . import files
 from .archive import Archive
+from .confirming import not_confirmed
 from .model import REFUSED, BackupError, Database, Manifest
 from .points import chosen, moment
 from .postgres import BROUGHT
 from .recovering import Beside, Recovered
-from .restoring import Restore, not_confirmed, of, other
+from .restoring import Restore, of, other
 from .saving import GLOBALS, Host
 from .stores import Store
 from .wal import State, reachable

@@ -16,6 +16,7 @@ from typing import Any, Optional
 
 from ..host.durable import sync_directory
 from . import files, stores
+from .confirming import not_confirmed
 from .drill import complete, have_roles
 from .model import MIB, REFUSED, BackupError, Database, Manifest, failures
 from .postgres import BEFORE, BESIDE, BROUGHT, same
@@ -338,15 +339,6 @@ def _exchanged(path: Path, new: Path, at: str) -> tuple[Path, Path, Optional[Pat
             os.rename(kept, path)
         raise
     return path, new, kept
-
-
-def not_confirmed(found: str, names: Sequence[str], confirmed: str) -> str:
-    """Why what was typed does not say that `found` may take the place of what is there; empty where it does."""
-    if ",".join(sorted(word.strip() for word in confirmed.split(","))) in names:
-        return ""
-    said = f"slipway_confirm is {confirmed}" if confirmed else "slipway_confirm is empty"
-    ways = " or ".join(f"-e slipway_confirm={name}" for name in names)
-    return f"nothing was done: {said}; to have {found} in place of what is there, type what is replaced: {ways}"
 
 
 def chosen(manifest: Manifest, parts: Sequence[str], apps: str) -> tuple[list[Database], list[str]]:

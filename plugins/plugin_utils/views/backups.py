@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Optional
 
-from ansible_collections.slipway.fleet.plugins.module_utils.backup.restoring import not_confirmed
+from ansible_collections.slipway.fleet.plugins.module_utils.backup.confirming import not_confirmed
 from ansible_collections.slipway.fleet.plugins.plugin_utils.report.amounts import size, span
 from ansible_collections.slipway.fleet.plugins.plugin_utils.views.view import (
     DRIFT,
