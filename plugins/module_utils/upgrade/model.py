@@ -6,12 +6,14 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Optional, Protocol
+from typing import TYPE_CHECKING, Any, Optional, Protocol
 
-from ..backup.postgres import Server
 from ..host.durable import read_json, write_durably
 from ..host.errors import SlipwayError
 from ..postgres.admitting import UPGRADE
+
+if TYPE_CHECKING:
+    from ..backup.postgres import Server
 
 # How far a run is: the new server is filled while the old one is what serves; apps are let into the new one; the run
 # was taken back, apps are let into the old one, and what was made of the new one is still to go.
