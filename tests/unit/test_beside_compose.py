@@ -106,21 +106,30 @@ def test_the_daemon_is_told_to_end_them_with_their_own_grace_before_they_are_mar
 def test_one_that_ends_while_it_is_marked_is_marked_then(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str
 ) -> None:
-    compose, calls, seconds = marking(tmp_path, monkeypatch, [said, said, said])
+    compose, calls, seconds = refusing(tmp_path, monkeypatch, [said, said, said])
     compose.stay_down(["abc"])
     assert calls == [("update", "--restart=no", "abc")] * 4
     assert 0 < seconds[0] < 2
 
 
 def test_what_cannot_be_marked_is_said_in_docker_s_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    compose, calls, seconds = marking(tmp_path, monkeypatch, ["Cannot update container abc: no room"] * 1000)
+    compose, calls, seconds = refusing(tmp_path, monkeypatch, ["Cannot update container abc: no room"] * 1000)
     with pytest.raises(RuntimeFailed, match="no room"):
         compose.stay_down(["abc"])
     assert 9 < seconds[0] < 11
     assert len(calls) < 100
 
 
-def marking(
+def test_one_that_docker_removes_itself_in_that_moment_is_gone_then(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = "Error response from daemon: removal of container abc is already in progress"
+    compose, calls, _ = refusing(tmp_path, monkeypatch, [said, said])
+    compose.remove(["abc"])
+    assert calls == [("rm", "--force", "abc")] * 3
+
+
+def refusing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: list[str]
 ) -> tuple[Compose, list[tuple[str, ...]], list[float]]:
     """An app whose Docker fails with `said`, one a call, and then does as it is told; its calls, and a clock."""

@@ -32,7 +32,7 @@ case "$1 $2" in
     if test -e "$STATE/hangs"; then sleep 60; fi
     if test -e "$STATE/compose.fails"; then cat "$STATE/compose.fails" >&2; exit 1; fi
     echo migrated; rm -f "$STATE/container"; exit 0;;
-  inspect*) cat "$STATE/inspect"; exit 0;;
+  inspect*) cat "$STATE/inspect"; if test -e "$STATE/gone"; then cat "$STATE/gone" >&2; exit 1; fi; exit 0;;
   "image ls") cat "$STATE/built" 2>/dev/null; exit 0;;
   "image inspect")
     if test -e "$STATE/image"; then cat "$STATE/image"; exit 0; fi
@@ -125,6 +125,23 @@ def test_both_slots_in_two_calls(tmp_path: Path, state: Path) -> None:
     }
     assert [line.split()[0] for line in asked(state, "")] == ["ps", "inspect"]
     assert asked(state, "inspect") == ["inspect aaa bbb"]
+
+
+def test_one_that_went_between_the_two_calls_is_not_there(tmp_path: Path, state: Path) -> None:
+    """Somebody asks how it is while a release ends."""
+    (state / "ps").write_text("aaa links-blue\nbbb links-green\n")
+    status = {"Running": True, "Restarting": False, "ExitCode": 0, "OOMKilled": False, "StartedAt": "now"}
+    labels = {"com.docker.compose.project": "links-green", "slipway.release": "two"}
+    (state / "inspect").write_text(
+        json.dumps([{"Id": "bbb", "RestartCount": 0, "State": status, "Config": {"Labels": labels}}])
+    )
+    compose = Compose("links", releases(tmp_path, "links", two="links:2"), SOCKETS)
+    (state / "gone").write_text("Error: No such object: aaa\n")
+    assert {slot: one.release for slot, one in compose.status().items()} == {"blue": None, "green": "two"}
+    for said in ("Error: No such object: aaa\nCannot connect to the Docker daemon\n", ""):
+        (state / "gone").write_text(said)
+        with pytest.raises(RuntimeFailed):
+            compose.status()
 
 
 def test_what_is_still_there(tmp_path: Path, state: Path) -> None:

@@ -5,7 +5,6 @@ They are services of the release's own Compose file, so whatever its web process
 
 from __future__ import annotations
 
-import json
 import re
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -36,8 +35,7 @@ class ComposeBeside:
             *("ps", "--all", "--no-trunc", "--quiet", "--filter", f"label={PROCESS_LABEL}"),
             *("--filter", f"label=slipway.app={self.compose.app}"),
         ).split()
-        items = json.loads(self.compose._docker("inspect", *found)) if found else []
-        return sorted(map(_instance, items), key=lambda one: (one.group, one.name, one.id))
+        return sorted(map(_instance, self.compose.known(found)), key=lambda one: (one.group, one.name, one.id))
 
     def start(self, slot: str, release: str, group: int, replicas: Mapping[str, int]) -> None:
         """Start so many of each, through Compose. Raises RuntimeFailed with its words."""
@@ -72,7 +70,7 @@ class ComposeBeside:
     def forget(self, instances: Sequence[Instance]) -> None:
         """Remove the containers."""
         if instances:
-            self.compose._docker("rm", "--force", *(one.id for one in instances))
+            self.compose.remove([one.id for one in instances])
 
     def logs(self, instance: Instance, lines: int) -> str:
         return self.compose._docker("logs", "--tail", str(lines), instance.id, merge=True)

@@ -46,7 +46,7 @@ _USER, _NUMBERS = (
 _RAISES = 1 << 24
 # What the kernel says of a file, not a database of a table.
 _DENIED = re.compile(r"(exec: |Errno 13\]|can't open)[^\n]*permission denied", re.IGNORECASE)
-# Seconds for Docker to notice that a container has ended, and those between two calls.
+# Seconds for Docker to notice that a container has ended, or to be done with removing it, and those between two calls.
 _NOTICES, _PAUSE = 10, 0.2
 # Where an image that says nothing has its programs.
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -147,26 +147,24 @@ class Compose:
         containers = self._containers(slot)
         if containers:
             self._docker("stop", "--time", str(int(grace)), *containers, timeout=grace + 30)
-            self._docker("rm", "--force", *containers, timeout=60)
+            self.remove(containers)
 
     def status(self) -> dict[str, SlotStatus]:
         """Both slots, in two calls to Docker."""
         found = {slot: SlotStatus() for slot in SLOTS}
-        containers = self._containers(*SLOTS)
-        if containers:
-            for item in json.loads(self._docker("inspect", *containers)):
-                labels = item["Config"]["Labels"]
-                slot = labels["com.docker.compose.project"].rpartition("-")[2]
-                state = item["State"]
-                found[slot] = SlotStatus(
-                    release=labels.get(RELEASE_LABEL),
-                    running=state["Running"] and not state["Restarting"],
-                    restarts=item["RestartCount"],
-                    exit_code=state["ExitCode"],
-                    out_of_memory=state["OOMKilled"],
-                    started=state["StartedAt"],
-                    container=item["Id"],
-                )
+        for item in self.known(self._containers(*SLOTS)):
+            labels = item["Config"]["Labels"]
+            slot = labels["com.docker.compose.project"].rpartition("-")[2]
+            state = item["State"]
+            found[slot] = SlotStatus(
+                release=labels.get(RELEASE_LABEL),
+                running=state["Running"] and not state["Restarting"],
+                restarts=item["RestartCount"],
+                exit_code=state["ExitCode"],
+                out_of_memory=state["OOMKilled"],
+                started=state["StartedAt"],
+                container=item["Id"],
+            )
         return found
 
     def logs(self, slot: str, lines: int) -> str:
@@ -198,15 +196,35 @@ class Compose:
             self.stay_down(containers)
 
     def stay_down(self, containers: Sequence[str]) -> None:
-        """Have containers not come back by themselves once they have ended. Raises RuntimeFailed.
+        """Have containers not come back by themselves once they have ended. Raises RuntimeFailed."""
+        self._until_done("update", "--restart=no", *containers)
 
-        Of one that has ended Docker changes the record alone. One that ends between Docker's look at it and the change
-        is an error, in the words of whatever noticed it first (Docker, containerd, runc), so it is asked once more.
+    def remove(self, containers: Sequence[str]) -> None:
+        """Remove containers, whatever they do; those that are gone are no trouble. Raises RuntimeFailed."""
+        self._until_done("rm", "--force", *containers)
+
+    def known(self, containers: Sequence[str]) -> list[dict[str, Any]]:
+        """What Docker knows of containers that it has just listed, without those gone since. Raises RuntimeFailed."""
+        if not containers:
+            return []
+        # It prints those that it finds and fails for the others, a line for each.
+        ran = _ran(["docker", "inspect", *containers], 60)
+        lines = ran.stderr.lower().splitlines()
+        if ran.returncode and not (lines and all("no such object" in line for line in lines)):
+            raise RuntimeFailed(ran.said)
+        found: list[dict[str, Any]] = json.loads(ran.stdout or "[]")
+        return found
+
+    def _until_done(self, *words: str) -> None:
+        """Have Docker do something to containers that may end, or be removed, in that moment. Raises RuntimeFailed.
+
+        That is an error in the words of whatever noticed it first (Docker, containerd, runc), or since Docker removes
+        one by itself already (`--rm`). Once it is done with that, the same call does what is left to do.
         """
         deadline = time.monotonic() + _NOTICES
         while True:
             try:
-                self._docker("update", "--restart=no", *containers)
+                self._docker(*words)
                 break
             except RuntimeFailed:
                 if time.monotonic() >= deadline:
@@ -302,7 +320,7 @@ class Compose:
             if found == "running" and time.monotonic() < deadline:
                 time.sleep(1)
                 continue
-            self._docker("rm", "--force", container, timeout=60)
+            self.remove([container])
 
     def _containers(self, *slots: str) -> list[str]:
         projects = [f"{self.app}-{slot}" for slot in slots]
