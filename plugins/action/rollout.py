@@ -135,7 +135,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
                 await asyncio.gather(*(host.close() for host in opened.values()))
 
         report = screened(wait_for(take(), run.main()), screen)
-        report = replace(report, message=so_far(report.message, changed))
+        report = replace(report, message=so_far(report.message, changed), plan=built_from(report.plan, computed))
         failure = screen.text(probe.failure())
         # One that did not end well has other things to tell.
         doubt = screen.text(probe.doubt()) if report.word == "good" else ""
@@ -382,6 +382,17 @@ def pending_in(directory: str | Path | None) -> Pending | None:
     """From a schema revision to the migrations after it, by the revisions in a directory; None without one."""
     path = Path(directory) if directory else None
     return (lambda since: pending(path, since)) if path and path.is_dir() else None
+
+
+def built_from(plan: str, computed: Mapping[str, Mapping[str, Any]]) -> str:
+    """The plan, with the directory that a new image is built from: a variable that was forgotten is seen there."""
+    if "\nImage: " not in plan:
+        return plan
+    requests = [(known.get("content") or {}).get("request") or {} for known in computed.values()]
+    built = [one["context"] for one in requests if one.get("source") == "build" and one.get("context")]
+    return "\n".join(
+        [plan, *(f"Built from {Path(one).resolve()} (fastapi_image_context)" for one in dict.fromkeys(built))]
+    )
 
 
 def so_far(said: str, changed: bool) -> str:

@@ -58,6 +58,10 @@ options:
         description: The content is shown nowhere, neither in a diff nor in what the validator says.
         type: bool
         default: false
+      program:
+        description: It is part of Slipway itself. A diff names it and does not show its text.
+        type: bool
+        default: false
       replaces:
         description: Path of a file on the host that a new one takes the place of; a diff shows what differs from that.
         type: str
@@ -129,6 +133,7 @@ ARGUMENTS = {
             "mode": {"type": "str"},
             "validate": {"type": "str"},
             "secret": {"type": "bool", "default": False, "no_log": False},
+            "program": {"type": "bool", "default": False},
             "replaces": {"type": "str"},
             "keeps": {"type": "str"},
             "otherwise": {"type": "str"},

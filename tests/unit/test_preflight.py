@@ -136,7 +136,8 @@ def test_an_edge_that_does_not_answer_is_told_apart_from_one_that_is_not_install
     monkeypatch.setenv("PATH", str(tmp_path))
     assert found() == ["HAProxy does not answer"]
     (tmp_path / "haproxy").unlink()
-    assert found() == ["HAProxy is not installed; run the provision playbook (slipway.fleet.provision)"]
+    provisioned = "run the provision playbook (slipway.fleet.provision), as site.yml does first"
+    assert found() == [f"HAProxy is not installed; {provisioned}"]
 
 
 def test_a_uid_of_somebody_else_is_a_problem_before_anything_is_sent(tmp_path: Path, host: Host) -> None:

@@ -279,6 +279,20 @@ def test_a_secret_is_not_in_the_diff(tmp_path: Path, before: str | None, shown: 
     assert not any(text in json.dumps(change.diff) for change in changes for text in (SECRET, "old-one"))
 
 
+@pytest.mark.parametrize(
+    ("before", "shown"),
+    [(None, ("absent\n", "(part of Slipway)\n")), ("old", ("(part of Slipway)\n", "(part of Slipway) new\n"))],
+)
+def test_what_is_part_of_slipway_is_named_in_the_diff_and_not_shown(
+    tmp_path: Path, before: str | None, shown: tuple[str, str]
+) -> None:
+    """A plan is read, and thousands of lines of a program of ours would be in it."""
+    if before:
+        (tmp_path / "x").write_text(before)
+    (change,) = tree.plan(tree.parse([{"dest": f"{tmp_path}/x", "mode": "0644", "program": True}], {"0": "new"}), True)
+    assert [(part["before"], part["after"]) for part in change.diff] == [shown]
+
+
 def test_a_new_file_is_shown_as_a_change_of_the_one_that_it_replaces(tmp_path: Path) -> None:
     (tmp_path / "old").write_text("a\nb\n")
     file = {"dest": f"{tmp_path}/new", "mode": "0644", "replaces": f"{tmp_path}/old"}

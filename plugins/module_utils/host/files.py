@@ -58,6 +58,7 @@ class Item:
     mode: Optional[int] = None
     validate: Optional[str] = None
     secret: bool = False
+    program: bool = False
     replaces: str = ""
     keeps: str = ""
     otherwise: str = ""
@@ -134,6 +135,7 @@ def _parse_item(options: Mapping[str, Any], content: str | None) -> Item:
         mode=_parse_mode(state, options.get("mode")),
         validate=validate,
         secret=bool(options.get("secret")),
+        program=bool(options.get("program")),
         replaces=str(options.get("replaces") or ""),
         keeps=str(options.get("keeps") or ""),
         otherwise=str(options.get("otherwise") or ""),
@@ -284,10 +286,9 @@ def _new_diff(item: Item) -> dict[str, Any]:
 
 
 def _content_diff(item: Item, before: bytes | None) -> dict[str, Any]:
-    if item.secret:
-        return _state_diff(
-            item, "absent" if before is None else "(secret)", "(secret)" if before is None else "(secret) new"
-        )
+    if item.secret or item.program:
+        told = "(secret)" if item.secret else "(part of Slipway)"
+        return _state_diff(item, "absent" if before is None else told, told if before is None else f"{told} new")
     header = str(item.dest)
     return {
         "before_header": header,

@@ -90,7 +90,7 @@ def run(*words: str) -> tuple[int, str]:
 def docker_problem() -> Optional[str]:
     code, output = run("docker", "version", "--format", "{{.Server.Version}}")
     if code == 127:
-        return "Docker is not installed; run the provision playbook (slipway.fleet.provision)"
+        return "Docker is not installed; run the provision playbook (slipway.fleet.provision), as site.yml does first"
     if code:
         return f"Docker is installed but does not answer ({output}); `systemctl status docker` on the host tells why"
     code, output = run("docker", "compose", "version", "--short")
@@ -107,7 +107,7 @@ def docker_problem() -> Optional[str]:
 def edge_problem(silent: EdgeError) -> str:
     """Why the edge does not answer."""
     if run("haproxy", "-v")[0] == 127:
-        return "HAProxy is not installed; run the provision playbook (slipway.fleet.provision)"
+        return "HAProxy is not installed; run the provision playbook (slipway.fleet.provision), as site.yml does first"
     return str(silent)
 
 

@@ -37,12 +37,10 @@ def _imported(name: str, room: Path) -> Iterator[str]:
 def files(source: str, directory: str, room: Path = ROOM) -> list[dict[str, Any]]:
     """The program's files below a directory of the host, as slipway.fleet.tree lists them."""
     rights = {"owner": "root", "group": "root"}
+    of_file = {"mode": "0644", "program": True, **rights}
     names = parts(source, room)
     rooms = sorted({"", *(str(Path(name).parent) for name in names)})
     return [
         *({"dest": f"{directory}/{one}".rstrip("/"), "state": "directory", "mode": "0755", **rights} for one in rooms),
-        *(
-            {"dest": f"{directory}/{name}", "content": (room / name).read_text("utf-8"), "mode": "0644", **rights}
-            for name in names
-        ),
+        *({"dest": f"{directory}/{name}", "content": (room / name).read_text("utf-8"), **of_file} for name in names),
     ]

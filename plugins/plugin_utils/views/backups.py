@@ -155,9 +155,12 @@ def tell(results: Results) -> Told:
 def tell_outside(results: Results, controller: Sequence[str]) -> Told:
     """Whether what must be kept outside is, as far as that can be seen, a line each; never a failure."""
     rows = [{"host": host, "outside": _outside(result)} for host, result in results.items()]
-    said = [f"{entry['host']}: {entry['outside']}" for entry in rows if entry["outside"]]
+    said: dict[str, list[str]] = {}
+    for entry in rows:
+        said.setdefault(entry["outside"], []).append(entry["host"])
     heading = "Kept outside, for the day on which all of this is lost (docs/backup.md):"
-    return Told("\n".join([heading, *said, *controller]), [*rows, {"controller": list(controller)}])
+    lines = [f"{', '.join(hosts)}: {where}" for where, hosts in said.items()]
+    return Told("\n".join([heading, *lines, *controller]), [*rows, {"controller": list(controller)}])
 
 
 def _outside(result: Optional[Mapping[str, Any]]) -> str:

@@ -9,6 +9,7 @@ import pytest
 from ansible_collections.slipway.fleet.plugins.action.rollout import (
     PROBE_VARIABLES,
     VARIABLES,
+    built_from,
     covered,
     evidence_of,
     revisions_of,
@@ -85,6 +86,19 @@ def test_the_revisions_of_what_is_built_are_found(tmp_path: Path) -> None:
     ):
         known = {"content": {"request": request}, "target": {"migrations": where}}
         assert revisions_of(known) == found
+
+
+def test_a_plan_says_from_where_a_new_image_is_built(tmp_path: Path) -> None:
+    """The directory is Slipway's own app where nobody named another one."""
+    (tmp_path / "playbooks").mkdir()
+    request = {"source": "build", "context": f"{tmp_path}/playbooks/.."}
+    computed = {host: {"content": {"request": request}} for host in ("web1", "web2")}
+    plan = "Plan: release 2 on 2 of 2 hosts, in this order:\nImage: app:1 -> app:2"
+    assert built_from(plan, computed) == f"{plan}\nBuilt from {tmp_path} (fastapi_image_context)"
+    for other in ({"content": {"request": {"source": "pull", "context": str(tmp_path)}}}, {"content": {}}):
+        assert built_from(plan, {"web1": other}) == plan
+    assert built_from("Plan: nothing", computed) == "Plan: nothing"
+    assert built_from("", computed) == ""
 
 
 def test_who_misspells_a_variable_of_the_roll_is_told() -> None:

@@ -100,13 +100,14 @@ def test_where_the_sets_are_that_a_lost_fleet_needs() -> None:
             "db2": {"told": own},
             "db3": {"skipped": True},
             "db4": {"failed": True, "msg": "no sudo"},
+            "web1": {"skipped": True},
         },
         ["inventory /i: in Git, and pushed"],
     )
     assert told.text.splitlines()[1:] == [
         "db1: its sets are in sftp:b@h:/s, the newest of 2026-11-27T02:31:07Z",
         "db2: its sets are in /srv/repository, on the disk that they are to outlive; name another place",
-        "db3: nothing is backed up here (backup_repository)",
+        "db3, web1: nothing is backed up here (backup_repository)",
         "db4: no sudo",
         "inventory /i: in Git, and pushed",
     ]
