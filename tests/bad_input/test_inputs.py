@@ -48,7 +48,7 @@ WRONG: dict[str, Case] = {
         {"haproxy_server": "nowhere"},
         (
             'haproxy_server is "nowhere", so nothing was done',
-            "no hosts in the group load_balancer",
+            "the group load_balancer send requests (there are 0)",
             "-e haproxy_server=",
         ),
     ),
@@ -225,6 +225,15 @@ def test_a_vault_that_everybody_can_open(tmp_path: Path) -> None:
     for playbook in ("doctor", "deploy"):
         code, output = play(playbook, file, "--vault-password-file", str(lab / ".vault_password"))
         refused(code, output, "Everybody can open", "group_vars/all.yml", "ansible-vault rekey")
+
+
+def test_a_drain_without_a_host_is_told_what_to_name(tmp_path: Path) -> None:
+    file = inventory(tmp_path)
+    hosts = yaml.safe_load(file.read_text(encoding="utf-8"))
+    hosts["load_balancer"] = {"hosts": {"lb1": NOWHERE}}
+    file.write_text(yaml.safe_dump(hosts), encoding="utf-8")
+    code, output = play("drain", file)
+    refused(code, output, 'haproxy_server is "", so nothing was done', "-e haproxy_server=", "(there are 1)")
 
 
 def test_an_inventory_without_hosts(tmp_path: Path) -> None:
