@@ -38,5 +38,6 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         try:
             result = on_host(self, "slipway.fleet.doctor", options, task_vars)
         except Unreachable as error:
-            return {"failed": True, "msg": f"{UNCHANGED}{unreached(task_vars['inventory_hostname'], error)}"}
+            host, hosts = task_vars["inventory_hostname"], task_vars["ansible_play_hosts_all"]
+            return {"failed": True, "msg": f"{UNCHANGED}{unreached(host, error, hosts)}"}
         return result

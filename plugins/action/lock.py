@@ -29,9 +29,10 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         except Unreachable as error:
             if options.get("state", "held") != "held":
                 return {"changed": False, "outcome": "unreachable", "cause": f"it cannot be reached: {error}"}
+            host, hosts = task_vars["inventory_hostname"], task_vars["ansible_play_hosts_all"]
             return {
                 "failed": True,
-                "msg": f"the fleet is not held; {unreached(task_vars['inventory_hostname'], error)}",
+                "msg": f"the fleet is not held; {unreached(host, error, hosts)}",
             }
         if options.get("state", "held") == "held" and result.get("lease_file") and not self._task.check_mode:
             keep_alive(self, result["lease_file"], options["run"])

@@ -24,4 +24,5 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         try:
             return on_host(self, "ansible.builtin.setup", options, task_vars)
         except Unreachable as error:
-            return {"failed": True, "msg": f"{UNCHANGED}{unreached(task_vars['inventory_hostname'], error)}"}
+            host, hosts = task_vars["inventory_hostname"], task_vars["ansible_play_hosts_all"]
+            return {"failed": True, "msg": f"{UNCHANGED}{unreached(host, error, hosts)}"}

@@ -139,9 +139,11 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
             self._shown.vvv(f"slipway.fleet.progress: {error!r}")
 
     def _name_unreached(self, stats: Any) -> None:
-        if away := [host for host in sorted(stats.processed) if stats.summarize(host)["unreachable"]]:
+        hosts = sorted(set(stats.processed) - {"localhost"})
+        if away := [host for host in hosts if stats.summarize(host)["unreachable"]]:
+            told = mend(away, len(away) == len(hosts))
             # Not to the output, which a program may read.
-            self._shown.display(f"{', '.join(away)} cannot be reached. {mend(away)}\n", color="red", stderr=True)
+            self._shown.display(f"{', '.join(away)} cannot be reached. {told}\n", color="red", stderr=True)
 
     def _begin(self, task: Any) -> None:
         self._end()

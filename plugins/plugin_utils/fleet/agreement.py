@@ -87,11 +87,12 @@ def them(hosts: Sequence[str]) -> str:
     return f"{'them' if hosts[1:] else 'it'} out of this run with --limit '{pattern}'"
 
 
-def mend(hosts: Sequence[str]) -> str:
-    """What to do about hosts that cannot be reached."""
-    return f"Mend {'their' if hosts[1:] else 'its'} connection, or leave {them(hosts)}"
+def mend(hosts: Sequence[str], every: bool = False) -> str:
+    """What to do about hosts that cannot be reached; without those a run has no other where they are `every` one."""
+    way = f"Mend {'their' if hosts[1:] else 'its'} connection"
+    return way if every else f"{way}, or leave {them(hosts)}"
 
 
-def unreached(host: str, why: object) -> str:
-    """That a host cannot be reached, and what to do about it."""
-    return f"{host} cannot be reached: {str(why).rstrip('.')}. {mend([host])}"
+def unreached(host: str, why: object, hosts: Sequence[str]) -> str:
+    """That a host of those in a run cannot be reached, and what to do about it."""
+    return f"{host} cannot be reached: {str(why).rstrip('.')}. {mend([host], len(hosts) == 1)}"

@@ -144,7 +144,7 @@ def refuse(members: Sequence[Member]) -> None:
     away = [member for member in members if member.trouble and member.trouble.outcome == UNREACHABLE]
     lines = [f"{member.name} {member.trouble.cause}" for member in away if member.trouble]
     if away:
-        lines[-1] = f"{lines[-1].rstrip('.')}. {mend([member.name for member in away])}"
+        lines[-1] = f"{lines[-1].rstrip('.')}. {mend([member.name for member in away], len(away) == len(members))}"
     lines += [f"{member.name} {member.trouble.cause}" for member in members if member.trouble and member not in away]
     if lines:
         raise Stopped(UNCHANGED + "\n".join(lines))

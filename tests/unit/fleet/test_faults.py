@@ -333,6 +333,11 @@ class TestUnreachable:
             "with --limit 'all:!web2'"
         )
 
+    def test_without_whom_there_is_no_other(self) -> None:
+        there = fleet(1)
+        there.hosts[0].faults["look"] = Fault(Unreachable("timed out"))
+        assert there.run().message == "nothing was changed; web1 cannot be reached: timed out. Mend its connection"
+
     def test_while_it_is_held(self) -> None:
         """It may hold all the same, so it is let go like the others."""
         there = at("hold", "unreachable", late=True, times=1)
