@@ -78,10 +78,11 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             )
         if self._task.check_mode:
             return {"changed": False, "skipped": True, "msg": "nothing is started in check mode"}
+        request = self._request(task_vars[options["image_from"]])
         try:
-            lines, problem = self._looked(options, self._request(task_vars[options["image_from"]]))
+            lines, problem = self._looked(options, request)
         except (ImageError, ContextError) as error:
-            raise AnsibleActionFail(str(error)) from error
+            raise AnsibleActionFail(request.without_secrets(str(error))) from error
         Display().display(lines)
         if options["file"]:
             Path(options["file"]).write_text(lines, encoding="utf-8")
