@@ -20,6 +20,7 @@ from ansible_collections.slipway.fleet.plugins.plugin_utils.inspect.inspection i
     app_name,
     given_to_build,
     had,
+    refuse_no_directory,
     report,
     search,
     target_in,
@@ -97,6 +98,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         return ImageRequest.of({"name": "", **{name: value for name, value in said.items() if value != ""}})
 
     def _looked(self, options: dict[str, Any], request: ImageRequest) -> tuple[str, str]:
+        refuse_no_directory(options["what"])
         name = options["name"] or app_name(options["what"])
         directory = Path(options["what"]).expanduser()
         if directory.is_dir() and request.dockerfile == DOCKERFILE and not (directory / DOCKERFILE).exists():

@@ -34,6 +34,28 @@ def test_the_lines_of_an_example_can_be_given_without_its_inventory() -> None:
     assert (request.context, request.bundle) == (None, None)
 
 
+@pytest.mark.parametrize(
+    ("what", "told"),
+    [
+        ("/nowhere/shop", "/nowhere/shop does not exist; name the directory"),
+        ("./shop", "{here}/shop does not exist; name the directory"),
+        ("../shop", "{here}/../shop does not exist; name the directory"),
+        ("~/shop", "{here}/shop does not exist; name the directory"),
+        ("~nobody-of-that-name/shop", "{here}/~nobody-of-that-name/shop does not exist; name the directory"),
+        ("projects/shop/", "{here}/projects/shop does not exist; name the directory"),
+        ("./Dockerfile", "{here}/Dockerfile is no directory; name the directory"),
+    ],
+)
+def test_a_path_is_no_name_of_an_image(what: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "Dockerfile").touch()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    action = ActionModule.__new__(ActionModule)
+    with pytest.raises(ImageError) as refused:
+        action._looked({"what": what, "name": ""}, ImageRequest(""))
+    assert str(refused.value).startswith(told.format(here=tmp_path))
+
+
 def test_a_build_that_fails_is_told_without_its_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     action = ActionModule.__new__(ActionModule)
     action._task = SimpleNamespace(check_mode=False)
