@@ -96,8 +96,10 @@ def report(
     found = Found(name, origin, about, usual, trial, seen, health, why, built)
     if not (wrong := problem(found, socket)):
         return lines(found), ""
-    words = last_exception(seen.log) or last_words(seen.log)
-    return lines(found), f"{wrong}: {words[:500]}" if words else wrong
+    exception = last_exception(seen.log)
+    words = exception or last_words(seen.log)
+    which = "the last exception in its log" if exception else "the last line of its log"
+    return lines(found), f"{wrong}; {which}: {words[:500]}" if words else wrong
 
 
 def refuse_no_directory(what: str) -> None:
