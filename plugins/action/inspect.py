@@ -83,7 +83,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         try:
             lines, problem = self._looked(options, request)
         except (ImageError, ContextError) as error:
-            raise AnsibleActionFail(request.without_secrets(str(error))) from error
+            raise AnsibleActionFail(request.without_secrets(str(error))) from None  # Ansible would show that, too
         Display().display(lines)
         if options["file"]:
             Path(options["file"]).write_text(lines, encoding="utf-8")
