@@ -49,7 +49,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             said = request.without_secrets(f"{UNCHANGED if isinstance(error, ImageRefused) else ''}{error}")
             if self._task.no_log:  # Ansible will not show it
                 Display().error(said)
-            raise AnsibleActionFail(said) from error
+            raise AnsibleActionFail(said) from None  # Ansible would show that, too
 
     def _run(
         self, operation: str, request: ImageRequest, about: dict[str, Any], task_vars: dict[str, Any]

@@ -20,6 +20,7 @@ from ansible_collections.slipway.fleet.plugins.plugin_utils.inspect.inspection i
     app_name,
     given_to_build,
     had,
+    refuse_no_directory,
     report,
     search,
     target_in,
@@ -78,10 +79,11 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             )
         if self._task.check_mode:
             return {"changed": False, "skipped": True, "msg": "nothing is started in check mode"}
+        request = self._request(task_vars[options["image_from"]])
         try:
-            lines, problem = self._looked(options, self._request(task_vars[options["image_from"]]))
+            lines, problem = self._looked(options, request)
         except (ImageError, ContextError) as error:
-            raise AnsibleActionFail(str(error)) from error
+            raise AnsibleActionFail(request.without_secrets(str(error))) from None  # Ansible would show that, too
         Display().display(lines)
         if options["file"]:
             Path(options["file"]).write_text(lines, encoding="utf-8")
@@ -96,6 +98,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         return ImageRequest.of({"name": "", **{name: value for name, value in said.items() if value != ""}})
 
     def _looked(self, options: dict[str, Any], request: ImageRequest) -> tuple[str, str]:
+        refuse_no_directory(options["what"])
         name = options["name"] or app_name(options["what"])
         directory = Path(options["what"]).expanduser()
         if directory.is_dir() and request.dockerfile == DOCKERFILE and not (directory / DOCKERFILE).exists():

@@ -7,6 +7,7 @@ import time
 import pytest
 from ansible_collections.slipway.fleet.plugins.module_utils.release.diagnosis import (
     elsewhere,
+    ends_workers,
     explain,
     import_errors,
     last_exception,
@@ -77,6 +78,7 @@ def test_no_log_takes_long(log: str) -> None:
     last_exception(log)
     last_words(log)
     import_errors(log)
+    ends_workers(log)
     assert time.process_time() - begin < 2
 
 

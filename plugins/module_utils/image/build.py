@@ -24,6 +24,8 @@ OUTGOING = Path("/var/lib/slipway/outgoing")
 RELEASES = "*/releases/*/compose.yaml"
 APPS = Path("/opt/slipway")
 TAGS_KEPT = 5
+# Characters of the end of a build's output that are shown where it fails, and as many of its errors.
+_SHOWN = 4000
 SECRET_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 # Options of a Dockerfile's commands that the older builder does not know (docs.docker.com/reference/dockerfile).
 _OF_BUILDKIT = {
@@ -83,6 +85,7 @@ def build(
             stdin=stream,
             # An image that is one image, and no index of an image and papers about it.
             environment={"BUILDX_NO_DEFAULT_ATTESTATIONS": "1"},
+            output=_SHOWN,
         )
     built = find(reference)
     if built is None:

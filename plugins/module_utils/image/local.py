@@ -9,8 +9,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any, Optional
 
-from ..host.command import WHOLE, CommandError, run
+from ..host.command import WHOLE, CommandError, Ran, run
 from ..host.errors import SlipwayError
+from ..host.shown import tail
 
 CONTENT_LABEL = "slipway.content"
 # Docker's words for what runs on a machine, by what `uname -m` says there; the first is its own.
@@ -60,8 +61,12 @@ def docker(
     stdin: Optional[IO[bytes]] = None,
     accept: str = "",
     environment: Optional[dict[str, str]] = None,
+    output: int = 0,
 ) -> str:
-    """What a docker command prints. Raises ImageError with Docker's own words, unless these contain `accept`."""
+    """What a docker command prints. Raises ImageError with Docker's own words, unless these contain `accept`.
+
+    With `output` these are the ends of what it printed and of its errors, so many characters of each.
+    """
     try:
         ran = run(["docker", *arguments], timeout, {**os.environ, **(environment or {})}, limit=WHOLE, source=stdin)
     except CommandError:
@@ -69,8 +74,16 @@ def docker(
     if ran.timed_out:
         raise ImageError(f"`docker {arguments[0]}` did not end within {timeout:.0f} s")
     if ran.returncode and not (accept and accept in ran.stderr):
-        raise ImageError(f"`docker {arguments[0]}` failed: {_OLDER_BUILDER.sub('', ran.said)}")
+        raise ImageError(f"`docker {arguments[0]}` failed: {_why(ran, output)}")
     return ran.stdout
+
+
+def _why(ran: Ran, output: int) -> str:
+    """Why a command failed: the older builder prints what its steps say, and as an error no more than their code."""
+    if not output:
+        return ran.said
+    said = (tail(text.strip(), output) for text in (ran.stdout, _OLDER_BUILDER.sub("", ran.stderr)))
+    return "\n".join(text for text in said if text) or ran.said
 
 
 def parse(inspected: str) -> Image:

@@ -45,6 +45,11 @@ _LOGIN = re.compile(
 )
 # Uvicorn's words for a worker that has ended, by itself or by Uvicorn.
 _ENDED = re.compile(r"Child process \[\d+\] died")
+# Python's words above the exception with which a process ends (multiprocessing.process, _bootstrap). One number alone
+# is that of a child of the first process, as the workers of a server are; what a worker starts has its number, too.
+_WORKER_ENDS = re.compile(r"^Process \w*Process-(\d+):$", re.MULTILINE)
+# Uvicorn's words for a worker that has imported the app (uvicorn.server, _serve).
+_IMPORTED = "Started server process ["
 
 
 def last_exception(log: str) -> str:
@@ -85,6 +90,21 @@ def import_errors(log: str) -> Counter[str]:
     """How often a log has which error of code that cannot be imported: no patience mends it."""
     found = (_exception_in(line, quoted) or unloaded(line) for line, quoted in _lines(log))
     return Counter(error for error in found if error.startswith((*_IN_CODE, _UNLOADED)))
+
+
+def ends_workers(log: str) -> str:
+    """The import error with which more than one worker of a server has ended; empty where one has imported the app.
+
+    Uvicorn notices that a worker has ended at once, or only when that has said nothing for timeout_worker_healthcheck
+    (uvicorn.supervisors.multiprocess); until then it starts none anew.
+    """
+    text = log[-_LOOKED_AT:]
+    if _IMPORTED in text:
+        return ""
+    workers = len(set(_WORKER_ENDS.findall(text)))
+    repeated = [error for error, times in import_errors(text).items() if times > 1]
+    # Where it has no exception Uvicorn ends the worker itself.
+    return next((error for error in reversed(repeated) if workers > 1 or error.startswith(_UNLOADED)), "")
 
 
 def unloaded(line: str) -> str:

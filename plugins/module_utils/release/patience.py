@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from typing import Callable
 
-from .diagnosis import import_errors
+from .diagnosis import ends_workers, import_errors
 from .model import Probe
 
 # Seconds that a slot may answer nothing before it is looked where it listens instead, and between two such looks.
 LISTENS_WITHIN = 1.0
-# Seconds for which a slot says the same 3xx or 4xx before it is believed: an app that is slow says nothing or 5xx, or
-# one of those 4xx that ask for patience.
+# Seconds for which a slot says the same 3xx or 4xx, or its workers have ended with the same import error, before it is
+# believed: an app that is slow says nothing or 5xx, or one of those 4xx that ask for patience.
 MEANS_IT, BUSY = 10.0, frozenset({408, 425, 429})
-# Looks at which the log has the same import error once more. Uvicorn starts a worker that ended every 5 s.
+# Looks at which the log has the same import error once more.
 AGAIN = 4
 
 
@@ -25,7 +25,7 @@ class Patience:
         self._elsewhere, self._log = elsewhere, log
         self._looked, self._strange = now, ""
         self._status, self._since = 0, now
-        self._errors: Counter[str] = Counter()
+        self._before, self._ending, self._ending_since = "", "", now
         self._more: Counter[str] = Counter()
 
     def ends(self, answer: Probe, now: float) -> str:
@@ -37,19 +37,39 @@ class Patience:
         if not answer.error or answer.status or now - self._looked < LISTENS_WITHIN:
             return ""
         self._looked = now
-        if error := self._ended_again():
-            return f"{error}, again each time that a worker starts: {answer.error}"
+        if ended := self._ended(now):
+            return f"{ended}: {answer.error}"
         if not answer.nobody:
             return ""
         before, self._strange = self._strange, self._elsewhere(answer)
         # Twice: a port can come before the socket.
         return f"{before}: {answer.error}" if before and before == self._strange else ""
 
-    def _ended_again(self) -> str:
-        """The import error with which workers end one after the other; empty where they do not.
+    def _ended(self, now: float) -> str:
+        """The import error with which workers end one after the other, and what they do; empty where they do not.
 
         A server that starts its workers anew for ever has a door, at which nobody answers.
         """
-        before, self._errors = self._errors, import_errors(self._log())
-        self._more.update(error for error, times in self._errors.items() if times > before[error])
-        return next((error for error, looks in self._more.items() if looks >= AGAIN), "")
+        log = self._log()
+        ending = ends_workers(log)
+        if ending != self._ending:
+            self._ending, self._ending_since = ending, now
+        if ending and now - self._ending_since >= MEANS_IT:
+            return f"{ending}, with which its workers end"
+        self._more.update(set(import_errors(self._new_of(log))))
+        again = next((error for error, looks in self._more.items() if looks >= AGAIN), "")
+        return f"{again}, again each time that a worker starts" if again else ""
+
+    def _new_of(self, log: str) -> str:
+        """What of a log was not there at the last look; of a long one there are the last lines alone, at each look."""
+        if log in ("", self._before):
+            return ""
+        # The last line may go on.
+        before = [hash(line) for line in self._before.splitlines(keepends=True) if line.endswith("\n")]
+        self._before, lines = log, log.splitlines(keepends=True)
+        now = [hash(line) for line in lines]
+        for begin in range(len(before)):
+            left = len(before) - begin
+            if before[begin:] == now[:left]:
+                return "".join(lines[left:])
+        return log

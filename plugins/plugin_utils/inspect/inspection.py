@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -29,6 +30,8 @@ from ansible_collections.slipway.fleet.plugins.plugin_utils.inspect.trial import
 
 # Each is a start of the container; a project with twenty variables that it asks for one by one is looked at, too.
 MOST_TRIALS = 25
+# What no name of an image begins with (distribution/reference, its grammar); none ends with a slash.
+_OF_A_PATH = ("/", ".", "~")
 GIVEN = ("dockerfile", "target", "build_args", "ca_file")
 NOTHING_GIVEN = ImageRequest("")
 Told = Callable[[str], None]
@@ -93,8 +96,19 @@ def report(
     found = Found(name, origin, about, usual, trial, seen, health, why, built)
     if not (wrong := problem(found, socket)):
         return lines(found), ""
-    words = last_exception(seen.log) or last_words(seen.log)
-    return lines(found), f"{wrong}: {words[:500]}" if words else wrong
+    exception = last_exception(seen.log)
+    words = exception or last_words(seen.log)
+    which = "the last exception in its log" if exception else "the last line of its log"
+    return lines(found), f"{wrong}; {which}: {words[:500]}" if words else wrong
+
+
+def refuse_no_directory(what: str) -> None:
+    """Raise ImageError where this is written as a path, and no directory is there: no image has such a name."""
+    path = Path(os.path.expanduser(what))  # Path.expanduser raises where there is no such user
+    if path.is_dir() or not (what.startswith(_OF_A_PATH) or what.endswith("/")):
+        return
+    wrong = "is no directory" if path.exists() else "does not exist"
+    raise ImageError(f"{path.absolute()} {wrong}; name the directory of a project, or an image")
 
 
 def target_in(what: str, request: ImageRequest) -> tuple[str, str]:

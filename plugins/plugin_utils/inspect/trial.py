@@ -53,6 +53,9 @@ _KINDS = (
     ("dictionary", "{}"),
 )
 _READ_ONLY = re.compile(r"Read-only file system:? ?['\"]?(?P<path>/?[^\s'\"]*)")
+# SQLite's words for a file that it may not make or write, whether the system is read-only or its user may not
+# (sqlite3ErrStr in main.c: SQLITE_CANTOPEN, SQLITE_READONLY).
+_NO_DATABASE = ("unable to open database file", "attempt to write a readonly database")
 _DENIED = re.compile(r"(?:stat (?P<stat>/\S+): )?permission denied:? ?['\"]?(?P<path>/?[^\s'\"]*)", re.IGNORECASE)
 
 
@@ -141,11 +144,13 @@ def _with_what_it_lacks(trial: Trial, seen: Seen, shipped: Shipped) -> Trial | N
     if given := missed(seen.log, trial.variables):
         return replace(trial, variables={**trial.variables, **given})
     # Where its maker ran it as root, files may be root's. One with a user of its own is no less that user here.
-    if denied(seen.log) and shipped.user.partition(":")[0] in ("", *ROOT) and trial.user != (0, 0):
+    rootly = shipped.user.partition(":")[0] in ("", *ROOT) and trial.user != (0, 0)
+    if denied(seen.log) and rootly:
         return replace(trial, user=(0, 0))
-    if trial.read_only and read_only(seen.log):
+    unwritten = any(words in seen.log for words in _NO_DATABASE)
+    if trial.read_only and (unwritten or read_only(seen.log)):
         return replace(trial, read_only=False)
-    return None
+    return replace(trial, user=(0, 0)) if unwritten and rootly else None
 
 
 def _as_users_come(trial: Trial, seen: Seen) -> Trial | None:

@@ -165,3 +165,27 @@ def test_a_base_that_is_not_there_is_named_before_what_docker_says(
     with pytest.raises(ImageError) as refused:
         image_build.build(context, "app:1", "0" * 64, "Dockerfile", {"BASE_IMAGE": "nowhere.example/python:3"}, {})
     assert str(refused.value) == told
+
+
+STEP = "ERROR: No matching distribution found for nosuchpackage-xyzzy"
+CODE = "The command '/bin/sh -c pip install nosuchpackage-xyzzy' returned a non-zero code: 1"
+
+
+@pytest.mark.parametrize("before", [0, 100_000], ids=["short", "long"])
+def test_a_build_that_fails_says_why_whichever_builder_it_is(
+    before: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The older builder writes what a step says to its output, and to its errors the code of the step alone."""
+    program = tmp_path / "docker"
+    program.write_text(
+        "#!/bin/sh\ncat >/dev/null\n[ $1 = build ] || exit 1\n"
+        f"printf '%{before}s\\n' .\ncat <<'END'\n{STEP}\nEND\ncat <<'END' >&2\n{OLDER}{CODE}\nEND\nexit 1\n"
+    )
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    with pytest.raises(ImageError) as refused:
+        image_build.build(archive(tmp_path, "Dockerfile", "FROM x\n"), "app:1", "0" * 64, "Dockerfile", {}, {})
+    told = str(refused.value)
+    assert told.startswith("`docker build` failed: ")
+    assert told.endswith(f"\n{STEP}\n{CODE}")
+    assert len(told) < 9000

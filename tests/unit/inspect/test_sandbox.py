@@ -23,7 +23,12 @@ from ansible_collections.slipway.fleet.plugins.module_utils.release.listening im
 from ansible_collections.slipway.fleet.plugins.plugin_utils.image.request import ImageRequest
 from ansible_collections.slipway.fleet.plugins.plugin_utils.inspect import inspection, sandbox
 from ansible_collections.slipway.fleet.plugins.plugin_utils.inspect.inside import PROGRAM
-from ansible_collections.slipway.fleet.plugins.plugin_utils.inspect.inspection import MOST_TRIALS, app_name, search
+from ansible_collections.slipway.fleet.plugins.plugin_utils.inspect.inspection import (
+    MOST_TRIALS,
+    app_name,
+    report,
+    search,
+)
 from ansible_collections.slipway.fleet.plugins.plugin_utils.inspect.sandbox import (
     Limits,
     Sandbox,
@@ -318,6 +323,27 @@ def test_it_is_not_tried_for_ever() -> None:
 
     with pytest.raises(ImageError, match=f"started {MOST_TRIALS} times"):
         search(Endless(), Shipped(), USUAL, SOCKET, 60, lambda _: None)
+
+
+@pytest.mark.parametrize(
+    ("seen", "told"),
+    [
+        (
+            Seen(True, log='INFO: "GET / HTTP/1.1" 404', listening=(f"socket {SOCKET}",), answers={"/": Answer(404)}),
+            (
+                "no path answers with 200 to 299 (/ 404); name one with fastapi_app_health_path; the last line of its "
+                'log: INFO: "GET / HTTP/1.1" 404'
+            ),
+        ),
+        (
+            Seen(False, 1, log="Traceback\nKeyError: 'user'\nended"),
+            "it ended with exit code 1; the last exception in its log: KeyError: 'user'",
+        ),
+        (Seen(False, 1), "it ended with exit code 1"),
+    ],
+)
+def test_what_a_log_says_is_told_as_that(seen: Seen, told: str) -> None:
+    assert report("shop", ("fastapi_image_name", "shop"), Shipped(), USUAL, USUAL, seen, SOCKET)[1] == told
 
 
 def test_a_directory_without_a_dockerfile_is_named(tmp_path: Path) -> None:

@@ -81,6 +81,17 @@ def test_one_thing_is_changed_for_a_reason(seen: Seen, changed: dict[str, object
     assert next_trial(USUAL, seen, NOBODY, SOCKET) == wanted
 
 
+@pytest.mark.parametrize("words", ["unable to open database file", "attempt to write a readonly database"])
+def test_sqlite_says_of_a_system_that_is_read_only_and_of_a_file_of_root_the_same(words: str) -> None:
+    failed = ended(f"sqlite3.OperationalError: {words}")
+    writable = Trial(USER, 512, read_only=False)
+    for image in (NOBODY, OTHER):
+        assert next_trial(USUAL, failed, image, SOCKET) == writable
+    assert next_trial(writable, failed, NOBODY, SOCKET) == Trial(ROOT, 512, read_only=False)
+    assert next_trial(writable, failed, OTHER, SOCKET) is None
+    assert next_trial(Trial(ROOT, 512, read_only=False), failed, NOBODY, SOCKET) is None
+
+
 def test_what_was_tried_is_not_tried_again() -> None:
     denying = ended("Permission denied: '/app'")
     assert next_trial(Trial(ROOT, 512), denying, Shipped(), SOCKET) is None
