@@ -40,7 +40,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         chosen = task_vars["ansible_play_hosts_all"]
         limit = str(task_vars.get("ansible_limit") or "")
         if problem := no_hosts(options["over"], task_vars["groups"], chosen, sources, limit) or no_tasks(
-            self._task.tags, task_vars.get("ansible_run_tags") or ["all"]
+            self._task.tags, task_vars.get("ansible_run_tags") or ["all"], task_vars.get("ansible_skip_tags") or []
         ):
             raise AnsibleActionFail(problem)
         inventories = task_vars.get("ansible_inventory_sources") or []
@@ -83,17 +83,23 @@ def no_hosts(
     return ""
 
 
-def no_tasks(own: Sequence[str], named: Sequence[str]) -> str:
-    """Why a run with --tags has no other task than this one; empty where it has.
+def no_tasks(own: Sequence[str], named: Sequence[str], skipped: Sequence[str]) -> str:
+    """Why a run with --tags or --skip-tags has no other task than this one; empty where it has.
 
     `own` are the tags of this task. Those that a playbook of the user's own gives to ours are on all of its tasks.
     """
-    if ({"all", "untagged", *own} - {"always"}) & set(named):
-        return ""
-    return (
-        f"Nothing was done: no task of this playbook has the tag {' or '.join(named)}, so --tags leaves none of them. "
-        "Run it without, or narrow it down with --limit."
-    )
+    if not ({"all", "untagged", *own} - {"always"}) & set(named):
+        return (
+            f"Nothing was done: no task of this playbook has the tag {' or '.join(named)}, so --tags leaves none of "
+            "them. Run it without, or narrow it down with --limit."
+        )
+    # Those that are always done are this one alone.
+    if "all" in skipped or ("untagged" in skipped and set(own) == {"always"}):
+        return (
+            f"Nothing was done: --skip-tags {','.join(skipped)} leaves no task of this playbook. Run it without, or "
+            "narrow it down with --limit."
+        )
+    return ""
 
 
 def known_to_everybody(vaults: Sequence[str]) -> str:

@@ -31,18 +31,25 @@ def test_no_hosts(over: list[str], chosen: list[str], limit: str, words: str) ->
 
 
 @pytest.mark.parametrize(
-    ("own", "named", "refused"),
+    ("own", "named", "skipped", "refused"),
     [
-        (["always"], ["all"], False),
-        (["always"], ["untagged"], False),
-        (["always"], ["deploy"], True),
-        (["always"], ["always"], True),
-        (["always", "app"], ["app"], False),
-        (["always", "app"], ["other"], True),
+        (["always"], ["all"], [], ""),
+        (["always"], ["untagged"], [], ""),
+        (["always"], ["deploy"], [], "the tag deploy, so --tags"),
+        (["always"], ["always"], [], "the tag always, so --tags"),
+        (["always", "app"], ["app"], [], ""),
+        (["always", "app"], ["other"], [], "the tag other, so --tags"),
+        (["always"], ["all"], ["deploy"], ""),
+        (["always"], ["all"], ["deploy", "all"], "--skip-tags deploy,all leaves no task"),
+        (["always", "app"], ["all"], ["all"], "--skip-tags all leaves no task"),
+        (["always"], ["all"], ["untagged"], "--skip-tags untagged leaves no task"),
+        (["always", "app"], ["all"], ["untagged"], ""),
     ],
 )
-def test_tags_that_leave_no_task(own: list[str], named: list[str], refused: bool) -> None:
-    assert bool(no_tasks(own, named)) == refused
+def test_tags_that_leave_no_task(own: list[str], named: list[str], skipped: list[str], refused: str) -> None:
+    said = no_tasks(own, named, skipped)
+    assert refused in said
+    assert bool(said) == bool(refused)
 
 
 @pytest.mark.parametrize(
