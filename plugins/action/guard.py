@@ -4,11 +4,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ansible import context
 from ansible.errors import AnsibleActionFail, AnsibleError
+from ansible.parsing.vault import AnsibleVaultError
 from ansible.plugins.action import ActionBase
 from ansible_collections.slipway.fleet.plugins.filter.fleet import misspelled_variables
 from ansible_collections.slipway.fleet.plugins.plugin_utils.controller.packing import keep_packed
@@ -38,7 +40,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         chosen = task_vars["ansible_play_hosts_all"]
         limit = str(task_vars.get("ansible_limit") or "")
         if problem := no_hosts(options["over"], task_vars["groups"], chosen, sources, limit) or no_tasks(
-            self._task.tags, task_vars.get("ansible_run_tags") or ["all"]
+            self._task.tags, task_vars.get("ansible_run_tags") or ["all"], task_vars.get("ansible_skip_tags") or []
         ):
             raise AnsibleActionFail(problem)
         inventories = task_vars.get("ansible_inventory_sources") or []
@@ -48,7 +50,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             wrong = misspelled_variables(task_vars["hostvars"], options["own_variables"])
             given = {host: task_vars["hostvars"].raw_get(host) for host in task_vars["hostvars"]}
         except AnsibleError as error:
-            raise AnsibleActionFail(unreadable(str(error))) from error
+            raise AnsibleActionFail(unreadable(error)) from None  # which says it again
         if wrong:
             advice = "Correct the name, or name it in slipway_own_variables if it is yours."
             raise AnsibleActionFail(f"Nothing was done. {' '.join(wrong)} {advice}")
@@ -81,17 +83,23 @@ def no_hosts(
     return ""
 
 
-def no_tasks(own: Sequence[str], named: Sequence[str]) -> str:
-    """Why a run with --tags has no other task than this one; empty where it has.
+def no_tasks(own: Sequence[str], named: Sequence[str], skipped: Sequence[str]) -> str:
+    """Why a run with --tags or --skip-tags has no other task than this one; empty where it has.
 
     `own` are the tags of this task. Those that a playbook of the user's own gives to ours are on all of its tasks.
     """
-    if ({"all", "untagged", *own} - {"always"}) & set(named):
-        return ""
-    return (
-        f"Nothing was done: no task of this playbook has the tag {' or '.join(named)}, so --tags leaves none of them. "
-        "Run it without, or narrow it down with --limit."
-    )
+    if not ({"all", "untagged", *own} - {"always"}) & set(named):
+        return (
+            f"Nothing was done: no task of this playbook has the tag {' or '.join(named)}, so --tags leaves none of "
+            "them. Run it without, or narrow it down with --limit."
+        )
+    # Those that are always done are this one alone.
+    if "all" in skipped or ("untagged" in skipped and set(own) == {"always"}):
+        return (
+            f"Nothing was done: --skip-tags {','.join(skipped)} leaves no task of this playbook. Run it without, or "
+            "narrow it down with --limit."
+        )
+    return ""
 
 
 def known_to_everybody(vaults: Sequence[str]) -> str:
@@ -102,9 +110,25 @@ def known_to_everybody(vaults: Sequence[str]) -> str:
     )
 
 
-def unreadable(said: str) -> str:
-    return (
-        f"The variables of this inventory cannot be read: {' '.join(said.split())} Nothing was done. If it is the "
-        "vault, give its password with --vault-id NAME@prompt or --vault-password-file FILE; the file is "
-        "group_vars/all/vault.yml of the inventory."
-    )
+def unreadable(error: BaseException) -> str:
+    """Which file cannot be read, where in it, and what to do about it: a password is no help with broken YAML."""
+    chain = list(chain_of(error))
+    place = next(filter(None, map(place_of, chain)), "")
+    said = " ".join(str(error).split()).rstrip(".")
+    told = f"The variables of this inventory cannot be read: {f'{place}: ' if place else ''}{said}. Nothing was done."
+    if any(isinstance(one, AnsibleVaultError) for one in chain):
+        return f"{told} Give the password of the vault with --vault-id NAME@prompt or --vault-password-file FILE."
+    return told
+
+
+def chain_of(error: BaseException | None) -> Iterator[BaseException]:
+    """An error and what it came from: Ansible's plugin for group_vars raises one of its own with the text alone."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def place_of(error: BaseException) -> str:
+    """File, line and column that an error of Ansible is about, as far as it knows; empty where it knows none."""
+    found = re.match("Origin: (/.+)", str(getattr(error, "_formatted_source_context", None) or ""))
+    return found[1] if found else ""

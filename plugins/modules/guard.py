@@ -9,9 +9,9 @@ DOCUMENTATION = r"""
 module: guard
 short_description: Refuse a run that could only do nothing, or something else than was meant
 description:
-  - Fails where the groups of a playbook have no hosts, where C(--limit) or C(--tags) leaves nothing to do, where the
-    variables of a host cannot be read (a vault that does not open) or can be read by everybody, where a variable is
-    almost one of Slipway's, and where one is of another type than its role wants.
+  - Fails where the groups of a playbook have no hosts, where C(--limit), C(--tags) or C(--skip-tags) leaves nothing to
+    do, where the variables of a host cannot be read (broken YAML, a vault that does not open) or can be read by
+    everybody, where a variable is almost one of Slipway's, and where one is of another type than its role wants.
   - Warns of a file that is called C(vault) and is not encrypted.
   - Runs on the controller, once, and asks no host.
 options:

@@ -213,7 +213,16 @@ def test_a_wrong_vault_password(tmp_path: Path) -> None:
     ]
     subprocess.run(encrypt, check=True, capture_output=True, timeout=60)
     code, output = play("deploy", inventory(tmp_path, without=tuple(VAULT)), "--vault-password-file", str(wrong))
-    refused(code, output, "Decryption failed", "--vault-password-file", "vault.yml")
+    refused(code, output, f"{vault}: Decryption failed", "--vault-password-file")
+
+
+def test_broken_yaml_is_named_with_its_file_and_line_and_without_a_word_of_the_vault(tmp_path: Path) -> None:
+    broken = tmp_path / "group_vars/web/fastapi_app.yml"
+    broken.parent.mkdir(parents=True)
+    broken.write_text("---\nfastapi_app_host_names: [links.example\nfastapi_app_name: links\n", encoding="utf-8")
+    code, output = play("deploy", inventory(tmp_path))
+    refused(code, output, f"{broken}:3:17: YAML parsing failed", "Nothing was done.")
+    assert "vault" not in output
 
 
 def test_a_vault_that_everybody_can_open(tmp_path: Path) -> None:

@@ -213,6 +213,10 @@ WRONG: dict[str, dict[str, Case]] = {
             {"haproxy_apps": MISSING, "fastapi_app_name": "links", "fastapi_app_host_names": ["https://links.example"]},
             ("https://links.example", "without scheme"),
         ),
+        "an app of its own with a space in its name": (
+            {"haproxy_apps": MISSING, "fastapi_app_name": "links", "fastapi_app_host_names": ["links example"]},
+            ("fastapi_app_host_names of links", '"links example", which has a space'),
+        ),
         "an app of its own that waits too long": (
             {"haproxy_apps": MISSING, "fastapi_app_name": "links", "fastapi_app_edge_timeout": 300},
             ("haproxy_client_timeout (75)", "300"),

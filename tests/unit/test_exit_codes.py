@@ -1,4 +1,4 @@
-"""What Ansible itself ends with before it begins, as docs/operations.md has it."""
+"""What a run that did nothing ends with, as docs/operations.md has it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import subprocess
 from pathlib import Path
 
+import ansible_runs
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -37,3 +38,37 @@ def test_what_never_began_has_no_recap(arguments: list[str], code: int, said: st
     assert f"| {code} |" in TOLD
     if code == 4:
         assert f"`{said}`" in TOLD
+
+
+EMPTY = "- {hosts: all, gather_facts: false}\n"
+IMPORTS = f"{EMPTY}- {{ansible.builtin.import_playbook: slipway.fleet.status}}\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "arguments", "said"),
+    [
+        ("", ["--start-at-task", "Take the flet"], 'no task of this playbook is called "Take the flet"'),
+        ("", ["--skip-tags", "always,untagged"], "--skip-tags always,untagged leaves no task"),
+        ("", ["--skip-tags", "all"], "--skip-tags all leaves no task"),
+        ("", ["--tags", "nosuch"], "no task of this playbook has the tag nosuch"),
+        (IMPORTS, ["--start-at-task", "nosuch"], 'no task of this playbook is called "nosuch"'),
+        ("", ["--start-at-task", "nosuch", "--list-tasks"], ""),
+        ("", ["--start-at-task", "nosuch", "--list-hosts"], ""),
+        ("", ["--start-at-task", "nosuch", "--syntax-check"], ""),
+        (EMPTY, [], ""),
+        (EMPTY, ["--skip-tags", "all"], ""),
+    ],
+)
+def test_a_run_of_ours_that_began_no_task_does_not_end_as_a_good_one(
+    text: str, arguments: list[str], said: str, tmp_path: Path
+) -> None:
+    (tmp_path / "hosts.yml").write_text("web: {hosts: {web1: }}\n")
+    (tmp_path / "own.yml").write_text(text)
+    playbook = tmp_path / "own.yml" if text else ROOT / "playbooks/status.yml"
+    command = ["ansible-playbook", "-i", str(tmp_path / "hosts.yml"), *arguments, str(playbook)]
+    environment = os.environ | {"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")}
+    ran = ansible_runs.run(command, cwd=ROOT, env=environment, limit=120)
+    told = " ".join(f"{ran.stdout} {ran.stderr}".split())
+    assert ran.returncode == (2 if said else 0), told
+    assert said in told
+    assert ("Nothing was done" in told) == bool(said)

@@ -15,6 +15,7 @@ from ansible_collections.slipway.fleet.plugins.module_utils.release.doors import
 from ansible_collections.slipway.fleet.plugins.module_utils.release.jobs import FOR_EXAMPLE as FOR_EXAMPLE_OF_A_SCHEDULE
 from ansible_collections.slipway.fleet.plugins.module_utils.release.words import told
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.sql_parser import INSTALL, lacking
+from ansible_collections.slipway.fleet.plugins.plugin_utils.inputs.rules.names import HostNames
 from ansible_collections.slipway.fleet.plugins.plugin_utils.inputs.rules.paths import paths
 from ansible_collections.slipway.fleet.plugins.plugin_utils.inputs.rules.volumes import NAME, assets, volumes
 from ansible_collections.slipway.fleet.plugins.plugin_utils.inputs.values import (
@@ -57,8 +58,8 @@ VALUES: tuple[Rule, ...] = (
         "([0-9a-f]{12})?",
         "the 12 hexadecimal digits of a release that the history playbook lists",
     ),
-    Like("fastapi_app_host_names", r"(\*\.)?[A-Za-z0-9.-]+", "host names or *.example.org, without scheme and port"),
-    Like("fastapi_app_former_names", r"(\*\.)?[A-Za-z0-9.-]+", "host names that it had, without scheme and port"),
+    HostNames("fastapi_app_host_names"),
+    HostNames("fastapi_app_former_names"),
     Like("fastapi_app_health_path", PATH, PATH_USE),
     Like("fastapi_app_health_statuses", STATUSES, STATUSES_USE),
     NotEmpty("fastapi_app_health_statuses", "the statuses of a good answer, such as [200-299]"),

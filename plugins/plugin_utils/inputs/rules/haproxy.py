@@ -12,6 +12,7 @@ from typing import Any
 
 from ansible_collections.slipway.fleet.plugins.module_utils.release.doors import FOR_EXAMPLE, ports_of, wrong_ports
 from ansible_collections.slipway.fleet.plugins.plugin_utils.inputs.rules import acme, floating, paths, protection
+from ansible_collections.slipway.fleet.plugins.plugin_utils.inputs.rules import names as host_names
 from ansible_collections.slipway.fleet.plugins.plugin_utils.inputs.rules.fastapi_app import (
     PATH,
     PATH_USE,
@@ -149,12 +150,14 @@ def _host_names(apps: Sequence[App]) -> Iterator[str]:
         for name in app.get("host_names") or [""] * bool(app.get("paths"))
         for path in app.get("paths") or [""]
     ]
-    plain = _are_once(parts) and _all_like(r"(\*\.)?[A-Za-z0-9.-]+", names)
-    if len(for_any) > 1 or not plain:
+    for app in apps:
+        where = f"fastapi_app_host_names of {app['name']} (host_names in haproxy_apps)"
+        yield from host_names.wrong(where, app.get("host_names") or ())
+    if len(for_any) > 1 or not _are_once(parts):
         yield (
             "haproxy_apps: a host name can belong to one app only, or a part of it by `paths`, and only one app can do "
             f"without host_names. Without are {', '.join(for_any) or 'none'}; the names are "
-            f"{', '.join(names) or 'none'} (plain names, or *. and one for all below it, without scheme and port)."
+            f"{', '.join(names) or 'none'}."
         )
 
 

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ansible_collections.slipway.fleet.plugins.plugin_utils.inputs.files import text_of
+from ansible_collections.slipway.fleet.plugins.plugin_utils.inputs.rules.names import fault
 from ansible_collections.slipway.fleet.plugins.plugin_utils.inputs.values import is_whole
 
 App = Mapping[str, Any]
@@ -60,7 +61,8 @@ def redirects(app: App, apps: Sequence[App]) -> Iterator[str]:
     if not names:
         return
     if wrong := [name for name in names if not re.fullmatch("[a-z0-9.-]+", name)]:
-        yield f"{where}: {', '.join(wrong)} cannot lead anywhere; write each name out, without scheme, port and star."
+        named = (f"{name} ({found})" if (found := fault(name)) else name for name in wrong)
+        yield f"{where}: {', '.join(named)} cannot lead anywhere; write each name out, without scheme, port and star."
     if not own or own[0].startswith("*"):
         yield (
             f"{where} lead to the first of its host names, which is {own[0] if own else 'not there'}; set "

@@ -147,8 +147,8 @@ def test_edges_that_cannot_be_run(changed: dict[str, Any], said: list[str]) -> N
         ([servers(web1="10.0.0.11:80", web2="fd00::1:80")], []),
         ([slots("links"), slots("other", host_names=["o.example", "p.example"])], []),
         ([slots("other", host_names=["*.example.org"])], []),
-        ([slots("other", host_names=["*example.org"])], ["*. and one for all below it"]),
-        ([slots("other", host_names=["a.*.example.org"])], ["*. and one for all below it"]),
+        ([slots("other", host_names=["*example.org"])], ["star elsewhere than in *. at its beginning"]),
+        ([slots("other", host_names=["a.*.example.org"])], ["star elsewhere than in *. at its beginning"]),
         ([slots("Links")], ["every name must be there once"]),
         ([slots("links\n")], ["every name must be there once"]),
         ([slots("a", host_names=["a.example"]), {**slots("b"), "name": "a"}], ["every name must be there once"]),
@@ -187,6 +187,10 @@ def test_edges_that_cannot_be_run(changed: dict[str, Any], said: list[str]) -> N
         ),
         ([slots("links", host_names=["a.example"], paths=["x"])], ['"x" cannot be a path']),
         ([slots("links", host_names=["https://a.example"])], ["without scheme and port"]),
+        (
+            [slots("notes", host_names=["notes example"])],
+            ['fastapi_app_host_names of notes (host_names in haproxy_apps) has "notes example", which has a space'],
+        ),
         ([slots("links", host_names=["a.example"], redirect_names=["www.a.example", "b.example"])], []),
         (
             [slots("links", redirect_names=["www.example"])],
@@ -194,6 +198,10 @@ def test_edges_that_cannot_be_run(changed: dict[str, Any], said: list[str]) -> N
         ),
         ([slots("links", host_names=["*.a.example"], redirect_names=["b.example"])], ["which is *.a.example; set"]),
         ([slots("links", host_names=["a.example"], redirect_names=["*.b.example"])], ["*.b.example cannot lead"]),
+        (
+            [slots("links", host_names=["a.example"], redirect_names=["b example"])],
+            ["b example (has a space or a newline in it) cannot lead anywhere"],
+        ),
         ([slots("links", host_names=["a.example"], redirect_names=["http://b"])], ["without scheme, port and star"]),
         ([slots("links", host_names=["a.example"], redirect_names=["A.example"])], ["a.example is a host name of the"]),
         ([slots("links", host_names=["a.example"], redirect_names=["b", "B"])], ["b stands there more than once"]),
