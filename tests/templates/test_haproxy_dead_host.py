@@ -97,7 +97,9 @@ class Balanced:
             stack.callback(machine.stop)
         servers = {name: machine.address for name, machine in self.machines.items()}
         apps = [{"name": "links", "servers": servers, "sticky": True, **of_the_app}]
-        self.balancer = Edge(directory, haproxy_apps=apps, haproxy_silent_host_timeout=silent)
+        # On a busy machine a kept connection waits a while for its next request.
+        more = {"haproxy_silent_host_timeout": silent, "haproxy_keep_alive_timeout": 100}
+        self.balancer = Edge(directory, haproxy_apps=apps, **more)
         self.balancer.start()
         stack.callback(self.balancer.stop)
         wait_for(lambda: statuses(self.balancer) == dict.fromkeys(self.machines, "UP"))
