@@ -22,7 +22,7 @@ from ansible_collections.slipway.fleet.plugins.module_utils.host.shown import Sc
 from ansible_collections.slipway.fleet.plugins.module_utils.release.model import Gate
 from ansible_collections.slipway.fleet.plugins.plugin_utils.channel.ansible import Play, open_hosts
 from ansible_collections.slipway.fleet.plugins.plugin_utils.channel.opening import PLACE
-from ansible_collections.slipway.fleet.plugins.plugin_utils.controller import contents, run, targets
+from ansible_collections.slipway.fleet.plugins.plugin_utils.controller import contents, live, run, targets
 from ansible_collections.slipway.fleet.plugins.plugin_utils.controller.awaiting import wait_for
 from ansible_collections.slipway.fleet.plugins.plugin_utils.controller.compiling import compiled_once
 from ansible_collections.slipway.fleet.plugins.plugin_utils.controller.roles import RoleVariables
@@ -134,7 +134,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             finally:
                 await asyncio.gather(*(host.close() for host in opened.values()))
 
-        report = screened(wait_for(take(), run.main()), screen)
+        report = screened(wait_for(take(), run.main(), live.divert), screen)
         report = replace(report, message=so_far(report.message, changed), plan=built_from(report.plan, computed))
         failure = screen.text(probe.failure())
         # One that did not end well has other things to tell.
@@ -228,6 +228,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             return result
         if report.word == "refused":
             show_diagnoses(report.rows, report.message)
+            if live.diverted:  # what comes after this task in the playbook would say it
+                show(report.message)
             return {**result, "wrong": {refused_by(report.rows): report.message}}
         told = {
             "app": target.place["app"],
@@ -260,6 +262,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]
 
     def _ended(self, result: dict[str, Any], options: Mapping[str, Any], failure: str = "") -> dict[str, Any]:
         """With the failure of the task where it is one: for a single host, or by what was seen of the edge."""
+        if live.diverted:
+            # Nobody reads it any more, and this process would wait for somebody with more than the pipe takes.
+            result = {**result, "hosts": [], "diff": []}
         if options["hosts"] and result["wrong"]:
             return {**result, "failed": True, "msg": " ".join(result["wrong"].values())}
         if failure and not result["wrong"]:  # hosts fail by their own names

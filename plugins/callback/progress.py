@@ -11,6 +11,7 @@ short_description: Show how a roll over the fleet goes
 description:
   - While M(slipway.fleet.rollout) takes hosts to a release, one line on the terminal names them with the seconds gone
     and the batch. Where the output is no terminal there is none.
+  - Where the run is interrupted meanwhile, it says so, and goes on to show how the hosts are settled.
   - At the end of any run it names the hosts that could not be reached, and what to do about them.
   - It also loads what many tasks use, once for all of them.
 requirements:
@@ -18,7 +19,10 @@ requirements:
 author: [Slipway contributors]
 """
 
+import atexit
+import multiprocessing
 import os
+import select
 import sys
 import threading
 import time
@@ -35,6 +39,12 @@ from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.events import 
 ACTION = "slipway.fleet.rollout"
 TICK = 1.0  # seconds
 CLEAR = "\r\x1b[2K"
+LOOK = 0.2  # seconds between two looks whether the workers of an interrupted run have ended
+INTERRUPTED = (
+    "The run is interrupted. No further host is begun, and those that were are settled before it ends, which is told "
+    "here. Another Ctrl-C gives the terminal back at once; the hosts are settled all the same."
+)
+UNHEARD = "The roll ended without saying how; the playbook status tells what the hosts serve."
 
 
 class Line:
@@ -115,6 +125,9 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
         self._shown = Display()
         self._progress = Progress()
         self._line = Line(self._shown, self._text, self._see)
+        self._pid = os.getpid()
+        # Ansible tells no callback of Ctrl-C. This comes before the exit handler that waits for the workers.
+        atexit.register(lambda: self._quietly(self._settle))
 
     def v2_playbook_on_start(self, playbook: Any) -> None:
         self._quietly(preload)
@@ -130,6 +143,7 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
 
     def v2_playbook_on_stats(self, stats: Any) -> None:
         self._quietly(self._end)
+        self._quietly(self._close)
         self._quietly(lambda: self._name_unreached(stats))
 
     def _quietly(self, work: Callable[[], None]) -> None:
@@ -147,6 +161,10 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
 
     def _begin(self, task: Any) -> None:
         self._end()
+        self._close()
+        if is_roll(task):
+            live.pipe[:] = os.pipe()
+            os.set_blocking(live.pipe[1], False)
         if is_roll(task) and sys.stdout.isatty():
             live.shown.append(True)
             self._progress = Progress()
@@ -156,6 +174,31 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
         if live.shown:
             live.shown.clear()
             self._line.stop()
+
+    def _close(self) -> None:
+        while live.pipe:
+            os.close(live.pipe.pop())
+
+    def _settle(self) -> None:
+        """Where the process ends in the middle of a roll: say so, and what the roll has to say until it has ended."""
+        if os.getpid() != self._pid or not live.pipe:
+            return
+        self._end()
+        if not multiprocessing.active_children():
+            return
+        self._shown.display(INTERRUPTED, color="bright purple", stderr=True)
+        heard, rest = False, b""
+        while True:
+            ended = not multiprocessing.active_children()
+            if select.select(live.pipe[:1], [], [], 0 if ended else LOOK)[0]:
+                whole, _, rest = (rest + os.read(live.pipe[0], 1 << 16)).rpartition(b"\n")
+                for text, color in live.said(whole):
+                    heard = True
+                    self._shown.display(text, color=color)
+            elif ended:
+                break
+        if not heard:
+            self._shown.display(UNHEARD, color="red", stderr=True)
 
     def _see(self, text: Any) -> bool:
         event = live.unpacked(text)

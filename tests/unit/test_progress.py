@@ -5,9 +5,11 @@ from __future__ import annotations
 import fcntl
 import os
 import re
+import signal
 import struct
 import subprocess
 import termios
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -91,6 +93,88 @@ def environment(**more: str) -> dict[str, str]:
     enabled = {"ANSIBLE_CALLBACKS_ENABLED": "slipway.fleet.progress", "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")}
     # One host after the other, so that two runs print their lines in the same order.
     return {**os.environ, "PATH": path, "ANSIBLE_FORKS": "1", **enabled, **more}
+
+
+# Stands in for the real one as well: it is taken back in a second when it is interrupted.
+INTERRUPTED = """
+import asyncio
+from pathlib import Path
+from ansible.plugins.action import ActionBase
+from ansible.utils.display import Display
+from ansible_collections.slipway.fleet.plugins.plugin_utils.controller import live, run
+from ansible_collections.slipway.fleet.plugins.plugin_utils.controller.awaiting import wait_for
+
+class ActionModule(ActionBase):
+    def run(self, tmp=None, task_vars=None):
+        super().run(tmp, task_vars)
+        async def settles():
+            Path("PLACE/begun").touch()
+            try:
+                await asyncio.sleep(60)
+            except asyncio.CancelledError:
+                await asyncio.sleep(1)
+            Display().display("web1 was taken back", color="yellow")
+            # More than a pipe takes that nobody reads.
+            for number in range(2000):
+                Display().display(f"line {number:04} " + 70 * "-")
+        wait_for(settles(), run.main(), live.divert)
+        Display().display("The report is reports/lab/1.html")
+        Path("PLACE/ended").touch()
+        return {"changed": True}
+"""
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_an_interrupted_roll_says_so_and_how_it_ended(play: list[str], tmp_path: Path, terminal: bool) -> None:
+    (tmp_path / "action_plugins/rollout.py").write_text(INTERRUPTED.replace("PLACE", str(tmp_path)))
+    main, other = os.openpty() if terminal else os.pipe()
+    command = [*play, "--limit", "web1"]
+    with subprocess.Popen(
+        command, cwd=ROOT, env=environment(ANSIBLE_NOCOLOR="1"), stdin=subprocess.DEVNULL, stdout=other, stderr=other
+    ) as process:
+        os.close(other)
+        until(tmp_path / "begun")
+        process.send_signal(signal.SIGINT)
+        written = b""
+        try:
+            while read := os.read(main, 4096):
+                written += read
+        except OSError:  # the other end is closed
+            pass
+    os.close(main)
+    said = screen(written.decode().replace("\r\n", "\n"))
+    assert process.returncode == 99
+    at = said.index("web1 was taken back")
+    assert "The run is interrupted." in "".join(said[:at])
+    assert said[at + 1 : at + 2001] == [f"line {number:04} " + 70 * "-" for number in range(2000)]
+    assert said[at + 2001] == "The report is reports/lab/1.html"
+
+
+def test_a_second_interruption_gives_the_terminal_back_and_the_roll_goes_on_to_its_end(
+    play: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / "action_plugins/rollout.py").write_text(INTERRUPTED.replace("PLACE", str(tmp_path)))
+    command = [*play, "--limit", "web1"]
+    with subprocess.Popen(
+        command, cwd=ROOT, env=environment(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    ) as process:
+        assert process.stdout
+        until(tmp_path / "begun")
+        process.send_signal(signal.SIGINT)
+        while b"The run is interrupted" not in process.stdout.readline():
+            pass
+        process.send_signal(signal.SIGINT)
+        process.wait(10)
+        assert process.returncode == -signal.SIGINT
+        assert not (tmp_path / "ended").exists()
+    until(tmp_path / "ended")
+
+
+def until(file: Path) -> None:
+    end = time.monotonic() + 60
+    while not file.exists():
+        assert time.monotonic() < end
+        time.sleep(0.05)
 
 
 LINES = [

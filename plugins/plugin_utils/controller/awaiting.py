@@ -7,7 +7,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 from ansible_collections.slipway.fleet.plugins.plugin_utils.probe.client import alive
@@ -17,16 +17,20 @@ Answer = TypeVar("Answer")
 LOOK = 0.5
 
 
-def wait_for(work: Coroutine[Any, Any, Answer], main: tuple[int, str]) -> Answer:
+def wait_for(
+    work: Coroutine[Any, Any, Answer], main: tuple[int, str], interrupted: Callable[[], None] = lambda: None
+) -> Answer:
     """The result of the coroutine, which is cancelled once when it has to end, and may take its time for that.
+
+    `interrupted` is called then.
 
     Ansible sends its workers SIGINT or SIGTERM when it gets one, and ends; a SIGKILL it cannot pass on, so its process
     (`main`: id and start) is looked at.
     """
-    return asyncio.run(_watched(work, main))
+    return asyncio.run(_watched(work, main, interrupted))
 
 
-async def _watched(work: Coroutine[Any, Any, Answer], main: tuple[int, str]) -> Answer:
+async def _watched(work: Coroutine[Any, Any, Answer], main: tuple[int, str], interrupted: Callable[[], None]) -> Answer:
     task = asyncio.ensure_future(work)
     told = False
 
@@ -35,6 +39,7 @@ async def _watched(work: Coroutine[Any, Any, Answer], main: tuple[int, str]) -> 
         if not told:
             told = True
             task.cancel()
+            interrupted()
 
     loop = asyncio.get_running_loop()
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}

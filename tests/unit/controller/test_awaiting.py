@@ -42,7 +42,9 @@ def test_a_signal_lets_it_settle_and_a_second_one_changes_nothing(number: signal
             loop.call_later(after, os.kill, os.getpid(), number)
         return await settles()
 
-    assert awaiting.wait_for(told_twice(), ME) == "settled"
+    told: list[bool] = []
+    assert awaiting.wait_for(told_twice(), ME, lambda: told.append(True)) == "settled"
+    assert told == [True]
     assert signal.getsignal(number) == before
 
 
