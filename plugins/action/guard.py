@@ -96,8 +96,8 @@ def no_tasks(own: Sequence[str], named: Sequence[str], skipped: Sequence[str]) -
     # Those that are always done are this one alone.
     if "all" in skipped or ("untagged" in skipped and set(own) == {"always"}):
         return (
-            f"Nothing was done: --skip-tags {','.join(skipped)} leaves no task of this playbook. Run it without, or "
-            "narrow it down with --limit."
+            f"Nothing was done: --skip-tags {','.join(sorted(skipped))} leaves no task of this playbook. Run it "
+            "without, or narrow it down with --limit."
         )
     return ""
 

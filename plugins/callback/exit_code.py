@@ -47,7 +47,7 @@ def nothing_begun(options: Mapping[str, Any]) -> str:
             "their names."
         )
     if skipped := options.get("skip_tags"):
-        return f"Nothing was done: --skip-tags {','.join(skipped)} leaves no task of this playbook."
+        return f"Nothing was done: --skip-tags {','.join(sorted(skipped))} leaves no task of this playbook."
     return "Nothing was done: no task of this playbook was begun."
 
 

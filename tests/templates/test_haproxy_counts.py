@@ -69,9 +69,9 @@ def test_answers_are_counted_by_slot_status_and_time(edge: Edge) -> None:
         edge.get(path)
     found = seen(edge, "blue")
     assert (found.answered, found.failed, found.unanswered) == (7, 2, 0)
-    (slow,) = (ms for ms in found.times if ms >= 100)
-    assert 150 <= slow < 1000
-    assert slow % 10 == 0, "two digits"
+    slow = max(found.times)
+    assert slow >= 150
+    assert len(str(slow).rstrip("0")) <= 2, "two digits"
     send_to(edge, "green")
     edge.get("/a")
     assert (seen(edge, "green").answered, seen(edge, "blue")) == (1, found)

@@ -95,8 +95,8 @@ def test_a_plan_says_from_where_a_new_image_is_built(tmp_path: Path) -> None:
     computed = {host: {"content": {"request": request}} for host in ("web1", "web2")}
     plan = "Plan: release 2 on 2 of 2 hosts, in this order:\nImage: app:1 -> app:2"
     assert built_from(plan, computed) == f"{plan}\nBuilt from {tmp_path} (fastapi_image_context)"
-    for other in ({"content": {"request": {"source": "pull", "context": str(tmp_path)}}}, {"content": {}}):
-        assert built_from(plan, {"web1": other}) == plan
+    pulled = {"source": "pull", "context": str(tmp_path)}
+    assert built_from(plan, {"web1": {"content": {"request": pulled}}, "web2": {"content": {}}}) == plan
     assert built_from("Plan: nothing", computed) == "Plan: nothing"
     assert built_from("", computed) == ""
 
