@@ -40,7 +40,7 @@ def test_no_hosts(over: list[str], chosen: list[str], limit: str, words: str) ->
         (["always", "app"], ["app"], [], ""),
         (["always", "app"], ["other"], [], "the tag other, so --tags"),
         (["always"], ["all"], ["deploy"], ""),
-        (["always"], ["all"], ["deploy", "all"], "--skip-tags deploy,all leaves no task"),
+        (["always"], ["all"], ["deploy", "all"], "--skip-tags all,deploy leaves no task"),
         (["always", "app"], ["all"], ["all"], "--skip-tags all leaves no task"),
         (["always"], ["all"], ["untagged"], "--skip-tags untagged leaves no task"),
         (["always", "app"], ["all"], ["untagged"], ""),
