@@ -66,8 +66,9 @@ class Pair(Site):
         """
         before, after = self.holder(), self.other()
         with self.asked() as asked:
-            until(lambda: asked.asked > 50, "users are there")
-            lost = len(asked.wrong)
+            # On a busy machine the address may move once more after what was before.
+            until(lambda: asked.in_a_row > 50, "users are there, and answered")
+            assert self.holder() == before
             yield before
             until(lambda: after in self.holders(), f"{after} has the address after {before} was {what}")
             had = time.monotonic()
@@ -76,7 +77,6 @@ class Pair(Site):
             enough = len(asked.good_at) + 100
             until(lambda: len(asked.good_at) > enough, "users ask on")
         self.tell(what, asked)
-        assert lost == 0
         assert asked.outage < LONGEST
         late = [why for why, when in zip(asked.wrong, asked.wrong_since, strict=True) if when > answered]
         assert late == [], f"begun after {after} had answered"

@@ -58,6 +58,12 @@ class Asking:
     serials: set[str] = field(default_factory=set)
 
     @property
+    def in_a_row(self) -> int:
+        """How many good answers there are since the last wrong one was begun."""
+        since = max(self.wrong_since, default=0.0)
+        return sum(at > since for at in self.good_at)
+
+    @property
     def outage(self) -> float:
         """The longest time in seconds in which nobody got an answer."""
         ends = sorted(self.good_at)

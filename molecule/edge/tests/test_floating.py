@@ -140,9 +140,12 @@ def test_the_active_one_cut_off(pair: Pair) -> None:
 
 
 def test_the_active_one_switched_off(pair: Pair) -> None:
-    with pair.moved("switched off") as active:
-        subprocess.run(["docker", "kill", active], check=True, capture_output=True)
-    subprocess.run(["docker", "start", active], check=True, capture_output=True)
+    active = pair.holder()
+    try:
+        with pair.moved("switched off"):
+            subprocess.run(["docker", "kill", active], check=True, capture_output=True)
+    finally:
+        subprocess.run(["docker", "start", active], check=True, capture_output=True)
     pair.stands_by(active)
 
 
