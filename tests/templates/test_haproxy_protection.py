@@ -179,6 +179,12 @@ def counted(edge: Edge, table: str) -> dict[str, int]:
     return {key: int(count) for key, count in found}
 
 
+def has_none_under_way(edge: Edge, client: str, table: str = "addresses_links") -> bool:
+    """Whether nothing of an address is counted as begun any more, which is a moment after its answer was read."""
+    held: dict[str, str] = dict(re.findall(r"key=(\S+) .*conn_cur=(\d+)", edge.ask(f"show table {table}")))
+    return held.get(f"::ffff:{client}", "0") == "0"
+
+
 def test_an_address_may_ask_so_often(slots: dict[str, Slot], tmp_path: Path) -> None:
     limited = app(tmp_path, host_names=[NAME], rate_limit={"requests": 3, "seconds": 60}, version_path="/version?x=1")
     other = app(tmp_path, "other", slots=limited["slots"])
@@ -250,11 +256,13 @@ def test_who_sends_a_body_for_ever_takes_no_more_turns_than_one_address_may(
             again = open_.enter_context(begins(ONE))
             assert again.recv(12) == b"HTTP/1.1 429"
             assert asked(edge, OTHER) == [200], "there is a turn left"
+            wait_for(lambda: has_none_under_way(edge, OTHER))
         open_.enter_context(begins(OTHER))
         wait_for(lambda: in_the_app() == 2)
         assert asked(edge, "203.0.113.9") == [503], "it takes as many addresses as there are turns"
+        assert not has_none_under_way(edge, ONE)
         slow.close()
-        wait_for(lambda: in_the_app() == 1)
+        wait_for(lambda: in_the_app() == 1 and has_none_under_way(edge, ONE))
         assert asked(edge, ONE) == [200]
 
 
