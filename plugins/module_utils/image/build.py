@@ -74,7 +74,8 @@ def build(
     told = _told_with_bases(dockerfile, text, arguments)
     with told, _secret_files(secrets) as secret_options, ssh.options() as ssh_options, open(context, "rb") as stream:
         docker(
-            *(("buildx", "build", "--load", "--progress", "plain") if buildkit else ("build",)),
+            # The older builder leaves the container of a step that fails, unless it is told not to.
+            *(("buildx", "build", "--load", "--progress", "plain") if buildkit else ("build", "--force-rm")),
             *("--tag", reference, "--file", dockerfile, "--label", f"{CONTENT_LABEL}={content}"),
             *build_arguments(arguments),
             *([f"--target={target}"] if target else []),

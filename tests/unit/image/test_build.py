@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.slipway.fleet.plugins.module_utils.host.command import Ran
 from ansible_collections.slipway.fleet.plugins.module_utils.image import build as image_build
+from ansible_collections.slipway.fleet.plugins.module_utils.image import local
 from ansible_collections.slipway.fleet.plugins.module_utils.image.local import ImageError
 
 
@@ -178,7 +180,7 @@ def test_a_build_that_fails_says_why_whichever_builder_it_is(
     """The older builder writes what a step says to its output, and to its errors the code of the step alone."""
     program = tmp_path / "docker"
     program.write_text(
-        "#!/bin/sh\ncat >/dev/null\n[ $1 = build ] || exit 1\n"
+        "#!/bin/sh\ncat >/dev/null\n[ $1 = build ] || exit 1\n[ $2 = --force-rm ] || echo It leaves a container >&2\n"
         f"printf '%{before}s\\n' .\ncat <<'END'\n{STEP}\nEND\ncat <<'END' >&2\n{OLDER}{CODE}\nEND\nexit 1\n"
     )
     program.chmod(0o755)
@@ -189,3 +191,11 @@ def test_a_build_that_fails_says_why_whichever_builder_it_is(
     assert told.startswith("`docker build` failed: ")
     assert told.endswith(f"\n{STEP}\n{CODE}")
     assert len(told) < 9000
+
+
+def test_a_build_that_does_not_end_says_how_far_it_came(monkeypatch: pytest.MonkeyPatch) -> None:
+    late = Ran(("docker",), 124, "Step 3/7 : RUN make\n", "\n`docker build -` did not end within 9 s", timed_out=True)
+    monkeypatch.setattr(local, "run", lambda *_, **__: late)
+    with pytest.raises(ImageError) as refused:
+        local.docker("build", "-", timeout=9, output=1000)
+    assert str(refused.value) == "`docker build` failed: Step 3/7 : RUN make\n`docker build -` did not end within 9 s"
