@@ -65,6 +65,7 @@ OPTIONS: dict[str, Any] = {
     "savers": {"type": "list", "elements": "str", "default": []},
     "unsaved": {"type": "list", "elements": "str", "default": []},
     "rehearsers": {"type": "dict", "default": {}},
+    "page_goes": {"type": "bool", "default": False},
     "directory": {"type": "path"},
     "probe": {
         "type": "dict",
@@ -139,7 +140,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         failure = screen.text(probe.failure())
         # One that did not end well has other things to tell.
         doubt = screen.text(probe.doubt()) if report.word == "good" else ""
-        unseen = "; but ".join(filter(None, (failure or doubt, covered(report.covered))))
+        goes = options["page_goes"] and not report.wrong  # a playbook that fails leaves it
+        unseen = "; but ".join(filter(None, (failure or doubt, covered(report.covered, goes=goes))))
         told = self._told(report, policy, wanted[0], telling, probe, directory, unseen)
         return self._ended(told, options, failure)
 
@@ -324,13 +326,16 @@ def requests_told(summary: Mapping[str, Any]) -> str:
     )
 
 
-def covered(hosts: Sequence[str]) -> str:
-    """What users got where edges showed the maintenance page, which lets the health path through, and so the probe."""
+def covered(hosts: Sequence[str], *, goes: bool) -> str:
+    """What users got where edges showed the maintenance page, which lets the health path through, and so the probe.
+
+    `goes`: what comes after this in the playbook takes the page away.
+    """
     if not hosts:
         return ""
     return (
         f"users got the maintenance page of {', '.join(hosts)} and not the app, whatever the requests of this run got; "
-        "maintenance.yml -e slipway_maintenance=off takes it away"
+        + ("this playbook takes it away next" if goes else "maintenance.yml -e slipway_maintenance=off takes it away")
     )
 
 

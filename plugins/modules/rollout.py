@@ -83,6 +83,10 @@ options:
         rehearsed with its newest set.
     type: dict
     default: {}
+  page_goes:
+    description: Whether the playbook takes the maintenance page away after this task. It is only said.
+    type: bool
+    default: false
   directory: {description: Where reports go; without it C(reports/INVENTORY)., type: path}
   probe:
     description: Requests through the edge while the fleet turns over.

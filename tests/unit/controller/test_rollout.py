@@ -69,8 +69,11 @@ def test_after_a_provision_in_the_same_run_not_everything_is_as_it_was(said: str
 
 def test_a_run_under_the_maintenance_page_says_what_users_got() -> None:
     """The probe may have asked the health path, which the page lets through."""
-    assert covered([]) == ""
-    assert covered(["web1", "web2"]).startswith("users got the maintenance page of web1, web2 and not the app")
+    assert covered([], goes=False) == ""
+    told = covered(["web1", "web2"], goes=False)
+    assert told.startswith("users got the maintenance page of web1, web2 and not the app")
+    assert told.endswith("; maintenance.yml -e slipway_maintenance=off takes it away")
+    assert covered(["web1"], goes=True).endswith("; this playbook takes it away next")
 
 
 def test_the_revisions_of_what_is_built_are_found(tmp_path: Path) -> None:
