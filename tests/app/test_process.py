@@ -24,6 +24,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, unix_connect
 
 from app.migrations import HEAD
+from lab.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 CLASSES = ["uvicorn_worker.UvicornWorker", "asgi"]
@@ -99,12 +100,6 @@ def status_of(connection: socket.socket) -> int:
         line = stream.readline()
         stream.read()
     return int(line.split()[1]) if line else 0
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.mark.parametrize("worker_class", CLASSES)
