@@ -209,7 +209,8 @@ async def test_an_app_that_is_sick_is_not_asked_twice(tmp_path: Path) -> None:
 async def test_an_idle_connection_that_the_server_closed_is_no_failure(tmp_path: Path) -> None:
     edge = Edge(idle_limit=0.04)
     async with edge.listening() as url:
-        samples = await ask(tmp_path, 12, url, rate=10.0)
+        # Two seconds lie between two that could share one: time enough to see that it was closed.
+        samples = await ask(tmp_path, 6, url, rate=1.0)
     assert not [sample for sample in samples if "error" in sample]
     assert edge.connections == len(samples)
 
@@ -224,11 +225,11 @@ async def test_a_server_that_announces_the_end_is_believed(tmp_path: Path) -> No
 async def test_an_edge_that_dies_and_comes_back(tmp_path: Path) -> None:
     edge = Edge()
     async with edge.listening() as url:
-        asking = asyncio.ensure_future(ask(tmp_path, 150, url))
+        asking = asyncio.ensure_future(ask(tmp_path, 450, url))
         await asyncio.sleep(0.4)
         await edge.stop()
         died = time.time()
-        await asyncio.sleep(0.5)
+        await asyncio.sleep(3.0)
         back = time.time()
         await edge.start()
         samples = await asking
@@ -508,7 +509,7 @@ PLAY = """
   tasks:
     - slipway.fleet.probe: {{state: started, run: a/b, urls: ["{url}"], rate: {rate}, directory: "{directory}"}}
       register: started
-    - ansible.builtin.command: sleep 2.5
+    - ansible.builtin.shell: {meanwhile}
       changed_when: false
     - slipway.fleet.probe: {{state: stopped, run: a/b, directory: "{directory}"}}
       register: stopped
@@ -518,7 +519,9 @@ PLAY = """
 
 
 def written_play(directory: Path, url: str, rate: float) -> str:
-    (directory / "play.yml").write_text(PLAY.format(directory=directory, url=url, rate=rate))
+    written = f"until test $(wc -l < {directory}/.probe-a_b.jsonl) -gt 40; do sleep 0.1; done"
+    meanwhile = json.dumps(written if rate else "sleep 2.5")
+    (directory / "play.yml").write_text(PLAY.format(directory=directory, url=url, rate=rate, meanwhile=meanwhile))
     return str(directory / "play.yml")
 
 
