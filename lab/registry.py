@@ -22,6 +22,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from lab.ports import free_port
 from lab.shell import LabError
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ USER = "puller"
 PASSWORD = "only-to-pull-with-in-tests-4f9a1c"  # noqa: S105 - opens nothing but registries made here
 # Of that password, by bcrypt, which is all that the registry takes.
 _HTPASSWD = f"{USER}:$2b$05$abcdefghijklmnopqrstuue59MYtq9fwCius/9jDH1cdCtaUCEOMG\n"
-_LIMIT = 15.0  # seconds until it has to answer
+_LIMIT = 60.0  # seconds until it has to answer; the machine may have other work
 
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -172,7 +173,7 @@ class Registry:
         self.directory = directory
         self.authority = Authority.make(directory / "tls", address)
         self._address = address
-        self._port = _free_port(address)
+        self._port = free_port(address)
         self._process: subprocess.Popen[bytes] | None = None
         self._session = requests.Session()
         self._session.verify = str(self.ca_file)
@@ -324,9 +325,3 @@ class Registry:
 def _require(answer: requests.Response, status: int) -> None:
     if answer.status_code != status:
         raise LabError(f"the registry answered {answer.status_code} to {answer.request.method}: {answer.text[:500]}")
-
-
-def _free_port(address: str) -> int:
-    with socket.socket() as listener:
-        listener.bind((address, 0))
-        return int(listener.getsockname()[1])

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
+import socket
 import subprocess
 import tempfile
 import time
@@ -34,6 +36,14 @@ def until(ready: Callable[[], bool], what: str) -> None:
         if time.monotonic() > deadline:
             pytest.fail(f"{what} did not start within {LIMIT} s")
         time.sleep(0.05)
+
+
+def takes(path: Path) -> bool:
+    """Whether a server takes connections on a socket, which is there a moment before."""
+    with socket.socket(socket.AF_UNIX) as probe, contextlib.suppress(OSError):
+        probe.connect(str(path))
+        return True
+    return False
 
 
 @pytest.fixture(scope="session")
@@ -74,7 +84,7 @@ def redis() -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
             ["redis-server", "--port", "0", "--unixsocket", str(path), "--save", "", "--dir", directory],
             stdout=subprocess.DEVNULL,
         )
-        until(path.exists, "redis-server")
+        until(lambda: takes(path), "redis-server")
         yield f"unix://{path}", server
         server.terminate()
         server.wait(timeout=LIMIT)

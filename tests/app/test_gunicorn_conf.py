@@ -37,6 +37,8 @@ async def asgi(scope, receive, send):
         pathlib.Path("written").touch()
     if scope["path"] == "/slow":
         await asyncio.sleep(2)
+    while scope["path"] == "/held" and not pathlib.Path("go").exists():
+        await asyncio.sleep(0.02)
     if scope["path"] == "/hang":
         time.sleep(60)
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
@@ -53,6 +55,8 @@ def wsgi(environ, start_response):
     start_response("200 OK", [("Content-Length", "2")])
     return [b"ok"]
 """
+# A line of the log that is there to its end.
+WHOLE = re.compile(r"\{.*\n")
 WORKERS = {"uvicorn_worker.UvicornWorker": "asgi", "sync": "wsgi", "gthread": "wsgi"}
 
 
@@ -189,7 +193,7 @@ class Server:
 
     def said(self, message: str) -> list[dict[str, Any]]:
         """Lines of the log with this message."""
-        lines = [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]
+        lines = [json.loads(line) for line in self.log.read_text().splitlines(keepends=True) if WHOLE.match(line)]
         return [line for line in lines if line["message"] == message]
 
     def until(self, message: str, times: int = 1) -> dict[str, Any]:
@@ -243,7 +247,7 @@ def status_of(connection: socket.socket) -> int:
 @pytest.mark.parametrize("worker_class", WORKERS)
 def test_every_hook(apps: Path, worker_class: str) -> None:
     """Uvicorn's worker takes SIGQUIT for itself; one with threads is not silent while a request hangs in a thread."""
-    more = {"GUNICORN_LOG_LEVEL": "debug", "GUNICORN_TIMEOUT": "3", "GUNICORN_METRICS_DIR": str(apps / "metrics")}
+    more = {"GUNICORN_LOG_LEVEL": "debug", "GUNICORN_TIMEOUT": "8", "GUNICORN_METRICS_DIR": str(apps / "metrics")}
     with serving(apps, worker_class, **more) as server:
         assert server.said("starting")[0]["workers"] == 1
         assert server.said("worker forked")
@@ -339,8 +343,9 @@ def test_a_worker_is_replaced_after_its_requests(apps: Path, worker_class: str) 
 
 def test_above_its_connections_a_worker_of_uvicorn_says_so(apps: Path) -> None:
     with serving(apps, "uvicorn_worker.UvicornWorker", GUNICORN_WORKER_CONNECTIONS="2") as server:
-        slow = server.asked("/slow")
+        slow = server.asked("/held")
         got = {status_of(server.asked("/")) for _ in range(3)}
         assert 503 in got
+        (apps / "go").touch()
         assert status_of(slow) == 200
         until(lambda: status_of(server.asked("/")) == 200, "there is room again")

@@ -118,7 +118,7 @@ async def test_what_is_no_slug_is_not_found(client: httpx.AsyncClient, slug: str
 async def test_without_redis_it_goes_on(client: httpx.AsyncClient, redis: tuple[str, subprocess.Popen[bytes]]) -> None:
     link = (await make(client)).json()
     redis[1].terminate()
-    redis[1].wait(timeout=10)
+    redis[1].wait(timeout=60)
     assert (await client.get(f"/{link['slug']}")).status_code == 307
     answer = await client.get("/readyz")
     assert answer.status_code == 200

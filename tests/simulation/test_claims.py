@@ -34,12 +34,15 @@ from tests.simulation.kernel import Kernel
 CONFIGURATION = """
 global
     stats socket {here}/admin.sock mode 600 level admin expose-fd listeners
+    stats timeout 60s
     server-state-file {here}/state
 defaults
     mode http
-    timeout connect 1s
-    timeout client 5s
-    timeout server 5s
+    timeout connect 60s
+    timeout client 60s
+    timeout server 60s
+    # Else a check of which the answer takes longer than from one to the next has failed, as on a busy machine.
+    timeout check 60s
     load-server-state-from-file global
 frontend web
     bind unix@{here}/web.sock
@@ -97,7 +100,7 @@ class Real:
 
     def ask(self, command: str) -> str:
         with socket.socket(socket.AF_UNIX) as connection:
-            connection.settimeout(5)
+            connection.settimeout(60)
             connection.connect(str(self.here / "admin.sock"))
             connection.sendall(f"{command}\n".encode())
             return connection.makefile().read()
@@ -201,7 +204,7 @@ def real() -> Iterator[Real]:
         found = Real(Path(here))
         yield found
         found.process.terminate()
-        found.process.wait(20)
+        found.process.wait(60)
         slot.shutdown()
         slot.server_close()
 

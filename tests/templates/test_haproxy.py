@@ -29,8 +29,11 @@ from ansible_collections.slipway.fleet.plugins.modules.balancer import change
 from ansible_collections.slipway.fleet.plugins.plugin_utils.inputs.rules.protection import MOST_OF_A_PAGE
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
+from lab.ports import free_port
 from tests.templates.rendering import Role
 
+# Seconds until what is only waited for is a failure. The machine may have other work, or stand still for a while.
+PATIENCE = 60
 FILES = {
     "pages/502.html": "502.html.j2",
     "pages/503.html": "503.html.j2",
@@ -38,12 +41,6 @@ FILES = {
     "pages/maintenance.html": "maintenance.html.j2",
     "pages/planned.html": "planned.html.j2",
 }
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def app(directory: Path, name: str = "links", **more: Any) -> dict[str, Any]:
@@ -120,7 +117,7 @@ class Edge:
         self.tls_port = free_port()
         self.log = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.log.bind(str(directory / "log"))
-        self.log.settimeout(5)
+        self.log.settimeout(PATIENCE)
         self.process: subprocess.Popen[bytes] | None = None
         self.variables_of_role: dict[str, Any] = {
             "haproxy_apps": [app(directory)],
@@ -175,18 +172,18 @@ class Edge:
     def stop(self) -> None:
         if self.process:
             self.process.terminate()
-            self.process.wait(10)
+            self.process.wait(PATIENCE)
         self.log.close()
 
     def restart(self) -> None:
         """As a reboot would: what only the old process knew is gone."""
         assert self.process
         self.process.terminate()
-        self.process.wait(10)
+        self.process.wait(PATIENCE)
         self.start()
 
     def get(self, path: str, method: str = "GET", /, **headers: str) -> tuple[http.client.HTTPResponse, str]:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
         try:
             sent = {name.replace("_", "-"): value for name, value in headers.items()}
             connection.request(method, path, headers=sent)
@@ -216,7 +213,7 @@ def haproxy() -> str:
     return found
 
 
-def wait_for(attempt: Callable[[], bool], seconds: float = 10) -> None:
+def wait_for(attempt: Callable[[], bool], seconds: float = PATIENCE) -> None:
     deadline = time.monotonic() + seconds
     while True:
         try:
@@ -226,6 +223,20 @@ def wait_for(attempt: Callable[[], bool], seconds: float = 10) -> None:
             pass
         assert time.monotonic() < deadline, f"not within {seconds} s"
         time.sleep(0.05)
+
+
+def reload(master: subprocess.Popen[bytes], worker: Callable[[], str]) -> None:
+    """A new worker; the master sees a signal that comes before its loop with the next one only."""
+    before, last = worker(), 0.0
+
+    def has_come() -> bool:
+        nonlocal last
+        if time.monotonic() - last > 5:
+            master.send_signal(signal.SIGUSR2)
+            last = time.monotonic()
+        return worker() != before
+
+    wait_for(has_come)
 
 
 @pytest.fixture
@@ -374,7 +385,7 @@ def test_a_slot_that_dies_costs_no_get(slots: dict[str, Slot], edge: Edge) -> No
 def test_an_idle_connection_may_ask_once_more_after_a_reload(slots: dict[str, Slot], edge: Edge) -> None:
     """A load balancer that sends a POST over it just then could not send it again."""
     assert edge.process
-    connection = http.client.HTTPConnection("127.0.0.1", edge.port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", edge.port, timeout=PATIENCE)
     connection.request("GET", "/before")
     connection.getresponse().read()
     edge.process.send_signal(signal.SIGUSR1)  # what a reload sends to the old process
@@ -389,7 +400,7 @@ def test_the_drained_slot_is_drained_after_a_restart(slots: dict[str, Slot], edg
     (edge.directory / "server-state").write_text(edge.ask("show servers state").lstrip("\n"))
     assert edge.process is not None
     edge.process.terminate()
-    edge.process.wait(10)
+    edge.process.wait(PATIENCE)
     edge.start()
     assert {json.loads(edge.get("/x")[1])["slot"] for _ in range(4)} == {"green"}
 
@@ -488,7 +499,7 @@ PROXIES: dict[str, tuple[dict[str, Any], str, list[str], str]] = {
 
 def ask_as(edge: Edge, line: str, path: str, forwarded: list[str]) -> tuple[int, str]:
     """Status and body of GET over a connection that may begin with a line of the PROXY protocol."""
-    with socket.create_connection(("127.0.0.1", edge.port), 10) as connection:
+    with socket.create_connection(("127.0.0.1", edge.port), PATIENCE) as connection:
         headers = "".join(f"X-Forwarded-For: {value}\r\n" for value in forwarded)
         lies = f"X-Real-IP: {LIE}\r\nForwarded: for={LIE}\r\nSlipway-Replay: 1\r\n"
         text = f"{line}GET {path} HTTP/1.1\r\nHost: localhost\r\n{lies}{headers}\r\n"
@@ -648,9 +659,9 @@ def asked(edge: Edge, name: str, tls: bool) -> tuple[int, str]:
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     connection: http.client.HTTPConnection = (
-        http.client.HTTPSConnection("127.0.0.1", edge.tls_port, timeout=10, context=context)
+        http.client.HTTPSConnection("127.0.0.1", edge.tls_port, timeout=PATIENCE, context=context)
         if tls
-        else http.client.HTTPConnection("127.0.0.1", edge.port, timeout=10)
+        else http.client.HTTPConnection("127.0.0.1", edge.port, timeout=PATIENCE)
     )
     try:
         connection.request("GET", "/x", headers={"Host": name, "X-Request-ID": "abc-1"})
@@ -745,7 +756,7 @@ def test_of_good_answers_the_log_has_some_and_of_others_each(
         assert only.get("/x", Host="other.example")[0].status == 421
         line = other()
         assert (line["status"], line.get("sample")) == (421, None), "of the edge itself"
-        with socket.create_connection(("127.0.0.1", only.port), 5) as user:
+        with socket.create_connection(("127.0.0.1", only.port), PATIENCE) as user:
             user.sendall(b"no HTTP\r\n\r\n")
             assert b" 400 " in user.recv(4096)
         assert other()["status"] == 400, "before any rule"
@@ -773,7 +784,7 @@ def test_with_a_certificate_everything_is_https(slots: dict[str, Slot], certific
         assert (response.status, response.headers["Location"]) == (308, "https://links.example.test/x?y=1")
         trust = ssl.create_default_context(cadata=certificate.partition("-----BEGIN PRIVATE KEY-----")[0])
         trust.check_hostname = False
-        connection = http.client.HTTPSConnection("127.0.0.1", secure.tls_port, timeout=10, context=trust)
+        connection = http.client.HTTPSConnection("127.0.0.1", secure.tls_port, timeout=PATIENCE, context=trust)
         connection.request("GET", "/x")
         answer = connection.getresponse()
         assert json.loads(answer.read())["path"] == "/x"
@@ -864,11 +875,11 @@ def test_a_drained_host_gets_nothing_new_and_the_last_one_stays_in(balanced: tup
         str(balancer.directory / "server-state"),
         expected=["web1", "web2"],
     )
-    assert change(edge, "web1", "drain", wait=5) == 0
+    assert change(edge, "web1", "drain", wait=PATIENCE) == 0
     assert answered_by(balancer) == {"blue of web2"}
     with pytest.raises(EdgeError, match="web2 is the last host of app_links that answers"):
-        change(edge, "web2", "drain", wait=5)
-    change(edge, "web1", "ready", wait=5)
+        change(edge, "web2", "drain", wait=PATIENCE)
+    change(edge, "web1", "ready", wait=PATIENCE)
     assert answered_by(balancer) == {"blue of web1", "blue of web2"}
 
 
@@ -937,13 +948,13 @@ def test_a_visitor_comes_back_to_the_same_host_unless_it_is_out(balanced: tuple[
     assert answer.headers["Set-Cookie"] is None
 
     # One that is drained would still get whoever has its cookie.
-    assert change(edge, mine, "drain", 10) == 0
+    assert change(edge, mine, "drain", PATIENCE) == 0
     there, new = visit(balancer, cookie)
     assert there.endswith(other)
     assert new not in ("", cookie), "and stays there"
     assert {visit(balancer, cookie)[0] for _ in range(6)} == {there}
     with pytest.raises(EdgeError, match="is the last host"):
-        change(edge, other, "drain", 10)
+        change(edge, other, "drain", PATIENCE)
     balancer.restart()
     wait_for(lambda: statuses(balancer)[other] == "UP")
     assert {visit(balancer, cookie)[0] for _ in range(6)} == {there}, "after a restart, too"
@@ -959,6 +970,6 @@ def test_a_visitor_comes_back_to_the_same_host_unless_it_is_out(balanced: tuple[
     wait_for(lambda: visit(balancer, cookie)[0] == first)
 
     # Who puts one back may take out the next one at once.
-    assert change(edge, other, "drain", 10) == 0
-    change(edge, other, "ready", 10)
-    assert change(edge, mine, "drain", 10) == 0
+    assert change(edge, other, "drain", PATIENCE) == 0
+    change(edge, other, "ready", PATIENCE)
+    assert change(edge, mine, "drain", PATIENCE) == 0

@@ -17,7 +17,7 @@ import pytest
 from fastapi import FastAPI
 from fastapi.staticfiles import StaticFiles
 
-from tests.templates.test_haproxy import Edge, Slot, app, slots, wait_for
+from tests.templates.test_haproxy import PATIENCE, Edge, Slot, app, slots, wait_for
 from tests.templates.test_haproxy_paths import served
 from tests.templates.test_haproxy_protection import said
 from tests.templates.test_haproxy_slow import Serves
@@ -72,7 +72,7 @@ def tls(certificate: Path | None = None) -> ssl.SSLContext:
 def status(port: int | Path, request: bytes, context: ssl.SSLContext | None = None) -> int:
     """Of the answer to a request that is sent at once, to a port or the socket of a slot."""
     with socket.socket(socket.AF_UNIX if isinstance(port, Path) else socket.AF_INET) as plain:
-        plain.settimeout(10)
+        plain.settimeout(PATIENCE)
         plain.connect(str(port) if isinstance(port, Path) else ("127.0.0.1", port))
         connection = context.wrap_socket(plain) if context else plain
         with connection, connection.makefile("rb") as answer:
@@ -84,7 +84,7 @@ def get(
     edge: Edge, path: str, certificate: Path | None = None, headers: Mapping[str, str] = MappingProxyType({})
 ) -> tuple[int, str]:
     """Status and text of a request by HTTPS, with a certificate where there is one."""
-    connection = http.client.HTTPSConnection("127.0.0.1", edge.tls_port, timeout=10, context=tls(certificate))
+    connection = http.client.HTTPSConnection("127.0.0.1", edge.tls_port, timeout=PATIENCE, context=tls(certificate))
     try:
         connection.request("GET", path, headers={"Host": NAME, **headers})
         answer = connection.getresponse()
@@ -101,7 +101,7 @@ def client(directory: Path, authority: Authority, name: str, use: str = "clientA
 
 def asked(edge: Edge, path: str, headers: Mapping[str, str], address: str = "127.0.0.1") -> tuple[int, str]:
     """Status and text of a request by HTTP, with headers as they are spelled, from an address of loopback."""
-    connection = http.client.HTTPConnection("127.0.0.1", edge.port, timeout=10, source_address=(address, 0))
+    connection = http.client.HTTPConnection("127.0.0.1", edge.port, timeout=PATIENCE, source_address=(address, 0))
     try:
         connection.request("GET", path, headers={"Host": NAME, **headers})
         answer = connection.getresponse()
@@ -225,9 +225,9 @@ def test_a_session_that_is_resumed_is_whose_it_was(
             context.load_cert_chain(certificate)
         session = None
         for resumed in (False, True):
-            connection = http.client.HTTPSConnection("127.0.0.1", edge.tls_port, timeout=10, context=context)
+            connection = http.client.HTTPSConnection("127.0.0.1", edge.tls_port, timeout=PATIENCE, context=context)
             connection.sock = context.wrap_socket(
-                socket.create_connection(("127.0.0.1", edge.tls_port), 10), session=session
+                socket.create_connection(("127.0.0.1", edge.tls_port), PATIENCE), session=session
             )
             connection.request("GET", "/internal", headers={"Host": NAME})
             reused, session = connection.sock.session_reused, connection.sock.session

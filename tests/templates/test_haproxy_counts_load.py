@@ -25,7 +25,7 @@ from ansible_collections.slipway.fleet.plugins.module_utils.release.canary impor
     Verdict,
 )
 
-from tests.templates.test_haproxy import Edge, app, haproxy, wait_for
+from tests.templates.test_haproxy import PATIENCE, Edge, app, haproxy, wait_for
 from tests.templates.test_haproxy_counts import send_to
 from tests.templates.test_haproxy_protection import running
 
@@ -59,7 +59,7 @@ def edge(tmp_path: Path) -> Iterator[Edge]:
     finally:
         for slot in slots:
             slot.kill()
-            slot.wait(10)
+            slot.wait(PATIENCE)
 
 
 def ask(edge: Edge, requests: int, failing_of_1000: int) -> Counter[bytes]:
@@ -67,7 +67,7 @@ def ask(edge: Edge, requests: int, failing_of_1000: int) -> Counter[bytes]:
 
     def client(number: int) -> Counter[bytes]:
         statuses: Counter[bytes] = Counter()
-        with socket.create_connection(("127.0.0.1", edge.port), 60) as connection:
+        with socket.create_connection(("127.0.0.1", edge.port), PATIENCE) as connection:
             reader = connection.makefile("rb")
             for first in range(number * AT_ONCE, requests, CLIENTS * AT_ONCE):
                 count = min(AT_ONCE, requests - first)
@@ -140,7 +140,7 @@ def test_who_reads_the_counts_meanwhile_disturbs_none(edge: Edge) -> None:
 def test_who_goes_away_before_an_answer_is_no_failure_of_the_release(edge: Edge) -> None:
     """A load generator that ends, or people who leave, cut what is under way."""
     for _ in range(200):
-        with socket.create_connection(("127.0.0.1", edge.port), 10) as connection:
+        with socket.create_connection(("127.0.0.1", edge.port), PATIENCE) as connection:
             connection.sendall(b"".join(_request(500, 0) for _ in range(20)))
     ask(edge, 1_000, 0)
     found = counts(edge.ask, "app_links").ever["blue"]

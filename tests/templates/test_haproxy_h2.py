@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from tests.templates.test_haproxy import Edge, Slot, app, wait_for
+from tests.templates.test_haproxy import PATIENCE, Edge, Slot, app, wait_for
 from tests.templates.test_haproxy_tls import NAME, Authority, authority
 
 __all__ = ["authority"]  # fixtures
@@ -163,7 +163,7 @@ def answers(edge: Edge) -> bool:
     """Whether the app is reached by HTTP/2."""
     where = ["--resolve", f"{NAME}:{edge.tls_port}:127.0.0.1", f"https://{NAME}:{edge.tls_port}/x"]
     argv = ["curl", "-sk", "--http2", "-o", "/dev/null", "-w", "%{http_version} %{http_code}", *where]
-    return subprocess.run(argv, check=False, capture_output=True, text=True, timeout=20).stdout == "2 200"
+    return subprocess.run(argv, check=False, capture_output=True, text=True, timeout=PATIENCE).stdout == "2 200"
 
 
 def said(edge: Edge, sent: bytes, preface: bytes = PREFACE + frame(SETTINGS, 0, 0)) -> list[Frame]:
@@ -173,7 +173,7 @@ def said(edge: Edge, sent: bytes, preface: bytes = PREFACE + frame(SETTINGS, 0, 
     context.set_alpn_protocols(["h2"])
     found = b""
     with (
-        socket.create_connection(("127.0.0.1", edge.tls_port), 10) as raw,
+        socket.create_connection(("127.0.0.1", edge.tls_port), PATIENCE) as raw,
         context.wrap_socket(raw, server_hostname=NAME, suppress_ragged_eofs=True) as tls,
     ):
         assert tls.selected_alpn_protocol() == "h2"

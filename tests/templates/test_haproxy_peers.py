@@ -7,7 +7,6 @@ import http.client
 import json
 import os
 import pwd
-import signal
 import ssl
 import subprocess
 import threading
@@ -36,8 +35,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.x509.oid import NameOID
 
+from lab.ports import free_port
 from tests.templates.rendering import Role
-from tests.templates.test_haproxy import Edge, Slot, app, configuration, free_port, haproxy, statuses, wait_for
+from tests.templates.test_haproxy import PATIENCE, Edge, Slot, app, configuration, haproxy, reload, statuses, wait_for
 
 OWNER, GROUP = pwd.getpwuid(os.getuid()).pw_name, grp.getgrgid(os.getgid()).gr_name
 FORGED = {"X-Forwarded-For": "203.0.113.9", "X-Forwarded-Proto": "https", "X-Request-ID": "forged"}
@@ -67,10 +67,8 @@ class Reloading(Edge):
         for name, text in files.items():
             (self.directory / name).write_text(text)
         (self.directory / "server-state").write_text(held_back(dump, balanced(pieces)))
-        before = self.worker()
         assert self.process
-        self.process.send_signal(signal.SIGUSR2)
-        wait_for(lambda: self.worker() != before)
+        reload(self.process, self.worker)
 
 
 class Machine:
@@ -175,7 +173,7 @@ def heard(port: int, tls: ssl.SSLContext | None = None) -> dict[str, str]:
     """The headers that reach the app of a request with forged ones."""
     kind = http.client.HTTPSConnection if tls else http.client.HTTPConnection
     more: dict[str, Any] = {"context": tls} if tls else {}
-    connection = kind("127.0.0.1", port, timeout=10, source_address=("127.0.0.5", 0), **more)
+    connection = kind("127.0.0.1", port, timeout=PATIENCE, source_address=("127.0.0.5", 0), **more)
     try:
         connection.request("GET", "/x", headers=FORGED)
         said = json.loads(connection.getresponse().read())["headers"]
@@ -340,7 +338,7 @@ def load(edge: Edge) -> Iterator[list[int]]:
     ended = threading.Event()
 
     def ask() -> None:
-        connection = http.client.HTTPConnection("127.0.0.1", edge.port, timeout=20)
+        connection = http.client.HTTPConnection("127.0.0.1", edge.port, timeout=PATIENCE)
         while not ended.is_set():
             for method in ("GET", "POST"):  # the slots of these tests read no body
                 connection.request(method, "/x")

@@ -5,11 +5,9 @@ from __future__ import annotations
 import base64
 import json
 import os
-import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,7 +18,7 @@ from ansible_collections.slipway.fleet.plugins.module_utils.host.files import Tr
 from ansible_collections.slipway.fleet.plugins.modules.edge import act
 
 from tests.templates.rendering import ROOT, Role
-from tests.templates.test_haproxy import Edge, Slot, app, configuration, haproxy, wait_for
+from tests.templates.test_haproxy import Edge, Slot, app, configuration, haproxy, reload, wait_for
 
 BEFORE = Path(__file__).with_name("before_pieces.cfg")
 
@@ -67,18 +65,8 @@ class Shared(Edge):
         wait_for(self._listens)
 
     def reload(self) -> None:
-        """A new worker; the master sees a signal that comes before its loop with the next one only."""
         assert self.process
-        master, before, last = self.process, self.worker(), 0.0
-
-        def has_come() -> bool:
-            nonlocal last
-            if time.monotonic() - last > 2:
-                master.send_signal(signal.SIGUSR2)
-                last = time.monotonic()
-            return self.worker() != before
-
-        wait_for(has_come)
+        reload(self.process, self.worker)
 
     def worker(self) -> str:
         return next(line for line in self.ask("show info").splitlines() if line.startswith("Pid:"))

@@ -12,7 +12,7 @@ import pytest
 from ansible_collections.slipway.fleet.plugins.plugin_utils.probe import client
 from ansible_collections.slipway.fleet.plugins.plugin_utils.probe.edges import edges_of
 
-from tests.templates.test_haproxy import Edge, Slot, app, slots, wait_for
+from tests.templates.test_haproxy import PATIENCE, Edge, Slot, app, slots, wait_for
 
 __all__ = ["slots"]  # a fixture
 NAME = "links.example.test"
@@ -28,7 +28,7 @@ def sent(
     assert found.url.startswith("https:" if tls else "http:")
     url = f"{found.url}:{edge.tls_port if tls else edge.port}"
     settings = client.Settings(
-        urls=[url], names={url: found.name}, trusted={url: found.trusted}, samples="", path="/version", timeout=10.0
+        urls=[url], names={url: found.name}, trusted={url: found.trusted}, samples="", path="/version", timeout=PATIENCE
     )
     return [asyncio.run(client.Run(settings, settings.targets()).once())[0] for _ in range(count)]
 

@@ -23,7 +23,18 @@ from uuid import UUID
 from ansible_collections.slipway.fleet.plugins.plugin_utils.probe.client import MOST_RATE
 
 from tests.templates.rendering import Role
-from tests.templates.test_haproxy import Edge, Slot, answering, app, certificate, runtime, slots, statuses, wait_for
+from tests.templates.test_haproxy import (
+    PATIENCE,
+    Edge,
+    Slot,
+    answering,
+    app,
+    certificate,
+    runtime,
+    slots,
+    statuses,
+    wait_for,
+)
 
 __all__ = ["certificate", "slots"]  # fixtures
 MIB = 1024 * 1024
@@ -71,7 +82,7 @@ def said(text: str) -> str:
 
 def post(edge: Edge, body: Any, **headers: str) -> tuple[int, str]:
     """Status and text; what is iterated over is sent in chunks."""
-    connection = http.client.HTTPConnection("127.0.0.1", edge.port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", edge.port, timeout=PATIENCE)
     try:
         connection.request("POST", "/x", body, headers)
         answer = connection.getresponse()
@@ -91,7 +102,7 @@ def post_by_http2(edge: Edge, body: bytes, *headers: tuple[str, str], ends: bool
     packed = b"".join(
         b"\0" + bytes([len(name)]) + name.encode() + bytes([len(value)]) + value.encode() for name, value in told
     )
-    with socket.create_connection(("127.0.0.1", edge.port), 10) as connection:
+    with socket.create_connection(("127.0.0.1", edge.port), PATIENCE) as connection:
         connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(4, 0, 0, b"") + frame(1, 4, 1, packed))
         connection.sendall(frame(0, int(ends), 1, body))
         while (line := edge.logged())["protocol"] != "HTTP/2.0":
@@ -105,7 +116,7 @@ def forget_log(edge: Edge) -> None:
     with suppress(BlockingIOError):
         while edge.log.recv(16384):
             pass
-    edge.log.settimeout(5)
+    edge.log.settimeout(PATIENCE)
 
 
 def test_other_names_lead_to_the_first_one_with_path_and_query(slots: dict[str, Slot], tmp_path: Path) -> None:
@@ -240,7 +251,7 @@ def test_who_sends_a_body_for_ever_takes_no_more_turns_than_one_address_may(
     begun = "POST /x HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\nX-Forwarded-For: {}\r\n\r\n" + "x" * 50000
 
     def begins(client: str) -> socket.socket:
-        connection = socket.create_connection(("127.0.0.1", edge.port), 10)
+        connection = socket.create_connection(("127.0.0.1", edge.port), PATIENCE)
         connection.sendall(begun.format(client).encode())
         return connection
 
@@ -393,7 +404,7 @@ class Types(answering("blue")):  # type: ignore[misc]
             self.close_connection = True
             for _ in range(3):
                 self.wfile.write(b"data: 1\n\n")
-                assert self.taken.acquire(timeout=10)
+                assert self.taken.acquire(timeout=PATIENCE)
             return
         self.send_header("Content-Length", str(len(LONG)))
         self.end_headers()
@@ -406,7 +417,7 @@ JSON, GZIP = "/x?Content-Type=application/json%3B+charset%3Dutf-8", {"Accept_Enc
 
 def fetched(edge: Edge, path: str, **headers: str) -> tuple[http.client.HTTPMessage, bytes]:
     """Headers and the body as it comes."""
-    connection = http.client.HTTPConnection("127.0.0.1", edge.port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", edge.port, timeout=PATIENCE)
     try:
         connection.request("GET", path, headers={name.replace("_", "-"): value for name, value in headers.items()})
         answer = connection.getresponse()
@@ -441,7 +452,7 @@ def test_events_come_as_they_are_sent_where_others_are_compressed(slots: dict[st
     for slot in slots.values():
         slot.server.RequestHandlerClass = Types
     with running(tmp_path, app(tmp_path, compression=["application/json", "text/css"])) as edge:
-        connection = http.client.HTTPConnection("127.0.0.1", edge.port, timeout=5)
+        connection = http.client.HTTPConnection("127.0.0.1", edge.port, timeout=PATIENCE)
         connection.request("GET", "/events?Content-Type=text/event-stream", headers={"Accept-Encoding": "gzip"})
         answer = connection.getresponse()
         for _ in range(3):
@@ -480,7 +491,7 @@ class Busy:
                 with busy._lock:
                     busy.now += 1
                     busy.most = max(busy.most, busy.now)
-                busy.goes_on.wait(20)
+                busy.goes_on.wait(PATIENCE)
                 with busy._lock:
                     busy.now -= 1
                 super().do_GET()

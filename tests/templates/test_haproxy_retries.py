@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.templates.test_haproxy import Edge, Slot, answering, app, statuses, wait_for
+from tests.templates.test_haproxy import PATIENCE, Edge, Slot, answering, app, statuses, wait_for
 
 HOSTS = ("web1", "web2")
 # Requests a second that a host lets a balancer ask another one again (__haproxy_again_rate).
@@ -39,7 +39,7 @@ class Asked:
                 with asked._lock:
                     asked.count += 1
                 if self.path == "/slow":
-                    asked.goes_on.wait(30)
+                    asked.goes_on.wait(PATIENCE)
                 body = json.dumps({"said by": "the app", "headers": dict(self.headers)}).encode()
                 self.send_response(asked.status)
                 self.send_header("Content-Length", str(len(body)))
@@ -93,7 +93,9 @@ def retried(balancer: Edge) -> int:
 
 def test_one_host_that_is_full_costs_nobody_an_answer(tmp_path: Path) -> None:
     asked = Asked()
-    with balanced(tmp_path, asked, {"max_connections": 1}) as balancer, ThreadPoolExecutor(5) as clients:
+    # Longer than the free one takes for all of them, on a busy machine, too.
+    waits = {"max_connections": 1, "max_wait": 6}
+    with balanced(tmp_path, asked, waits) as balancer, ThreadPoolExecutor(5) as clients:
         busy = clients.submit(balancer.get, "/slow")
         wait_for(lambda: asked.count == 1)
         answers = [one.result()[0].status for one in [clients.submit(balancer.get, "/x") for _ in range(4)]]

@@ -105,7 +105,7 @@ def test_a_thousand_slow_clients_cost_users_nothing(
                 all_came.set()
 
         slow = [asyncio.create_task(drips(edge.port, number, KINDS[number % 3], one_came)) for number in range(1000)]
-        await asyncio.wait_for(all_came.wait(), 60)
+        await asyncio.wait_for(all_came.wait(), 600)
         answers = [status for _ in range(20) for status in await asyncio.gather(*(asked(edge.port) for _ in range(10)))]
         for task in slow:
             task.cancel()

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.templates.test_haproxy import Edge, wait_for
+from tests.templates.test_haproxy import PATIENCE, Edge, wait_for
 
 # Says what it was asked, a line a request, and takes the whole body.
 APP = """
@@ -77,17 +77,17 @@ def behind(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     edge = Edge(directory)
     try:
         edge.start()
-        wait_for(lambda: edge.get("/there")[0].status == 200, 30)
+        wait_for(lambda: edge.get("/there")[0].status == 200)
         yield edge, Server(directory)
     finally:
         edge.stop()
         os.killpg(process.pid, signal.SIGTERM)
-        process.wait(20)
+        process.wait(PATIENCE)
 
 
 def statuses(edge: Edge, sent: bytes) -> list[int]:
     """The statuses of all answers to these bytes, until the edge closes."""
-    with socket.create_connection(("127.0.0.1", edge.port), 20) as connection:
+    with socket.create_connection(("127.0.0.1", edge.port), PATIENCE) as connection:
         connection.sendall(sent)
         said = b""
         while chunk := connection.recv(65536):

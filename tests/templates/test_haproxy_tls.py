@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.templates.test_haproxy import Edge, Slot, app, slots, wait_for
+from tests.templates.test_haproxy import PATIENCE, Edge, Slot, app, slots, wait_for
 
 __all__ = ["slots"]  # fixtures
 NAME = "shop.example.org"
@@ -82,7 +82,7 @@ def found_by_testssl(edge: Edge, authority: Path, *checks: str) -> dict[str, tup
     subprocess.run(
         ["testssl", "--quiet", "--color", "0", "--warnings", "off", "--nodns", "none", "--ip", "127.0.0.1",
          "--add-ca", str(authority), "--jsonfile", str(report), *checks, f"https://{NAME}:{edge.tls_port}"],
-        check=False, capture_output=True, stdin=subprocess.DEVNULL, timeout=400,
+        check=False, capture_output=True, stdin=subprocess.DEVNULL, timeout=20 * PATIENCE,
     )  # fmt: skip
     return {entry["id"]: (entry["severity"], entry["finding"]) for entry in json.loads(report.read_text())}
 
@@ -101,7 +101,7 @@ def test_http_2_is_for_who_offers_it(edge: Edge, offered: tuple[str, ...], versi
     if offered:
         context.set_alpn_protocols(list(offered))
     with (
-        socket.create_connection(("127.0.0.1", edge.tls_port), 5) as raw,
+        socket.create_connection(("127.0.0.1", edge.tls_port), PATIENCE) as raw,
         context.wrap_socket(raw, server_hostname=NAME) as tls,
     ):
         assert tls.selected_alpn_protocol() == version
@@ -110,7 +110,7 @@ def test_http_2_is_for_who_offers_it(edge: Edge, offered: tuple[str, ...], versi
     spoken = subprocess.run(
         ["curl", "-sk", f"--http{asked}", "-o", "/dev/null", "-w", "%{http_version} %{http_code}", "--resolve",
          f"{NAME}:{edge.tls_port}:127.0.0.1", f"https://{NAME}:{edge.tls_port}/x"],
-        check=True, capture_output=True, text=True, timeout=20,
+        check=True, capture_output=True, text=True, timeout=PATIENCE,
     )  # fmt: skip
     assert spoken.stdout == f"{asked} 200"
 
@@ -127,7 +127,7 @@ def test_an_address_has_a_certificate_of_ones_own_authority(
     try:
         wait_for(lambda: edge.get("/", Host=address)[0].status == 308)
         context = ssl.create_default_context(cafile=str(authority.file))
-        connection = http.client.HTTPSConnection(address, edge.tls_port, timeout=10, context=context)
+        connection = http.client.HTTPSConnection(address, edge.tls_port, timeout=PATIENCE, context=context)
         wait_for(lambda: _status(connection, "/x") == 200)
         connection.close()
     finally:

@@ -44,7 +44,7 @@ found, port, link, own = {}, int(sys.argv[1]), sys.argv[2], sys.argv[3]
 for address in sys.argv[4:]:
     try:
         to = address + link * address.startswith("fe80:")
-        socket.create_connection((to, port), 5, (own, 0) if own else None).close()
+        socket.create_connection((to, port), 30, (own, 0) if own else None).close()
         found[address] = "open"
     except OSError as error:
         found[address] = type(error).__name__
@@ -73,7 +73,7 @@ class Namespace:
 
     def run(self, *words: str, given: str = "") -> str:
         words = (*self.within, *words)
-        done = subprocess.run(words, input=given, capture_output=True, text=True, check=False, timeout=60, env=TOOLS)
+        done = subprocess.run(words, input=given, capture_output=True, text=True, check=False, timeout=600, env=TOOLS)
         assert done.returncode == 0, (words, done.stderr)
         return done.stdout
 

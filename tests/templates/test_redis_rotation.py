@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from ansible_collections.slipway.fleet.plugins.filter.acl import acl_passwords
 
-from tests.app.conftest import until
+from tests.app.conftest import takes, until
 from tests.templates.rendering import Role
 
 FIRST, SECOND, THIRD = "first-password-0123456789", "second-password-0123456789", "third-password-0123456789"
@@ -40,7 +40,7 @@ class Cache:
             str(self.users),
         ]
         self.process = subprocess.Popen(["redis-server", *options], stdout=subprocess.DEVNULL)
-        until(self.socket.exists, "redis-server")
+        until(lambda: takes(self.socket), "redis-server")
 
     def stop(self) -> None:
         self.process.terminate()

@@ -69,7 +69,7 @@ def until(ready: Callable[[], object]) -> None:
 def alive(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):  # it may end between the two steps of reading
         return False
 
 
@@ -168,7 +168,7 @@ def test_one_that_takes_too_long_is_ended_with_all_that_it_started(tmp_path: Pat
     for limit in (3, 9, 27, 81):
         with pytest.raises(subprocess.TimeoutExpired):
             forked(command, limit)
-        if (tmp_path / "pid").exists():
+        if (tmp_path / "pid").exists() and (tmp_path / "pid").read_text():
             break
     pid = int((tmp_path / "pid").read_text())
     until(lambda: not alive(pid))
@@ -201,13 +201,16 @@ def test_where_the_server_is_gone_runs_start_by_themselves(tmp_path: Path, forke
 
 
 def test_where_the_server_goes_during_a_run_that_is_said(tmp_path: Path, forked: Start) -> None:
-    command = words(tmp_path, f"ansible.builtin.shell: touch {tmp_path}/on; sleep 5")
+    command = words(
+        tmp_path, f"ansible.builtin.shell: touch {tmp_path}/on; until test -e {tmp_path}/off; do sleep 0.1; done"
+    )
     with ThreadPoolExecutor(1) as pool:
         run = pool.submit(forked, command)
         until((tmp_path / "on").exists)
         servers()[0].process.kill()
         with pytest.raises(RuntimeError, match="the server of runs ended before .*ansible-playbook"):
             run.result()
+        (tmp_path / "off").touch()
 
 
 def test_where_ansible_cannot_be_imported_the_run_itself_says_why(tmp_path: Path, forked: Start) -> None:

@@ -30,7 +30,7 @@ def test_only_the_end_of_endless_output_is_kept() -> None:
 
 def test_one_that_hangs_is_killed_with_its_children() -> None:
     begin = time.monotonic()
-    ran = run(["sh", "-c", "echo before; sleep 100 & sleep 100"], 0.5)
+    ran = run(["sh", "-c", "echo before; sleep 100 & sleep 100"], 5)
     assert ran.timed_out
     assert ran.returncode == TIMED_OUT
     assert ran.stdout == "before\n"
@@ -48,16 +48,20 @@ def test_one_that_hangs_is_killed_with_its_children() -> None:
     ],
 )
 def test_one_that_has_nothing_of_the_processor_is_stuck(program: str, stuck: bool) -> None:
-    ran = run(["sh", "-c", program], timeout=8, stuck=2)
+    # What is not stuck goes on to the limit.
+    limit = 300 if stuck else 12
+    ran = run(["sh", "-c", program], timeout=limit, stuck=6)
     assert (ran.returncode, ran.stuck, ran.timed_out) == (TIMED_OUT, stuck, not stuck)
-    assert ran.stderr.endswith("`sh -c " + program + ("` did nothing for 2 s" if stuck else "` did not end within 8 s"))
+    assert ran.stderr.endswith(
+        "`sh -c " + program + ("` did nothing for 6 s" if stuck else "` did not end within 12 s")
+    )
 
 
 def test_a_child_that_keeps_the_pipe_keeps_nobody_waiting() -> None:
     begin = time.monotonic()
-    ran = run(["sh", "-c", "echo done; setsid sleep 20 &"], 60)
+    ran = run(["sh", "-c", "echo done; setsid sleep 90 &"], 60)
     assert (ran.returncode, ran.stdout) == (0, "done\n")
-    assert time.monotonic() - begin < 15
+    assert time.monotonic() - begin < 50
 
 
 @pytest.mark.parametrize(

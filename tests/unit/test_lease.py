@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.slipway.fleet.plugins.module_utils.host.errors import Fenced
+from ansible_collections.slipway.fleet.plugins.module_utils.release import lease as lease_module
 from ansible_collections.slipway.fleet.plugins.module_utils.release.lease import (
     FADING,
     LIFETIME,
@@ -28,8 +29,15 @@ def lease(tmp_path: Path) -> Lease:
     return Lease("links", tmp_path / "app", tmp_path / "locks")
 
 
+@pytest.fixture(autouse=True)
+def _clock_that_stands(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A test may take as long as the machine likes."""
+    now = since_start()
+    monkeypatch.setattr(lease_module, "since_start", lambda: now)
+
+
 def grow_old(lease: Lease, seconds: float) -> None:
-    then = since_start() - seconds
+    then = lease_module.since_start() - seconds
     os.utime(lease.path, (then, then))
 
 
@@ -199,7 +207,7 @@ def test_one_of_a_version_that_took_the_time_of_day_frees_itself(lease: Lease) -
     lease.acquire(holder("ann"))
     os.utime(lease.path)
     assert lease.left_by_dead("bob") == LIFETIME - MISSED
-    assert since_start() - lease.path.stat().st_mtime >= MISSED, "it grows old from now on"
+    assert lease_module.since_start() - lease.path.stat().st_mtime >= MISSED, "it grows old from now on"
     assert lease.renew("ann")
     assert lease.holder()["age"] < MISSED  # type: ignore[index]
 

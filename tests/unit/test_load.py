@@ -106,7 +106,7 @@ async def run_load(port: int, directory: Path, *arguments: str) -> tuple[int, di
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )
-    output, _ = await asyncio.wait_for(process.communicate(), 60)
+    output, _ = await asyncio.wait_for(process.communicate(), 600)
     assert process.returncode is not None
     assert report.exists(), output.decode()
     return process.returncode, json.loads(report.read_text()), output.decode()
@@ -117,7 +117,7 @@ async def against(server: Shortener, directory: Path, *arguments: str) -> tuple[
         port = listening.sockets[0].getsockname()[1]
         # Ended by requests and not by time, in which a busy machine sends fewer. Enough for some faults of each kind.
         usual = ["--websocket", "0", "--slow-seconds", "0.1", "--stream-pause", "0.02"]
-        usual += ["--rate", "400", "--at-most", "300", "--seconds", "60"]
+        usual += ["--rate", "400", "--at-most", "300", "--seconds", "300"]
         return await run_load(port, directory, *usual, *arguments)
 
 
@@ -232,7 +232,7 @@ def closing(code: int) -> Callable[[ServerConnection], Awaitable[None]]:
 async def test_a_websocket_may_only_be_told_to_come_again(close_code: int, failed: bool, tmp_path: Path) -> None:
     async with serve(closing(close_code), "127.0.0.1", 0) as server:
         port = next(iter(server.sockets)).getsockname()[1]
-        _, report, _ = await run_load(port, tmp_path, *NO_CLIENTS, "--websocket", "1", "--seconds", "1.5")
+        _, report, _ = await run_load(port, tmp_path, *NO_CLIENTS, "--websocket", "1", "--seconds", "6")
     assert report["websocket"]["messages"] > 0
     assert bool(report["failed"]) is failed
     if failed:

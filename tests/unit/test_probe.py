@@ -74,7 +74,7 @@ class Edge:
         status = fault if fault.isdigit() else "200"
         length = f"Content-Length: {len(self.body)}\r\n"
         if fault == "slow":
-            await asyncio.sleep(5)
+            await asyncio.sleep(60)
         elif fault == "close":
             return False
         elif fault == "reset":
@@ -115,20 +115,28 @@ async def ask(directory: Path, count: int, *urls: str, rate: float = 100.0, **mo
 async def test_all_is_well(tmp_path: Path) -> None:
     edge = Edge()
     async with edge.listening() as url:
+        began = time.monotonic()
         samples = await ask(tmp_path, 20, url, host_header="links.example.com")
+        took = time.monotonic() - began
     assert len(edge.requests) == 20
     assert {sample["status"] for sample in samples} == {200}
     assert not [sample for sample in samples if "error" in sample]
     assert {(sample["release"], sample["slot"]) for sample in samples} == {("r1", "blue")}
     assert samples[0]["start"] == pytest.approx(time.time(), abs=30)
-    assert 0 < samples[0]["ms"] < 1000
+    assert 0 < samples[0]["ms"] <= took * 1000
     assert {sample["kept"] for sample in samples} == {True, False}
     # every second request has a connection of its own; the others share one, or a few where answers are slow
     fresh = sum(not sample["kept"] for sample in samples)
     assert fresh == 10
-    assert fresh < edge.connections < 20
+    assert fresh < edge.connections <= fresh + at_once([sample for sample in samples if sample["kept"]])
     assert all("\r\nHost: links.example.com\r\n" in head for head in edge.requests)
     assert sum("Connection: close" in head for head in edge.requests) == fresh
+
+
+def at_once(samples: list[dict[str, Any]]) -> int:
+    """The most requests of which none was answered yet, to the thousandth of a second by which they are told."""
+    spans = [(sample["start"] - 0.002, sample["start"] + sample["ms"] / 1000 + 0.002) for sample in samples]
+    return max(len([1 for begins, ends in spans if begins <= moment <= ends]) for moment, _ in spans)
 
 
 async def test_urls_take_turns_in_both_ways(tmp_path: Path) -> None:
@@ -160,8 +168,8 @@ async def test_urls_take_turns_in_both_ways(tmp_path: Path) -> None:
 async def test_each_fault_is_counted_once(tmp_path: Path, fault: str, error: str | None) -> None:
     edge = Edge(faults={5: fault, 8: fault})
     async with edge.listening() as url:
-        # The slow one is slow for 5 s; on a busy machine others take a while, too.
-        samples = await ask(tmp_path, 16, url, timeout=3.0 if fault == "slow" else 30.0)
+        # On a busy machine others take a while, too.
+        samples = await ask(tmp_path, 16, url, timeout=8.0 if fault == "slow" else 30.0)
     assert len(edge.requests) == 16
     assert [sample["error"] for sample in samples if "error" in sample] == ([error, error] if error else [])
     assert probe.summarize(samples)["failed"] == (2 if error else 0)
@@ -201,7 +209,8 @@ async def test_an_app_that_is_sick_is_not_asked_twice(tmp_path: Path) -> None:
 async def test_an_idle_connection_that_the_server_closed_is_no_failure(tmp_path: Path) -> None:
     edge = Edge(idle_limit=0.04)
     async with edge.listening() as url:
-        samples = await ask(tmp_path, 12, url, rate=10.0)
+        # Two seconds lie between two that could share one: time enough to see that it was closed.
+        samples = await ask(tmp_path, 6, url, rate=1.0)
     assert not [sample for sample in samples if "error" in sample]
     assert edge.connections == len(samples)
 
@@ -216,11 +225,11 @@ async def test_a_server_that_announces_the_end_is_believed(tmp_path: Path) -> No
 async def test_an_edge_that_dies_and_comes_back(tmp_path: Path) -> None:
     edge = Edge()
     async with edge.listening() as url:
-        asking = asyncio.ensure_future(ask(tmp_path, 150, url))
+        asking = asyncio.ensure_future(ask(tmp_path, 450, url))
         await asyncio.sleep(0.4)
         await edge.stop()
         died = time.time()
-        await asyncio.sleep(0.5)
+        await asyncio.sleep(3.0)
         back = time.time()
         await edge.start()
         samples = await asking
@@ -437,11 +446,11 @@ def launch(directory: Path, url: str, **more: Any) -> subprocess.Popen[bytes]:
 
 
 async def ended(process: subprocess.Popen[bytes]) -> int:
-    return await asyncio.wait_for(asyncio.to_thread(process.wait), 20)
+    return await asyncio.wait_for(asyncio.to_thread(process.wait), 60)
 
 
 async def written(path: Path) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not path.exists():
             await asyncio.sleep(0.05)
 
@@ -500,7 +509,7 @@ PLAY = """
   tasks:
     - slipway.fleet.probe: {{state: started, run: a/b, urls: ["{url}"], rate: {rate}, directory: "{directory}"}}
       register: started
-    - ansible.builtin.command: sleep 2.5
+    - ansible.builtin.shell: {meanwhile}
       changed_when: false
     - slipway.fleet.probe: {{state: stopped, run: a/b, directory: "{directory}"}}
       register: stopped
@@ -510,7 +519,9 @@ PLAY = """
 
 
 def written_play(directory: Path, url: str, rate: float) -> str:
-    (directory / "play.yml").write_text(PLAY.format(directory=directory, url=url, rate=rate))
+    written = f"until test $(wc -l < {directory}/.probe-a_b.jsonl) -gt 40; do sleep 0.1; done"
+    meanwhile = json.dumps(written if rate else "sleep 2.5")
+    (directory / "play.yml").write_text(PLAY.format(directory=directory, url=url, rate=rate, meanwhile=meanwhile))
     return str(directory / "play.yml")
 
 

@@ -190,7 +190,7 @@ def test_plain_lines_in_a_file_and_a_live_one_on_a_terminal_that_leaves_nothing_
     assert not plain.stderr
 
     written = on_a_terminal(play, environment(ANSIBLE_NOCOLOR="1"))
-    assert re.search(r"  web2  [0-9] s  batch 2 of 2", written)
+    assert re.search(r"  web2  [0-9]+ s  batch 2 of 2", written)
     assert screen(written) == plain.stdout.split("\n")
 
 

@@ -183,7 +183,7 @@ def test_an_answer_that_drips_is_over_in_time(serve: Serve, head: bytes) -> None
     began = time.monotonic()
     found = get(serve("drip.sock", dripping(head)), "/", 0.5)
     assert "timed out" in found.error
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 30, "it would drip for hours"
 
 
 def test_no_more_of_an_answer_is_read_than_is_wanted(serve: Serve) -> None:

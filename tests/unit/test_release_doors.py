@@ -35,7 +35,7 @@ from ansible_collections.slipway.fleet.plugins.module_utils.release.runtime impo
 from ansible_collections.slipway.fleet.plugins.module_utils.release.runtimes import Runtimes
 from ansible_collections.slipway.fleet.plugins.module_utils.release.slots import SlotDirectories
 
-from tests.unit.test_release_edge import CONFIGURATION, Answer, Slot, until
+from tests.unit.test_release_edge import CONFIGURATION, PATIENCE, Answer, Slot, until
 
 
 def test_the_ports_of_an_app_are_always_the_same_and_of_no_other_range() -> None:
@@ -163,7 +163,7 @@ class World:
     def stop(self) -> None:
         if self.process:
             self.process.terminate()
-            self.process.wait(timeout=10)
+            self.process.wait(timeout=PATIENCE)
             (self.here / "admin.sock").unlink(missing_ok=True)
 
     def close(self) -> None:
@@ -173,7 +173,7 @@ class World:
             server.server_close()
 
     def answers(self) -> set[str]:
-        return {get(str(self.here / "web.sock"), "/", 5).body for _ in range(8)}
+        return {get(str(self.here / "web.sock"), "/", PATIENCE).body for _ in range(8)}
 
     def doors(self) -> dict[str, bool]:
         rows = [line.split() for line in self.edge.ask("show servers state").splitlines() if " app_links " in line]
@@ -212,7 +212,8 @@ def test_a_host_that_knew_sockets_alone_serves_on_and_then_by_a_port(world: Worl
     assert world.answers() == {"blue by port"}
     world.start(PORTS)
     assert world.answers() == {"blue by port"}
-    assert world.edge.servers() == {"blue": Server(True, True, 0), "green": Server(False, True, 0)}
+    # A client has its answer a moment before its session is over.
+    until(lambda: world.edge.servers() == {"blue": Server(True, True, 0), "green": Server(False, True, 0)})
     world.switch("green", "blue")
     assert world.answers() == {"green"}
 
@@ -294,11 +295,11 @@ def read_on(connection: socket.socket) -> None:
 
 def test_a_port_answers_is_closed_or_says_nothing() -> None:
     with listening(answer) as port:
-        assert get_port(f"127.0.0.1:{port}", 8000, "/readyz", 5).status == 204
-    refused = get_port(f"127.0.0.1:{port}", 8000, "/readyz", 5)
+        assert get_port(f"127.0.0.1:{port}", 8000, "/readyz", PATIENCE).status == 204
+    refused = get_port(f"127.0.0.1:{port}", 8000, "/readyz", PATIENCE)
     assert (refused.nobody, "nothing answers on port 8000 of the app" in refused.error) == (True, True)
     with listening(lambda connection: None) as port:  # as Docker does for a container in which nobody listens
-        closed = get_port(f"127.0.0.1:{port}", 8000, "/readyz", 5)
+        closed = get_port(f"127.0.0.1:{port}", 8000, "/readyz", PATIENCE)
     assert (closed.nobody, "connection closed" in closed.error) == (True, True)
     with listening(read_on) as port:
         slow = get_port(f"127.0.0.1:{port}", 8000, "/readyz", 0.1)

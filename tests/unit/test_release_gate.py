@@ -230,5 +230,5 @@ OWN, HEALTH = "links.example.org", "/health/?full=1"
 def test_an_app_that_takes_only_its_own_name_and_https_is_asked_so(
     strict: str, host: str, proto: str, path: str, said: tuple[int, str, str]
 ) -> None:
-    found = get(strict, path, 5, Gate(host=host, proto=proto))
+    found = get(strict, path, 60, Gate(host=host, proto=proto))
     assert (found.status, found.body, found.location) == said

@@ -30,11 +30,11 @@ def streams(tmp_path: Path) -> Iterator[str]:
         thread = Thread(target=answer)
         thread.start()
         yield path
-        thread.join(10)
+        thread.join(60)
 
 
 def test_a_stream_without_an_event_is_answered_where_no_body_is_wanted(streams: str) -> None:
-    assert get(streams, "/events", 2.0, most=0).status == 200
+    assert get(streams, "/events", 60.0, most=0).status == 200
 
 
 def test_what_is_sent_besides_is_sent(tmp_path: Path) -> None:
@@ -52,8 +52,8 @@ def test_what_is_sent_besides_is_sent(tmp_path: Path) -> None:
 
         thread = Thread(target=answer)
         thread.start()
-        assert get(str(tmp_path / "app.sock"), "/a", 10.0, headers=MARK).status == 204
-        thread.join(10)
+        assert get(str(tmp_path / "app.sock"), "/a", 60.0, headers=MARK).status == 204
+        thread.join(60)
     assert b"\r\nSlipway-Replay: 1\r\n" in heard[0]
 
 
@@ -63,8 +63,8 @@ def test_a_stream_without_an_event_is_late_where_one_is(streams: str) -> None:
 
 
 def test_a_path_that_cannot_be_sent_is_an_error(streams: str) -> None:
-    assert "UnicodeEncodeError" in get(streams, "/caf\u00e9", 2.0).error
-    assert get(streams, "/", 2.0, most=0).status == 200
+    assert "UnicodeEncodeError" in get(streams, "/caf\u00e9", 60.0).error
+    assert get(streams, "/", 60.0, most=0).status == 200
     with socket.create_server(("127.0.0.1", 0)) as listening:
         address = f"127.0.0.1:{listening.getsockname()[1]}"
-        assert "UnicodeEncodeError" in get_port(address, 80, "/caf\u00e9", 2.0).error
+        assert "UnicodeEncodeError" in get_port(address, 80, "/caf\u00e9", 60.0).error

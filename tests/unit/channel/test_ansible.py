@@ -20,6 +20,8 @@ import pytest
 import yaml
 from ansible_collections.slipway.fleet.plugins.plugin_utils.channel import ansible as channel_ansible
 
+from lab.ports import free_port
+
 ROOT = Path(__file__).resolve().parents[3]
 
 ACTION = """
@@ -94,12 +96,6 @@ def play(arguments: dict[str, str]) -> str:
     task = {"reach": arguments, "run_once": True, "environment": {"WHO": "{{ who | default('nobody') }}"}}
     environment = {"WHERE": "on {{ inventory_hostname }}"}
     return yaml.safe_dump([{"hosts": "all", "gather_facts": False, "environment": environment, "tasks": [task]}])
-
-
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
 
 
 @pytest.fixture

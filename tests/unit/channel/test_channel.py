@@ -37,7 +37,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 async def until(true: Any) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not true():
             await asyncio.sleep(0.005)
 
@@ -171,25 +171,30 @@ async def test_the_connections_last_words_are_the_cause(tmp_path: Path, place: P
 
 
 async def test_a_host_that_is_silently_gone_is_unreachable_within_the_limit(tmp_path: Path, place: Path) -> None:
-    way = Shell()
-    async with opened(place, way=way, patience=Patience(0.2, 3)) as one:
+    way, patience = Shell(), Patience(0.25, 19)  # a busy machine is silent for a second or two, too
+    async with opened(place, way=way, patience=patience) as one:
         events: list[Any] = []
         asked = asyncio.create_task(one.call("phases", {"phases": ["a"], "directory": str(tmp_path)}, events.append))
         await until(lambda: events)
-        await asyncio.sleep(1.0)
+        await asyncio.sleep(patience.limit + 1)
         assert not asked.done(), "a host that answers pings is there, however long a verb takes"
         os.kill(agents_process(way), signal.SIGSTOP)
         began = time.monotonic()
 
-        with pytest.raises(Unreachable, match="no answer for 1 s"):
+        with pytest.raises(Unreachable, match="no answer for 5 s"):
             await asked
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 10 * patience.limit
     (tmp_path / "a").touch()
+
+
+# With it an agent takes a controller for gone that has said nothing for some seconds, which one that is there does not
+# on a busy machine either.
+BRIEF = Patience(0.3, 9)
 
 
 async def test_an_agent_whose_controller_is_silently_gone_ends(tmp_path: Path, place: Path) -> None:
     way = Shell()
-    one = host(place, way=way, patience=Patience(0.05, 3))
+    one = host(place, way=way, patience=BRIEF)
     await one.call("echo", {})
     assert one._line is not None
     timer = one._line._timer  # type: ignore[attr-defined]
@@ -214,7 +219,7 @@ async def test_an_agent_that_is_left_sees_to_what_was_held_once_more_when_its_la
     tmp_path: Path, place: Path
 ) -> None:
     way = Shell()
-    one = host(place, way=way, patience=Patience(0.05, 3))
+    one = host(place, way=way, patience=BRIEF)
     for name in ("first", "again"):
         await one.call("hold", {"name": name, "directory": str(tmp_path)})
     events: list[Any] = []
@@ -235,7 +240,7 @@ async def test_an_agent_that_is_left_sees_to_what_was_held_once_more_when_its_la
 
 async def test_an_agent_that_is_left_and_does_nothing_sees_to_it_once(tmp_path: Path, place: Path) -> None:
     way = Shell()
-    one = host(place, way=way, patience=Patience(0.05, 3))
+    one = host(place, way=way, patience=BRIEF)
     await one.call("hold", {"name": "it", "directory": str(tmp_path)})
     leave(one)
     await until(lambda: way.processes[-1].poll() is not None)

@@ -53,4 +53,4 @@ def test_a_thread_whose_work_was_not_begun_when_the_run_ended_waits_no_longer(mo
     monkeypatch.setattr(loop, "call_soon_threadsafe", last)
     monkeypatch.setattr(link_module, "LOOK", 0.01)
     threading.Thread(target=ask, daemon=True).start()
-    assert said.get(timeout=10) == "the run is over"
+    assert said.get(timeout=60) == "the run is over"

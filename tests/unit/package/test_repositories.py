@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -19,6 +18,7 @@ from ansible_collections.slipway.fleet.plugins.plugin_utils.package import repos
 from ansible_collections.slipway.fleet.plugins.plugin_utils.package.lock import parse_lock
 from ansible_collections.slipway.fleet.plugins.plugin_utils.package.source import PackageSource, fetch
 
+from lab.ports import free_port
 from tests.app.conftest import until
 
 TARGET = Target("3.11.2", "x86_64", "2.36")
@@ -75,9 +75,7 @@ def server() -> Iterator[Server]:
         words = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(directory / name)]
         subprocess.run(words, check=True)
     shutil.copy(directory / "key.pub", directory / "authorized")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     (directory / "sshd.conf").write_text(
         f"Port {port}\nListenAddress 127.0.0.1\nHostKey {directory}/host\nAuthorizedKeysFile {directory}/authorized\n"
         f"PidFile none\nStrictModes no\nPasswordAuthentication no\nKbdInteractiveAuthentication no\nUsePAM no\n"
