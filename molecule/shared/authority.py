@@ -8,7 +8,7 @@ import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
-from contract import until
+from contract import ANSWER, until
 from fleet import on
 
 AUTHORITY, AT = "slipway-authority", "172.29.89.20"
@@ -62,7 +62,7 @@ class Authority:
         """Whether a certificate is to be believed, in its own word."""
         url = f"https://{AT}:15000/cert-status-by-serial/{serial.lower().lstrip('0')}"
         trusted = ssl.create_default_context(cafile=str(self.file))
-        with urllib.request.urlopen(url, timeout=10, context=trusted) as answer:
+        with urllib.request.urlopen(url, timeout=ANSWER, context=trusted) as answer:
             return str(json.load(answer)["Status"])
 
     @staticmethod
@@ -85,7 +85,7 @@ class Authority:
         """Who signs what it issues; empty where it does not answer."""
         trusted = ssl.create_default_context(cadata=on(AUTHORITY, "cat /etc/pebble.crt"))
         try:
-            with urllib.request.urlopen(f"https://{AT}:15000/roots/0", timeout=10, context=trusted) as answer:
+            with urllib.request.urlopen(f"https://{AT}:15000/roots/0", timeout=ANSWER, context=trusted) as answer:
                 return str(answer.read().decode())
         except OSError:
             return ""

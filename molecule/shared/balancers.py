@@ -65,7 +65,8 @@ class Pair(Site):
         never as long as `LONGEST`.
         """
         before, after = self.holder(), self.other()
-        with self.asked() as asked:
+        # Who asks one that says nothing any more waits no longer than this, and comes again then.
+        with self.asked(patience=20.0) as asked:
             # On a busy machine the address may move once more after what was before.
             until(lambda: asked.in_a_row > 50, "users are there, and answered")
             assert self.holder() == before

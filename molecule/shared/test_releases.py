@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from contract import ROOT, SECRET_FILES, SELDOM, Promise, assert_no_secret, read_json, running_slots, until
+from contract import PATIENCE, ROOT, SECRET_FILES, SELDOM, Promise, assert_no_secret, read_json, running_slots, until
 from deployment import Deployment, assert_nothing_lost
 
 # What a release does is the same on every distribution; that it serves there, other tests of a scenario show.
@@ -301,7 +301,7 @@ def test_the_ledger_tells_all_of_it(host: Any, promise: Promise) -> None:
 
 def test_a_reboot_brings_back_the_same_release(deployment: Deployment, host: Any, promise: Promise, name: str) -> None:
     before = deployment.version()
-    subprocess.run(["docker", "restart", name], check=True, capture_output=True, timeout=120)
+    subprocess.run(["docker", "restart", name], check=True, capture_output=True, timeout=PATIENCE)
     took = deployment.wait_until_serving()
     print(f"serving {took:.0f} s after the host was back")
     assert deployment.version() == before

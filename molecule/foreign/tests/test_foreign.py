@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from typing import Any
 
-from contract import SELDOM, until
+from contract import PATIENCE, SELDOM, until
 from fleet import on
 from foreign import ADDRESS, AT_A_TIME, HOST, App, nothing_lost, side_by_side
 from redis import Redis
@@ -335,7 +335,7 @@ def test_rollbacks_beside_each_other(shop: App, feed: App) -> None:
 
 def test_all_are_back_after_a_boot(tiles: App, shop: App, board: App, feed: App, depot: App, broker: Told) -> None:
     running, before = processes(shop.release), uploaded(shop)
-    subprocess.run(["docker", "restart", "--time", "1", HOST], check=True, capture_output=True, timeout=120)
+    subprocess.run(["docker", "restart", "--time", "1", HOST], check=True, capture_output=True, timeout=PATIENCE)
     for app in (tiles, shop, board, feed, depot):
         until(lambda app=app: app.get()[0] == 200, f"{app.name} serves after the boot")  # type: ignore[misc]
         assert app.json() == {"app": app.name}

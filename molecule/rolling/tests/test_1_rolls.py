@@ -47,7 +47,7 @@ def test_rolls_lose_nothing(fleet: Fleet, _: str) -> None:
     seen = [fleet.version()["release"]]
     code = fleet.source("changed", {"app/__init__.py": "\n# another\n"})
     heavy = ("--rate", RATE, "--keepalive", "8", "--fresh", "4", "--post", "2", "--slow", "3", "--slow-seconds", "10",
-             "--stream-pause", "15", "--at-least", str(ENOUGH), "--seconds", "1500")  # fmt: skip
+             "--stream-pause", "15", "--at-least", str(ENOUGH))  # fmt: skip
     with fleet.load("rolls", *heavy) as report:
         for kind in ROLLS:
             variables = fleet.release(f"r{next(numbers)}") if kind in ("deploy", "code") else {}
