@@ -149,7 +149,9 @@ def get(host: Any, path: str) -> tuple[int, str]:
 def app_processes(host: Any, promise: Promise) -> list[int]:
     """Process ids of the app, as the host sees them."""
     if promise.runtime == "compose":
-        found = "\n".join(of_each_container(host, "docker top {} -o pid", f"--filter label=slipway.app={promise.app}"))
+        listed = of_each_container(host, "docker top {} -o pid", f"--filter label=slipway.app={promise.app}")
+        pids = [int(word) for word in "\n".join(listed).split() if word.isdigit()]
+        found = " ".join(map(str, without_runtime(host, pids)))
     else:
         group = shown(host, live_unit(host, promise), "ControlGroup")
         found = host.check_output(
@@ -207,6 +209,21 @@ print(json.dumps(found))
 """
     found: dict[str, str] = json.loads(host.check_output(f"python3 -c {quoted(script)}"))
     return {int(pid): content for pid, content in found.items() if content}
+
+
+def without_runtime(host: Any, pids: Sequence[int]) -> list[int]:
+    """Those that are no runtime of containers: a health check begins as one, as root, before it is what it runs."""
+    script = f"""
+import os
+for pid in {list(pids)!r}:
+    try:
+        program = os.readlink(f"/proc/{{pid}}/exe")
+    except (FileNotFoundError, ProcessLookupError):
+        continue
+    if "runc" not in program:
+        print(pid)
+"""
+    return [int(word) for word in host.check_output(f"python3 -c {quoted(script)}").split()]
 
 
 def process_statuses(host: Any, pids: Sequence[int]) -> list[dict[str, str]]:
