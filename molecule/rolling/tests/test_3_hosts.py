@@ -41,7 +41,8 @@ def test_a_stalled_slot_leaves_the_pool_and_returns_by_itself(fleet: Fleet) -> N
 
 def test_a_reboot_in_the_middle_of_a_swap_keeps_one_whole_release(fleet: Fleet) -> None:
     before = fleet.states()
-    run = fleet.begin("deploy", **fleet.release("rebooted"))
+    # The reboot ends its soak, and no pause of this test does before.
+    run = fleet.begin("deploy", **fleet.release("rebooted"), fastapi_app_soak=120)
     fleet.under_way(A, run)
     time.sleep(1)  # its transaction waits for the new slot then
     subprocess.run(["docker", "restart", "--time", "1", A], check=True, capture_output=True, timeout=PATIENCE)
