@@ -25,6 +25,11 @@ cat old.crt signer.crt old.key
 """
 
 
+def _logged(unit: str) -> str:
+    """What it has said so far: the journal may have some of it to be written yet."""
+    return on(AUTHORITY, f"journalctl --sync && journalctl -u {unit} --no-pager")
+
+
 @dataclass(frozen=True)
 class Authority:
     """Pebble with its DNS. `file` has who signs its own HTTPS, and who signs what it issues."""
@@ -46,12 +51,12 @@ class Authority:
     @staticmethod
     def orders() -> int:
         """How many orders were taken so far; it turns requests away by chance, and they come again."""
-        return on(AUTHORITY, "journalctl -u pebble --no-pager").count("Added order ")
+        return _logged("pebble").count("Added order ")
 
     @staticmethod
     def rehearsals() -> int:
         """How many were placed where nothing counts."""
-        return on(AUTHORITY, "journalctl -u pebble-staging --no-pager").count("Added order ")
+        return _logged("pebble-staging").count("Added order ")
 
     @staticmethod
     def lets_rehearse() -> None:
