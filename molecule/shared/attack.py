@@ -14,8 +14,7 @@ from contract import Promise, live_slot, live_unit, quoted, shown
 SMUGGLED = """
 import socket
 body = {commands!r}
-with socket.create_connection(("127.0.0.1", 80), 10) as edge:
-    edge.settimeout(15)
+with socket.create_connection(("127.0.0.1", 80), 60) as edge:
     edge.sendall(f"POST /;prompt;x HTTP/1.1\\r\\nHost: localhost\\r\\nContent-Length: {{len(body)}}\\r\\n"
                  f"Connection: close\\r\\n\\r\\n{{body}}".encode())
     answer = b""
@@ -41,7 +40,7 @@ found = {{}}
 for path in {paths!r}:
     try:
         with socket.socket(socket.AF_UNIX) as one:
-            one.settimeout(3)
+            one.settimeout(60)
             one.connect(path)
         found[path] = "open"
     except OSError as error:
@@ -66,7 +65,7 @@ http.server.ThreadingHTTPServer(("169.254.169.254", 8254), Answer).serve_forever
 ASK_METADATA = """
 import http.client
 try:
-    connection = http.client.HTTPConnection("169.254.169.254", 8254, timeout=5)
+    connection = http.client.HTTPConnection("169.254.169.254", 8254, timeout=60)
     connection.request("GET", "/")
     print(connection.getresponse().read().decode())
 except OSError as error:
@@ -131,14 +130,14 @@ import http.client, json, socket
 found = {{}}
 for name, path, headers in {asked!r}:
     try:
-        connection = http.client.HTTPConnection({gateway!r}, 80, timeout=10)
+        connection = http.client.HTTPConnection({gateway!r}, 80, timeout=60)
         connection.request("GET", path, headers=headers)
         found[name] = connection.getresponse().status
     except OSError as error:
         found[name] = type(error).__name__
 for host, port in {ports!r}:
     try:
-        socket.create_connection((host, port), 5).close()
+        socket.create_connection((host, port), 60).close()
         found[f"{{host}}:{{port}}"] = "open"
     except OSError as error:
         found[f"{{host}}:{{port}}"] = type(error).__name__
@@ -236,7 +235,7 @@ def neighbour(host: Any) -> Iterator[None]:
     unit = "slipway-test-neighbour"
     host.check_output(f"systemd-run --quiet --unit={unit} /usr/bin/python3 -c {shlex.quote(NEIGHBOUR)}")
     try:
-        host.check_output(f"timeout 10 sh -c 'until [ -S {NEIGHBOUR_SOCKET} ]; do sleep 0.1; done'")
+        host.check_output(f"timeout 600 sh -c 'until [ -S {NEIGHBOUR_SOCKET} ]; do sleep 0.1; done'")
         yield
     finally:
         host.check_output(f"systemctl stop {unit}; rm -rf /run/slipway/neighbour /run/neighbour-was-reached")
@@ -249,7 +248,7 @@ def metadata_service(host: Any) -> Iterator[None]:
     host.check_output("ip address add 169.254.169.254/32 dev lo")
     try:
         host.check_output(f"systemd-run --quiet --unit={unit} /usr/bin/python3 -c {shlex.quote(METADATA)}")
-        host.check_output("timeout 20 sh -c 'until curl --silent http://169.254.169.254:8254/; do sleep 0.1; done'")
+        host.check_output("timeout 600 sh -c 'until curl --silent http://169.254.169.254:8254/; do sleep 0.1; done'")
         yield
     finally:
         host.run(f"systemctl stop {unit}; systemctl reload slipway-metadata.service")

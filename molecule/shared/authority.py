@@ -8,7 +8,7 @@ import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
-from contract import until
+from contract import ANSWER, until
 from fleet import on
 
 AUTHORITY, AT = "slipway-authority", "172.29.89.20"
@@ -23,6 +23,11 @@ openssl x509 -req -in old.csr -CA signer.crt -CAkey signer.key -extfile names -o
   -not_before "$(date -u -d '-80 days' +%Y%m%d%H%M%SZ)" -not_after "$(date -u -d '+10 days' +%Y%m%d%H%M%SZ)"
 cat old.crt signer.crt old.key
 """
+
+
+def _logged(unit: str) -> str:
+    """What it has said so far: the journal may have some of it to be written yet."""
+    return on(AUTHORITY, f"journalctl --sync && journalctl -u {unit} --no-pager")
 
 
 @dataclass(frozen=True)
@@ -46,12 +51,12 @@ class Authority:
     @staticmethod
     def orders() -> int:
         """How many orders were taken so far; it turns requests away by chance, and they come again."""
-        return on(AUTHORITY, "journalctl -u pebble --no-pager").count("Added order ")
+        return _logged("pebble").count("Added order ")
 
     @staticmethod
     def rehearsals() -> int:
         """How many were placed where nothing counts."""
-        return on(AUTHORITY, "journalctl -u pebble-staging --no-pager").count("Added order ")
+        return _logged("pebble-staging").count("Added order ")
 
     @staticmethod
     def lets_rehearse() -> None:
@@ -62,7 +67,7 @@ class Authority:
         """Whether a certificate is to be believed, in its own word."""
         url = f"https://{AT}:15000/cert-status-by-serial/{serial.lower().lstrip('0')}"
         trusted = ssl.create_default_context(cafile=str(self.file))
-        with urllib.request.urlopen(url, timeout=10, context=trusted) as answer:
+        with urllib.request.urlopen(url, timeout=ANSWER, context=trusted) as answer:
             return str(json.load(answer)["Status"])
 
     @staticmethod
@@ -85,7 +90,7 @@ class Authority:
         """Who signs what it issues; empty where it does not answer."""
         trusted = ssl.create_default_context(cadata=on(AUTHORITY, "cat /etc/pebble.crt"))
         try:
-            with urllib.request.urlopen(f"https://{AT}:15000/roots/0", timeout=10, context=trusted) as answer:
+            with urllib.request.urlopen(f"https://{AT}:15000/roots/0", timeout=ANSWER, context=trusted) as answer:
                 return str(answer.read().decode())
         except OSError:
             return ""

@@ -113,7 +113,7 @@ class Beside:
             f"import json, sys; sys.path.insert(0, {CODE!r}); from pathlib import Path;"
             f" words = ['python', '-c', {inside!r}];"
             " from module_utils.release.runtimes import Runtimes;"
-            f" ran = Runtimes({APP!r}, Path('{self.root}/releases')).run({RELEASE!r}, words, 60, 'look');"
+            f" ran = Runtimes({APP!r}, Path('{self.root}/releases')).run({RELEASE!r}, words, 600, 'look');"
             " print(json.dumps([ran.returncode, ran.stdout, ran.stderr]))"
         )
         code, stdout, stderr = json.loads(self.host.check_output(f"python3 -c {quoted(script)}"))

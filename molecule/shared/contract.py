@@ -21,7 +21,9 @@ ROOT = Path(__file__).resolve().parents[2]
 SHARED = Path(__file__).resolve().parent
 
 # Seconds until a wait is given up that is no promise of its own: more than anything takes on a machine with other work.
-PATIENCE = 180.0
+PATIENCE = 600.0
+# Seconds that one answer may take where none is promised: what is looked at is what it says.
+ANSWER = 60.0
 # Environment of Ansible's commands; Molecule would have them in colours. The scenarios have the lab's variables.
 PLAIN = {
     "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
@@ -79,15 +81,19 @@ SELDOM = 0.5
 
 
 def until(ready: Callable[[], bool], what: str, seconds: float = PATIENCE, every: float = 0.1) -> float:
-    """Wait until something is so, looking `every` so many seconds; returns the seconds that it took."""
-    began = time.monotonic()
+    """Wait until something is so, looking `every` so many seconds; returns the seconds that it took.
+
+    What a look itself takes is not of the limit: one that was begun after it decides.
+    """
+    began = looked = time.monotonic()
     while not ready():
-        assert time.monotonic() - began < seconds, f"not within {seconds:.0f} s: {what}"
+        assert looked - began < seconds, f"not within {seconds:.0f} s: {what}"
         time.sleep(every)
+        looked = time.monotonic()
     return time.monotonic() - began
 
 
-def run_ansible(command: Sequence[str], limit: float = 900) -> subprocess.CompletedProcess[str]:
+def run_ansible(command: Sequence[str], limit: float = 3600) -> subprocess.CompletedProcess[str]:
     """Run one of Ansible's commands at the top of the checkout, with its configuration and without colours."""
     return ansible_runs.run(command, cwd=ROOT, env=os.environ | PLAIN, limit=limit)
 
@@ -133,7 +139,7 @@ def read_json(host: Any, path: str) -> dict[str, Any]:
 def get(host: Any, path: str) -> tuple[int, str]:
     """Status and body of GET through the edge, asked on the host itself."""
     script = (
-        "import sys, http.client; c = http.client.HTTPConnection('127.0.0.1', 80, timeout=10);"
+        f"import sys, http.client; c = http.client.HTTPConnection('127.0.0.1', 80, timeout={ANSWER});"
         f" c.request('GET', {path!r}); r = c.getresponse(); print(r.status); sys.stdout.write(r.read().decode())"
     )
     status, _, body = host.check_output(f"python3 -c {quoted(script)}").partition("\n")
@@ -143,7 +149,9 @@ def get(host: Any, path: str) -> tuple[int, str]:
 def app_processes(host: Any, promise: Promise) -> list[int]:
     """Process ids of the app, as the host sees them."""
     if promise.runtime == "compose":
-        found = "\n".join(of_each_container(host, "docker top {} -o pid", f"--filter label=slipway.app={promise.app}"))
+        listed = of_each_container(host, "docker top {} -o pid", f"--filter label=slipway.app={promise.app}")
+        pids = [int(word) for word in "\n".join(listed).split() if word.isdigit()]
+        found = " ".join(map(str, without_runtime(host, pids)))
     else:
         group = shown(host, live_unit(host, promise), "ControlGroup")
         found = host.check_output(
@@ -201,6 +209,12 @@ print(json.dumps(found))
 """
     found: dict[str, str] = json.loads(host.check_output(f"python3 -c {quoted(script)}"))
     return {int(pid): content for pid, content in found.items() if content}
+
+
+def without_runtime(host: Any, pids: Sequence[int]) -> list[int]:
+    """Those that are no runtime of containers: a health check begins as one, as root, before it is what it runs."""
+    names = process_files(host, pids, "comm")
+    return [pid for pid, name in names.items() if not name.startswith("runc:")]
 
 
 def process_statuses(host: Any, pids: Sequence[int]) -> list[dict[str, str]]:
@@ -282,7 +296,7 @@ def scan_from_neighbour(address: str) -> list[int]:
         input=(SHARED / "scan_ports.py").read_text(encoding="utf-8"),
         capture_output=True,
         text=True,
-        timeout=180,
+        timeout=PATIENCE,
         check=True,
     )
     ports: list[int] = json.loads(result.stdout)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from contract import PATIENCE, ROOT, SHARED, run_ansible, until
+from contract import ANSWER, PATIENCE, ROOT, SHARED, run_ansible, until
 
 # Not part of a build, and large or private.
 NOT_COPIED = shutil.ignore_patterns(
@@ -90,7 +90,7 @@ class Deployment:
     def get(self, path: str) -> tuple[int, str]:
         """Status and body, from outside the host; 0 where nobody answers."""
         try:
-            answer = httpx.get(self.url + path, timeout=10, verify=NOBODY)
+            answer = httpx.get(self.url + path, timeout=ANSWER, verify=NOBODY)
         except httpx.HTTPError as error:
             return 0, str(error)
         return answer.status_code, answer.text
@@ -127,7 +127,8 @@ class Deployment:
         seen = self.scratch / f"load-{name}.seen"
         seen.unlink(missing_ok=True)
         command = [sys.executable, str(SHARED / "load.py"), "--url", self.url, "--report", str(path)]
-        command += ["--seen", str(seen), *arguments]
+        # It ends with the block, however long that takes on a busy machine.
+        command += ["--seen", str(seen), "--seconds", str(6 * 3600), *arguments]
 
         def has_seen(release: str) -> bool:
             assert process.poll() is None, f"the load ended by itself with {process.returncode}"

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from contract import PATIENCE, PLAIN, ROOT, SELDOM, until
+from contract import ANSWER, PATIENCE, PLAIN, ROOT, SELDOM, until
 from deployment import Deployment, failure_in
 
 WEB = {"slipway-web-a": "172.29.86.11", "slipway-web-b": "172.29.86.12", "slipway-web-c": "172.29.86.13"}
@@ -45,7 +45,7 @@ IMPATIENT = " ".join(
 def on(host: str, command: str) -> str:
     """Run a shell command on a host, as its console would; returns what it printed."""
     result = subprocess.run(
-        ["docker", "exec", host, "sh", "-c", command], capture_output=True, text=True, timeout=120, check=False
+        ["docker", "exec", host, "sh", "-c", command], capture_output=True, text=True, timeout=PATIENCE, check=False
     )
     assert result.returncode == 0, f"{host}: {command}: {result.stdout}{result.stderr}"
     return result.stdout
@@ -120,7 +120,7 @@ class Run:
             self.process.send_signal(number)
         return self.process.wait(PATIENCE)
 
-    def wait(self, seconds: float = 900) -> int:
+    def wait(self, seconds: float = 3600) -> int:
         return self.process.wait(seconds)
 
 
@@ -162,7 +162,8 @@ class Fleet(Deployment):
         return {host: self.serving_on(host) for host in WEB}
 
     def serving_on(self, host: str) -> str:
-        ask = "import urllib.request as u; print(u.urlopen('http://127.0.0.1/version', timeout=10).read().decode())"
+        url = "http://127.0.0.1/version"
+        ask = f"import urllib.request as u; print(u.urlopen('{url}', timeout={ANSWER}).read().decode())"
         return str(json.loads(on(host, f'python3 -c "{ask}"'))["release"])
 
     def whole(self) -> str:

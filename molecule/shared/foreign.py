@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
+from contract import ANSWER, PATIENCE
 from deployment import Deployment, Outcome
 from fleet import on
 
@@ -54,7 +55,7 @@ class App(Deployment):
 
     def get(self, path: str = "/") -> tuple[int, str]:
         """Status and body through the host's edge, under the app's name; 0 where nobody answers."""
-        connection = http.client.HTTPConnection(self.address, 80, timeout=10)
+        connection = http.client.HTTPConnection(self.address, 80, timeout=ANSWER)
         try:
             connection.request("GET", path, headers={"Host": self.names[0]})
             answer = connection.getresponse()
@@ -72,7 +73,9 @@ class App(Deployment):
     def send(self, mib: int) -> int:
         """Upload a file of so many MiB as a form does; returns the status, once the app has it whole."""
         form = {"file": bytes(mib << 20)}
-        answer = httpx.post(f"http://{self.address}/measured", headers={"Host": self.names[0]}, files=form, timeout=60)
+        answer = httpx.post(
+            f"http://{self.address}/measured", headers={"Host": self.names[0]}, files=form, timeout=PATIENCE
+        )
         assert answer.status_code != 200 or answer.json() == {"bytes": mib << 20}
         return answer.status_code
 

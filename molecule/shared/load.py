@@ -338,20 +338,22 @@ class Load:
         """Listen, leave after a while and come again; at once when the server says so."""
         address = self.url.replace("http", "ws", 1) + "/live"
         while not self._stop.is_set():
-            began = time.monotonic()
+            began, opened = time.monotonic(), False
             try:
                 async with (
-                    asyncio.timeout(self.mix.websocket_seconds),
-                    connect(address, open_timeout=10, close_timeout=5, proxy=None) as connection,
+                    asyncio.timeout(None) as stay,
+                    connect(address, open_timeout=ANSWER_LIMIT, close_timeout=5, proxy=None) as connection,
                 ):
+                    opened = True
+                    stay.reschedule(asyncio.get_running_loop().time() + self.mix.websocket_seconds)
                     while True:
                         await connection.recv()
                         self.record.websocket["messages"] += 1
             except TimeoutError:
-                if time.monotonic() - began < self.mix.websocket_seconds:
-                    self.record.failed("websocket", began, "no handshake in 10 s")
-                else:
+                if opened:
                     self.record.done("websocket", began)
+                else:
+                    self.record.failed("websocket", began, f"no handshake in {ANSWER_LIMIT:.0f} s")
             except ConnectionClosed as error:
                 code = error.rcvd.code if error.rcvd else 1006
                 if code == RESTART:

@@ -8,7 +8,8 @@ import sys
 from collections.abc import Iterator
 
 AT_ONCE = 500
-LIMIT = 2.0  # seconds
+# Seconds, for a port that says nothing. Others accept or refuse at once, but on a busy machine neither is seen at once.
+LIMIT = 60.0
 
 
 async def look(address: str, ports: Iterator[int], found: list[int]) -> None:

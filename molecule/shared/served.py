@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from contract import ANSWER
 from deployment import Deployment
 
 HOST, ADDRESS = "slipway-edge", "172.29.89.10"
@@ -78,7 +79,7 @@ class Site(Deployment):
     trusted: Path = Path()
     address: str = ADDRESS
 
-    def connection(self, name: str = "", patience: float = 10.0) -> _Named:
+    def connection(self, name: str = "", patience: float = ANSWER) -> _Named:
         trusted = ssl.create_default_context(cafile=str(self.trusted))
         return _Named(name or self.names[0], self.address, trusted, patience)
 
@@ -105,7 +106,7 @@ class Site(Deployment):
 
     def by_http(self, path: str = "/", name: str = "") -> tuple[int, str, str]:
         """Status, Location and body on port 80."""
-        connection = http.client.HTTPConnection(self.address, 80, timeout=10)
+        connection = http.client.HTTPConnection(self.address, 80, timeout=ANSWER)
         try:
             connection.request("GET", path, headers={"Host": name or self.names[0]})
             answer = connection.getresponse()
@@ -114,12 +115,12 @@ class Site(Deployment):
             connection.close()
 
     @contextmanager
-    def asked(self, rate: float = 50.0) -> Iterator[Asking]:
-        """Ask for the page while the block runs."""
+    def asked(self, rate: float = 50.0, patience: float = ANSWER) -> Iterator[Asking]:
+        """Ask for the page while the block runs, and wait so many seconds for an answer."""
         found, done = Asking(), threading.Event()
 
         def ask(kept: bool) -> None:
-            connection = self.connection()
+            connection = self.connection(patience=patience)
             while not done.wait(1 / rate):
                 began = time.monotonic()
                 try:

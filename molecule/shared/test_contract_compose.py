@@ -61,7 +61,7 @@ def test_a_container_of_another_network_reaches_no_database(host: Any, slots: li
     image = slots[0]["Config"]["Image"]
     wanted = "--format '{{.NetworkSettings.Networks.slipway.IPAddress}}'"
     address = host.check_output(f"docker inspect {wanted} $(docker ps --quiet --filter name=postgres)")
-    knock = f"import socket; socket.create_connection(({address!r}, 5432), 5); print('open')"
+    knock = f"import socket; socket.create_connection(({address!r}, 5432), 20); print('open')"
     other = "slipway-test-other"
     host.check_output(f"docker network create {other}")
     try:

@@ -26,7 +26,7 @@ JUNK = "import os\nfor number in range(3000): open(f'{own}.{{number}}', 'w').clo
 
 @pytest.fixture
 def attacker(host: Any, promise: Promise, deployment: Deployment) -> Attacker:
-    deployment.wait_until_serving(30)
+    deployment.wait_until_serving()
     return Attacker(host, promise)
 
 
@@ -62,7 +62,7 @@ def test_no_socket_of_the_host_opens_for_the_app(attacker: Attacker, host: Any) 
 def stranger(host: Any) -> Iterator[int]:
     """A process of another app, by its number on the host."""
     unit = "slipway-test-stranger"
-    host.check_output(f"systemd-run --quiet --collect --unit={unit} --uid=nobody /usr/bin/sleep 600")
+    host.check_output(f"systemd-run --quiet --collect --unit={unit} --uid=nobody /usr/bin/sleep infinity")
     yield int(host.check_output(f"systemctl show --value --property=MainPID {unit}"))
     host.check_output(f"systemctl stop {unit}")
 
@@ -137,7 +137,7 @@ def test_a_link_in_place_of_the_socket_leads_nowhere(
         assert not host.file("/run/neighbour-was-reached").exists
     assert re.match(r"HTTP/1\.1 50[23] ", answer), answer[:200]
     assert "HAProxy" not in answer
-    deployment.wait_until_serving(20)
+    deployment.wait_until_serving()
     assert states(host, promise) == before
 
 

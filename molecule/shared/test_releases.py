@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from contract import ROOT, SECRET_FILES, SELDOM, Promise, assert_no_secret, read_json, running_slots, until
+from contract import PATIENCE, ROOT, SECRET_FILES, SELDOM, Promise, assert_no_secret, read_json, running_slots, until
 from deployment import Deployment, assert_nothing_lost
 
 # What a release does is the same on every distribution; that it serves there, other tests of a scenario show.
@@ -82,8 +82,8 @@ LEAKS: dict[str, dict[str, Any]] = {
     "gate": {},
     "process": {"fastapi_app_processes": {"worker": {"command": ["python3", "-m", "app.leak"]}}},
 }
-# A busy machine may be as slow as it likes.
-COUNTED = {"judged": True, "ms_difference": 60000}
+# A busy machine may be as slow as it likes, and stand still for some seconds: in two nobody may ask the new release.
+COUNTED = {"fastapi_app_canary": {"judged": True, "ms_difference": 60000}, "fastapi_app_soak": 10}
 # A migration that has no end, and does not end when it is asked to.
 ENDLESS = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(3601)"
 GREEDY = """
@@ -105,9 +105,7 @@ def test_two_releases_lose_nothing(deployment: Deployment, host: Any, promise: P
     with deployment.load("good", "--at-least", str(ENOUGH)) as report:
         for name in ("v2", "v3"):
             source = deployment.source(name, {"app/__init__.py": f"\n# {name}\n"})
-            outcome = deployment.deploy(
-                **deployment.made_from(source), fastapi_app_revision=name, fastapi_app_canary=COUNTED
-            )
+            outcome = deployment.deploy(**deployment.made_from(source), fastapi_app_revision=name, **COUNTED)
             assert outcome.code == 0, outcome.output
             version = deployment.version()
             assert version["revision"] == name
@@ -139,7 +137,8 @@ def test_the_same_deploy_again_changes_nothing(deployment: Deployment, host: Any
 
 def broken(fault: str, deployment: Deployment, environment: dict[str, str]) -> dict[str, Any]:
     """The variables of a release with one fault; everything else is as in what serves."""
-    good = {"fastapi_app_revision": fault, "fastapi_app_gate_deadline": 25}
+    # A release that ends is refused when it does, and one that says 500 at the deadline: it has to be there by then.
+    good = {"fastapi_app_revision": fault, "fastapi_app_gate_deadline": 60 if fault == "gate" else PATIENCE}
     in_code = {"import error": IMPORT_ERROR, "out of memory": GREEDY}
     in_variables: dict[str, dict[str, Any]] = {
         "wrong port": {"fastapi_app_environment": environment | {"GUNICORN_BIND": "0.0.0.0:9999"}},
@@ -301,7 +300,7 @@ def test_the_ledger_tells_all_of_it(host: Any, promise: Promise) -> None:
 
 def test_a_reboot_brings_back_the_same_release(deployment: Deployment, host: Any, promise: Promise, name: str) -> None:
     before = deployment.version()
-    subprocess.run(["docker", "restart", name], check=True, capture_output=True, timeout=120)
+    subprocess.run(["docker", "restart", name], check=True, capture_output=True, timeout=PATIENCE)
     took = deployment.wait_until_serving()
     print(f"serving {took:.0f} s after the host was back")
     assert deployment.version() == before

@@ -54,7 +54,7 @@ COUNTED = (
     b"0x7f02: key=5/blue-port/3 use=0 exp=0 shard=0 gpc0=2 gpc0_rate(300000)=2\n"
     b"0x7f03: key=2/green/11 use=0 exp=0 shard=0 gpc0=400 gpc0_rate(300000)=60\n"
     b"0x7f04: key=/a\\ b\\x0a?q=1 use=0 exp=604000000 shard=0 gpc0=3\n\n"
-    b"# pxname,svname,econ,eresp,hrsp_2xx,hrsp_3xx,hrsp_4xx,hrsp_5xx,\n"
+    b"# pxname,svname,econ,eresp,srv_abrt,hrsp_2xx,hrsp_3xx,hrsp_4xx,hrsp_5xx,\n"
     b"app_app,blue,0,1,40,0,0,2,\napp_app,green-port,,,,,,,\napp_app,BACKEND,0,1,40,0,0,2,\n"
 )
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Iterator
+from contextlib import suppress
+from http.client import IncompleteRead
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
@@ -18,15 +21,16 @@ from tests.templates.test_haproxy_protection import running
 
 
 def as_told(handler: BaseHTTPRequestHandler) -> None:
-    """Answers with the status of the query, after as many seconds, or not at all."""
+    """Answers with the status of the query, after as many seconds, without the bytes that it lacks, or not at all."""
     told = {name: values[0] for name, values in parse_qs(urlsplit(handler.path).query).items()}
     time.sleep(float(told.get("seconds", 0)))
     if "hangs_up" in told:
         handler.close_connection = True
         return
     handler.send_response(int(told.get("status", 200)))
-    handler.send_header("Content-Length", "0")
+    handler.send_header("Content-Length", told.get("lacks", "0"))
     handler.end_headers()
+    handler.close_connection |= "lacks" in told
 
 
 class Taught(Slot):
@@ -36,6 +40,27 @@ class Taught(Slot):
         super().__init__(path, name)
         handler: Any = self.server.RequestHandlerClass
         handler.do_GET = handler.do_POST = as_told
+
+
+def reset_next(slot: Slot, count: int) -> None:
+    """Have a slot close so many connections of users with the request in them unread."""
+    handler: Any = slot.server.RequestHandlerClass
+    left = iter(range(count))
+
+    class Resetting(handler):  # type: ignore[misc]
+        def handle(self) -> None:
+            begin = self.connection.recv(1000, socket.MSG_PEEK)
+            if b" /a " not in begin or next(left, None) is None:
+                super().handle()
+            else:
+                # At once: the server would say first that nothing more comes, and that is no reset.
+                self.connection.close()
+
+        def finish(self) -> None:
+            with suppress(OSError):
+                super().finish()
+
+    slot.server.RequestHandlerClass = Resetting
 
 
 @pytest.fixture
@@ -82,17 +107,42 @@ def test_the_last_minutes_are_known_as_well(edge: Edge) -> None:
         edge.get(path)
     found = counts(edge.ask, "app_links")
     assert found.recent == 300
-    assert found.lately["blue"] == found.ever["blue"]
-    assert (found.ever["blue"].answered, found.ever["blue"].failed) == (3, 1)
+    for blue in (found.ever["blue"], found.lately["blue"]):
+        assert (blue.answered, blue.failed, blue.unanswered) == (3, 1, 1)
+    assert found.lately["blue"].times == found.ever["blue"].times
 
 
 def test_what_the_edge_answers_itself_is_counted_as_unanswered(edge: Edge) -> None:
     for _ in range(3):
         connection_answer, _ = edge.get("/a?hangs_up=1", Accept="application/json")
         assert connection_answer.status == 502
-    assert seen(edge, "blue") == Answers(unanswered=3)
+    found = seen(edge, "blue")
+    assert (found.answered, found.failed, found.unanswered) == (0, 0, 3)
     edge.get("/a")
     assert (seen(edge, "blue").answered, seen(edge, "blue").unanswered) == (1, 3)
+
+
+@pytest.mark.parametrize(("resets", "status", "unanswered"), [(1, 200, 0), (3, 200, 0), (4, 502, 1)])
+def test_what_was_asked_again_is_no_failure(
+    edge: Edge, taught: dict[str, Slot], resets: int, status: int, unanswered: int
+) -> None:
+    """HAProxy counts each connection that is reset, and the last one twice; users see the last answer alone.
+
+    An app resets a connection that it takes for idle in the moment in which a request comes.
+    """
+    reset_next(taught["blue"], resets)
+    answer, _ = edge.get("/a")
+    assert answer.status == status
+    found = seen(edge, "blue")
+    assert found.broken >= resets, "or this would prove nothing"
+    assert (found.answered, found.failed, found.unanswered) == (1 - unanswered, 0, unanswered)
+    assert counts(edge.ask, "app_links").ever.keys() == {"blue"}
+
+
+def test_an_answer_that_was_cut_is_a_failure(edge: Edge) -> None:
+    with pytest.raises(IncompleteRead):
+        edge.get("/a?lacks=1")
+    assert seen(edge, "blue").unanswered == 1
 
 
 def test_what_another_release_did_in_a_slot_is_forgotten(edge: Edge) -> None:

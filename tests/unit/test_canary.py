@@ -6,6 +6,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from ansible_collections.slipway.fleet.plugins.module_utils.edge.counts import Answers, Counts
@@ -135,7 +136,7 @@ def verdict(*said: Counts | Exception) -> tuple[str, str]:
 
 
 def answers(count: int, failed: int = 0, unanswered: int = 0) -> Answers:
-    return Answers(Counter({20: count}), failed, unanswered)
+    return Answers(Counter({20: count}), failed, unanswered, unanswered)
 
 
 AT_THE_SWITCH = counted(blue=answers(90_000, 900), green=answers(70_000, 7000, 5), blue_lately=answers(1000, 2))
@@ -153,6 +154,12 @@ def test_what_the_edge_answers_for_a_slot_failed() -> None:
         WORSE,
         "9.1% of 330 requests failed, on the old release 0.2% of 1000",
     )
+
+
+def test_what_was_asked_again_and_answered_did_not_fail() -> None:
+    after = counted(green=replace(answers(70_300, 7000), broken=35))
+    word, sentence = verdict(AT_THE_SWITCH, after)
+    assert (word, sentence[:29]) == (GOOD, "0.0% of 300 requests failed, ")
 
 
 def test_a_reload_begins_anew_and_is_told() -> None:

@@ -9,13 +9,15 @@ from ansible_collections.slipway.fleet.plugins.module_utils.edge.counts import A
 from ansible_collections.slipway.fleet.plugins.module_utils.edge.haproxy import EdgeError
 from ansible_collections.slipway.fleet.plugins.module_utils.edge.overload import overload
 
-COLUMNS = ("pxname", "svname", "econ", "eresp", "hrsp_2xx", "hrsp_3xx", "hrsp_4xx", "hrsp_5xx")
+COLUMNS = ("pxname", "svname", "econ", "eresp", "srv_abrt", "hrsp_2xx", "hrsp_3xx", "hrsp_4xx", "hrsp_5xx")
 SAID = (
     "Pid: 7\nUptime_sec: 100\n\n"
     "# table: answers_links, type: string, size:10240, used:1\n"
     "0x7f: key=2/blue/20 use=0 exp=0 shard=0 gpc0=40 gpc0_rate(10000)=4\n\n"
 )
-ROW = "app_links,blue,2,3,90,0,0,5"
+ROW = "app_links,blue,2,3,0,90,0,0,5"
+# Of all slots: as many as they answered, and what the edge answered itself.
+WHOLE = "app_links,BACKEND,2,3,0,90,0,0,9"
 
 
 def told(*rows: str) -> str:
@@ -23,9 +25,22 @@ def told(*rows: str) -> str:
 
 
 def test_what_was_not_answered_is_counted() -> None:
-    found = counts(lambda command: told(ROW), "app_links")
-    assert found.ever["blue"] == Answers(Counter({20: 40}), 0, 5)
+    found = counts(lambda command: told(ROW, WHOLE), "app_links")
+    assert found.ever == {"blue": Answers(Counter({20: 40}), 0, broken=5, noticed=4)}
+    assert found.ever["blue"].unanswered == 4, "one was asked again and answered"
     assert found.age == 100
+
+
+def test_an_answer_that_was_cut_is_none() -> None:
+    cut = ROW.replace(",2,3,0,", ",2,3,1,"), WHOLE.replace(",2,3,0,", ",2,3,1,")
+    assert counts(lambda command: told(*cut), "app_links").ever["blue"].unanswered == 5
+
+
+def test_what_users_were_told_before_explains_nothing_of_what_broke_since() -> None:
+    """A maintenance page is an answer of the edge's own as well."""
+    first = counts(lambda command: told("app_links,green,0,0,0,0,0,0,0", WHOLE), "app_links")
+    second = counts(lambda command: told("app_links,green,0,3,0,9,0,0,0", WHOLE), "app_links")
+    assert second.of("green").since(first.of("green")).unanswered == 0
 
 
 @pytest.mark.parametrize("row", [ROW[:at] for at in range(len("app_links"), ROW.rindex(","))])

@@ -36,7 +36,7 @@ def development(host: Any, name: str, promise: Promise) -> Iterator[str]:
 
 def test_a_change_is_seen_live_and_the_services_answer_on_loopback(host: Any, development: str) -> None:
     def answers(path: str) -> bool:
-        ask = f"import urllib.request as u; u.urlopen('{development}{path}', timeout=5)"
+        ask = f"import urllib.request as u; u.urlopen('{development}{path}', timeout=60)"
         return bool(host.run(f'python3 -c "{ask}"').rc == 0)
 
     until(lambda: answers("/readyz"), "the development setup is ready")

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import yaml
-from contract import PATIENCE, until
+from contract import ANSWER, until
 from fleet import on, ssh_inventory
 from foreign import ADDRESS, HOST, PLAIN, PLAIN_ADDRESS, QUICK, App, of_the_notes
 from redis import Redis
@@ -62,7 +62,7 @@ def make_app(tmp_path_factory: pytest.TempPathFactory) -> Make:
         (scratch / "group_vars" / "web.yml").write_text(yaml.safe_dump(whole))
         names = tuple(variables["fastapi_app_host_names"])
         # Beside other work apps start slowly; what is refused here is so by its answer.
-        patient = QUICK | {"fastapi_app_gate_deadline": PATIENCE}
+        patient = QUICK | {"fastapi_app_gate_deadline": 180}
         place: dict[str, Any] = {"inventory": inventory, "url": "", "scratch": scratch, "usual": patient}
         return App(**place, name=name, variables=whole, names=names, host=host, address=address)
 
@@ -77,7 +77,7 @@ def stand_in_broker(host: str, address: str) -> Told:
     on(host, f"printf '{unit}' >/etc/systemd/system/broker.service && systemctl enable --now broker")
 
     def told() -> Any:
-        with urllib.request.urlopen(f"http://{address}:{BROKER_PORT}/told", timeout=10) as answer:
+        with urllib.request.urlopen(f"http://{address}:{BROKER_PORT}/told", timeout=ANSWER) as answer:
             return json.load(answer)
 
     return told
@@ -163,7 +163,7 @@ def of_the_shop(address: str) -> dict[str, Any]:
             "beat": {"command": ["python", "-m", "src.beat"], "singleton": True, "memory_mib": 64},
         },
         "fastapi_app_jobs": {
-            "tally": {"command": ["python", "-m", "src.tally"], "schedule": "*:*:0/10", "limit": 60},
+            "tally": {"command": ["python", "-m", "src.tally"], "schedule": "*:*:0/10", "limit": 600},
             "ledger": {"command": ["sh", "-c", "echo no ledger of $RELEASE_APP today; exit 3"], "schedule": "*-01-01"},
         },
     }

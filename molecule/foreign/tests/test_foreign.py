@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from typing import Any
 
-from contract import SELDOM, until
+from contract import PATIENCE, SELDOM, until
 from fleet import on
 from foreign import ADDRESS, AT_A_TIME, HOST, App, nothing_lost, side_by_side
 from redis import Redis
@@ -292,15 +292,13 @@ def test_a_release_that_does_not_serve_is_refused_in_each_shape(
     """And one whose image has a secret of it: here what stands in its entry point."""
     apps = (tiles, shop, board, feed, depot)
     before = {app.name: app.release for app in apps}
-    # Long enough to listen beside another start, since what it answers then is the cause.
-    quick = {"fastapi_app_gate_deadline": 40}
     outcomes = side_by_side(
         {
-            "tiles": {"fastapi_app_health_path": "/not-there", **quick},
+            "tiles": {"fastapi_app_health_path": "/not-there"},
             # It reads PORT; another one that it is told to listen on, beside the variable, is found.
-            "board": {"fastapi_app_environment": {"PORT": "5001"}, **quick},
+            "board": {"fastapi_app_environment": {"PORT": "5001"}},
             "feed": {"fastapi_app_command": ["hypercorn", "--config", "hypercorn.toml", "feed:ap"]},
-            "depot": {"fastapi_app_secrets": {}, **quick},
+            "depot": {"fastapi_app_secrets": {}},
             "shop": {"fastapi_app_secrets": {"PAYMENT_KEY": "PREPARED_BY_ENTRYPOINT=yes"}},
         },
         apps,
@@ -335,7 +333,7 @@ def test_rollbacks_beside_each_other(shop: App, feed: App) -> None:
 
 def test_all_are_back_after_a_boot(tiles: App, shop: App, board: App, feed: App, depot: App, broker: Told) -> None:
     running, before = processes(shop.release), uploaded(shop)
-    subprocess.run(["docker", "restart", "--time", "1", HOST], check=True, capture_output=True, timeout=120)
+    subprocess.run(["docker", "restart", "--time", "1", HOST], check=True, capture_output=True, timeout=PATIENCE)
     for app in (tiles, shop, board, feed, depot):
         until(lambda app=app: app.get()[0] == 200, f"{app.name} serves after the boot")  # type: ignore[misc]
         assert app.json() == {"app": app.name}

@@ -19,7 +19,7 @@ from typing import Any
 
 import httpx
 import pytest
-from contract import SELDOM, until
+from contract import ANSWER, PATIENCE, SELDOM, until
 from fleet import on
 from foreign import PLAIN, PLAIN_ADDRESS, App, nothing_lost, of_the_notes, side_by_side
 from websockets.sync.client import ClientConnection, connect
@@ -105,19 +105,20 @@ def one_after_another(beats: dict[str, list[float]]) -> bool:
 
 def watching(notes: App) -> ClientConnection:
     """A websocket through the edge."""
-    there = socket.create_connection((PLAIN_ADDRESS, 80), timeout=30)
-    return connect(f"ws://{notes.names[0]}/watch", sock=there)
+    there = socket.create_connection((PLAIN_ADDRESS, 80), timeout=ANSWER)
+    # It asks nothing of its own: who answers that too late for it would be cut off by this side.
+    return connect(f"ws://{notes.names[0]}/watch", sock=there, open_timeout=ANSWER, ping_interval=None)
 
 
 def write(app: App, path: str) -> None:
-    answer = httpx.post(f"http://{PLAIN_ADDRESS}{path}", headers={"Host": app.names[0]}, timeout=30)
+    answer = httpx.post(f"http://{PLAIN_ADDRESS}{path}", headers={"Host": app.names[0]}, timeout=ANSWER)
     assert answer.status_code == 200, answer.text
 
 
 def said(websocket: ClientConnection) -> str:
     """The release that answers on a websocket."""
     websocket.send("who?")
-    return str(websocket.recv(timeout=30)).split()[0]
+    return str(websocket.recv(timeout=ANSWER)).split()[0]
 
 
 def test_a_web_server_on_port_80_is_refused_by_its_name(notes: App) -> None:
@@ -293,7 +294,7 @@ def test_production_and_staging_share_a_host_and_neither_user_nor_database(notes
 def test_all_are_back_after_a_boot(notes: App, plain_shop: App, desk: App, plain_broker: Told) -> None:
     settings, _ = theirs()
     releases = [app.release for app in (notes, plain_shop, desk)]
-    subprocess.run(["docker", "restart", "--time", "1", PLAIN], check=True, capture_output=True, timeout=120)
+    subprocess.run(["docker", "restart", "--time", "1", PLAIN], check=True, capture_output=True, timeout=PATIENCE)
     for app in (notes, plain_shop, desk):
         until(lambda app=app: app.get()[0] == 200, f"{app.name} serves after the boot")  # type: ignore[misc]
         assert app.json() == {"app": app.name}

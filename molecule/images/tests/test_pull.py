@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -18,7 +17,7 @@ from typing import Any
 import pytest
 import testinfra
 import yaml
-from contract import ROOT, assert_no_secret, run_ansible
+from contract import ANSWER, PATIENCE, ROOT, assert_no_secret, run_ansible, until
 from fleet import on
 from images import HOSTS, PLAYBOOK, Images, forget, ids
 
@@ -63,7 +62,7 @@ def digest_of(registry: Registry, tag: str) -> str:
     answer = registry.session.get(
         f"https://{registry.name}/v2/{REPOSITORY}/manifests/{tag}",
         headers={"Accept": "application/vnd.oci.image.manifest.v1+json"},
-        timeout=10,
+        timeout=ANSWER,
     )
     return sha256(answer.content)
 
@@ -258,19 +257,22 @@ class TestOnTheHost:
             assert on(A, "ls -A /dev/shm") == ""
             assert "slipway-login" in on(A, f"cat /proc/{pid}/mounts")
             on(A, f"kill -{signal.SIGKILL} {pid}")
-            outcome = run.result(timeout=120)
+            outcome = run.result(timeout=PATIENCE)
         assert outcome.code != 0
         assert_no_secret(host, {"registry": PASSWORD})
         assert "slipway-login" not in on(A, "cat /proc/[0-9]*/mounts 2>/dev/null || true")
 
 
-def wait_for(host: str, words: str, seconds: float = 60) -> str:
+def wait_for(host: str, words: str) -> str:
     """The process with these words in its command line, once it is there."""
-    deadline = time.monotonic() + seconds
-    while not (found := on(host, f"pgrep --full --oldest '^{words}' || true").strip()):
-        assert time.monotonic() < deadline, f"no `{words}` on {host}"
-        time.sleep(0.1)
-    return found
+    found: list[str] = []
+
+    def there() -> bool:
+        found[:] = on(host, f"pgrep --full --oldest '^{words}' || true").split()
+        return bool(found)
+
+    until(there, f"`{words}` runs on {host}")
+    return found[0]
 
 
 def test_without_the_registry_a_digest_that_is_there_will_do(images: Images, registry: Registry) -> None:

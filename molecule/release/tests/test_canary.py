@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
-from contract import ROOT, Promise, read_json, until
+from contract import PATIENCE, ROOT, Promise, read_json, until
 from deployment import Deployment, Outcome
 
 # Put at the end of app/main.py: the app, with one thing that is wrong where its environment says so.
@@ -46,7 +46,7 @@ async def app(scope, receive, send):  # noqa: F811 - in place of the whole one
 """
 # So many ask, each after so many seconds; every twentieth request is a POST: 5 % of all, and none that a replay asks.
 CLIENTS, PAUSE, EVERY = 80, 4.0, 20
-JUDGED: dict[str, Any] = {"fastapi_app_canary": {"judged": True}, "fastapi_app_soak": 12, "fastapi_app_drain": 2}
+JUDGED: dict[str, Any] = {"fastapi_app_canary": {"judged": True}, "fastapi_app_soak": 20, "fastapi_app_drain": 2}
 
 
 @dataclass
@@ -75,7 +75,7 @@ class Users:
     def _ask(self, done: threading.Event, pause: float) -> None:
         to = urlsplit(self.url)
         while not done.wait(pause):
-            connection = http.client.HTTPConnection(to.hostname or "", to.port, timeout=30)
+            connection = http.client.HTTPConnection(to.hostname or "", to.port, timeout=PATIENCE)
             number = next(self._numbers)
             if number % EVERY:
                 connection.request("GET", "/" if number % 2 else f"/{self.slug}")
@@ -92,7 +92,7 @@ class Users:
 
 
 def posted(deployment: Deployment) -> httpx.Response:
-    return httpx.post(f"{deployment.url}/links", json={"url": "https://example.com/canary"}, timeout=30)
+    return httpx.post(f"{deployment.url}/links", json={"url": "https://example.com/canary"}, timeout=PATIENCE)
 
 
 @pytest.fixture(scope="module")
@@ -124,6 +124,12 @@ def noise(host: Any) -> Iterator[None]:
         host.check_output(f"systemctl stop {unit}")
 
 
+def recorded(host: Any, promise: Promise, what: str) -> dict[str, Any]:
+    """The last record that has this; the end of a drain may have come after it."""
+    lines = host.file(f"{promise.root}/ledger.jsonl").content_string.splitlines()
+    return next(record for record in map(json.loads, reversed(lines)) if record.get(what))
+
+
 def judged(word: str, outcome: Outcome, host: Any, promise: Promise) -> dict[str, Any]:
     """The verdict, which is the same in table, report and ledger; with its figures."""
     lines = [re.split(r"\s{2,}", line.strip()) for line in outcome.output.splitlines()]
@@ -134,8 +140,7 @@ def judged(word: str, outcome: Outcome, host: Any, promise: Promise) -> dict[str
     written = ROOT / found[1]
     (told,) = json.loads(written.with_suffix(".json").read_text(encoding="utf-8"))["hosts"]
     page = written.read_text(encoding="utf-8")
-    last = json.loads(host.file(f"{promise.root}/ledger.jsonl").content_string.splitlines()[-1])
-    verdict: dict[str, Any] = last["canary"]
+    verdict: dict[str, Any] = recorded(host, promise, "canary")["canary"]
     assert verdict["word"] == told["canary"]["word"] == word
     assert verdict["sentence"] == told["canary"]["sentence"]
     assert verdict["sentence"] in page
@@ -160,7 +165,7 @@ def test_one_that_breaks_a_route_is_refused_before_a_user_meets_it(
     assert "fastapi_app_replay=warn" in outcome.failure()
     assert few.failed() == 0
     assert deployment.version() == served
-    last = json.loads(host.file(f"{promise.root}/ledger.jsonl").content_string.splitlines()[-1])
+    last = recorded(host, promise, "result")
     assert last["result"] == "failed"
     assert last["replay"]["breaks"]
     assert "switch" not in {phase["phase"] for phase in last["phases"]}
@@ -197,11 +202,11 @@ def test_one_that_is_four_times_as_slow_goes_back(
 ) -> None:
     """Or more, as the answers of what serves may take seconds on a busy machine. A replay would only be slow, too.
 
-    Each of them asks within the pause, and has an answer in the soak four seconds before its end.
+    Each of them asks within the pause, and has an answer in the soak twenty seconds before its end.
     """
     served = deployment.version()
     with users.asking(clients=120):
-        outcome = deployment.deploy(**sick("slow", fastapi_app_replay="ignore", fastapi_app_soak=20))
+        outcome = deployment.deploy(**sick("slow", fastapi_app_replay="ignore", fastapi_app_soak=36))
         assert deployment.version() == served
     assert outcome.code == 2, outcome.output
     assert "answers worse than the old one" in outcome.failure(), outcome.output

@@ -21,8 +21,6 @@ MODEST = [
     "2",
     "--websocket-seconds",
     "3",
-    "--seconds",
-    "3000",
 ]
 
 

@@ -14,7 +14,7 @@ import yaml
 from ansible_collections.slipway.fleet.plugins.filter.release import login_of
 from contract import ROOT
 from deployment import assert_nothing_lost
-from fleet import APP, AT_ONCE, BALANCER, DATA, ENVIRONMENT, HOME, WEB, Fleet, asked_by_tls, on, outcomes
+from fleet import APP, AT_ONCE, BALANCER, DATA, ENVIRONMENT, HOME, SLOTS, WEB, Fleet, asked_by_tls, on, outcomes
 from soak import LONG
 
 # Requests over all rolls.
@@ -47,7 +47,7 @@ def test_rolls_lose_nothing(fleet: Fleet, _: str) -> None:
     seen = [fleet.version()["release"]]
     code = fleet.source("changed", {"app/__init__.py": "\n# another\n"})
     heavy = ("--rate", RATE, "--keepalive", "8", "--fresh", "4", "--post", "2", "--slow", "3", "--slow-seconds", "10",
-             "--stream-pause", "15", "--at-least", str(ENOUGH), "--seconds", "1500")  # fmt: skip
+             "--stream-pause", "15", "--at-least", str(ENOUGH))  # fmt: skip
     with fleet.load("rolls", *heavy) as report:
         for kind in ROLLS:
             variables = fleet.release(f"r{next(numbers)}") if kind in ("deploy", "code") else {}
@@ -129,9 +129,9 @@ def test_a_rollback_returns_to_the_last_good_release_with_its_configuration(flee
         assert (outcome.code, outcome.changed) == (0, 0), outcome.output
     for words in ("cat /etc/shadow", "-i", "sh -c id", "python3 -c 0"):
         on(next(iter(WEB)), f"! runuser -u ci -- sudo -n {words}")
-    assert set(fleet.states().values()) == {wanted}
+    assert fleet.whole() == wanted
     for host in WEB:
-        assert "0.7" in on(host, "docker inspect $(docker ps -q --filter label=slipway.app=shortlinks)")
+        assert "0.7" in on(host, f"docker inspect $(docker ps --quiet {SLOTS})")
     records = [json.loads(line) for line in on(next(iter(WEB)), f"cat {HOME}/ledger.jsonl").splitlines()]
     assert (records[-1]["operation"], records[-1]["release"]) == ("rollback", wanted)
     phases = {phase["phase"]: phase["seconds"] for phase in records[-1]["phases"]}

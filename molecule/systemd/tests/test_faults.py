@@ -7,7 +7,7 @@ import threading
 from typing import Any
 
 import pytest
-from contract import Promise, app_processes, live_slot, live_unit, requests_in_flight, shown, until
+from contract import PATIENCE, Promise, app_processes, live_slot, live_unit, requests_in_flight, shown, until
 from deployment import Deployment, assert_nothing_lost
 
 # Put at the end of app/main.py: a path that takes as much memory as there is.
@@ -77,7 +77,8 @@ def test_only_the_worker_that_takes_too_much_memory_is_killed(
 def test_a_stop_lets_requests_end(deployment: Deployment, host: Any, promise: Promise, unit: str) -> None:
     slot = live_slot(host, promise)
     answers: list[tuple[int, str]] = []
-    slow = threading.Thread(target=lambda: answers.append(deployment.get("/slow?seconds=5")))
+    # Long enough to be seen in the slot on a machine on which a look takes seconds.
+    slow = threading.Thread(target=lambda: answers.append(deployment.get("/slow?seconds=20")))
     slow.start()
     until(lambda: requests_in_flight(host, promise, slot) > 0, "the request is in the slot")
     host.check_output(f"systemctl stop {unit}")
@@ -98,7 +99,7 @@ def test_a_missing_secret_stops_the_start_by_its_name(deployment: Deployment, ho
     secret = f"{promise.root}/releases/{old}/secrets/SECRET_KEY"
     host.check_output(f"mv {secret} /run/kept")
     try:
-        outcome = deployment.play("rollback", fastapi_app_release=old, fastapi_app_gate_deadline=20)
+        outcome = deployment.play("rollback", fastapi_app_release=old, fastapi_app_gate_deadline=PATIENCE)
     finally:
         host.check_output(f"mv /run/kept {secret}")
     assert outcome.code != 0, outcome.output

@@ -6,7 +6,7 @@ They end with HAProxy's worker, so a reload begins anew. Only root can read them
 from __future__ import annotations
 
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -25,7 +25,8 @@ _ESCAPED = re.compile(r"\\(?:x([0-9a-fA-F]{2})|(.))")
 
 # Of `show stat`.
 ANSWERED = ("hrsp_2xx", "hrsp_3xx", "hrsp_4xx", "hrsp_5xx")
-COUNTED = ("pxname", "svname", "econ", "eresp", *ANSWERED)
+COUNTED = ("pxname", "svname", "econ", "eresp", "srv_abrt", *ANSWERED)
+WHOLE = "BACKEND"
 
 # Commands in one line to HAProxy, which takes 16 kB.
 AT_ONCE = 100
@@ -37,17 +38,34 @@ Ask = Callable[[str], str]
 class Answers:
     """Of one slot: its answers by their time in ms, rounded down to two digits, those that failed, and none at all.
 
-    `failed` is those with 5xx, `unanswered` how many requests the edge gave up with an answer of its own: without a
-    connection, an answer in time, or a whole one.
+    `failed` is those with 5xx. `broken` is how often a slot that was asked gave no connection, no answer in time, or no
+    whole one. HAProxy counts so each time that it asks, also where it asked again and the user got an answer, and some
+    twice. `noticed` is how often users may have: by an answer of the edge's own, of the app and not of a slot alone, or
+    by one of the slot that was cut.
     """
 
     times: Counter[int] = field(default_factory=Counter)
     failed: int = 0
-    unanswered: int = 0
+    broken: int = 0
+    noticed: int = 0
 
     @property
     def answered(self) -> int:
         return sum(self.times.values())
+
+    @property
+    def unanswered(self) -> int:
+        """How many requests had no answer of the slot, or no whole one."""
+        return min(self.broken, self.noticed)
+
+    def since(self, before: Answers) -> Answers:
+        """What came after that."""
+        return Answers(
+            self.times - before.times,
+            self.failed - before.failed,
+            self.broken - before.broken,
+            max(self.noticed - before.noticed, 0),
+        )
 
 
 @dataclass(frozen=True)
@@ -55,7 +73,7 @@ class Counts:
     """What one worker counted of each slot since it began, or was told to forget, and what in the last seconds.
 
     These are `recent`. What was unanswered is not forgotten, and not known of them: there it is the share of the
-    worker's whole `age`.
+    worker's whole `age`. `noticed` is what the edge answered itself, for whichever slot.
     """
 
     worker: str
@@ -63,6 +81,11 @@ class Counts:
     recent: float
     ever: dict[str, Answers]
     lately: dict[str, Answers]
+    noticed: int = 0
+
+    def of(self, slot: str) -> Answers:
+        """What was counted of a slot so far."""
+        return self.ever.get(slot, Answers(noticed=self.noticed))
 
 
 def counts(ask: Ask, backend: str) -> Counts:
@@ -81,16 +104,21 @@ def counts(ask: Ask, backend: str) -> Counts:
 def _read(said: str, backend: str) -> Counts:
     info = dict(_INFO.findall(said))
     found = _ANSWERS.findall(said)
-    unanswered, everything = _unanswered(said[said.index("# pxname") :], backend)
+    slots, by_itself = _statistics(said[said.index("# pxname") :], backend)
     ever, lately = {}, {}
-    for slot in {slot for _, slot, *_ in found} | {slot for slot, count in unanswered.items() if count}:
+    for slot in {slot for _, slot, *_ in found} | {slot for slot, row in slots.items() if _broken(row)}:
         of_slot = [(digit, int(ms), int(ever), int(lately)) for digit, its, ms, ever, _, lately in found if its == slot]
-        ever[slot] = _answers([(digit, ms, count) for digit, ms, count, _ in of_slot], unanswered[slot])
+        row = slots[slot]
+        ever[slot] = _answers(
+            [(digit, ms, count) for digit, ms, count, _ in of_slot], _broken(row), by_itself + row["srv_abrt"]
+        )
         recent = _answers([(digit, ms, count) for digit, ms, _, count in of_slot])
-        share = unanswered[slot] / max(everything[slot], 1)
-        lately[slot] = Answers(recent.times, recent.failed, round(recent.answered * share))
+        unanswered = ever[slot].unanswered
+        share = unanswered / max(unanswered + sum(row[name] for name in ANSWERED), 1)
+        of_recent = round(recent.answered * share)
+        lately[slot] = Answers(recent.times, recent.failed, of_recent, of_recent)
     period = max((int(entry[4]) for entry in found), default=0) / 1000
-    return Counts(info.get("Pid", ""), float(info.get("Uptime_sec", 0)), period, ever, lately)
+    return Counts(info.get("Pid", ""), float(info.get("Uptime_sec", 0)), period, ever, lately, by_itself)
 
 
 def forget(ask: Ask, backend: str, slot: str) -> None:
@@ -114,23 +142,30 @@ def paths(ask: Ask, backend: str) -> list[str]:
     return [path for path in (_ESCAPED.sub(_character, path) for _, path in found) if path.isascii()]
 
 
-def _answers(counted: list[tuple[str, int, int]], unanswered: int = 0) -> Answers:
+def _answers(counted: list[tuple[str, int, int]], broken: int = 0, noticed: int = 0) -> Answers:
     times: Counter[int] = Counter()
     for _, ms, count in counted:
         times[ms] += count
-    return Answers(+times, sum(count for digit, _, count in counted if digit >= "5"), unanswered)
+    return Answers(+times, sum(count for digit, _, count in counted if digit >= "5"), broken, noticed)
 
 
-def _unanswered(statistics: str, backend: str) -> tuple[Counter[str], Counter[str]]:
-    """By slot, from `show stat` (HAProxy management guide, section 9.1: econ and eresp), and that with all answers."""
-    found: Counter[str] = Counter()
+def _statistics(statistics: str, backend: str) -> tuple[dict[str, Counter[str]], int]:
+    """The figures of each slot from `show stat`, of both its doors, and how many 5xx the edge answered itself.
+
+    These it counts of the backend (HAProxy management guide, section 9.1), at the end of an answer, and those of a
+    server at the beginning of one.
+    """
+    slots: dict[str, Counter[str]] = defaultdict(Counter)
     everything: Counter[str] = Counter()
     for row in rows_of(statistics, ",", COUNTED, backend):
-        slot = row["svname"].partition("-")[0]
-        failed = number_in(row, "econ") + number_in(row, "eresp")
-        found[slot] += failed
-        everything[slot] += failed + sum(number_in(row, name) for name in ANSWERED)
-    return found, everything
+        of = everything if row["svname"] == WHOLE else slots[row["svname"].partition("-")[0]]
+        of.update({name: number_in(row, name) for name in COUNTED[2:]})
+    of_slots = sum(row["hrsp_5xx"] for row in slots.values())
+    return slots, max(everything["hrsp_5xx"] - of_slots, 0)
+
+
+def _broken(row: Counter[str]) -> int:
+    return row["econ"] + row["eresp"]
 
 
 def _character(escaped: re.Match[str]) -> str:

@@ -184,8 +184,8 @@ class Canary:
         except UNREAD as error:
             return Verdict(UNKNOWN, f"what the edge counts could not be read: {error}")
         reloaded = after.worker != before.worker
-        since, base = after.ever.get(new, Answers()), Answers() if reloaded else before.ever.get(new, Answers())
-        found = judge(_slot(since, base), _slot(before.lately.get(old, Answers())), self._limits)
+        since = after.of(new) if reloaded else after.of(new).since(before.of(new))
+        found = judge(_slot(since), _slot(before.lately.get(old, Answers())), self._limits)
         notes = []
         if reloaded:
             notes.append(f"the edge was reloaded {after.age:.0f} s ago, and what came before is not counted")
@@ -194,8 +194,6 @@ class Canary:
         return replace(found, sentence="; ".join([found.sentence, *notes]))
 
 
-def _slot(answers: Answers, before: Optional[Answers] = None) -> Slot:
-    """What was counted, without what was counted before."""
-    base = before or Answers()
-    times, unanswered = answers.times - base.times, answers.unanswered - base.unanswered
-    return Slot(sum(times.values()) + unanswered, answers.failed - base.failed + unanswered, times)
+def _slot(answers: Answers) -> Slot:
+    unanswered = answers.unanswered
+    return Slot(answers.answered + unanswered, answers.failed + unanswered, answers.times)
