@@ -285,7 +285,7 @@ def test_every_hook(apps: Path, worker_class: str) -> None:
 @pytest.mark.parametrize("worker_class", ["uvicorn_worker.UvicornWorker", "gthread"])
 def test_a_stop_lets_requests_end(apps: Path, gunicorns: dict[str, str], version: str, worker_class: str) -> None:
     path = ":".join(filter(None, (str(apps), gunicorns[version])))
-    with serving(apps, worker_class, PYTHONPATH=path, GUNICORN_THREADS="4") as server:
+    with serving(apps, worker_class, PYTHONPATH=path, GUNICORN_THREADS="4", GUNICORN_STOP_DELAY="5") as server:
         got: list[int] = []
         slow = server.asked("/slow")
         waiting = threading.Thread(target=lambda: got.append(status_of(slow)))
