@@ -4,13 +4,11 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ansible import context
 from ansible.errors import AnsibleActionFail, AnsibleError
-from ansible.parsing.vault import AnsibleVaultError
 from ansible.plugins.action import ActionBase
 from ansible_collections.slipway.fleet.plugins.filter.fleet import misspelled_variables
 from ansible_collections.slipway.fleet.plugins.plugin_utils.controller.packing import keep_packed
@@ -21,6 +19,7 @@ from ansible_collections.slipway.fleet.plugins.plugin_utils.inputs.plain_vault i
 from ansible_collections.slipway.fleet.plugins.plugin_utils.inputs.published_vault import vaults_of_the_lab
 from ansible_collections.slipway.fleet.plugins.plugin_utils.inputs.spelling import inputs_of_roles
 from ansible_collections.slipway.fleet.plugins.plugin_utils.inputs.typed import wrong_types
+from ansible_collections.slipway.fleet.plugins.plugin_utils.inputs.unreadable import unreadable
 
 OPTIONS: dict[str, Any] = {
     "over": {"type": "list", "elements": "str", "default": ["web"]},
@@ -108,27 +107,3 @@ def known_to_everybody(vaults: Sequence[str]) -> str:
         "inventories/lab. Change what is in it, and encrypt it with a password of your own: ansible-vault rekey "
         "--vault-password-file inventories/lab/.vault_password --new-vault-id NAME@prompt FILE."
     )
-
-
-def unreadable(error: BaseException) -> str:
-    """Which file cannot be read, where in it, and what to do about it: a password is no help with broken YAML."""
-    chain = list(chain_of(error))
-    place = next(filter(None, map(place_of, chain)), "")
-    said = " ".join(str(error).split()).rstrip(".")
-    told = f"The variables of this inventory cannot be read: {f'{place}: ' if place else ''}{said}. Nothing was done."
-    if any(isinstance(one, AnsibleVaultError) for one in chain):
-        return f"{told} Give the password of the vault with --vault-id NAME@prompt or --vault-password-file FILE."
-    return told
-
-
-def chain_of(error: BaseException | None) -> Iterator[BaseException]:
-    """An error and what it came from: Ansible's plugin for group_vars raises one of its own with the text alone."""
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__
-
-
-def place_of(error: BaseException) -> str:
-    """File, line and column that an error of Ansible is about, as far as it knows; empty where it knows none."""
-    found = re.match("Origin: (/.+)", str(getattr(error, "_formatted_source_context", None) or ""))
-    return found[1] if found else ""

@@ -14,6 +14,8 @@ description:
   - It ends the run after the recap. A run in which a host failed for another reason ends as Ansible says.
   - A run of Slipway's playbooks in which no task was begun ends with 2, and says why. Ansible ends with 0 where
     C(--start-at-task) names no task, or C(--skip-tags) leaves none.
+  - Before the first of their tasks it names the file where C(group_vars/all) cannot be read. Ansible ends the run then,
+    and does not say which one it is.
 requirements:
   - Enable it as the last one with C(callbacks_enabled = slipway.fleet.progress, slipway.fleet.exit_code) in the section
     C(defaults) of C(ansible.cfg).
@@ -25,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible import context
+from ansible.errors import AnsibleError
 from ansible.plugins.callback import CallbackBase
 
 OURS = Path(__file__).resolve().parents[2] / "playbooks"
@@ -51,6 +54,25 @@ def nothing_begun(options: Mapping[str, Any]) -> str:
     return "Nothing was done: no task of this playbook was begun."
 
 
+def cannot_be_read(play: Any) -> str:
+    """Which file of the variables of a play's first host cannot be read, as Ansible is about to find out, or nothing.
+
+    It keeps what it reads here.
+    """
+    manager = play.get_variable_manager()
+    host = next(iter(manager._inventory.get_hosts("all", ignore_limits=True)), None)
+    try:
+        if host:
+            manager.get_vars(play=play, host=host, include_hostvars=False)
+    except AnsibleError as error:
+        from ansible_collections.slipway.fleet.plugins.plugin_utils.inputs.unreadable import (  # noqa: PLC0415 - seldom
+            unreadable,
+        )
+
+        return str(unreadable(error))
+    return ""
+
+
 def is_ours(play: Any) -> bool:
     """Whether a play is one of the collection's, also where a playbook of somebody's own imports it."""
     path = str(play.get_path()).rpartition(":")[0]
@@ -69,12 +91,18 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
         super().__init__(*args, **options)
         self._asked: list[int] = []
         self._others = 0
-        self._ours = self._begun = False
+        self._ours = self._begun = self._read = False
         # Playbooks of this command whose end is to come.
         self._left = len(context.CLIARGS.get("args") or ())
 
     def v2_playbook_on_start(self, playbook: Any) -> None:
         self._ours = self._ours or any(map(is_ours, playbook.get_plays()))
+
+    def v2_playbook_on_play_start(self, play: Any) -> None:
+        if self._ours and not self._read:
+            self._read = True
+            if told := cannot_be_read(play):
+                self._display.error(told)
 
     def v2_playbook_on_task_start(self, task: Any, is_conditional: bool) -> None:
         self._begun = True

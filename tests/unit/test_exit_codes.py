@@ -11,23 +11,25 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 TOLD = (ROOT / "docs/operations.md").read_text(encoding="utf-8")
+VAULT = (ROOT / "inventories/lab/group_vars/all/vault.yml").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "said"),
+    ("text", "arguments", "code", "said"),
     [
-        ([], 4, "Attempting to decrypt but no vault secrets found"),
-        (["--vault-id", "prod@other"], 4, "Decryption failed (no vault secrets were found that could decrypt)"),
-        (["--limit", "web3"], 1, "--limit leaves us with no hosts"),
+        (VAULT, [], 4, "Attempting to decrypt but no vault secrets found"),
+        (VAULT, ["--vault-id", "prod@other"], 4, "Decryption failed (no vault secrets were found that could decrypt)"),
+        ("port: {{ x }}\n", [], 4, "YAML parsing failed"),
+        (VAULT, ["--limit", "web3"], 1, "--limit leaves us with no hosts"),
     ],
-    ids=["no password", "another password", "no host"],
+    ids=["no password", "another password", "broken YAML", "no host"],
 )
-def test_what_never_began_has_no_recap(arguments: list[str], code: int, said: str, tmp_path: Path) -> None:
+def test_what_never_began_has_no_recap(text: str, arguments: list[str], code: int, said: str, tmp_path: Path) -> None:
     (tmp_path / "hosts.yml").write_text("web: {hosts: {web1: }}\n")
     (tmp_path / "other").write_text("another one\n")
     vault = tmp_path / "group_vars/all/vault.yml"
     vault.parent.mkdir(parents=True)
-    vault.write_text((ROOT / "inventories/lab/group_vars/all/vault.yml").read_text())
+    vault.write_text(text)
     environment = {name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_VAULT")}
     given = [one.replace("@", f"@{tmp_path}/") for one in arguments]
     command = ["ansible-playbook", "-i", str(tmp_path / "hosts.yml"), *given, str(ROOT / "playbooks/deploy.yml")]
@@ -38,6 +40,7 @@ def test_what_never_began_has_no_recap(arguments: list[str], code: int, said: st
     assert f"| {code} |" in TOLD
     if code == 4:
         assert f"`{said}`" in TOLD
+        assert f"[ERROR]: The variables of this inventory cannot be read: {vault}:" in " ".join(ran.stderr.split())
 
 
 EMPTY = "- {hosts: all, gather_facts: false}\n"

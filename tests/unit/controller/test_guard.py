@@ -9,7 +9,8 @@ from ansible.errors import AnsibleError
 from ansible.inventory.group import Group
 from ansible.parsing.dataloader import DataLoader
 from ansible.plugins.loader import vars_loader
-from ansible_collections.slipway.fleet.plugins.action.guard import no_hosts, no_tasks, unreadable
+from ansible_collections.slipway.fleet.plugins.action.guard import no_hosts, no_tasks
+from ansible_collections.slipway.fleet.plugins.plugin_utils.inputs.unreadable import unreadable
 
 GROUPS = {"web": ["web1", "web2"], "data": ["data1"], "all": ["web1", "web2", "data1"]}
 
