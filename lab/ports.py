@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import atexit
 import socket
 from collections import deque
 
 # Sockets that have been bound and never listen; of more ports than are needed at a time.
 HELD: deque[socket.socket] = deque()
 MOST = 100
+
+
+@atexit.register
+def let_go() -> None:
+    """Python tells of each socket that it closes by itself."""
+    while HELD:
+        HELD.popleft().close()
 
 
 def free_port(address: str = "127.0.0.1") -> int:
