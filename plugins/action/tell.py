@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -73,6 +73,12 @@ TELLERS: dict[str, Callable[[Results], Told]] = {
 WRITTEN = ("status", "history", "audit", "backups", "balancers", "caches", "certificates", "peers")
 
 
+def unreachable(known: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """What an earlier task of the run got of a host that did not answer, which is asked no more then."""
+    results = (value for name, value in known.items() if name.endswith("_result") and isinstance(value, Mapping))
+    return next((result for result in results if result.get("unreachable")), None)
+
+
 class ActionModule(ActionBase):  # type: ignore[misc]
     """Reads the results of all hosts of the play; what is made of them is pure."""
 
@@ -82,7 +88,10 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         what, of_host = options["what"], task_vars["hostvars"]
         if what == "drills":
             return self._drills(options, task_vars)
-        found = {host: of_host[host].get(options["results"]) for host in task_vars["ansible_play_hosts_all"]}
+        found = {
+            host: of_host[host].get(options["results"]) or unreachable(of_host.raw_get(host))
+            for host in task_vars["ansible_play_hosts_all"]
+        }
         if what == "outside":
             sources = task_vars.get("ansible_inventory_sources") or []
             told = told_backups.tell_outside(found, list(outside.kept(sources, outside.password_files())))

@@ -73,7 +73,9 @@ def trouble(result: Optional[Mapping[str, Any]]) -> str:
         return "it failed earlier in this run, see above"
     if result.get("outcome") in ("failed", "unreachable"):
         return str(result.get("cause") or result["outcome"])
-    if result.get("failed") or result.get("unreachable"):
+    if result.get("unreachable"):
+        return f"cannot be reached: {str(result.get('msg') or 'see above').removeprefix('Task failed: ')}"
+    if result.get("failed"):
         return str(result.get("msg") or "it failed, see above")
     return ""
 
