@@ -878,8 +878,11 @@ def test_a_drained_host_gets_nothing_new_and_the_last_one_stays_in(balanced: tup
     )
     assert change(edge, "web1", "drain", wait=PATIENCE) == 0
     assert answered_by(balancer) == {"blue of web2"}
-    with pytest.raises(EdgeError, match="web2 is the last host of app_links that answers"):
-        change(edge, "web2", "drain", wait=PATIENCE)
+    record = {"operation": "drain", "what": "web1", "who": "ada"}
+    with pytest.raises(EdgeError, match="web2 is the last host of links that gets requests, so it was left in") as left:
+        change(edge, "web2", "drain", wait=PATIENCE, records=[record])
+    drained = "web1 is drained by an operator (ada): it gets nothing; drain.yml -e haproxy_server=web1 "
+    assert str(left.value).endswith(f". {drained}-e haproxy_server_state=ready brings it back")
     change(edge, "web1", "ready", wait=PATIENCE)
     assert answered_by(balancer) == {"blue of web1", "blue of web2"}
 

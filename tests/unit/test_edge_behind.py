@@ -37,14 +37,14 @@ def down(check: str, since: int = 60) -> Server:
         # A run has it out for the restart of its edge, and then somebody else had.
         (
             out(12),
-            [DRAINED, UNDRAINED],
+            [DRAINED, UNDRAINED, {**DRAINED, "result": "failed"}],
             Away(
-                "taken out 12 s ago, by no drain.yml: it gets nothing until the run that restarts its edge is done "
+                "taken out (12 s ago, by no drain.yml): it gets nothing until the run that restarts its edge is done "
                 "with it",
                 amiss=False,
             ),
         ),
-        (out(TURN), OTHERS, Away(f"taken out, and by no drain.yml: it gets nothing; {BACK}")),
+        (out(TURN), OTHERS, Away(f"taken out (by no drain.yml): it gets nothing; {BACK}")),
         (down("L4CON Connection refused"), [], Away("down: L4CON Connection refused", down=True)),
         (down("L7STS 421 Misdirected Request"), [], Away("down: L7STS 421 Misdirected Request", down=True)),
         # Its own row says why, or a run is at it.

@@ -69,3 +69,49 @@ def test_a_host_leaves_and_comes_back_unless_an_operator_took_it_out(
     edge.set_state("green", "drain")
     play("--limit", "green")
     assert enabled(edge) == {"blue": True, "green": False}, "it stays as the operator wanted it"
+
+
+def test_whoever_drains_a_host_is_told_how_to_bring_it_back_or_which_hosts_there_are(
+    here: Path,  # noqa: F811 - the fixture
+    haproxy: Callable[[], Edge],  # noqa: F811 - the fixture
+) -> None:
+    edge = haproxy()
+    role = {"name": "slipway.fleet.haproxy", "tasks_from": "balance", "rolespec_validate": False}
+    play = {
+        "name": "Drain",
+        "hosts": "load_balancer",
+        "gather_facts": False,
+        "vars": {"haproxy_apps": [{"name": "links"}]},
+        "tasks": [{"ansible.builtin.include_role": role}],
+    }
+    (here / "hosts.yml").write_text(yaml.safe_dump(HOSTS))
+    (here / "play.yml").write_text(yaml.safe_dump([play]))
+    places = json.dumps({"__haproxy_runtime": str(here), "__haproxy_state_file": str(here / "state")})
+
+    def drain(server: str, **more: str) -> tuple[int, str]:
+        command = [str(Path(sys.executable).parent / "ansible-playbook"), "-i", str(here / "hosts.yml"), "--check"]
+        variables = json.dumps({"haproxy_server": server, **more})
+        ran = subprocess.run(
+            [*command, str(here / "play.yml"), "-e", places, "-e", variables],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        return ran.returncode, " ".join(ran.stdout.split())
+
+    code, said = drain("blue")
+    assert code == 0, said
+    undone = "drain.yml -e haproxy_server=blue -e haproxy_server_state=ready brings it back"
+    assert f"lb would send blue nothing of links. {undone}" in said
+    code, said = drain("blue", haproxy_server_state="ready")
+    assert (code, "lb sends blue requests of links as before" in said) == (0, True), said
+    code, said = drain("web9")
+    assert (code, "web9 is no server of links on lb; there are blue, green. Nothing was done there." in said) == (
+        2,
+        True,
+    )
+    code, said = drain("blue", haproxy_server_app="shop")
+    assert (code, "HAProxy has no backend app_shop" in said) == (2, True), said
+    code, said = drain("blue", haproxy_server_wait="soon")
+    assert (code, "wait" in said, len(said) < 1500) == (2, True, True), said
+    assert enabled(edge) == {"blue": True, "green": True}

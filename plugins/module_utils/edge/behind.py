@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Optional
 
+from ..host.ledger import FAILED
 from .haproxy import Server
 
 # Seconds for which a run may have a host out, as nobody but an operator writes it down: its edge restarts meanwhile.
@@ -31,6 +32,8 @@ def drains(records: Sequence[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]
     found: dict[str, Mapping[str, Any]] = {}
     for record in records:
         host = str(record.get("what") or "")
+        if record.get("result") == FAILED:  # such as one that was refused
+            continue
         if record.get("operation") == DRAIN:
             found[host] = record
         elif record.get("operation") == UNDRAIN:
@@ -70,8 +73,8 @@ def _taken_out(name: str, server: Server, record: Optional[Mapping[str, Any]], m
         )
     if server.since < TURN:
         return Away(
-            f"taken out {server.since} s ago, by no drain.yml: it gets nothing until the run that restarts its edge is "
-            "done with it",
+            f"taken out ({server.since} s ago, by no drain.yml): it gets nothing until the run that restarts its edge "
+            "is done with it",
             amiss=False,
         )
-    return Away(f"taken out, and by no drain.yml: it gets nothing; {back(name, more)} brings it back")
+    return Away(f"taken out (by no drain.yml): it gets nothing; {back(name, more)} brings it back")
