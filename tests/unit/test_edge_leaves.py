@@ -115,3 +115,41 @@ def test_whoever_drains_a_host_is_told_how_to_bring_it_back_or_which_hosts_there
     code, said = drain("blue", haproxy_server_wait="soon")
     assert (code, "wait" in said, len(said) < 1500) == (2, True, True), said
     assert enabled(edge) == {"blue": True, "green": True}
+
+
+def test_the_status_tells_who_was_taken_out_by_what_haproxy_does_now(
+    here: Path,  # noqa: F811 - the fixture
+    haproxy: Callable[[], Edge],  # noqa: F811 - the fixture
+) -> None:
+    edge = haproxy()
+    edge.set_state("green", "drain")
+    (here / "apps").mkdir()
+    (here / "apps/links.cfg").touch()
+    servers = dict.fromkeys(("blue", "green"), "127.0.0.1:1")
+    play = {
+        "name": "Look",
+        "hosts": "load_balancer",
+        "gather_facts": False,
+        "vars": {"haproxy_apps": [{"name": "links", "servers": servers}], "haproxy_tls_to_hosts": False},
+        "tasks": [
+            {"ansible.builtin.include_role": {"name": "slipway.fleet.haproxy", "tasks_from": "peers_status"}},
+            {
+                "slipway.fleet.tell": {
+                    "what": "peers",
+                    "results": "haproxy_peers_status_result",
+                    "file": str(here / "f"),
+                }
+            },
+        ],
+    }
+    (here / "hosts.yml").write_text(yaml.safe_dump(HOSTS))
+    (here / "play.yml").write_text(yaml.safe_dump([play]))
+    places = json.dumps({"__haproxy_runtime": str(here), "__haproxy_directory": str(here)})
+    command = [str(Path(sys.executable).parent / "ansible-playbook"), "-i", str(here / "hosts.yml")]
+    ran = subprocess.run([*command, str(here / "play.yml"), "-e", places], capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stdout
+    (row,) = json.loads((here / "f").read_text())
+    problems = {one["host"]: one["problem"] for one in row["servers"]}
+    assert problems["blue"] == ""
+    assert problems["green"].startswith("taken out ("), "no operator did it"
+    assert row["problems"] == [], "it may be a run that is not done yet"
