@@ -29,6 +29,10 @@ options:
     description: What the edges on the other side said with V(own) or V(look), by name; nothing of one that is away.
     type: dict
     default: {}
+  socket:
+    description: HAProxy's admin socket, by which it is asked with V(look) what it does with each server.
+    type: path
+    default: ""
   owner: {description: Owner of the files., type: str, default: root}
   group: {description: Group that may read them., type: str, default: haproxy}
 extends_documentation_fragment: [slipway.fleet.of_the_roles]
@@ -61,7 +65,9 @@ tls:
   type: dict
   sample: {shortlinks: [web1, web2]}
 servers:
-  description: How each server of each app is asked, and until when the certificates are good for that.
+  description: >-
+    How each server of each app is asked, until when the certificates are good for that, and in C(problem) what is
+    wrong with that and why HAProxy sends it nothing.
   returned: with O(state=look)
   type: list
   elements: dict
@@ -91,11 +97,13 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.edge import floating, maintenance, peer_trial
+from ..module_utils.edge.behind import Away, away
+from ..module_utils.edge.haproxy import Edge, EdgeError
 from ..module_utils.edge.peers import (
     DAY,
     TOLD_DAYS,
@@ -125,6 +133,7 @@ ARGUMENTS: dict[str, Any] = {
     "setting": {"type": "str", "default": "auto"},
     "port": {"type": "int", "default": 4443},
     "others": {"type": "dict", "default": {}},
+    "socket": {"type": "path", "default": ""},
     "owner": {"type": "str", "default": "root"},
     "group": {"type": "str", "default": "haproxy"},
 }
@@ -228,7 +237,26 @@ def known(peers: Peers, options: Options, check: bool) -> dict[str, Any]:
     }
 
 
-def row(one: Server, own: Sequence[str]) -> dict[str, Any]:
+def unsent(peers: Peers, options: Options) -> tuple[dict[tuple[str, str], Away], list[str]]:
+    """The servers that this balancer sends nothing, by app and name, and why some could not be looked at."""
+    found: dict[tuple[str, str], Away] = {}
+    wrong: list[str] = []
+    for app, of_app in balanced(options).items():
+        # One that is not provisioned, or was removed, has no piece of the edge.
+        if not options["socket"] or not peers.piece(app).exists():
+            continue
+        more = "" if app == options["apps"][0]["name"] else f" -e haproxy_server_app={app}"
+        try:
+            there = Edge(options["socket"], f"app_{app}", "", expected=[*of_app]).servers()
+        except EdgeError as error:
+            wrong.append(str(error))
+            continue
+        behind = {name: server for name, server in there.items() if name in of_app}
+        found |= {(app, name): one for name, one in away(behind, Ledger(APPS / app).told(), more).items()}
+    return found, sorted(set(wrong))
+
+
+def row(one: Server, own: Sequence[str], gone: Optional[Away]) -> dict[str, Any]:
     """A server for people and programs."""
     until = min(map(ends, [one.certificates[0], own[0]])) if one.tls and one.certificates and own else None
     return {
@@ -238,19 +266,26 @@ def row(one: Server, own: Sequence[str]) -> dict[str, Any]:
         "by": "TLS" if one.tls else "HTTP",
         "until": None if until is None else time.strftime("%Y-%m-%d", time.gmtime(until)),
         "ends": until,
-        "problem": one.trouble,
+        # One that cannot be asked is down by that, and HAProxy says less of it.
+        "problem": "; ".join(filter(None, [one.trouble, _why(one, gone)])),
     }
+
+
+def _why(one: Server, gone: Optional[Away]) -> str:
+    return "" if gone is None or (one.trouble and gone.down) else gone.why
 
 
 def look(peers: Peers, options: Options) -> dict[str, Any]:
     """How a balancer asks its servers, and what is wrong with the keys of any edge. Raises SlipwayError and OSError."""
     behind = servers(peers, options)
-    rows = [row(one, certificates_of("".join(peers.certificates()[:1]))) for one in behind]
+    gone, unseen = unsent(peers, options)
+    own = certificates_of("".join(peers.certificates()[:1]))
+    rows = [row(one, own, gone.get((one.app, one.name))) for one in behind]
     soon = [
         f"the certificates by which {peers.name} and {one['host']} know each other end on {one['until']}; provision "
         "both in one run"
-        for one in rows
-        if one["ends"] is not None and one["ends"] < time.time() + TOLD_DAYS * DAY and not one["problem"]
+        for server, one in zip(behind, rows)
+        if one["ends"] is not None and one["ends"] < time.time() + TOLD_DAYS * DAY and not server.trouble
     ]
     return {
         "changed": False,
@@ -260,7 +295,16 @@ def look(peers: Peers, options: Options) -> dict[str, Any]:
             for app in balanced(options)
             if (page := maintenance.shown(app, Ledger(APPS / app).told()))
         ],
-        "problems": [f"{peers.name}: {flaw}" for flaw in peers.flaws()] + troubles(behind, peers.name) + soon,
+        "problems": [
+            *(f"{peers.name}: {flaw}" for flaw in [*peers.flaws(), *unseen]),
+            *troubles(behind, peers.name),
+            *(
+                f"{peers.name} sends {one.name} nothing of {one.app}: {why}"
+                for one in behind
+                if (of_it := gone.get((one.app, one.name))) and of_it.amiss and (why := _why(one, of_it))
+            ),
+            *soon,
+        ],
         "told": peers.look(),
     }
 

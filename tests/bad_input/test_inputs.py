@@ -52,6 +52,11 @@ WRONG: dict[str, Case] = {
             "-e haproxy_server=",
         ),
     ),
+    "a drain to an unknown state": (
+        "drain",
+        {"haproxy_server": "nowhere", "haproxy_server_state": "up"},
+        ('Nothing was done. haproxy_server_state is "up"; it can be drain', "or ready, which brings it back"),
+    ),
     "a removal without the name": ("remove", {}, ("slipway_remove", "say -e slipway_remove=shortlinks")),
     "a removal with another name": (
         "remove",

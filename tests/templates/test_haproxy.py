@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.slipway.fleet.plugins.module_utils.edge.behind import away
 from ansible_collections.slipway.fleet.plugins.module_utils.edge.haproxy import Edge as RuntimeEdge
 from ansible_collections.slipway.fleet.plugins.module_utils.edge.haproxy import EdgeError, parse_ports
 from ansible_collections.slipway.fleet.plugins.module_utils.edge.maintenance import Page, outcome
@@ -877,10 +878,38 @@ def test_a_drained_host_gets_nothing_new_and_the_last_one_stays_in(balanced: tup
     )
     assert change(edge, "web1", "drain", wait=PATIENCE) == 0
     assert answered_by(balancer) == {"blue of web2"}
-    with pytest.raises(EdgeError, match="web2 is the last host of app_links that answers"):
-        change(edge, "web2", "drain", wait=PATIENCE)
+    record = {"operation": "drain", "what": "web1", "who": "ada"}
+    with pytest.raises(EdgeError, match="web2 is the last host of links that gets requests, so it was left in") as left:
+        change(edge, "web2", "drain", wait=PATIENCE, records=[record])
+    drained = "web1 is drained by an operator (ada): it gets nothing; drain.yml -e haproxy_server=web1 "
+    assert str(left.value).endswith(f". {drained}-e haproxy_server_state=ready brings it back")
     change(edge, "web1", "ready", wait=PATIENCE)
     assert answered_by(balancer) == {"blue of web1", "blue of web2"}
+
+
+@pytest.mark.parametrize("balanced", [{}, {"sticky": True}], indirect=True)
+def test_the_status_sees_which_hosts_get_nothing(balanced: tuple[Edge, dict[str, Edge]]) -> None:
+    balancer, hosts = balanced
+    socket_, state = str(balancer.directory / "admin.sock"), str(balancer.directory / "server-state")
+    edge = RuntimeEdge(socket_, "app_links", state, expected=["web1", "web2"])
+    assert away(edge.servers(), []) == {}
+    change(edge, "web1", "drain", wait=PATIENCE)
+    record = {"operation": "drain", "what": "web1", "who": "ada"}
+    (name, told), *others = away(edge.servers(), [record]).items()
+    assert (name, others) == ("web1", [])
+    assert told.why.startswith("drained by an operator (ada): it gets nothing; drain.yml -e haproxy_server=web1 ")
+    since = edge.servers()["web1"].since
+    assert since < PATIENCE, "it counts from the drain"
+    # Its own edge restarts, and nobody takes that for worse than it is.
+    hosts["web1"].stop()
+    hosts["web1"].log = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    wait_for(lambda: statuses(balancer)["web1"] in ("DOWN", "MAINT"))
+    (told,) = away(edge.servers(), []).values()
+    assert (told.amiss, told.why.startswith("taken out")) == (False, True)
+    # Put back while nobody answers there.
+    change(edge, "web1", "ready", 0.5)
+    wait_for(lambda: "L4CON" in away(edge.servers(), [])["web1"].why)
+    assert away(edge.servers(), [])["web1"].why.startswith("down: L4CON")
 
 
 def test_a_release_that_listens_beside_its_directory_is_shown_in_it(tmp_path: Path) -> None:

@@ -79,7 +79,7 @@ class Server:
 
     `sessions` are requests in flight; kept-alive idle connections do not count. `check` is what its last check got, in
     HAProxy's words, such as `L7STS 404 Not Found`. `shut` is one of which the other door alone is enabled, and nobody
-    answers there.
+    answers there. `down` is one that HAProxy has given up by its check, `since` the seconds for which it is as it is.
     """
 
     enabled: bool
@@ -87,6 +87,8 @@ class Server:
     sessions: int
     check: str = field(default="", compare=False)
     shut: bool = False
+    down: bool = field(default=False, compare=False)
+    since: int = field(default=0, compare=False)
 
 
 def rows_of(table: str, delimiter: str, needed: Sequence[str], backend: str = "") -> list[dict[str, str]]:
@@ -145,10 +147,17 @@ def parse_servers(statistics: str, states: str, backend: str) -> dict[str, Serve
             sessions=number_in(row, "scur"),
             # A star says that the next one is under way.
             check=" ".join(filter(None, map(row.get, ("check_status", "check_code", "last_chk")))).lstrip("* "),
+            down=row["status"].startswith("DOWN"),
+            since=_seconds(row.get("lastchg")),
         )
         for row in rows_of(statistics, ",", STATISTICS, backend)
         if row["svname"] in enabled
     }
+
+
+def _seconds(text: Optional[str]) -> int:
+    """Of a column that nothing is decided by; nothing where it has no number."""
+    return int(text) if text and re.fullmatch("[0-9]{1,18}", text) else 0
 
 
 def by_slot(doors: Mapping[str, Server], by_port: Callable[[str], bool]) -> dict[str, Server]:

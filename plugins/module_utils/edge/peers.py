@@ -361,10 +361,11 @@ class Peers:
         certificates = [one for one in (said["certificates"] if said else given) if one not in own]
         trouble = "" if self._whole() else NO_OWN
         trouble = trouble or (tried(where, certificates, self.own) if certificates else NOT_KNOWN)
-        before = {entry[1]: bool(entry["tls"]) for entry in _SERVER.finditer(_read(self._piece(app)))}
+        before = {entry[1]: bool(entry["tls"]) for entry in _SERVER.finditer(_read(self.piece(app)))}
         return Server(app, name, where, not trouble or before.get(name, True), tuple(certificates), trouble)
 
-    def _piece(self, app: str) -> Path:
+    def piece(self, app: str) -> Path:
+        """The app's part of HAProxy's configuration."""
         return self.directory / "apps" / f"{app}.cfg"
 
     def hosts(self, servers: Sequence[Server]) -> dict[Path, str]:
