@@ -23,7 +23,10 @@ OTHERS = ["look", "hold", "stage", "activate", "let_go"]
         (
             "rollback",
             ["4", "5"],
-            "4, 5, which keep what they serve: a rollback without --limit, with -e fastapi_app_release=r, takes them there",
+            (
+                "4, 5, which keep what they serve: a rollback without --limit, with -e fastapi_app_release=r, "
+                "takes them there"
+            ),
         ),
         ("restart", ["web4"], "web4, which was not started anew"),
         (
