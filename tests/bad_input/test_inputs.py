@@ -79,6 +79,19 @@ WRONG: dict[str, Case] = {
         {"fastapi_app_enviroment": {}},
         ("fastapi_app_enviroment", "did you mean fastapi_app_environment?", "slipway_own_variables"),
     ),
+    "a variable of a playbook that is none": (
+        "rollback",
+        {"slipway_release": "0123456789ab"},
+        (
+            "slipway_release (given with -e) is no variable of Slipway; did you mean fastapi_app_release?",
+            "slipway_own_variables",
+        ),
+    ),
+    "a rollback to a release by another name": (
+        "rollback",
+        {"release": "0123456789ab"},
+        ("release (given with -e) is no variable of Slipway; did you mean fastapi_app_release?",),
+    ),
     "a deploy to a host that is not there": ("deploy", {}, ("cannot be reached", "Mend its connection")),
     "a provision of a host that is not there": (
         "provision",
