@@ -29,13 +29,21 @@ CLIMBS = "../../etc"
 # Playbook, what is wrong on the command line, and what the message has to say.
 Case = tuple[str, dict[str, Any], tuple[str, ...]]
 WRONG: dict[str, Case] = {
-    "a freeze without a reason": ("lock", {"slipway_lock": "frozen"}, ("slipway_lock_reason", "needs a reason")),
+    "a freeze without a reason": (
+        "lock",
+        {"slipway_lock": "frozen"},
+        ("slipway_lock_reason is empty", "needs a reason"),
+    ),
     "a freeze with a blank reason": (
         "lock",
         {"slipway_lock": "frozen", "slipway_lock_reason": "  "},
         ("slipway_lock_reason", "needs a reason"),
     ),
-    "an unknown state of a lock": ("lock", {"slipway_lock": "stuck"}, ("slipway_lock", "shown, free, or frozen")),
+    "an unknown state of a lock": (
+        "lock",
+        {"slipway_lock": "stuck"},
+        ('slipway_lock is "stuck"; it can be', "shown, free, or frozen."),
+    ),
     "no command": ("run", {}, ("slipway_command is empty", "-e slipway_command=")),
     "a command with an open quote": (
         "run",
