@@ -61,7 +61,7 @@ def misspelled_variables(
     return [
         f"{name} ({_whose(name, of_hosts[name], extra)}) is no variable of Slipway"
         + (f"; did you mean {meant}?" if meant else ".")
-        for name, meant in {**unknown(names, known), **misspelled(names, known)}.items()
+        for name, meant in {**misspelled(names, known), **unknown(names, known)}.items()
     ]
 
 

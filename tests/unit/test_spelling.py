@@ -44,6 +44,8 @@ def test_misspelled(name: str, meant: str | None) -> None:
         ("slipway_batch", "slipway_batches"),
         ("slipway_probe_url", "slipway_probe_urls"),
         ("slipway_urls", "slipway_url"),
+        ("slipway_reason", "slipway_lock_reason"),
+        ("slipway_image", "fastapi_app_image"),
         ("slipway_zebra", ""),
         ("slipway_url", None),
         ("slipway_lock_reason", None),

@@ -77,11 +77,12 @@ def names_in_code(collection: Path = COLLECTION) -> set[str]:
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """The variable that is meant by one that begins with slipway_: spelled alike, or with the prefix of its role."""
-    wanted = sorted(known)
-    rest = name.removeprefix(OURS)
-    of_roles = [one for one in wanted if one.endswith(f"_{rest}") and not one.startswith(OURS)]
-    of_roles = [one for one in of_roles if one == f"fastapi_app_{rest}"] or (of_roles if len(of_roles) == 1 else [])
-    alike = difflib.get_close_matches(name, wanted, 1, ALIKE)
+    wanted, rest = sorted(known), name.removeprefix(OURS)
+    if f"fastapi_app_{rest}" in wanted:
+        return f"fastapi_app_{rest}"
     ours = [one.removeprefix(OURS) for one in wanted if one.startswith(OURS)]
-    fairly = [OURS + one for one in difflib.get_close_matches(rest, ours, 1, FAIRLY_ALIKE)]
-    return next(iter([*alike, *of_roles, *fairly]), "")
+    if alike := difflib.get_close_matches(rest, ours, 1, FAIRLY_ALIKE):
+        return OURS + alike[0]
+    longer = [one for one in wanted if one.endswith(f"_{rest}")]
+    of_playbooks = [one for one in longer if one.startswith(OURS)]
+    return next((found[0] for found in (of_playbooks, longer) if len(found) == 1), "")
