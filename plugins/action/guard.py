@@ -4,12 +4,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from ansible import context
 from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible.plugins.action import ActionBase
+from ansible.utils.vars import load_extra_vars
 from ansible_collections.slipway.fleet.plugins.filter.fleet import misspelled_variables
 from ansible_collections.slipway.fleet.plugins.plugin_utils.controller.packing import keep_packed
 from ansible_collections.slipway.fleet.plugins.plugin_utils.inputs.plain_vault import (
@@ -24,6 +25,7 @@ from ansible_collections.slipway.fleet.plugins.plugin_utils.inputs.unreadable im
 OPTIONS: dict[str, Any] = {
     "over": {"type": "list", "elements": "str", "default": ["web"]},
     "own_variables": {"type": "list", "elements": "str", "default": []},
+    "meant": {"type": "dict", "default": {}},
 }
 
 
@@ -46,7 +48,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         if published := vaults_of_the_lab(inventories):
             raise AnsibleActionFail(known_to_everybody(published))
         try:
-            wrong = misspelled_variables(task_vars["hostvars"], options["own_variables"])
+            extra = load_extra_vars(self._loader)
+            wrong = others_meant(extra, options["meant"], options["own_variables"])
+            wrong += misspelled_variables(task_vars["hostvars"], options["own_variables"], extra)
             given = {host: task_vars["hostvars"].raw_get(host) for host in task_vars["hostvars"]}
         except AnsibleError as error:
             raise AnsibleActionFail(unreadable(error)) from None  # which says it again
@@ -99,6 +103,15 @@ def no_tasks(own: Sequence[str], named: Sequence[str], skipped: Sequence[str]) -
             "without, or narrow it down with --limit."
         )
     return ""
+
+
+def others_meant(extra: Collection[str], meant: Mapping[str, str], own: Sequence[str] = ()) -> list[str]:
+    """A sentence for each extra variable that a playbook does not read and that means one that it does."""
+    return [
+        f"{name} (given with -e) is no variable of Slipway; did you mean {ours}?"
+        for name, ours in meant.items()
+        if name in extra and ours not in extra and name not in own
+    ]
 
 
 def known_to_everybody(vaults: Sequence[str]) -> str:

@@ -107,7 +107,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         screen = Screen(secrets_in(computed))
         # A plan in a run that goes on is no plan of that run.
         strict = self._task.check_mode and not task_vars["ansible_check_mode"]
-        policy, telling = self._policy(options, computed, strict), Telling(screen)
+        left_out = [] if options["hosts"] else self._left_out(roles.beside(task_vars), hosts)
+        policy, telling = self._policy(options, computed, strict, left_out), Telling(screen)
         content = self._contents(computed, changed)
         probe = EdgeProbe(
             options["probe"],
@@ -177,7 +178,15 @@ class ActionModule(ActionBase):  # type: ignore[misc]
                     found[host] = {"wrong": [str(error)]}
         return found
 
-    def _policy(self, options: Mapping[str, Any], computed: Mapping[str, Any], strict: bool) -> Policy:
+    def _left_out(self, variables: Mapping[str, Any], hosts: Sequence[str]) -> list[str]:
+        """The hosts of the fleet, as the playbook names it, that this run is not about."""
+        templar = self._templar.copy_with_new_env(available_variables=variables)
+        fleet = templar.template(variables.get("fastapi_app_fleet") or [])
+        return [str(host) for host in fleet if host not in hosts] if isinstance(fleet, list) else []
+
+    def _policy(
+        self, options: Mapping[str, Any], computed: Mapping[str, Any], strict: bool, left_out: Sequence[str]
+    ) -> Policy:
         operation = options["operation"]
         return Policy(
             operation=operation,
@@ -191,6 +200,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             diff=self._task.diff,
             unsaved=options["unsaved"],
             rehearsers=options["rehearsers"],
+            left_out=left_out,
         )
 
     def _contents(self, computed: Mapping[str, Any], changed: bool) -> dict[str, Content]:

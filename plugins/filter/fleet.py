@@ -6,13 +6,13 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
 from ansible import context
 from ansible.errors import AnsibleFilterError
-from ansible_collections.slipway.fleet.plugins.plugin_utils.inputs.spelling import known_variables, misspelled
+from ansible_collections.slipway.fleet.plugins.plugin_utils.inputs.spelling import known_variables, misspelled, unknown
 
 # By which variables an app is told what it works with.
 _TOLD = ("fastapi_app_secrets", "fastapi_app_environment")
@@ -43,17 +43,32 @@ def whole_text(value: str, name: str) -> str:
     return value
 
 
-def misspelled_variables(hostvars: Mapping[str, Mapping[str, Any]], own: Sequence[str] = ()) -> list[str]:
-    """A sentence for each variable of any host that is almost one of Slipway's; `own` are names that are meant so."""
+def misspelled_variables(
+    hostvars: Mapping[str, Mapping[str, Any]], own: Sequence[str] = (), extra: Collection[str] = ()
+) -> list[str]:
+    """A sentence for each variable of any host that is almost one of Slipway's, or begins like those of its playbooks.
+
+    Args:
+        hostvars: of all hosts
+        own: names that are meant so
+        extra: names that were given on the command line
+    """
     of_hosts: dict[str, list[str]] = {}
     for host in hostvars:
         for name in hostvars[host]:
             of_hosts.setdefault(str(name), []).append(host)
+    names, known = set(of_hosts) - set(own), known_variables()
     return [
-        f"{name} (of {of_hosts[name][0]}{' and others' if of_hosts[name][1:] else ''}) is no variable of Slipway; "
-        f"did you mean {meant}?"
-        for name, meant in misspelled(set(of_hosts) - set(own), known_variables()).items()
+        f"{name} ({_whose(name, of_hosts[name], extra)}) is no variable of Slipway"
+        + (f"; did you mean {meant}?" if meant else ".")
+        for name, meant in {**misspelled(names, known), **unknown(names, known)}.items()
     ]
+
+
+def _whose(name: str, hosts: Sequence[str], extra: Collection[str]) -> str:
+    if name in extra:
+        return "given with -e"
+    return f"of {hosts[0]}{' and others' if hosts[1:] else ''}"
 
 
 def lacking_credentials(hosts: Sequence[Mapping[str, Any]], credentials: Mapping[str, str]) -> list[str]:

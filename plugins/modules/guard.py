@@ -11,7 +11,8 @@ short_description: Refuse a run that could only do nothing, or something else th
 description:
   - Fails where the groups of a playbook have no hosts, where C(--limit), C(--tags) or C(--skip-tags) leaves nothing to
     do, where the variables of a host cannot be read (broken YAML, a vault that does not open) or can be read by
-    everybody, where a variable is almost one of Slipway's, and where one is of another type than its role wants.
+    everybody, where a variable is almost one of Slipway's, where one begins with C(slipway_) and is none of them, and
+    where one is of another type than its role wants.
   - Warns of a file that is called C(vault) and is not encrypted.
   - Runs on the controller, once, and asks no host.
 options:
@@ -21,6 +22,10 @@ options:
     type: list
     elements: str
     default: []
+  meant:
+    description: By names of extra variables that the playbook does not read, those that whoever gives them means.
+    type: dict
+    default: {}
 extends_documentation_fragment: [slipway.fleet.of_the_roles]
 author: [Slipway contributors]
 attributes:

@@ -29,13 +29,21 @@ CLIMBS = "../../etc"
 # Playbook, what is wrong on the command line, and what the message has to say.
 Case = tuple[str, dict[str, Any], tuple[str, ...]]
 WRONG: dict[str, Case] = {
-    "a freeze without a reason": ("lock", {"slipway_lock": "frozen"}, ("slipway_lock_reason", "needs a reason")),
+    "a freeze without a reason": (
+        "lock",
+        {"slipway_lock": "frozen"},
+        ("slipway_lock_reason is empty", "needs a reason"),
+    ),
     "a freeze with a blank reason": (
         "lock",
         {"slipway_lock": "frozen", "slipway_lock_reason": "  "},
         ("slipway_lock_reason", "needs a reason"),
     ),
-    "an unknown state of a lock": ("lock", {"slipway_lock": "stuck"}, ("slipway_lock", "shown, free, or frozen")),
+    "an unknown state of a lock": (
+        "lock",
+        {"slipway_lock": "stuck"},
+        ('slipway_lock is "stuck"; it can be', "shown, free, or frozen."),
+    ),
     "no command": ("run", {}, ("slipway_command is empty", "-e slipway_command=")),
     "a command with an open quote": (
         "run",
@@ -83,6 +91,19 @@ WRONG: dict[str, Case] = {
         "deploy",
         {"fastapi_app_enviroment": {}},
         ("fastapi_app_enviroment", "did you mean fastapi_app_environment?", "slipway_own_variables"),
+    ),
+    "a variable of a playbook that is none": (
+        "rollback",
+        {"slipway_release": "0123456789ab"},
+        (
+            "slipway_release (given with -e) is no variable of Slipway; did you mean fastapi_app_release?",
+            "slipway_own_variables",
+        ),
+    ),
+    "a rollback to a release by another name": (
+        "rollback",
+        {"release": "0123456789ab"},
+        ("release (given with -e) is no variable of Slipway; did you mean fastapi_app_release?",),
     ),
     "a deploy to a host that is not there": ("deploy", {}, ("cannot be reached", "Mend its connection")),
     "a provision of a host that is not there": (

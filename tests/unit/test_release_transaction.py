@@ -642,6 +642,7 @@ def test_what_was_rolled_back_from_is_no_place_to_go_back_to(tmp_path: Path) -> 
     assert store.good() == ["one", "two", "three"]
     record(store, "two", operation="rollback")
     assert store.good() == ["one", "two"]
+    assert store.skipped() == ["three"]
     record(store, "three", operation="deploy")
     record(store, "three", operation="restart")
     assert store.good() == ["one", "two", "three"]

@@ -7,6 +7,7 @@ as far as the pieces follow each other without a gap.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -53,6 +54,14 @@ class Way:
 Span = tuple[str, str]
 
 
+_DATE = re.compile(r"\d{4}-\d\d-\d\d")
+# What Ansible leaves of a time that was written with a blank.
+_CUT = (
+    "; a blank ends a value after -e: write a T between date and time, or "
+    """-e '{"slipway_time": "2026-11-27 10:15:00Z"}'"""
+)
+
+
 def moment(text: str) -> datetime:
     """A time as an operator writes it, or as records have it. Raises BackupError for what is none, or of no zone."""
     try:
@@ -62,7 +71,8 @@ def moment(text: str) -> datetime:
     if found is None or found.tzinfo is None:
         raise BackupError(
             REFUSED,
-            f"nothing was done: {text!r} is no point in time; write date, time and zone, such as 2026-11-27T10:15:00Z",
+            f"nothing was done: {text!r} is no point in time; write date, time and zone, such as 2026-11-27T10:15:00Z"
+            f"{_CUT if _DATE.fullmatch(text.strip()) else ''}",
         )
     return found.astimezone(timezone.utc)
 

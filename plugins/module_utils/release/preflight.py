@@ -367,6 +367,7 @@ def seen(purpose: str, wanted: str, host: dict[str, Any], transaction: Transacti
         "twofold": now["twofold"],
         "path": transaction.gate_of(serving or None).asked,
         "good": [] if settled else good(transaction),
+        "skipped": skipped(transaction) if purpose == "rollback" and not settled else [],
         "migration": store.last_record(serving).get("migration") or "",
         "release_migration": store.last_record(release).get("migration") or "",
         **singletons(transaction, timers),
@@ -390,6 +391,16 @@ def singletons(transaction: Transaction, timers: Timers) -> dict[str, Any]:
         found["singletons_at"] = transaction.store.singletons_at()
         found["singletons"] = transaction.singletons()
     return found
+
+
+def skipped(transaction: Transaction) -> list[str]:
+    """Releases that this host has and to which it goes back by their name alone, the newest first."""
+    staged = [release for release in transaction.store.skipped() if transaction.store.has(release)]
+    try:
+        there = set(transaction.runtime.there(staged)) if staged else set()
+    except RuntimeFailed:
+        return []
+    return [release for release in staged if release in there]
 
 
 def good(transaction: Transaction) -> list[dict[str, Any]]:

@@ -260,6 +260,12 @@ class Store:
             found = [other for other in found if other != release] + [release]
         return found
 
+    def skipped(self) -> list[str]:
+        """Releases that were good and are none to go back to, since they were rolled back from; the newest first."""
+        good = self.good()
+        recorded = [entry["release"] for entry in self.releases_recorded() if entry["result"] == "good"]
+        return [release for release in dict.fromkeys(reversed(recorded)) if release not in good]
+
     def last_record(self, release: str) -> dict[str, Any]:
         """The newest record of a good release; empty where there is none."""
         found: dict[str, Any] = {}

@@ -32,6 +32,7 @@ WANTED: dict[str, tuple[str, Any]] = {
 PORT = 8000
 VAULT = "vault_"
 NO_VAULT = "; no variable of this inventory begins with vault_: its group_vars/all/vault.yml is not there, or is empty"
+EDIT = "ansible-vault edit INVENTORY/group_vars/all/vault.yml"
 # In which Ansible has all variables once more, and renders them where they are looked at.
 OF_ALL = ("hostvars", "vars")
 
@@ -104,13 +105,31 @@ def of_undefined(said: str, variables: Mapping[str, Any], inputs: Iterable[str] 
     own = [one for one in variables if not one.startswith("__") and one not in OF_ALL]
     users = [place for one in own for place in _places(one, variables[one], name)]
     asked = name in inputs
-    meant = [] if asked else difflib.get_close_matches(name, own, 1, ALIKE)
+    near = [] if asked else difflib.get_close_matches(name, own, 3, ALIKE)
+    made_of_it = _made_of(name, {one: variables[one] for one in own}) if near else set()
+    meant = [one for one in near if one not in made_of_it]
     where = f", which {' and '.join(sorted(users))} {'use' if users[1:] else 'uses'}" if users else ""
     return (
         (f"{name} is not set" if asked else f"'{name}' is undefined")
         + where
-        + (f"; did you mean {meant[0]}?" if meant else NO_VAULT if _lacks_vault(name, own) else "")
+        + (f"; did you mean {meant[0]}?" if meant else "")
+        + (_into_vault(name, own, bool(meant)) if name.startswith(VAULT) else "")
     )
+
+
+def _made_of(name: str, variables: Mapping[str, Any]) -> set[str]:
+    """The variables that use this one, and whatever uses those: none of them is meant by it."""
+    found, new = {name}, {name}
+    while new:
+        new = {one for one in variables if one not in found and any(_uses(variables[one], of) for of in new)}
+        found |= new
+    return found
+
+
+def _into_vault(name: str, own: Iterable[str], meant: bool) -> str:
+    if not any(one.startswith(VAULT) for one in own):
+        return NO_VAULT
+    return f"{' If not, add it' if meant else f'; add {name}'} to the vault: {EDIT}"
 
 
 def _places(variable: str, value: Any, name: str) -> list[str]:
@@ -118,10 +137,6 @@ def _places(variable: str, value: Any, name: str) -> list[str]:
     if isinstance(value, Mapping):
         return [f"{variable}.{key}" for key, one in value.items() if _uses(one, name)]
     return [variable] if _uses(value, name) else []
-
-
-def _lacks_vault(name: str, own: Iterable[str]) -> bool:
-    return name.startswith(VAULT) and not any(one.startswith(VAULT) for one in own)
 
 
 def _uses(value: Any, name: str) -> bool:

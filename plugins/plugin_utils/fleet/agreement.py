@@ -27,12 +27,30 @@ def common_release(answers: Answers) -> str:
             return release
     if not found:
         serving = "; ".join(f"{host} serves {recorded(answer) or 'nothing'}" for host, answer in answers.items())
-        raise NoCommonRelease(f"there is no good release to return to before the one that serves ({serving})")
+        raise NoCommonRelease(
+            f"there is no good release to return to before the one that serves ({serving}){by_name(answers)}"
+        )
     best = min(found, key=lambda release: len(lacking(release, answers)))
     raise NoCommonRelease(
-        f"there is no good release to which every host can return; {missing(best, answers)}, "
-        "or name another with -e fastapi_app_release=ID, which the history playbook lists"
+        f"there is no good release to which every host can return; {missing(best, answers)}, which splits the fleet "
+        "until a deploy of all, or name another with -e fastapi_app_release=ID, which the history playbook lists"
+        f"{by_name(answers)}"
     )
+
+
+def by_name(answers: Answers) -> str:
+    """The newest release that every host has and that was rolled back from: that is meant where it is named alone."""
+    serving = {recorded(answer) for answer in answers.values()}
+    for release in (one for answer in answers.values() for one in answer.get("skipped") or ()):
+        there = all(
+            release in (answer.get("skipped") or ()) or not lack(release, answer) for answer in answers.values()
+        )
+        if there and serving != {release}:
+            return (
+                f"; {release} is on all hosts and was skipped, since it was rolled back from: "
+                f"-e fastapi_app_release={release}"
+            )
+    return ""
 
 
 def earlier(answers: Answers) -> list[str]:

@@ -205,15 +205,17 @@ async def plan(this: Run) -> FleetReport:
     rows = rows_of(this)
     before = [member.seen for member in this.changing]
     migrations = this.pending(this.since) if this.pending and this.policy.operation == "deploy" else ()
+    release = verdict.wanted(rows)
     this.plan = verdict.plan(
         rows,
-        verdict.wanted(rows),
+        release,
         migrations,
         {member.name: int(member.seen["free_mib"]) for member in this.changing if "free_mib" in member.seen},
         [(str(seen.get("image") or ""), str(seen.get("release_image") or "")) for seen in before],
         planned(this, migrations),
         [member.target.activate for member in this.changing if member.before],
         this.policy.operation == "deploy" and not this.pending and any(one.target.migrations for one in this.changing),
+        others_of(this, release),
     )
     this.tell("planned", plan=this.plan)
     return report(this)
@@ -221,6 +223,10 @@ async def plan(this: Run) -> FleetReport:
 
 def rows_of(this: Run) -> list[dict[str, object]]:
     return [verdict.host_row(member, this.fell_short, this.keeps) for member in this.members]
+
+
+def others_of(this: Run, release: str) -> str:
+    return verdict.not_in_it(this.policy.left_out, this.policy.operation, release)
 
 
 def report(this: Run, refused: str = "") -> FleetReport:
@@ -231,7 +237,7 @@ def report(this: Run, refused: str = "") -> FleetReport:
     word = "refused" if refused else "planned" if this.plan else verdict.verdict(rows)
     message = refused
     if not refused and not this.plan:
-        message = verdict.sentence(word, rows, release, this.reason, restart, this.changed)
+        message = verdict.sentence(word, rows, release, this.reason, restart, this.changed, others_of(this, release))
     this.tell("verdict", word=word, message=message)
     return FleetReport(
         word=word,

@@ -205,6 +205,7 @@ class Policy:
     at_once: int = 50  # hosts that are asked for something at the same time
     unsaved: Sequence[str] = ()  # hosts that say that the database is elsewhere, where no set has it
     rehearsers: Mapping[str, str] = field(default_factory=dict)  # by the host of the database, that of an app beside it
+    left_out: Sequence[str] = ()  # hosts of the fleet that this run is not about, as with --limit
 
 
 @dataclass(frozen=True)

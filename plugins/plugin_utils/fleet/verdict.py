@@ -212,11 +212,13 @@ def sentence(
     reason: str = "",
     restart: bool = False,
     changed: bool = False,
+    others: str = "",
 ) -> str:
     """The verdict in one sentence, with the next step where there is one.
 
     `reason` says why the run was stopped where no host was the cause. What a `restart` starts anew serves already, and
     is not what was refused. `changed`: a host was, with an image perhaps that turned out to be the one that serves.
+    `others` says which hosts of the fleet the run was not about, see `not_in_it`.
     """
     first = next((row for row in rows if row["cause"]), None)
     because = f"{first['host']}: {first['cause']}" if first else reason or "see the table"
@@ -224,10 +226,11 @@ def sentence(
     subject = "the restart" if restart else f"release {release}"
     served = ", ".join(dict.fromkeys(str(row["now"]) for row in rows)) or release
     each = f"release {release}" if served == release else f"what it is to serve ({served})"
+    hosts = f"every host{' of this run' if others else ''}"
     if word == "nothing":
-        return f"every host serves {each} already; nothing was {'switched' if changed else 'changed'}"
+        return f"{hosts} serves {each} already; nothing was {'switched' if changed else 'changed'}{others}"
     if word == "good":
-        return f"every host serves {each}"
+        return f"{hosts} serves {each}{others}"
     if word == "reverted":
         return f"{subject} was {ended} ({because}); every host serves what it served before"
     if word == "held":
@@ -236,6 +239,28 @@ def sentence(
             "restart again" if restart else "deploy again, or run the rollback playbook"
         )
     return shortfall(rows, because, ended, release, "restart" if restart else "deploy")
+
+
+# What takes hosts that a run left out to what the others serve, by its operation. A restart takes nobody anywhere.
+_TAKEN_ALONG = {
+    "deploy": ": a deploy without --limit takes {them} there",
+    "rollback": ": a rollback without --limit, with -e fastapi_app_release={release}, takes {them} there",
+}
+# Hosts that are named of those that a run left out.
+MOST_LEFT_OUT = 8
+
+
+def not_in_it(left_out: Sequence[str], operation: str, release: str) -> str:
+    """Which hosts of the fleet a run was not about, and what takes them along; empty where it was about all."""
+    if not left_out:
+        return ""
+    many = len(left_out) > 1
+    keep = "which keep what they serve" if many else "which keeps what it serves"
+    if operation == "restart":
+        keep = f"which {'were' if many else 'was'} not started anew"
+    along = _TAKEN_ALONG.get(operation, "").format(release=release, them="them" if many else "it")
+    more = f" and {len(left_out) - MOST_LEFT_OUT} more" if left_out[MOST_LEFT_OUT:] else ""
+    return f"; not in it: {', '.join(left_out[:MOST_LEFT_OUT])}{more}, {keep}{along}"
 
 
 def shortfall(rows: Sequence[Mapping[str, Any]], because: str, ended: str, release: str, operation: str) -> str:
@@ -297,6 +322,7 @@ def plan(
     saved: str = "",
     activations: Sequence[Mapping[str, Any]] = (),
     unread: bool = False,
+    others: str = "",
 ) -> str:
     """What a run would do, as lines for people.
 
@@ -309,10 +335,11 @@ def plan(
         saved: what is done for the database before it is migrated
         activations: of each host that changes and serves something, what verb activate would be asked
         unread: whether only the image can tell what the database needs
+        others: which hosts of the fleet the run is not about, see `not_in_it`
     """
     waiting = [row for row in rows if row["batch"]]
     if not waiting:
-        return f"Plan: nothing; every host serves release {release} already."
+        return f"Plan: nothing; every host{' of this run' if others else ''} serves release {release} already{others}."
     lines = [f"Plan: release {release} on {len(waiting)} of {len(rows)} hosts, in this order:"]
     for number in sorted({row["batch"] for row in waiting}):
         hosts = [f"{row['host']} ({row['was'] or 'nothing'})" for row in waiting if row["batch"] == number]
@@ -332,6 +359,8 @@ def plan(
     if free:
         host = min(free, key=lambda name: free[name])
         lines.append(f"Least free disk: {free[host]} MiB on {host}")
+    if others:
+        lines.append(f"Of the fleet{others.removeprefix(';')}")
     return "\n".join(lines)
 
 

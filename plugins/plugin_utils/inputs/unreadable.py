@@ -9,6 +9,9 @@ from collections.abc import Iterator
 
 from ansible.parsing.vault import AnsibleVaultError
 
+# What Ansible says of a vault with something else after its text, for which no password is asked.
+UNHEXLIFY = "unhexlify error"
+
 
 def unreadable(error: BaseException) -> str:
     """Which file cannot be read, where in it, and what to do about it: a password is no help with broken YAML."""
@@ -16,6 +19,8 @@ def unreadable(error: BaseException) -> str:
     place = next(filter(None, map(place_of, chain)), "")
     said = " ".join(str(error).split()).rstrip(".")
     told = f"The variables of this inventory cannot be read: {f'{place}: ' if place else ''}{said}. Nothing was done."
+    if UNHEXLIFY in said:
+        return f"{told} The file is not all encrypted text; was something added to it without ansible-vault edit?"
     if any(isinstance(one, AnsibleVaultError) for one in chain):
         return f"{told} Give the password of the vault with --vault-id NAME@prompt or --vault-password-file FILE."
     return told

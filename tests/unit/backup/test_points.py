@@ -109,6 +109,16 @@ def test_a_time_without_a_zone_is_none(text: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "cut"), [("2026-11-28", True), ("2026-11-28T13:10:32", False), ("2026-11-28 13:10:32", False)]
+)
+def test_a_date_alone_may_be_what_is_left_of_a_time(text: str, cut: bool) -> None:
+    with pytest.raises(BackupError) as caught:
+        moment(text)
+    assert ("a blank ends a value after -e: write a T between date and time" in str(caught.value)) == cut
+    assert moment("2026-11-27 10:15:00Z"), "as it is advised"
+
+
+@pytest.mark.parametrize(
     ("bases", "horizon", "gone"),
     [
         ([base(1, 1)], at(0), {"7-1-1-1", "7-1-1-2"}),

@@ -8,6 +8,7 @@ import pytest
 from ansible.errors import AnsibleError
 from ansible.inventory.group import Group
 from ansible.parsing.dataloader import DataLoader
+from ansible.parsing.vault import VaultLib, VaultSecret
 from ansible.plugins.loader import vars_loader
 from ansible_collections.slipway.fleet.plugins.action.guard import no_hosts, no_tasks
 from ansible_collections.slipway.fleet.plugins.plugin_utils.inputs.unreadable import unreadable
@@ -75,6 +76,22 @@ def test_a_file_that_cannot_be_read_is_named(text: str, place: str, password: bo
     assert f"{file}{place}" in said
     assert said.count("..") == 0
     assert ("--vault-password-file" in said) == password
+
+
+@pytest.mark.parametrize("added", ["vault_new: x\n", "v: 1\nw: 22\n"])
+def test_a_vault_to_which_plain_text_was_added_is_told_as_that(added: str, tmp_path: Path) -> None:
+    library = VaultLib([("default", VaultSecret(b"a password"))])
+    file = tmp_path / "group_vars/web/vault.yml"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(library.encrypt("vault_old: y\n") + added.encode())
+    loader = DataLoader()
+    loader.set_vault_secrets([("default", VaultSecret(b"a password"))])
+    with pytest.raises(AnsibleError) as raised:
+        vars_loader.get("host_group_vars").get_vars(loader, str(tmp_path), [Group("web")])
+    said = unreadable(raised.value)
+    assert f"{file}: Vault format unhexlify error" in said
+    assert said.endswith("was something added to it without ansible-vault edit?")
+    assert "--vault-password-file" not in said
 
 
 def test_what_is_no_file_is_told_as_it_is() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.slipway.fleet.plugins.plugin_utils.controller.refusals import (
+    EDIT,
     of_containers,
     of_types,
     of_undefined,
@@ -85,7 +86,10 @@ VARIABLES = {
     [
         (
             "Error: 'vault_secretkey' is undefined",
-            "'vault_secretkey' is undefined, which fastapi_app_secrets.SECRET_KEY uses; did you mean vault_secret_key?",
+            (
+                "'vault_secretkey' is undefined, which fastapi_app_secrets.SECRET_KEY uses; did you mean "
+                f"vault_secret_key? If not, add it to the vault: {EDIT}"
+            ),
         ),
         ("'debugging' is undefined", "'debugging' is undefined, which fastapi_app_arguments and of_mine use"),
         ("'nobody' is undefined", "'nobody' is undefined"),
@@ -101,7 +105,21 @@ def test_a_vault_that_is_not_there_is_told() -> None:
     said = of_undefined("'vault_a' is undefined", variables)
     assert said.startswith("'vault_a' is undefined, which fastapi_app_secrets.A and fastapi_app_secrets.B use; no ")
     assert "group_vars/all/vault.yml is not there" in said
-    assert "vault.yml" not in of_undefined("'vault_a' is undefined", {**variables, "vault_other": "x"})
+    said = of_undefined("'vault_a' is undefined", {**variables, "vault_other": "x"})
+    assert said.endswith(f"use; add vault_a to the vault: {EDIT}")
+
+
+def test_what_is_made_of_an_undefined_variable_is_not_what_is_meant() -> None:
+    variables = {
+        "backup_password": "{{ vault_backup_password }}",
+        "vault_backup_passwords": ["{{ backup_password }}"],
+        "vault_other": "x",
+    }
+    said = of_undefined("'vault_backup_password' is undefined", variables)
+    assert said == (
+        "'vault_backup_password' is undefined, which backup_password uses; add vault_backup_password to the vault: "
+        f"{EDIT}"
+    )
 
 
 def test_an_input_that_is_not_set_is_told_as_that() -> None:

@@ -134,8 +134,8 @@ def test_each_host_is_told_what_is_wrong_with_its_own_variables() -> None:
     assert found[2] == ["fastapi_app_workers is text and must be a whole number, such as `fastapi_app_workers: 2`"]
     assert found[3] == ["'nowhere' is undefined, which fastapi_app_environment.A uses"]
     assert "compose, systemd" in found[4][0]
-    said = "'vault_secretkey' is undefined, which fastapi_app_secrets.KEY uses; did you mean vault_secret_key?"
-    assert found[5] == [said]
+    said = "'vault_secretkey' is undefined, which fastapi_app_secrets.KEY uses; did you mean vault_secret_key? If not, "
+    assert [one.partition("add it to the vault")[0] for one in found[5]] == [said]
     names = "and must be a list, such as `fastapi_app_host_names: [value]`"
     assert found[6] == found[8] == [f"fastapi_app_host_names is text {names}"]
     assert found[7] == [f"fastapi_app_host_names is nothing {names}"]

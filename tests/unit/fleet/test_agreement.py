@@ -41,6 +41,23 @@ def test_it_is_the_newest_that_all_have_and_to_which_none_goes_forward(hosts: li
     assert common_release(answers(*hosts)) == release
 
 
+def test_where_there_is_none_it_names_what_was_rolled_back_from_if_all_have_it() -> None:
+    hosts = answers(("c", "b c"), ("c", "c"))
+    hosts["web1"]["skipped"] = ["e", "d"]
+    with pytest.raises(NoCommonRelease, match="lists$"):
+        common_release(hosts)
+    hosts["web2"]["skipped"] = ["d"]
+    said = "; d is on all hosts and was skipped, since it was rolled back from: -e fastapi_app_release=d"
+    with pytest.raises(NoCommonRelease) as caught:
+        common_release(hosts)
+    assert "--limit 'all:!web2', which splits the fleet until a deploy of all, or name another" in str(caught.value)
+    assert str(caught.value).endswith(f"lists{said}")
+    hosts["web1"]["good"] = [{"release": "c"}]
+    with pytest.raises(NoCommonRelease) as caught:
+        common_release(hosts)
+    assert str(caught.value).endswith(f"(web1 serves c; web2 serves c){said}")
+
+
 @pytest.mark.parametrize(
     ("hosts", "said"),
     [

@@ -7,12 +7,48 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet import verdict
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.parts import Identity, Unwatchable
 
 from tests.unit.fleet.memory import MemoryContent, fleet, outcomes
 
 FIRST = ["look", "hold", "stage", "run", "activate", "let_go"]
 OTHERS = ["look", "hold", "stage", "activate", "let_go"]
+
+
+@pytest.mark.parametrize(
+    ("operation", "left_out", "told"),
+    [
+        ("deploy", ["web4"], "web4, which keeps what it serves: a deploy without --limit takes it there"),
+        (
+            "rollback",
+            ["4", "5"],
+            (
+                "4, 5, which keep what they serve: a rollback without --limit, with -e fastapi_app_release=r, "
+                "takes them there"
+            ),
+        ),
+        ("restart", ["web4"], "web4, which was not started anew"),
+        (
+            "restart",
+            [f"web{number}" for number in range(4, 14)],
+            "web4, web5, web6, web7, web8, web9, web10, web11 and 2 more, which were not started anew",
+        ),
+    ],
+)
+def test_hosts_of_the_fleet_that_a_run_is_not_about_are_told(operation: str, left_out: list[str], told: str) -> None:
+    assert verdict.not_in_it(left_out, operation, "r") == f"; not in it: {told}"
+
+
+def test_a_run_of_a_part_of_the_fleet_says_so_in_its_plan_and_at_its_end() -> None:
+    others = "not in it: web4, which keeps what it serves: a deploy without --limit takes it there"
+    there = fleet()
+    planned = there.run(check_mode=True, left_out=["web4"])
+    assert planned.plan.splitlines()[-1] == f"Of the fleet {others}"
+    report = there.run(left_out=["web4"])
+    assert (report.word, report.message) == ("good", f"every host of this run serves release new; {others}")
+    report = there.run(left_out=["web4"])
+    assert report.message == f"every host of this run serves release new already; nothing was changed; {others}"
 
 
 def test_a_deploy_serves_everywhere_and_is_told_as_it_was() -> None:
