@@ -53,5 +53,7 @@ def test_a_host_without_data_says_nothing_of_it() -> None:
 def test_a_cache_and_backups_that_go_on_are_named() -> None:
     timers = ["slipway-backup-drill.timer enabled enabled", "slipway-backup.timer enabled enabled"]
     cache, backups = left(backups_result={"stdout_lines": timers}, postgres_provider="none")
-    assert cache.endswith("the cache with all its data. The playbook remove_cache deletes it: -e slipway_remove_cache=redis")
+    assert cache.endswith(
+        "the cache with all its data. The playbook remove_cache deletes it: -e slipway_remove_cache=redis"
+    )
     assert "systemctl disable --now slipway-backup-drill.timer slipway-backup.timer, and take" in backups
