@@ -19,7 +19,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import tests.conftest  # noqa: F401 - it has the collection found
-from tests.templates.test_haproxy import Edge, app, free_port, haproxy, wait_for
+from lab.ports import free_port
+from tests.templates.test_haproxy import Edge, app, haproxy, wait_for
 
 APP = """
 defaults

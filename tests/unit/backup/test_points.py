@@ -115,7 +115,7 @@ def test_a_date_alone_may_be_what_is_left_of_a_time(text: str, cut: bool) -> Non
     with pytest.raises(BackupError) as caught:
         moment(text)
     assert ("a blank ends a value after -e: write a T between date and time" in str(caught.value)) == cut
-    assert moment("2026-11-27 10:15:00Z"), "as it is advised"
+    assert moment("2026-11-27 10:15:00Z") == moment("2026-11-27T10:15:00Z"), "as it is advised"
 
 
 @pytest.mark.parametrize(
