@@ -92,10 +92,7 @@ class Channel:
             async with asyncio.timeout(self._started.patience):
                 await self._opened
         except TimeoutError:
-            said = self._opening.last_words()
-            await self._give_up(
-                f"no answer within {self._started.patience:.0f} s" + (f"; its last words: {said}" if said else "")
-            )
+            await self._give_up(self._with_last_words(f"no answer within {self._started.patience:.0f} s"))
             raise Unreachable(self.broken) from None
         except BaseException:
             await self._give_up("the channel was not opened")
@@ -174,7 +171,12 @@ class Channel:
             self._opened.set_exception(self._opening.failure(code))
             return
         how = f"exit code {code}" if code is None or code >= 0 else signal.Signals(-code).name
-        self._break(self._opening.last_words() or f"the channel was closed ({how})")
+        self._break(self._with_last_words(f"the channel was closed ({how})"))
+
+    def _with_last_words(self, why: str) -> str:
+        """What the connection said last may be the cause, or no more than the host's banner."""
+        said = self._opening.last_words()
+        return f"{why}; its last words: {said}" if said else why
 
     async def _exit_code(self, limit: float) -> int | None:
         """The process's exit code, None when it has none within `limit` seconds."""

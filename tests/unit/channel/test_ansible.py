@@ -45,7 +45,8 @@ class ActionModule(ActionBase):
                 result = await host.call("package", ASKED)
                 if name == "plain":
                     os.kill(host._line._process.pid, signal.SIGKILL)
-                    await asyncio.sleep(0.1)
+                    while not host._line.broken:
+                        await asyncio.sleep(0.01)
                     result = await host.call("package", ASKED)
                 return result
             except (Refused, Unreachable) as error:

@@ -156,7 +156,7 @@ async def test_a_killed_agent_is_told_and_the_next_call_has_another(tmp_path: Pa
         await until((tmp_path / "ended").exists)
 
 
-async def test_the_connections_last_words_are_the_cause(tmp_path: Path, place: Path) -> None:
+async def test_a_closed_channel_says_how_it_ended_and_the_connections_last_words(tmp_path: Path, place: Path) -> None:
     way = Shell(lambda command: f"({command}); echo 'Connection to \x1b[1mone\x1b[0m closed by remote host.' >&2")
     async with opened(place, way=way) as one:
         await one.call("echo", {})
@@ -165,7 +165,10 @@ async def test_the_connections_last_words_are_the_cause(tmp_path: Path, place: P
         children = Path(f"/proc/{agents_process(way)}/task/{agents_process(way)}/children").read_text(encoding="utf-8")
         os.kill(int(children.split()[0]), signal.SIGKILL)
 
-        with pytest.raises(Unreachable, match=r"^Connection to one closed by remote host\.$"):
+        with pytest.raises(
+            Unreachable,
+            match=r"^the channel was closed \(exit code 0\); .*: Connection to one closed by remote host\.$",
+        ):
             await asked
     (tmp_path / "a").touch()
 
