@@ -234,7 +234,8 @@ def test_a_release_that_does_not_serve_is_refused_in_each_shape(notes: App, plai
     broken = {"command": ["python", "-m", "src.wrker"]}
     outcomes = side_by_side(
         {
-            "notes": {"fastapi_app_health_path": "/not-there"},
+            # Alone, since its Uvicorn ends workers that need more than 5 s to start.
+            "notes": {"fastapi_app_health_path": "/not-there", "fastapi_app_workers": 1},
             "shop": {"fastapi_app_processes": plain_shop.variables["fastapi_app_processes"] | {"worker": broken}},
             "desk": {"fastapi_app_environment": {"PORT": "5001"}},
         },
