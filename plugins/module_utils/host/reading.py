@@ -21,7 +21,7 @@ DIGITS = 300
 def json_of(text: Union[str, bytes]) -> Any:
     """What a text says. Raises ValueError where it is no JSON, nested deeper than Python goes, or has such numbers."""
     try:
-        return json.loads(text, parse_int=_integer)
+        return _DECODER.decode(text) if isinstance(text, str) else json.loads(text, parse_int=_integer)
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
 
@@ -75,3 +75,7 @@ def _integer(digits: str) -> int:
     if len(digits) > DIGITS:
         raise ValueError(f"it has a number of {len(digits)} digits")
     return int(digits)
+
+
+# One for all: to make it takes longer than to read a small file.
+_DECODER = json.JSONDecoder(parse_int=_integer)

@@ -80,12 +80,14 @@ class Screen:
 
     def blank(self, text: str) -> str:
         """The text with `BLANK` for each secret, and for the password of each URL."""
-        for form in self._forms:
-            if form in text:
-                text = text.replace(form, BLANK)
-        for edges in EDGES:
-            text = self._without_broken(text, edges)
-        return _URL_PASSWORD.sub(rf"\1{BLANK}", self._without_ends(text))
+        if self._forms:
+            for form in self._forms:
+                if form in text:
+                    text = text.replace(form, BLANK)
+            for edges in EDGES:
+                text = self._without_broken(text, edges)
+            text = self._without_ends(text)
+        return _URL_PASSWORD.sub(rf"\1{BLANK}", text) if "://" in text else text
 
     def _without_broken(self, text: str, edges: str) -> str:
         """Without a secret that begins in one line and goes on in the next ones."""
@@ -201,6 +203,8 @@ def staged(releases: Path) -> Screen:
 
 def _visible(text: str) -> str:
     """The text without what is not to be seen."""
+    if text.isprintable():  # as most are
+        return text
     text = _ESCAPES.sub("", text.replace("\r\n", "\n").replace("\r", "\n"))
     return _UNSEEN.sub("\N{REPLACEMENT CHARACTER}", text)
 
