@@ -46,7 +46,7 @@ _LOGIN = re.compile(
 _OF_PASSWORD = re.compile(r"_[0-9a-f]{8}\Z")
 # What Redis says of a password that it does not take, and redis-py makes of it.
 _CACHE_LOGIN = "invalid username-password pair or user is disabled"
-_NEW_PASSWORD = "where the password in the vault is a new one, run playbooks/rotate.yml"
+_ROTATE = "where the password in the vault is a new one, run playbooks/rotate.yml"
 _FORMER_ONE = "where the release is of before a rotation, nothing leads back to it, so deploy again"
 _OTHERWISE = "else compare user and password in the app's secrets with what the server has"
 # Uvicorn's words for a worker that has ended, by itself or by Uvicorn.
@@ -203,10 +203,10 @@ def no_login(words: str) -> str:
     if match := _LOGIN.search(text):
         name = match["name"]
         if _OF_PASSWORD.search(name):
-            return f"; the database does not take the login {name}: {_NEW_PASSWORD}; {_FORMER_ONE}"
+            return f"; the database does not take the login {name}: {_ROTATE}; {_FORMER_ONE}"
         return f"; the database does not take the login {name}: {_FORMER_ONE}; {_OTHERWISE}"
     if _CACHE_LOGIN in text:
-        return f"; the cache does not take the password: {_NEW_PASSWORD}; {_FORMER_ONE}; {_OTHERWISE}"
+        return f"; the cache does not take the password: {_ROTATE}; {_FORMER_ONE}; {_OTHERWISE}"
     return ""
 
 
