@@ -55,9 +55,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         except AnsibleError as error:
             raise AnsibleActionFail(unreadable(error)) from None  # which says it again
         if wrong:
-            advice = "Correct the name, or name it in slipway_own_variables if it is yours."
-            raise AnsibleActionFail(f"Nothing was done. {' '.join(wrong)} {advice}")
-        if wrong := wrong_types(given, inputs_of_roles()):
+            wrong.append("Correct the name, or name it in slipway_own_variables if it is yours.")
+        if wrong := [*wrong, *wrong_types(given, inputs_of_roles())]:
             raise AnsibleActionFail(f"Nothing was done. {' '.join(wrong)}")
         keep_packed(context.CLIARGS.get("args") or ())
         # Ansible shows a warning once, however often a run comes here.

@@ -11,7 +11,8 @@ from ansible_collections.slipway.fleet.plugins.plugin_utils.controller.run impor
 
 OPTIONS: dict[str, Any] = {
     "specification": {"type": "path", "required": True},
-    "wrong_from": {"type": "str", "required": True},
+    "entry_point": {"type": "str", "default": "main"},
+    "wrong_from": {"type": "str"},
 }
 
 
@@ -23,6 +24,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
     def run(self, tmp: Any = None, task_vars: Any = None) -> dict[str, Any]:
         super().run(tmp, task_vars)
         _, options = self.validate_argument_spec(OPTIONS)
-        of_right_types(self._templar, options["specification"], task_vars)
-        refuse_wrong({"wrong": self._templar.template(task_vars[options["wrong_from"]])})
+        of_right_types(self._templar, options["specification"], task_vars, options["entry_point"])
+        if wrong := options["wrong_from"]:
+            refuse_wrong({"wrong": self._templar.template(task_vars[wrong])})
         return {"changed": False}

@@ -65,6 +65,7 @@ OPTIONS: dict[str, Any] = {
     "savers": {"type": "list", "elements": "str", "default": []},
     "unsaved": {"type": "list", "elements": "str", "default": []},
     "rehearsers": {"type": "dict", "default": {}},
+    "besides": {"type": "list", "elements": "str", "default": []},
     "page_goes": {"type": "bool", "default": False},
     "directory": {"type": "path"},
     "probe": {
@@ -100,6 +101,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         # The hosts were provisioned in this run, or let new credentials in.
         changed = "provision_begun" in task_vars
         if wrong := {host: so_far(said, changed) for host, said in refused(computed).items()}:
+            wrong[next(iter(wrong))] = "\n".join([next(iter(wrong.values())), *options["besides"]])
             result = {"changed": False, "verdict": "refused", "message": next(iter(wrong.values())), "wrong": wrong}
             return self._ended(result, options)
         directory = Path(options["directory"] or run.reports(task_vars))
@@ -201,6 +203,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             unsaved=options["unsaved"],
             rehearsers=options["rehearsers"],
             left_out=left_out,
+            besides=options["besides"],
         )
 
     def _contents(self, computed: Mapping[str, Any], changed: bool) -> dict[str, Content]:

@@ -16,6 +16,8 @@ from ansible_collections.slipway.fleet.plugins.plugin_utils.inputs.spelling impo
 
 # By which variables an app is told what it works with.
 _TOLD = ("fastapi_app_secrets", "fastapi_app_environment")
+# What is looked at before a rotation, in the order in which it is told.
+_FORESEEN = ("told", "database", "cache")
 
 
 def command_words(line: str, name: str = "the command") -> list[str]:
@@ -106,6 +108,16 @@ def elsewhere(hosts: Sequence[str], hostvars: Mapping[str, Mapping[str, Any]]) -
     return found
 
 
+def foreseen(hosts: Sequence[str], hostvars: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """What would refuse the new credentials on these hosts, as the tasks of foresee_credentials.yml have found it."""
+    found = []
+    for host in hosts:
+        said = {name: (hostvars[host].get(f"slipway_{name}_result") or {}).get("msg") for name in _FORESEEN}
+        # What the app of a host is not told begins with the name of that one, whichever host of the database asks.
+        found += [str(words).strip() if name == "told" else f"{host}: {words}" for name, words in said.items() if words]
+    return list(dict.fromkeys(found))
+
+
 class FilterModule:
     """What stands above, all of slipway.fleet."""
 
@@ -114,6 +126,7 @@ class FilterModule:
             "command_words": command_words,
             "whole_text": whole_text,
             "elsewhere": elsewhere,
+            "foreseen": foreseen,
             "lacking_credentials": lacking_credentials,
             "misspelled_variables": misspelled_variables,
         }

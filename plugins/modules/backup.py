@@ -34,6 +34,10 @@ options:
   any_schema: {description: Restore what does not fit the release that serves., type: bool, default: false}
   safety: {description: Make a set of what is there before a restore., type: bool, default: true}
   reason: {description: Why a set is made., type: str, default: asked}
+  warns:
+    description: For V(status), whether to warn of a repository that is lost with the disk of what is backed up.
+    type: bool
+    default: false
 extends_documentation_fragment: [slipway.fleet.record, slipway.fleet.of_the_roles]
 author: [Slipway contributors]
 attributes:
@@ -72,6 +76,7 @@ ARGUMENTS: dict[str, Any] = {
     "any_schema": {"type": "bool", "default": False},
     "safety": {"type": "bool", "default": True},
     "reason": {"type": "str", "default": "asked"},
+    "warns": {"type": "bool", "default": False},
     "record": RECORD_ARGUMENT,
 }
 
@@ -92,7 +97,8 @@ def main() -> None:
         told = ask(options)
     except SlipwayError as error:
         module.fail_json(msg=str(error), **error.details)
-    warnings = told.pop("warnings", [])
+    known = told.pop("to_be_told", [])
+    warnings = told.pop("warnings", []) + (known if options["warns"] else [])
     answer(module, {"changed": verb not in LOOKS, "set_up": True, "told": told, "warnings": warnings})
 
 

@@ -59,6 +59,7 @@ from ..module_utils.edge.behind import away, back
 from ..module_utils.edge.haproxy import EDGE_ARGUMENT, Edge, EdgeError, Server
 from ..module_utils.host.answer import answer
 from ..module_utils.host.ledger import APPS, RECORD_ARGUMENT, Ledger, recorded
+from ..module_utils.host.removed import told as removed_told
 
 POLL = 0.25
 # Seconds for the first check of a host that is put back: one a second, each of which may take three.
@@ -123,6 +124,17 @@ def told(options: Mapping[str, Any], now: Server, in_flight: int, differs: bool,
     return f"{who} requests of {app} {again}. drain.yml -e haproxy_server={server}{more} takes it out"
 
 
+def require_there(servers: Mapping[str, Server], app: str, where: str) -> None:
+    """Raise EdgeError where the balancer has no host of the app; since when, where it is known there."""
+    if not servers:
+        since = removed_told(APPS / app)
+        why = since or "it was removed, or this balancer was not provisioned for it"
+        raise EdgeError(
+            f"{app} is not{where or ' on this balancer'}: {why}. Nothing was done there. slipway.fleet.provision has "
+            "the balancer send its hosts requests, and slipway.fleet.site has them serve, too"
+        )
+
+
 def records_of(app: str) -> Records:
     """The ledger of the app here; nothing of one that cannot be read, as it is for words alone."""
     with suppress(OSError):
@@ -168,6 +180,7 @@ def main() -> None:
     try:
         there = Edge(where["socket"], where["backend"], where["state_file"], expected=[]).servers()
         at = f" on {options['balancer']}" if options["balancer"] else ""
+        require_there(there, app, at)
         require_known(there, server, where["backend"], at)
         differs = edge.servers()[server].enabled != (state == "ready")
         if differs and not module.check_mode:

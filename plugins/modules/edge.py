@@ -82,7 +82,7 @@ options:
   contents:
     description: Filled by the action plugin with what it rendered. Not for tasks.
     type: str
-extends_documentation_fragment: [slipway.fleet.of_the_roles]
+extends_documentation_fragment: [slipway.fleet.record, slipway.fleet.of_the_roles]
 author: [Slipway contributors]
 attributes:
   check_mode: {description: Tells what would change, and refuses what would be refused., support: full}
@@ -125,10 +125,11 @@ import shlex
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ..module_utils.edge.behind import UNDRAIN, drains
 from ..module_utils.edge.haproxy import OLDEST, Edge, EdgeError, outdated
 from ..module_utils.edge.maintenance import HEADER
 from ..module_utils.edge.maps import read, render
@@ -138,6 +139,7 @@ from ..module_utils.host import command
 from ..module_utils.host import files as tree
 from ..module_utils.host.answer import answer
 from ..module_utils.host.errors import SlipwayError
+from ..module_utils.host.ledger import APPS, DONE, RECORD_ARGUMENT, Ledger, noted
 from ..module_utils.host.shared import SHARED_SETTINGS, alone
 from ..module_utils.release.listening import holder_of
 
@@ -162,6 +164,7 @@ ARGUMENTS: dict[str, Any] = {
     "group": {"type": "str", "default": "haproxy"},
     "validate": {"type": "str", "default": "haproxy -c -f %s"},
     "contents": {"type": "str", "no_log": True},
+    "record": RECORD_ARGUMENT,
 }
 
 
@@ -236,6 +239,32 @@ def hold_back(options: Mapping[str, Any], pieces: Mapping[str, str]) -> None:
         running.save(lambda dump: held_back(dump, hosts))
 
 
+def end_drains(
+    pieces: Mapping[str, str], record: Optional[Mapping[str, Any]], former: Mapping[str, str], apps: Path = APPS
+) -> list[str]:
+    """Record that a drain is over where its host is behind this balancer no more; returns what could not be.
+
+    A host that comes back begins like a new one, and by the ledger it would be drained since then, by somebody who
+    meant the one that it was.
+
+    Args:
+        pieces: of the apps of this edge as it is now
+        record: whose run it is
+        former: the pieces as they were before
+        apps: the directory of the apps' ledgers
+    """
+    now, warnings = balanced(pieces), []
+    for backend in sorted({*now, *balanced(former)}):
+        app = backend.removeprefix("app_")
+        ledger = Ledger(apps / app)
+        with suppress(OSError):
+            for host in sorted(set(drains(ledger.told())) - set(now.get(backend, {}))):
+                note = noted({**(record or {}), "root": apps / app}, UNDRAIN, host)
+                note.end(DONE, cause="it is no host of this balancer any more")
+                warnings += note.warnings
+    return warnings
+
+
 def act(options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     """Bring the edge to what the task says and return its result. Raises SlipwayError and OSError."""
     directory = Path(options["directory"])
@@ -247,6 +276,7 @@ def act(options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
         shared=options["shared_settings"],
         removed=frozenset(options["removed"]),
     )
+    warnings: list[str] = []
     with alone(directory):
         found = present(directory, read(directory / "maintenance.map"))
         edge = made(found, wanted)
@@ -260,10 +290,14 @@ def act(options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
             items += tree.parse(own, texts)
         changes = tree.plan(items, check_mode)
         if not check_mode:
+            now = {app: piece.text for app, piece in edge.pieces.items()}
             if any(change.item.dest.name == "haproxy.cfg" for change in changes):
-                hold_back(options, {app: piece.text for app, piece in edge.pieces.items()})
+                hold_back(options, now)
             tree.apply(changes)
+            former = {app: piece.text for app, piece in found.pieces.items()}
+            warnings = end_drains(now, options.get("record"), former)
     return {
+        "warnings": warnings,
         "changed": bool(changes),
         "changed_paths": [str(change.item.dest) for change in changes],
         "kept": edge.kept,

@@ -14,12 +14,12 @@ description:
   - Runs on the controller and asks no host.
 options:
   specification: {description: File with the role's argument specification., type: path, required: true}
+  entry_point: {description: For which entry point of the role its variables are meant., type: str, default: main}
   wrong_from:
     description:
       - Name of the variable with what else is wrong, a list of sentences. It is read once the types are known to be
-        right.
+        right. Without it types alone are looked at.
     type: str
-    required: true
 extends_documentation_fragment: [slipway.fleet.of_the_roles]
 author: [Slipway contributors]
 attributes:

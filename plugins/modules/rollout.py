@@ -83,6 +83,12 @@ options:
         rehearsed with its newest set.
     type: dict
     default: {}
+  besides:
+    description:
+      - What refuses the run besides all that is found here. It is said together with that, and nothing is changed.
+    type: list
+    elements: str
+    default: []
   page_goes:
     description: Whether the playbook takes the maintenance page away after this task. It is only said.
     type: bool

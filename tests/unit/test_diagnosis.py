@@ -148,7 +148,6 @@ def test_a_server_whose_workers_cannot_start_says_why_while_it_runs() -> None:
         ('E.DBAPIError: no pg_hba.conf entry for host "172.19.0.6", user "parcel_ca8e2163", database "parcel"', True),
         ('psycopg.OperationalError: password authentication failed for user "parcel_ca8e2163"', True),
         ('E.OperationalError: FATAL:  role "parcel_ca8e2163" does not exist', True),
-        ('E.OperationalError: FATAL:  role "managed" does not exist', False),
         ('E.ProgrammingError: relation "parcel_ca8e2163" does not exist', False),
     ],
 )
@@ -157,6 +156,30 @@ def test_a_login_that_the_database_does_not_take(words: str, told: bool) -> None
     assert found.startswith(words)
     assert ("the database does not take the login parcel_ca8e2163: " in found) is told
     assert ("playbooks/rotate.yml" in cause(1, f"Traceback\n{words}\n", NO_SECRETS)) is told
+
+
+@pytest.mark.parametrize(
+    ("words", "what"),
+    [
+        ('E.DBAPIError: no pg_hba.conf entry for host "172.19.0.6", user "parcel", database "parcel"', "login parcel"),
+        ('psycopg.OperationalError: password authentication failed for user "parcel"', "login parcel"),
+        ('E.InvalidAuthorizationSpecificationError: FATAL: role "my-app" is not permitted to log in', "login my-app"),
+        ('E.OperationalError: FATAL:  role "managed" does not exist', "login managed"),
+        ("redis.exceptions.AuthenticationError: invalid username-password pair or user is disabled.", "password"),
+        ("E.ResponseError: WRONGPASS invalid username-password pair or user is disabled.", "password"),
+    ],
+)
+def test_a_login_that_is_not_named_after_its_password(words: str, what: str) -> None:
+    """Rolled back to it is one of before the first rotation; of a server of others it may be wrong in the secret."""
+    log = f"Traceback\n{words}\n"
+    server = "cache" if what == "password" else "database"
+    for found in (
+        explain("not ready", SlotStatus(running=True), Probe(500, ""), {"log": log}),
+        cause(1, log, NO_SECRETS),
+    ):
+        assert f"; the {server} does not take the {what}: " in found
+        assert "the release is of before a rotation, nothing leads back to it, so deploy again" in found
+        assert "compare user and password in the app's secrets" in found
 
 
 def test_the_exception_of_a_health_path_is_told() -> None:

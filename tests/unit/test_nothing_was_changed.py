@@ -14,7 +14,6 @@ from ansible_collections.slipway.fleet.plugins.modules import lock
 ROOT = Path(__file__).resolve().parents[2]
 SAID = re.compile("nothing was changed(?! in )", re.IGNORECASE)
 KNOWN = {
-    "playbooks/rotate.yml": "its first play asks no host",
     "plugins/action/rollout.py": "it is before any host is asked, and is of the app alone after others",
     "plugins/module_utils/backup/postgres.py": "of one function, not to be shown",
     "plugins/modules/doctor.py": "it changes nothing itself and comes first",

@@ -91,6 +91,17 @@ def own_disk(settings: Settings, table: Path = MOUNTS) -> bool:
     return _device(named, table) == own and _device(os.path.realpath(named), table) == own
 
 
+def own_disk_told(settings: Settings) -> list[str]:
+    """That the repository is lost with what it has, for whoever makes a set or sets backups up; else nothing."""
+    if not own_disk(settings):
+        return []
+    told = (
+        f"the sets of {settings.host} are in {settings.repository}, on the disk that they are to outlive, and are lost "
+        "with it; name another place in backup_repository"
+    )
+    return [told]
+
+
 def _device(path: str, table: Path) -> str:
     """Of the file system that a path is in, what is mounted over another one in its place."""
     found = [(len(point), at, device) for at, (point, device) in enumerate(_mounted(table)) if below(path, point)]

@@ -127,6 +127,9 @@ def answer(asked: argparse.Namespace, host: Host) -> dict[str, Any]:
                 for note in notes:
                     note.more["what"] = f"{which}, {note.begun['what']}"
             warnings += host.live.warnings if host.live else []
+            # A warning each night would be read by nobody.
+            if asked.verb == "backup" and asked.reason != BY_TIMER:
+                warnings += files.own_disk_told(host.settings)
             return {**done, "warnings": [*warnings, *(words for note in notes for words in note.warnings)]}
         except BackupError as error:
             # A name that was not typed right is no fault of the host, and neither is what a release does to a copy.
@@ -307,7 +310,8 @@ def status(host: Host) -> dict[str, Any]:
         "database": host.settings.database,
         "elsewhere": list(host.settings.elsewhere),
         "append_only": host.settings.append_only,
-        "own_disk": files.own_disk(host.settings),
+        "own_disk": bool(own := files.own_disk_told(host.settings)),
+        "to_be_told": own,
         **state,
         **{name: next_run(timer) for name, timer in TIMERS.items()},
         "ages": {name: age(state[name]["time"], at) for name in ("newest", "proven") if state.get(name)},

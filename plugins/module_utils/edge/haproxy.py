@@ -35,6 +35,10 @@ class EdgeError(SlipwayError):
     """HAProxy did not do what it was told; the text says what and what to look at."""
 
 
+class NoBackend(EdgeError):
+    """HAProxy answers, and does not have the servers of this app."""
+
+
 class NotStored(EdgeError):
     """A state is set in the running HAProxy, and its next reload or start would forget it."""
 
@@ -283,7 +287,7 @@ class Edge:
         if self.by_port:
             found = by_slot(found, self.by_port)
         if not self.expected <= set(found):
-            raise EdgeError(
+            raise NoBackend(
                 f"HAProxy has no backend {self.backend} with the servers {' and '.join(sorted(self.expected))}; "
                 "run the provision playbook of its inventory"
             )

@@ -7,8 +7,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Optional
 
+from ..host import removed
 from ..host.durable import write_durably
-from ..host.ledger import DONE
+from ..host.ledger import APPS, DONE
 from .haproxy import Edge, EdgeError
 from .maps import parse_shown, read, render
 
@@ -21,19 +22,21 @@ HEADER = "# Apps and whether an operator shows their maintenance page; written b
 class Page:
     """The page of one app. `declared` is the map of the variables, `switched` the one of operators."""
 
-    def __init__(self, edge: Edge, app: str, declared: Path, switched: Path) -> None:
+    def __init__(self, edge: Edge, app: str, declared: Path, switched: Path, apps: Path = APPS) -> None:
         self.edge = edge
         self.app = app
         self.declared = declared
         self.switched = switched
+        self.apps = apps
 
     def problem(self, wanted: str) -> str:
         """Why the page cannot be as wanted; empty where it can."""
         declared = read(self.declared)
         if self.app not in declared:
+            since = removed.told(self.apps / self.app)
             return (
-                f"the edge of this host knows no app {self.app} (it has {', '.join(sorted(declared)) or 'none'}); "
-                "run the provision playbook of its inventory"
+                f"the edge of this host knows no app {self.app}{f': {since}' if since else ''} (it has "
+                f"{', '.join(sorted(declared)) or 'none'}); run the provision playbook of its inventory"
             )
         if wanted == OFF and declared[self.app] == ON:
             return (

@@ -38,11 +38,17 @@ _OF_SYSTEMD = re.compile(r"(?:slipway-[^ ]+\.service: |(?:(?:Start|Stopp|Reload)
 _LEVEL = re.compile(
     r"(?:(?:^|[\s\[])(?:ERROR|CRITICAL|FATAL)(?=[\]\s:])[\]:]*|[\"=](?:error|critical|fatal)\b\"?)\s*(?P<said>\S.*)",
 )
-# What PostgreSQL says of a login that it does not take, of those that are named after a password.
+# What PostgreSQL says of a login that it does not take; and how those end that are named after a password.
 _LOGIN = re.compile(
     r"(?:no pg_hba\.conf entry for [^\n]{0,100}user|password authentication failed for user|FATAL: +role) "
-    r"\\?\"(?P<name>[a-z0-9_-]{1,54}_[0-9a-f]{8})\\?\""
+    r"\\?\"(?P<name>[^\"\\\n]{1,63})\\?\""
 )
+_OF_PASSWORD = re.compile(r"_[0-9a-f]{8}\Z")
+# What Redis says of a password that it does not take, and redis-py makes of it.
+_CACHE_LOGIN = "invalid username-password pair or user is disabled"
+_ROTATE = "where the password in the vault is a new one, run playbooks/rotate.yml"
+_FORMER_ONE = "where the release is of before a rotation, nothing leads back to it, so deploy again"
+_OTHERWISE = "else compare user and password in the app's secrets with what the server has"
 # Uvicorn's words for a worker that has ended, by itself or by Uvicorn.
 _ENDED = re.compile(r"Child process \[\d+\] died")
 # Python's words above the exception with which a process ends (multiprocessing.process, _bootstrap). One number alone
@@ -188,16 +194,20 @@ def no_room(words: str) -> str:
 
 
 def no_login(words: str) -> str:
-    """What to do where the database does not let a login of the role postgres in; empty where it says no such thing.
+    """What to do where database or cache do not take a login; empty where none says such a thing.
 
-    Its name changes with the password, so it is one of a password that came or went.
+    One whose name changes with the password is of a password that came or went. Another one may be of before the app
+    had such logins (the owner of its database, who logs in no more after the first rotation), or of a server of others.
     """
-    if not (match := _LOGIN.search(words[-_LOOKED_AT:])):
-        return ""
-    return (
-        f"; the database does not take the login {match['name']}: where the password in the vault is a new one, run "
-        "playbooks/rotate.yml; where the release is of before a rotation, nothing leads back to it, so deploy again"
-    )
+    text = words[-_LOOKED_AT:]
+    if match := _LOGIN.search(text):
+        name = match["name"]
+        if _OF_PASSWORD.search(name):
+            return f"; the database does not take the login {name}: {_ROTATE}; {_FORMER_ONE}"
+        return f"; the database does not take the login {name}: {_FORMER_ONE}; {_OTHERWISE}"
+    if _CACHE_LOGIN in text:
+        return f"; the cache does not take the password: {_ROTATE}; {_FORMER_ONE}; {_OTHERWISE}"
+    return ""
 
 
 def one_worker(log: str) -> str:

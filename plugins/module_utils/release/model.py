@@ -115,6 +115,7 @@ class Intent:
     """A transaction under way.
 
     `switched` is written only after the edge sends requests to `slot`; `returning` before they go back to the old one.
+    `about` is what the ledger is to say of it, whoever brings it to its end.
     """
 
     release: str
@@ -123,6 +124,7 @@ class Intent:
     started: str
     switched: bool = False
     returning: bool = False
+    about: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

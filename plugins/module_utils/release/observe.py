@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, Callable, Optional, TypeVar
 
 from ..edge import certificates, pieces
-from ..edge.haproxy import Server
-from ..host import command
+from ..edge.haproxy import EdgeError, NoBackend, Server
+from ..host import command, removed
 from ..host.errors import Damaged
 from ..host.shown import head
 from .lease import Lease
@@ -27,6 +27,7 @@ SERVER_ERROR = 500
 # How often a slot is asked before it counts as unhealthy; a host that is busy for a moment misses one answer.
 ASKED = 3
 DOCKER = Path("/var/lib/docker")
+BROUGHT_BACK = "slipway.fleet.site, which provisions and deploys, brings it there"
 
 
 @dataclass
@@ -85,7 +86,8 @@ def observe(transaction: Transaction, only_looks: bool = False, held: bool = Fal
         drift.append("requests go to two releases; deploy again to finish or undo the switch")
     if seen.state is None:
         release = serving["release"] if serving else ""
-        words = f"nothing is recorded, and {release} serves; deploy again" if release else "nothing was released yet"
+        words = absent(transaction) or "nothing was released yet"
+        words = f"nothing is recorded, and {release} serves; deploy again" if release else words
         drift += [] if at_work else [words]
     else:
         drift += [] if at_work else record_drift(seen, seen.state)
@@ -127,6 +129,27 @@ def observe(transaction: Transaction, only_looks: bool = False, held: bool = Fal
         "sbom": transaction.store.sbom(seen.state.release) if seen.state else None,
         "drift": drift,
     }
+
+
+def absent(transaction: Transaction) -> str:
+    """That the app is not on this host, since when where that is known, and what brings it; empty where it is there.
+
+    Provisioned alone it is there, unless it was removed before that.
+    """
+    store, app = transaction.store, transaction.request.app
+    if readable(store.staged, []) or readable(store.state, []):
+        return ""
+    if since := removed.told(store.root):
+        return f"{app} is not on this host: {since}; {BROUGHT_BACK}"
+    try:
+        transaction.edge.servers()
+    except NoBackend:
+        return (
+            f"{app} is not on this host, and its edge does not know it: it was removed, or never here; {BROUGHT_BACK}"
+        )
+    except EdgeError:
+        pass
+    return ""
 
 
 def look(transaction: Transaction) -> Seen:

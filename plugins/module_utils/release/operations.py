@@ -16,7 +16,7 @@ from typing import Any, Optional
 
 from ..edge import maintenance
 from ..edge.overload import overload
-from ..host import files
+from ..host import files, removed
 from ..host.errors import SlipwayError
 from ..host.ledger import recorded
 from ..host.shown import command_line, staged
@@ -31,9 +31,9 @@ from .drainer import Drainer
 from .keeps import keeps_of
 from .locking import fade, free, freeze, lease_of, renew, shown
 from .model import Probe, TransactionError
+from .observe import BROUGHT_BACK, readable, surroundings
 from .observe import look as seen_of
 from .observe import observe as observed
-from .observe import readable, surroundings
 from .oneoff import run_once
 from .port_problems import port_problems
 from .records import UNSEEN
@@ -126,6 +126,7 @@ def stage(arguments: Arguments, tell: Tell) -> Result:
     changes = files.plan(items, check_mode)
     if not check_mode:
         files.apply(changes)
+        removed.forget(store_of(arguments).root)
         if store_of(arguments).has(arguments["release"]):
             runtime = runtime_of(arguments)
             runtime.admit(arguments["release"])
@@ -263,7 +264,14 @@ def remove(arguments: Arguments, tell: Tell) -> Result:
             timers.stop()
             timers.remove()
             transaction.remove()
+            _note_removal(transaction.store, arguments)
     return {"changed": True, **left}
+
+
+def _note_removal(store: Store, arguments: Arguments) -> None:
+    """Keep by whom the app was removed, for whoever looks for it here; what stands in the way keeps nobody from it."""
+    with suppress(OSError):
+        removed.note(store.root, arguments.get("record"))
 
 
 def remove_volume(arguments: Arguments, tell: Tell) -> Result:
@@ -405,7 +413,11 @@ def _refuse_running(timers: Timers, names: Optional[list[str]] = None) -> None:
 def _require_staged(store: Store) -> None:
     """Raise SlipwayError on a host that has nothing of the app, not even a place for what is detached to write to."""
     if not store.releases.is_dir():
-        raise SlipwayError(f"there is nothing of this app on this host (no {store.releases}); run the deploy playbook")
+        since = removed.told(store.root)
+        raise SlipwayError(
+            f"there is nothing of this app on this host ({since or f'no {store.releases}'}); "
+            + (BROUGHT_BACK if since else "run the deploy playbook")
+        )
 
 
 def _detached(transaction: Transaction, tell: Tell, work: Callable[[], Result]) -> Result:

@@ -14,7 +14,7 @@ from typing import Any, Optional
 
 from ..edge import maintenance
 from ..edge.certificates import SETTINGS
-from ..edge.haproxy import EdgeError
+from ..edge.haproxy import EdgeError, NoBackend
 from ..edge.pieces import has_tls
 from ..edge.routing import not_the_same, parse
 from ..host import command
@@ -31,7 +31,7 @@ from .lease import LEASES, Lease
 from .memory_lack import memory_lack, total_mib
 from .model import State
 from .neighbours import others, services
-from .observe import certificate_days, free_mib, observe
+from .observe import absent, certificate_days, free_mib, observe
 from .port_problems import port_problems
 from .processors import processors, processors_lack
 from .runtime import RuntimeFailed
@@ -228,7 +228,7 @@ def find_problems(
     try:
         transaction.edge.servers()
     except EdgeError as error:
-        problems.append(edge_problem(error))
+        problems.append((isinstance(error, NoBackend) and absent(transaction)) or edge_problem(error))
     else:
         if wanted_port(purpose, wanted, host["port"], transaction):
             ports, slots = ports_of(place["app"], place.get("ports") or {}), wiring.runtime_of({"place": place})
@@ -299,14 +299,17 @@ def look(arguments: dict[str, Any], transaction: Transaction, timers: Timers) ->
     host = {**HOST, **(arguments.get("host") or {})}
     purpose, wanted = arguments.get("purpose") or "deploy", arguments.get("release") or ""
     place = arguments["place"]
-    problems = find_problems(purpose, wanted, arguments.get("run_id") or "", host, transaction, place)
+    # Whoever goes back or starts anew has no other problem than that.
+    away = absent(transaction) if purpose != "deploy" and os.geteuid() == 0 else ""
+    run_id = arguments.get("run_id") or ""
+    problems = [away] if away else find_problems(purpose, wanted, run_id, host, transaction, place)
     try:
         found = seen(purpose, wanted, host, transaction, timers)
     except SlipwayError as error:
-        if wanted or purpose != "rollback":
+        if not away and (wanted or purpose != "rollback"):
             problems.append(str(error))
         found = {**seen("deploy", "", host, transaction, timers), "settled": False}
-    frees_in = Lease(transaction.request.app, transaction.store.root).left_by_dead(arguments.get("run_id") or "")
+    frees_in = Lease(transaction.request.app, transaction.store.root).left_by_dead(run_id)
     notes = notes_on(purpose, host, transaction, found)
     busy = transaction.store.holder() or ""
     about = {"busy": busy, "frees_in": frees_in, "notes": notes, "machine": machine()}

@@ -122,7 +122,8 @@ class Records:
         last = self.store.releases_recorded()[-1:]
         if last and same(last[0], intent) and last[0]["result"] == result:
             return  # written just before a crash
-        about = self.request.about if intent.release == self.request.release else {}
+        # One that an earlier version began does not say whose it was.
+        about = intent.about or (self.request.about if intent.release == self.request.release else {})
         # What it is made of is told by the record of its first time here, not by the run that returned to it.
         about = {**{name: self.store.last_record(intent.release).get(name) for name in MADE_OF}, **about}
         self.store.record(

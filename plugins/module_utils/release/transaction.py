@@ -45,7 +45,9 @@ class Transaction(WaysBack):
         slot = self._target(live)
         recorded = self.state()
         was = (sight.slots[live].release if live else None) or (recorded.release if recorded else None)
-        intent = Intent(release=self.request.release, slot=slot, was=was, started=self.clock.now())
+        intent = Intent(
+            release=self.request.release, slot=slot, was=was, started=self.clock.now(), about=self.request.about
+        )
         try:
             self.store.write_intent(intent)
             self._clear(slot)

@@ -17,6 +17,9 @@ from .records import MEASURED
 from .sight import Sight
 from .steps import Steps
 
+# Why a transaction is brought to its end by another one.
+CUT = "interrupted: what took this host there ended before it was recorded as good"
+
 
 class WaysBack(Steps):
     """To the earlier release, or to whichever is well."""
@@ -51,7 +54,7 @@ class WaysBack(Steps):
             return self._finish(intent) if slot == new else self._undo(intent)
         if intent.was and not sight.runs(old) and self._revive(old, intent.was):
             return self._undo(intent)
-        self._try(lambda: self._record(intent, "failed", cause="interrupted, and neither slot is well"))
+        self._try(lambda: self._record(intent, "failed", cause=f"{CUT}; neither slot is well"))
         self.store.drop_intent()
         return f"gave up the interrupted {intent.release}; neither slot is well"
 
@@ -167,7 +170,8 @@ class WaysBack(Steps):
         """Have the new release of an interrupted transaction serve alone."""
         self._switch(intent)
         self._confirm(intent.slot, other(intent.slot), surely=True)
-        self._write_down(intent)
+        why = (intent.about.get("cause"), f"{CUT}; it is well and serves on")
+        self._write_down(intent, cause="; ".join(str(words) for words in why if words))
         self._leave(intent)
         return f"finished the interrupted switch to {intent.release}"
 
@@ -182,7 +186,7 @@ class WaysBack(Steps):
         if trouble:
             self._try(lambda: self._tell_edge(intent.slot, "ready"))
             raise EdgeError(f"the interrupted release {intent.release} cannot be taken back: {trouble}")
-        self._end_new(intent, TransactionError("interrupted"), beside)
+        self._end_new(intent, TransactionError(f"{CUT}; {_serves_again(intent)}"), beside)
         return f"took back the interrupted {intent.release}"
 
     def _mend(self, sight: Sight) -> Optional[str]:
@@ -204,6 +208,11 @@ class WaysBack(Steps):
             self._confirm(live, other(live))
             return f"sent nothing more to slot {other(live)}"
         return None
+
+
+def _serves_again(intent: Intent) -> str:
+    """What is so once an interrupted release was taken back."""
+    return f"{intent.was} serves again" if intent.was else "nothing served before"
 
 
 def _more(failure: SlipwayError, words: str) -> SlipwayError:

@@ -17,6 +17,11 @@ _TYPE = re.compile(
     r"(?P<of>argument|Elements value for option) '(?P<name>[^']+)'(?P<before> found in '(?P<in>[^']+)')?"
     r" is of type (?P<is>\w+)(?: found in '(?P<after>[^']+)'\.)? and we were unable to convert to (?P<wanted>\w+): "
 )
+_CHOICE = re.compile(
+    r"value of (?P<name>\w+) must be one (?:or more )?of: (?P<choices>.*?)(?:, got: |\. Got no match for: )(?P<is>.*?)"
+    r"(?: found in (?P<in>[\w> -]+))?\.?$",
+    re.DOTALL,
+)
 IS = {"list": "a list", "dict": "a mapping", "str": "text", "NoneType": "nothing", "bool": "true or false"}
 IS |= {"int": "a number", "float": "a number"}
 # How a value of each type is written.
@@ -38,13 +43,13 @@ OF_ALL = ("hostvars", "vars")
 
 
 def of_types(said: Iterable[str], options: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """The messages of a validation by an argument specification, those about types in plain words."""
+    """The messages of a validation by an argument specification, those about types and choices in plain words."""
     return [_of_type(one, options) for one in said]
 
 
-def only_types(said: Iterable[str]) -> list[str]:
-    """Those messages of a validation that are about types."""
-    return [one for one in said if _TYPE.match(one)]
+def of_values(said: Iterable[str]) -> list[str]:
+    """Those messages of a validation that are about the type of a value, or about what it may be."""
+    return [one for one in said if _TYPE.match(one) or _CHOICE.match(one)]
 
 
 def of_containers(
@@ -72,6 +77,9 @@ def _of_container(name: str, value: Any, option: Mapping[str, Any], inside: str)
 
 
 def _of_type(said: str, options: Mapping[str, Mapping[str, Any]]) -> str:
+    if choice := _CHOICE.match(said):
+        inside = f" in {choice['in']}" if choice["in"] else ""
+        return f"{choice['name']}{inside} is {json.dumps(choice['is'])}; it can be {choice['choices']}"
     found = _TYPE.match(said)
     if not found or found["wanted"] not in WANTED:
         return said

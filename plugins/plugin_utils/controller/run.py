@@ -139,11 +139,13 @@ def argument_spec(file: str, entry: str = "main") -> dict[str, Any]:
 
 
 @functools.lru_cache(maxsize=8)
-def _validator(specification: str) -> ArgumentSpecValidator:
-    return ArgumentSpecValidator(argument_spec(specification))
+def _validator(specification: str, entry: str) -> ArgumentSpecValidator:
+    return ArgumentSpecValidator(argument_spec(specification, entry))
 
 
-def of_right_types(templar: Any, specification: str, variables: Mapping[str, Any]) -> dict[str, Any]:
+def of_right_types(
+    templar: Any, specification: str, variables: Mapping[str, Any], entry: str = "main"
+) -> dict[str, Any]:
     """A role's inputs, rendered, what was given as text as the number or the truth that it stands for (`-e NAME=2`).
 
     Raises AnsibleActionFail for those that are not as its specification says, or are made of what is undefined.
@@ -152,7 +154,7 @@ def of_right_types(templar: Any, specification: str, variables: Mapping[str, Any
     controller and as much again to copy the specification.
     """
     specification = os.path.realpath(specification)
-    options = argument_spec(specification)
+    options = argument_spec(specification, entry)
     inputs = {name: variables[name] for name in options if name in variables}
     try:
         given: dict[str, Any] = templar.template(inputs)
@@ -164,7 +166,7 @@ def of_right_types(templar: Any, specification: str, variables: Mapping[str, Any
             said = refusals.of_undefined(str(error), variables, options)
             raise AnsibleActionFail(said) from None  # which says it again
         raise
-    result = _validator(specification).validate(given, validate_role_argument_spec=True)
+    result = _validator(specification, entry).validate(given, validate_role_argument_spec=True)
     if wrong := _told(result.error_messages, given, options):
         raise AnsibleActionFail("; ".join(wrong))
     meant = {name: result.validated_parameters[name] for name, value in given.items() if isinstance(value, str)}

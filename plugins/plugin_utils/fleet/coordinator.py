@@ -102,6 +102,7 @@ async def story(this: Run, watch: Optional[Watch]) -> FleetReport:
         await look(this)
         agree(this)
         refuse_strangers(this)
+        refuse_besides(this)
         if not this.policy.check_mode:
             await put_back(this)
         if not this.changing:
@@ -112,8 +113,15 @@ async def story(this: Run, watch: Optional[Watch]) -> FleetReport:
             return await plan(this)
         await change(this, watch)
     except Stopped as stopped:
-        return report(this, str(stopped))
+        more = [one for one in this.policy.besides if one not in str(stopped)]
+        return report(this, "\n".join([str(stopped), *more]))
     return report(this)
+
+
+def refuse_besides(this: Run) -> None:
+    """Raise Stopped where something else than the hosts refuses the run."""
+    if this.policy.besides:
+        raise Stopped(f"{this.so_far}; " + "\n".join(this.policy.besides))
 
 
 async def see_what_is_watched(this: Run, watch: Optional[Watch]) -> None:

@@ -206,6 +206,7 @@ class Policy:
     unsaved: Sequence[str] = ()  # hosts that say that the database is elsewhere, where no set has it
     rehearsers: Mapping[str, str] = field(default_factory=dict)  # by the host of the database, that of an app beside it
     left_out: Sequence[str] = ()  # hosts of the fleet that this run is not about, as with --limit
+    besides: Sequence[str] = ()  # what refuses the run besides all that it finds itself, to be said with that
 
 
 @dataclass(frozen=True)

@@ -71,7 +71,7 @@ async def look(run: Run) -> None:
         elif problems:
             member.trouble = Trouble(FAILED, f"{CANNOT[run.policy.operation]}: {'; '.join(problems)}")
     find_twice(run.members)
-    refuse(run.members)
+    refuse(run.members, other_content(run) if run.policy.same_content else "")
 
 
 def find_twice(members: Sequence[Member]) -> None:
@@ -139,14 +139,14 @@ def name_release(run: Run, member: Member, identity: Identity) -> None:
         member.wanted = member.target.release
 
 
-def refuse(members: Sequence[Member]) -> None:
-    """Raise Stopped with the trouble of all hosts in one message, where there is any."""
+def refuse(members: Sequence[Member], more: str = "") -> None:
+    """Raise Stopped with the trouble of all hosts in one message, and what is wrong besides, where there is any."""
     away = [member for member in members if member.trouble and member.trouble.outcome == UNREACHABLE]
     lines = [f"{member.name} {member.trouble.cause}" for member in away if member.trouble]
     if away:
         lines[-1] = f"{lines[-1].rstrip('.')}. {mend([member.name for member in away], len(away) == len(members))}"
     lines += [f"{member.name} {member.trouble.cause}" for member in members if member.trouble and member not in away]
-    if lines:
+    if lines := [*lines, *filter(None, [more])]:
         raise Stopped(UNCHANGED + "\n".join(lines))
 
 
@@ -163,24 +163,21 @@ def agree(run: Run) -> None:
         for note in () if member.settled else member.seen.get("notes") or ():
             run.tell("warning", member, message=str(note))
     number_batches(run)
-    if run.policy.same_content:
-        refuse_other_content(run)
 
 
-def refuse_other_content(run: Run) -> None:
-    """Raise Stopped where a host would get another image or package than the one that it serves."""
+def other_content(run: Run) -> str:
+    """Which hosts would get another image or package than the one that they serve, and what to do; empty for none."""
     lines = []
-    for member in run.changing:
+    for member in run.members:
         serves, wanted = str(member.seen.get("image") or ""), made_of(member)
-        if member.wanted and serves and wanted not in ("", serves):
+        if member.wanted and serves and wanted not in ("", serves) and not is_settled(run, member):
             lines.append(f"{member.name} serves {serves}, and this checkout and inventory make {wanted}")
-    if lines:
-        raise Stopped(
-            UNCHANGED
-            + "; ".join(lines)
-            + ". Check out what serves, or deploy this first, with the former values in the vault; or have it come "
-            "with the new secrets: -e slipway_same_content=false"
-        )
+    if not lines:
+        return ""
+    return "; ".join(lines) + (
+        ". Check out what serves, or deploy this first, with the former values in the vault; or have it come with the "
+        "new secrets: -e slipway_same_content=false"
+    )
 
 
 def made_of(member: Member) -> str:

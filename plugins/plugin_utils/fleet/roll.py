@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Optional
 
+from ansible_collections.slipway.fleet.plugins.module_utils.host.shown import head
 from ansible_collections.slipway.fleet.plugins.module_utils.release.canary import GO, HOLD, UNKNOWN
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.parts import Refused, Result, Unreachable
 from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.preflight import number_batches, question
@@ -187,7 +188,7 @@ async def ask_to_return(run: Run, member: Member, phases: Phases) -> Result:
     phases.begin()
     arguments = {
         **member.target.activate,
-        "about": {**who(run), "operation": "revert"},
+        "about": {**who(run), "operation": "revert", "cause": why_back(run, member)},
         "soak": 0.0,
         "contract": None,
         "replay": None,
@@ -196,6 +197,11 @@ async def ask_to_return(run: Run, member: Member, phases: Phases) -> Result:
         "restart": False,
     }
     return await run.ask_again(member, "settle", phases, **arguments)
+
+
+def why_back(run: Run, member: Member) -> str:
+    """Why a host goes back, for its ledger, which has what it goes back to as the release."""
+    return head(f"back from {member.wanted}: {run.reason or 'the run fell short'}", 2000)
 
 
 def about(run: Run, member: Member) -> Result:

@@ -56,6 +56,8 @@ async def save(run: Run, member: Member) -> str:
             run.tell("warning", message=f"{name}: no set was made before the migrations: {cause}")
         else:
             made.insert(len(made) - bool(run.policy.unsaved), f"{done['set']} of {name}")
+            for words in done.get("warnings") or ():
+                run.tell("warning", message=f"{name}: {words}")
             run.tell_of("saved", name, {key: done.get(key) for key in ("set", "bytes", "seconds")})
     return ", ".join(made)
 

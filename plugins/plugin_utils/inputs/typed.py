@@ -1,6 +1,6 @@
 # Copyright: Slipway contributors
 # SPDX-License-Identifier: MIT
-"""Variables that are not of the type that a role wants: all hosts' at once, before one of them is asked."""
+"""Variables that are not of a role's type, or none of its choices: all hosts' at once, before one of them is asked."""
 
 from __future__ import annotations
 
@@ -11,15 +11,19 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.slipway.fleet.plugins.plugin_utils.controller.refusals import (
     of_containers,
     of_types,
-    only_types,
+    of_values,
 )
 
 _TEMPLATE = ("{{", "{%", "{#")
+# What playbooks know besides the choices of a role, which is then not asked for: nobody runs that on a host of data.
+_WITHOUT = {"postgres_provider": "none", "redis_provider": "none"}
+# Whose choices a playbook names with what each of them does.
+_BY_PLAYBOOKS = ("haproxy_server_state",)
 _PLAIN = (str, int, float, bool, type(None))
 
 
 def wrong_types(hosts: Mapping[str, Mapping[str, Any]], options: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """A sentence for each variable of any host whose type is wrong, as they stand in the inventory.
+    """A sentence for each variable of any host whose type is wrong or that is no choice, as the inventory has them.
 
     What a template makes is known once it is rendered, with facts and results of tasks perhaps: the role looks then.
     """
@@ -36,12 +40,14 @@ def wrong_types(hosts: Mapping[str, Mapping[str, Any]], options: Mapping[str, Ma
 
 
 def _wrong(name: str, value: Any, option: Mapping[str, Any]) -> list[str]:
+    if value == _WITHOUT.get(name, _WITHOUT) or name in _BY_PLAYBOOKS:
+        return []
     if not _known(value):
         if not isinstance(value, (dict, list)):
             return []
         option, value = {"type": option.get("type", "str")}, type(value)()  # what is in it is known later
     asked = {name: {key: said for key, said in option.items() if key != "required"}}
-    said = only_types(ArgumentSpecValidator(asked).validate({name: value}).error_messages)
+    said = of_values(ArgumentSpecValidator(asked).validate({name: value}).error_messages)
     return list(dict.fromkeys([*of_types(said, asked), *of_containers({name: value}, asked)]))
 
 

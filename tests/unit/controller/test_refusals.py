@@ -43,9 +43,24 @@ def test_a_wrong_type_is_told_in_plain_words(given: dict[str, Any], said: str) -
     assert of_types(errors, SPEC) == [said]
 
 
+def test_what_is_none_of_its_choices_is_told_with_those_that_there_are() -> None:
+    spec: dict[str, dict[str, Any]] = {
+        "kind": {"choices": ["one", "two"]},
+        "several": {"type": "list", "elements": "str", "choices": ["a", "b"]},
+        "pools": {"type": "list", "elements": "dict", "options": {"mode": {"choices": ["fast"]}}},
+    }
+    given = {"kind": "three", "several": ["a", "c"], "pools": [{"mode": "slow, got: odd"}]}
+    errors = ArgumentSpecValidator(spec).validate(given).error_messages
+    assert of_types(errors, spec) == [
+        'kind is "three"; it can be one, two',
+        'several is "c"; it can be a, b',
+        'mode in pools is "slow, got: odd"; it can be fast',
+    ]
+
+
 def test_all_else_is_told_as_it_was() -> None:
-    errors = ArgumentSpecValidator(SPEC).validate({"kind": "three", "pools": [{}]}).error_messages
-    assert len(errors) == 2
+    errors = ArgumentSpecValidator(SPEC).validate({"pools": [{}]}).error_messages
+    assert len(errors) == 1
     assert of_types(errors, SPEC) == errors
 
 

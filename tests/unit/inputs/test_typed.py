@@ -26,7 +26,11 @@ from ansible_collections.slipway.fleet.plugins.plugin_utils.inputs.typed import 
         ({"backup_keep": [7]}, "backup_keep is a list and must be a mapping"),
         ({"fastapi_app_environment": ["A=1"]}, "fastapi_app_environment is a list and must be a mapping"),
         ({"fastapi_app_secrets": "hunter2"}, "fastapi_app_secrets is text and must be a mapping"),
-        ({"fastapi_app_runtime": "podman"}, ""),  # a choice is no type; its role names those that there are
+        ({"fastapi_app_runtime": "podman"}, 'fastapi_app_runtime is "podman"; it can be compose, systemd (of'),
+        ({"fastapi_app_runtime": "{{ runtime }}"}, ""),
+        ({"postgres_provider": "none", "redis_provider": "none"}, ""),  # playbooks know it, and ask no role then
+        ({"redis_provider": "valkey"}, 'redis_provider is "valkey"; it can be compose, native (of'),
+        ({"haproxy_server_state": "down"}, ""),  # the playbook says what each of them does
         ({"of_mine": ["anything"]}, ""),
     ],
 )  # fmt: skip
