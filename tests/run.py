@@ -365,7 +365,7 @@ def app() -> Count:
     if not install_servers():
         return Count(failures=("the programs that tests start are not there",))
     # Most of them wait, and a server for each process is made quickly.
-    return pytest("tests/app", name="app", options=("--numprocesses=auto", "--dist=worksteal"))
+    return pytest("tests/app", name="app", options=(f"--numprocesses={2 * (os.cpu_count() or 1)}", "--dist=worksteal"))
 
 
 def scenarios() -> list[str]:
