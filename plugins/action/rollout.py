@@ -348,7 +348,8 @@ def covered(hosts: Sequence[str], *, goes: bool) -> str:
         return ""
     return (
         f"users got the maintenance page of {', '.join(hosts)} and not the app, whatever the requests of this run got; "
-        + ("this playbook takes it away next" if goes else "maintenance.yml -e slipway_maintenance=off takes it away")
+        + ("this playbook" if goes else "slipway.fleet.maintenance -e slipway_maintenance=off")
+        + (" takes it away next" if goes else " takes it away")
     )
 
 

@@ -44,7 +44,7 @@ INTERRUPTED = (
     "The run is interrupted. No further host is begun, and those that were are settled before it ends, which is told "
     "here. Another Ctrl-C gives the terminal back at once; the hosts are settled all the same."
 )
-UNHEARD = "The roll ended without saying how; the playbook status tells what the hosts serve."
+UNHEARD = "The roll ended without saying how; slipway.fleet.status tells what the hosts serve."
 
 
 class Line:

@@ -121,7 +121,7 @@ def told(options: Mapping[str, Any], now: Server, in_flight: int, differs: bool,
     if now.down and not check:
         return f"{who} requests of {app} once its check passes; it got {now.check or 'nothing yet'}"
     again = "again" if differs else "as before"
-    return f"{who} requests of {app} {again}. drain.yml -e haproxy_server={server}{more} takes it out"
+    return f"{who} requests of {app} {again}. slipway.fleet.drain -e haproxy_server={server}{more} takes it out"
 
 
 def require_there(servers: Mapping[str, Server], app: str, where: str) -> None:

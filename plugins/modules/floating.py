@@ -204,7 +204,7 @@ def go_away(options: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, A
         return {"in_flight": 0}
     if not options["standing_by"]:
         raise SlipwayError(
-            f"no other balancer stands by to take {', '.join(holds)} over; {LEFT_IN}. The playbook status tells why"
+            f"no other balancer stands by to take {', '.join(holds)} over; {LEFT_IN}. slipway.fleet.status tells why"
         )
     edge = Edge(options["admin_socket"], "", "")
     with ExitStack() as meanwhile:

@@ -79,7 +79,7 @@ WRONG: dict[str, Case] = {
     "a rollback to a release that climbs": (
         "rollback",
         {"fastapi_app_release": CLIMBS},
-        ("fastapi_app_release", "history playbook"),
+        ("fastapi_app_release", "slipway.fleet.history"),
     ),
     "a rollback that waits a negative time": ("rollback", {"fastapi_app_drain": -5}, ("fastapi_app_drain", "at least")),
     "a restart of a name with a space": (

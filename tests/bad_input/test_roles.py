@@ -79,7 +79,10 @@ WRONG: dict[str, dict[str, Case]] = {
         "no release is kept": ({"fastapi_app_releases_kept": 0}, ("fastapi_app_releases_kept is 0", "at least 1")),
         "a health path without a slash": ({"fastapi_app_health_path": "readyz"}, ("fastapi_app_health_path", "slash")),
         "an unknown policy": ({"fastapi_app_on_failure": "panic"}, ("fastapi_app_on_failure", "revert, hold")),
-        "a release that climbs": ({"fastapi_app_release": "../../etc"}, ("fastapi_app_release", "history playbook")),
+        "a release that climbs": (
+            {"fastapi_app_release": "../../etc"},
+            ("fastapi_app_release", "slipway.fleet.history"),
+        ),
         "a list for a dictionary": (
             {"fastapi_app_environment": ["A=1"]},
             ("fastapi_app_environment is a list", "a mapping"),

@@ -881,7 +881,7 @@ def test_a_drained_host_gets_nothing_new_and_the_last_one_stays_in(balanced: tup
     record = {"operation": "drain", "what": "web1", "who": "ada"}
     with pytest.raises(EdgeError, match="web2 is the last host of links that gets requests, so it was left in") as left:
         change(edge, "web2", "drain", wait=PATIENCE, records=[record])
-    drained = "web1 is drained by an operator (ada): it gets nothing; drain.yml -e haproxy_server=web1 "
+    drained = "web1 is drained by an operator (ada): it gets nothing; slipway.fleet.drain -e haproxy_server=web1 "
     assert str(left.value).endswith(f". {drained}-e haproxy_server_state=ready brings it back")
     change(edge, "web1", "ready", wait=PATIENCE)
     assert answered_by(balancer) == {"blue of web1", "blue of web2"}
@@ -897,7 +897,9 @@ def test_the_status_sees_which_hosts_get_nothing(balanced: tuple[Edge, dict[str,
     record = {"operation": "drain", "what": "web1", "who": "ada"}
     (name, told), *others = away(edge.servers(), [record]).items()
     assert (name, others) == ("web1", [])
-    assert told.why.startswith("drained by an operator (ada): it gets nothing; drain.yml -e haproxy_server=web1 ")
+    assert told.why.startswith(
+        "drained by an operator (ada): it gets nothing; slipway.fleet.drain -e haproxy_server=web1 "
+    )
     since = edge.servers()["web1"].since
     assert since < PATIENCE, "it counts from the drain"
     # Its own edge restarts, and nobody takes that for worse than it is.

@@ -206,5 +206,5 @@ def test_what_is_not_ascii_is_not_told(edge: Edge) -> None:
 
 def test_an_edge_that_does_not_count_is_told_to_be_provisioned(edge: Edge) -> None:
     for read in (counts, paths):
-        with pytest.raises(EdgeError, match="run the provision playbook"):
+        with pytest.raises(EdgeError, match="run slipway.fleet.provision"):
             read(edge.ask, "app_other")

@@ -54,6 +54,6 @@ def test_a_cache_and_backups_that_go_on_are_named() -> None:
     timers = ["slipway-backup-drill.timer enabled enabled", "slipway-backup.timer enabled enabled"]
     cache, backups = left(backups_result={"stdout_lines": timers}, postgres_provider="none")
     assert cache.endswith(
-        "the cache with all its data. The playbook remove_cache deletes it: -e slipway_remove_cache=redis"
+        "the cache with all its data. slipway.fleet.remove_cache -e slipway_remove_cache=redis deletes it."
     )
     assert "systemctl disable --now slipway-backup-drill.timer slipway-backup.timer, and take" in backups

@@ -12,8 +12,11 @@ WELL = Server(enabled=True, answers=True, sessions=0, check="L7OK 200")
 DOWN = Server(enabled=True, answers=False, sessions=0, check="L4CON Connection refused", down=True)
 OUT = Server(enabled=False, answers=True, sessions=0, since=5)
 LAST = "web1 is the last host of links that gets requests, so it was left in. "
-TAKEN_OUT = "taken out (5 s ago, by no drain.yml): it gets nothing until the run that restarts its edge is done with it"
-UNDONE = "drain.yml -e haproxy_server=web2 -e haproxy_server_state=ready brings it back"
+TAKEN_OUT = (
+    "taken out (5 s ago, by no slipway.fleet.drain): it gets nothing until the run that restarts its edge is done with "
+    "it"
+)
+UNDONE = "slipway.fleet.drain -e haproxy_server=web2 -e haproxy_server_state=ready brings it back"
 
 
 def options(state: str, **more: Any) -> dict[str, Any]:
@@ -60,7 +63,7 @@ def test_the_last_host_is_left_in_and_what_the_others_do_is_told(others: dict[st
         (("drain", WELL, 0, True, True), f"lb1 would send web2 nothing of links. {UNDONE}"),
         (
             ("ready", WELL, 0, True, False),
-            "lb1 sends web2 requests of links again. drain.yml -e haproxy_server=web2 takes it out",
+            "lb1 sends web2 requests of links again. slipway.fleet.drain -e haproxy_server=web2 takes it out",
         ),
         (
             ("ready", DOWN, 0, True, False),

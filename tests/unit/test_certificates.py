@@ -175,7 +175,7 @@ def test_settings_that_are_damaged_are_told(tmp_path: Path, text: str, capsys: p
     assert told_of["error"].startswith(f"{path} is damaged (")
     assert drift([told_of]) == [told_of["error"]]
     assert acme.main(["--settings", str(path)]) == 1
-    assert "run the provision playbook, which writes it again" in capsys.readouterr().err
+    assert "run slipway.fleet.provision, which writes it again" in capsys.readouterr().err
 
 
 def test_what_is_told_of_each_name(tmp_path: Path) -> None:

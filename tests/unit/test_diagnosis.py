@@ -155,7 +155,7 @@ def test_a_login_that_the_database_does_not_take(words: str, told: bool) -> None
     found = explain("not ready", SlotStatus(running=True), Probe(500, ""), {"log": f"Traceback\n{words}\n"})
     assert found.startswith(words)
     assert ("the database does not take the login parcel_ca8e2163: " in found) is told
-    assert ("playbooks/rotate.yml" in cause(1, f"Traceback\n{words}\n", NO_SECRETS)) is told
+    assert ("slipway.fleet.rotate" in cause(1, f"Traceback\n{words}\n", NO_SECRETS)) is told
 
 
 @pytest.mark.parametrize(

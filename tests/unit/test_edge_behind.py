@@ -11,7 +11,7 @@ from ansible_collections.slipway.fleet.plugins.module_utils.edge.haproxy import 
 from ansible_collections.slipway.fleet.plugins.module_utils.edge.peers import Peers
 from ansible_collections.slipway.fleet.plugins.modules import peers as module
 
-BACK = "drain.yml -e haproxy_server=web2 -e haproxy_server_state=ready brings it back"
+BACK = "slipway.fleet.drain -e haproxy_server=web2 -e haproxy_server_state=ready brings it back"
 DRAINED = {"operation": "drain", "what": "web2", "who": "ada", "start": "2026-11-28T13:00:00+00:00", "result": "done"}
 UNDRAINED = {**DRAINED, "operation": "undrain"}
 # What other hosts' drains and the events of a release stand there as.
@@ -39,12 +39,12 @@ def down(check: str, since: int = 60) -> Server:
             out(12),
             [DRAINED, UNDRAINED, {**DRAINED, "result": "failed"}],
             Away(
-                "taken out (12 s ago, by no drain.yml): it gets nothing until the run that restarts its edge is done "
-                "with it",
+                "taken out (12 s ago, by no slipway.fleet.drain): it gets nothing until the run that restarts its "
+                "edge is done with it",
                 amiss=False,
             ),
         ),
-        (out(TURN), OTHERS, Away(f"taken out (by no drain.yml): it gets nothing; {BACK}")),
+        (out(TURN), OTHERS, Away(f"taken out (by no slipway.fleet.drain): it gets nothing; {BACK}")),
         (down("L4CON Connection refused"), [], Away("down: L4CON Connection refused", down=True)),
         (down("L7STS 421 Misdirected Request"), [], Away("down: L7STS 421 Misdirected Request", down=True)),
         # Its own row says why, or a run is at it.

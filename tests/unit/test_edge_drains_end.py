@@ -36,7 +36,7 @@ def test_a_host_that_is_gone_and_comes_back_was_drained_by_nobody(tmp_path: Path
     records = Ledger(tmp_path / "links").told()
     assert set(drains(records)) == {"web1"}, "that is drained still"
     gone = Server(enabled=False, answers=True, sessions=0, since=5)
-    assert "by no drain" in away({"web2": gone}, records)["web2"].why
+    assert "by no slipway.fleet.drain" in away({"web2": gone}, records)["web2"].why
     last = merged({"lb1": {"records": records}})[-1]
     assert (last["operation"], last["who"], last["cause"]) == (
         UNDRAIN,

@@ -101,7 +101,7 @@ def test_whoever_drains_a_host_is_told_how_to_bring_it_back_or_which_hosts_there
 
     code, said = drain("blue")
     assert code == 0, said
-    undone = "drain.yml -e haproxy_server=blue -e haproxy_server_state=ready brings it back"
+    undone = "slipway.fleet.drain -e haproxy_server=blue -e haproxy_server_state=ready brings it back"
     assert f"lb would send blue nothing of links. {undone}" in said
     code, said = drain("blue", haproxy_server_state="ready")
     assert (code, "lb sends blue requests of links as before" in said) == (0, True), said

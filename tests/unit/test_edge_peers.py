@@ -216,7 +216,7 @@ def test_the_doctor_says_how_hosts_are_asked_and_what_keeps_users_from_them() ->
     }
     by_page = (
         "maintenance page on lb1 (links) since 2026-11-27T20:22:55+00:00 by ada: users get that and not the app; "
-        "maintenance.yml -e slipway_maintenance=off takes it away"
+        "slipway.fleet.maintenance -e slipway_maintenance=off takes it away"
     )
     assert tell_between(results).text.splitlines() == [
         "Load balancers, and the way from them to the hosts (docs/balancers.md):",

@@ -253,7 +253,7 @@ def test_what_nothing_reads_any_more_goes_with_the_configuration_unless_it_is_an
 def test_a_damaged_record_is_named(tmp_path: Path) -> None:
     act(options(tmp_path, {"links": piece("links")}), check_mode=False)
     (tmp_path / "edge.json").write_text("{")
-    with pytest.raises(Damaged, match=r"edge.json cannot be read .* remove it and run the provision playbook"):
+    with pytest.raises(Damaged, match=r"edge.json cannot be read .* remove it and run slipway.fleet.provision"):
         present(tmp_path, {})
 
 

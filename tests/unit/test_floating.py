@@ -263,7 +263,7 @@ def said(**more: Any) -> dict[str, Any]:
         (said(kept_out=["203.0.113.10"]), ["new connections to 203.0.113.10 wait here"], True),
         (said(active=False), ["keepalived does not run"], False),
         (said(enabled=False), ["does not start with the host"], True),
-        (said(away=True, serves=False, state="FAULT"), ["it was taken out (drain.yml)"], False),
+        (said(away=True, serves=False, state="FAULT"), ["it was taken out (slipway.fleet.drain)"], False),
         (said(serves=False, state="FAULT"), ["its HAProxy does not answer for itself"], False),
         (said(state="FAULT"), ["keepalived is in the state FAULT"], False),
         (said(state=""), ["keepalived is in the state that it begins with"], False),

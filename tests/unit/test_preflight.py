@@ -136,7 +136,7 @@ def test_an_edge_that_does_not_answer_is_told_apart_from_one_that_is_not_install
     monkeypatch.setenv("PATH", str(tmp_path))
     assert found() == ["HAProxy does not answer"]
     (tmp_path / "haproxy").unlink()
-    provisioned = "run the provision playbook (slipway.fleet.provision), as site.yml does first"
+    provisioned = "run slipway.fleet.provision, as slipway.fleet.site does first"
     assert found() == [f"HAProxy is not installed; {provisioned}"]
 
 
@@ -262,9 +262,9 @@ def test_the_certificates_of_the_edge_are_around_a_release(tmp_path: Path, monke
     monkeypatch.setattr(certificates, "SETTINGS", tmp_path / "edge" / "acme.json")
     found = observe.surroundings(transaction(tmp_path, Host(), "one"), None, 14, 0)
     assert (found["certificates"], found["certificate_days"]) == (ordered, 61)
-    assert found["drift"] == ["b.example has no certificate yet: none was ordered; run the provision playbook"]
+    assert found["drift"] == ["b.example has no certificate yet: none was ordered; run slipway.fleet.provision"]
     (tmp_path / "edge").mkdir()
     (tmp_path / "edge" / "edge.json").write_text("{")
     damaged, _ = observe.surroundings(transaction(tmp_path, Host(), "one"), None, 14, 0)["drift"]
     assert damaged.startswith(f"{tmp_path}/edge/edge.json cannot be read (")
-    assert damaged.endswith("; remove it and run the provision playbook again")
+    assert damaged.endswith("; remove it and run slipway.fleet.provision again")

@@ -380,4 +380,4 @@ def test_a_container_that_has_the_port_is_named(releases: Path, monkeypatch: pyt
     monkeypatch.setattr(f"{holder_of.__module__}.listener_of", lambda port: None)
     (found,) = port_problems("links", ports, AtEdge(MINE), slots)  # type: ignore[arg-type]
     assert "port 20010, that of slot blue, belongs to the container grafana on this host" in found
-    assert "write fastapi_app_slot_ports: {blue: 20012, green: 20013} and run the provision playbook" in found
+    assert "write fastapi_app_slot_ports: {blue: 20012, green: 20013} and run slipway.fleet.provision" in found

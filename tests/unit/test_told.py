@@ -142,8 +142,8 @@ def test_the_status_says_of_an_app_that_is_behind_which_number_to_set() -> None:
     told = told_status.tell({"web1": observed("aaa", overload=found), "web2": observed("aaa", overload={})})
     assert told.text.splitlines()[-1] == (
         "overloaded on web1: half of the answers take 4.7 s or more, where the app alone takes 0.1 s, so users may "
-        "have left before. It does 47 requests a second: fastapi_app_max_connections: 10 and provision.yml would have "
-        "it answer as many in time, and the edge refuse the others"
+        "have left before. It does 47 requests a second: fastapi_app_max_connections: 10 and slipway.fleet.provision "
+        "would have it answer as many in time, and the edge refuse the others"
     )
     assert told.code == 0
 
@@ -163,7 +163,7 @@ def test_the_status_names_a_maintenance_page_that_is_on() -> None:
     by_ada, by_nobody = told.text.splitlines()[-2:]
     assert by_ada == (
         "maintenance page on web1, web2 since 2026-11-27T20:22:55+00:00 by ada: users get that and not the app; "
-        "maintenance.yml -e slipway_maintenance=off takes it away"
+        "slipway.fleet.maintenance -e slipway_maintenance=off takes it away"
     )
     assert by_nobody.startswith("maintenance page on web3: users get that and not the app; take the app out of")
     assert (told.code, told.rows[0]["page"], told.rows[3]["page"]) == (0, page, None)
@@ -272,8 +272,8 @@ def test_the_status_tells_of_each_volume_and_who_uses_it_still() -> None:
         "volume uploads on web1, 3.0 MiB in /var/x: the app has it as /data",
         "volume old on web1, 3.0 MiB in /var/x: what serves does not use it; to go back to bbb it is needed",
         (
-            "volume older on web1, size unknown in /var/y: no release uses it any more, and nothing deletes it "
-            "(remove_volume.yml does, when told its name)"
+            "volume older on web1, size unknown in /var/y: no release uses it any more; nothing deletes it "
+            "(slipway.fleet.remove_volume does, when told its name)"
         ),
     ]
     assert (told.code, told.rows[0]["volumes"]) == (0, volumes)

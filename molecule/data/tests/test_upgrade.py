@@ -28,7 +28,7 @@ def test_provisioning_refuses_and_names_the_playbook(deployment: Deployment) -> 
     outcome = deployment.play("provision", **NEW)
     assert outcome.code == 2
     assert "The data of this host is of PostgreSQL 15" in outcome.failure()
-    assert "playbooks/upgrade_database.yml" in outcome.failure()
+    assert "slipway.fleet.upgrade_database" in outcome.failure()
 
 
 def test_a_check_run_shows_the_plan_and_a_run_wants_the_name(host: Any, deployment: Deployment) -> None:

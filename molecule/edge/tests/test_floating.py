@@ -82,7 +82,7 @@ def test_a_renewal_that_nobody_tried_at_a_balancer_is_told_by_the_status(pair: P
         said = " ".join(outcome.output.split())
         assert f"maintenance page on {B} (shop): users get that and not the app" in said, said
         assert f"maintenance page on {A}" not in said
-        assert "maintenance.yml -e slipway_maintenance=off takes it away" in said
+        assert "slipway.fleet.maintenance -e slipway_maintenance=off takes it away" in said
     assert f"{B} asks {HOST} by TLS, with certificates until 20" in said
 
 

@@ -25,8 +25,8 @@ NICE = {"backup": "Nice=10", "drill": "Nice=10", "rehearse": "Nice=10", "restore
 # What is to be rehearsed, which is too long for an argument: the options with these names.
 ORDER = ("app", "release", "command", "timeout", "set", "of")
 NOT_SET_UP = (
-    "nothing was done: backups are not set up on this host; set backup_repository and backup_password, and run the "
-    "provision playbook"
+    "nothing was done: backups are not set up on this host; set backup_repository and backup_password, and run "
+    "slipway.fleet.provision"
 )
 
 
@@ -72,7 +72,7 @@ def ask(options: Mapping[str, Any], program: Path = PROGRAM) -> dict[str, Any]:
         except (OSError, ValueError):
             raise SlipwayError(
                 f"slipway-backup {options['verb']} ended without an answer ({ran.said}); look into its journal "
-                "(journalctl -t slipway-backup), and where an earlier version put it there run the provision playbook"
+                "(journalctl -t slipway-backup), and where an earlier version put it there run slipway.fleet.provision"
             ) from None
     if "error" in told:
         raise SlipwayError(told["error"]["message"], {"fault": told["error"]["fault"]})

@@ -179,7 +179,7 @@ def require_applied(told: Mapping[str, Any], name: str) -> None:
     raise BackupError(
         REFUSED,
         f"{name} is at {told.get('from') or 'no revision'}: {why}, so nothing was rehearsed. Make a set of what the "
-        "database is now, with playbooks/backup.yml, and deploy again",
+        "database is now, with slipway.fleet.backup, and deploy again",
     )
 
 

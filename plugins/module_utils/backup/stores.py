@@ -125,8 +125,9 @@ def live(apps: Path, names: Sequence[str], run: Run = command.run) -> list[Store
         if name not in there:
             raise BackupError(
                 REFUSED,
-                f"nothing was done: the set has the store {name}, and this host has none of that name; run the "
-                "playbook provision with redis_mode: store first, or restore the other parts alone (slipway_restore)",
+                f"nothing was done: the set has the store {name}, and this host has none of that name; run "
+                "slipway.fleet.provision with redis_mode: store first, or restore the other parts alone "
+                "(slipway_restore)",
             )
     return [there[name] for name in names]
 

@@ -62,7 +62,7 @@ def away(servers: Mapping[str, Server], records: Sequence[Mapping[str, Any]], mo
 
 def back(host: str, more: str = "") -> str:
     """The command that brings a host back."""
-    return f"drain.yml -e haproxy_server={host} -e haproxy_server_state=ready{more}"
+    return f"slipway.fleet.drain -e haproxy_server={host} -e haproxy_server_state=ready{more}"
 
 
 def _taken_out(name: str, server: Server, record: Optional[Mapping[str, Any]], more: str) -> Away:
@@ -73,8 +73,8 @@ def _taken_out(name: str, server: Server, record: Optional[Mapping[str, Any]], m
         )
     if server.since < TURN:
         return Away(
-            f"taken out ({server.since} s ago, by no drain.yml): it gets nothing until the run that restarts its edge "
-            "is done with it",
+            f"taken out ({server.since} s ago, by no slipway.fleet.drain): it gets nothing until the run that "
+            "restarts its edge is done with it",
             amiss=False,
         )
-    return Away(f"taken out (by no drain.yml): it gets nothing; {back(name, more)} brings it back")
+    return Away(f"taken out (by no slipway.fleet.drain): it gets nothing; {back(name, more)} brings it back")

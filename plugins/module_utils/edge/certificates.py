@@ -84,7 +84,7 @@ class Settings:
         except (Damaged, TypeError) as error:
             raise Damaged(
                 f"{path} is damaged ({error.__cause__ or error}), which says how certificates are ordered, so none is; "
-                "run the provision playbook, which writes it again. What there is of certificates is served on"
+                "run slipway.fleet.provision, which writes it again. What there is of certificates is served on"
             ) from error
 
     def authorities(self) -> list[str]:
@@ -326,7 +326,7 @@ def drift(entries: Sequence[Mapping[str, Any]]) -> list[str]:
         if entry.get("damaged"):
             found.append(error)
         elif days is None:
-            found.append(f"{name} has no certificate yet: {error or 'none was ordered; run the provision playbook'}")
+            found.append(f"{name} has no certificate yet: {error or 'none was ordered; run slipway.fleet.provision'}")
         elif days < 0:
             found.append(f"the certificate of {name} ended {-days} days ago: {error or untried(entry)}")
         elif entry.get("early"):
@@ -384,7 +384,7 @@ def of_the_vault(path: Path, least: int, now: Optional[float] = None) -> list[di
     """
     found = read(path)
     if found is None and path.is_file():
-        why = "has no certificate that can be read, and HAProxy does not start with it; run the provision playbook"
+        why = "has no certificate that can be read, and HAProxy does not start with it; run slipway.fleet.provision"
         return [damaged(path, Damaged(f"{path} {why}"))]
     if found is None:
         return []

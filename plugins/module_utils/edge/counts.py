@@ -94,7 +94,7 @@ def counts(ask: Ask, backend: str) -> Counts:
     # In one connection: in a reload two may be answered by two workers.
     said = ask(f"show info;show table {table};show stat")
     if f"# table: {table}," not in said:
-        raise EdgeError("the edge of this host does not count answers yet; run the provision playbook")
+        raise EdgeError("the edge of this host does not count answers yet; run slipway.fleet.provision")
     try:
         return _read(said, backend)
     except ValueError as error:
@@ -136,7 +136,7 @@ def paths(ask: Ask, backend: str) -> list[str]:
     """
     said = ask(f"show table {ASKED}{backend[len(BACKEND) :]}")
     if not said.lstrip().startswith("# table: "):
-        raise EdgeError("the edge of this host does not keep what it was asked for yet; run the provision playbook")
+        raise EdgeError("the edge of this host does not keep what it was asked for yet; run slipway.fleet.provision")
     found = sorted(((int(left), path) for path, left, count in _ASKED.findall(said) if int(count)), reverse=True)
     # In a request a path is ASCII: what is not was sent by nobody who can be repeated.
     return [path for path in (_ESCAPED.sub(_character, path) for _, path in found) if path.isascii()]

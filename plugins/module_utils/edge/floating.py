@@ -363,14 +363,14 @@ def _nft(text: str) -> Optional[str]:
 def report(found: Mapping[str, Any]) -> list[str]:
     """What is wrong with one balancer, a sentence each, from what its module tells."""
     if not found["configured"]:
-        return ["keepalived is not configured for these addresses here; run the provision playbook"]
+        return ["keepalived is not configured for these addresses here; run slipway.fleet.provision"]
     said = []
     if not found["active"]:
         said.append("keepalived does not run (systemctl status keepalived), so it stands by for nobody")
     elif not found["enabled"]:
-        said.append("keepalived does not start with the host; run the provision playbook")
+        said.append("keepalived does not start with the host; run slipway.fleet.provision")
     if found["away"]:
-        said.append("it was taken out (drain.yml), and has no floating address until it is put back")
+        said.append("it was taken out (slipway.fleet.drain), and has no floating address until it is put back")
     elif not found["serves"]:
         said.append("its HAProxy does not answer for itself (systemctl status haproxy), so it gives the address up")
     elif found["active"] and found["state"] not in TAKING_PART:

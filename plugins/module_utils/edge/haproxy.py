@@ -239,7 +239,7 @@ class Edge:
     def _silent(self, error: OSError) -> EdgeError:
         return EdgeError(
             f"HAProxy does not answer on {self.admin_socket} ({error}); "
-            "look at `systemctl status haproxy`, then run the provision playbook"
+            "look at `systemctl status haproxy`, then run slipway.fleet.provision"
         )
 
     @contextmanager
@@ -289,7 +289,7 @@ class Edge:
         if not self.expected <= set(found):
             raise NoBackend(
                 f"HAProxy has no backend {self.backend} with the servers {' and '.join(sorted(self.expected))}; "
-                "run the provision playbook of its inventory"
+                "run slipway.fleet.provision with its inventory"
             )
         return found
 
@@ -475,7 +475,7 @@ class Edge:
         except OSError as error:
             raise EdgeError(
                 f"HAProxy's states cannot be locked ({path}: {error.strerror}); look at `systemctl status haproxy`, "
-                "then run the provision playbook"
+                "then run slipway.fleet.provision"
             ) from error
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)

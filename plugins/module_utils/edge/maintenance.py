@@ -36,12 +36,12 @@ class Page:
             since = removed.told(self.apps / self.app)
             return (
                 f"the edge of this host knows no app {self.app}{f': {since}' if since else ''} (it has "
-                f"{', '.join(sorted(declared)) or 'none'}); run the provision playbook of its inventory"
+                f"{', '.join(sorted(declared)) or 'none'}); run slipway.fleet.provision with its inventory"
             )
         if wanted == OFF and declared[self.app] == ON:
             return (
-                f"haproxy_maintenance names {self.app}, so the page of this host stays; take it out there and run the "
-                "provision playbook"
+                f"haproxy_maintenance names {self.app}, so the page of this host stays; take it out there and run "
+                "slipway.fleet.provision"
             )
         return ""
 
@@ -60,7 +60,7 @@ class Page:
     def _running(self) -> dict[str, str]:
         answer = self.edge.ask(f"show map {self.switched}")
         if "unknown map" in answer.lower():
-            raise EdgeError(f"HAProxy does not read {self.switched} yet; run the provision playbook")
+            raise EdgeError(f"HAProxy does not read {self.switched} yet; run slipway.fleet.provision")
         return parse_shown(answer)
 
 

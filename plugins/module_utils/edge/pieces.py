@@ -85,7 +85,7 @@ def _settings(path: Path) -> Optional[Settings]:
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError) as error:
-        raise Damaged(f"{path} cannot be read ({error}); remove it and run the provision playbook again") from error
+        raise Damaged(f"{path} cannot be read ({error}); remove it and run slipway.fleet.provision again") from error
 
 
 def damage(directory: Path) -> str:
@@ -163,7 +163,7 @@ def _of_others(found: Present, mine: set[str]) -> bool:
 def _unknown(others: Sequence[str]) -> str:
     return (
         f"this edge serves {', '.join(others)}, and was made by a version that did not say with which settings; run "
-        "the provision playbook for that app first, or say haproxy_shared_settings: keep to leave them as they are"
+        "slipway.fleet.provision for that app first, or say haproxy_shared_settings: keep to leave them as they are"
     )
 
 

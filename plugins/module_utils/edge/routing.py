@@ -77,7 +77,7 @@ def not_the_same(there: Piece, here: Sequence[str], former: Sequence[str]) -> st
         "name, so this seems to be another app, which would take the place of that one. Give it a fastapi_app_name of "
         f"its own. Where it is the same app, renamed, set fastapi_app_former_names: [{names}] "
         "(former_names in haproxy_apps of a balancer), or have the old name in fastapi_app_redirect_names; and where "
-        f"that one is to go, run the remove playbook for it first: -e slipway_remove={app}"
+        f"that one is to go, run slipway.fleet.remove for it first: -e slipway_remove={app}"
     )
 
 

@@ -89,7 +89,7 @@ def run(
             start_new_session=True,
         )
     except FileNotFoundError:
-        raise CommandError(f"there is no `{command[0]}` on this host; run the provision playbook") from None
+        raise CommandError(f"there is no `{command[0]}` on this host; run slipway.fleet.provision") from None
     except OSError as error:
         raise CommandError(f"`{command[0]}` cannot be started here: {error.strerror}") from error
     streams = [stream for stream in (process.stdout, process.stderr) if stream]

@@ -203,7 +203,7 @@ def has_buildkit() -> bool:
     try:
         return run(["docker", "buildx", "version"], 60.0).returncode == 0
     except CommandError:
-        raise ImageError("there is no `docker` here; install it, on hosts by the provision playbook") from None
+        raise ImageError("there is no `docker` here; install it, on hosts by slipway.fleet.provision") from None
 
 
 @contextmanager

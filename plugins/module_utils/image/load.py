@@ -156,7 +156,7 @@ def _load(saved: Saved, reference: str, packed: dict[str, int], chunks: Chunks) 
                 ["docker", "load", "--quiet"], stdin=subprocess.PIPE, stdout=said, stderr=subprocess.STDOUT
             )
         except FileNotFoundError:
-            raise ImageError("there is no `docker` here; install it by the provision playbook") from None
+            raise ImageError("there is no `docker` here; install it by slipway.fleet.provision") from None
         with process:
             assert process.stdin is not None
             with suppress(BrokenPipeError):  # Docker says why

@@ -70,7 +70,7 @@ def docker(
     try:
         ran = run(["docker", *arguments], timeout, {**os.environ, **(environment or {})}, limit=WHOLE, source=stdin)
     except CommandError:
-        raise ImageError("there is no `docker` here; install it, on hosts by the provision playbook") from None
+        raise ImageError("there is no `docker` here; install it, on hosts by slipway.fleet.provision") from None
     if ran.timed_out and not output:
         raise ImageError(f"`docker {arguments[0]}` did not end within {timeout:.0f} s")
     if ran.returncode and not (accept and accept in ran.stderr):

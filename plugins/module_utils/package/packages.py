@@ -106,7 +106,7 @@ def target_of(python: str) -> Target:
     try:
         ran = command.run([python, "-c", _DESCRIBE], 30.0)
     except command.CommandError:
-        raise PackageError(f"there is no {python} on this host; run the provision playbook") from None
+        raise PackageError(f"there is no {python} on this host; run slipway.fleet.provision") from None
     if ran.returncode:
         raise PackageError(f"{python} does not run: {ran.said}")
     seen: dict[str, Any] = json.loads(ran.stdout)
@@ -116,7 +116,7 @@ def target_of(python: str) -> Target:
             "Debian 12, Ubuntu 24.04 and later have it; or name another one with fastapi_package_python"
         )
     if not seen["complete"]:
-        raise PackageError(f"{python} has no venv module; run the provision playbook, which installs python3-venv")
+        raise PackageError(f"{python} has no venv module; run slipway.fleet.provision, which installs python3-venv")
     return Target(seen["version"], seen["machine"], seen["glibc"])
 
 
@@ -256,7 +256,7 @@ def _pip(place: Path) -> Path:
         if found := sorted(directory.glob("pip-*.whl")):
             return found[-1]
     raise PackageError(
-        f"no wheel of pip is on this host to fill {place} with; run the provision playbook (python3-venv)"
+        f"no wheel of pip is on this host to fill {place} with; run slipway.fleet.provision (python3-venv)"
     )
 
 

@@ -88,7 +88,7 @@ def refuse_while_upgraded(directory: Path) -> None:
         raise AccessError(
             "nothing was changed in the database server: "
             "an upgrade of this database server is under way, or was cut. Run "
-            "playbooks/upgrade_database.yml from the inventory that began it; it goes on, or takes back what was begun"
+            "slipway.fleet.upgrade_database from the inventory that began it; it goes on, or takes back what was begun"
         )
 
 

@@ -220,7 +220,7 @@ class Making:
                     "nothing was changed in the database server: "
                     f"{name} has another password than the one given here, and what serves would "
                     "be refused from now until its next release, since it logs in by that name. Let the name change "
-                    'with the password: docs/rotation.md, "Database". Or take the gap: playbooks/site.yml'
+                    'with the password: docs/rotation.md, "Database". Or take the gap: slipway.fleet.site'
                 )
 
     def _do(self, said: str, *statements: str, database: str = "postgres") -> None:

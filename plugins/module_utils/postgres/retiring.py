@@ -29,7 +29,7 @@ def retire(server: Server, wanted: Sequence[Database], wait: float, check: bool)
     for name in now:
         role = found.roles.get(name)
         if not (role and role.login and role.kept):
-            raise AccessError(f"nothing was taken away: {name} cannot log in itself; run playbooks/provision.yml")
+            raise AccessError(f"nothing was taken away: {name} cannot log in itself; run slipway.fleet.provision")
     gone = former(found, wanted)
     said = [f"took away {' '.join(gone)}"] if gone else []
     if not gone or check:

@@ -46,7 +46,7 @@ _LOGIN = re.compile(
 _OF_PASSWORD = re.compile(r"_[0-9a-f]{8}\Z")
 # What Redis says of a password that it does not take, and redis-py makes of it.
 _CACHE_LOGIN = "invalid username-password pair or user is disabled"
-_ROTATE = "where the password in the vault is a new one, run playbooks/rotate.yml"
+_ROTATE = "where the password in the vault is a new one, run slipway.fleet.rotate"
 _FORMER_ONE = "where the release is of before a rotation, nothing leads back to it, so deploy again"
 _OTHERWISE = "else compare user and password in the app's secrets with what the server has"
 # Uvicorn's words for a worker that has ended, by itself or by Uvicorn.
@@ -261,8 +261,8 @@ def unseen(gate: Gate, check: str) -> str:
     if check.startswith("L7STS"):
         return (
             f"it got {check} where GET {gate.path} of the slot answers well; have the same in health_statuses and "
-            "health_path of haproxy_apps as in fastapi_app_health_statuses and fastapi_app_health_path, and run the "
-            "provision playbook"
+            "health_path of haproxy_apps as in fastapi_app_health_statuses and fastapi_app_health_path, and run "
+            "slipway.fleet.provision"
         )
     got = f"it got {check}" if check else "it has not looked yet"
     return f"{got}; look at owner and mode of the directory of the slot's socket, which the group haproxy must reach"

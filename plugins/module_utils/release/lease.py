@@ -63,13 +63,13 @@ class Lease:
         if freeze := self.frozen():
             return (
                 f"the app is frozen by {freeze.get('who')} from {freeze.get('from')} since {freeze.get('since')}: "
-                f"{freeze.get('reason')}; lift it with the lock playbook and -e slipway_lock=free"
+                f"{freeze.get('reason')}; lift it with slipway.fleet.lock -e slipway_lock=free"
             )
         holder = self.holder()
         if holder and holder["run"] != run:
             return (
                 f"{holder['what']} by {holder['who']} from {holder['from']} is under way since {holder['since']}; wait "
-                "until it has ended, or look with the lock playbook. Its lock frees itself in at most "
+                "until it has ended, or look with slipway.fleet.lock. Its lock frees itself in at most "
                 f"{self.lifetime - holder['age']:.0f} s unless it is seen again"
             )
         return ""
@@ -92,14 +92,14 @@ class Lease:
             return ""
         if holder := self.holder():
             return f"the app is held by {holder.get('what')} by {holder.get('who')} from {holder.get('from')} now"
-        return "this run does not hold the app (any more); its lock ran out or was broken with the lock playbook"
+        return "this run does not hold the app (any more); its lock ran out or was broken with slipway.fleet.lock"
 
     def require(self, run: str) -> None:
         """Raise Fenced unless `run` holds the lease; a freeze since then is not looked at."""
         if not self.renew(run):
             holder = self.holder()
             now = f"{holder['what']} by {holder['who']} from {holder['from']} does" if holder else "nobody does"
-            raise Fenced(f"this run does not hold the app on this host any more, {now}; look with the lock playbook")
+            raise Fenced(f"this run does not hold the app on this host any more, {now}; look with slipway.fleet.lock")
 
     def acquire(self, holder: dict[str, Any]) -> Optional[dict[str, Any]]:
         """Take the lease for the run in `holder`. Returns the dead holder it was taken over from. Raises Held."""

@@ -395,8 +395,8 @@ def _require_unused(store: Store, runtime: Runtimes, volume: str) -> None:
             continue
         if ends:
             raise SlipwayError(
-                f"volume {volume} is used by {what} of release {release}, which ends still; wait until the status "
-                "playbook tells of it no more, and run this again"
+                f"volume {volume} is used by {what} of release {release}, which ends still; wait until "
+                "slipway.fleet.status tells of it no more, and run this again"
             )
         raise SlipwayError(
             f"volume {volume} is used by release {release}, which runs here; take it out of fastapi_app_volumes and "
@@ -416,7 +416,7 @@ def _require_staged(store: Store) -> None:
         since = removed.told(store.root)
         raise SlipwayError(
             f"there is nothing of this app on this host ({since or f'no {store.releases}'}); "
-            + (BROUGHT_BACK if since else "run the deploy playbook")
+            + (BROUGHT_BACK if since else "run slipway.fleet.deploy")
         )
 
 

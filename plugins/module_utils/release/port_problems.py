@@ -13,8 +13,8 @@ from .runtime import RuntimeFailed
 from .runtimes import Runtimes
 
 NO_DOOR = (
-    "the edge of this host has no door for an app that listens on a TCP port (fastapi_app_port); run the provision "
-    "playbook (slipway.fleet.provision)"
+    "the edge of this host has no door for an app that listens on a TCP port (fastapi_app_port); run "
+    "slipway.fleet.provision"
 )
 
 
@@ -41,8 +41,8 @@ def port_problems(
             return [NO_DOOR]
         if known != port:
             problems.append(
-                f"the edge looks for slot {slot} on port {known}, and fastapi_app_slot_ports says {port}; run the "
-                f"provision playbook (where the inventory writes haproxy_apps itself, the same as its ports)"
+                f"the edge looks for slot {slot} on port {known}, and fastapi_app_slot_ports says {port}; run "
+                f"slipway.fleet.provision (where the inventory writes haproxy_apps itself, the same as its ports)"
             )
         others = sorted({of for (of, _), number in at_edge.items() if number == port and of != edge.backend})
         who = ", ".join(of.partition("_")[2] for of in others) and f"the app {others[0].partition('_')[2]}"
@@ -51,7 +51,7 @@ def port_problems(
         if who:
             problems.append(
                 f"port {port}, that of slot {slot}, belongs to {who} on this host; write "
-                f"fastapi_app_slot_ports: {free_ports(port, at_edge, holder)} and run the provision playbook (where "
+                f"fastapi_app_slot_ports: {free_ports(port, at_edge, holder)} and run slipway.fleet.provision (where "
                 f"the inventory writes haproxy_apps itself, with the same as `ports` of {app})"
             )
     return problems

@@ -90,12 +90,12 @@ def run(*words: str) -> tuple[int, str]:
 def docker_problem() -> Optional[str]:
     code, output = run("docker", "version", "--format", "{{.Server.Version}}")
     if code == 127:
-        return "Docker is not installed; run the provision playbook (slipway.fleet.provision), as site.yml does first"
+        return "Docker is not installed; run slipway.fleet.provision, as slipway.fleet.site does first"
     if code:
         return f"Docker is installed but does not answer ({output}); `systemctl status docker` on the host tells why"
     code, output = run("docker", "compose", "version", "--short")
     if code:
-        return "Docker Compose v2 is not installed; set docker_engine_source: docker and run the provision playbook"
+        return "Docker Compose v2 is not installed; set docker_engine_source: docker and run slipway.fleet.provision"
     if compose_version(output) < COMPOSE_AT_LEAST:
         return (
             f"Docker Compose {output} is too old, 2.20 is the oldest that works; upgrade it there: apt-get install "
@@ -107,7 +107,7 @@ def docker_problem() -> Optional[str]:
 def edge_problem(silent: EdgeError) -> str:
     """Why the edge does not answer."""
     if run("haproxy", "-v")[0] == 127:
-        return "HAProxy is not installed; run the provision playbook (slipway.fleet.provision), as site.yml does first"
+        return "HAProxy is not installed; run slipway.fleet.provision, as slipway.fleet.site does first"
     return str(silent)
 
 
@@ -264,7 +264,7 @@ def target(purpose: str, store: Store, state: Optional[State], wanted: str) -> s
     if purpose == "deploy":
         return wanted
     if state is None:
-        raise SlipwayError("nothing was released here yet; run the deploy playbook")
+        raise SlipwayError("nothing was released here yet; run slipway.fleet.deploy")
     if purpose == "restart":
         return state.release
     good = store.good()

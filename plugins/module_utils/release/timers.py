@@ -253,7 +253,7 @@ def _packed() -> bytes:
     """The file that this process runs from. Raises RuntimeFailed where it is none, as in a module of Ansible's."""
     archive = next((path for path in Path(__file__).parents if path.is_file()), None)
     if archive is None:
-        raise RuntimeFailed("timers are made by the agent; run the deploy playbook")
+        raise RuntimeFailed("timers are made by the agent; run slipway.fleet.deploy")
     # The agent is kept as it was sent and as this Python compiled it, which another Python could not read.
     sent = archive.with_name(f"{archive.name.split('.')[0]}.pyz")
     return (sent if sent.is_file() else archive).read_bytes()

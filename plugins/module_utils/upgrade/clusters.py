@@ -59,7 +59,7 @@ class Clusters:
     def now(self) -> Side:
         versions = in_place(CLUSTERS)
         if not versions:
-            raise UpgradeError("nothing was done: this host has no database of Slipway's; run provision.yml")
+            raise UpgradeError("nothing was done: this host has no database of Slipway's; run slipway.fleet.provision")
         return Side(versions[0], f"{versions[0]}/main", files={SETTINGS: self._settings.read_text(encoding="utf-8")})
 
     @property

@@ -77,7 +77,7 @@ class Containers:
         image = _IMAGE.search(texts[COMPOSE])
         if not image:
             raise UpgradeError(
-                f"nothing was done: {self._root / COMPOSE} is not what provision.yml writes; run that first"
+                f"nothing was done: {self._root / COMPOSE} is not what slipway.fleet.provision writes; run that first"
             )
         return Side(self.server().major(), volume_of(texts[COMPOSE]), json.loads(image[1]), texts)
 

@@ -33,7 +33,7 @@ def common_release(answers: Answers) -> str:
     best = min(found, key=lambda release: len(lacking(release, answers)))
     raise NoCommonRelease(
         f"there is no good release to which every host can return; {missing(best, answers)}, which splits the fleet "
-        "until a deploy of all, or name another with -e fastapi_app_release=ID, which the history playbook lists"
+        "until a deploy of all, or name another with -e fastapi_app_release=ID, which slipway.fleet.history lists"
         f"{by_name(answers)}"
     )
 

@@ -65,8 +65,8 @@ def refuse_changed_meanwhile(run: Run) -> None:
         if member.before != recorded(member.seen):
             raise Stopped(
                 f"nothing was changed; {member.name} serves {member.before or 'nothing'} and served "
-                f"{recorded(member.seen) or 'nothing'} a moment ago, so somebody else changed it; look at the history "
-                "playbook and run this one again"
+                f"{recorded(member.seen) or 'nothing'} a moment ago, so somebody else changed it; look at "
+                "slipway.fleet.history and run this one again"
             )
 
 

@@ -38,7 +38,7 @@ from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.verdict import
 UNCHANGED = "nothing was changed; "
 # How often the lock of a dead run is waited for (a run after it may have died, too), and seconds more than it says.
 FEW, SLACK = 3, 0.5
-NEVER_RELEASED = "nothing was released here yet; run the deploy playbook"
+NEVER_RELEASED = "nothing was released here yet; run slipway.fleet.deploy"
 # What a host cannot do that has a problem, by operation.
 CANNOT = {"deploy": "cannot take a release", "rollback": "cannot go back", "restart": "cannot restart"}
 

@@ -117,7 +117,7 @@ async def find_out(run: Run, member: Member, error: Unreachable) -> Result:
         return {"changed": True, "release": release}
     raise Refused(
         f"it could not be reached in the middle of its turn ({error}), and serves {answered(seen)} and not "
-        f"{member.wanted}; the history playbook tells whether it was refused there",
+        f"{member.wanted}; slipway.fleet.history tells whether it was refused there",
         "release" if release == member.before else "failed",
     )
 

@@ -236,7 +236,7 @@ def sentence(
     if word == "held":
         wanted_so = "" if reason and not first else ", as fastapi_app_on_failure says"
         return f"{subject} stopped in the middle ({because}) and was held there{wanted_so}; mend the cause and " + (
-            "restart again" if restart else "deploy again, or run the rollback playbook"
+            "restart again" if restart else "deploy again, or run slipway.fleet.rollback"
         )
     return shortfall(rows, because, ended, release, "restart" if restart else "deploy")
 

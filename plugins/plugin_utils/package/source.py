@@ -130,7 +130,7 @@ class PackageSource:
             raise PackageError(
                 f"{self.project.path} asks for Python {self.project.requires_python}, and {python} of the hosts is "
                 f"{target.version}; name another one that they have with fastapi_package_python, or one that uv has by "
-                'its version (fastapi_package_python: "3.13"), and run the provision playbook'
+                'its version (fastapi_package_python: "3.13"), and run slipway.fleet.provision'
             )
 
     def requirements(self, target: Target) -> str:

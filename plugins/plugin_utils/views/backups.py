@@ -193,8 +193,8 @@ def plan(told: Mapping[str, Any], safety: bool, app: str = "", databases: Sequen
     if others := [*_strangers(told, databases), *_strange_directories(told, app)]:
         lines.append(
             f"not of {app or 'this inventory'}: {', '.join(others)}; who has that serves on meanwhile, without the "
-            "maintenance page, and what is written there from now on is lost. Take it off with maintenance.yml of its "
-            "own inventory first, or restore a part: slipway_restore=database:NAME"
+            "maintenance page, and what is written there from now on is lost. Take it off by "
+            "slipway.fleet.maintenance with its own inventory first, or restore a part: slipway_restore=database:NAME"
         )
     return lines
 
@@ -267,7 +267,7 @@ def restored(told: Mapping[str, Any]) -> list[str]:
     said.append(f"the set made before it: {told['safety'] or 'none'}{lacks}")
     if told["restart"]:
         said.append(
-            "the app has the former directories open until it is started anew, which the playbook restore does next; "
+            "the app has the former directories open until it is started anew, which slipway.fleet.restore does next; "
             "where that fails, the maintenance page stays: slipway.fleet.restart, then slipway.fleet.maintenance with "
             "-e slipway_maintenance=off"
         )

@@ -27,7 +27,7 @@ def of_host(host: str, result: Mapping[str, Any]) -> list[dict[str, Any]]:
     own = result["own"]
     rows = [{"host": host, **one, "own": one["name"] == own, "problem": problem(one)} for one in result["caches"]]
     if own and own not in [row["name"] for row in rows]:
-        rows.append({"host": host, "name": own, "own": True, "problem": "is not there; run the provision playbook"})
+        rows.append({"host": host, "name": own, "own": True, "problem": "is not there; run slipway.fleet.provision"})
     return rows
 
 

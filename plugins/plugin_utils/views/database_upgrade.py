@@ -60,7 +60,7 @@ def _how_long(told: Mapping[str, Any]) -> str:
 def _others(told: Mapping[str, Any]) -> list[str]:
     apps: Sequence[str] = told["apps"]
     return (
-        [f"the server is that of {' and '.join(apps)}: show the page of each (maintenance.yml)"]
+        [f"the server is that of {' and '.join(apps)}: show the page of each (slipway.fleet.maintenance)"]
         if len(apps) > 1
         else []
     )

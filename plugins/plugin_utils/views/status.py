@@ -132,7 +132,7 @@ def volume(host: str, found: Mapping[str, Any]) -> str:
     elif releases:
         use = f"what serves does not use it; to go back to {', '.join(releases)} it is needed"
     else:
-        use = "no release uses it any more, and nothing deletes it (remove_volume.yml does, when told its name)"
+        use = "no release uses it any more; nothing deletes it (slipway.fleet.remove_volume does, when told its name)"
     return f"volume {found['name']} on {host}, {size} in {found['path']}: {use}"
 
 
@@ -201,7 +201,7 @@ def pages(rows: Sequence[Mapping[str, Any]]) -> list[str]:
             remedy = (
                 "take the app out of haproxy_maintenance and provision"
                 if page["declared"]
-                else "maintenance.yml -e slipway_maintenance=off takes it away"
+                else "slipway.fleet.maintenance -e slipway_maintenance=off takes it away"
             )
             found.setdefault(f"{known}: users get that and not the app; {remedy}", []).append(entry["host"])
     return [f"maintenance page on {', '.join(hosts)}{said}" for said, hosts in found.items()]
@@ -215,7 +215,8 @@ def overload(entry: Mapping[str, Any]) -> str:
     return (
         f"overloaded on {entry['host']}: half of the answers take {took} or more, where the app alone takes {alone}, "
         f"so users may have left before. It does {found['rate']} requests a second: fastapi_app_max_connections: "
-        f"{found['number']} and provision.yml would have it answer as many in time, and the edge refuse the others"
+        f"{found['number']} and slipway.fleet.provision would have it answer as many in time, and the edge refuse the "
+        "others"
     )
 
 

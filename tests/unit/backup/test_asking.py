@@ -66,7 +66,7 @@ def test_why_it_did_not_do_it(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_program_that_does_not_know_what_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     program(monkeypatch, None)
-    with pytest.raises(SlipwayError, match=r"without an answer \(invalid choice\).*run the provision playbook"):
+    with pytest.raises(SlipwayError, match=r"without an answer \(invalid choice\).*run slipway.fleet.provision"):
         asking.ask({"verb": "status"})
 
 

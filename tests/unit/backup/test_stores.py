@@ -350,7 +350,7 @@ def test_what_is_not_there_is_refused_by_name(tmp_path: Path) -> None:
     assert stores.chosen(manifest, ["database:a", "store:redis"]) == (["redis"], ["database:a"])
     with pytest.raises(BackupError, match="no store rdis; it has: store:redis"):
         stores.chosen(manifest, ["store:rdis"])
-    with pytest.raises(BackupError, match="this host has none of that name; run the playbook provision"):
+    with pytest.raises(BackupError, match="this host has none of that name; run slipway.fleet.provision"):
         stores.live(tmp_path, ["redis"])
     assert stores.live(tmp_path, []) == []
 

@@ -72,7 +72,7 @@ def test_a_run_under_the_maintenance_page_says_what_users_got() -> None:
     assert covered([], goes=False) == ""
     told = covered(["web1", "web2"], goes=False)
     assert told.startswith("users got the maintenance page of web1, web2 and not the app")
-    assert told.endswith("; maintenance.yml -e slipway_maintenance=off takes it away")
+    assert told.endswith("; slipway.fleet.maintenance -e slipway_maintenance=off takes it away")
     assert covered(["web1"], goes=True).endswith("; this playbook takes it away next")
 
 

@@ -374,7 +374,7 @@ def test_a_restart_of_what_was_never_released_is_refused() -> None:
     there.hosts[1].serving, there.hosts[1].good = None, []
     report = there.run("restart")
     assert report.word == "refused"
-    assert "web2 cannot restart: nothing was released here yet; run the deploy playbook" in report.message
+    assert "web2 cannot restart: nothing was released here yet; run slipway.fleet.deploy" in report.message
     assert [host.verbs for host in there.hosts] == [["look"]] * 2
 
 

@@ -194,7 +194,7 @@ def test_an_old_python_is_refused_early(tmp_path: Path) -> None:
         python.write_text(f"#!/bin/sh\necho '{json.dumps(seen | {'complete': complete})}'\n")
         python.chmod(0o755)
 
-    with pytest.raises(PackageError, match=f"there is no {python} on this host; run the provision playbook"):
+    with pytest.raises(PackageError, match=f"there is no {python} on this host; run slipway.fleet.provision"):
         target_of(str(python))
     answer("3.9.2", True)
     with pytest.raises(PackageError, match=r"is CPython 3.9.2, and CPython 3.11 is the oldest"):

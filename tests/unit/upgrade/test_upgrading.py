@@ -82,7 +82,7 @@ def test_a_run_that_is_killed_loses_nothing(provider: Plain, step: str) -> None:
     plan = upgrade(provider).plan(back=False)
     assert (plan["cut"], plan["from"], plan["to"]) == (True, OLD, NEW)
     assert refused(plan, "maps,links", "db1") == "", "the same names are typed"
-    with pytest.raises(AccessError, match=r"was cut. Run playbooks/upgrade_database\.yml"):
+    with pytest.raises(AccessError, match=r"was cut. Run slipway.fleet.upgrade_database"):
         refuse_while_upgraded(provider.root)
     if step in ("make", "made"):
         written(provider)  # the old one serves as if nothing had been

@@ -41,7 +41,7 @@ def test_each_cache_is_a_line() -> None:
     [
         ("redis", [cache("redis")], ""),
         ("redis", [cache("redis", None)], "the cache redis on db1: does not run"),
-        ("redis", [], "the cache redis on db1: is not there; run the provision playbook"),
+        ("redis", [], "the cache redis on db1: is not there; run slipway.fleet.provision"),
         ("redis", [cache("redis", None, unseen="no docker")], "the cache redis on db1: no docker"),
         ("redis-shop", [cache("redis", None), cache("redis-shop")], ""),
         ("", [cache("redis", None)], ""),

@@ -40,7 +40,7 @@ def test_the_plan_says_what_it_takes() -> None:
         ),
         "what serves now is kept as it is, to go back to",
         "not in the new server: slipway_before_x: a template, closed to all, or left by a restore that was cut",
-        "the server is that of links and maps: show the page of each (maintenance.yml)",
+        "the server is that of links and maps: show the page of each (slipway.fleet.maintenance)",
     ]
     unknown = plan({**UPGRADE, "version": "", "took": None}, set_before=False)
     assert "is seen once it is on the host" in unknown[1]

@@ -56,7 +56,7 @@ VALUES: tuple[Rule, ...] = (
     Like(
         "fastapi_app_release",
         "([0-9a-f]{12})?",
-        "the 12 hexadecimal digits of a release that the history playbook lists",
+        "the 12 hexadecimal digits of a release that slipway.fleet.history lists",
     ),
     HostNames("fastapi_app_host_names"),
     HostNames("fastapi_app_former_names"),
@@ -359,6 +359,6 @@ def volume(value_of: Values) -> Iterator[str]:
     name = value_of("fastapi_app_remove_volume")
     if not re.fullmatch(NAME, name):
         yield (
-            f"Nothing was deleted. fastapi_app_remove_volume is {json.dumps(name)}; give the name of a volume that the "
-            "status playbook lists."
+            f"Nothing was deleted. fastapi_app_remove_volume is {json.dumps(name)}; give the name of a volume that "
+            "slipway.fleet.status lists."
         )

@@ -86,7 +86,7 @@ RIGHT: dict[str, Any] = {
         ({"fastapi_app_name": "a" * 32}, ["fastapi_app_name"]),
         ({"fastapi_app_name": "../etc"}, ["fastapi_app_name"]),
         ({"fastapi_app_release": "0123456789ab"}, []),
-        ({"fastapi_app_release": "../../etc"}, ["that the history playbook lists"]),
+        ({"fastapi_app_release": "../../etc"}, ["that slipway.fleet.history lists"]),
         ({"fastapi_app_health_path": "readyz"}, ["begins with a slash"]),
         ({"fastapi_app_health_path": ""}, ["fastapi_app_health_path"]),
         ({"fastapi_app_health_path": "/health/"}, []),
@@ -325,7 +325,7 @@ def test_singletons_run_on_a_host_of_the_app() -> None:
     [
         ({}, []),
         ({"fastapi_app_remove_volume": ""}, ['Nothing was deleted. fastapi_app_remove_volume is ""']),
-        ({"fastapi_app_remove_volume": "../../x"}, ["that the status playbook lists"]),
+        ({"fastapi_app_remove_volume": "../../x"}, ["that slipway.fleet.status lists"]),
         ({"fastapi_app_name": "../etc"}, ["fastapi_app_name"]),
     ],
 )
