@@ -348,17 +348,21 @@ def lint() -> Count:
 
 
 def unit() -> Count:
+    """What starts no server and needs nothing but the interpreter's packages."""
+    return pytest("tests/unit", name="unit", options=("--numprocesses=auto", "--dist=worksteal"))
+
+
+def integration() -> Count:
     """Every folder of tests that has no part of its own, so that a new one cannot be forgotten."""
-    folders = sorted(
-        {path.parent for path in ROOT.glob("tests/*/test_*.py")} - {ROOT / "tests/repo", ROOT / "tests/app"}
-    )
+    folders = {path.parent for path in ROOT.glob("tests/*/test_*.py")} | {ROOT / "tests/integration"}
+    folders -= {ROOT / f"tests/{part}" for part in ("repo", "unit", "app")}
     if not install_servers():
         return Count(failures=("the programs that tests start are not there",))
-    paths = (str(folder.relative_to(ROOT)) for folder in folders)
+    paths = (str(folder.relative_to(ROOT)) for folder in sorted(folders))
     # Files stay whole: what the tests of one share, such as a run of many playbooks, is made once.
     # In the order of their names, since those with few tests take longest. One process more than processors: many wait.
     processes = f"--numprocesses={(os.cpu_count() or 1) + 1}"
-    return pytest(*paths, name="unit", options=(processes, "--dist=loadfile", "--no-loadscope-reorder"))
+    return pytest(*paths, name="integration", options=(processes, "--dist=loadfile", "--no-loadscope-reorder"))
 
 
 def app() -> Count:
@@ -414,7 +418,7 @@ def soak() -> Count:
 # What stands together runs side by side. On a new machine the lab waits for packages most of its time, so what needs no
 # host fills it.
 STEPS: tuple[dict[str, Callable[[], Count]], ...] = (
-    {"rules": rules, "lint": lint, "lab": lab, "unit": unit, "app": app},
+    {"rules": rules, "lint": lint, "lab": lab, "unit": unit, "integration": integration, "app": app},
     {"molecule": molecule},
 )
 USUAL = [name for step in STEPS for name in step]
@@ -442,7 +446,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     wanted = parser.parse_args(arguments).part or USUAL
     if unknown := set(wanted) - set(PARTS):
         parser.error(f"no such part: {', '.join(sorted(unknown))}; there are: {', '.join(PARTS)}")
-    if not {"unit", "app"}.isdisjoint(wanted):
+    if not {"integration", "app"}.isdisjoint(wanted):
         # First, since the lab installs packages, too, and apt serves one at a time. Those parts tell what lacks.
         install_servers()
     rows: list[Row] = []

@@ -176,7 +176,7 @@ def test_the_soak_is_no_part_of_a_usual_run() -> None:
     assert "soak" not in run.USUAL
 
 
-@pytest.mark.parametrize("part", ["unit", "app"])
+@pytest.mark.parametrize("part", ["integration", "app"])
 def test_servers_are_installed_before_the_lab_asks_apt_too(monkeypatch: pytest.MonkeyPatch, part: str) -> None:
     order: list[str] = []
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import yaml
 from ansible_collections.slipway.fleet.plugins.module_utils.edge.haproxy import Edge
 
-from tests.unit.test_release_edge import haproxy, here  # noqa: F401 - fixtures
+from tests.integration.test_release_edge import haproxy, here  # noqa: F401 - fixtures
 
 HOSTS = {
     "all": {

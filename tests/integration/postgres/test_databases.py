@@ -14,7 +14,7 @@ from ansible_collections.slipway.fleet.plugins.module_utils.postgres.access impo
 from ansible_collections.slipway.fleet.plugins.module_utils.postgres.admitting import access_file
 
 from tests.app.conftest import until
-from tests.unit.postgres.world import SHOP, World, started
+from tests.integration.postgres.world import SHOP, World, started
 
 TILES = "tiles:pass\\word'0123"
 

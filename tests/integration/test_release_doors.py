@@ -35,7 +35,7 @@ from ansible_collections.slipway.fleet.plugins.module_utils.release.runtime impo
 from ansible_collections.slipway.fleet.plugins.module_utils.release.runtimes import Runtimes
 from ansible_collections.slipway.fleet.plugins.module_utils.release.slots import SlotDirectories
 
-from tests.unit.test_release_edge import CONFIGURATION, PATIENCE, Answer, Slot, until
+from tests.integration.test_release_edge import CONFIGURATION, PATIENCE, Answer, Slot, until
 
 
 def test_the_ports_of_an_app_are_always_the_same_and_of_no_other_range() -> None:

@@ -41,7 +41,7 @@ from moto import settings as moto
 from moto.core import responses
 from moto.server import ThreadedMotoServer
 
-from tests.unit.backup.quick_key import make_quick, quick
+from tests.integration.backup.quick_key import make_quick, quick
 
 SSHD = shutil.which("sshd", path="/usr/sbin:/usr/bin") or "sshd"
 POLICY = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "s3:*", "Resource": "*"}]}

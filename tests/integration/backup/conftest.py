@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from ansible_collections.slipway.fleet.plugins.module_utils.backup.restic import Restic
 
-from tests.unit.backup.quick_key import make_quick
+from tests.integration.backup.quick_key import make_quick
 
 
 @pytest.fixture(autouse=True)

@@ -18,7 +18,7 @@ from ansible_collections.slipway.fleet.plugins.module_utils.backup import files,
 from ansible_collections.slipway.fleet.plugins.module_utils.backup.drill import drill
 from ansible_collections.slipway.fleet.plugins.module_utils.backup.model import BackupError
 from ansible_collections.slipway.fleet.plugins.module_utils.backup.saving import MIGRATION, save
-from tests.unit.backup.test_places import host_of
+from tests.integration.backup.test_places import host_of
 
 here = Path(sys.argv[1])
 known = restic.environment

@@ -16,7 +16,7 @@ from ansible_collections.slipway.fleet.plugins.module_utils.postgres.databases i
 from ansible_collections.slipway.fleet.plugins.module_utils.postgres.server import Server
 
 from tests.app.conftest import binary
-from tests.unit.postgres.world import World, started
+from tests.integration.postgres.world import World, started
 
 OWNER = "links"
 FIRST, SECOND, THIRD = "first-password-0123456789", "second:pass\\word'0123456789", "third-password-0123456789"

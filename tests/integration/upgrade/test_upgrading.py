@@ -15,7 +15,7 @@ from ansible_collections.slipway.fleet.plugins.module_utils.upgrade import copyi
 from ansible_collections.slipway.fleet.plugins.module_utils.upgrade.model import Side, State, UpgradeError
 from ansible_collections.slipway.fleet.plugins.plugin_utils.views.database_upgrade import refused
 
-from tests.unit.upgrade.world import HBA, NEW, OLD, Plain, as_app, begin, killed, upgrade, written
+from tests.integration.upgrade.world import HBA, NEW, OLD, Plain, as_app, begin, killed, upgrade, written
 
 COUNT = "SELECT count(*) FROM rows"
 
