@@ -79,6 +79,7 @@ def main() -> int:
     began = time.monotonic()
     words: Counter[str] = Counter()
     broken: list[tuple[int, str]] = []
+    gc.freeze()  # what is imported is not looked through with what stories leave
     with ProcessPoolExecutor(options.jobs) as pool:
         for said, found in pool.map(play, chunks(options.first, options.seeds)):
             words += said

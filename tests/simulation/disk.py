@@ -10,10 +10,11 @@ from __future__ import annotations
 import errno
 import os
 import posixpath
+import re
 import stat as stat_bits
 from collections.abc import Callable, Iterator
-from fnmatch import fnmatch
-from functools import total_ordering
+from fnmatch import translate
+from functools import cache, total_ordering
 from types import SimpleNamespace
 from typing import Any
 
@@ -24,6 +25,13 @@ VOLATILE = ("/run", "/tmp", "/dev")
 DIRECTORY = None
 MISSING = os.strerror(errno.ENOENT)
 BLOCK = 4096
+# What makes a name a pattern.
+WILD = frozenset("*?[")
+
+
+@cache
+def _fits(pattern: str) -> Callable[[str], re.Match[str] | None]:
+    return re.compile(translate(pattern)).match
 
 
 class Inode:
@@ -85,6 +93,13 @@ class Disk:
         if path not in self.tree:
             raise FileNotFoundError(errno.ENOENT, MISSING, path)
         return sorted(self.tree[path])
+
+    def matching(self, path: str, pattern: str) -> list[str]:
+        """The names in a directory that fit a pattern, none where there is no such directory."""
+        names = self.tree.get(path, {})
+        if not WILD.intersection(pattern):
+            return [pattern] if pattern in names else []
+        return sorted(filter(_fits(pattern), names))
 
     def read(self, path: str) -> bytes:
         self.fail("read", path)
@@ -320,7 +335,7 @@ class DiskPath:
     __slots__ = ("text",)
 
     def __init__(self, *parts: Any) -> None:
-        self.text = posixpath.join(*map(str, parts))
+        self.text = posixpath.join(*map(str, parts)) if len(parts) > 1 else str(parts[0])
 
     def __str__(self) -> str:
         return self.text
@@ -360,25 +375,25 @@ class DiskPath:
         return type(self)(posixpath.relpath(self.text, str(other)))
 
     def exists(self) -> bool:
-        return self.disk.exists(str(self))
+        return self.disk.exists(self.text)
 
     def is_file(self) -> bool:
-        return self.disk.is_file(str(self))
+        return self.disk.is_file(self.text)
 
     def is_dir(self) -> bool:
-        return str(self) in self.disk.tree
+        return self.text in self.disk.tree
 
     def is_symlink(self) -> bool:
         return False
 
     def read_text(self, encoding: str = "utf-8", errors: str = "strict") -> str:
-        return self.disk.read(str(self)).decode(encoding, errors)
+        return self.disk.read(self.text).decode(encoding, errors)
 
     def read_bytes(self) -> bytes:
-        return self.disk.read(str(self))
+        return self.disk.read(self.text)
 
     def write_text(self, text: str, encoding: str = "utf-8") -> int:
-        with open_on(self.disk, str(self), "w") as stream:
+        with open_on(self.disk, self.text, "w") as stream:
             stream.write(text)
         return len(text.encode(encoding))
 
@@ -386,43 +401,41 @@ class DiskPath:
         return self.write_text(data.decode())
 
     def open(self, mode: str = "r", *_: Any, **__: Any) -> Any:
-        return open_on(self.disk, str(self), mode)
+        return open_on(self.disk, self.text, mode)
 
     def touch(self, mode: int = 0o666, exist_ok: bool = True) -> None:
         if not self.exists():
-            self.disk.create(str(self))
-        self.disk.inode(str(self)).modified = self.disk.wall()
+            self.disk.create(self.text)
+        self.disk.inode(self.text).modified = self.disk.wall()
 
     def iterdir(self) -> Iterator[DiskPath]:
-        return iter([self / name for name in self.disk.names(str(self))])
+        return iter([self / name for name in self.disk.names(self.text)])
 
     def glob(self, pattern: str) -> Iterator[DiskPath]:
         """Only one level of stars, as host code uses it."""
         first, _, rest = pattern.partition("/")
-        for name in self.disk.names(str(self)) if self.is_dir() else []:
+        for name in self.disk.matching(self.text, first):
             found = self / name
-            if not fnmatch(name, first):
-                continue
             if not rest:
                 yield found
             elif found.is_dir():
                 yield from found.glob(rest)
 
     def mkdir(self, mode: int = 0o777, parents: bool = False, exist_ok: bool = False) -> None:
-        self.disk.mkdir(str(self), parents, exist_ok)
+        self.disk.mkdir(self.text, parents, exist_ok)
 
     def unlink(self, missing_ok: bool = False) -> None:
         try:
-            self.disk.unlink(str(self))
+            self.disk.unlink(self.text)
         except FileNotFoundError:
             if not missing_ok:
                 raise
 
     def rmdir(self) -> None:
-        self.disk.rmdir(str(self))
+        self.disk.rmdir(self.text)
 
     def rename(self, target: Any) -> DiskPath:
-        self.disk.replace(str(self), str(target))
+        self.disk.replace(self.text, str(target))
         return type(self)(target)
 
     def replace(self, target: Any) -> DiskPath:
@@ -436,9 +449,9 @@ class DiskPath:
 
     def stat(self) -> Any:
         if self.is_dir():
-            made = self.disk.made.get(str(self), 0.0)
+            made = self.disk.made.get(self.text, 0.0)
             return SimpleNamespace(st_mode=stat_bits.S_IFDIR | 0o755, st_mtime=made, st_dev=1)
-        inode = self.disk.inode(str(self))
+        inode = self.disk.inode(self.text)
         return _stat(inode)
 
 

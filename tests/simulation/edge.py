@@ -6,6 +6,7 @@ What is claimed here of the real one is held against it by test_claims.py. Times
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 from tests.simulation.kernel import Alarm, Kernel
@@ -170,28 +171,17 @@ class HAProxy:
         return self.connections[slot] if self.kernel.now < self.busy_until[slot] and self.answers(slot) else 0
 
     def _statistics(self, worker: Worker) -> str:
-        lines = ["# pxname,svname,qcur,qmax,scur,smax,slim,stot,status,check_status,hrsp_5xx,req_tot,"]
+        rows = []
         for door in DOORS:
             up, passes, admin = worker.up[door], worker.passes[door], worker.admin[door]
             status = "MAINT" if admin == "maint" else "DOWN" if not up else "DRAIN" if admin == "drain" else "UP"
-            sessions = self.sessions(PORTS.get(door, door)) if self.opened(door) else 0
+            sessions = self.sessions(PORTS.get(door, door))
             check = "" if admin == "maint" else "L7OK" if passes else "L4CON"
-            lines.append(f"{self.backend},{door},0,0,{sessions},1,,9,{status},{check},0,9,")
-        lines.append(f"{self.backend},BACKEND,0,0,0,1,200,9,UP,,0,9,")
-        return "\n".join(lines) + "\n"
+            rows.append((sessions if sessions and self.opened(door) else 0, status, check))
+        return statistics(self.backend, tuple(rows))
 
     def _states(self, worker: Worker) -> str:
-        lines = [
-            "1",
-            HEADER,
-        ]
-        for number, door in enumerate(DOORS, 1):
-            admin = ADMIN[worker.admin[door]] + (CONFIGURED if door in PORTS else 0)
-            lines.append(
-                f"3 {self.backend} {number} {door} - {2 if worker.up[door] else 0} {admin} 1 1 100 6 3 7 6 0 0 0"
-                " - 0 - 0 0 - - 0"
-            )
-        return "\n" + "\n".join(lines) + "\n"
+        return states(self.backend, tuple((worker.up[door], worker.admin[door]) for door in DOORS))
 
     # What it sees.
     def check(self, worker: Worker, door: str) -> None:
@@ -281,6 +271,27 @@ class HAProxy:
                 worker.admin[row[3]] = {number: word for word, number in ADMIN.items()}[int(row[6]) & ~CONFIGURED]
                 worker.up[row[3]] = worker.passes[row[3]] = row[5] != "0"  # the last check is in the file, too
         return worker
+
+
+# A host is asked the same again and again, mostly between two changes.
+@lru_cache(4096)
+def statistics(backend: str, rows: tuple[tuple[int, str, str], ...]) -> str:
+    """The answer to `show stat`: of each door the requests in flight, what it is, and what its check got."""
+    lines = ["# pxname,svname,qcur,qmax,scur,smax,slim,stot,status,check_status,hrsp_5xx,req_tot,"]
+    for door, (sessions, status, check) in zip(DOORS, rows, strict=True):
+        lines.append(f"{backend},{door},0,0,{sessions},1,,9,{status},{check},0,9,")
+    lines.append(f"{backend},BACKEND,0,0,0,1,200,9,UP,,0,9,")
+    return "\n".join(lines) + "\n"
+
+
+@lru_cache(4096)
+def states(backend: str, rows: tuple[tuple[bool, str], ...]) -> str:
+    """The answer to `show servers state`: of each door whether it is up, and its admin state."""
+    lines = ["1", HEADER]
+    for number, (door, (up, state)) in enumerate(zip(DOORS, rows, strict=True), 1):
+        admin = ADMIN[state] + (CONFIGURED if door in PORTS else 0)
+        lines.append(f"3 {backend} {number} {door} - {2 if up else 0} {admin} 1 1 100 6 3 7 6 0 0 0 - 0 - 0 0 - - 0")
+    return "\n" + "\n".join(lines) + "\n"
 
 
 def doors(slot: str) -> tuple[str, str]:

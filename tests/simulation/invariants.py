@@ -69,8 +69,9 @@ def no_release_runs_beside_one_that_must_be_alone(play: Play, host: Host) -> Non
     running = [found.release for found in host.docker.slots.values() if found and found.running]
     there = {one.release for one in host.docker.beside.there.values() if one.running}
     running += sorted(there - set(running))
-    said = [host.peek(f"{ROOT}/releases/{release}/keeps.json") for release in running]
-    if len(running) > 1 and ALONE in said:
+    if len(running) < 2:
+        return
+    if ALONE in [host.peek(f"{ROOT}/releases/{release}/keeps.json") for release in running]:
         raise Broken(
             no_release_runs_beside_one_that_must_be_alone,
             f"{host.name} runs {' and '.join(running)} after {play.last_effect}",

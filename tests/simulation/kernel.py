@@ -136,8 +136,8 @@ class Process:
 
     def _resume(self) -> None:
         before, self.kernel.current = self.kernel.current, self
-        self._greenlet.parent = getcurrent()
-        hub, self.kernel._hub = self.kernel._hub, getcurrent()
+        self._greenlet.parent = here = getcurrent()
+        hub, self.kernel._hub = self.kernel._hub, here
         self._active = True
         try:
             self._greenlet.switch()

@@ -25,6 +25,7 @@ from ansible_collections.slipway.fleet.plugins.module_utils.host import durable,
 from ansible_collections.slipway.fleet.plugins.module_utils.host.errors import SlipwayError
 from ansible_collections.slipway.fleet.plugins.module_utils.host.files import Item
 from ansible_collections.slipway.fleet.plugins.module_utils.release import lease as lease_module
+from ansible_collections.slipway.fleet.plugins.module_utils.release import timers
 from ansible_collections.slipway.fleet.plugins.module_utils.release.detach import Lost
 
 from tests.simulation.disk import Disk, FcntlOf, OsOf, ShutilOf, TempfileOf, open_on
@@ -289,13 +290,23 @@ def install() -> Installed:
     done.set(Edge, "ask", _ask)
     done.set(Edge, "one_worker", _one_worker)
     done.set(haproxy, "parse_servers", lru_cache(4096)(haproxy.parse_servers))  # the same again and again
-    begin = lease_module.Lease.__init__
+    put_on_disk(done)
+    return done
+
+
+def put_on_disk(done: Installed) -> None:
+    """What is at a place of its own unless it is told another one is there on the host in focus."""
+    begin, timed = lease_module.Lease.__init__, timers.Timers.__init__
 
     def at_place(self: Any, app: str, root: Any, directory: Any = None, *more: Any, **named: Any) -> None:
         begin(self, app, root, focus().path(str(directory or lease_module.LEASES)), *more, **named)
 
+    def with_units(self: Any, app: str, store: Any, here: bool = True, host: str = "") -> None:
+        path = focus().path
+        timed(self, app, store, here, host, units=path("/etc/systemd/system"), stamps=path("/var/lib/systemd/timers"))
+
     done.set(lease_module.Lease, "__init__", at_place)
-    return done
+    done.set(timers.Timers, "__init__", with_units)
 
 
 SPECIAL: dict[str, Any] = {
