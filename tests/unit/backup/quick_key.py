@@ -49,13 +49,19 @@ class Cover:
         return Poly1305.generate_tag(self._mac_other + block.update(nonce), text)
 
 
+def quick(text: str, password: str) -> tuple[str, str]:
+    """The file of a key with its other cover: name and text. Files of restic have the hash of their content as name."""
+    key = json.loads(text)
+    plain = Cover(key, password).open(b64decode(key["data"]))
+    key |= LITTLE
+    key["data"] = b64encode(Cover(key, password).close(plain)).decode()
+    made = json.dumps(key)
+    return hashlib.sha256(made.encode()).hexdigest(), made
+
+
 def make_quick(repository: Path, password: str) -> None:
-    """Give the keys of a repository their other cover. Files of restic have the hash of their content as name."""
+    """Give the keys of a repository in a directory their other cover."""
     for file in list((repository / "keys").iterdir()):
-        key = json.loads(file.read_text())
-        plain = Cover(key, password).open(b64decode(key["data"]))
-        key |= LITTLE
-        key["data"] = b64encode(Cover(key, password).close(plain)).decode()
-        text = json.dumps(key).encode()
+        name, text = quick(file.read_text(), password)
         file.unlink()
-        file.with_name(hashlib.sha256(text).hexdigest()).write_bytes(text)
+        file.with_name(name).write_text(text)

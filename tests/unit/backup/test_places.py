@@ -41,8 +41,11 @@ from moto import settings as moto
 from moto.core import responses
 from moto.server import ThreadedMotoServer
 
+from tests.unit.backup.quick_key import make_quick, quick
+
 SSHD = shutil.which("sshd", path="/usr/sbin:/usr/bin") or "sshd"
 POLICY = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "s3:*", "Resource": "*"}]}
+PASSWORD = "for-tests-only"
 KEEP = {"daily": 1, "weekly": 0, "monthly": 0}
 
 
@@ -57,13 +60,24 @@ def cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(restic, "environment", own)
 
 
+def once_made(monkeypatch: pytest.MonkeyPatch, act: Callable[[], None]) -> None:
+    """Act after a repository is made, as `_quick_repositories` does where it is a directory."""
+    make = Restic.make
+
+    def made(self: Restic) -> None:
+        make(self)
+        act()
+
+    monkeypatch.setattr(Restic, "make", made)
+
+
 def host_of(tmp_path: Path, repository: str, **files: str) -> Host:
     """A host that is set up for that repository, with a directory to save."""
     uploads, own = tmp_path / "uploads", tmp_path / "etc"
     for directory in (uploads, own, tmp_path / "state"):
         directory.mkdir(exist_ok=True)
     (uploads / "a").write_text("first")
-    for name, text in {"password": "for-tests-only", **files}.items():
+    for name, text in {"password": PASSWORD, **files}.items():
         (own / name).write_text(text)
         (own / name).chmod(0o600)
     settings = Settings(
@@ -265,6 +279,17 @@ class Store:
         monkeypatch.setattr(moto, "INITIAL_NO_AUTH_ACTION_COUNT", 0)
         monkeypatch.setattr(responses.ActionAuthenticatorMixin, "request_count", 0)
 
+    def quicken(self) -> None:
+        """As `make_quick` does it in a directory."""
+        for found in self.bucket().objects.filter(Prefix="keys/"):
+            name, text = quick(found.get()["Body"].read().decode(), PASSWORD)
+            found.delete()
+            self.bucket().put_object(Key=f"keys/{name}", Body=text.encode())
+
+    def bucket(self) -> Any:
+        given = {"aws_access_key_id": self.key["AccessKeyId"], "aws_secret_access_key": self.key["SecretAccessKey"]}
+        return boto3.resource("s3", endpoint_url=self.url, region_name="us-east-1", **given).Bucket("sets")
+
     def host(self, tmp_path: Path, **login: str) -> Host:
         own = {"AWS_ACCESS_KEY_ID": self.key["AccessKeyId"], "AWS_SECRET_ACCESS_KEY": self.key["SecretAccessKey"]}
         return host_of(tmp_path, f"s3:{self.url}/sets", **{"environment.json": json.dumps(own | login)})
@@ -273,6 +298,7 @@ class Store:
 @pytest.fixture
 def store(monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
     made = Store(monkeypatch)
+    once_made(monkeypatch, made.quicken)
     yield made
     urlopen(Request(f"{made.url}/moto-api/reset", method="POST"))  # noqa: S310 - our own server
     made.server.stop()
@@ -294,10 +320,8 @@ def test_a_bucket_with_another_key_and_one_that_is_gone(store: Store, tmp_path: 
     save(host, MIGRATION)
     (tmp_path / "etc/password").write_text("another")
     assert fault_of(lambda: save(host, "asked"))[0] == WRONG_KEY
-    (tmp_path / "etc/password").write_text("for-tests-only")
-    given = {"aws_access_key_id": store.key["AccessKeyId"], "aws_secret_access_key": store.key["SecretAccessKey"]}
-    bucket = boto3.resource("s3", endpoint_url=store.url, region_name="us-east-1", **given).Bucket("sets")
-    bucket.objects.delete()
+    (tmp_path / "etc/password").write_text(PASSWORD)
+    store.bucket().objects.delete()
     assert fault_of(lambda: save(host, "asked"))[0] == NO_REPOSITORY
 
 
@@ -362,7 +386,8 @@ class Keeper(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def keeper(tmp_path: Path) -> Iterator[str]:
+def keeper(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    once_made(monkeypatch, lambda: make_quick(tmp_path / "kept/sets", PASSWORD))
     made = type("Own", (Keeper,), {"place": tmp_path / "kept", "refused": []})
     server = ThreadingHTTPServer(("127.0.0.1", 0), made)
     threading.Thread(target=server.serve_forever, daemon=True).start()

@@ -34,7 +34,7 @@ class World:
     def __init__(self, place: Path) -> None:
         self.place = place
         self.server = real_postgres.Server(place / "live")
-        self.live = Server([*real_postgres.AS_USER, "env", f"PGHOST={self.server.directory}"])
+        self.live = Server(self.server.superuser)
         settings = Settings(
             repository=str(place / "repository"),
             host="h",
@@ -292,7 +292,7 @@ def test_another_server_in_its_place_as_after_an_upgrade_is_followed_at_once(wor
     before = [list(span) for span in spans(ways(*world.archive.contents()))]
     world.ordered.clear()
     other = real_postgres.Server(world.place / "next")
-    live = Server([*real_postgres.AS_USER, "env", f"PGHOST={other.directory}"])
+    live = Server(other.superuser)
     former = world.server, world.host.live, world.log
     world.server, world.host.live, world.log = other, live, wal.Log(live)
     try:

@@ -89,7 +89,7 @@ def real() -> Iterator[tuple[Server, Path]]:
         Path(directory).chmod(0o755)
         running = real_postgres.Server(Path(directory) / "there")
         try:
-            yield Server([*real_postgres.AS_USER, "env", f"PGHOST={running.directory}"]), running.directory
+            yield Server(running.superuser), running.directory
         finally:
             running.stop()
 
@@ -286,7 +286,7 @@ def test_a_database_of_more_tables_than_there_are_locks_is_dumped_without(tmp_pa
     with tempfile.TemporaryDirectory(prefix="pg") as directory:
         Path(directory).chmod(0o755)
         running = real_postgres.Server(Path(directory) / "there", "max_locks_per_transaction=10")
-        server = Server([*real_postgres.AS_USER, "env", f"PGHOST={running.directory}"])
+        server = Server(running.superuser)
         try:
             made = "FOR i IN 1..500 LOOP EXECUTE format('CREATE TABLE t%s ()', i); COMMIT; END LOOP"
             running.sql(f"DO $$ BEGIN {made}; END $$")
