@@ -93,28 +93,52 @@ def servers() -> list[ansible_runs.Server]:
     return [server for server in ansible_runs._servers.values() if server]
 
 
-@pytest.fixture
-def forked(tmp_path: Path) -> Iterator[Start]:
-    """Starts a command by a server."""
+def starter(place: Path) -> Start:
+    """Starts a command by a server, where one has it."""
 
     def start(command: list[str], limit: float = 300, **more: str) -> subprocess.CompletedProcess[str]:
-        return ansible_runs.run(command, cwd=ROOT, env=environment(tmp_path, **more), limit=limit, apart=True)
+        return ansible_runs.run(command, cwd=ROOT, env=environment(place, **more), limit=limit, apart=True)
 
+    return start
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Has the temporary directories of runs; in this module servers are its own."""
     before = dict(ansible_runs._servers)
     ansible_runs._servers.clear()
-    start(["ansible-playbook", "--version"])
-    assert not servers(), "most runs are the only one of their environment"
-    start(["ansible-playbook", "--version"])
-    assert len(servers()) == 1
-    yield start
-    for server in servers():
-        server.end()
-        assert server.process.returncode is not None
+    yield tmp_path_factory.mktemp("runs")
+    end_all_but([])
     ansible_runs._servers.clear()
     ansible_runs._servers.update(before)
 
 
-def test_output_and_exit_code_are_those_of_a_run_that_starts_by_itself(tmp_path: Path, forked: Start) -> None:
+def end_all_but(kept: list[ansible_runs.Server]) -> None:
+    for where, server in list(ansible_runs._servers.items()):
+        if server not in kept:
+            del ansible_runs._servers[where]
+            if server:
+                server.end()
+                assert server.process.returncode is not None
+
+
+@pytest.fixture
+def forked(place: Path) -> Iterator[Start]:
+    """Starts a command by a server, which tests have one after another as long as it runs."""
+    start = starter(place)
+    end_all_but([server for server in servers() if server.process.poll() is None])
+    if not servers():
+        start(["ansible-playbook", "--version"])
+        assert not servers(), "most runs are the only one of their environment"
+        start(["ansible-playbook", "--version"])
+    (own,) = servers()
+    yield start
+    end_all_but([own])
+
+
+def test_output_and_exit_code_are_those_of_a_run_that_starts_by_itself(
+    tmp_path: Path, place: Path, forked: Start
+) -> None:
     for name, task in TASKS.items():
         command = words(tmp_path, task, "--check", "--diff")
         if name == "ends with a text":
@@ -123,7 +147,7 @@ def test_output_and_exit_code_are_those_of_a_run_that_starts_by_itself(tmp_path:
         plain = subprocess.run(
             command,
             cwd=ROOT,
-            env=environment(tmp_path),
+            env=environment(place),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -134,18 +158,18 @@ def test_output_and_exit_code_are_those_of_a_run_that_starts_by_itself(tmp_path:
         assert ran.returncode == CODES.get(name, 0), name
         if name == "ends with a text":
             assert ran.stderr.endswith("ended with a text\n")
-    assert not list((tmp_path / "temp").iterdir())
+    assert not list((place / "temp").iterdir())
 
 
 def test_it_is_the_server_that_starts_a_run(tmp_path: Path, forked: Start) -> None:
     assert f"parent: '{servers()[0].process.pid}'\n" in forked(words(tmp_path, "own:", "-v")).stdout
 
 
-def test_each_has_its_own_temporary_directory_and_leaves_none(tmp_path: Path, forked: Start) -> None:
+def test_each_has_its_own_temporary_directory_and_leaves_none(tmp_path: Path, place: Path, forked: Start) -> None:
     said = {forked(words(tmp_path, "own:", "-v")).stdout for _ in range(3)}
     assert len(said) == 3
-    assert all(f"{tmp_path}/temp/ansible-local-" in one for one in said)
-    assert not list((tmp_path / "temp").iterdir())
+    assert all(f"{place}/temp/ansible-local-" in one for one in said)
+    assert not list((place / "temp").iterdir())
 
 
 def test_two_run_at_the_same_time(tmp_path: Path, forked: Start) -> None:
@@ -213,20 +237,20 @@ def test_where_the_server_goes_during_a_run_that_is_said(tmp_path: Path, forked:
         (tmp_path / "off").touch()
 
 
-def test_where_ansible_cannot_be_imported_the_run_itself_says_why(tmp_path: Path, forked: Start) -> None:
+def test_where_ansible_cannot_be_imported_the_run_itself_says_why(tmp_path: Path, place: Path) -> None:
     (tmp_path / "wrong.cfg").write_text("[defaults\n")
-    runs = [forked(["ansible", "--version"], ANSIBLE_CONFIG=str(tmp_path / "wrong.cfg")) for _ in range(3)]
+    runs = [starter(place)(["ansible", "--version"], ANSIBLE_CONFIG=str(tmp_path / "wrong.cfg")) for _ in range(3)]
     assert {run.returncode for run in runs} == {5}
     assert all("wrong.cfg" in run.stderr for run in runs)
 
 
-def test_other_programs_start_by_themselves(tmp_path: Path, forked: Start) -> None:
+def test_other_programs_start_by_themselves(tmp_path: Path, place: Path) -> None:
     other = tmp_path / "ansible"
     other.write_text("#!/bin/sh\necho other; exit 7\n")
     other.chmod(0o755)
     for command in ([str(other)], ["sh", "-c", "echo other; exit 7"]):
         for _ in range(2):
-            ran = forked(command)
+            ran = starter(place)(command)
             assert (ran.returncode, ran.stdout) == (7, "other\n")
 
 
