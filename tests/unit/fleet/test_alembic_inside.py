@@ -23,8 +23,22 @@ from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.alembic import
 from lab.registry import Authority
 from tests.app.conftest import LIMIT, PASSWORD, binary, until
 from tests.real_postgres import AS_USER, Server
+from tests.unit.fleet.preloaded import Preloaded
 
 NUMBERS = count(1)
+OWN = (sys.executable,)
+# What runs come to import, those of projects and drivers included.
+IMPORTED = (
+    *(
+        "alembic.config",
+        "alembic.operations",
+        "alembic.runtime.environment",
+        "alembic.script",
+        "asyncpg",
+        "logging.config",
+    ),
+    *("sqlalchemy.dialects.postgresql.asyncpg", "sqlalchemy.dialects.sqlite.pysqlite", "sqlalchemy.ext.asyncio"),
+)
 # As `alembic init` writes it, without comments.
 INI = """
 [alembic]
@@ -104,8 +118,8 @@ GUARDED = '''op.execute("""DO $$ BEGIN
 class Project:
     """A source tree with revisions in a line, and what its app is told."""
 
-    def __init__(self, root: Path, environment: dict[str, str], env: str = ASYNC) -> None:
-        self.root, self.environment, self.last = root, environment, ""
+    def __init__(self, preloaded: Preloaded, root: Path, environment: dict[str, str], env: str = ASYNC) -> None:
+        self.preloaded, self.root, self.environment, self.last = preloaded, root, environment, ""
         (root / "alembic/versions").mkdir(parents=True)
         (root / "alembic.ini").write_text(INI)
         (root / "alembic/env.py").write_text(env)
@@ -119,8 +133,11 @@ class Project:
         self.last = name
 
     def run(self, where: str = "alembic", at: Path | None = None, python: tuple[str, ...] = (), **what: Any) -> Any:
-        command = [*(python or (sys.executable,)), *words(where, **what)[1:]]
-        environment, place = self.environment, at or self.root
+        """By a Python that has imported Alembic, or by one that is named, as an app's starts."""
+        (_, option, *rest), environment, place = words(where, **what), self.environment, at or self.root
+        if not python:
+            return self.preloaded.run(*rest, cwd=place, env=environment, timeout=LIMIT)
+        command = [*python, option, *rest]
         return subprocess.run(
             command, env=environment, cwd=place, capture_output=True, text=True, timeout=LIMIT, check=False
         )
@@ -153,11 +170,18 @@ def psql(postgres: str) -> Iterator[Callable[[str], str]]:
     ask(f"DROP DATABASE {name} WITH (FORCE)", "postgres")
 
 
+@pytest.fixture(scope="module")
+def preloaded() -> Iterator[Preloaded]:
+    made = Preloaded(*IMPORTED)
+    yield made
+    made.end()
+
+
 @pytest.fixture
-def make(psql: Callable[[str], str], postgres: str, tmp_path: Path) -> Make:
+def make(psql: Callable[[str], str], postgres: str, tmp_path: Path, preloaded: Preloaded) -> Make:
     address = f"postgresql+asyncpg://shortlinks:{PASSWORD}@/{psql('SELECT current_database()')}?host="
     environment = {**os.environ, "DATABASE_URL": address + postgres.partition("host=")[2]}
-    return lambda env=ASYNC, **more: Project(tmp_path / "project", {**environment, **more}, env)
+    return lambda env=ASYNC, **more: Project(preloaded, tmp_path / "project", {**environment, **more}, env)
 
 
 @contextmanager
@@ -184,7 +208,7 @@ def waits(psql: Any, statement: str, seconds: float = 0.0) -> None:
 def test_a_project_of_the_asynchronous_template(make: Make) -> None:
     project = make()
     project.revise("a", TABLE)
-    found = project.told(allowed=[])
+    found = project.told(allowed=[], python=OWN)
     assert found == {"from": None, "to": "a", "applied": ["a"], "dialect": "postgresql", "pending": []}
     project.revise("b", NOTE)
     (pending,) = project.told(allowed=[])["pending"]
@@ -245,8 +269,9 @@ def test_one_in_a_directory_below_whose_migrations_are_a_package_called_alembic(
     project = make()
     project.revise("a", TABLE)
     (project.root / "alembic/__init__.py").touch()
-    found = understood(project.run("./project", project.root.parent, allowed=[]).stdout)
+    found = understood(project.run("./project", project.root.parent, OWN, allowed=[]).stdout)
     assert found["applied"] == ["a"]
+    assert project.told(allowed=[], python=OWN)["applied"] == []
     refused = project.run(at=project.root.parent, allowed=[])
     assert refused.returncode == 1
     assert f"there is no alembic.ini in {project.root.parent}; write its directory" in refused.stderr
