@@ -18,7 +18,8 @@ from ansible_collections.slipway.fleet.plugins.module_utils.backup import files,
 from ansible_collections.slipway.fleet.plugins.module_utils.backup.drill import drill
 from ansible_collections.slipway.fleet.plugins.module_utils.backup.model import BackupError
 from ansible_collections.slipway.fleet.plugins.module_utils.backup.saving import MIGRATION, save
-from tests.integration.backup.test_places import host_of
+from tests.integration.backup.quick_key import make_quick
+from tests.integration.backup.test_places import PASSWORD, host_of
 
 here = Path(sys.argv[1])
 known = restic.environment
@@ -30,6 +31,7 @@ disk.mkdir()
 subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "none", str(disk)], check=True)
 host = host_of(here, str(disk / "sets"))
 first = save(host, MIGRATION)["set"]
+make_quick(disk / "sets", PASSWORD)
 (here / "uploads/large").write_bytes(os.urandom(40 << 20))
 told = {"first": first, "refused": []}
 for _ in range(2):
