@@ -207,7 +207,8 @@ def data_roles(node: Any, place: Path) -> Iterator[str]:
     elif isinstance(node, dict) and node.get("tasks_from") not in OF_NO_APP:
         for name, part in node.items():
             if str(name).endswith(("import_tasks", "include_tasks")):
-                yield from data_roles(yaml.safe_load((place / str(part)).read_text(encoding="utf-8")), place)
+                file = place / str(part)
+                yield from data_roles(yaml.safe_load(file.read_text(encoding="utf-8")), file.parent)
             yield from data_roles(part, place)
 
 

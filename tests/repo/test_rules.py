@@ -348,10 +348,14 @@ def test_a_play_for_nobody_s_database_is_found(tmp_path: Path) -> None:
     (tmp_path / "more.yml").write_text(
         "- ansible.builtin.import_role: {name: slipway.fleet.redis, tasks_from: users}\n"
     )
+    (tmp_path / "tasks").mkdir()
+    (tmp_path / "tasks/beside.yml").write_text((tmp_path / "more.yml").read_text())
+    (tmp_path / "tasks/first.yml").write_text("- ansible.builtin.import_tasks: beside.yml\n")
     for bad in (
         "- hosts: data\n  roles: [slipway.fleet.postgres]\n",
         "- hosts: data\n  tasks:\n    - block: [{ansible.builtin.import_role: {name: slipway.fleet.redis}}]\n",
         "- hosts: data\n  tasks: [{ansible.builtin.import_tasks: more.yml}]\n",
+        "- hosts: data\n  tasks: [{ansible.builtin.import_tasks: tasks/first.yml}]\n",
     ):
         assert rules.whose(bad, tmp_path)
         assert not rules.whose(f"{bad}  vars: {{slipway_app: links}}\n", tmp_path)
