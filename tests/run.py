@@ -349,7 +349,7 @@ def lint() -> Count:
 
 def unit() -> Count:
     """What starts no server and needs nothing but the interpreter's packages."""
-    return pytest("tests/unit", name="unit", options=("--numprocesses=auto", "--dist=worksteal"))
+    return pytest("tests/unit", name="unit", options=("--numprocesses=auto", "--dist=worksteal", "-p", "no:logging"))
 
 
 def integration() -> Count:

@@ -301,9 +301,9 @@ def put_on_disk(done: Installed) -> None:
     def at_place(self: Any, app: str, root: Any, directory: Any = None, *more: Any, **named: Any) -> None:
         begin(self, app, root, focus().path(str(directory or lease_module.LEASES)), *more, **named)
 
-    def with_units(self: Any, *arguments: Any) -> None:
-        path = focus().path
-        timed(self, *arguments, units=path("/etc/systemd/system"), stamps=path("/var/lib/systemd/timers"))
+    def with_units(self: Any, app: str, store: Any, here: bool = True, host: str = "", execute: Any = None) -> None:
+        units, stamps = map(focus().path, ("/etc/systemd/system", "/var/lib/systemd/timers"))
+        timed(self, app, store, here, host, execute, units, stamps)
 
     done.set(lease_module.Lease, "__init__", at_place)
     done.set(timers.Timers, "__init__", with_units)

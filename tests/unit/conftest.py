@@ -12,10 +12,12 @@ from typing import Any
 
 import pytest
 
-ELSEWHERE = frozenset(
-    "ansible ansible-galaxy ansible-playbook chromium debsecan docker-registry haproxy initdb nft pg_ctl poetry postgres "
-    "psql redis-server restic sshd testssl uv".split()
-)
+# fmt: off
+ELSEWHERE = frozenset({
+    "ansible", "ansible-galaxy", "ansible-playbook", "chromium", "debsecan", "docker-registry", "haproxy", "initdb",
+    "nft", "pg_ctl", "poetry", "postgres", "psql", "redis-server", "restic", "sshd", "testssl", "uv",
+})
+# fmt: on
 
 
 class Fence:

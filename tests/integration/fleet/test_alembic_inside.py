@@ -22,8 +22,8 @@ from ansible_collections.slipway.fleet.plugins.plugin_utils.fleet.alembic import
 
 from lab.registry import Authority
 from tests.app.conftest import LIMIT, PASSWORD, binary, until
-from tests.real_postgres import AS_USER, Server
 from tests.integration.fleet.preloaded import Preloaded
+from tests.real_postgres import AS_USER, Server
 
 NUMBERS = count(1)
 OWN = (sys.executable,)
