@@ -91,10 +91,11 @@ def inputs_digest(recipe: Recipe, *others: str) -> str:
 
     Args:
         recipe: Its files count with their relative path, content and executable bit, and so do its arguments.
+            What Python compiled of them does not.
         others: Further inputs, such as the identity of the base image or the certificates put in.
     """
     digest = hashlib.sha256()
-    for path in sorted(path for path in recipe.directory.rglob("*") if path.is_file()):
+    for path in sorted(path for path in recipe.directory.rglob("*") if path.is_file() and path.suffix != ".pyc"):
         name = path.relative_to(recipe.directory).as_posix()
         _add(digest, name, str(bool(path.stat().st_mode & 0o100)))
         _add(digest, hashlib.sha256(path.read_bytes()).hexdigest())

@@ -35,7 +35,7 @@ def archive(path: Path, source: str) -> Path:
 
 def run(archive: Path, kept: Path, user: int = 0) -> list[str]:
     program = RUN.format(user=user, where=str(CONTEXTS / "host"), kept=str(kept), archive=str(archive))
-    return subprocess.check_output([sys.executable, "-c", program], text=True).splitlines()
+    return subprocess.check_output([sys.executable, "-B", "-c", program], text=True).splitlines()
 
 
 def test_a_source_is_compiled_once_whatever_archive_it_comes_in(tmp_path: Path) -> None:

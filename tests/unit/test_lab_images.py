@@ -25,6 +25,13 @@ def test_the_same_inputs_give_the_same_digest(recipe: Recipe) -> None:
     assert inputs_digest(recipe, "base") == inputs_digest(recipe, "base")
 
 
+def test_what_python_compiled_does_not_count(recipe: Recipe) -> None:
+    before = inputs_digest(recipe, "base")
+    (recipe.directory / "__pycache__").mkdir()
+    (recipe.directory / "__pycache__/run.cpython-313.pyc").touch()
+    assert inputs_digest(recipe, "base") == before
+
+
 def test_every_input_counts(recipe: Recipe) -> None:
     seen = {inputs_digest(recipe, "base"), inputs_digest(recipe, "other"), inputs_digest(recipe, "ba", "se")}
     seen.add(inputs_digest(replace(recipe, arguments=(("A", "2"),)), "base"))

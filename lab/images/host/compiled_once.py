@@ -16,7 +16,8 @@ import zipimport
 from _blake2 import blake2b
 from types import CodeType
 
-KEPT = f"/var/cache/slipway-lab/{sys.implementation.cache_tag}"
+# In memory, so that a host's disk has nothing that the host of a user would not have.
+KEPT = f"/run/slipway-lab/{sys.implementation.cache_tag}"
 compile_source = zipimport._compile_source  # type: ignore[attr-defined]  # noqa: SLF001 - has no public hook
 
 
