@@ -101,7 +101,9 @@ def test_one_that_does_not_run_on_the_host_is_not_kept(here: Path) -> None:
 
 
 def test_what_cannot_be_brought_is_named(here: Path) -> None:
-    with pytest.raises(PackageError, match=r"there is no .*/pythons/3.13/bin/python3 on this host; run slipway.fleet.provision"):
+    with pytest.raises(
+        PackageError, match=r"there is no .*/pythons/3.13/bin/python3 on this host; run slipway\.fleet\."
+    ):
         packages.target_of("3.13")
     with pytest.raises(PackageError, match="fetched by uv, which the controller has not.*pip install uv"):
         bring(Host(), "3.13", bundled=False, check_mode=False)
